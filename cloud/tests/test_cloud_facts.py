@@ -21,12 +21,10 @@ ROOM = Path(opq_cloud.__file__).parent
 
 
 def test_page_and_mauka_agree_on_following_incidents() -> None:
-    """The page of an incident and Mauka agree what follows what."""
     assert incident_page.FOLLOWS_NS == FOLLOWS_NS and words.STEADY_STATES == STEADY_STATES
 
 
 def test_scripts_and_templates_have_pythons_figures() -> None:
-    """The pages scripts and templates have the figures of Python."""
     script = (ROOM / "view" / "static" / "live.js").read_text()
     figures = dict(re.findall(r"^const (\w+_MS) = ([\d_]+);", script, re.M))
     assert (int(figures["FRESH_MS"]), int(figures["SPARK_MS"])) == (FRESH_MS, RECENT_MS)

@@ -80,7 +80,6 @@ def wanted(name: str) -> list[float | None]:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
 def test_intervals_are_unchanged_in_each_form(store: CloudStore, form: str) -> None:
-    """Intervals are in each form as they were stored."""
     data = whole(store, form)
     if form == "csv":
         text = list(csv.DictReader(io.StringIO(data.decode())))

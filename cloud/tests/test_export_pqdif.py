@@ -238,7 +238,6 @@ def test_a_waveform_is_read_as_it_was_stored() -> None:
 
 
 def test_a_data_source_describes_its_channels() -> None:
-    """The data source describes its channels."""
     file = content(recorded())
     (source,) = of_kind(file, "data source")
     assert (source["source name"], source["serial number"]) == ("Kuche, left", "1")
@@ -299,7 +298,6 @@ def test_a_gap_parts_a_waveform() -> None:
 
 
 def test_a_file_beyond_its_links_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that its links cannot span is refused."""
     whole = len(content(recorded()))
     monkeypatch.setattr(pqdif, "LONGEST_FILE", whole - 1)
     with pytest.raises(ExportError, match="2 GiB"):

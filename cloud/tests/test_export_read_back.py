@@ -82,7 +82,6 @@ def test_an_export_is_read_back_equal(
 
 
 def test_the_lowest_count_survives_in_16_bits(tmp_path: Path) -> None:
-    """The lowest count survives where it means missing in 16 bits."""
     whole = record(1, ())
     counts = whole.wave.counts.copy()
     counts[7] = -(2**15)

@@ -63,12 +63,10 @@ def csv_rows(data: bytes) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+1", "-1 -A1", "@SUM(A1)", "\t=1", "  =1", "＝1", "\r=1"])
 def test_a_formula_stays_text_in_a_spreadsheet(text: str) -> None:
-    """A text that a spreadsheet would calculate is one."""
     assert guarded(text) == f"'{text}"
 
 
 def test_an_outage_has_event_minus_one_in_csv() -> None:
-    """An outage has the event minus one in CSV too."""
     ids = TableColumn("event_ids", "text")
     table = ExportTable("t", (ids,), [{"event_ids": [-1]}, {"event_ids": [-1, 7]}], {})
     assert [row["event_ids"] for row in csv_rows(written(table, "csv"))] == ["-1", "-1 7"]
@@ -194,7 +192,6 @@ def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch
 
 
 def test_waveforms_of_events_and_incidents_are_exported(store: CloudStore) -> None:
-    """The waveforms of an event and of an incident."""
     assert [each.wave.box_id for each in event_records(store, 1)] == ["1", "2", "4"]
     assert [each.wave.box_id for each in event_records(store, 1, ["4"])] == ["4"]
     incident = store.incident(1)

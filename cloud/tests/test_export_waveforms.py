@@ -82,7 +82,6 @@ def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -
 @pytest.mark.parametrize("form", ["comtrade", "cff"])
 @pytest.mark.parametrize("data", DATA_FORMS)
 def test_an_independent_reader_gets_equal_samples(form: str, data: str) -> None:
-    """An independent reader gets the same samples and times."""
     found = read_by_the_comtrade_package(recorded(), form, data)
     assert np.array_equal(np.round(found.analog[0] / WAVE.v_per_lsb), COUNTS)
     assert np.allclose(found.analog[0], WAVE.volts, rtol=1e-12)
@@ -107,7 +106,6 @@ def test_missing_samples_are_missing_where_they_are(data: str) -> None:
 
 
 def test_each_rows_stamps_are_its_samples() -> None:
-    """Each row's stamps equal the samples'."""
     wave = with_a_gap(70_000)
     archive = zipfile.ZipFile(io.BytesIO(content(recorded(wave), "comtrade", "ascii")))
     rows = archive.read("event-17-box-1.dat").decode().splitlines()
@@ -154,7 +152,6 @@ def test_a_record_over_junes_end_mentions_leap_seconds() -> None:
 
 
 def test_a_missing_like_count_has_32_bits() -> None:
-    """A count that would read as missing is written with 32 bits."""
     clipped = recorded(replace(WAVE, counts=np.array([0, -32768, 5], np.int16)))
     assert data_form_for(clipped, "binary") == "binary32"
     found = read_by_the_comtrade_package(clipped, "cff", "binary")
@@ -181,7 +178,6 @@ def test_wav_is_read_by_the_standard_library() -> None:
 
 
 def test_several_boxes_share_a_csv_time_axis() -> None:
-    """CSV of several Boxes is on one time axis."""
     second = replace(WAVE, box_id="=2", start_ns=START_NS - 5000, counts=COUNTS[:3])
     file = event_file("event-17", [recorded(), recorded(second)], "csv")
     lines = b"".join(file.pieces).decode().split("\r\n")
@@ -217,7 +213,6 @@ HALF_CYCLES = HalfCycleRms(
 
 
 def test_half_cycles_are_a_table_and_json() -> None:
-    """Half cycles are a separate table, and part of the JSON."""
     long = replace(recorded(), half_cycles=HALF_CYCLES)
     table = b"".join(event_file("event-17", [recorded(), long], "half-cycles").pieces).decode()
     rows = list(csv.DictReader(line for line in table.splitlines() if not line.startswith("#")))
@@ -234,7 +229,6 @@ def test_half_cycles_are_a_table_and_json() -> None:
 
 @pytest.mark.parametrize("form", ["cff", "wav"])
 def test_several_boxes_are_a_zip(form: str) -> None:
-    """Several Boxes are a zip of one file each."""
     other = replace(WAVE, box_id="../4")
     file = event_file("event-17", [recorded(), recorded(other)], form)  # type: ignore[arg-type]
     archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))

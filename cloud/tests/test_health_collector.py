@@ -73,7 +73,6 @@ class Breakable:
 def test_a_hanging_service_does_not_lengthen_the_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn_s: float, pause_s: float
 ) -> None:
-    """A service that hangs does not make the interval longer."""
     now_s, pauses = [100.0], list[float | None]()
 
     class Slow(Neighbours):
@@ -223,7 +222,6 @@ def test_failing_notifications_stop_the_outside_ping(tmp_path: Path, monkeypatch
 
 
 def test_backups_are_read_from_the_configured_folder(tmp_path: Path) -> None:
-    """Back ups are looked for in the configured folder."""
     elsewhere, data = tmp_path / "elsewhere", tmp_path / "D"
     elsewhere.mkdir()
     data.mkdir()
@@ -267,7 +265,7 @@ def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_an_untrusted_certificate_is_ill(tmp_path: Path) -> None:
-    """A certificate that is not trusted is ill and a page that is away is unknown."""
+    """A page that cannot be reached is unknown."""
     away = machine._certificate("https://127.0.0.1:1/")
     assert away.value is None
     words = "req -x509 -newkey ed25519 -nodes -subj /CN=localhost -days 1 -keyout key.pem -out cert.pem"

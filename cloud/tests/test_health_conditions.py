@@ -129,7 +129,7 @@ def judged(change: Change, jitter: random.Random | None = None) -> Iterator[tupl
     ],
 )
 def test_an_illness_gives_one_alert_within_28_s(change: Change, name: str) -> None:
-    """A failure gives one alert within 28 s and one recovery."""
+    """One recovery follows."""
     (ill_s, ill), (well_s, well) = judged(change, random.Random(7))
     assert (ill.reading.name, ill.ill, well.reading.name, well.ill) == (name, True, name, False)
     assert ill_s - ILL_S < 28 and well_s - WELL_S < 30
@@ -202,7 +202,7 @@ def test_a_starting_service_may_be_unreadable() -> None:
 
 
 def test_a_paused_machine_reports_nothing_ill() -> None:
-    """A machine that stood still has not seen that anything was ill."""
+    """It cannot know whether anything was ill."""
     judge = HealthJudge()
     for at_s, value in ((0, 0.0), (2, 1.0), (4, 0.0), (60, 1.0), (500, 1.0)):
         assert judge.accept([Reading("hang", "mauka", value)], at_s) == []

@@ -54,7 +54,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 
 
 def test_the_most_similar_earlier_incidents_come_first(store: CloudStore) -> None:
-    """The most alike come first and only earlier ones."""
     incident = store.incident(12)
     assert incident is not None
     past = past_of(store, incident, UTC, "UTC")
@@ -66,7 +65,7 @@ def test_the_most_similar_earlier_incidents_come_first(store: CloudStore) -> Non
 
 
 def test_a_usual_hour_is_in_the_readers_zone(store: CloudStore) -> None:
-    """Seven of the last nine at one hour are said in the readers zone."""
+    """Seven of the last nine began at one hour."""
     incident = store.incident(12)
     assert incident is not None
     past = past_of(store, incident, UTC, "UTC")
@@ -94,7 +93,7 @@ def test_a_visitor_hears_of_their_own_box_only(store: CloudStore) -> None:
 
 
 def test_the_last_to_begin_are_compared(tmp_path: Path) -> None:
-    """The last incidents that began before it are compared, whenever they were entered."""
+    """Those that began last before it, whenever they were stored."""
     with closing(open_store(None, tmp_path)) as store:
         rows = [sag(day * DAY_S, box_id="2", residual=80.0 + day) for day in (0, 1)]
         rows += [sag(9 * DAY_S), sag(8 * DAY_S, box_id="3"), sag(7 * DAY_S, box_id="3")]
@@ -124,7 +123,6 @@ def test_the_page_and_the_interface_say_it(store: CloudStore) -> None:
 
 
 def test_a_distance_is_the_common_weighted_mean() -> None:
-    """A distance is the weighted mean of what both have."""
     one = IncidentTraits(1, 0, frozenset({"sag"}), S, 80.0, 10.0, frozenset({"1"}))
     assert likeness(one, one).alike == 1.0
     other = replace(one, residual_percent=55.0, start_ns=6 * 3600 * S)

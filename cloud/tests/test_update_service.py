@@ -154,7 +154,6 @@ def test_the_repository_is_served(running: Running) -> None:
 
 
 def test_each_admitted_boxs_report_counts_once(running: Running) -> None:
-    """Reports are of Boxes that are admitted and each counts once."""
     report = Report("1", "0.1.0", 1000)
     assert running.report(report) == 204
     assert running.report(report) == 409, "played again"
@@ -183,7 +182,6 @@ def test_reports_drive_a_roll_out(running: Running) -> None:
 
 
 def test_a_slow_gateway_clock_is_not_silence(running: Running) -> None:
-    """A gateway whose clock is slow is not taken for silent."""
     slow_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
     for at_ms, state in ((slow_ms, "well"), (slow_ms + 1, "trying")):
         assert running.report(Report("1", "0.1.0", at_ms, state, NEW)) == 204
@@ -192,7 +190,6 @@ def test_a_slow_gateway_clock_is_not_silence(running: Running) -> None:
 
 
 def test_only_published_releases_with_online_key_roll(running: Running) -> None:
-    """Only a published release is rolled out and only by the online key."""
     with pytest.raises(ReleaseError, match=r"gateway 0\.9\.0 is not among the published releases"):
         running.repository.put_plan(Plan("gateway", "0.9.0"), running.online)
     with pytest.raises(ReleaseError, match="is not the online key"):

@@ -33,7 +33,7 @@ def browser(scene: demo.Scene) -> FormBrowser:
 
 
 def test_the_first_administrator_closes_the_open_page(scene: demo.Scene, browser: FormBrowser) -> None:
-    """The page is open until the first administrator is there and asks from then on."""
+    """From then on the page asks for a sign-in."""
     assert browser.get("/") == 200 and "Sign in" not in browser.text
     link = first_admin_link(scene.store.people, "")
     assert link is not None
@@ -77,7 +77,7 @@ def test_never_and_always_are_settings(tmp_path: Path) -> None:
 
 
 def test_voltages_default_to_the_accounts_unit(scene: demo.Scene, browser: FormBrowser) -> None:
-    """Voltages are in the unit of the account where an address names none."""
+    """If an address names no unit."""
     demo.fill(scene.store, time.time_ns(), minutes=2)
     add_people(scene, ada="admin")
     browser.sign_in("ada@example.org")
@@ -143,7 +143,7 @@ def test_sessions_can_be_listed_and_ended(scene: demo.Scene) -> None:
 
 
 def test_a_password_by_mail_ends_every_session(tmp_path: Path) -> None:
-    """A new password by mail is set once within an hour and ends every session."""
+    """It can be set once, within an hour."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     with MailSink() as sink:
         mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
@@ -185,13 +185,12 @@ def test_a_password_by_mail_ends_every_session(tmp_path: Path) -> None:
     ],
 )
 def test_a_weak_password_is_refused(password: str, says: str | None) -> None:
-    """A password that is short or guessed is refused."""
     problem = password_problem(password, "ada@example.org")
     assert problem is None if says is None else says in (problem or "")
 
 
 def test_a_new_password_is_reported_by_mail(tmp_path: Path) -> None:
-    """A new password is told by mail to whose it was."""
+    """To the address of the account."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     with MailSink() as sink:
         mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
@@ -207,7 +206,6 @@ def test_a_new_password_is_reported_by_mail(tmp_path: Path) -> None:
 
 
 def test_each_second_factor_code_counts_once(scene: demo.Scene, browser: FormBrowser) -> None:
-    """A second factor is asked for and each code counts once."""
     add_people(scene, ada="owner")
     browser.sign_in("ada@example.org")
     browser.get("/account/second-factor")
@@ -277,7 +275,6 @@ def _named_as_a_hidden_box(store: CloudStore, eve: FormBrowser) -> tuple[int, in
 
 
 def test_a_box_is_claimed_by_fingerprint_or_code(tmp_path: Path) -> None:
-    """A Box is claimed by the fingerprint of its key or by a code."""
     keys = KeyFolder(tmp_path / "curve")
     keys.ensure(["1", "2", "4"])
     running = demo.Scene(tmp_path, poll_s=30.0)
@@ -354,7 +351,7 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
 
 
 def test_an_unknown_token_is_always_refused(scene: demo.Scene) -> None:
-    """A token that is unknown is refused also where everybody sees something."""
+    """Also where visitors without an account see something."""
     demo.fill(scene.store, time.time_ns(), minutes=1)
     program = FormBrowser(scene.url)
 

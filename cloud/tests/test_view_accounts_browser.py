@@ -144,7 +144,6 @@ def test_from_the_first_administrator_to_a_deleted_account(
 
 
 def test_a_form_clicked_twice_is_sent_once(scene: demo.Scene, browser: "sync_api.Browser") -> None:
-    """A form that is clicked twice is sent once."""
     people = scene.store.people
     account = people.account(add_people(scene, joe="owner")["joe"])
     assert account is not None

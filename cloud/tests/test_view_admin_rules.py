@@ -151,7 +151,6 @@ def test_rules_are_listed_started_and_stopped(
 
 
 def test_a_foreign_form_reaches_no_engine(engine: FakeEngine, ada: FormBrowser) -> None:
-    """A form of a stranger goes to no engine."""
     run, before = "/admin/rules/makai/deep/run", len(engine.asked)
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert ada.post(run, "/admin/audit", headers, do="stop") == 403
@@ -170,7 +169,6 @@ def test_packages_stand_with_their_trouble(engine: FakeEngine, ada: FormBrowser)
 
 
 def test_the_pages_find_a_local_engines_token(tmp_path: Path) -> None:
-    """The pages find the token of an engine of this machine."""
     house = House(tmp_path)
     try:
         engine = RuleEngine(EngineAddress("makai", house.url))

@@ -162,7 +162,6 @@ def _last(scene: demo.Scene) -> dict[str, object]:
 
 
 def test_the_log_has_a_boxs_changed_facts(scene: demo.Scene, ids: dict[str, str], ada: FormBrowser) -> None:
-    """Facts of a Box are changed and the log says from what to what."""
     box = "/admin/boxes/1"
     fields = {"name": "Cellar", "region": "oahu", "feeder": "f2", "nominal_v": "230", "privacy": "region"}
     assert ada.post(f"{box}/facts", box, **fields) == 303
@@ -202,7 +201,7 @@ def test_the_log_has_a_boxs_changed_facts(scene: demo.Scene, ids: dict[str, str]
 
 
 def test_keys_change_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> None:
-    """Keys are added exchanged and revoked as by the command."""
+    """Keys are added, exchanged and revoked."""
     keys = scene.keys
     assert keys is not None
     register, pair = KeyRegister(keys), generate()
@@ -240,7 +239,6 @@ def test_keys_change_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> N
 
 
 def test_a_retired_box_can_be_taken_back(scene: demo.Scene, ada: FormBrowser) -> None:
-    """A Box is retired with its key and taken back."""
     box = "/admin/boxes/4"
     assert ada.post(f"{box}/retire", box) == 303
     record = scene.store.box("4")
@@ -322,7 +320,6 @@ def test_tokens_and_open_views_show_no_administration(
 
 
 def test_services_without_an_answer_are_named(health: str) -> None:
-    """Services that answer alone or not at all are named."""
     silent = "http://127.0.0.1:1"
     found = read_services(ServiceAddresses(health=(("mauka", health), ("gateway", silent))))
     assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
@@ -335,7 +332,6 @@ def test_services_without_an_answer_are_named(health: str) -> None:
 
 
 def test_many_boxes_same_trouble_is_one_concern() -> None:
-    """The same trouble of many Boxes is one concern and others are named."""
     free = AdminBox(BoxRecord("1", ""), True, "Live", None, "free-running", True, "", "none", None, None)
     boxes = [replace(free, record=BoxRecord(str(k), "")) for k in range(1, 13)]
     boxes[6] = replace(
@@ -373,7 +369,6 @@ def test_a_stopped_services_boxes_are_no_concern() -> None:
 
 
 def test_bound_addresses_are_asked_locally() -> None:
-    """Addresses that are bound are asked on this machine."""
     assert health_url("127.0.0.1:8911") == health_url("*:8911") == health_url("http://0.0.0.0:8911/")
     assert health_url("cloud.example:8911") == "http://cloud.example:8911"
     assert reachable("tcp://*:12000") == "tcp://127.0.0.1:12000"
@@ -394,7 +389,6 @@ def test_a_form_with_file_keeps_its_bytes() -> None:
 
 
 def test_a_box_with_only_a_key_is_listed(scene: demo.Scene, ada: FormBrowser) -> None:
-    """A Box that has a key alone is listed."""
     assert scene.keys is not None
     KeyRegister(scene.keys).add("12")
     assert ada.get("/admin/boxes/12") == 200 and "never" in ada.text
@@ -407,7 +401,7 @@ def test_a_box_with_only_a_key_is_listed(scene: demo.Scene, ada: FormBrowser) ->
 
 
 def test_a_switched_off_trigger_is_logged(scene: demo.Scene, ada: FormBrowser) -> None:
-    """A trigger is switched off and logged and the page says what Makai makes of it."""
+    """The page shows how Makai takes it."""
     page, path = "/admin/plugins", "/admin/plugins/triggers"
     limits = TriggeringLimits(percent_v_low=7.0)
     scene.store.put_makai_config(MakaiConfig(limits, triggers={"threshold": {"swell_percent": 120}}))
@@ -449,7 +443,7 @@ def test_a_changed_retention_is_logged(scene: demo.Scene, ada: FormBrowser) -> N
 
 
 def test_the_system_page_shows_queues_and_losses(ada: FormBrowser) -> None:
-    """The system page says what waits and was lost and who does not answer."""
+    """And which service does not answer."""
     assert ada.get("/admin/system") == 200
     for text in ("SagPlugin", "hangs", "queue waiting", "4,321", "late", "GB of", "does not answer"):
         assert text in ada.text, text
@@ -538,7 +532,7 @@ def test_an_upload_without_end_is_left_unread() -> None:
     ids=["a part without a name", "too many fields", "a field that is too long"],
 )
 def test_a_malformed_body_is_refused_with_reason(body: bytes) -> None:
-    """A body that no browser sends is refused with a reason."""
+    """No browser sends such a body."""
     with pytest.raises(HTTPException) as refused:
         anyio.run(read_form, _uploading(iter([body])), 50_000)
     assert (refused.value.status_code, refused.value.detail) == (400, NOT_A_FORM)

@@ -44,7 +44,6 @@ def test_dips_of_one_moment_stay_apart() -> None:
 
 
 def test_a_row_of_several_links_to_all() -> None:
-    """A row of several incidents links to all of them."""
     alone, several = fold([_known(4, "sag", 0.0), *(_known(each, "flicker", 0.25) for each in (3, 2, 1))], 9)
     assert alone.address == "/incidents/4"
     assert several.address == (

@@ -79,7 +79,7 @@ def _name(scene: demo.Scene, email: str = "ada@example.org") -> str:
 
 
 def test_a_foreign_form_changes_nothing(scene: demo.Scene, ada: FormBrowser) -> None:
-    """A form of another site another browser or none changes nothing."""
+    """A form of another site, of another browser, or without a token."""
     fields = {"name": "owned", "theme": "dark", "time_zone": "UTC"}
     eve = FormBrowser(scene.url)
     assert eve.sign_in("eve@example.org") == 303
@@ -115,7 +115,6 @@ def test_a_form_is_never_sent_by_an_address(scene: demo.Scene, ada: FormBrowser)
 
 
 def test_cookies_are_unreadable_for_scripts_and_sites(tmp_path: Path) -> None:
-    """Cookies are out of a script's reach and of other sites."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     running.view._config = replace(running.config, public_url="https://pq.example")
     with running:
@@ -135,7 +134,7 @@ def test_cookies_are_unreadable_for_scripts_and_sites(tmp_path: Path) -> None:
 
 
 def test_five_wrong_passwords_delay_the_right_one(scene: demo.Scene) -> None:
-    """Guessing stops after five and the right password waits too."""
+    """The right password has to wait too."""
     add_people(scene, ada="admin", eve="owner")
     browser = FormBrowser(scene.url)
     assert [browser.sign_in("ada@example.org", f"wrong {k}") for k in range(6)] == [403] * 5 + [429]
@@ -201,7 +200,7 @@ def test_an_answer_takes_as_long_without_an_account(
 
 
 def test_registration_does_not_reveal_accounts(tmp_path: Path) -> None:
-    """Registering and asking for a password say nothing of who has an account."""
+    """Nor does a request for a new password."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     mail = MailSection(server="127.0.0.1:1", security="none")
     running.view._config = replace(running.config, registration="open", mail=mail)
@@ -290,7 +289,6 @@ def test_a_path_of_our_own_is_kept(wanted: str) -> None:
 def test_counters_are_local_or_need_a_session(
     scene: demo.Scene, ada: FormBrowser, headers: dict[str, str]
 ) -> None:
-    """Counters are for this machine or with a session."""
     assert FormBrowser(scene.url).get("/metrics", **headers) == 401
     assert FormBrowser(scene.url).get("/metrics", Authorization="Bearer opq_wrong", **headers) == 401
     assert FormBrowser(scene.url).get("/metrics") == 200
@@ -378,7 +376,6 @@ def test_an_open_page_is_checked_when_changed() -> None:
 
 
 def test_a_part_of_an_incident_hides_the_rest(scene: demo.Scene) -> None:
-    """A part of an incident says nothing of the rest."""
     incident = _two_box_incident(scene)
     visitor = Visitor(public=frozenset({"4"}))
     part = seen_incident(incident, visitor)
@@ -395,7 +392,7 @@ def test_a_part_of_an_incident_hides_the_rest(scene: demo.Scene) -> None:
 
 
 def test_an_events_record_hides_unseen_boxes() -> None:
-    """Whom it asked and why, who saw it first, how many others were left out."""
+    """Which Boxes it asked and why, which saw it first, how many were left out."""
     whole = EventRecord(
         *(7, "token", 1000, 9000, ("1", "4"), ("1", "4"), {}, True, True, "Box 1, rms 101 V"),
         opened_by="1",
@@ -421,7 +418,6 @@ def test_an_events_record_hides_unseen_boxes() -> None:
 
 
 def test_a_part_follows_no_hidden_incident() -> None:
-    """A part of an incident follows none that may be hidden."""
     findings = tuple(
         StoredFinding(number, 9, 3, Finding("sag", box_id, 1000, 2000, 10))
         for number, box_id in enumerate("14", 1)
@@ -445,7 +441,6 @@ def test_an_email_is_kept_in_lower_case() -> None:
 
 
 def test_a_failed_mail_takes_no_place() -> None:
-    """A mail that cannot be made takes no place."""
     mailer = Mailer(MailSection(server="127.0.0.1:1"), ServiceCounters())
     for _ in range(MAILS_WAITING + 1):
         with pytest.raises(ValueError):
@@ -455,7 +450,6 @@ def test_a_failed_mail_takes_no_place() -> None:
 
 
 def test_the_public_pages_show_the_public_part(scene: demo.Scene) -> None:
-    """The public pages of an incident show the public part."""
     _two_box_incident(scene)
     add_people(scene, ada="admin")
     scene.store.people.change_access("4", lambda _: BoxAccess("4", privacy="all"))

@@ -114,7 +114,6 @@ def test_a_slow_request_ends_with_its_token(scene: demo.Scene) -> None:
 
 @pytest.mark.parametrize("way", ["by mail", "on the account's page"])
 def test_a_new_password_ends_other_links(scene: demo.Scene, way: str) -> None:
-    """A new password ends the links that set another one."""
     ids = add_people(scene, ada="admin", eve="owner")
     people = scene.store.people
     used, older = (make_ticket(people, "reset", 3600, account_id=ids["ada"]) for _ in range(2))

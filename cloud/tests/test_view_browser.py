@@ -105,7 +105,6 @@ def test_zooming_in_draws_the_samples(scene: demo.Scene, open_page: NewPage) -> 
 
 
 def test_a_long_incidents_page_is_two_screens(fresh: demo.Scene, open_page: NewPage) -> None:
-    """The page of a long incident is two screens."""
     start_ns = time.time_ns() - 900 * 10**9
     for number in range(20):
         wave = demo.waveform_of(demo.OUTLETS[0], start_ns + number * 30 * 10**9)
@@ -123,7 +122,7 @@ def test_a_long_incidents_page_is_two_screens(fresh: demo.Scene, open_page: NewP
 
 
 def test_a_long_finding_fits_a_phone(fresh: demo.Scene, open_page: NewPage) -> None:
-    """A finding of a long class and name is as wide as a phone."""
+    """A long name of class and analysis."""
     finding = Finding("oscillatory_transient", "1", 10**18, 10**18 + 10**7, 1000, because="it rang " * 20)
     number = put_findings(fresh.store, 99, [finding])[0].incident_id
     box = fresh.store.box("1")
@@ -138,7 +137,6 @@ def test_a_long_finding_fits_a_phone(fresh: demo.Scene, open_page: NewPage) -> N
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_plane_shows_its_dots_and_fields(scene: demo.Scene, open_page: NewPage, width: int) -> None:
-    """The plane of incidents shows its dots and fields."""
     page = open_page(width)
     page.goto(f"{scene.url}/incidents?from=now-30d")
     for part in (".scatter-plot .dot", ".scatter-plot .field"):
@@ -147,7 +145,6 @@ def test_the_plane_shows_its_dots_and_fields(scene: demo.Scene, open_page: NewPa
 
 
 def test_any_span_is_chosen_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
-    """Any span of a Box is chosen and read by keyboard."""
     page = open_page(390)
     _settled_at(page, scene.url + "/boxes/1?from=now-10m&to=now")
     page.wait_for_url("**/past?box=1&from=now-10m&to=now")
@@ -168,7 +165,7 @@ def test_any_span_is_chosen_by_keyboard(scene: demo.Scene, open_page: NewPage) -
 
 
 def test_a_time_explains_itself_to_its_reader(scene: demo.Scene, open_page: NewPage) -> None:
-    """A time says what it is where its reader lives."""
+    """It shows the time of the place where its reader lives."""
     page = open_page(timezone_id="Asia/Tokyo")  # no change of the clock
     page.goto(f"{scene.url}/incidents/1")
     page.wait_for_function(
@@ -290,7 +287,6 @@ def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page:
 
 
 def test_the_keyboard_reaches_everything(scene: demo.Scene, open_page: NewPage) -> None:
-    """The keyboard reaches everything and sees where it is."""
     page = open_page()
     page.goto(scene.url)
     page.keyboard.press("Tab")
@@ -303,7 +299,7 @@ def test_the_keyboard_reaches_everything(scene: demo.Scene, open_page: NewPage) 
 
 
 def test_each_page_fits_a_phone(scene: demo.Scene, open_page: NewPage) -> None:
-    """Each page fits a phone with targets for a thumb."""
+    """Its targets fit a thumb."""
     page = open_page(390)
     for path in PAGES:
         _settled_at(page, scene.url + path)
@@ -315,7 +311,7 @@ def test_each_page_fits_a_phone(scene: demo.Scene, open_page: NewPage) -> None:
 def test_axe_finds_nothing_on_any_page(
     scene: demo.Scene, open_page: NewPage, scheme: str, rules: dict[str, object]
 ) -> None:
-    """Axe finds nothing to complain about and all is from here and fits."""
+    """Every file comes from View, and every page fits."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = open_page(1440, color_scheme=scheme)
     asked: list[str] = []

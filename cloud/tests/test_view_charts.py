@@ -94,7 +94,6 @@ def test_a_minute_long_measurement_weighs_its_length() -> None:
 
 
 def test_many_viewers_chart_is_read_once() -> None:
-    """A chart that many look at is read once and then what is new."""
     asked: list[tuple[int, int]] = []
     rows = [_measurement(k * 1000, (119.0, 120.0, 121.0)) for k in range(1, 7200)]
 

@@ -89,7 +89,7 @@ def test_an_address_reads_back_as_it_was_written() -> None:
     ],
 )
 def test_an_invalid_address_is_refused(fields: dict[str, str], said: str) -> None:
-    """An address that says nothing is refused in words."""
+    """The page says why."""
     with pytest.raises(ValueError, match=re.escape(said)):
         read_address(100.0, **fields)
 
@@ -138,7 +138,7 @@ def test_cursors_read_a_sine_as_it_is() -> None:
 
 
 def test_a_phase_jump_is_measured_between_cursors() -> None:
-    """A phase jump is the shift between the cursors."""
+    """It is the shift between them."""
     volts = sine(1.0)
     half = len(volts) // 2
     t_s = np.arange(half, len(volts)) / RATE_HZ
@@ -197,7 +197,6 @@ def test_missing_voltage_begins_with_the_dip() -> None:
 
 
 def test_harmonics_and_spectrogram_show_the_order() -> None:
-    """Harmonics and spectrogram give the order that is there."""
     t_s = np.arange(RATE_HZ) / RATE_HZ
     volts = sine(1.0) + 0.05 * 120 * math.sqrt(2) * np.sin(2 * np.pi * 300 * t_s)
     signal = signal_of(wave_of(volts))
@@ -232,7 +231,6 @@ def test_an_unmeasurable_waveform_shows_its_samples() -> None:
 
 
 def test_a_single_sample_impulse_is_drawn() -> None:
-    """An impulse of one sample in a million is drawn."""
     volts = np.zeros(1_000_000)
     volts[654_321] = 300.0
     run = measured_run(1, wave_of(volts), 60.0)
@@ -252,7 +250,6 @@ def test_a_single_sample_impulse_is_drawn() -> None:
     ],
 )
 def test_the_time_axis_has_round_times(start_ms: float, end_ms: float, first: str) -> None:
-    """The time axis has round times in one unit."""
     ticks = drawing.time_axis(start_ms, end_ms)
     assert 3 <= len(ticks) <= 8
     assert len({tick.words for tick in ticks}) == len(ticks)
@@ -348,7 +345,6 @@ def test_both_ends_of_a_long_dip_appear(store: CloudStore, client: TestClient) -
 
 
 def test_an_outage_without_event_is_not_called_expired(store: CloudStore, client: TestClient) -> None:
-    """The page of an outage without an event does not call its waveform expired."""
     start_ns = time.time_ns() - 3600 * S
     (stored,) = put_findings(
         store, NO_EVENT, [Finding("outage", "1", start_ns, start_ns + 47 * S, 1000, True)]
@@ -390,7 +386,6 @@ def test_an_unknown_gain_names_its_command(store: CloudStore, client: TestClient
 
 @pytest.mark.parametrize(("events", "said"), [(13, "1 event of this incident is"), (14, "2 events of this")])
 def test_undrawn_events_are_counted(store: CloudStore, client: TestClient, events: int, said: str) -> None:
-    """Events that are not drawn are counted in words."""
     start_ns = time.time_ns() - 3600 * S
     for number in range(events):
         wave = replace(wave_of(sine(0.2)), start_ns=start_ns + number * S)
@@ -400,7 +395,6 @@ def test_undrawn_events_are_counted(store: CloudStore, client: TestClient, event
 
 
 def test_the_seventh_box_has_a_dashed_colour(store: CloudStore, client: TestClient) -> None:
-    """The seventh Box has the first ones colour dashed."""
     start_ns = time.time_ns()
     boxes = [str(number) for number in range(1, 8)]
     trigger = Trigger("seven", start_ns, start_ns + S, tuple(boxes), "1", "a dip at seven")
@@ -417,7 +411,6 @@ def test_the_seventh_box_has_a_dashed_colour(store: CloudStore, client: TestClie
 
 
 def test_incident_pages_and_examine_share_the_chart(demo_client: TestClient) -> None:
-    """An incident's page has one chart of RMS and it is examines."""
     page, examined = (demo_client.get(f"/incidents/1{part}").text for part in ("", "/examine?panel=rms"))
     (panel,) = re.findall(r'id="panel-rms".*?</figure>', page, re.DOTALL)
     assert re.findall(r'd="M[^"]*"', panel) == re.findall(r'class="trace trace-\d" (d="M[^"]*")', examined)
@@ -429,7 +422,7 @@ def test_incident_pages_and_examine_share_the_chart(demo_client: TestClient) -> 
 def test_the_link_gives_the_same_picture(
     demo_client: TestClient,
 ) -> None:
-    """Every panel is made by the server and the link gives the same picture."""
+    """The server makes every panel."""
     every = ",".join(PANELS)
     answer = demo_client.get(
         f"/incidents/1/examine?panel={every}&t=-20ms..180ms&a=12.4ms&b=148.6ms&show=1,4&y=pu"
@@ -447,7 +440,7 @@ def test_the_link_gives_the_same_picture(
 
 
 def test_an_undisciplined_clock_is_marked(store: CloudStore, client: TestClient) -> None:
-    """A clock that is not disciplined is marked and its doubt is drawn."""
+    """Its uncertainty is drawn."""
     dip = sine(2.0)
     dip[12_000:13_200] *= 0.7
     good = replace(wave_of(dip), start_ns=ZERO_NS)

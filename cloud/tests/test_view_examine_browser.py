@@ -44,7 +44,7 @@ def _in_sight(page: "Page") -> dict[str, float]:
 
 
 def test_dragging_keys_and_back_move_the_view(scene: demo.Scene, page: "Page") -> None:
-    """Drag keys and links move the view and back undoes."""
+    """Back undoes a move."""
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=wave,rms")
     box = _in_sight(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -129,7 +129,6 @@ def test_two_fingers_zoom(scene: demo.Scene, page: "Page") -> None:
 
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_axe_finds_nothing_and_phones_fit(scene: demo.Scene, browser: "Browser", scheme: str) -> None:
-    """Axe finds nothing and a phone does not scroll sideways."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     width = 390 if scheme == "dark" else 1440
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -143,7 +142,6 @@ def test_axe_finds_nothing_and_phones_fit(scene: demo.Scene, browser: "Browser",
 
 
 def test_a_form_works_without_script(scene: demo.Scene, browser: "Browser") -> None:
-    """Without script it is drawn and a form moves it."""
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(60_000)
     page = context.new_page()

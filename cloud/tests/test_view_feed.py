@@ -107,7 +107,7 @@ def asleep(tmp_path: Path) -> Iterator[demo.Scene]:
 def test_an_incident_appears_with_maukas_message(
     asleep: demo.Scene,
 ) -> None:
-    """An incident is on the page with Mauka's message and again when a Box joins."""
+    """And again when a Box joins."""
     scene = asleep
     page = _Live(scene)
     now_ns = time.time_ns()
@@ -178,7 +178,7 @@ def test_a_new_incident_overtakes_a_growing_one(asleep: demo.Scene, monkeypatch:
 
 
 def test_a_withdrawn_incident_leaves_the_pages(asleep: demo.Scene) -> None:
-    """A withdrawn incident leaves the pages, and malformed messages are counted."""
+    """Malformed messages are counted."""
     scene, page = asleep, _Live(asleep)
     _wait_until(lambda: _bus_hears_notices(scene))
     made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
@@ -209,7 +209,6 @@ def _bus_is_joined(scene: demo.Scene) -> bool:
 
 
 def test_a_lost_message_is_found_in_store(tmp_path: Path) -> None:
-    """An incident whose message was lost is found by looking into the store."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         page = _Live(scene)
         stored = put_findings(scene.store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
@@ -218,7 +217,6 @@ def test_a_lost_message_is_found_in_store(tmp_path: Path) -> None:
 
 
 def test_a_reconnected_page_gets_what_it_missed(tmp_path: Path) -> None:
-    """A page that reconnects is told what it missed."""
     with demo.Scene(tmp_path, poll_s=0.1) as scene:
         page = _Live(scene)
         for k in range(3):
@@ -258,7 +256,7 @@ def test_malformed_messages_are_counted_and_harm_nothing(scene: demo.Scene) -> N
 
 @pytest.mark.parametrize("query", ["", "?values=*"])
 def test_the_last_page_too_many_is_refused(tmp_path: Path, query: str) -> None:
-    """One page too many is told to come back."""
+    """It is asked to come back later."""
     few = demo.Scene(tmp_path, poll_s=30.0)
     few.view._config = replace(few.config, live_streams=4)
     with few as scene:
@@ -278,7 +276,7 @@ def test_the_last_page_too_many_is_refused(tmp_path: Path, query: str) -> None:
 
 
 def test_a_page_gets_its_own_boxes(scene: demo.Scene) -> None:
-    """A page is sent the Boxes that it shows and how many report."""
+    """The Boxes that it shows, and how many report."""
     _publish_until_heard(scene)
     page = _Live(scene, "?values=4")
     assert page.next("reporting") == {"reporting": 1}
@@ -313,7 +311,6 @@ def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])
 def test_an_invalid_address_is_one_error(tmp_path: Path, key: str) -> None:
-    """An invalid address is one clear error."""
     store = open_store(None, tmp_path)
     config = demo.ViewSection(**{"http_endpoint": "127.0.0.1:0", key: "localhost:9883"})
     with pytest.raises(ConfigError, match=f"view.{key} is 'localhost:9883'"):
@@ -331,7 +328,7 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
 
 
 def test_a_failed_feed_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure of the feed ends the service, and its runner starts it again."""
+    """Its runner starts it again."""
 
     def broken(*_: object) -> None:
         time.sleep(0.3)

@@ -27,7 +27,6 @@ def measured(box: int, second: int) -> Measurement:
 
 
 def test_many_messages_are_read_like_single_ones() -> None:
-    """Many are read as one after the other would be."""
     rows = [measured(box, second) for second in range(3) for box in range(1, 40)]
     rows[5] = replace(rows[5], crossing=True, metrics={"rms": Metric(1, 2, 1.5)})
     rows[9] = replace(rows[9], backfilled=True)
@@ -43,7 +42,7 @@ def test_many_messages_are_read_like_single_ones() -> None:
 
 
 def test_the_hub_keeps_less_of_many_boxes() -> None:
-    """Of many Boxes the hub keeps less of each."""
+    """The more Boxes there are, the less it keeps of each."""
     assert kept_of_each(1) == kept_of_each(0) == RECENT_MEASUREMENTS
     assert kept_of_each(1000) == KEPT_TOGETHER // 1000 and kept_of_each(10**6) == MIN_KEPT
     recent = RecentMeasurements()

@@ -75,7 +75,6 @@ def test_a_change_by_another_is_not_overwritten_unseen(
 
 
 def test_a_typed_place_can_be_removed(scene: demo.Scene, ids: dict[str, str]) -> None:
-    """A place that was typed can be taken away."""
     eve, store = browser_of(scene, "eve"), scene.store
     where = {"latitude": "0", "longitude": "21.5"}
     assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing", **where) == 303
@@ -92,7 +91,6 @@ def test_a_typed_place_can_be_removed(scene: demo.Scene, ids: dict[str, str]) ->
 
 
 def test_a_form_without_session_leads_to_sign_in(scene: demo.Scene, ids: dict[str, str]) -> None:
-    """A form whose session has ended leads to signing in."""
     eve = browser_of(scene, "eve")
     assert eve.get(SETTINGS) == 200
     scene.store.people.end_sessions(ids["eve"])

@@ -60,7 +60,6 @@ def grid(tmp_path: Path) -> Iterator[Grid]:
 
 
 def test_moving_values_do_not_read_boxes_again(grid: Grid) -> None:
-    """Values move and who the Boxes are is not read again."""
     assert grid.levels() == {"1": None, "2": None, "3": None}
     grid.send("2", 120.0)
     assert grid.levels() == {"1": None, "2": 100.0, "3": None}
@@ -74,7 +73,6 @@ def test_moving_values_do_not_read_boxes_again(grid: Grid) -> None:
 
 
 def test_new_boxes_names_and_nominals_are_seen(grid: Grid) -> None:
-    """A new Box a new name and a new nominal voltage are seen."""
     grid.levels()
     grid.send("9", 120.0)
     assert grid.levels()["9"] == 100.0
@@ -125,7 +123,6 @@ def test_medians_of_groups_are_those_of_statistics() -> None:
 
 
 def test_unconfigured_boxes_need_no_store(grid: Grid) -> None:
-    """Boxes without stored facts are known without the store."""
     visitors = grid.services.visitors
     plain = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     assert visitors.at_once(plain) is None, "nothing is known yet"

@@ -121,13 +121,12 @@ def test_a_span_is_what_its_address_says(from_words: str, to_words: str, start_m
     ],
 )
 def test_an_impossible_span_is_refused(from_words: str, to_words: str, said: str) -> None:
-    """A span that cannot be is refused in words."""
     with pytest.raises(ValueError, match=said):
         span(from_words, to_words)
 
 
 def test_steps_zoom_and_live_end_fit_together() -> None:
-    """Steps move by half and zoom by two and stay live at the end."""
+    """A step is half a span, a zoom is by two, and a live span stays live."""
     day = span("now-24h")
     back = day.shifted(-0.5, NOW)
     assert (back.start_ms, back.end_ms, back.live) == (NOW - DAY - DAY // 2, NOW - DAY // 2, False)
@@ -152,7 +151,7 @@ def test_steps_zoom_and_live_end_fit_together() -> None:
     ],
 )
 def test_an_incomparable_span_is_refused(from_words: str, to_words: str) -> None:
-    """A span that no store can compare with is refused."""
+    """No store can compare with it."""
     with pytest.raises(ValueError, match="1970 and 2200"):
         span(from_words, to_words)
 
@@ -161,7 +160,6 @@ def test_an_incomparable_span_is_refused(from_words: str, to_words: str) -> None
 
 
 def test_a_gap_is_named_with_the_share(store: CloudStore) -> None:
-    """A gap is named and what was measured is a share."""
     put_minutes(store, 1, 30)
     put_minutes(store, 60, 121)
     roll_up(store)
@@ -206,7 +204,6 @@ def test_an_unstored_minute_is_not_a_gap(store: CloudStore) -> None:
 
 
 def test_an_unfinished_span_shows_its_measured_part(store: CloudStore, client: TestClient) -> None:
-    """A span that ends later has what was measured."""
     put_minutes(store, 1, 61)
     later = span("now-1d", str(NOW + 20 * DAY))
     found = read_history(store, "1", later, NOW)
@@ -222,7 +219,6 @@ def test_a_minute_half_measured_counts_half(store: CloudStore) -> None:
 
 
 def test_ten_minutes_are_drawn_from_measurements(store: CloudStore) -> None:
-    """Ten minutes are drawn from measurements while they are kept."""
     metrics = {"rms": Metric(119.0, 121.0, 120.0), "thd": Metric(0.01, 0.03, 0.02)}
     store.append_measurements(
         Measurement("1", at, metrics, (at - 1000) * 10**6, at * 10**6, sequence=at)
@@ -251,7 +247,6 @@ def test_percentiles_are_of_all_minutes_whatever_the_rows(store: CloudStore) -> 
 
 
 def test_steady_percentiles_lie_within_the_measured(store: CloudStore) -> None:
-    """Percentiles of a steady voltage lie within what was measured."""
     store.put_trends(
         Trend("1", NOW - k * MINUTE, {"rms": (121.20, 121.22, 121.21)}, covered_ms=MINUTE)
         for k in range(2, 30)
@@ -261,7 +256,6 @@ def test_steady_percentiles_lie_within_the_measured(store: CloudStore) -> None:
 
 
 def test_incidents_in_the_span_are_marked(store: CloudStore) -> None:
-    """Incidents of this Box in the span are marked."""
     put_minutes(store, 1, 121)
     for place, box_id in enumerate(("1", "2", "1"), 1):
         at = (NOW - place * 50 * MINUTE) * 1_000_000
@@ -274,7 +268,6 @@ def test_incidents_in_the_span_are_marked(store: CloudStore) -> None:
 
 
 def test_a_visitor_sees_only_their_boxes_past(store: CloudStore) -> None:
-    """A visitor sees the past of the Boxes that they may see."""
     put_minutes(store, 1, 61)
     for seen, rows in ((frozenset("1"), 60), (frozenset("2"), 0)):
         found = read_history(SeenStore(store, Visitor(full=seen)), "1", span("now-1h"), NOW)
@@ -301,7 +294,7 @@ def test_the_json_says_rows_gaps_coverage_percentiles(client: TestClient, store:
 
 
 def test_the_default_span_holds_the_first_data(client: TestClient, store: CloudStore) -> None:
-    """A page without a span has the shortest that holds the first data."""
+    """The shortest span that holds them."""
     minutes_shown = (
         ((), "24h"),
         ([(1, 4)], "5m"),
@@ -331,7 +324,7 @@ def test_the_default_span_holds_the_first_data(client: TestClient, store: CloudS
 
 
 def test_former_addresses_lead_to_the_past(client: TestClient, store: CloudStore) -> None:
-    """Addresses of a Box's spans of an earlier version lead to its past."""
+    """Addresses of an earlier version."""
     put_minutes(store, 1, 200)
     for address in ("/boxes/1?from=now-6h&to=now", "/boxes/1/history?from=now-6h&to=now"):
         answer = client.get(address)

@@ -59,7 +59,6 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
 
 
 def test_a_note_has_author_time_without_markup(cast: Cast) -> None:
-    """A note is shown with author and time, and is never markup."""
     number = cast.incident("1")
     olga = cast.browser("olga")
     page = f"/incidents/{number}"
@@ -161,7 +160,6 @@ def test_a_form_without_our_token_changes_nothing(cast: Cast) -> None:
 
 
 def test_a_note_needs_sight_of_every_box(cast: Cast) -> None:
-    """A note is not shown to who does not see every Box."""
     number = cast.incident("1", "4")
     rita = cast.browser("rita")
     assert rita.post(f"/incidents/{number}/note", f"/incidents/{number}", text="Box 4 is in the lab") == 303
@@ -262,7 +260,6 @@ def test_an_incident_is_new_until_shown(cast: Cast) -> None:
 
 
 def test_work_is_hidden_with_a_hidden_box(cast: Cast) -> None:
-    """Work is hidden where a Box of the incident is hidden."""
     number = cast.incident("1", "4")
     rita, page = cast.browser("rita"), f"/incidents/{number}"
     assert rita.post(f"{page}/work", page, cause="the lab", acknowledge="yes") == 303
@@ -276,7 +273,6 @@ def test_work_is_hidden_with_a_hidden_box(cast: Cast) -> None:
 
 
 def test_a_mailed_link_leads_to_its_incident(cast: Cast) -> None:
-    """A mail's link leads by the sign-in to its incident."""
     number = cast.incident("1")
     browser = FormBrowser(cast.scene.url)
     address = f"/incidents/{number}?work=new"

@@ -110,7 +110,6 @@ def downloaded(client: TestClient, query: str) -> list[int]:
     ],
 )
 def test_each_filter_finds_exactly_its_incidents(client: TestClient, query: str, numbers: list[int]) -> None:
-    """Each filter finds all of its incidents and no other."""
     assert walked(client, query) == numbers
     assert downloaded(client, query) == sorted(numbers)
     if numbers:

@@ -51,7 +51,6 @@ def test_a_dot_lies_at_its_incident() -> None:
 
 
 def test_each_dot_keeps_the_lists_filter(scene: demo.Scene) -> None:
-    """The list draws its incidents and each dot keeps the filter."""
     browser = FormBrowser(scene.url)
     assert browser.get("/incidents?class=sag") == 200
     assert browser.text.count('<g transform="translate(') == 1

@@ -252,7 +252,6 @@ def test_the_first_administrator_signs_up_by_keyboard(tmp_path: Path, keyboard: 
 
 @pytest.mark.slow
 def test_a_forgotten_password_is_replaced_by_mail(tmp_path: Path, keyboard: Keyboard) -> None:
-    """A forgotten password is replaced by a link that comes by mail."""
     page, new = keyboard.page, "another horse in a battery"
     lost = demo.Scene(tmp_path, poll_s=0.5)
     demo.fill(lost.store, time.time_ns(), minutes=1)

@@ -33,7 +33,7 @@ def _events(messages: list[LiveMessage]) -> list[tuple[str, object]]:
 
 
 def test_a_new_page_gets_the_newest_values() -> None:
-    """A new page gets the newest values of each Box and no old incident."""
+    """It gets no old incident."""
     hub = LiveHub(ServiceCounters())
     hub.accept_incident(_incident(1))
     for t_ms in (1000, 2000, 3000):
@@ -45,7 +45,6 @@ def test_a_new_page_gets_the_newest_values() -> None:
 
 
 def test_a_returning_page_gets_what_changed() -> None:
-    """A page that comes back gets what it missed and what changed."""
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -65,7 +64,6 @@ def test_a_returning_page_gets_what_changed() -> None:
 
 
 def test_a_strange_last_event_id_counts_as_none() -> None:
-    """A strange last event id is as good as none."""
     hub = LiveHub(ServiceCounters())
     hub.accept_incident(_incident(1))
     for after in ("", "x", "-1", "9" * 40, "1e3", "٣"):
@@ -74,7 +72,6 @@ def test_a_strange_last_event_id_counts_as_none() -> None:
 
 
 def test_an_incident_is_reported_again_when_changed() -> None:
-    """An incident is reported once and again when it changes."""
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -87,7 +84,7 @@ def test_an_incident_is_reported_again_when_changed() -> None:
 
 
 def test_a_slow_page_loses_only_old_measurements() -> None:
-    """A page that does not keep up loses its oldest measurements counted and no incident."""
+    """They are counted; it loses no incident."""
     counters = ServiceCounters()
     hub = LiveHub(counters)
     page = hub.subscribe(lambda: None, None)
@@ -160,7 +157,6 @@ def test_late_and_repeated_measurements_change_nothing() -> None:
 
 
 def test_a_crossing_with_rms_keeps_other_values() -> None:
-    """A crossing with RMS alone keeps the other values."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(_measurement("1", 1000))
     crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
@@ -194,7 +190,6 @@ def test_an_overtaken_window_keeps_its_place() -> None:
 
 
 def test_a_clock_set_back_keeps_its_box() -> None:
-    """A clock that was set back does not silence its Box."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(_window(10**9))
     hub.accept_measurement(Measurement("1", 2 * 10**9, {"rms": Metric(1, 1, 1)}, crossing=True))
@@ -231,7 +226,6 @@ def test_after_a_step_back_arrival_counts(step_ms: int, numbered: bool) -> None:
 
 
 def test_a_late_crossing_sets_nothing_back() -> None:
-    """A late crossing lies in its window and sets nothing back."""
     hub = LiveHub(ServiceCounters())
     for number in range(3):
         hub.accept_measurement(replace(_window(10_000 + 1000 * number), sequence=number))
@@ -241,7 +235,6 @@ def test_a_late_crossing_sets_nothing_back() -> None:
 
 
 def test_a_gateway_without_numbers_is_heard_again() -> None:
-    """A gateway that lost its numbers is heard again."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(replace(_window(10_000), sequence=900))
     hub.accept_measurement(replace(_window(11_000), sequence=1))
@@ -273,7 +266,7 @@ def test_late_data_are_late_and_not_silent() -> None:
 
 
 def test_silence_follows_the_boxs_own_rhythm() -> None:
-    """A Box is silent later than its own rhythm allows and not before."""
+    """A Box is silent when it is later than its own rhythm allows."""
     hub = LiveHub(ServiceCounters(), lambda: 5000)
     hub.accept_measurement(_measurement("1", 1))
     heard = hub.newest("1")
@@ -305,7 +298,6 @@ def test_an_opening_page_learns_a_values_age() -> None:
 
 
 def test_unknown_and_infinite_numbers_are_null() -> None:
-    """Unknown and not finite numbers are null on the page."""
     nan = float("nan")
     shown = live_messages.newest_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
     assert (shown["rms_min_v"], shown["rms_max_v"], shown["rms_v"]) == (None, None, 120.0)

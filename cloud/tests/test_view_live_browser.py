@@ -60,7 +60,7 @@ def _publish_until_heard(scene: demo.Scene, page: "sync_api.Page", measurement: 
 
 
 def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> None:
-    """Live values change in place and a new Box appears."""
+    """A new Box appears."""
     page = open_page(390)
     page.goto(fresh.url)
     page.get_by_text("Live", exact=True).first.wait_for(state="attached")
@@ -85,7 +85,6 @@ def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> N
 
 
 def test_an_overtaking_crossing_blanks_nothing(fresh: demo.Scene, open_page: NewPage) -> None:
-    """A crossing that overtakes its window blanks nothing and loses nothing."""
     front, one = open_page(), open_page()
     front.goto(fresh.url)
     one.goto(fresh.url + "/boxes/1")
@@ -158,7 +157,7 @@ def test_an_idle_box_is_live_between_heartbeats(idle: demo.Scene, open_page: New
 
 
 def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) -> None:
-    """Without a connection a page says how old it is and not who reports."""
+    """It does not say which Boxes report."""
     page = open_page(390)
     state, summary = page.locator('[data-box="1"] [data-state]'), page.locator("#summary")
     page.clock.install()
@@ -228,7 +227,6 @@ def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:
 
 
 def test_a_new_incident_appears_without_reload(fresh: demo.Scene, open_page: NewPage) -> None:
-    """A new incident appears on every open page without a reload."""
     front, listing, shown = open_page(), open_page(), open_page()
     front.goto(fresh.url)
     listing.goto(fresh.url + "/incidents")

@@ -33,7 +33,6 @@ def test_boxes_and_a_region_are_both_asked_of() -> None:
 
 
 def test_a_rate_limits_boxes_but_not_incidents() -> None:
-    """A rate holds per Box and not for incidents."""
     now_s = 0.0
     wanted = LiveFilter(between_s=1.0, monotonic_s=lambda: now_s)
     assert [wanted.passes(measured("1")) for _ in range(3)] == [True, False, False]
@@ -43,7 +42,6 @@ def test_a_rate_limits_boxes_but_not_incidents() -> None:
 
 
 def test_hidden_boxes_cost_and_send_nothing() -> None:
-    """Boxes that may not be seen cost nothing and are not sent."""
     wanted = LiveFilter(between_s=1.0)
     assert wanted.after(lambda message: None)(measured("1")) is None
     assert wanted.after(lambda message: message)(measured("1")) is not None, "the hidden one did not count"

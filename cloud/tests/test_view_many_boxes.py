@@ -80,7 +80,7 @@ def test_an_incident_names_its_downstream_boxes(services: ViewServices) -> None:
 
 
 def test_many_boxes_are_paged_silent_first(services: ViewServices) -> None:
-    """Many Boxes are rows a hundred to a page the silent ones first."""
+    """A hundred rows to a page."""
     now_ms = time.time_ns() // 1_000_000
     for number in range(1, BOXES + 1):
         services.store.put_box(BoxRecord(str(number), ""))

@@ -129,7 +129,7 @@ def test_changes_give_the_same_map_as_state(maps: Maps) -> None:
 
 
 def test_a_map_shows_what_its_visitor_may(maps: Maps) -> None:
-    """A map says no more than its visitor may know."""
+    """It shows no more than that."""
     texts = {
         who: maps.take(who, visitor).decode()
         for who, visitor in {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}.items()
@@ -150,7 +150,7 @@ def test_a_map_shows_what_its_visitor_may(maps: Maps) -> None:
 
 
 def test_one_audiences_maps_share_their_bytes(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps of one audience get the same bytes made once."""
+    """The bytes are made once."""
     made: list[object] = []
 
     def counted(*args: Any) -> dict[str, object]:
@@ -241,7 +241,7 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
 
 
 def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One map too many is not sent until another is left."""
+    """It gets data when another one is closed."""
     monkeypatch.setattr(map_feed, "MAX_FEEDS", 2)
     assert maps.take("a", STRANGER) and maps.take("b", OWNER)
     assert maps.take("c", OPEN) == b"" and maps.services.counters.total("maps_refused") == 1

@@ -30,7 +30,7 @@ def asked(store: CloudStore, box_id: str = "1", **fields: str) -> BoxRecord:
 
 
 def test_empty_fields_stay_and_fitting_ones_change(store: CloudStore) -> None:
-    """Valid fields are put and empty ones stay."""
+    """Valid fields are stored."""
     store.put_box(asked(store, nominal_v="120", nominal_hz="60"))
     box = store.box("1")
     assert box is not None and (box.nominal_v, box.nominal_hz, box.name) == (120.0, 60.0, "Box 1")
@@ -66,7 +66,7 @@ def test_a_silent_box_is_held_to_its_grid(store: CloudStore) -> None:
 
 
 def test_another_nominal_voltage_is_noticed() -> None:
-    """Another supply than the nominal one is said and a disturbance is not."""
+    """A disturbance is not taken for one."""
     measured = demo.measurement_of(demo.OUTLETS[0], 0, 1)  # 122 V, 60 Hz
     assert nominal_misfit(measured, 120.0, 60.0) == ""
     assert nominal_misfit(measured, 230.0, 60.0) == "", "an undervoltage to 53 % measures the same"

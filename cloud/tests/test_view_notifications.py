@@ -110,7 +110,6 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
 def test_a_wrong_field_is_named_and_not_stored(
     scene: demo.Scene, ids: dict[str, str], fields: dict[str, str], why: str
 ) -> None:
-    """A wrong field is said and nothing is stored."""
     browser = browser_of(scene, ids["ada"])
     whole = {"about": "incident", "name": "kept", "channel": "mail", **fields}
     assert browser.post(f"{PAGE}/new", f"{PAGE}/new?about=incident", **whole) == 400
@@ -132,7 +131,7 @@ def test_services_are_an_administrators_alone(scene: demo.Scene, ids: dict[str, 
 def test_trial_notifications_are_limited(
     scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The button puts a test into the outbox and not without end."""
+    """The button puts a test into the outbox."""
     monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 0.0)  # without a sender
     rule = NotificationRule("rule-of-eve", ids["eve"], "mine", "incident", "mail", 0, quiet_from="00:00")
     records(scene).put_rule(rule)
@@ -152,7 +151,6 @@ def test_trial_notifications_are_limited(
 def test_a_tests_answer_says_its_result(
     scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to a test says what became of it."""
     monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 60.0)
     out = records(scene)
     out.put_rule(NotificationRule("rule-of-root", ids["root"], "root's", "incident", "mail", 0))
@@ -172,7 +170,7 @@ def test_a_tests_answer_says_its_result(
 
 
 def test_anothers_rule_is_not_found(scene: demo.Scene, ids: dict[str, str]) -> None:
-    """Another's rule is not there and a form without its token changes nothing."""
+    """A form without its token changes nothing."""
     records(scene).put_rule(NotificationRule("eves", ids["eve"], "secret name", "incident", "mail", 0))
     ada = browser_of(scene, ids["ada"])
     assert ada.get(f"{PAGE}/eves") == 404
@@ -209,7 +207,7 @@ def test_the_log_says_why_and_shows_nobody_elses(scene: demo.Scene, ids: dict[st
 
 
 def test_a_stream_token_is_shown_once(scene: demo.Scene, ids: dict[str, str]) -> None:
-    """A token for stream rules is shown once and reads nothing."""
+    """It reads nothing."""
     browser = browser_of(scene, ids["ada"])
     assert browser.post(f"{PAGE}/tokens", PAGE, label="rules", days="30") == 200
     found = re.search(r"opq_[\w-]{40,}", browser.text)
@@ -226,7 +224,7 @@ def test_a_stream_token_is_shown_once(scene: demo.Scene, ids: dict[str, str]) ->
 
 
 def test_personal_data_hold_rules_without_secrets(scene: demo.Scene, ids: dict[str, str]) -> None:
-    """All data holds rules without secrets and deletion takes them."""
+    """A deleted account takes them along."""
     people = scene.store.people
     made = people.add_account("kim@example.org", "Kim", "owner", hash_password(PASSWORD))
     assert made is not None

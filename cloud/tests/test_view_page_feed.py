@@ -66,7 +66,6 @@ def boxes_in(sent: list[tuple[str, dict[str, object]]]) -> list[object]:
 
 
 def test_an_opening_page_gets_its_boxes_newest() -> None:
-    """A page that opens gets the newest of the Boxes that it shows."""
     all_ = Hub()
     all_.send("1", "2", "3")
     assert sorted(map(str, boxes_in(all_.sent(all_.page("13"))))) == ["1", "3"]
@@ -131,7 +130,6 @@ def test_a_late_page_gets_the_newest() -> None:
 
 
 def test_a_boxs_second_is_limited_and_counted() -> None:
-    """The Measurements of one Box in a second are limited and counted."""
     hub = Hub()
     page = hub.page("1")
     hub.sent(page)

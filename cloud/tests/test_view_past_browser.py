@@ -115,7 +115,7 @@ def test_keys_read_a_chart_and_zoom_its_values(scene: demo.Scene, page: "sync_ap
 
 
 def test_a_drag_along_a_chart_chooses_a_span(scene: demo.Scene, page: "sync_api.Page") -> None:
-    """The browser's Back returns to the span before."""
+    """Back in the browser returns to the span before."""
     drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-7d&to=now")
     before = page.url
     over = page.locator(".past .u-over")

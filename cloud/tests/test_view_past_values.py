@@ -198,7 +198,6 @@ def test_days_and_weeks_have_their_verdicts(client: TestClient) -> None:
 
 
 def test_a_site_fails_with_one_phase(client: TestClient) -> None:
-    """It says which phase failed."""
     page = client.get("/past?of=site:mill&show=verdicts&from=2026-11-14&to=2026-11-16&tz=UTC").text
     assert page.count('<h2 id="place-') == 1 and "Site mill" in page
     assert "harmonic 5 at Box 2" in page

@@ -35,7 +35,7 @@ def publish(scene: demo.Scene, volts: float | None = None) -> None:
 
 
 def test_mark_row_and_sentence_follow_the_voltage(scene: demo.Scene, page: "sync_api.Page") -> None:
-    """A mark, its row and the sentence follow the voltage."""
+    """On an open page."""
     page.goto(f"{scene.url}/map")
     for volts, tone, words in ((120.0, "normal", "within 5 %"), (90.0, "too-low", "more than 10 % below")):
         end_s = time.monotonic() + 60
@@ -67,7 +67,7 @@ def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -
 def test_a_map_polls_without_its_feed(
     scene: demo.Scene, page: "sync_api.Page", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A map is sent what it shows and asks for it when the feed is lost."""
+    """While it has the feed, it is sent what it shows."""
     page.route("**/map/state", lambda route: route.abort())  # what comes, the live feed brings
     page.goto(f"{scene.url}/map")
     other = page.context.new_page()  # by the same stream
@@ -179,7 +179,7 @@ def test_a_wall_does_not_grow_over_weeks(scene: demo.Scene, page: "sync_api.Page
 
 
 def test_a_wall_reloads_after_failure_and_change(scene: demo.Scene, page: "sync_api.Page") -> None:
-    """A wall goes on after a failure and loads itself when the pages change."""
+    """It goes on after a failure, and reloads when the pages change."""
     page.clock.install()
     page.goto(f"{scene.url}/wall")
     connected = page.locator("#feed", has_text=re.compile("^(Live|Connected|No Box reports)"))

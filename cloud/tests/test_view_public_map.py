@@ -37,13 +37,13 @@ places = st.tuples(st.floats(-84.0, 84.0), st.floats(-180.0, 180.0))
 @given(places, st.floats(0.1, 100.0), st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES))
 @settings(max_examples=60, deadline=None)
 def test_a_hidden_box_keeps_its_distance(at: Place, radius_km: float, salt: bytes) -> None:
-    """A Box is never shown nearer than the radius nor farther than is said."""
+    """It is never shown nearer than the radius, nor farther than stated."""
     off_km = distance_km(at, fuzzed_place(at, salt, radius_km))
     assert radius_km <= off_km <= MAX_RADII * radius_km * 1.01
 
 
 def test_a_hidden_place_is_constant_per_installation() -> None:
-    """A Box is shown at one place for ever and elsewhere by another installation."""
+    """Another installation shows another place."""
     shown = fuzzed_place(HONOLULU, SALT, 2.0)
     assert {fuzzed_place(HONOLULU, SALT, 2.0) for _ in range(100)} == {shown}
     assert distance_km(shown, fuzzed_place(HONOLULU, OTHER_SALT, 2.0)) > 0.01
@@ -52,7 +52,7 @@ def test_a_hidden_place_is_constant_per_installation() -> None:
 
 
 def test_a_houses_boxes_share_a_hidden_place() -> None:
-    """Many Boxes of a house are shown at one place so that their mean says nothing."""
+    """So that their mean does not give the house away."""
     house = [(HONOLULU[0] + k * 1e-6, HONOLULU[1] - k * 1e-6) for k in range(100)]
     shown = {fuzzed_place(at, SALT, 2.0) for at in house}
     assert len(shown) == 1
@@ -106,7 +106,6 @@ def test_a_window_shows_all_boxes_with_margin() -> None:
 @given(places, st.floats(5, 40_000))
 @settings(max_examples=60, deadline=None)
 def test_a_windows_address_gives_it_again(middle: Place, km: float) -> None:
-    """A window stays on the map and its address gives it again."""
     frame = frame_at(middle, km)
     assert frame.left >= 0 and frame.left + frame.wide <= 1 + 1e-12
     found = dict(part.split("=") for part in frame.query.replace("%2C", ",").split("&"))
@@ -117,14 +116,12 @@ def test_a_windows_address_gives_it_again(middle: Place, km: float) -> None:
 
 
 def test_a_degree_is_true_to_the_ground() -> None:
-    """A degree is as long on the map as on the ground."""
     frame = frame_at((45.0, 10.0), 400.0)
     (x, _), (east, _) = frame.units((45.0, 10.0)), frame.units((45.0, 11.0))
     assert (east - x) / frame.units_per_km == pytest.approx(KM_PER_DEGREE * cos(radians(45)), rel=1e-3)
 
 
 def test_a_window_zooms_around_its_middle() -> None:
-    """A window has its corners and zooms around its middle."""
     frame = frame_at(HONOLULU, 200.0)
     assert frame.zoomed(0.5).km == pytest.approx(100, rel=0.01)
     assert frame.zoomed(0.5).middle == pytest.approx(frame.middle, abs=1e-6)
@@ -146,7 +143,7 @@ def test_a_window_zooms_around_its_middle() -> None:
     ],
 )
 def test_an_invalid_window_address_is_explained(at: str, km: str, named: str) -> None:
-    """An address without a valid window explains the form."""
+    """The text shows the form."""
     with pytest.raises(ValueError, match=named):
         parse_frame(at, km)
 
@@ -263,7 +260,6 @@ def test_figures_are_medians_of_boxes_that_report() -> None:
     ],
 )
 def test_tones_change_at_5_and_10_percent(u_percent: float | None, tone: str) -> None:
-    """Tones change at 5 and 10 percent off nominal."""
     assert tone_of(u_percent) == tone
 
 
@@ -277,7 +273,7 @@ def test_the_summary_says_silence_and_what_is_off() -> None:
 
 # Marks
 def test_a_late_box_is_marked_late() -> None:
-    """A Box whose data come late says so on the map and in its table."""
+    """On the map and in its table."""
     box = replace(BOX, box_id="1", at=(21.3, -157.8), u_percent=100.0, late_s=47.0)
     (mark,) = map_marks([box], (), frame_at(HONOLULU, 120.0), 2.0)
     assert mark.text == "Box 1: 100.0\u202f%, within 5 % of nominal, late by 40\u202fs"
@@ -307,7 +303,6 @@ def test_the_worst_mark_lies_on_top() -> None:
 
 
 def test_boxes_at_a_place_share_a_mark() -> None:
-    """Boxes at one place are one mark that counts them."""
     boxes = [replace(BOX, box_id=str(k), label=f"Box {k}", u_percent=100.0 + k) for k in range(5)]
     (mark,) = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
     assert (mark.boxes, mark.label, mark.pages, mark.u_percent) == (5, "5 Boxes", (), 104.0)
@@ -335,7 +330,6 @@ def test_an_incidents_map_shares_marks_by_place() -> None:
 
 
 def test_thousands_of_boxes_make_a_limited_map() -> None:
-    """Thousands of Boxes are a bounded map and table."""
     boxes = [
         replace(BOX, box_id=str(k), at=(21.0 + (k % 100) / 100, -158.5 + (k // 100) / 100))
         for k in range(4_000)
@@ -346,7 +340,7 @@ def test_thousands_of_boxes_make_a_limited_map() -> None:
 
 
 def test_a_region_has_a_rounded_mark() -> None:
-    """A region that shows as figures has a mark at a tenth of a degree."""
+    """At a tenth of a degree."""
     hidden = [
         replace(BOX, box_id=str(k), region="oahu", regional=True, at=(21.31 + k / 50, -157.83))
         for k in range(3)

@@ -134,7 +134,6 @@ def test_the_public_map_shows_public_boxes_only(view: PublicView) -> None:
 
 
 def test_a_permitted_visitor_sees_the_exact_place(view: PublicView) -> None:
-    """A visitor who may see a Box sees its exact place."""
     found = shown_places(view, view.admin())
     assert set(found) == set(AT)
     assert all(distance_km(at, AT[box_id]) < 0.2 for box_id, at in found.items())
@@ -212,7 +211,7 @@ def test_a_reference_clock_needs_its_boxs_permission(view: PublicView) -> None:
 
 
 def test_share_and_feed_are_equal_for_everyone(view: PublicView) -> None:
-    """Share and feed are the same for an admin and the public."""
+    """For an administrator and the public."""
     paths = ["/feeds/incidents.atom"]
     nobodys, admins = view.get_all(paths), view.get_all(paths, view.admin())
     assert [each.text for each in nobodys] == [each.text for each in admins]
@@ -258,7 +257,7 @@ def test_a_region_has_frequency_and_visible_incidents(
 
 
 def test_a_regions_only_view_shows_the_map(view: PublicView) -> None:
-    """A View with regions alone shows the map and nothing else."""
+    """It shows nothing else."""
     for box_id in PUBLIC:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
@@ -276,7 +275,7 @@ def test_a_regions_only_view_shows_the_map(view: PublicView) -> None:
 
 
 def test_a_silent_box_is_the_worst_mark(view: PublicView) -> None:
-    """A Box that falls silent is the loudest of the map."""
+    """It gets the loudest mark of the map."""
     app = view.get("/map/state").json()
     assert {mark["tone"] for mark in app["marks"].values()} == {"normal"}
     view.now_ns += 60 * 10**9
@@ -287,7 +286,6 @@ def test_a_silent_box_is_the_worst_mark(view: PublicView) -> None:
 
 
 def test_an_unchanged_state_is_not_resent(view: PublicView) -> None:
-    """The state is sent again only when it changed."""
     first = view.get("/map/state")
     again = view.get("/map/state", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -327,7 +325,7 @@ def test_no_page_may_be_framed(view: PublicView) -> None:
 
 
 def test_tiles_are_allowed_on_map_pages_only(view: PublicView) -> None:
-    """Tiles are allowed on pages with a map and from their origin alone."""
+    """From their origin alone."""
     view.config = replace(
         view.config,
         tile_url="https://tiles.example:8443/{z}/{x}/{y}.png",
@@ -344,7 +342,6 @@ def test_tiles_are_allowed_on_map_pages_only(view: PublicView) -> None:
 
 # Feeds
 def test_an_independent_reader_reads_the_atom_feed(view: PublicView) -> None:
-    """The Atom feed is read by an independent reader."""
     feedparser = pytest.importorskip("feedparser", reason="needs the dev extra's feedparser")
     view.store.put_box(BoxRecord("21", "har<b>our & 'quay'\x0b ]]> \U0001f600"))
     found = feedparser.parse(view.get("/feeds/incidents.atom").content)
@@ -358,7 +355,6 @@ def test_an_independent_reader_reads_the_atom_feed(view: PublicView) -> None:
 
 
 def test_an_unchanged_feed_is_not_resent(view: PublicView) -> None:
-    """A feed that has not changed is not sent again."""
     path = "/feeds/incidents.atom"
     etag, year = view.get(path).headers["etag"], "Fri, 31 Dec 2100 00:00:00 GMT"
     for known, status in ((etag, 304), ("*", 304), ('"other"', 200)):
@@ -388,7 +384,6 @@ def test_a_shared_incident_shows_public_boxes(
 
 
 def test_a_single_box_incident_has_no_map(view: PublicView) -> None:
-    """An incident at one Box has no way over the map."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     text = view.get(f"/share/incidents/{alone.incident_id}").text
     assert "Its way cannot be shown" in text and "Local" in text
@@ -396,7 +391,6 @@ def test_a_single_box_incident_has_no_map(view: PublicView) -> None:
 
 
 def test_a_box_without_place_is_listed_only(view: PublicView) -> None:
-    """A Box without a place is in the list only."""
     view.store.put_location(LocationRecord("nowhere", 500.0, 0.0))
     view.store.put_box(BoxRecord("22", "school", location="nowhere"))
     text = view.get("/share/incidents/1").text
@@ -405,7 +399,6 @@ def test_a_box_without_place_is_listed_only(view: PublicView) -> None:
 
 
 def test_a_places_name_needs_permission(view: PublicView) -> None:
-    """The name of a place is for those who may know where it is."""
     view.store.put_location(LocationRecord("elm-street-12", 21.3, -157.8, "12, Elm Street"))
     view.store.put_box(BoxRecord("21", "", location="elm-street-12", feeder="f7", phase="a"))
     paths = ["/boxes/21", "/api/v1/boxes", "/api/v1/boxes"]

@@ -106,7 +106,6 @@ def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 def test_a_three_phase_recording_is_not_kept(eve: FormBrowser) -> None:
-    """A recording of three phases is shown and not kept."""
     assert send(eve, three_phases()) == 200, eve.text
     for words in (
         "COMTRADE 1999, ascii, channel UA: 0.5 s at 6,400 samples/s, from 2026-11-20 16:09:40 UTC",
@@ -125,7 +124,6 @@ def test_a_three_phase_recording_is_not_kept(eve: FormBrowser) -> None:
 
 
 def test_one_of_several_recordings_is_shown(eve: FormBrowser) -> None:
-    """Of several recordings one is shown and the others are named."""
     content = io.BytesIO()
     wave = 325 * np.sin(2 * np.pi * 50 * np.arange(3200) / RATE_HZ)
     np.savez(content, v1=wave, v2=wave[:2000], fs=RATE_HZ)
@@ -138,7 +136,6 @@ def test_one_of_several_recordings_is_shown(eve: FormBrowser) -> None:
 
 
 def test_a_wrong_statement_is_named_by_field(eve: FormBrowser) -> None:
-    """A wrong or missing statement is named by its field."""
     for fields, sentence in (
         ({"nominal_v": "high"}, "Nominal voltage, V is 'high'; want a positive number."),
         ({"unit": "A"}, "Unit is 'A'; want"),
@@ -205,14 +202,12 @@ def test_a_hostile_file_is_one_sentence(
 
 
 def test_a_too_large_file_is_refused_unread(eve: FormBrowser) -> None:
-    """A file that is too large is refused before it is read."""
     eve.get("/examine")
     headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(2 << 30)}
     assert eve.send("POST", "/examine", "--b\r\n", headers) == 413 and "bytes that are allowed" in eve.text
 
 
 def test_a_processs_limit_follows_the_largest_recording() -> None:
-    """The largest recording sets the limit of a process."""
     bomb = SentFile("bomb.npz", io.BytesIO(zip_bomb()))
     examiner = recording_examiner.RecordingExaminer()
     with pytest.raises(recording_examiner.NotExaminedError, match="unpacks to more than 16 MiB"):
@@ -226,7 +221,7 @@ def test_without_a_session_there_is_no_form(scene: demo.Scene) -> None:
 
 
 def test_a_too_long_analysis_is_ended(eve: FormBrowser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An analysis that takes too much time or memory is ended."""
+    """So is one that takes too much memory."""
     monkeypatch.setattr(recording_examiner, "LONGEST_S", 0.05)
     assert send(eve, three_phases()) == 413 and "takes longer than 0.05 s" in eve.text
     monkeypatch.undo()
@@ -240,7 +235,6 @@ def test_a_too_long_analysis_is_ended(eve: FormBrowser, monkeypatch: pytest.Monk
 def test_a_person_uploads_a_file(
     scene: demo.Scene, page: "Page", width: int, scheme: str, tmp_path: Path
 ) -> None:
-    """A person sends a file and the page fits."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     paths = []
     for name, content in three_phases().items():

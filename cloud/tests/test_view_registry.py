@@ -27,7 +27,7 @@ def fill(store: CloudStore) -> None:
 
 
 def test_another_processs_change_renews_the_registry(store: CloudStore, tmp_path: Path) -> None:
-    """It is made again only after a change even of another process."""
+    """It is made again only after a change."""
     fill(store)
     reader = RegistryReader(store)
     first = reader.now()
@@ -46,7 +46,7 @@ def test_another_processs_change_renews_the_registry(store: CloudStore, tmp_path
 
 
 def test_a_visitor_gets_only_their_boxes(store: CloudStore) -> None:
-    """A visitor gets no Box region or place of others."""
+    """No Box and no region of others."""
     fill(store)
     services = open_services(store)
     context = VisitorContext(services)

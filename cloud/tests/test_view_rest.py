@@ -102,7 +102,7 @@ def test_intervals_and_disturbances_page_by_page(scene: demo.Scene, client: http
 
 
 def test_new_incidents_do_not_shift_pages(scene: demo.Scene, client: httpx.Client) -> None:
-    """Pages stay where they are when new ones come."""
+    """A page stays where it is."""
     first = client.get("/incidents", params={"limit": 1}).json()
     wave = demo.waveform_of(demo.OUTLETS[0], time.time_ns() - 10**10)
     made = demo.put_event(scene.store, [wave], "while-reading")
@@ -188,7 +188,6 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
     ],
 )
 def test_a_problem_says_what_is_allowed(client: httpx.Client, path: str, status: int, words: str) -> None:
-    """A problem says what was wrong and what is allowed."""
     answer = client.get(path)
     assert answer.status_code == status and answer.headers["content-type"] == PROBLEM, answer.text
     found = answer.json()
@@ -197,7 +196,7 @@ def test_a_problem_says_what_is_allowed(client: httpx.Client, path: str, status:
 
 
 def test_other_methods_than_get_are_problems(client: httpx.Client) -> None:
-    """A request other than GET gets a problem document too."""
+    """They get a problem document."""
     answer = client.delete("/incidents/1")
     assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
     assert answer.headers["allow"] == "GET, HEAD"
@@ -279,7 +278,6 @@ def test_addresses_of_one_ipv6_network_are_one() -> None:
 
 
 def test_reading_samples_needs_its_scope(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A token without the scope reads all but samples."""
     running = demo.Scene(tmp_path_factory.mktemp("scopes"), poll_s=0.2)
     demo.fill(running.store, time.time_ns(), minutes=1)
     people = running.store.people

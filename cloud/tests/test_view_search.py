@@ -54,7 +54,7 @@ def found(services: ViewServices, text: str) -> list[str]:
 
 
 def test_a_box_is_found_by_each_fact(services: ViewServices) -> None:
-    """A Box is found by number name place region and feeder."""
+    """Number, name, place, region and feeder."""
     assert found(services, "1") == ["Box 1", "Box 12"]  # 21 is not an answer to 1
     assert found(services, "box 2")[0] == "Box 2, Cellar"
     for text in ("cellar", "CELL", "hale mahina", "kailua", "f7"):
@@ -63,7 +63,6 @@ def test_a_box_is_found_by_each_fact(services: ViewServices) -> None:
 
 
 def test_a_boxs_actions_follow_it(services: ViewServices) -> None:
-    """Actions on the Box follow it."""
     kinds = [(hit.kind, hit.path) for hit in find(VisitorContext(services), "cellar")]
     assert kinds[0] == ("Box", "/boxes/2")
     assert ("Action", "/incidents?box=2") in kinds
@@ -71,7 +70,6 @@ def test_a_boxs_actions_follow_it(services: ViewServices) -> None:
 
 
 def test_a_public_boxs_place_is_not_searched(services: ViewServices) -> None:
-    """A public Box is not found by its place."""
     token = VISITOR.set(Visitor(public=frozenset({"2"})))
     try:
         assert found(services, "cellar") == ["Box 2, Cellar"]

@@ -23,7 +23,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 
 
 def test_a_box_is_opened_by_keys(scene: demo.Scene, page: Any) -> None:
-    """A Box is found and opened by keys alone."""
     page.goto(f"{scene.url}/past")
     page.keyboard.press("/")
     page.wait_for_function(SHOWN, arg="")
@@ -42,7 +41,7 @@ def test_a_box_is_opened_by_keys(scene: demo.Scene, page: Any) -> None:
 
 
 def test_keys_are_listed_and_can_be_off(scene: demo.Scene, page: Any) -> None:
-    """Keys are listed lead on and can be turned off."""
+    """The list is opened by a key or a button, and has the switch."""
     page.goto(f"{scene.url}/incidents")
     page.wait_for_function("() => !document.querySelector('[data-keys]').hidden")  # keys.js has run
     page.keyboard.press("?")

@@ -62,7 +62,6 @@ def _json(scene: demo.Scene, path: str) -> Any:
 
 
 def test_the_front_page_shows_boxes_and_incident(full: demo.Scene) -> None:
-    """The front page shows Boxes and the newest incident."""
     status, page, _ = _get(full, "/")
     assert status == 200
     assert "3 Boxes" in page
@@ -102,7 +101,6 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
 
 
 def test_an_old_incident_keeps_its_nominal_voltage(tmp_path: Path) -> None:
-    """An old incident is shown by the nominal voltage that it was judged by."""
     parts = ("/incidents/1/examine/part?y=percent", "/api/v1/events/1/waveforms/4")
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         demo.fill(scene.store, time.time_ns(), minutes=1)
@@ -121,7 +119,7 @@ def test_an_old_incident_keeps_its_nominal_voltage(tmp_path: Path) -> None:
 
 
 def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
-    """Without a stated nominal voltage the present one is used and named."""
+    """The present one is used."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         wave = demo.waveform_of(demo.OUTLETS[1], time.time_ns() - 5 * 10**9)
         scene.store.put_box(BoxRecord("2", "workshop", nominal_v=230.0))
@@ -139,7 +137,6 @@ def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
 
 
 def test_an_incident_of_two_events_is_one(tmp_path: Path) -> None:
-    """An incident of two events is drawn as one."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         whole = demo.waveform_of(demo.OUTLETS[0], time.time_ns())
         incident = demo.put_event(scene.store, [whole], "onset")
@@ -224,7 +221,6 @@ def test_a_230_v_box_is_judged_by_it(tmp_path: Path) -> None:
 
 
 def test_a_boxs_page_has_hour_and_incidents(full: demo.Scene) -> None:
-    """The page of a Box has its hour and its incidents."""
     status, page, _ = _get(full, "/boxes/1")
     assert status == 200
     assert 5 <= page.count('<th scope="row">') <= 7  # minutes
@@ -258,7 +254,6 @@ def test_what_is_not_there_is_a_readable_404(full: demo.Scene, path: str) -> Non
 
 
 def test_an_unusable_value_is_a_readable_400(full: demo.Scene) -> None:
-    """A value that cannot be used is a readable 400."""
     for path in ("/incidents?before=x", "/incidents?before=0", "/incidents?before=99999999999999999999"):
         status, page, _ = _get(full, path)
         assert status == 400 and "cannot be used" in page
@@ -293,7 +288,6 @@ def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
 
 
 def test_a_boxs_name_is_beside_its_number(scene: demo.Scene) -> None:
-    """The name of a Box stands beside its number."""
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
     (stored,) = put_findings(scene.store, 1, [finding])
     scene.store.put_box(demo.BoxRecord("1", "Cellar & roof"))
@@ -418,7 +412,7 @@ def test_health_and_metrics(full: demo.Scene) -> None:
 
 
 def test_every_answer_has_a_strict_policy(full: demo.Scene) -> None:
-    """Every answer carries a policy that allows no inline code and no other host."""
+    """It allows no inline code and no other host."""
     for path in ("/", "/incidents/1", "/nope", "/api/v1/boxes", "/static/view.css", "/health"):
         headers = _get(full, path)[2]
         policy = headers["content-security-policy"]
@@ -445,7 +439,7 @@ def test_the_names_of_loopback_are_answered(full: demo.Scene, host: str) -> None
 
 
 def test_only_short_reading_requests_are_allowed(full: demo.Scene) -> None:
-    """Only reading is possible and long addresses are refused."""
+    """Other methods and long addresses are refused."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert _get(full, "/api/v1/incidents", method)[0] == 405
     assert _get(full, "/incidents?box=" + "x" * 3000)[0] == 414
@@ -468,7 +462,7 @@ def test_nothing_outside_of_the_static_folder_is_served(full: demo.Scene, path: 
 
 
 def test_a_page_has_scope_severity_and_order(tmp_path: Path) -> None:
-    """A page says scope severity order of arrival and what it follows."""
+    """It also names what the incident follows."""
     with demo.Scene(tmp_path) as scene:
         for box_id in ("1", "2"):
             scene.store.put_box(BoxRecord(box_id, f"Box {box_id}", feeder="north", location=f"place{box_id}"))
@@ -496,7 +490,7 @@ def test_a_page_has_scope_severity_and_order(tmp_path: Path) -> None:
 
 
 def test_a_following_box_names_what_came_before(tmp_path: Path) -> None:
-    """A page names what came before at a Box that does not lead."""
+    """The Box does not lead its incident."""
     with demo.Scene(tmp_path) as scene:
         at_ns = time.time_ns() - 100 * 10**9
         dip = Finding("sag", "1", at_ns, at_ns + 10**8, 1000, residual_percent=70.0)

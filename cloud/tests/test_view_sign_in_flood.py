@@ -101,7 +101,7 @@ async def _try(port: int, seen: FormBrowser, number: int) -> str:
 def test_a_sign_in_flood_leaves_others_served(
     tmp_path: Path,
 ) -> None:
-    """Ten thousand sign ins at once are refused and the next visitor served."""
+    """Ten thousand sign-ins at once are refused; the next visitor is served."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, most), most))
     with closing(open_store(None, tmp_path)) as store:

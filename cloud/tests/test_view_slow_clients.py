@@ -67,7 +67,7 @@ def _count(scene: demo.Scene, name: str) -> float:
 
 
 def test_a_broken_off_form_is_not_our_fault(scene: demo.Scene) -> None:
-    """A form that its sender breaks off is not reported as our fault."""
+    """Its sender ends it; the log reports no fault of View."""
     form = (
         b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\n\r\nemail=ada"
@@ -153,7 +153,7 @@ def test_an_address_has_a_quarter_of_feeds(tmp_path: Path) -> None:
 def test_a_flood_of_sign_ins_is_postponed(
     scene: demo.Scene,
 ) -> None:
-    """A flood of sign ins waits for few threads and the rest is asked to come back."""
+    """They wait for few threads, and the rest is asked to come back."""
     add_people(scene, ada="admin")
     seen = FormBrowser(scene.url)
     seen.get("/sign-in")
@@ -183,7 +183,7 @@ def test_a_flood_of_sign_ins_is_postponed(
 
 
 def test_an_account_keeps_a_hundred_sessions(scene: demo.Scene, tmp_path: Path) -> None:
-    """Ten thousand sessions of one account become a hundred at its next sign in."""
+    """Its ten thousand sessions become a hundred at the next sign-in."""
     account_id = add_people(scene, ada="admin")["ada"]
     people, now_ms = scene.store.people, time.time_ns() // 1_000_000
     sessions = [
@@ -204,7 +204,6 @@ def test_an_account_keeps_a_hundred_sessions(scene: demo.Scene, tmp_path: Path) 
 
 
 def test_changed_box_ownership_is_read_again(tmp_path: Path) -> None:
-    """Ownership of Boxes is read again only after a change."""
     with demo.Scene(tmp_path, poll_s=30.0) as scene:
         people, now_s, reads = scene.store.people, [0.0], []
         read = people.accesses

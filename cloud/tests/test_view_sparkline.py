@@ -71,7 +71,7 @@ def test_dips_are_in_percent_of_nominal() -> None:
 
 
 def test_a_wild_value_scales_to_200_percent() -> None:
-    """A steady voltage is flat and a wild value widens the scale no further than 200 percent."""
+    """A steady voltage is flat; a wild value widens the scale to 200 % at most."""
     _, band = _paths([_measurement(k * 1000, (119.8, 120.2, 120.0)) for k in (1, 2)])
     low, high = (float(re.findall(find, band)[0]) for find in (r"V([0-9.]+)H", r"M[0-9.]+,([0-9.]+)H"))
     assert 0 < low - high < 1.0, "a third of a percent"

@@ -93,7 +93,6 @@ def test_every_page_is_in_the_list(empty: demo.Scene) -> None:
 
 
 def test_an_empty_page_says_why(empty: demo.Scene) -> None:
-    """A new system says of each page why it is empty."""
     browser = FormBrowser(empty.url)
     for path, said in NEW.items():
         assert browser.get(path) == 200, path
@@ -109,7 +108,6 @@ def test_a_visitor_without_boxes_is_helped(private: demo.Scene) -> None:
 
 
 def test_unchanging_values_are_called_old(stale: demo.Scene) -> None:
-    """Values that do not move are said to be old."""
     browser = FormBrowser(stale.url)
     for path, said in STALE.items():
         assert browser.get(path) == 200, path
@@ -119,7 +117,6 @@ def test_unchanging_values_are_called_old(stale: demo.Scene) -> None:
 
 
 def test_a_forbidden_page_says_what_is_allowed(private: demo.Scene) -> None:
-    """A forbidden page states what its visitor may do."""
     browser = newcomer(private)
     for path, (status, said) in FORBIDDEN.items():
         assert browser.get(path) == status, path
@@ -137,7 +134,6 @@ def test_signing_in_leads_back(private: demo.Scene) -> None:
 
 
 def test_a_refused_form_leads_back(private: demo.Scene) -> None:
-    """A form that is refused leads back to its page."""
     browser = newcomer(private)
     headers = {"Referer": f"{private.url}/account/boxes"}
     assert browser.post("/account/boxes", headers=headers) == 403
@@ -150,7 +146,7 @@ def test_a_refused_form_leads_back(private: demo.Scene) -> None:
 def test_an_absent_store_is_reported_until_back(
     stale: demo.Scene, private: demo.Scene, signed_in: bool
 ) -> None:
-    """A store that is away is said and every page comes back."""
+    """Every page comes back."""
     scene = private if signed_in else stale
     browser = newcomer(scene) if signed_in else FormBrowser(scene.url)
     store = cast(Any, scene.store)

@@ -86,7 +86,6 @@ def test_filters_fit_a_page_of_320_pixels(scene: demo.Scene, open_page: NewPage)
 
 
 def test_silence_is_on_page_and_tab(scene: demo.Scene, open_page: NewPage) -> None:
-    """Silence is said on the page and on its tab."""
     page = open_page()
     assert held(page, f"{scene.url}/") == ""
     page.wait_for_function("() => document.title.startsWith('\\u25b3 ')")

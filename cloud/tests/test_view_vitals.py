@@ -150,7 +150,6 @@ def faults(found: dict[str, object]) -> list[str]:
 def test_no_page_jumps_or_is_heavy(
     scene: demo.Scene, session: str, browser: "sync_api.Browser", device: dict[str, object]
 ) -> None:
-    """No page of the table jumps or is heavy."""
     wrong = []
     for path in PATHS:
         found = measured(scene, session, browser, path, device)

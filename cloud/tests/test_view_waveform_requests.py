@@ -94,7 +94,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 def test_requests_are_limited_by_box_and_account(
     store: CloudStore,
 ) -> None:
-    """One Box is asked so often whoever asks and one account so often whichever Box."""
+    """For one Box over all accounts, and for one account over all Boxes."""
     requests = WaveformRequests(store)
     for number in range(BOX_BURST):
         requests.open_request("1", "now-9s", "1", f"account-{number}", NOW)
@@ -144,7 +144,6 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
 
 
 def test_an_owner_asks_and_sees_the_result(people: People) -> None:
-    """An owner asks and sees what became of it."""
     owner, store = people.browser("owner"), people.scene.store
     assert owner.get("/boxes/1") == 200 and "/boxes/1/waveforms" in owner.text
     assert owner.post("/boxes/1/waveforms", "/boxes/1/waveforms", **{"from": "now-3s", "seconds": "2"}) == 303

@@ -74,7 +74,7 @@ def test_boxes_of_equal_statement_are_grouped() -> None:
 
 
 def test_each_class_has_its_own_words() -> None:
-    """A swell an interruption and a class without a residual have their own words."""
+    """A swell, an interruption, and a class without a residual."""
     swell = replace(SAG, kind="swell", residual_v=138.0, residual_percent=115.0)
     assert "rose to 138.0" in words.sentence(_incident(swell, kind="swell"), 120.0)
     gone = replace(SAG, kind="interruption", residual_v=1.2, residual_percent=1.0)
@@ -93,7 +93,7 @@ def test_a_sag_still_open_says_so() -> None:
 
 
 def test_a_states_extreme_and_end_are_named() -> None:
-    """A state of several Boxes says where it is worst and lasts until its last part."""
+    """It names the Box where it is worst, and lasts until its last part."""
     first = Finding("flicker", "1", START_NS, START_NS + 3_000_000, 100, because="Pst 1.2", severity=3.0)
     worst = replace(first, box_id="4", end_ns=first.end_ns - 1, because="Pst 2.6", severity=6.0)
     later = replace(first, start_ns=START_NS + 120_000_000, end_ns=START_NS + 150_000_000)
@@ -165,7 +165,7 @@ def test_doubt(value_ns: int | None, text: str) -> None:
 
 
 def test_times_are_exact_and_truncated() -> None:
-    """Times are cut and never pass through a float."""
+    """They are cut, and never pass through a float."""
     assert words.utc(START_NS, 6) == "2026-11-20 08:45:07.861234"
     assert words.utc(START_NS, 0) == "2026-11-20 08:45:07"
     assert words.utc_attribute(START_NS) == "2026-11-20T08:45:07.861Z"
@@ -193,7 +193,6 @@ def test_no_class_can_break_the_words(kind: str) -> None:
 
 
 def test_an_old_value_has_its_age() -> None:
-    """The state of a Box says how old its value is where it matters."""
     assert words.state(True, 9_999, 10_000) == "Live"
     assert words.state(True, 42_900, 10_000) == f"Live, 42{THIN}s old"
     assert words.state(False, 89_000, 10_000) == f"Silent for 89{THIN}s"
@@ -202,7 +201,6 @@ def test_an_old_value_has_its_age() -> None:
 
 
 def test_a_verdict_without_damage_is_not_good() -> None:
-    """A verdict without damage does not read as good news."""
     assert words.ITIC_SHORT["no_damage"] == "May stop working"
 
 

@@ -121,7 +121,7 @@ def test_a_revoked_box_is_cut_and_logged(
 def test_a_revoked_box_is_dark_within_a_second(
     makai: Any, brokers: Any, scene: demo.Scene, browser: "sync_api.Browser"
 ) -> None:
-    """From the click to the last message that came out; figures of five are printed."""
+    """From the click to the last message that came out; the figures of five runs are printed."""
     page, register, took = _page(scene, browser), KeyRegister(brokers.keys), []
     for _ in range(5):
         box = makai.box(brokers, "1", read_secret_file(brokers.keys.box_secret("1")))

@@ -54,7 +54,7 @@ def test_an_unlisted_key_is_refused_counted_and_logged(makai: Any) -> None:
 
 
 def test_a_throw_away_key_is_refused(makai: Any) -> None:
-    """A throw away key as of an unconfigured original Box is refused."""
+    """An original Box without a configuration uses such a key."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         client = makai.client(brokers)
@@ -96,7 +96,7 @@ def test_a_new_key_file_admits_its_box(makai: Any) -> None:
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_key_added_during_the_start_is_admitted(tmp_path: Path, is_new: bool) -> None:
-    """A Box that was set up while its broker started was refused for ever."""
+    """A Box that was set up while its broker started used to be refused for ever."""
     folder = KeyFolder(tmp_path / "curve")
     folder.make_folders()
     if not is_new:
@@ -120,7 +120,6 @@ def test_a_key_added_during_the_start_is_admitted(tmp_path: Path, is_new: bool) 
 
 
 def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the revoked Box loses its connection."""
     monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
@@ -148,7 +147,7 @@ def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_box_without_its_file_is_cut_first(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Box whose file is gone is out before all others are read."""
+    """Before the files of the other Boxes are read."""
     brokers = makai.brokers()
     read, reading, goes_on = KeyFolder.owners, threading.Event(), threading.Event()
 
@@ -184,7 +183,7 @@ def test_a_box_that_is_listed_again_reconnects(makai: Any) -> None:
 
 
 def test_only_a_second_connection_is_reported(makai: Any) -> None:
-    """A second connection with one key is reported, a reconnect is not."""
+    """A second connection with one key is reported; a reconnect is not."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         client, counters = makai.client(brokers), brokers.triggering.counters
@@ -200,7 +199,6 @@ def test_only_a_second_connection_is_reported(makai: Any) -> None:
 
 
 def test_a_replaced_key_is_not_admitted(makai: Any) -> None:
-    """A key that is replaced shuts the old one out."""
     brokers = makai.brokers()
     new = makai.generate()
     with makai.running(brokers.triggering):
@@ -213,7 +211,6 @@ def test_a_replaced_key_is_not_admitted(makai: Any) -> None:
 
 
 def test_a_box_that_sends_as_another_is_dropped(makai: Any) -> None:
-    """A Box that sends as another is dropped and counted."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -244,7 +241,6 @@ def test_a_broken_key_file_is_reported(makai: Any) -> None:
 
 
 def test_each_of_many_boxes_can_be_revoked_alone(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many Boxes that connect at once can each be revoked alone."""
     monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 40)]

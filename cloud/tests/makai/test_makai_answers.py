@@ -144,7 +144,7 @@ def test_an_original_box_is_asked_for_the_rest(world: World) -> None:
 
 
 def test_an_original_box_is_not_asked_for_ever(world: World) -> None:
-    """An original Box that never has more is not asked for ever."""
+    """The requests end even if the Box never has more samples."""
     event_id, box = world.open_event("1"), world.box()
     world.start()
     answered = 0
@@ -162,7 +162,7 @@ def test_an_original_box_is_not_asked_for_ever(world: World) -> None:
 
 
 def test_our_box_is_asked_again_for_missing_samples(world: World) -> None:
-    """Our Box is asked again for what it had not sampled and for nothing else."""
+    """It is asked for what it had not sampled, and for nothing else."""
     event_id, box = world.open_event("1"), world.box()
     world.start()
     command = box.command(30_000)
@@ -177,7 +177,6 @@ def test_our_box_is_asked_again_for_missing_samples(world: World) -> None:
 
 
 def test_a_stored_part_is_completed_after_a_restart(world: World) -> None:
-    """A part that was stored before a restart is completed after it."""
     event_id, box = world.open_event("1"), world.box()
     with world.makai.running(world.service):
         box.push.send_multipart(our_answer(box.command(30_000), 12_000, NOT_SAMPLED_YET))
@@ -196,7 +195,7 @@ def test_a_stored_part_is_completed_after_a_restart(world: World) -> None:
 
 
 def test_foreign_request_is_announced_with_its_first_answer(world: World) -> None:
-    """A foreign clients request is announced with its first answer and others join."""
+    """Other Boxes join the event afterwards."""
     listener = world.start()
     boxes = [world.box("1"), world.box("4")]
     client = world.makai.client(world.brokers)
@@ -251,7 +250,6 @@ def test_box_that_joins_a_finished_event_is_awaited(
 
 
 def test_returning_box_of_a_finishing_event_is_awaited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Box that comes back while its event is being finished is waited for."""
     world.config = replace(world.config, answer_timeout_s=0.5)
     world.service = EventService(world.config, world.shared)
     event_id, box, mark_missing = world.open_event("1", "4"), world.box(), world.store.mark_missing
@@ -292,7 +290,6 @@ def test_a_late_waveform_is_announced_again(world: World) -> None:
 
 
 def test_answer_for_a_failed_store_is_stored_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that waits for a failing store is stored once and requested once."""
     event_id, box = world.open_event("1"), world.box()
     begin, refused = world.store.begin_waveform, []
 
@@ -316,7 +313,6 @@ def test_answer_for_a_failed_store_is_stored_once(world: World, monkeypatch: pyt
 def test_waiting_waveforms_are_stored_together(
     world: World, monkeypatch: pytest.MonkeyPatch, fails: int
 ) -> None:
-    """Waveforms that wait together are stored together and once."""
     ids = ["1", "4", "10"]
     event_id, boxes = world.open_event(*ids), [world.box(box_id) for box_id in ids]
     counters, begin, refused = world.service.counters, world.store.begin_waveform, []
@@ -356,7 +352,7 @@ def receive_all(receive: Callable[..., None], count: int) -> Callable[..., None]
 
 
 def test_an_inbox_is_bounded_by_answers() -> None:
-    """An inbox is bounded and knows whose answers wait."""
+    """It is bounded, and it knows whose answers wait."""
     context: zmq.Context[Any] = zmq.Context()
     source, sink = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
     source.bind("inproc://answers")
@@ -392,7 +388,6 @@ SPAN_NS = START_MS * 10**6, END_MS * 10**6
 
 
 def test_answer_up_to_the_last_window_is_whole() -> None:
-    """An original Box's answer up to its last window is whole."""
     response = Response(box_id=1, timestamp_ms=END_MS)
     response.get_data_response.start_ts = START_MS
     assert reach_of(response, waveform(START_MS, END_MS - 17), *SPAN_NS).short is None

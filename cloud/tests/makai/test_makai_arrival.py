@@ -93,7 +93,6 @@ def incidents(store: CloudStore) -> list[tuple[object, ...]]:
 def test_late_boxes_make_one_event_and_one_incident(
     phases: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """One dip is one event and one incident however late its Boxes are."""
     made = scene(phases)
 
     def play(come: list[tuple[float, Measurement]]) -> list[tuple[object, ...]]:

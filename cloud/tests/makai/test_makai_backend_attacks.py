@@ -67,7 +67,6 @@ def topics(count: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_subscriber_of_very_many_topics_is_ended(makai: Any, count: int) -> None:
-    """A subscriber of very many topics is ended and another is served."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -80,7 +79,6 @@ def test_a_subscriber_of_very_many_topics_is_ended(makai: Any, count: int) -> No
 
 
 def test_a_subscriber_with_too_many_topics_is_ended(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subscriber of a few topics too many is ended by their number."""
     monkeypatch.setattr(backend_peers, "MAX_TOPICS", 10)
     counters, context = ServiceCounters(), makai.peer().context
     fanout = FanoutSocket(context, counters, 100)
@@ -148,7 +146,7 @@ def test_a_subscriber_that_never_reads_is_ended(
 
 
 def test_a_turn_is_made_only_with_a_subscriber(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn is put together only where somebody hears it."""
+    """A turn is put together only if somebody subscribes to turns."""
     monkeypatch.setattr("opq_cloud.core.backend.fanout_socket.turn_message", pytest.fail)
     fanout = FanoutSocket(makai.peer().context, ServiceCounters(), 100, turns=True)
     endpoint = makai.free_endpoint()
@@ -191,7 +189,6 @@ def test_more_connections_than_an_address_takes_are_ended(
     "endpoint", ["tcp://*:9881", "tcp://0.0.0.0:9881", "tcp://10.0.0.1:9881", "tcp://[::]:9881"]
 )
 def test_a_reachable_address_in_clear_is_reported(endpoint: str) -> None:
-    """An address in clear that others reach is said."""
     config = CloudConfig(triggering_broker=TriggeringBrokerSection(backend_endpoint=endpoint))
     said = f"in clear, without a key, beyond loopback: triggering_broker.backend_endpoint {endpoint}"
     assert in_clear("all", config) == in_clear("triggering-broker", config) == said

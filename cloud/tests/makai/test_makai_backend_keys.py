@@ -175,7 +175,6 @@ def client() -> Iterator[Callable[[int], Client]]:
 
 
 def test_every_address_is_for_boxes_or_has_keys() -> None:
-    """Every address of the configuration is one of Boxes or has keys."""
     of_boxes = {"triggering_broker.box_endpoint"} | {
         f"acquisition_broker.{key}_endpoint" for key in ("command", "response")
     }
@@ -204,13 +203,12 @@ def test_every_address_is_for_boxes_or_has_keys() -> None:
     "text", ["tcp://h:1?", "tcp://h:1?curve=", "tcp://h:1?curve=/d&name=A", "tcp://h:1?x=1"]
 )
 def test_an_address_with_ambiguous_keys_is_refused(text: str) -> None:
-    """An address whose keys cannot be meant is refused."""
     with pytest.raises(ConfigError, match="is not an address"):
         backend_address(text)
 
 
 def test_a_whole_chain_from_measurement_to_finding(cloud: Cloud, makai: Any, client: Any) -> None:
-    """Heard beside it, with a key, on each address that publishes."""
+    """A second client with a key receives what each address publishes."""
     now_ns = time.time_ns() // 10**9 * 10**9
     onset_ns = now_ns - 5 * 10**9
     plain = makai.box(cloud, "1")
@@ -305,7 +303,6 @@ def test_only_the_revoked_key_is_cut_off(cloud: Cloud, client: Any, makai: Any) 
 
 
 def test_a_start_without_keys_names_the_missing_ones(tmp_path: Path) -> None:
-    """A start without its keys says what is missing."""
     config = read_config([], {"data_dir": str(tmp_path)}, None)
     on = with_backend_keys(replace(config, backend_keys=BackendKeysSection(enabled=True)), tmp_path)
     with pytest.raises(KeyFileError, match="opqserver_secret is missing; make it with opq-tools keys add"):
@@ -315,7 +312,7 @@ def test_a_start_without_keys_names_the_missing_ones(tmp_path: Path) -> None:
 
 
 def test_a_start_with_old_rights_is_refused(tmp_path: Path) -> None:
-    """A start with rights of an earlier version is refused and not given more."""
+    """Rights of an earlier version are refused, and not widened."""
     keys = BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud", "probe"])
     rights = keys.public_keys / "opqpeer_probe.rights"
@@ -329,7 +326,6 @@ def test_a_start_with_old_rights_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_of_two_addresses_may_be_in_clear(makai: Any, client: Any, tmp_path: Path) -> None:
-    """Of two addresses of a service one may be in clear."""
     brokers, keys = makai.brokers(), BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud"])
     config = brokers.acquisition_config

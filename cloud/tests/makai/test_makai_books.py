@@ -72,7 +72,6 @@ def test_numbers_are_given_out_without_a_writable_file(tmp_path: Path) -> None:
 
 
 def test_an_id_that_begins_another_is_found() -> None:
-    """An id that begins another is found in the list of the time."""
     beginnings = SharedBeginnings()
     some = frozenset(("1", "4", "19", "190"))
     assert [beginnings.begins_another(box_id, some) for box_id in ("1", "4", "19", "190", "9")] == [
@@ -108,7 +107,6 @@ def test_pending_commands_that_were_answered_are_gone() -> None:
 
 
 def test_without_a_file_numbers_start_anywhere() -> None:
-    """Without a file numbers do not start at the same place."""
     assert len({next(CommandNumbers()) for _ in range(8)}) > 1
 
 
@@ -159,7 +157,6 @@ def test_an_open_event_asks_again_and_gives_up() -> None:
 
 
 def test_time_for_an_answer_begins_at_the_end() -> None:
-    """The time for an answer counts from the end of the range."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     ends_in_70_s = record(token="long", end_ns=100 * 10**9)
     of_a_wrong_clock = record(token="tomorrow", end_ns=86_400 * 10**9)
@@ -208,7 +205,6 @@ def test_box_with_a_waiting_answer_is_not_asked() -> None:
 
 
 def test_a_short_waveform_is_awaited_after_a_restart() -> None:
-    """After a restart a Box with a short waveform is still awaited."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     known = record(boxes=("1", "4", "9"), boxes_received=("1", "4"), short={"4": "ends early"})
     events.refresh([known], now_s=0, utc_ns=1)
@@ -218,7 +214,7 @@ def test_a_short_waveform_is_awaited_after_a_restart() -> None:
 
 
 def test_old_event_is_asked_for_with_growing_intervals() -> None:
-    """An event of before a restart is asked for soon and then more slowly."""
+    """It is from before a restart; the first request goes out soon."""
     events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1, first_s=1.0)
     asked_at = [second for second in range(20) if due(events, second)]
@@ -226,7 +222,6 @@ def test_old_event_is_asked_for_with_growing_intervals() -> None:
 
 
 def test_a_known_event_is_not_added_twice() -> None:
-    """An event that is known is not taken up twice."""
     events = OpenEvents(20, 5)
     events.refresh([record()], now_s=0, utc_ns=1)
     first = events.get("t")
@@ -235,7 +230,6 @@ def test_a_known_event_is_not_added_twice() -> None:
 
 
 def test_box_that_joins_an_open_event_is_awaited() -> None:
-    """A Box that joins an open event which had ended without it is awaited."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record(missing={"4": "no answer within 20 s"})], now_s=0, utc_ns=1)
     event = events.get("t")
@@ -250,7 +244,6 @@ def test_box_that_joins_an_open_event_is_awaited() -> None:
 
 
 def test_an_event_of_an_original_makai_waits() -> None:
-    """An event of an original Makai waits for its time."""
     events = OpenEvents(20, 5)
     events.add_event(OpenEvent(1, "t", 0, 1, {}, give_up_s=20, foreign=True))
     assert events.remove_finished(19.9, nothing_waits) == []
@@ -258,7 +251,6 @@ def test_an_event_of_an_original_makai_waits() -> None:
 
 
 def test_a_window_inside_an_event_is_covered() -> None:
-    """A window inside an event that asked the Box is covered."""
     recent = RecentEvents(10, [EventSpan(1, 100, 200, {"1", "4"})])
     found = recent.covering("4", 100, 200)
     assert found is not None
@@ -295,7 +287,6 @@ def test_a_trend_keeps_maximum_and_minimum_together() -> None:
 
 
 def test_a_minute_closes_after_the_next_began() -> None:
-    """A minute is closed a little after the next began."""
     trends = Trends()
     add_to(trends, measured(119_000, 1, 2, 1.5), 0)
     add_to(trends, measured(120_000, 3, 4, 3.5), 1)
@@ -304,7 +295,6 @@ def test_a_minute_closes_after_the_next_began() -> None:
 
 
 def test_last_minute_of_a_stopped_box_is_kept() -> None:
-    """The last minute of a Box that stops is not lost."""
     trends = Trends()
     add_to(trends, measured(60_000, 1, 2, 1.5), 0)
     assert trends.due(60) == []
@@ -318,7 +308,6 @@ def test_a_crossing_measurement_is_not_counted_twice() -> None:
 
 
 def test_a_mean_is_weighted_by_covered_time() -> None:
-    """A mean is weighted by the time that each measurement covers."""
     trends = Trends()
     minute = replace(measured(119_000, 119, 121, 120), start_ns=60 * 10**9, end_ns=119 * 10**9)
     second = replace(measured(119_500, 59, 61, 60), start_ns=119 * 10**9, end_ns=120 * 10**9)
@@ -329,7 +318,6 @@ def test_a_mean_is_weighted_by_covered_time() -> None:
 
 
 def test_a_minute_with_a_stored_half_is_marked() -> None:
-    """A minute that may have another half in the store says so."""
     trends = Trends()
     for timestamp_ms in (60_000, 120_000):
         add_to(trends, measured(timestamp_ms, 1, 2, 1.5), 0)
@@ -348,7 +336,7 @@ def test_identities_have_three_parts() -> None:
 
 
 def test_boxes_are_alive_for_a_while() -> None:
-    """Boxes are alive for a while and have their nominal."""
+    """For some time after its last Measurement a Box counts as alive, with its nominal voltage."""
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     note_heard(boxes, "10", 1_000)
@@ -399,7 +387,6 @@ def test_a_component_without_arrival_counts_from_its_timestamp() -> None:
 
 
 def test_a_box_with_one_minute_windows_is_alive() -> None:
-    """A Box that sends a minute in one is alive for that minute."""
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     note_heard(boxes, "1", 1_000, (0, 60 * 10**9))
@@ -423,7 +410,6 @@ def test_a_box_with_one_minute_windows_is_alive() -> None:
 
 
 def test_a_long_dip_at_1970_is_completed() -> None:
-    """A long dip at the beginning of time is completed from 1970 on."""
     completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
     dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9))
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)

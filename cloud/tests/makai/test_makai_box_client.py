@@ -99,7 +99,7 @@ def signed_in(scene: demo.Scene) -> FormBrowser:
 def test_a_box_states_versions_and_takes_a_rate(
     box: tuple[demo.Scene, AnsweringBox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Box says its versions and its rate is set and logged."""
+    """The new rate is logged."""
     scene, answering = box
     ada, page = signed_in(scene), "/admin/boxes/1"
     assert ada.get(page) == 200 and "Ask the Box" in ada.text and "opqbox 1.4.2" not in ada.text
@@ -147,7 +147,6 @@ def test_a_box_states_versions_and_takes_a_rate(
 def test_setting_is_changed_and_checked_by_the_box(
     box: tuple[demo.Scene, AnsweringBox],
 ) -> None:
-    """A setting that the Box keeps is changed and the Box judges it."""
     scene, answering = box
     ada, page = signed_in(scene), "/admin/boxes/1"
     assert ada.get(f"{page}?ask=1") == 200 and "<option>led" in ada.text and "<option>box_id" not in ada.text

@@ -76,7 +76,7 @@ def heard(tmp_path: Path) -> Iterator[HeardBoxes]:
 
 
 def test_a_rate_beside_a_dip_belongs_to_it(heard: HeardBoxes) -> None:
-    """A rate beside a dip is the dip whichever comes first."""
+    """Whichever of both comes first."""
     assert heard.see("2", 1.0), "its Measurement waits with it"
     assert not heard.accepted
     heard.see("1", 0.9, DIP, length_s=0.02)
@@ -90,7 +90,7 @@ def test_a_rate_beside_a_dip_belongs_to_it(heard: HeardBoxes) -> None:
 
 
 def test_the_share_of_boxes_separates_jump_and_frequency(heard: HeardBoxes) -> None:
-    """A rate that few share is a phase jump and of most the frequency."""
+    """A rate of change at few Boxes is a phase jump, at most Boxes a change of the frequency."""
     heard.see("2", 1.0)
     assert heard.advance(0.1) == [], "it waits for its neighbours"
     assert heard.advance(10.0) == [3.1]
@@ -100,7 +100,6 @@ def test_the_share_of_boxes_separates_jump_and_frequency(heard: HeardBoxes) -> N
 
 
 def test_a_possible_phase_jump_waits_for_late_boxes(heard: HeardBoxes) -> None:
-    """An onset that may be a phase jump waits for a Box that is late."""
     heard.see("2", 1.0)
     note_heard(heard.boxes, "1", 999_500)  # half a second before that moment
     heard.now_s = 3.0
@@ -154,7 +153,6 @@ def test_a_short_dip_lengthens_its_event(heard: HeardBoxes) -> None:
 
 
 def test_a_box_of_another_grid_has_another_event(heard: HeardBoxes) -> None:
-    """A Box on another grid gets a separate event."""
     heard.boxes.places = BoxPlaces({box_id: BoxPlace(grid="2") for box_id in "345"})
     section = replace(TriggeringServiceSection(), asking=replace(AskingSection(), most_boxes=1))
     heard.openings = EventOpenings(section, "test", heard.boxes, heard.counters)
@@ -168,7 +166,6 @@ def test_a_box_of_another_grid_has_another_event(heard: HeardBoxes) -> None:
 
 
 def test_deviation_of_the_whole_window_opens_an_event(heard: HeardBoxes) -> None:
-    """A deviation of the whole window opens its event at once."""
     low = Decision("f", 59.0, 59.4, "frequency: 59.0000 Hz, below 59.4000")
     row = Measurement("1", 10**6, {"f": Metric(59.0, 59.2, 59.1)})
     assert not is_brief(row, low) and not is_brief(row, DIP)
@@ -187,7 +184,6 @@ def test_what_waits_is_bounded() -> None:
 
 @pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])
 def test_only_a_lasting_rate_is_requested_again(windows: int, completes: bool) -> None:
-    """Only a rate that lasts is asked for again when it is over."""
     rows = []
     for k in range(20):
         f = Metric(60.0, 60.1 if 5 <= k < 5 + windows else 60.0, 60.0)

@@ -21,7 +21,7 @@ from opq_proto.wire.opqbox3_pb2 import Command, Measurement
 
 
 def test_all_frames_of_a_measurement_are_passed_on(makai: Any) -> None:
-    """All frames of a measurement go on whatever their number."""
+    """Whatever their number."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -33,7 +33,7 @@ def test_all_frames_of_a_measurement_are_passed_on(makai: Any) -> None:
 
 
 def test_a_legacy_trigger_message_is_translated(makai: Any) -> None:
-    """A legacy Box with an unpadded topic and a trigger message is translated."""
+    """Its topic has no padding."""
     from opq_proto.wire.opq_pb2 import TriggerMessage
 
     brokers = makai.brokers()
@@ -66,7 +66,7 @@ def test_a_malformed_measurement_is_counted(makai: Any, frames: list[bytes]) -> 
 
 
 def test_a_payload_is_passed_on_unread(makai: Any) -> None:
-    """A payload goes on unread under the topic of the key."""
+    """It is passed on under the topic of its key."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -83,7 +83,7 @@ def test_a_payload_is_passed_on_unread(makai: Any) -> None:
 
 
 def test_a_command_reaches_its_box_and_returns(makai: Any) -> None:
-    """A command reaches its Box and the answer who asked."""
+    """The answer returns to the client that asked."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -102,7 +102,7 @@ def test_a_command_reaches_its_box_and_returns(makai: Any) -> None:
 
 
 def test_a_box_gets_only_its_own_commands(makai: Any) -> None:
-    """A Box whose id begins another's hears its own commands alone."""
+    """Also if its id is the beginning of another one."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         boxes = {box_id: makai.box(brokers, box_id) for box_id in ("1", "10", "4")}
@@ -122,7 +122,7 @@ def test_a_box_gets_only_its_own_commands(makai: Any) -> None:
 
 
 def test_sequence_numbers_rise_by_one(makai: Any) -> None:
-    """Sequence numbers rise by one and do not start at the same place."""
+    """They do not start at the same number each time."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -164,7 +164,6 @@ def test_a_box_gets_nothing_by_subscribing_to_another(makai: Any) -> None:
 
 
 def test_box_that_subscribes_to_everything_gets_its_own(makai: Any) -> None:
-    """A Box that subscribes to everything gets its own only."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "4"), makai.client(brokers)
@@ -233,7 +232,6 @@ def test_a_malformed_response_is_counted(makai: Any) -> None:
 
 
 def test_a_busy_port_is_reported_in_one_line(makai: Any) -> None:
-    """A busy port is one line that says what to do."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         again = TriggeringBroker(
@@ -248,7 +246,7 @@ def test_a_busy_port_is_reported_in_one_line(makai: Any) -> None:
 
 
 def test_only_subscribers_that_request_turns_get_them(makai: Any) -> None:
-    """A subscriber of turns gets turns, others get each Measurement."""
+    """Others get each Measurement by itself."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     reads, two = own.context.socket(zmq.SUB), own.context.socket(zmq.SUB)
@@ -286,7 +284,7 @@ def test_only_subscribers_that_request_turns_get_them(makai: Any) -> None:
 
 
 def test_an_unpadded_box_number_is_served_once(makai: Any) -> None:
-    """A Box is heard under its number without zeros too and by the others once."""
+    """A client may name a Box without leading zeros; others get its data once."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     with makai.running(brokers.triggering), closing(own.context.socket(zmq.SUB)) as short:
@@ -312,7 +310,6 @@ def test_an_unpadded_box_number_is_served_once(makai: Any) -> None:
 
 
 def test_a_connection_with_endless_subscriptions_is_ended(makai: Any) -> None:
-    """A connection that subscribes to everything again and again is ended."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     with makai.running(brokers.triggering), closing(own.context.socket(zmq.XSUB)) as busy:

@@ -161,7 +161,7 @@ def test_a_box_without_samples_is_missing(mauka: CommandingMauka, monkeypatch: p
 
 
 def test_the_event_service_finishes_an_event_of_mauka(mauka: CommandingMauka) -> None:
-    """Where Mauka ends meanwhile the event service finishes the event."""
+    """Mauka ends before the answers come."""
     store, one = mauka.shared.store, mauka.box("1")
     now_ns = time.time_ns()
     trigger = Trigger(
@@ -187,7 +187,6 @@ def test_the_event_service_finishes_an_event_of_mauka(mauka: CommandingMauka) ->
 
 
 def test_rates_are_set_as_by_the_original(mauka: CommandingMauka) -> None:
-    """Rates are set and asked for as the original's plug in does."""
     one, four = mauka.box("1"), mauka.box("4")
     plugin = BoxOptimizationPlugin(mauka.settings)
     mauka.start(plugin, 2)

@@ -95,7 +95,7 @@ def claim(browser: FormBrowser, box_id: str, code: str) -> int:
 def test_a_box_is_claimed_only_by_its_code(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Box is claimed by the code that its gateway shows and by nothing like it."""
+    """Its gateway shows the code; similar codes are refused."""
     scene, desks, browsers = house
     ada, eve, vic = browsers["ada"], browsers["eve"], browsers["vic"]
     people = scene.store.people
@@ -120,7 +120,6 @@ def test_a_box_is_claimed_only_by_its_code(
 def test_a_silent_box_does_not_delay_other_claims(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question to an absent Box does not delay claims of other Boxes."""
     scene, desks, browsers = house
     began, goes_on = threading.Event(), threading.Event()
 
@@ -147,7 +146,7 @@ def test_a_silent_box_does_not_delay_other_claims(
 def test_a_guesser_at_the_broker_has_twenty_tries(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]],
 ) -> None:
-    """Past View and its limits: who reaches the address in clear of the acquisition broker."""
+    """The guesser goes past View and its limits, to the acquisition broker's address in clear."""
     scene, desks, _ = house
     questions = BoxClient(scene.addresses)
     code = desks["4"].claims.make("4").code

@@ -112,7 +112,7 @@ def answered(
 def test_an_event_takes_the_better_clocks_times(
     makai: Any, tmp_path: Path, running: ExitStack, set_s: float
 ) -> None:
-    """A request names a sample and the event takes the times of the better clock."""
+    """A request names a sample; the event takes the times of the better clock."""
     cloud, set_ns = Cloud(makai, tmp_path, running, "1", "4"), round(set_s * S)
     one, four = cloud.boxes
     at_ms = now_ms()
@@ -138,7 +138,7 @@ def test_an_event_takes_the_better_clocks_times(
 
 
 def test_a_part_neither_sent_nor_named_is_requested(makai: Any, tmp_path: Path, running: ExitStack) -> None:
-    """As an older gateway after a step back: another part of the span, and no gap."""
+    """An older gateway sends another part of the span after a step back, and names no gap."""
     cloud = Cloud(makai, tmp_path, running, "1")
     [one] = cloud.boxes
     at_ms = now_ms()
@@ -222,7 +222,7 @@ def test_a_dip_after_a_start_is_new() -> None:
 
 
 def test_dip_after_start_and_clock_step_opens_one(makai: Any, tmp_path: Path, running: ExitStack) -> None:
-    """A triggering service opens an event for a dip after a start with a clock that was set back."""
+    """The Box starts again, and its clock is set back meanwhile."""
     cloud = Cloud(makai, tmp_path, running, "1")
     [one], end_ms, number = cloud.boxes, now_ms(), 1000
 
@@ -263,7 +263,7 @@ def test_a_start_is_found_in_columns_too() -> None:
 
 
 def test_a_named_start_decides_over_index_and_time() -> None:
-    """A named start decides whatever index and time say."""
+    """Whatever index and time say."""
     starts = BoxStarts()
     dip = Measurement(
         "1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE, start_id=7

@@ -97,7 +97,7 @@ def test_a_lasting_limit_is_flagged_alike_in_columns() -> None:
 def test_default_triggers_read_only_unusual_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A calm second is looked at by no default trigger and a dip is."""
+    """No default trigger examines a calm second; each second of a dip is examined."""
     looked: list[int] = []
     one = Measurements.row
 
@@ -141,7 +141,7 @@ def test_columns_give_every_field_of_their_measurements() -> None:
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from([1.0, 1.0, 1.0, -7.4, -70.0, -0.6, 25.0]), min_size=5, max_size=40))
 def test_repeated_minutes_are_found_in_any_batch(steps_s: list[float]) -> None:
-    """The clock of all Boxes is set back and forth; which minutes are made again is the same."""
+    """The clocks of all Boxes are set back and forth; the same minutes are made again in each case."""
     of_rows, of_rounds, at_once = Trends(), Trends(), Trends()
     at_s, parts = 0.0, []
     for number, step_s in enumerate(steps_s):

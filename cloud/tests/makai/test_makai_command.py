@@ -98,7 +98,7 @@ def fetch(port: int, path: str = "/") -> bytes:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path, number: int) -> None:
-    """`all` answers for every service and ends on a signal."""
+    """`opq-cloud all` reports the health of every service, and ends at a signal."""
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     health = json.loads(process.answers(8911 + offset))
@@ -142,7 +142,7 @@ def test_each_service_runs_alone_with_its_health(
 
 @pytest.mark.parametrize("command", ["triggering-broker", "acquisition-broker", "health"])
 def test_a_second_process_in_a_folder_is_refused(run: Any, data_dir: Path, command: str) -> None:
-    """A second one in a data folder is refused at any offset."""
+    """At any port offset."""
     port = {"triggering-broker": 8914, "acquisition-broker": 8915, "health": 8912}[command]
     where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()
     first = run(command, *where, str(offset))
@@ -218,7 +218,7 @@ def test_a_missing_key_ends_with_exit_code_1(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_wrong_configuration_names_every_problem(run: Any, tmp_path: Path) -> None:
-    """A wrong configuration is exit code 2 and names every problem."""
+    """It ends with exit code 2."""
     path = tmp_path / "cloud.toml"
     path.write_text("[triggering_broker]\nbox_endpont = 'x'\n[view]\npoll_s = 'often'\n")
     code, text = run("all", "--config", str(path)).ended()
@@ -253,7 +253,7 @@ class Addresses:
 
 
 def test_an_event_survives_a_kill_before_its_answer(run: Any, data_dir: Path, makai: Any) -> None:
-    """An event survives a kill between trigger and answer and is one."""
+    """The kill falls between trigger and answer, and one event is left."""
     offset = free_offset()
     arguments = ("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     first = run(*arguments)

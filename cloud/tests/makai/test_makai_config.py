@@ -61,7 +61,6 @@ def written(folder: Path, **documents: object) -> list[Path]:
 
 
 def test_the_originals_files_are_read_unchanged(tmp_path: Path) -> None:
-    """The original's three files are read as they are."""
     paths = written(tmp_path, triggering=TRIGGERING, acquisition=ACQUISITION, makai=MAKAI)
     with structlog.testing.capture_logs() as lines:
         config = read_config(paths)
@@ -117,7 +116,6 @@ def test_the_originals_health_file_names_whom_to_ask(tmp_path: Path) -> None:
 
 
 def test_the_originals_mauka_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The original's Mauka file is read with its environment."""
     original = {  # docs/reference/opq-interop.md C.4
         "mauka.debug": True,
         "zmq.event.interface": "tcp://makai:10000",
@@ -181,13 +179,11 @@ def test_client_certs_names_the_folder_of_the_admitted(tmp_path: Path) -> None:
 
 
 def test_an_address_that_is_not_text_is_reported(tmp_path: Path) -> None:
-    """An address of the original that is not a text is reported."""
     with pytest.raises(ConfigError, match=r"interface is 9880; want an address"):
         read_config(written(tmp_path, triggering=TRIGGERING | {"interface": 9880}))
 
 
 def test_all_problems_of_a_file_are_reported_together(tmp_path: Path) -> None:
-    """All problems of a toml file are reported at once."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpont = 'x'\ntrace = 1\n"
@@ -233,7 +229,6 @@ def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_plug_ins_settings_come_from_toml(tmp_path: Path) -> None:
-    """A plug ins settings come from the toml file."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[[triggering_service.plugins]]\nname = 'threshold'\n"
@@ -244,7 +239,6 @@ def test_a_plug_ins_settings_come_from_toml(tmp_path: Path) -> None:
 
 
 def test_an_offset_moves_only_default_ports(tmp_path: Path) -> None:
-    """An offset moves every default port of ours and no other."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpoint = 'tcp://*:9880'\nbackend_endpoint = 'tcp://127.0.0.1:5000'\n"
@@ -272,6 +266,5 @@ def vars_of(section: object) -> dict[str, str]:
 
 
 def test_an_offset_beyond_the_port_range_is_reported() -> None:
-    """An offset that leaves the port range is reported."""
     with pytest.raises(ConfigError, match="port"):
         with_port_offset(CloudConfig(), 60_000)

@@ -155,7 +155,6 @@ def test_an_event_opened_before_a_kill_is_asked(installation: Installation) -> N
 
 
 def test_a_stored_event_is_finished_and_announced(installation: Installation) -> None:
-    """A stored event is finished, and a finished one is announced."""
     store = installation.store
     start_ns = time.time_ns() // S * S - 10 * S
     event_id = store.open_event(Trigger("T" * 30, start_ns, start_ns + S, ("1",), "1", "test"), "test")

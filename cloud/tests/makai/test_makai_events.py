@@ -121,7 +121,6 @@ def data_command(box: Any, timeout_ms: int = 30_000) -> Command | None:
 
 
 def test_a_dip_becomes_an_event_of_every_box(cloud: Cloud) -> None:
-    """A dip becomes an event with every Box heard."""
     service = cloud.triggering()
     with cloud.makai.running(service), cloud.makai.running(cloud.events()):
         listener = cloud.listener()
@@ -161,7 +160,6 @@ def test_a_dip_becomes_an_event_of_every_box(cloud: Cloud) -> None:
 
 
 def test_second_dip_in_the_span_is_one_event(cloud: Cloud) -> None:
-    """The dip of a second Box in the same span is the same event."""
     service = cloud.triggering()
     with cloud.makai.running(service):
         one, four = cloud.box("1"), cloud.box("4")
@@ -226,7 +224,7 @@ def test_barely_overlapping_windows_make_one_event(cloud: Cloud) -> None:
 
 
 def test_a_repeated_measurement_opens_one_event(cloud: Cloud) -> None:
-    """A restarted service knows the event that a repeated measurement opened."""
+    """A restarted service knows the event that the first copy opened."""
     at_ms = now_ms()
     for _ in range(2):
         service = cloud.triggering()
@@ -240,7 +238,6 @@ def test_a_repeated_measurement_opens_one_event(cloud: Cloud) -> None:
 
 
 def test_measurements_are_stored_once_and_acknowledged(cloud: Cloud) -> None:
-    """Measurements are stored once and acknowledged with their holes."""
     service = cloud.triggering()
     with cloud.makai.running(service):
         one = cloud.box("1")
@@ -307,7 +304,6 @@ def test_trends_are_stored_when_the_service_ends(cloud: Cloud) -> None:
 
 
 def test_a_box_without_an_answer_is_missing(cloud: Cloud) -> None:
-    """A Box that does not answer is missing with the reason."""
     cloud.event_config = replace(cloud.event_config, answer_timeout_s=6.0, ask_again_s=1.0)
     service, events = cloud.triggering(), cloud.events()
     with cloud.makai.running(service), cloud.makai.running(events):
@@ -324,7 +320,6 @@ def test_a_box_without_an_answer_is_missing(cloud: Cloud) -> None:
 
 
 def test_a_box_without_samples_is_missing_at_once(cloud: Cloud) -> None:
-    """A Box without samples of the span is missing at once."""
     service = cloud.triggering()
     with cloud.makai.running(service), cloud.makai.running(cloud.events()):
         one = cloud.box("1")
@@ -337,7 +332,7 @@ def test_a_box_without_samples_is_missing_at_once(cloud: Cloud) -> None:
 
 
 def test_other_samples_are_described_by_a_readable_time() -> None:
-    """A person reads a time and not nanoseconds where a gateway holds other samples."""
+    """Where a gateway holds other samples, the reason has a time and not nanoseconds."""
     empty = Response()
     empty.get_data_response.available_start_ns, empty.get_data_response.available_end_ns = (
         10**18,
@@ -349,7 +344,7 @@ def test_other_samples_are_described_by_a_readable_time() -> None:
 
 
 def test_an_old_event_is_asked_for_and_finished(cloud: Cloud) -> None:
-    """An event of before a restart is asked for again and finished."""
+    """It is from before a restart."""
     event_id = cloud.store.open_event(Trigger("T" * 30, 10**9, 2 * 10**9, ("1",), "1", "test"), "d")
     with cloud.makai.running(cloud.triggering()):
         one = cloud.box("1")
@@ -364,7 +359,6 @@ def test_an_old_event_is_asked_for_and_finished(cloud: Cloud) -> None:
 
 
 def test_an_unanalysed_event_is_announced_after_a_restart(cloud: Cloud) -> None:
-    """A finished event without an analysis is announced again after a restart."""
     event_id = cloud.store.open_event(Trigger("T" * 30, 1, 2, (), "1", "test"), "d")
     cloud.store.finish_event(event_id)
     with cloud.makai.running(cloud.events()):
@@ -374,7 +368,6 @@ def test_an_unanalysed_event_is_announced_after_a_restart(cloud: Cloud) -> None:
 
 
 def test_answers_to_an_original_makai_are_grouped(cloud: Cloud) -> None:
-    """Answers to an original Makai are grouped by their token."""
     with cloud.makai.running(cloud.events()):
         listener, client = cloud.listener(), cloud.client()
         boxes = [cloud.box("1"), cloud.box("4")]
@@ -406,7 +399,6 @@ def test_a_late_answer_joins_its_finished_event(cloud: Cloud) -> None:
 
 
 def test_a_boxs_gain_becomes_its_calibration_constant(cloud: Cloud) -> None:
-    """The gain that a Box states becomes its calibration constant."""
     with cloud.makai.running(cloud.events()):
         client, one = cloud.client(), cloud.box("1")
         client.ask("1", "data_" + "g" * 30 + "_i")
@@ -419,7 +411,7 @@ def test_a_boxs_gain_becomes_its_calibration_constant(cloud: Cloud) -> None:
 
 
 def test_every_request_gets_an_event_id(cloud: Cloud) -> None:
-    """Event ids are given to anybody and exit is just a text."""
+    """Any client gets one; `exit` is only a text here."""
     with cloud.makai.running(cloud.events()):
         asker = cloud.makai.peer().connect(zmq.REQ, cloud.event_config.event_id_endpoint)
         given = []
@@ -449,7 +441,7 @@ def test_a_malformed_answer_is_counted(cloud: Cloud, identity: str) -> None:
 
 
 def test_a_crashing_plug_in_is_counted(cloud: Cloud, tmp_path: Path) -> None:
-    """A plug in that crashes is counted and the next one still decides."""
+    """The next plug-in still decides."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     (folder / "crash.py").write_text(
@@ -475,7 +467,7 @@ def test_a_crashing_plug_in_is_counted(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def test_every_plug_in_sees_a_triggering_measurement(cloud: Cloud, tmp_path: Path) -> None:
-    """Every plug in sees a measurement that another one triggers on."""
+    """Also one that another plug-in triggers on."""
     (tmp_path / "witness.py").write_text(
         "from dataclasses import dataclass\nseen = []\n@dataclass\nclass Config: pass\n"
         "def begin(config): return None\n"
@@ -499,7 +491,7 @@ def test_every_plug_in_sees_a_triggering_measurement(cloud: Cloud, tmp_path: Pat
 
 
 def test_endless_id_requests_do_not_delay_answers(cloud: Cloud) -> None:
-    """A client that asks for ids without end holds no answer up."""
+    """One client requests ids without end."""
     events = cloud.events()
     with cloud.makai.running(events):
         client, one = cloud.client(), cloud.box("1")

@@ -149,7 +149,7 @@ def connected(house: FirmwareHouse) -> None:
 
 
 def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> None:
-    """A file is looked at then sent and the Box says how its trial ended."""
+    """The Box reports how its trial of the firmware ended."""
     with house.gateway(), house.view() as ada:
         connected(house)
         house.makai.wait_for(lambda: "the Box runs" in ada.choose(bundle()))
@@ -188,7 +188,7 @@ def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> No
 
 
 def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An update runs one at a time, is stopped, left by View and lost with its gateway."""
+    """It can be stopped, goes on without View, and is lost with its gateway."""
     with house.gateway() as end_gateway:
         connected(house)
         with house.view() as ada:

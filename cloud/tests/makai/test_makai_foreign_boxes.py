@@ -179,7 +179,6 @@ def test_a_cur_box_answers_after_new_command_sockets(makai: Any, running: Any) -
 
 
 def test_a_leg_box_answers_its_own_broker(makai: Any) -> None:
-    """A Box answers a broker of the same generation."""
     brokers = makai.brokers()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sockets = {}

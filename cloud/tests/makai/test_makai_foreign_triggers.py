@@ -64,7 +64,7 @@ def test_a_script_decides_remembers_and_takes_its_settings(tmp_path: Path) -> No
     ],
 )
 def test_a_script_that_cannot_run_is_refused(tmp_path: Path, source: str | None, text: str) -> None:
-    """A script that cannot run is refused before anything starts."""
+    """Before anything starts."""
     path = tmp_path / "deep.lua"
     if source is not None:
         path.write_text(source)
@@ -74,7 +74,7 @@ def test_a_script_that_cannot_run_is_refused(tmp_path: Path, source: str | None,
 
 
 def test_a_looping_script_fails_in_its_call(tmp_path: Path) -> None:
-    """A script that loops or gives nonsense fails in that call alone."""
+    """So does one that returns nonsense; other calls go on."""
     path = tmp_path / "bad.lua"
     path.write_text(
         "function decide(m) if m.metrics.rms.min < 50 then while true do end end return {metric = 1} end"
@@ -114,7 +114,6 @@ def decide(measurement, nominal, config, state):
 def test_a_hanging_trigger_is_noticed_and_ended(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trusted trigger that hangs is noticed and its call ended."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(HANGING)
     counters = ServiceCounters()
@@ -135,7 +134,7 @@ def test_a_hanging_trigger_is_noticed_and_ended(
 def test_a_trigger_blocked_in_a_library_is_reported(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that waits inside a library is said while it lasts."""
+    """For as long as it waits inside the library."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(
         HANGING.replace("pass\n    return", "WAIT.wait()\n        break\n    return")

@@ -100,7 +100,7 @@ BESIDE = StoredSampleRequest("rms_voltage", "its border", beside=("2",), most_bo
 
 
 def test_a_granted_request_asks_its_boxes(store: CloudStore) -> None:
-    """A request is granted and its Boxes are asked for just that."""
+    """They are asked for just that."""
     grid = AskingGrid(store)
     grid.ask(LONGER)
     assert grid.answers() == [("asked", ("1",), {"not_heard": 1})]
@@ -117,7 +117,6 @@ def test_a_granted_request_asks_its_boxes(store: CloudStore) -> None:
 
 
 def test_a_span_of_another_event_is_not_requested(store: CloudStore) -> None:
-    """Samples that another event has completely are not requested again."""
     grid = AskingGrid(store)
     other = Trigger("o" * 30, OWN[0], LATER[1] + S, ("1",), "1", "completes it")
     store.open_event(other, "test")
@@ -137,7 +136,7 @@ def test_a_span_of_two_events_together_is_requested(store: CloudStore) -> None:
 
 
 def test_neighbours_join_the_event(store: CloudStore) -> None:
-    """Neighbours that were not asked come to the event."""
+    """They were not asked at first."""
     grid = AskingGrid(store)
     grid.ask(BESIDE)
     assert grid.answers() == [("asked", ("3", "4"), {})]
@@ -163,7 +162,6 @@ def test_neighbours_join_the_event(store: CloudStore) -> None:
 def test_budgets_hold_and_refusals_are_counted(
     store: CloudStore, asking: dict[str, int], reason: str
 ) -> None:
-    """Budgets hold and a refusal is reported and counted."""
     grid = AskingGrid(store, **asking)
     grid.ask(replace(BESIDE, span_ns=(OWN[0], LATER[1])))  # 144 kB of each
     assert grid.answers() == [("refused", (), {reason: 2})]
@@ -172,7 +170,7 @@ def test_budgets_hold_and_refusals_are_counted(
 
 
 def test_boxes_of_another_makai_are_left_to_it(store: CloudStore) -> None:
-    """Boxes of another Makai are left to it for a while."""
+    """It gets some time to ask them."""
     grid = AskingGrid(store)
     grid.ask(replace(LONGER, spans={"9": LATER}))
     assert [state for state, _, _ in grid.answers()] == ["waiting"]
@@ -184,7 +182,7 @@ def test_boxes_of_another_makai_are_left_to_it(store: CloudStore) -> None:
 
 
 def test_an_open_event_waits_for_the_longer_span(store: CloudStore) -> None:
-    """An open event waits for the longer span and not for an old answer."""
+    """An answer to the former span does not finish it."""
     grid = AskingGrid(store)
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh(store.unfinished_events(), 0.0, OWN[1])

@@ -77,7 +77,7 @@ def configured(makai: Any, brokers: Any) -> EventServiceSection:
 
 
 def test_answers_and_reasons_of_gateways_are_stored(makai: Any, tmp_path: Path) -> None:
-    """Gateways are asked and what they have or why not is stored."""
+    """A gateway sends its half cycles, or the reason why it has none."""
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     service = EventService(configured(makai, brokers), shared)
@@ -116,7 +116,6 @@ def test_answers_and_reasons_of_gateways_are_stored(makai: Any, tmp_path: Path) 
 def test_a_quickly_answered_event_is_asked_about_too(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event that is answered before it is looked at is asked about too."""
     monkeypatch.setattr(event_service, "REFRESH_S", 2.0)  # so that its Box is faster
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
@@ -165,7 +164,7 @@ def test_silent_gateway_is_asked_again_and_given_up(tmp_path: Path) -> None:
 def test_handled_events_are_remembered_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of too many those that are too old to come again go first."""
+    """Beyond it, events too old to come again are forgotten first."""
     monkeypatch.setattr(half_cycle_requests, "MAX_KNOWN", 2)
     store = open_store(None, tmp_path / "store")
     requests = HalfCycleRequests()
@@ -184,7 +183,7 @@ def test_handled_events_are_remembered_within_a_bound(
 
 
 def test_only_long_disturbances_are_asked_for() -> None:
-    """Only a long dip or swell is asked for and with its margins."""
+    """A long dip or swell, with its margins."""
     for metric, since_ns, wanted in (("rms", 100 * S, True), ("f", 100 * S, False), ("rms", None, False)):
         completions = Completions(RecentEvents(10), S, 2 * S)
         completions.add_span("1", Decision(metric, 1.0, 2.0, "x", (170 * S, 173 * S), since_ns), 0.0, S)

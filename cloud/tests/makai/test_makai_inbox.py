@@ -143,7 +143,6 @@ def by_key(found: Any) -> Any:
 
 
 def test_a_boxs_measurements_keep_their_order() -> None:
-    """Each Box's measurements keep their order and none is lost."""
     draw = random.Random(4)
     number = 0
     for turn in range(20):
@@ -174,7 +173,6 @@ def columns_of(rows: list[Measurement]) -> list[Measurements]:
 
 
 def test_joined_turns_are_taken_apart_again() -> None:
-    """Parts of many turns are joined and separated again."""
     (first,) = columns_of([row(box, 1) for box in (1, 2, 3)])
     more = [replace(first, sequence=first.sequence + 1), first.part(np.array([2, 0]))]
     again = replace(first, backfilled=True)
@@ -205,7 +203,6 @@ def test_what_boxes_say_is_noted_once_from_columns(makai: Any, tmp_path: Any) ->
 
 
 def test_the_queue_is_bounded_and_counts_drops() -> None:
-    """The queue is bounded in rows and counts what it drops."""
     (columns,) = columns_of([row(box, 1) for box in range(1, 11)])
     queue = MeasurementQueue(25)
     for item in (columns, *columns_of([row(1, 2)]), columns, columns):

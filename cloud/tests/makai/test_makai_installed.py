@@ -155,7 +155,7 @@ def test_each_measurement_is_judged_by_one_version(makai_with: Callable[..., Any
 def test_a_broken_trigger_harms_only_itself(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trigger that crashes hangs or answers nonsense harms itself alone."""
+    """It crashes, hangs or answers nonsense."""
     house = makai_with(PluginEntry(name="threshold"))
     box, counters = house.box("4"), house.service.counters
     wrongs = (
@@ -187,7 +187,7 @@ def test_a_broken_trigger_harms_only_itself(
 def test_a_version_that_crashes_is_rolled_back(
     makai_with: Callable[..., Any],
 ) -> None:
-    """A version that crashes at once is taken back while measurements flow."""
+    """It crashes at once, while Measurements arrive."""
     house = makai_with()
     box, counters = house.box("4"), house.service.counters
     install(house, "1.0.0", limit=0.0, metric="one")
@@ -204,7 +204,7 @@ def test_a_version_that_crashes_is_rolled_back(
 
 
 def test_a_new_version_is_shown_the_past(tmp_path: Path) -> None:
-    """A new version is shown the past though the one before was paused."""
+    """Also if the version before was paused."""
     plugins = Plugins(tmp_path, Policy(trusted=frozenset({"loud"})))
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode="inproc"))
     inside = plugins.trigger("loud")()
@@ -234,7 +234,6 @@ def put_dips(house: Any, version: str, mode: str = "process") -> None:
 
 
 def test_a_new_version_without_state_sees_the_dip(makai_with: Callable[..., Any]) -> None:
-    """A new version without state sees the dip that goes on."""
     house = makai_with()
     box, counters = house.box("4"), house.service.counters
     put_dips(house, "1.0.0")
@@ -252,7 +251,7 @@ def test_a_new_version_without_state_sees_the_dip(makai_with: Callable[..., Any]
 
 @pytest.mark.parametrize("how", ["is killed", "crashes", "raises in a worker", "raises in process"])
 def test_a_trigger_that_fails_is_shown_the_dip(makai_with: Callable[..., Any], how: str) -> None:
-    """A plug-in that fails within a dip gets the dip again."""
+    """It fails within a dip and gets the dip again."""
     house = makai_with(trusted=("dips",))
     box, counters = house.box("4"), house.service.counters
     put_dips(house, "1.0.0", "inproc" if how == "raises in process" else "process")
@@ -296,7 +295,7 @@ class Restarting:
 
 
 def test_a_dip_begun_without_its_process_has_onset() -> None:
-    """A Measurement that was not judged is not shown as if it had been: its onset has no event."""
+    """A Measurement that was not judged does not count as judged: its onset has no event yet."""
     worker, nominal = Restarting(), Nominal(120.0, 60.0)
     trigger = InstalledTrigger(worker, ServiceCounters(), log.get())  # type: ignore[arg-type]
     past: list[Measurement] = []
@@ -317,7 +316,7 @@ def test_a_dip_begun_without_its_process_has_onset() -> None:
 
 
 def test_idle_time_does_not_use_the_share() -> None:
-    """Time without a waiting Box counts for no share."""
+    """Time in which no Box waits does not count."""
     now = [0.0]
     mine = TimeShare(lambda: now[0])
     for _ in range(1000):  # 0.4 of the time, and nothing else to do
@@ -338,7 +337,6 @@ def up_again(house: Any, before: int) -> bool:
 def test_a_slow_trigger_is_limited_to_its_share(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow trigger has its share of the time and no more."""
     monkeypatch.setattr(trigger_plugins, "MAX_S", 0.3)
     house = makai_with(PluginEntry(name="threshold"), trusted=("loud",))
     box, counters = house.box("4"), house.service.counters
@@ -357,7 +355,7 @@ def test_a_slow_trigger_is_limited_to_its_share(
 
 
 def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
-    """And never the Measurement at which it failed: that would be a failure more."""
+    """It never gets the Measurement at which it failed: that would be one more failure."""
     now, seen = [0.0], list[float]()
 
     class Failing:
@@ -389,7 +387,6 @@ def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
 
 
 def test_the_configuration_may_set_installed_triggers(makai_with: Callable[..., Any], tmp_path: Path) -> None:
-    """The configuration may name and set what is installed."""
     plugins = Plugins(tmp_path / "rules")
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, limit=1e6))
     plugins.close()
@@ -409,7 +406,6 @@ def test_the_configuration_may_set_installed_triggers(makai_with: Callable[..., 
 
 
 def test_a_built_in_trigger_keeps_its_name(makai_with: Callable[..., Any]) -> None:
-    """The name of a built in trigger stays its own."""
     house = makai_with()
     code = TRIGGER.replace('name = "loud"', 'name = "threshold"').replace("@LIMIT@", "0.0")
     files = {"plugin.json": manifest("mine", kind="trigger", symbols={"triggers": ["threshold"]})}

@@ -76,7 +76,7 @@ def test_numbers_of_both_are_acknowledged_as_one_row(makai: Any, tmp_path: Path)
 def test_refused_intervals_wait_without_acknowledgement(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that the store refuses waits and is not acknowledged."""
+    """The store refuses the batch."""
     store, told, counters = open_store(None, tmp_path), list[str](), ServiceCounters()
     writer = writer_of(store, told, counters)
 
@@ -95,7 +95,6 @@ def test_refused_intervals_wait_without_acknowledgement(
 
 
 def test_a_full_queue_refuses_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full queue refuses the newest and counts them."""
     monkeypatch.setattr(interval_queue, "MOST_ROWS", 3)
     counters = ServiceCounters()
     queue = IntervalQueue(counters)

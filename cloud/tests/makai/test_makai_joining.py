@@ -32,7 +32,7 @@ def data_command(makai: Any, box: Any) -> Any:
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it is open", "after it was finished"])
 def test_a_crossing_box_joins_the_event(makai: Any, tmp_path: Path, late: bool) -> None:
-    """A Box that crosses too is asked for the same event and waited for."""
+    """It is asked for the same event and waited for."""
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     request_endpoint = brokers.acquisition_config.request_endpoint

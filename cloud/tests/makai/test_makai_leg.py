@@ -179,7 +179,6 @@ def test_boxes_of_all_generations_are_in_one_event(makai: Any, running: Any) -> 
 
 
 def test_a_leg_boxs_trigger_messages_are_measurements(makai: Any, running: Any) -> None:
-    """Trigger messages of a "leg" Box are Measurements for everyone."""
     brokers, client, store, _, _ = running
     until = time.monotonic() + 30
     while time.monotonic() < until:
@@ -229,7 +228,7 @@ def test_the_originals_clients_are_served_by_all_boxes(makai: Any, running: Any)
 
 
 def test_a_requested_event_may_be_recorded_without_data(makai: Any, running: Any) -> None:
-    """A requested event may be written down only and a wrong request is counted."""
+    """A wrong request is counted."""
     brokers, client, store, _, _ = running
     now_ms = time.time_ns() // 1_000_000
     client.requests.send(request([4], now_ms - 900, now_ms - 800, data=False))
@@ -286,7 +285,7 @@ def test_a_partly_stored_request_is_one_event(tmp_path: Path, monkeypatch: pytes
 
 
 def test_requests_for_one_span_are_one_read() -> None:
-    """All that wait for one span share a read; a ping follows silence."""
+    """A ping follows silence."""
     counters, numbers = ServiceCounters(), iter(range(100, 200))
     leg = LegBoxes(counters, lambda: next(numbers), 10, 60.0)
     assert list(leg.messages(0.0)) == []

@@ -54,7 +54,7 @@ def onset(trigger: TriggerModule, measurement: Measurement) -> bool:
 
 
 def test_an_override_is_for_one_box() -> None:
-    """An override is one Box's alone and its removal gives the default back."""
+    """Without it the default holds again."""
     trigger = threshold()
     with_limits(trigger, MakaiConfig(NARROW, {"2": TriggeringLimits(percent_v_low=20.0)}))
     assert onset(trigger, rms(116.9)) and not onset(trigger, rms(100.0, "2"))
@@ -67,7 +67,7 @@ def test_an_override_is_for_one_box() -> None:
 
 
 def test_a_dip_stays_one_over_new_limits() -> None:
-    """A dip under way stays one when its limits change."""
+    """The limits change during the dip."""
     trigger = threshold()
     assert onset(trigger, rms(80.0))
     with_limits(trigger, MakaiConfig(NARROW))
@@ -77,7 +77,7 @@ def test_a_dip_stays_one_over_new_limits() -> None:
 
 
 def test_a_removed_frequency_limit_is_not_passed() -> None:
-    """A frequency limit that is taken away is not passed any more."""
+    """No frequency exceeds a limit that was removed."""
     trigger = threshold()
     slow = Measurement("1", 1000, {"f": Metric(59.0, 59.1, 59.0)})
     with_limits(trigger, MakaiConfig(NARROW))
@@ -89,7 +89,7 @@ def test_a_removed_frequency_limit_is_not_passed() -> None:
 
 
 def test_limits_of_boxes_are_settings() -> None:
-    """Limits of Boxes are settings too and a misspelt one is named."""
+    """A misspelt one is named."""
     trigger = threshold(boxes={"7": {"dip_v": 50.0}})
     assert (
         onset(trigger, rms(100.0)) and not onset(trigger, rms(60.0, "7")) and onset(trigger, rms(49.0, "7"))
@@ -103,7 +103,6 @@ def flickering(swing_v: float, at_s: int) -> Measurement:
 
 
 def test_a_triggers_settings_hold_from_the_next_measurement() -> None:
-    """Settings of a trigger hold from the next measurement and go again."""
     triggers = TriggersInUse(TriggeringConfig(), ServiceCounters(), log.get())
     [trigger] = [each for each in triggers.all if each.name == "flicker"]
     own = MakaiConfig(TriggeringLimits(), triggers={"flicker": {"swing_percent": 4.0}}, limited=False)
@@ -120,7 +119,7 @@ def test_a_triggers_settings_hold_from_the_next_measurement() -> None:
 
 
 def test_an_invalid_setting_is_named_and_ignored() -> None:
-    """A setting that cannot be leaves the configured one and is named."""
+    """The configured one stays in force."""
     settings = TriggeringConfig(triggers={"flicker": {"swing_percent": 2.0}})
     triggers = TriggersInUse(settings, ServiceCounters(), log.get())
     [trigger] = [each for each in triggers.all if each.name == "flicker"]
@@ -134,7 +133,7 @@ def test_an_invalid_setting_is_named_and_ignored() -> None:
 
 
 def test_a_steady_state_stays_one_over_new_settings() -> None:
-    """A steady state under way stays one when its settings change."""
+    """The settings change during it."""
     plugin = load("trigger", "steady_state", {}, [TRIGGERS])
     trigger = TriggerModule(plugin.module, plugin.config)
 
@@ -149,7 +148,6 @@ def test_a_steady_state_stays_one_over_new_settings() -> None:
 
 
 def test_every_trigger_setting_is_in_the_docs() -> None:
-    """The docs list every setting of the built-in triggers."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "makai-settings.md").read_text()
     rows = [each for name in built_in_triggers() for each in trigger_settings(name)]
     lines = ["| trigger | setting | default | allowed | what |", "| --- | --- | --- | --- | --- |"]
@@ -203,7 +201,6 @@ def test_a_running_makai_follows_the_store(running: Any) -> None:
 
 
 def test_a_trigger_is_switched_while_makai_runs() -> None:
-    """A trigger is switched off and on while Makai runs."""
     off_by_itself = TriggeringConfig(triggers={"flicker": {"enabled": False, "swing_percent": 4.0}})
     triggers = TriggersInUse(off_by_itself, ServiceCounters(), log.get())
 

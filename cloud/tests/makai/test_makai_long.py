@@ -107,7 +107,7 @@ def data_commands(box: Any, least: int, quiet_s: float = QUIET_S) -> list[tuple[
 
 @pytest.mark.parametrize("windows", [1, 2, 5])
 def test_a_dip_inside_its_request_is_one_command(grid: Grid, windows: int) -> None:
-    """A dip inside what its onset asked for is one command per Box."""
+    """The request of its onset covers it, so each Box gets one command."""
     with grid.running():
         one, four = grid.box("1"), grid.box("4")
         grid.heard(one, four)
@@ -121,7 +121,7 @@ def test_a_dip_inside_its_request_is_one_command(grid: Grid, windows: int) -> No
 
 
 def test_a_dip_of_two_boxes_is_requested_again(grid: Grid) -> None:
-    """A dip seen by two Boxes is requested once more, completely, and of these two."""
+    """The whole dip, from these two Boxes only."""
     with grid.running():
         one, four, ten = (grid.box(box_id) for box_id in ("1", "4", "10"))
         grid.heard(one, four, ten)
@@ -144,7 +144,6 @@ def test_a_dip_of_two_boxes_is_requested_again(grid: Grid) -> None:
 
 
 def test_a_long_dip_is_requested_at_both_ends(grid: Grid) -> None:
-    """Of a long dip the two ends are asked for."""
     grid.config = replace(
         grid.config, plugins=(PluginEntry(name="threshold", settings={"max_event_s": 4.0}),)
     )
@@ -160,7 +159,6 @@ def test_a_long_dip_is_requested_at_both_ends(grid: Grid) -> None:
 
 @pytest.mark.parametrize("seen_before", [15, 26], ids=["in the dip", "before it was asked for"])
 def test_a_restart_loses_neither_beginning_nor_completion(grid: Grid, seen_before: int) -> None:
-    """A restart loses neither the beginning nor the completion."""
     one = grid.box("1")
     with grid.running():
         grid.heard(one)
@@ -187,7 +185,6 @@ def test_a_restart_loses_neither_beginning_nor_completion(grid: Grid, seen_befor
 
 
 def test_a_repeated_recovery_requests_nothing(grid: Grid) -> None:
-    """A repeated measurement of the recovery asks for nothing more."""
     with grid.running():
         one = grid.box("1")
         grid.heard(one)
@@ -201,7 +198,7 @@ def test_a_repeated_recovery_requests_nothing(grid: Grid) -> None:
 
 @pytest.mark.parametrize(("dip_ms", "events"), [(90, 1), (700, 1), (3000, 2)])
 def test_a_crossing_requests_before_its_window(grid: Grid, dip_ms: int, events: int) -> None:
-    """A crossing asks before its window is over and its windows ask for no more."""
+    """Its windows then request nothing more."""
     begin_ms, end_ms = 130, 130 + dip_ms  # inside windows
     with grid.running():
         one, four = grid.box("1"), grid.box("4")

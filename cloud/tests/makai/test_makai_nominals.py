@@ -48,7 +48,7 @@ def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | 
 
 
 def test_the_store_is_written_only_on_changes(store: CloudStore) -> None:
-    """The store is written when first seen and when changed and not in between."""
+    """Once when a Box is first seen, and at each change."""
     nominals = BoxNominals(store)
     assert read(nominals, [says(230.0, 50.0)] * 100) == 1
     assert stored(store) == (230.0, 50.0)
@@ -73,7 +73,7 @@ def numbered(number: int, start_id: int, volts: float = 120.0, backfilled: bool 
 
 
 def test_each_start_is_kept_by_number(store: CloudStore) -> None:
-    """Each start and what it stated are kept by number also where it comes late."""
+    """With what it stated, also if it arrives late."""
     nominals = BoxNominals(store)
     assert read(nominals, [numbered(5, 7), numbered(6, 7), numbered(20, 9, 230.0)]) == 1
     assert read(nominals, [numbered(21, 9, 230.0)] * 100) == 0
@@ -117,13 +117,13 @@ def test_half_a_saying_changes_half(store: CloudStore) -> None:
 
 
 def test_an_old_measurement_states_no_present_values(store: CloudStore) -> None:
-    """An original Box and a measurement of long ago say nothing."""
+    """Nor does an original Box."""
     assert read(BoxNominals(store), [says(None, None), says(120.0, 60.0, backfilled=True)]) == 0
     assert stored(store) is None
 
 
 def test_a_flapping_box_costs_one_write_per_batch(store: CloudStore) -> None:
-    """A Box that changes its mind all the time costs one write per batch."""
+    """The Box changes what it states all the time."""
     rows = [says(100.0 + k, 50.0) for k in range(1000)]
     assert read(BoxNominals(store), rows) == 1
     assert stored(store) == (1099.0, 50.0)
@@ -142,7 +142,7 @@ def test_a_gain_learned_leaves_the_nominal_values_alone(store: CloudStore) -> No
 def test_an_unknown_gain_is_reported_until_stated(
     store: CloudStore,
 ) -> None:
-    """A waveform of a Box without a gain is warned of once and until somebody gives one."""
+    """There is one warning for each Box."""
     counters = ServiceCounters()
     gains = BoxGains(lambda: store, 1 / 152.5, counters)
     original = Response(box_id=1)
@@ -178,7 +178,7 @@ def test_health_names_the_command_for_a_gain(store: CloudStore) -> None:
 
 
 def test_a_measurements_nominal_comes_before_the_stores() -> None:
-    """The measurement is believed first then the store then the configuration."""
+    """The configuration's comes last."""
     boxes = BoxRegister(Nominal(120.0, 60.0))
     boxes.read_nominals([BoxRecord("1", "One", nominal_v=230.0, nominal_hz=50.0), BoxRecord("2", "Two")])
     assert boxes.nominal("1", 400.0, 50.0) == Nominal(400.0, 50.0)

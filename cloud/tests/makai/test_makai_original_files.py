@@ -86,7 +86,7 @@ def test_each_service_finds_its_file_of_the_guide(tmp_path: Path) -> None:
 
 
 def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
-    """A variable holds the complete text and wins over the file."""
+    """The variable holds the complete text."""
     (tmp_path / "makai.conf").write_text(json.dumps(MAKAI))
     variables = {
         "TRIGGERING_BROKER_SETTINGS": BROKER | {"backend": "tcp://*:5001"},
@@ -112,7 +112,6 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_service_takes_a_positional_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service takes a positional file and names what is wrong in it."""
     path = tmp_path / "tb.json"
     path.write_text(json.dumps(BROKER | {"backend": 9881}))
     told = CliRunner().invoke(cloud, ["triggering-broker", str(path)])
@@ -124,7 +123,7 @@ def test_a_service_takes_a_positional_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_guides_acquisition_endpoint_is_corrected(tmp_path: Path) -> None:
-    """The guides acquisition endpoint is put right and its script named."""
+    """The notice names the script that starts it."""
     config, notices = read(tmp_path, GUIDE)
     assert config.triggering_service.request_endpoint == "tcp://localhost:9884"
     assert config.event_service.request_endpoint == "tcp://localhost:9884"
@@ -194,7 +193,6 @@ def test_config_check_reads_the_brokers_files(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_original_key_is_obeyed_or_named(tmp_path: Path) -> None:
-    """Every key of the original is obeyed or named."""
     shipped = MAKAI | {
         "mongo_trends_update_interval_seconds": 60,
         "event_request_expiration_window_ms": 1_800_000,
@@ -231,7 +229,7 @@ def test_every_original_key_is_obeyed_or_named(tmp_path: Path) -> None:
 
 
 def test_the_ttl_goes_into_the_store(tmp_path: Path) -> None:
-    """How long measurements are kept goes into the store."""
+    """It states how long Measurements are kept."""
     config, notices = read(tmp_path, GUIDE | {"mongo_measurement_expiration_seconds": 7200})
     assert config.store.measurements_s == 7200 and not said(notices, "mongo_measurement_expiration_seconds")
     here = replace(config, store=replace(config.store, mongo_uri=None))
@@ -247,7 +245,6 @@ def test_the_ttl_goes_into_the_store(tmp_path: Path) -> None:
 
 
 def test_a_file_without_triggers_is_reported(tmp_path: Path) -> None:
-    """A Makai whose file names no trigger says so."""
     config, notices = read(tmp_path, MAKAI | {"plugins": []})
     assert config.triggering_service.plugins == ()
     assert "no event is ever opened" in said(notices, "plugins")
@@ -325,7 +322,7 @@ def test_every_address_of_an_original_file_is_ours() -> None:
 
 
 def test_refused_traffic_is_in_the_next_row(tmp_path: Path) -> None:
-    """Traffic is summed up and what the store refused is in the next row."""
+    """The next row adds what the store refused."""
     store = open_store(None, tmp_path)
     refused = threading.Event()
 

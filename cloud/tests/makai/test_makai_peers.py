@@ -77,7 +77,6 @@ def test_commands_that_go_nowhere_are_not_ok(makai: Any, tmp_path: Path) -> None
 
 
 def test_both_swapped_addresses_are_named(makai: Any, context: CloudContext) -> None:
-    """Swapped addresses of the event service are both named."""
     brokers = makai.brokers()
     config = EventServiceSection(
         answer_endpoint=brokers.acquisition_config.request_endpoint,
@@ -93,7 +92,7 @@ def test_both_swapped_addresses_are_named(makai: Any, context: CloudContext) -> 
 
 
 def test_a_returning_broker_makes_it_well(makai: Any, context: CloudContext) -> None:
-    """A broker that comes back makes it well again."""
+    """Health is ok again when the broker is back."""
     brokers = makai.brokers()
     service = triggering(makai, context, brokers)
     with makai.running(brokers.triggering), makai.running(service):

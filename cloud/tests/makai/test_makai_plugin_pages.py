@@ -62,7 +62,7 @@ def manager(makai: Any) -> Iterator[str]:
 def test_a_package_is_installed_replaced_and_rolled_back(
     makai_with: Callable[..., Any], tmp_path: Path, manager: str, signed_in: Callable[..., Any]
 ) -> None:
-    """A package is installed replaced and rolled back and Mauka obeys."""
+    """Mauka follows each step."""
     house = makai_with(trusted=("loud",))
     engines = (EngineAddress("makai", f"http://127.0.0.1:{house.port}"),)
     packages = tmp_path / "packages"
@@ -117,7 +117,7 @@ class TwoPackages:
 
 
 def test_an_analysis_has_no_counts_of_the_engine() -> None:
-    """An analysis has no counts of the engine which does not call it."""
+    """The rule engine does not call it."""
     packages = shown_engine(TwoPackages()).packages  # type: ignore[arg-type]
     assert [(each.name, each.counts) for each in packages] == [("keep", "0 calls, 0 failed"), ("peak", "–")]
 
@@ -184,7 +184,6 @@ def _path(url: str) -> str:
 
 
 def test_the_manager_must_speak_the_originals_text(manager: str) -> None:
-    """The manager is one that speaks the original's text."""
     asked = PluginManager(manager)
     assert [each["name"] for each in asked.plugins()] == ["flicker", "sag"]
     assert "stopped" in asked.command("stop", "sag")

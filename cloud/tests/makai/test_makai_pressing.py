@@ -19,7 +19,6 @@ S = 10**9
 def test_a_gathered_dip_is_requested_at_once(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dip among gathered measurements is asked for at once."""
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     config = TriggeringServiceSection(

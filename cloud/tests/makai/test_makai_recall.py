@@ -38,7 +38,6 @@ def test_each_data_set_class_has_a_size() -> None:
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_the_weakest_of_a_class_is_an_onset(kind: str, triggers: TriggersInUse) -> None:
-    """The weakest of a class is an onset of a default trigger."""
     rows, from_ns, to_ns = trial(kind, HZ[kind], 0, 60.0, START_NS)
     assert onsets(rows, from_ns, to_ns + 10**9, triggers).first
 
@@ -69,7 +68,6 @@ def test_a_quiet_grid_opens_only_the_snapshot(preset: str, tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("hz", [50, 60])
 def test_five_quiet_minutes_have_no_onset(hz: int, triggers: TriggersInUse) -> None:
-    """Five minutes of nothing from samples have no onset."""
     rows, _, _ = trial("none", hz, 1, 60.0, START_NS, SAMPLED_S)
     assert len(rows) > SAMPLED_S and onsets(rows, 0, 1 << 62, triggers).all == {}
 
@@ -81,7 +79,7 @@ def test_nothing_is_no_onset_of_any(triggers: TriggersInUse) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_quiet_grids_have_60_db_of_noise(preset: str) -> None:
-    """A quiet grid has 60 db of noise in its closed form and in its samples."""
+    """In its closed form and in its samples."""
     outlet = quiet_grid(preset).outlets[0]
     samples = outlet.samples()
     volts = samples.counts(0, 12_000) * samples.v_per_lsb
@@ -92,7 +90,6 @@ def test_both_quiet_grids_have_60_db_of_noise(preset: str) -> None:
 
 
 def test_an_event_counts_for_its_trigger() -> None:
-    """An event is counted for the trigger that opened it."""
     assert trigger_of("Box 5, threshold: rms 100.2 V below 108") == "threshold"
     assert trigger_of("Box 1, baseline: scheduled every 24 h at 3 h UTC") == "baseline"
 
@@ -103,7 +100,7 @@ def test_an_event_counts_for_its_trigger() -> None:
 def test_a_hidden_line_is_found_by_the_gateway(
     kind: str, hz: int, index: int, triggers: TriggersInUse
 ) -> None:
-    """A line that no measurement of a second shows is an onset by the gateways detector."""
+    """No Measurement of a second shows the line; the gateway's detector finds it."""
     rows, from_ns, to_ns = trial(kind, hz, index, 60.0, START_NS)
     assert onsets(rows, from_ns, to_ns + 10**9, triggers).first == "edge_rule"
     without = [row for row in rows if not any(name.startswith("edge_") for name in row.metrics)]

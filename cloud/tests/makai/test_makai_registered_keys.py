@@ -20,7 +20,7 @@ def put_key(store: CloudStore, box_id: str, pair: KeyPair, **fields: Any) -> Non
 
 
 def test_keys_of_boxes_in_service_are_read(tmp_path: Path) -> None:
-    """Keys of Boxes in service are read and the others named."""
+    """The other keys are named."""
     store = open_store(None, tmp_path)
     first, second = generate(), generate()
     put_key(store, "7", first)
@@ -37,7 +37,6 @@ def test_keys_of_boxes_in_service_are_read(tmp_path: Path) -> None:
 
 
 def test_an_absent_store_leaves_the_known_keys(makai: Any, tmp_path: Path) -> None:
-    """A store that is away leaves what was known."""
     store = open_store(None, tmp_path)
     put_key(store, "7", generate())
     counters = ServiceCounters()
@@ -60,7 +59,6 @@ def test_an_absent_store_leaves_the_known_keys(makai: Any, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_registered_box_is_admitted_if_configured(makai: Any, tmp_path: Path, wanted: bool) -> None:
-    """A registered Box gets in where that is wanted."""
     store, pair = open_store(None, tmp_path / "store"), generate()
     put_key(store, "7", pair)
     brokers = makai.brokers()

@@ -86,7 +86,6 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 def test_boxes_without_facts_are_all_asked() -> None:
-    """Three Boxes of which nothing is said are all asked."""
     asked = BoxPlaces().requested_boxes("2", ["1", "2", "10"], LIMITS)
     assert asked.by_reason == (("saw", ("2",)), ("no_place", ("10", "1")))
     assert asked.left_out == 0
@@ -289,7 +288,6 @@ def test_a_refused_join_is_repeated_once(store: CloudStore, monkeypatch: pytest.
 
 
 def test_an_invalid_setting_is_named(tmp_path: Path) -> None:
-    """A setting that cannot be is named with what is allowed."""
     path = tmp_path / "cloud.toml"
     path.write_text("[triggering_service.asking]\nmost_boxes = 0\nmost_boxs = 3\n")
     with pytest.raises(ConfigError) as caught:

@@ -30,7 +30,6 @@ def key_of(brokers: Any, box_id: str) -> str:
 
 
 def test_the_old_key_holds_until_the_new_speaks(makai: Any) -> None:
-    """The old key holds until the new one has spoken."""
     brokers = makai.brokers()
     register = KeyRegister(brokers.keys)
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
@@ -61,7 +60,7 @@ def test_the_old_key_holds_until_the_new_speaks(makai: Any) -> None:
 
 
 def test_a_subscription_shows_the_new_key(makai: Any) -> None:
-    """A Box that only listens has spoken with its subscription."""
+    """A Box that only listens proves its key by its subscription."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         KeyRegister(brokers.keys).rotate("1")
@@ -74,7 +73,8 @@ def test_a_subscription_shows_the_new_key(makai: Any) -> None:
 
 
 def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else its subscription, and its commands, were lost until the Box's program touches the socket again."""
+    """Otherwise its subscription, and with it its commands, would be lost until the Box's program uses the
+    socket again."""
     brokers = makai.brokers()
     admitted, on_its_way = threading.Event(), threading.Event()
     end_refused = peers.Peers.end_refused
@@ -117,7 +117,7 @@ def test_a_stranger_is_admitted_with_its_key(makai: Any, monkeypatch: pytest.Mon
 
 
 def test_an_unwritable_exchange_keeps_the_new_key(makai: Any) -> None:
-    """An exchange that cannot be written keeps the new key and says so."""
+    """It reports that the file was not written."""
     brokers = makai.brokers()
     KeyRegister(brokers.keys).rotate("1")
     brokers.keys.box_public("1").unlink()
@@ -131,7 +131,6 @@ def test_an_unwritable_exchange_keeps_the_new_key(makai: Any) -> None:
 
 
 def test_second_key_does_not_return_a_revoked_box(makai: Any) -> None:
-    """A revoked Box is not brought back by its second key."""
     brokers = makai.brokers()
     register = KeyRegister(brokers.keys)
     with makai.running(brokers.triggering):
@@ -168,7 +167,7 @@ def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> 
 
 
 def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silent Box is cut though its handshake was one of too many."""
+    """Its handshake was one beyond those that are examined."""
     monkeypatch.setattr(
         peers, "HANDSHAKES_EXAMINED", 0
     )  # as with hundreds at once: no handshake is looked at
@@ -210,7 +209,7 @@ def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.Mon
 
 
 def test_a_box_with_its_own_address_is_known(makai: Any) -> None:
-    """A Box with a separate address is known however many others are in handshake."""
+    """However many other handshakes run."""
     brokers = makai.brokers()
     host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")
     with makai.running(brokers.acquisition), ExitStack() as opened:
@@ -310,19 +309,17 @@ def lost_in_rotations(makai: Any, count: int) -> dict[str, set[int]]:
 
 
 def test_successive_key_exchanges_lose_nothing(makai: Any) -> None:
-    """Keys that are exchanged one after the other lose nothing."""
     assert lost_in_rotations(makai, 5) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_thousand_exchanges_under_load_lose_nothing(makai: Any) -> None:
-    """A thousand keys are exchanged under load and nothing is lost."""
     assert lost_in_rotations(makai, ROTATED) == {}
 
 
 def test_the_servers_pair_is_replaced_between_two_runs(makai: Any, tmp_path: Path) -> None:
-    """Who has the old server's key stays out, a Box or a service, until it is started again with the new."""
+    """A Box or service with the old server key is refused until it starts with the new one."""
     brokers = makai.brokers()
     own = BackendKeyFolder(tmp_path / "backend")
     own.create(True, ["cloud"])

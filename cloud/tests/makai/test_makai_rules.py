@@ -95,7 +95,6 @@ def test_a_rule_requests_a_waveform(makai_with: Callable[..., Any]) -> None:
 
 
 def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Path) -> None:
-    """A Measurement that arrives while the rules are opened is taken."""
     importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not while it gets ready
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
@@ -126,7 +125,6 @@ def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Pat
 
 
 def test_a_row_without_a_span_is_counted(makai_with: Callable[..., Any]) -> None:
-    """A row without a span is counted and asks for nothing."""
     house = makai_with()
     box = house.box("1")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
@@ -178,7 +176,6 @@ def test_one_statement_is_a_trigger_plugin() -> None:
 
 
 def test_a_statement_decides_at_the_windows_end() -> None:
-    """A statement with a window decides when the window ends."""
     sql = "SELECT box, avg(thd) AS mean FROM boxes GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(thd) > 0.05"
     values = [seen(k, 0.1 if 5 <= k < 10 else 0.01) for k in range(20)]
     assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
@@ -214,7 +211,6 @@ def test_failed_rows_are_counted_in_health() -> None:
 
 
 def test_a_statement_that_cannot_run_is_reported() -> None:
-    """A statement that cannot run is reported at the start."""
     misspelt = "SELECT box FROM boxes WHERE rms_mn < 100"
     for sql, why in (
         *(("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")),
@@ -225,7 +221,7 @@ def test_a_statement_that_cannot_run_is_reported() -> None:
 
 
 def test_rules_are_imported_only_where_enabled() -> None:
-    """The address moves with the port offset and nothing is imported unless enabled."""
+    """The address follows the port offset."""
     assert with_port_offset(CloudConfig(), 100).triggering_service.rules.http_endpoint == "127.0.0.1:9181"
     code = """if True:
         import sys

@@ -76,7 +76,6 @@ def test_a_crashed_service_is_started_again(makai: Any) -> None:
 
 
 def test_health_is_not_ok_before_a_restart(makai: Any) -> None:
-    """Health is not ok while a service waits for its restart."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     failures = [StoreError("the disk is full") for _ in range(20)]
@@ -98,7 +97,7 @@ class Careful(Flaky):
 
 
 def test_a_service_has_one_component(makai: Any) -> None:
-    """A service's own state and its thread are one component."""
+    """Its own state and its thread are reported together."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     service = Careful("writer", StoreError("once"))
@@ -125,7 +124,7 @@ def test_a_failed_start_ends_the_process() -> None:
 
 
 def test_health_speaks_the_originals_contract() -> None:
-    """Health speaks the original's contract and counts for prometheus."""
+    """It also has counters for Prometheus."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     service = Flaky("broker")
@@ -155,7 +154,7 @@ def test_health_speaks_the_originals_contract() -> None:
 
 
 def test_health_asks_configured_and_recorded_services() -> None:
-    """Health asks what is configured beside what its folder means."""
+    """Those of the configuration, and those that the data folder's record names."""
 
     def asked(**section: Any) -> list[str]:
         config = build(CloudConfig, {"health": section}, "cloud.toml")
@@ -168,7 +167,7 @@ def test_health_asks_configured_and_recorded_services() -> None:
 
 
 def test_each_service_is_recorded_with_its_health() -> None:
-    """Each service is meant at the address of its health."""
+    """The record has the address of its health."""
     config = with_port_offset(CloudConfig(), 1000)
     found = {name: meant_service(name, config, 1000).health for name in HELP}
     assert len(set(found.values())) == len(HELP) - 1, "all answers where Mauka does alone"
@@ -177,7 +176,7 @@ def test_each_service_is_recorded_with_its_health() -> None:
 
 
 def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
-    """On one store all takes the place of services apart and they of it."""
+    """`opq-cloud all` and single services, on one store."""
     config = CloudConfig()
 
     def noted(command: str) -> list[str]:
@@ -195,7 +194,7 @@ def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
 
 
 def test_a_neighbour_that_is_down_is_reported(makai: Any, tmp_path: Path) -> None:
-    """Neighbours are asked and one that is down or old is reported."""
+    """So is one whose answer is old."""
     there = ServiceBoard()
     runner = ServiceRunner(there)
     port, dead = makai.free_port(), f"http://127.0.0.1:{makai.free_port()}/"
@@ -226,7 +225,7 @@ def test_a_clock_that_is_ahead_is_not_old() -> None:
 
 
 def test_counters_are_bounded_in_labels() -> None:
-    """Counters do not grow with a flood of labels."""
+    """A flood of labels does not grow them."""
     counters = ServiceCounters()
     for number in range(2 * MAX_LABELS):
         counters.add("refused", label=str(number))

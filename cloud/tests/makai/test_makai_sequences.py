@@ -24,7 +24,6 @@ from opq_proto.messages import Measurement
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
 def test_upto_and_holes_follow_from_stored_numbers(numbers: list[int]) -> None:
-    """`upto` and gaps follow from the set of stored numbers."""
     tracker = SequenceTracker()
     new = [tracker.add(number, oldest=1) for number in numbers]
     assert new == [number not in numbers[:place] for place, number in enumerate(numbers)]
@@ -54,7 +53,7 @@ def test_lost_numbers_and_stored_ones_add_up(arrivals: list[tuple[int, int]]) ->
 
 
 def test_the_message_names_upto_and_holes() -> None:
-    """The message names the highest without a hole the holes and the highest."""
+    """`upto` is the highest number without a hole before it; the holes and the highest number follow."""
     tracker = SequenceTracker()
     for number in (1, 2, 3, 6, 7, 10):
         tracker.add(number, oldest=1)
@@ -91,7 +90,7 @@ def test_a_tracker_continues_from_the_store() -> None:
 
 
 def test_a_hole_below_stored_numbers_stays() -> None:
-    """A hole below all that is stored of what the Box holds stays a hole."""
+    """The Box still holds numbers below the lowest stored one."""
     tracker = SequenceTracker([285, 286, 288], begin=263)
     assert tracker.message() == "262,263-284,287-287,289-288"
     assert tracker.add(263, oldest=263)
@@ -181,7 +180,7 @@ def test_stored_copies_are_not_written_again(
 
 
 def test_a_restarted_cloud_requests_unstored_measurements(makai: Any, tmp_path: Path) -> None:
-    """After a restart the cloud asks for what its killed one never stored."""
+    """The killed cloud never stored them."""
 
     def measured(sequence: int) -> Measurement:
         return Measurement("1", 60_000 + 100 * sequence, {}, sequence=sequence, oldest_sequence=263)

@@ -40,7 +40,7 @@ class Shared:
 
 
 def test_only_the_first_box_is_admitted(makai: Any, tmp_path: Path) -> None:
-    """Only the first is admitted unless that is wanted."""
+    """The configuration may allow more."""
     with ExitStack() as running:
         shared = Shared(makai, tmp_path, running, "refuse")
         assert makai.arrives(makai.box(shared.brokers, "7", shared.pair), shared.client)
@@ -75,7 +75,7 @@ def test_each_has_its_own_measurements_commands_and_answers(makai: Any, tmp_path
 
 
 def test_one_box_of_a_shared_key_is_revoked(makai: Any, tmp_path: Path) -> None:
-    """One that is revoked is out and the others come back."""
+    """The others reconnect."""
     with ExitStack() as running:
         shared = Shared(makai, tmp_path, running)
         seven, eight = (makai.box(shared.brokers, box_id, shared.pair) for box_id in ("7", "8"))
@@ -133,7 +133,6 @@ def test_original_boxes_of_both_generations_share_a_key(makai: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("policy", ["refuse", "warn"])
 def test_keys_of_the_store_are_shared_alike(makai: Any, tmp_path: Path, policy: Any) -> None:
-    """Keys in the store are shared like keys in files."""
     store, pair, brokers = open_store(None, tmp_path / "store"), makai.generate(), makai.brokers()
     for box_id in ("20", "21"):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", public_key=pair.public.decode()))

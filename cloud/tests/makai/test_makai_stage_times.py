@@ -12,7 +12,7 @@ from opq_cloud.health.server import HealthService
 
 
 def test_a_time_is_in_its_bucket() -> None:
-    """A time is in the bucket of the next larger bound and all after."""
+    """It counts in the next larger bound and all above."""
     times = StageTimes()
     times.add("stored", 0.001, 0.0011, 70.0, -5.0)
     times.add_all("stored", [0.3])
@@ -39,7 +39,6 @@ class TimedService:
 
 
 def test_the_metrics_have_histograms_of_stages() -> None:
-    """The metrics have each stage as a prometheus histogram."""
     board, service = ServiceBoard(), TimedService()
     board.add(service)
     service.counters.stages.add("stored", 0.2, 0.3)

@@ -77,7 +77,6 @@ def test_an_id_request_waits_for_the_store(makai: Any, store: AwayStore) -> None
 def test_measurements_wait_for_the_store(
     makai: Any, store: AwayStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measurements wait in the service while the store is away."""
     monkeypatch.setattr(triggering_service, "NOMINAL_REFRESH_S", 0.05)
     brokers = makai.brokers()
     config = TriggeringConfig(
@@ -117,7 +116,6 @@ def test_measurements_wait_for_the_store(
 def test_a_silent_store_is_reported_before_refusing(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that does not answer is reported before it refuses."""
     monkeypatch.setattr(measurement_writer, "SLOW_STORE_S", 0.2)
     counters = ServiceCounters()
     with closing(open_store(None, tmp_path)) as store, closing(sqlite3.connect(tmp_path / "opq.db")) as other:

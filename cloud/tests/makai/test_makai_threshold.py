@@ -63,7 +63,6 @@ def test_exactly_at_the_limit_is_no_dip() -> None:
 
 
 def test_hysteresis_holds_a_trembling_value() -> None:
-    """Hysteresis holds a value that trembles about the limit."""
     # left only at 92 % = 110.4 V
     assert onsets(loaded(), [rms(107), rms(109), rms(107), rms(110.3), rms(107)]) == [0]
     assert onsets(loaded(), [rms(107), rms(110.5), rms(107)]) == [0, 2]
@@ -77,7 +76,6 @@ def test_a_swell_fires_on_the_maximum() -> None:
 
 
 def test_a_dip_and_swell_are_one_decision() -> None:
-    """A dip and a swell in one window are one decision."""
     assert onsets(loaded(), [rms(60, 140), rms(60, 140)]) == [0]
 
 
@@ -158,7 +156,6 @@ def test_an_original_window_ends_at_its_timestamp() -> None:
 
 
 def test_changing_nominals_do_not_grow_the_memory() -> None:
-    """A Box whose nominal never stays does not grow the memory."""
     plugin = loaded()
     state = plugin.module.begin(plugin.config)
     for k in range(2500):
@@ -167,7 +164,6 @@ def test_changing_nominals_do_not_grow_the_memory() -> None:
 
 
 def test_a_dips_whole_span_is_reported_once() -> None:
-    """After a dip its complete span is announced once."""
     dip = [window(k, 60 if 2 <= k < 7 else 120) for k in range(12)]
     assert onsets(loaded(), dip) == [2]
     assert spans(loaded(), dip) == [(7, (2, 7))]
@@ -178,7 +174,7 @@ def test_a_dips_whole_span_is_reported_once() -> None:
 
 
 def test_the_end_of_a_long_dip_is_reported() -> None:
-    """Of a long dip the end is reported and since when hours later too."""
+    """With its beginning, also hours later."""
     dip = [window(k, 60 if 2 <= k < 9000 else 120) for k in range(9003)]
     assert spans(loaded(), dip) == [(9000, (8999, 9000))]
     decision = fired(loaded(), dip)[9000]
@@ -191,7 +187,6 @@ def test_the_end_of_a_long_dip_is_reported() -> None:
 
 
 def test_a_lost_window_belongs_to_the_dip() -> None:
-    """A window that was lost belongs to the dip."""
     dip = [window(k, 60 if k < 4 else 120) for k in (0, 1, 5)]
     assert spans(loaded(), dip) == [(2, (0, 5))]
 
@@ -203,14 +198,14 @@ def test_an_hour_of_silence_hides_the_end() -> None:
 
 
 def test_a_swell_after_a_dip_is_an_onset() -> None:
-    """A swell behind a dip is an onset and the dip is reported next."""
+    """The dip is reported next."""
     values = [window(0, 60), window(1, 60), window(2, 119, 140), window(3, 120)]
     assert onsets(loaded(), values) == [0, 2]
     assert spans(loaded(), values) == [(3, (0, 3))]
 
 
 def test_a_clock_step_gives_no_negative_span() -> None:
-    """A clock that was set back gives no span that ends before it begins."""
+    """The clock was set back during it."""
     assert spans(loaded(), [window(100, 60), window(0, 60), window(1, 120)]) == [(2, (100, 101))]
 
 
@@ -230,7 +225,6 @@ def crossing(at_s: float, value: float) -> Measurement:
 
 
 def test_an_overtaken_window_begins_no_disturbance() -> None:
-    """Windows that a crossing overtook begin no disturbance again."""
     told = [
         window(0, 120),
         crossing(1.3, 60),
@@ -264,7 +258,6 @@ def test_a_dip_close_behind_another_has_its_onset() -> None:
 
 
 def test_a_dip_without_crossing_is_seen() -> None:
-    """A dip that no crossing told is seen by its window."""
     told = [
         crossing(1.3, 60),
         crossing(1.4, 120),
@@ -277,7 +270,6 @@ def test_a_dip_without_crossing_is_seen() -> None:
 
 
 def test_windows_after_a_clock_step_count() -> None:
-    """Behind a clock that was set back windows count again."""
     told = [crossing(100.3, 60), crossing(101.3, 120), window(3, 60), window(4, 120)]
     assert onsets(loaded(), told) == [0, 2]
 

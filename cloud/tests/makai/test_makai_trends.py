@@ -41,7 +41,6 @@ def measured(second: int, volts: float, backfilled: bool) -> Measurement:
 def test_a_backfilled_minute_has_the_whole_mean(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute that was backfilled has the mean of all of it."""
     monkeypatch.setattr(trends, "SILENT_S", 0.0)
     store = open_store(None, tmp_path)
     store.append_measurements([measured(second, 120.0, False) for second in range(40)])
@@ -161,7 +160,8 @@ def test_a_repeated_minute_replaces_the_first(
 
 @pytest.mark.parametrize(("flagged", "low_v"), [(1.0, 119.0), (2.0, 59.0), (3.0, 119.0)])
 def test_a_flagged_measurement_widens_no_limits(flagged: float, low_v: float) -> None:
-    """A dip (2) widens those of rms; what touches a gap (1) none; the trend has the highest number."""
+    """A dip (flag 2) widens the limits of rms, a Measurement beside a gap (1) widens none. The trend has the
+    highest number."""
     well = [
         replace(row, metrics={**row.metrics, "f": Metric(59.5, 60.5, 60.0)})
         for row in seconds(0, [1.0 + n for n in range(45)], 120.0, TimeSource.GPS)
@@ -179,7 +179,6 @@ def test_a_flagged_measurement_widens_no_limits(flagged: float, low_v: float) ->
 
 
 def test_an_all_flagged_minute_has_means_as_limits() -> None:
-    """A minute of flagged measurements alone has its means as limits."""
     open_minutes = trends.Trends()
     for row in seconds(0, [1.0 + n for n in range(20)], 60.0, TimeSource.GPS, 1.0):
         open_minutes.add(batch(row), 0.0)
@@ -189,7 +188,7 @@ def test_an_all_flagged_minute_has_means_as_limits() -> None:
 
 
 def test_past_losses_are_not_trend_quantities() -> None:
-    """A state of before a Measurement is not a quantity of a trend."""
+    """They describe the time before a Measurement."""
     row, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
     rare = dict.fromkeys([*CONTINUITY_METRICS, "restart_cause", "missing_s"], Metric(1.0, 1.0, 1.0))
     open_minutes = trends.Trends()
@@ -201,7 +200,7 @@ def test_past_losses_are_not_trend_quantities() -> None:
 
 
 def test_a_minutes_time_is_never_longer() -> None:
-    """In idle mode a window of a minute ends a second after one that was sent alone."""
+    """In idle mode a window of a minute ends a second after a Measurement that was sent alone."""
     open_minutes = trends.Trends()
     alone, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
     open_minutes.add(batch(alone), 0.0)
@@ -233,7 +232,7 @@ def test_a_clock_jump_is_not_a_hole() -> None:
 def test_an_open_minute_gets_its_trend_after_restart(
     makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also an hour-old one that was backfilled, and that of a Box which is silent since."""
+    """Also one of an hour ago that was backfilled, and one of a Box that has been silent since."""
     monkeypatch.setattr(trends, "LATE_S", 0.0)
     monkeypatch.setattr(measurement_writer, "SILENT_S", 0.0)
     stored = seconds(30, [1.0 + n for n in range(50)], 100.0, TimeSource.NTP)

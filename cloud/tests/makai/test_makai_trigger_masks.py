@@ -117,7 +117,6 @@ def test_each_trigger_is_compared_or_named() -> None:
 @settings(max_examples=20, deadline=None)
 @given(sequence=windows())
 def test_a_rule_decides_alike_on_all_rows(name: str, sequence: list[list[Measurement]]) -> None:
-    """A rule that sees all rows decides the same."""
     plugin = load("trigger", name, SETTINGS.get(name, {}), [TRIGGERS])
     module, config = plugin.module, plugin.config
     masked, whole = module.begin(config), module.begin(config)

@@ -84,7 +84,6 @@ def test_an_excursion_holds_the_windows_of_one_start() -> None:
 
 
 def test_every_class_has_a_trigger_or_a_reason() -> None:
-    """Every class has a trigger that is on or is in the table with the reason."""
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", TABLE.read_text(), re.MULTILINE)
     named = {kind: set(re.findall(r"`(\w+)`", triggers)) for kind, triggers in rows if kind in CLASSES}
     assert named.keys() == CLASSES
@@ -138,7 +137,7 @@ def test_a_decision_names_value_and_limit(name: str, beyond: dict[str, float], b
 
 
 def test_a_long_excursion_is_onset_and_end() -> None:
-    """A long excursion is its onset and its two last windows."""
+    """Its end is its last two windows."""
     found = decided("steady_state", [*calm(5), *(window(5 + k, thd=0.06) for k in range(600)), *calm(9, 605)])
     assert list(found) == [5, 605]
     assert found[605].span_ns == (604 * S, 606 * S)
@@ -146,7 +145,7 @@ def test_a_long_excursion_is_onset_and_end() -> None:
 
 
 def test_only_rising_harmonics_are_a_new_onset() -> None:
-    """Harmonics that rise above lasting ones are an onset and lasting ones are not."""
+    """Harmonics that last are not."""
     levels = [0.02] * 5 + [0.11] * 15 + [0.145] + [0.217] * 4 + [0.11] * 15 + [0.217] * 3 + [0.02]
     found = decided("steady_state", [window(k, thd=level) for k, level in enumerate(levels)])
     assert list(found) == [5, 21, len(levels) - 1]
@@ -160,7 +159,6 @@ def test_a_step_that_stays_is_the_new_level() -> None:
 
 
 def test_a_returning_step_is_requested_whole() -> None:
-    """A step that returns is requested completely."""
     low = (217.9, 218.1, 218.0)
     found = decided("rapid_change", [*calm(5), *(window(5 + k, rms=low) for k in range(4)), *calm(5, 9)])
     assert [(at, decision.span_ns) for at, decision in found.items()] == [(5, None), (9, (5 * S, 9 * S))]
@@ -168,7 +166,6 @@ def test_a_returning_step_is_requested_whole() -> None:
 
 @pytest.mark.parametrize("name", ["rapid_change", "frequency", "transient", "steady_state", "statistical"])
 def test_the_edges_of_a_dip_belong_to_it(name: str) -> None:
-    """The edges of a dip belong to the dip."""
     dip = {"rms": (150.0, 230.0, 190.0), "f": (49.0, 50.4, 50.0), "thd": 0.2, "trans": (2.0, 90.0, 5.0)}
     rows = [*calm(200), window(200, **dip), *calm(20, 201)]
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
@@ -211,14 +208,13 @@ RISING = {"rms": (229.5, 230.5, 230.0), "f": (49.97, 50.03, 50.0)}
 def test_a_returning_voltage_belongs_to_its_dip(
     change: tuple[float, float, float], onsets: list[int]
 ) -> None:
-    """A voltage that comes back for seconds belongs to its dip or step."""
     rows = [*calm(200), window(200, rms=change), *(window(201 + k, **RISING) for k in range(6))]
     found = decided("statistical", [*rows, *calm(20, 207), window(227, **RISING), *calm(3, 228)])
     assert list(found) == [*onsets, 227, 228], "nothing is completed; what comes later is unusual again"
 
 
 def test_a_later_unusual_value_is_an_onset() -> None:
-    """A deviation that remains ten seconds after a dip is an onset."""
+    """It remains for ten seconds after the dip."""
     rows = [*calm(200), *(window(200 + k, rms=(150.0, 230.0, 190.0)) for k in range(2))]
     found = decided("statistical", [*rows, *(window(202 + k, thd=0.06) for k in range(20)), *calm(3, 222)])
     assert [at for at, each in found.items() if each.span_ns is None] == [212]
@@ -272,7 +268,6 @@ def test_flicker_wants_some_windows_in_a_row() -> None:
 
 
 def test_small_changes_of_three_boxes_are_one_event() -> None:
-    """Small changes of three Boxes at one moment are one event."""
     small = window(10, rms=(226.0, 230.0, 229.5))
     boxes = [replace(small, box_id=str(k)) for k in range(6)]
     assert list(decided("coincidence", boxes)) == [2]
@@ -303,7 +298,7 @@ def after_a_gap(**metrics: float) -> list[Measurement]:
 
 
 def test_a_lost_supply_requests_the_time_before() -> None:
-    """A Box that was without supply is asked for what came before."""
+    """The Box was without supply."""
     found = decided("silence", after_a_gap(missing_dark_s=60.0))
     assert {at: each.span_ns for at, each in found.items()} == {20: (15 * S, 20 * S)}
 
@@ -324,7 +319,6 @@ def test_a_lost_supply_requests_the_time_before() -> None:
     ids=lambda metrics: "+".join(metrics) or "nothing",
 )
 def test_another_silence_is_not_followed_up(metrics: dict[str, float]) -> None:
-    """A silence for another reason is not followed up."""
     assert decided("silence", after_a_gap(**metrics)) == {}
 
 
@@ -338,7 +332,6 @@ def test_a_snapshot_is_due_at_its_hour() -> None:
 
 
 def test_a_louder_hour_is_usual() -> None:
-    """An hour of the day with a louder Box is usual there."""
     loud = (228.5, 231.5, 230.0)
     day = [window(60 * k, **({"rms": loud} if 600 <= k % 1440 < 660 else {})) for k in range(3 * 1440)]
     quick = decided("statistical", day, warm_up_windows=60)
@@ -348,7 +341,7 @@ def test_a_louder_hour_is_usual() -> None:
 
 
 def test_napali_decides_at_two_boxes() -> None:
-    """Napali decides when two Boxes are beyond and again after its grace time."""
+    """It decides again after its grace time."""
     off = [window(k, f=(50.1, 50.2, 50.15)) for k in range(20)]
     both = [each for row in off for each in (row, replace(row, box_id="2"))]
     assert list(decided("napali", both)) == [1]
@@ -359,13 +352,12 @@ def test_napali_decides_at_two_boxes() -> None:
 
 
 def test_napali_finds_three_sigma() -> None:
-    """Napali sees three sigma of a Box's own mean."""
+    """From a Box's own mean."""
     wavy = [window(k, f=50.0 + 0.004 * (-1) ** k) for k in range(60)]
     assert list(decided("napali", [*wavy, window(60, f=50.06)], trigger_local=True)) == [60]
 
 
 def test_a_repeated_limit_waits_longer() -> None:
-    """A limit that is passed again and again waits longer each time."""
     limit, book, onsets = WatchedLimit("t", "thd", "", 1.0, 0.5), Excursions(first_s=10.0), []
     for k in range(0, 86_400, 30):
         if book.follow("1", window(k), 2.0, limit) is not None:
@@ -378,14 +370,13 @@ def test_a_repeated_limit_waits_longer() -> None:
 
 
 def test_repeated_measurements_are_not_the_live_stream() -> None:
-    """Measurements that a Box sends again are not the live stream."""
     rows = [*calm(5), replace(window(1, thd=0.06), backfilled=True), *calm(3, 5)]
     found = decided("steady_state", rows)
     assert list(found) == [5]
 
 
 def test_a_table_sets_removes_or_adds_a_trigger(tmp_path: Path) -> None:
-    """A table sets a trigger turns it off or adds one."""
+    """It sets a trigger, turns it off, or adds one."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_service.triggers.frequency]\nrocof_hz_per_s = 0.5\n"

@@ -67,7 +67,7 @@ def damaged_turns(count: int) -> Iterator[bytes]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count: int) -> None:
-    """No turn of a broker stops who reads turns."""
+    """Whatever a broker sends as a turn, services that read turns go on."""
     peer = makai.peer()
     broker, commands = peer.context.socket(zmq.XPUB), peer.context.socket(zmq.PULL)
     addresses = makai.free_endpoint(), makai.free_endpoint()

@@ -45,7 +45,6 @@ def is_handed_the_dip(frame: Any) -> bool:
 
 
 def test_a_dip_passes_each_stay_once(makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dip passes each stay of the page once."""
     stays = stays_of_page()
     files = {str(ROOT / path): path for path, _ in stays}
     assert len(stays) == len(files) <= 8, "a file twice is a return"

@@ -89,7 +89,6 @@ def test_a_lost_window_is_awaited_once() -> None:
 
 
 def test_a_sample_hole_is_not_a_number_hole() -> None:
-    """A gap in the samples is not a gap in the numbers."""
     order = Order(ServiceCounters())
     for k, number in ((0, 7), (40, 8), (41, 9)):
         assert order.one(window(k, sequence=number), 0.0)
@@ -98,7 +97,6 @@ def test_a_sample_hole_is_not_a_number_hole() -> None:
 
 
 def test_crossings_and_repeats_do_not_wait() -> None:
-    """A crossing and what is sent again do not wait."""
     order = Order(ServiceCounters())
     order.one(window(0, sequence=1), 0.0)
     crossing, again = window(9, sequence=9, crossing=True), window(5, sequence=5, backfilled=True)
@@ -107,7 +105,7 @@ def test_crossings_and_repeats_do_not_wait() -> None:
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_clock_steps_and_new_numbers_do_not_wait(numbered: bool) -> None:
-    """A clock that is set back or numbers that begin again hold nothing up."""
+    """The clock is set back, or the numbers begin again."""
     order = Order(counters := ServiceCounters())
     for k, second in enumerate((100, 101, 40, 41, 42)):
         assert order.one(window(second, sequence=k if numbered else None), 0.0)
@@ -123,7 +121,7 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_followers_in_a_batch_are_judged_at_once() -> None:
-    """The next Measurement of a batch is judged at once, others wait."""
+    """Other Measurements wait."""
     rows = [window(k, box_id, sequence=100 + k) for box_id in ("1", "2", "3", "4") for k in (0, 1, 3)]
 
     def columns(*chosen: Measurement) -> Measurements:
@@ -139,7 +137,7 @@ def test_followers_in_a_batch_are_judged_at_once() -> None:
 
 
 def test_sequence_holes_are_counted_by_box() -> None:
-    """Holes in a sequence are counted by Box once they are certain."""
+    """Once they are certain."""
     counters = ServiceCounters()
     order = Order(counters)
     for number in (10, 11, 15, 16):

@@ -51,7 +51,6 @@ def aligned(
 
 
 def test_an_alignment_depends_on_clocks_and_phases() -> None:
-    """A statement depends on the clocks and on the phases."""
     event = event_of(seen_by("1", 0, 1000), seen_by("2", 37 * MS, 500 * MS, 0.3))
     found = aligned(event, {"1": "L1", "2": "L1"})
     assert list(found) == ["2"]

@@ -101,7 +101,7 @@ def test_changes_of_other_processes_are_published(
 
 
 def test_announcements_keep_their_order_and_limit(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Announcements are given out in their order and what is too much is counted."""
+    """Beyond the limit they are counted."""
     monkeypatch.setattr(announcing, "MAX_WAITING", 2)
     waiting = IncidentAnnouncements(store.people.documents)
     assert [waiting.add_changed(BY_HAND, number) for number in (7, 8, 9)] == [0, 0, 1]

@@ -30,7 +30,7 @@ def at(box_id: str, after_us: float, within_us: float | None, aligned_to: str | 
     ],
 )
 def test_boxes_within_the_uncertainty_are_all_first(arrivals: list[BoxArrival], first: set[str]) -> None:
-    """First are all that are not later beyond doubt."""
+    """First are all Boxes that are not surely later."""
     assert may_be_first(arrivals) == first
 
 
@@ -40,7 +40,6 @@ def arrival_of(finding: Finding) -> BoxArrival:
 
 
 def test_an_arrivals_uncertainty_includes_clock_and_waveform() -> None:
-    """The doubt of an arrival is that of clock and waveform together."""
     shown = (("onset_within_ms", 0.4),)
     finding = Finding("sag", "1", START_NS, START_NS + 10**8, 300_000, figures=shown)
     assert arrival_of(finding).uncertainty_ns == 500_000

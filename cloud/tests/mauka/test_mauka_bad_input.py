@@ -62,7 +62,7 @@ def test_a_command_that_is_none_gets_an_error(frames):
 
 
 def test_settings_are_not_read_from_a_device(tmp_path):
-    """Settings come from a file and not from a device or a pipe."""
+    """Nor from a pipe."""
     os.mkfifo(tmp_path / "pipe")
     for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path):
         with pytest.raises(ConfigError, match="no file"):
@@ -76,7 +76,6 @@ def test_settings_nested_beyond_reading_are_refused(tmp_path):
 
 
 def test_an_invalid_variable_is_not_shown(tmp_path, monkeypatch):
-    """A variable that is not a number is not shown."""
     monkeypatch.setenv("OPQ_SECRET", "hunter2")
     path = tmp_path / "mauka.config.json"
     path.write_text('{"mongo.port": "!OPQ_SECRET"}')

@@ -96,7 +96,7 @@ def repr_of(one: Any) -> str:
 
 
 def test_the_opening_box_is_analysed_first(store: CloudStore) -> None:
-    """The Box that opened a large event is read first, then those with the largest deviation."""
+    """Those with the largest deviation follow."""
     event = store.event(put_event(store))
     assert event is not None
     assert analysis_order(event, OPENED_BY)[:2] == (OPENED_BY, DEEPEST)
@@ -108,7 +108,7 @@ def test_the_opening_box_is_analysed_first(store: CloudStore) -> None:
 def test_an_early_incident_survives_a_crash(
     store: CloudStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_by: str, first: str
 ) -> None:
-    """Its incident is there before the others are looked at and a crash there costs nothing."""
+    """It is stored before the other Boxes are analysed; a crash there does not cost it."""
     event_id = put_event(store, opened_by)
     begun = runner_of(store, BeginsOnly)
     begun.analyse_now(event_id)
@@ -156,7 +156,6 @@ def test_processes_and_bulk_give_the_same_numbers(
 
 
 def test_a_box_with_unknown_clock_waits(store: CloudStore) -> None:
-    """A Box with an unknown clock waits for the others."""
     runner = runner_of(store)
     runner.analyse_now(put_event(store, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS))
     assert runner.counters.total("incidents_begun") == 0
@@ -167,7 +166,7 @@ def test_a_box_with_unknown_clock_waits(store: CloudStore) -> None:
 def test_a_rule_reports_the_incident_once(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch, is_analysed: bool
 ) -> None:
-    """A rule speaks of it once and of all of it or of what there is in the end."""
+    """With all Boxes, or with those that were analysed at the end."""
     account = store.people.add_account("o@example.org", "o", "admin", "no-hash")
     assert account is not None
     records = NotificationRecords(store.people.documents)
@@ -192,7 +191,7 @@ def test_a_rule_reports_the_incident_once(
 
 
 def test_garbage_collection_resumes_after_a_plan(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python collects again after a large plan also one that failed."""
+    """Also after a plan that failed."""
     writer = FindingWriter(lambda: store)
     dips = [Finding("sag", f"{n}", START_NS, START_NS + S, 0) for n in range(1, MANY_BOXES + 1)]
     seen: list[bool] = []

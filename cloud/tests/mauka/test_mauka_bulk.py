@@ -89,7 +89,7 @@ def test_the_bulk_path_stores_the_same(tmp_path, cluster, bus, running, until, m
 
 
 def test_a_failed_event_does_not_stop_others(tmp_path: Path) -> None:
-    """An event that fails waits and the others are done."""
+    """It waits; the others are done."""
     store = put_events(tmp_path, 3)
     analyses = load_analyses([("rms_voltage", {})])
 
@@ -104,7 +104,7 @@ def test_a_failed_event_does_not_stop_others(tmp_path: Path) -> None:
 
 
 def test_results_keep_the_order_of_events() -> None:
-    """Results come in the order of the events whatever worker was first."""
+    """Whichever worker ends first."""
 
     def result(number: int) -> EventResult:
         return EventResult(number, (), ())
@@ -116,7 +116,7 @@ def test_results_keep_the_order_of_events() -> None:
 
 
 def test_progress_survives_a_kill(tmp_path: Path) -> None:
-    """Progress outlives a process that was killed while it wrote."""
+    """The process is killed while it writes."""
     sources = [Provenance("rms_voltage", "1", "5f")]
     first = ReanalysisProgress(tmp_path, sources)
     first.note_done([1, 2], {"events": 2})
@@ -134,7 +134,6 @@ def test_progress_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_an_absent_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheduler that is not there is one line."""
     pytest.importorskip("distributed")
     with pytest.raises(BulkError, match="want tcp://HOST:PORT, local or local:2"), dask_client("local:many"):
         pass
@@ -155,7 +154,7 @@ def dask_process(module: str, *options: str) -> Iterator[subprocess.Popen[bytes]
 
 
 def test_a_killed_scheduler_ends_the_run(tmp_path, until, monkeypatch, capfd) -> None:
-    """A killed scheduler ends the run with one line."""
+    """With one line."""
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.EVENTS_PER_CALL", 1)
     put_events(tmp_path, 9).close()
@@ -189,7 +188,7 @@ def test_a_scheduler_without_workers_ends_the_run(tmp_path, cluster, monkeypatch
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    """Two processes do what one does and a killed worker loses nothing."""
+    """Two processes give what one gives."""
     pytest.importorskip("distributed")
     store = put_events(tmp_path, 60, 1.0)
     expected = list(analyse_stored(store, range(1, 61), load_analyses([("rms_voltage", {})]), NOMINAL))
@@ -204,7 +203,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_local_processes_give_the_same(tmp_path: Path) -> None:
-    """Processes of this machine do the same and what is lost is said."""
+    """They report what was lost."""
     store = put_events(tmp_path, 12, 1.0)
     analyses = load_analyses([("rms_voltage", {})])
     expected = list(analyse_stored(store, range(1, 13), analyses, NOMINAL))

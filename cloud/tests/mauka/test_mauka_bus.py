@@ -30,7 +30,7 @@ def test_frames_pass_the_bus_untouched_whatever_they_hold(bus, wire, until):
 
 
 def test_a_malformed_message_is_counted_and_kept_back(bus, wire, until):
-    """A message that is not two frames is counted and kept back."""
+    """It does not have two frames."""
     reader, writer = wire.subscriber(bus), wire.publisher(bus.sub)
     writer.send_multipart([b"alone"])
     writer.send_multipart([b"one", b"two", b"three"])
@@ -65,7 +65,7 @@ LARGE = b"x" * 1_000_000  # 200 of them are more than queues and socket buffers 
 
 
 def test_each_message_of_a_full_peer_is_counted(stuck):
-    """One full peer makes a counter move by each message it misses."""
+    """The counter moves by one for each message that the peer misses."""
     out, reader, counters, endpoint = stuck
     reader.bind(endpoint)
     out.connect(endpoint)
@@ -80,7 +80,6 @@ def test_each_message_of_a_full_peer_is_counted(stuck):
 
 
 def test_a_full_subscriber_does_not_affect_others(stuck, wire):
-    """A full subscriber is counted and takes nothing from the others."""
     out, reader, counters, endpoint = stuck
     out.bind(endpoint, "test", "bus")
     reader.connect(endpoint)
@@ -110,14 +109,13 @@ def test_a_message_that_nobody_hears_is_counted(free_endpoint):
 
 
 def test_a_busy_port_is_named(bus, free_endpoint):
-    """A busy port is named with what to do."""
+    """The line says what to do."""
     second = BusBroker(MaukaSection(bus_sub_endpoint=bus.sub, bus_pub_endpoint=free_endpoint()))
     with pytest.raises(PortBusyError, match=rf"mauka\.bus.*{bus.sub}.*--port-offset"):
         second.run(threading.Event())
 
 
 def test_a_notification_becomes_a_makai_event(bus, running, wire, free_endpoint, until):
-    """An event notification becomes a Makai event on the bus."""
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
     bridge = EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub))

@@ -118,7 +118,6 @@ CASES: dict[str, tuple[IncidentWitness, ...]] = {
 
 @pytest.mark.parametrize("cause", sorted(CASES))
 def test_each_cause_is_first_by_its_signs(cause: str) -> None:
-    """Each cause is named first where its own signs are there."""
     wide = cause in ("tap_change", "unit_trip", "lightning")
     found = judged(*CASES[cause], scope="region" if wide else "local")
     assert next(iter(found)) == cause and found[cause] >= 0.6
@@ -127,7 +126,6 @@ def test_each_cause_is_first_by_its_signs(cause: str) -> None:
 
 @pytest.mark.parametrize("kind", ["swell", "overvoltage", "sag", "undervoltage"])
 def test_a_step_at_several_places_is_a_tap(kind: str) -> None:
-    """A tap that takes several places out of the band is a tap."""
     up = kind in ("swell", "overvoltage")
     step = STEP if up else {**STEP, "change_percent": -1.5, "after_percent": -1.5}
     two = tuple(witness(str(n), kind, 110.8 if up else 89.3, **step) for n in (1, 2))
@@ -151,7 +149,7 @@ def test_a_step_at_several_places_is_a_tap(kind: str) -> None:
 def test_a_larger_step_is_hardly_a_tap(
     beside: dict[str, float],
 ) -> None:
-    """A small step out of the band that is more than a step is hardly a tap."""
+    """It leaves the band, but is larger than one tap."""
     plain = judged(*(witness(str(n), "swell", 110.8, **STEP) for n in (1, 2)), scope="region")
     found = judged(*(witness(str(n), "swell", 110.8, **{**STEP, **beside}) for n in (1, 2)), scope="region")
     assert found.get("tap_change", 0.0) < plain["tap_change"] - 0.15
@@ -165,7 +163,7 @@ def test_the_end_of_a_dip_names_its_fault() -> None:
 
 
 def test_an_unbalance_is_a_load_or_a_neutral() -> None:
-    """An unbalance is a load, unless u0 shows a neutral or the onset is unknown."""
+    """It is a load, unless u0 shows a neutral or the onset is unknown."""
     assert judged(uneven(u2_percent=2.1, u0_percent=9.0))["lost_neutral"] > 0.8
     came, stands = (
         judged(uneven(u2_percent=2.5, u0_percent=2.0, u2_before_percent=before)) for before in (0.1, 2.4)
@@ -174,7 +172,7 @@ def test_an_unbalance_is_a_load_or_a_neutral() -> None:
 
 
 def test_an_interruption_on_battery_is_lost_supply() -> None:
-    """An interruption of a Box on its battery is the lost supply and a dip beside it is not."""
+    """A dip beside it is not."""
     dark = (witness(kind="outage", residual=None), witness("2", "interruption", 0.0))
     assert judged(*dark)["supply_lost"] > 0.8 > judged(*dark, witness("3", "sag", 40.0))["supply_lost"]
 
@@ -189,7 +187,7 @@ def test_a_neutral_that_is_back_is_no_load() -> None:
 
 
 def test_step_before_a_dip_is_hardly_a_tap() -> None:
-    """A step after which the voltage fell deep is hardly a tap."""
+    """The voltage fell deep after the step."""
     step = {**STEP, "change_percent": -1.5, "after_percent": -1.5}
     found = judged(*(witness(str(n), "sag", 42.0, **step) for n in (1, 2)), scope="region")
     assert found.get("tap_change", 0.0) < 0.5
@@ -264,7 +262,7 @@ def beating(box_id: str, before_hz: float, at_s: float = 1.5) -> Waveform:
 
 
 def test_an_islands_end_has_its_frequency_difference() -> None:
-    """The end of an island brings how far its frequency was from the others."""
+    """How far its frequency was from that of the others."""
     event = Event(1, 0, 3 * 10**9, (beating("1", 50.4), beating("2", 50.0), beating("3", 50.0)))
     found = [each for each in phase_jump.analyse(event, phase_jump.Config(230.0, 50.0)) if each.box_id == "1"]
     figures = dict(found[0].figures)
@@ -311,7 +309,7 @@ def test_an_overvoltage_is_compared_with_the_voltage_before() -> None:
 
 
 def test_every_cause_has_words() -> None:
-    """Every cause has its words and the unknown too."""
+    """The unknown one too."""
     assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
     nothing = IncidentSigns(frozenset(), False, None, False, False, None)
     assert hypotheses_for(nothing)[0].cause == UNKNOWN
@@ -404,7 +402,7 @@ def test_the_line_begins_at_the_deepest_other_feeder() -> None:
 
 
 def test_a_drifting_phase_has_no_side() -> None:
-    """A phase that runs away with the frequency has no side."""
+    """It drifts with the frequency."""
     network = (turned(at("1", "f1", 0), 0.99 + 0.02j), turned(at("2", "f2", 0), 0.95 + 0.3j))
     assert sides_of(network)
     assert sides_of(tuple(replace(each, kind="frequency_deviation") for each in network)) == ()
@@ -414,7 +412,7 @@ def test_a_drifting_phase_has_no_side() -> None:
     ("last", "side"), [(0.02 - 0.03j, "upstream"), (0.001 - 0.001j, "downstream"), (0.03 + 0j, "downstream")]
 )
 def test_a_remaining_voltage_is_before_the_fault(last: complex, side: str) -> None:
-    """A rest of the busbars voltage at its angle is before a short circuit without resistance."""
+    """A rest of the busbar's voltage at its angle lies before a short circuit without resistance."""
     network = (
         turned(at("1", "f1", 0), 0.2 - 0.3j),
         turned(at("2", "f3", 0), (0.2 - 0.3j + last) / 2),
@@ -436,7 +434,6 @@ def test_a_remaining_voltage_is_before_the_fault(last: complex, side: str) -> No
     ],
 )
 def test_unclear_depths_give_no_side(network: tuple[IncidentWitness, ...]) -> None:
-    """Where depths do not show the side nothing is said."""
     assert sides_of(network) == ()
 
 
@@ -445,7 +442,6 @@ def known(number: int, finding: Finding) -> KnownFinding:
 
 
 def test_an_incident_keeps_few_witnesses() -> None:
-    """An incident keeps few witnesses the same in any order."""
     findings = [
         known(n + 1, Finding("sag", str(n % 20), n, n + 10**8, 0, residual_percent=float(20 + n)))
         for n in range(40)
@@ -463,7 +459,7 @@ def test_an_incident_keeps_few_witnesses() -> None:
 
 
 def test_many_boxes_at_one_place_leave_room() -> None:
-    """Nine Boxes on a deep phase before the fault are not all that is known of its feeder."""
+    """Nine Boxes lie on one deep phase before the fault; others of the feeder are kept too."""
     outlets = [
         ("dairy", "f2", "b", 70),
         ("church", "f1", "b", 60),
@@ -532,7 +528,7 @@ def test_a_resumed_overvoltage_shows_no_cause(
 
 
 def test_a_swell_with_onset_stays_the_witness() -> None:
-    """A swell that begins within the limits shows its onset and stays the witness."""
+    """It begins within the limits."""
     findings = [
         known(1, seen_by("1", "swell", 10.0, 117.0, onset_change_percent=12.0)),
         known(2, seen_by("1", "rapid_voltage_change", 10.3, None, onset_change_percent=-5.6)),
@@ -541,14 +537,13 @@ def test_a_swell_with_onset_stays_the_witness() -> None:
 
 
 def test_lasting_swells_still_count_as_witnesses() -> None:
-    """Where every Box has stood above the limit what they have still counts."""
+    """Every Box was above the limit throughout; what they have still counts."""
     findings = [known(1, seen_by("1", "overvoltage", 10.0, 117.0, onset_change_percent=1.4))]
     facts = facts_of(1, findings, lambda box_id: BoxPlace())
     assert signs_of(frozenset(facts.kinds), None, facts.witnesses).change_percent == 1.4
 
 
 def test_a_dip_brings_its_onset_traits() -> None:
-    """A dip brings the traits of its onset with it."""
     t = np.arange(2 * RATE_HZ) / RATE_HZ
     volts = 170 * np.sin(2 * np.pi * 60 * t) * np.where((t >= 1) & (t < 1.1), 0.5, 1.0)
     counts = np.round(volts * 100).astype(np.int16)

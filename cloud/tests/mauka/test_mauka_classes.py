@@ -101,7 +101,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Told
 
 @pytest.mark.parametrize(("kind", "hz"), CASES)
 def test_a_stored_event_becomes_its_class(told: dict[tuple[str, int], Told], kind: str, hz: int) -> None:
-    """A stored event of a class becomes an incident of it."""
     one = told[kind, hz]
     wanted = set() if kind == "none" else {kind}
     assert {incident.kind for incident in one.incidents} == wanted, [each.because for each in one.findings]
@@ -131,7 +130,7 @@ def test_the_originals_words_are_among_the_classifications() -> None:
 
 
 def test_the_recordings_have_their_dip(tmp_path: Path) -> None:
-    """The recordings have the dip that analyze has and nothing else."""
+    """As `analyze` finds it, and nothing else."""
     if not RECORDINGS.is_dir():
         pytest.skip("the real recordings are not here (../shared/data/recordings)")
     store = open_store(None, tmp_path)

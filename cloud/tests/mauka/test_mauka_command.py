@@ -74,7 +74,7 @@ def test_the_command_serves_and_ends_on_sigterm(tmp_path, offset, until):
 
 
 def test_a_wrong_setting_is_one_message(tmp_path, offset):
-    """A wrong analysis setting is one clear message and exit 2 or 1."""
+    """The exit code is 2, or 1."""
     path = tmp_path / "cloud.toml"
     path.write_text('[[mauka.analyses]]\nname = "rms_voltage"\nsettings = { sag_percnt = 90.0 }\n')
     command = [sys.executable, "-m", "opq_cloud", "mauka", "--config", path, "--data-dir", tmp_path]

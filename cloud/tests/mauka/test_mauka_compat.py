@@ -45,7 +45,7 @@ def cycles_of(*levels: tuple[int, float]) -> FloatArray:
 
 
 def test_a_sag_has_the_originals_words() -> None:
-    """A sag has the original's words verdicts and times."""
+    """Words, verdicts and times."""
     (found,) = findings("rms_voltage", cycles_of((60, 120.0), (20, 54.0), (60, 121.0)))
     assert (found.kind, found.ieee1159, found.closed) == ("sag", "instantaneous sag", True)
     assert found.start_ns == START_NS + round(60 * CYCLE_NS)
@@ -56,7 +56,7 @@ def test_a_sag_has_the_originals_words() -> None:
 
 
 def test_thirty_cycles_have_the_originals_names() -> None:
-    """Thirty cycles of sag are momentary and of swell are two."""
+    """A sag of thirty cycles is momentary; a swell has two names."""
     (sag,) = findings("rms_voltage", cycles_of((60, 120.0), (30, 96.0), (60, 120.0)))
     assert sag.ieee1159 == "momentary sag"
     swells = findings("rms_voltage", cycles_of((60, 120.0), (30, 138.0), (60, 120.0)))
@@ -65,7 +65,7 @@ def test_thirty_cycles_have_the_originals_names() -> None:
 
 
 def test_the_deviation_is_the_whole_waveforms() -> None:
-    """The deviation is the largest of the waveform."""
+    """The largest one within it."""
     both = findings("rms_voltage", cycles_of((30, 120.0), (10, 100.0), (30, 120.0), (10, 60.0), (30, 120.0)))
     assert [deviation_from_nominal(each) for each in both] == pytest.approx([60.0, 60.0], abs=0.01)
 
@@ -76,7 +76,7 @@ def test_an_interruption_ends_below_a_tenth() -> None:
 
 
 def test_a_frequency_variation_has_the_originals_deviation() -> None:
-    """A frequency variation has the wrong deviation of the original."""
+    """The original computes it wrongly."""
     t_s = np.arange(36_000) / 12_000
     hz = np.where((t_s > 1) & (t_s < 2), 59.0, 60.0)
     (found,) = findings("frequency_deviation", 170 * np.sin(2 * np.pi * np.cumsum(hz) / 12_000))
@@ -110,7 +110,6 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 def test_a_request_changes_limits(store: CloudStore) -> None:
-    """A request changes the limits of all Boxes or of one."""
     plugin = ThresholdOptimizationPlugin({}, lambda: store)
 
     def ask(**values: float | str) -> MakaiConfig | None:
@@ -245,5 +244,4 @@ def test_settings_of_the_originals_file_reach_the_analyses() -> None:
 
 @pytest.mark.parametrize("key", sorted(DEFAULTS))
 def test_every_original_key_is_obeyed_or_explained(key: str) -> None:
-    """Every key of the original's file is obeyed or says why not."""
     assert is_obeyed("mauka", key) or why_without_effect("mauka", key) not in (None, ORIGINAL_ANALYSES)

@@ -114,7 +114,7 @@ def test_an_event_over_several_others_adds_no_incident(
 
 
 def test_an_onset_over_an_earlier_dip_is_compared(store: CloudStore) -> None:
-    """An onset that reaches back over an earlier dip is compared too."""
+    """It reaches back over an earlier dip."""
     events = [put(store, part(1.0, 3.5, 0.0)), put(store, part(1.5, 7.5, 250.0))]
     assert incidents_after(store, events) == [40, 55]
 
@@ -138,7 +138,7 @@ def test_a_box_without_voltage_shows_no_place() -> None:
 def test_common_samples_are_found_anywhere(
     data: st.DataObject,
 ) -> None:
-    """By index, or, for an original Box, by whole windows."""
+    """By index; for an original Box, by whole windows."""
     numbered = data.draw(st.booleans())
     window = st.integers(0, 800)
     (a, b), (c, d) = (sorted(data.draw(st.tuples(window, window))) for _ in range(2))

@@ -33,7 +33,6 @@ def put_rows(store, *rows, box_id="1"):
 
 
 def test_late_measurements_keep_a_findings_clock(store):
-    """Late measurements do not cost a finding its clock."""
     put_rows(store, (0.0, 7), (0.2, 7))
     writer = FindingWriter(lambda: store)
     assert clock_of(writer, 1.0) == 7

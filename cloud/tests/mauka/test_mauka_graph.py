@@ -23,7 +23,7 @@ NODES = read_nodes(
 
 
 def test_edges_follow_from_topics():
-    """Edges follow from what is taken by its beginning and given."""
+    """A node takes topics by their beginning."""
     found = {(edge.start, edge.end): edge.what for edge in edges_of(NODES)}
     assert found["event service", "AnalysisRunner"] == ("MakaiEvent",)
     assert found["AnalysisRunner", "rms_voltage"] == ("Event",)
@@ -35,14 +35,13 @@ def test_edges_follow_from_topics():
 
 
 def test_the_text_names_stopped_plugins():
-    """The text names each and says what is stopped."""
     text = graph_text(NODES)
     assert "    --Event--> rms_voltage, flicker [stopped]" in text
     assert "flicker (built-in) [stopped]  takes Event" in text
 
 
 def test_the_drawing_escapes_names():
-    """The drawing is svg with a Box for each and no markup of a name."""
+    """It is an SVG with a node for each plug-in; a name is never markup."""
     drawing = graph_svg(NODES)
     root = ElementTree.fromstring(drawing)
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -59,7 +58,6 @@ def test_the_drawing_escapes_names():
 
 
 def test_nouns_go_to_their_runner_and_analyses():
-    """Nouns go from where they are made to their runner and to the analyses."""
     nodes = read_nodes(
         [
             row("AnalysisRunner", "bus", ["MakaiEvent"], ["incident"]),

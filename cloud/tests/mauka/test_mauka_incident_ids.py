@@ -83,7 +83,6 @@ def test_an_invalid_request_gets_an_empty_answer(store, running, free_endpoint, 
 
 
 def test_a_request_waits_for_the_store(store, running, free_endpoint, context, until):
-    """A request during a failure of the store waits."""
     away = threading.Event()
     away.set()
 

@@ -98,7 +98,6 @@ def test_a_device_that_never_ends_is_not_published(bus):
 
 
 def test_the_originals_form_reads_its_address(bus, reader, tmp_path, monkeypatch):
-    """The original's form takes the address from its configuration."""
     config = tmp_path / "mauka.config.json"
     config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": bus.sub}))
     result = CliRunner().invoke(command, [str(config), "foo", "some text"])

@@ -53,7 +53,7 @@ def people_at(tmp_path, without_rest_limits):
 
 
 def test_messages_and_events_reach_the_bus(bus, wire, people_at):
-    """Messages go out as they are and events as the bridge announces them."""
+    """Messages unchanged, events as the bridge announces them."""
     people, reader = people_at(bus.sub), wire.subscriber(bus)
     with people.client("admin", "write") as admin:
         made = admin.post("/injections", json={"topic": "foo", "text": "h\u00e9"})
@@ -79,7 +79,7 @@ def test_messages_and_events_reach_the_bus(bus, wire, people_at):
 
 
 def test_only_administrators_may_inject(people_at, free_endpoint):
-    """It is for administrators and says what is allowed."""
+    """Others read what is allowed."""
     people = people_at(free_endpoint())
     ask = {"topic": "foo", "text": "hello"}
     for role, scopes in (("researcher", ["write"]), ("admin", [])):

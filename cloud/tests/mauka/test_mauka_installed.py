@@ -140,7 +140,7 @@ INSIDE = {"trusted": frozenset({"marks"})}
 
 @pytest.mark.parametrize("policy, where", [({}, "worker"), (INSIDE, "in process")])
 def test_an_analysis_is_installed_replaced_and_deleted(house, mauka, until, policy, where):
-    """It runs once installed is replaced rolled back and deleted."""
+    """It runs once it is installed."""
     follower, runner = mauka(**policy)
     house.event()
     assert until(house.done)
@@ -219,7 +219,7 @@ def gate(path):
 
 
 def test_a_slow_analysis_delays_only_itself(house, mauka, until, tmp_path, monkeypatch):
-    """A slow one delays no built in finding and no event is lost."""
+    """No built-in finding is delayed, and no event is lost."""
     monkeypatch.setattr(installed_stage, "MAX_EVENTS", 2)
     house.install("1.0.0", code("late", gate(tmp_path / "open")))
     follower, runner = mauka(analyses=load_analyses([("rms_voltage", {})]), **INSIDE)
@@ -248,7 +248,7 @@ def test_several_see_an_event_at_the_same_time(house, mauka, until, tmp_path):
 
 
 def test_a_late_analysis_sees_the_unmarked_event(house, mauka, until, monkeypatch):
-    """One that comes before an event is marked sees it too."""
+    """It starts before the event is marked as analysed."""
     house.install("1.0.0", code("old", name="signs"), "signs")
     follower, runner = mauka(trusted=frozenset({"marks", "signs"}))
     assert until(lambda: follower.of_events)
@@ -264,7 +264,7 @@ def test_a_late_analysis_sees_the_unmarked_event(house, mauka, until, monkeypatc
 
 
 def test_a_failed_start_keeps_the_old_version(house, mauka, until):
-    """A version that does not start is reported and the old one goes on."""
+    """The failure is reported."""
     follower, _ = mauka(settings={"marks": {"kind": "mine"}})
     house.install("1.0.0", code("one"))
     assert until(follower.status)
@@ -317,7 +317,7 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, line, why, p
 
 
 def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch):
-    """One that raises is named and one that fails late rests."""
+    """So does one that fails late."""
     for name, value in (("SLOW_S", 0.0), ("PATIENCE", 1e9)):
         monkeypatch.setattr(f"opq_cloud.mauka.running.installed_analyses.{name}", value)
     follower, runner = mauka(**INSIDE)
@@ -338,7 +338,7 @@ def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch)
 
 
 def test_a_failing_version_is_rolled_back(house, mauka, until):
-    """A version that fails is taken back here and its events are for the old one."""
+    """Its events go to the old version."""
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one"))
     house.event()
@@ -354,7 +354,7 @@ def test_a_failing_version_is_rolled_back(house, mauka, until):
 
 
 def test_the_host_names_the_running_version(house, mauka, until):
-    """The host says what runs here and why it is not the installed version."""
+    """It also says why that is not the installed one."""
     house.install("1.0.0", code("one"))
 
     def told():
@@ -413,7 +413,7 @@ def test_what_it_remembers_goes_to_the_next_version(house, mauka, until, policy)
 
 
 def test_a_broken_box_hides_no_other(house, mauka, until, monkeypatch):
-    """A Box that breaks it hides no other Box and a large event goes in parts."""
+    """A large event is analysed in parts."""
     monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
     follower, runner = mauka()
     house.install("1.0.0", code("one", "assert wave.box_id != '3' and len(event.waveforms) <= 2"))
@@ -428,7 +428,7 @@ def test_a_broken_box_hides_no_other(house, mauka, until, monkeypatch):
 
 
 def test_a_missing_analysis_keeps_events_unfinished(house, mauka, until):
-    """Without one that should look and cannot no event is done."""
+    """An event waits for an analysis that should see it and cannot."""
     follower, runner = mauka(settings={"marks": {"shout": 1}})
     house.install("1.0.0", code("one"))
     assert until(lambda: follower.lacking == {"marks"})
@@ -443,7 +443,7 @@ def test_a_missing_analysis_keeps_events_unfinished(house, mauka, until):
 
 
 def test_an_event_before_discovery_is_analysed_again(house, mauka, until):
-    """An event between the installation and the next look is looked at again."""
+    """It came between the installation and its discovery."""
     mauka(look_s=0.5, **INSIDE)
     house.event()
     assert until(house.done)
@@ -464,7 +464,7 @@ WRONG = {
 
 @pytest.mark.parametrize("policy", [{}, INSIDE])
 def test_an_invalid_finding_fails_its_analysis(house, mauka, until, policy):
-    """A result that is not a finding of the event is a failure of the analysis."""
+    """The result does not belong to the event."""
     follower, runner = mauka(**policy)
     for number, line in enumerate(WRONG.values()):
         if policy and "nan" in line:
@@ -481,7 +481,6 @@ def test_an_invalid_finding_fails_its_analysis(house, mauka, until, policy):
 
 
 def test_a_built_in_name_is_refused(house, mauka, until):
-    """One with the name of a built in is not run."""
     follower, _ = mauka()
     house.install("1.0.0", code("one", name="rms_voltage"), name="rms_voltage")
     assert until(lambda: "is built in" in follower.troubles().get("rms_voltage", ""))
@@ -489,7 +488,6 @@ def test_a_built_in_name_is_refused(house, mauka, until):
 
 
 def test_an_analysis_is_in_heartbeat_and_status(house, mauka, running, bus, until):
-    """The heartbeat and the status contain it."""
     status = StatusPlugin(bus.settings)
     running.start(status)
     follower, _ = mauka()
@@ -516,7 +514,7 @@ def config_of(folder, free_endpoint, entries=(), **plugins):
 
 
 def test_settings_come_from_the_configuration(house, running, until, free_endpoint):
-    """Settings come from the configuration and built in ones run beside."""
+    """Built-in analyses run as well."""
     house.install("1.0.0", code("one"))
     entries = [("marks", {"kind": "mine", "nominal_v": 230.0}), ("rms_voltag", {})]
     made = services(config_of(house.folder.parent, free_endpoint, entries), CloudContext(lambda: house.store))
@@ -531,7 +529,7 @@ def test_settings_come_from_the_configuration(house, running, until, free_endpoi
 
 
 def test_an_unknown_name_is_an_error(tmp_path, free_endpoint):
-    """An unknown name is an error where nothing was ever installed."""
+    """Also if nothing was ever installed."""
     context = CloudContext(lambda: open_store(None, tmp_path))
     with pytest.raises(PluginError, match="marks"):
         services(config_of(tmp_path, free_endpoint, [("marks", {})]), context)

@@ -107,7 +107,7 @@ def end(process):
 
 
 def test_kills_during_replacement_lose_nothing(tmp_path):
-    """Kills while versions take over lose and double nothing."""
+    """Nothing is doubled either."""
     store = open_store(None, tmp_path)
     host = Plugins(tmp_path / "rules", Policy(trusted=frozenset({"marks"})))
     install(host, 0)

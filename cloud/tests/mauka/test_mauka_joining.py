@@ -103,7 +103,7 @@ def test_moved_findings_may_be_a_minute_away() -> None:
 
 
 def test_a_finding_moved_twice_goes_home() -> None:
-    """A finding that is seen again and moved by another in one plan goes to the right incident."""
+    """It is seen again, and moved by another one, in one plan."""
     early, middle, late = (sag(start, start, "3") for start in (291, 358, 1358))
     together, in_parts = Table(), Table()
     together.put([early, middle, replace(late, closed=True)])
@@ -186,7 +186,6 @@ def test_stored_findings_cover_the_new_ones(items: list[Finding]) -> None:
 @given(st.lists(findings, min_size=1, max_size=6), st.lists(findings, min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_kept_sightings_do_not_depend_on_order(some: list[Finding], others: list[Finding]) -> None:
-    """The remaining sightings do not depend on when others were removed."""
     assert set(kept([*kept(some), *others])) == set(kept([*some, *others]))
     assert kept(kept(some)) == kept(some)
 
@@ -242,7 +241,6 @@ def test_overlap_is_no_reason() -> None:
 
 
 def test_a_dip_does_not_join_lasting_harmonics() -> None:
-    """A dip during an hour of harmonics does not join it."""
     table = Table()
     table.put([sag(0, 3_600_000, kind="harmonics"), sag(100, 200)])
     assert len(table.incidents()) == 2
@@ -319,7 +317,6 @@ def test_boxes_of_two_grids_have_two_incidents() -> None:
 
 
 def test_a_late_early_onset_takes_others() -> None:
-    """An early one that comes late takes the others with it."""
     table = Table()
     table.put([sag(200, 300, "2")])
     table.put([sag(390, 500, "3")])
@@ -333,7 +330,6 @@ def test_a_late_early_onset_takes_others() -> None:
 
 
 def test_a_hand_placed_finding_takes_others() -> None:
-    """A finding placed by hand stays and takes others with it."""
     table = Table()
     table.put([sag(0, 100, "1"), sag(900, 1000, "2")])
     assert {known.incident_id for known in table.known.values()} == {1, 2}
@@ -399,7 +395,6 @@ def test_a_box_keeps_its_incident(reference_ns: int) -> None:
 
 
 def test_two_sags_with_poor_clock_stay_two() -> None:
-    """Two sags of one Box with a poor clock stay apart."""
     table = Table()
     table.put([sag(0, 100, uncertainty_ms=4000), sag(130, 200, uncertainty_ms=4000)])
     assert len(table.known) == 2
@@ -419,7 +414,7 @@ def test_a_bridge_joins_two_findings() -> None:
 
 
 def test_incidents_are_numbered_in_time_order() -> None:
-    """Incidents get their numbers in time order whatever the order given."""
+    """Whatever order they came in."""
     for order in permutations([sag(0, 10), sag(1500, 1510), sag(3000, 3010)]):
         table = Table()
         table.put(list(order))
@@ -428,8 +423,6 @@ def test_incidents_are_numbered_in_time_order() -> None:
 
 
 def test_scope_follows_from_known_places() -> None:
-    """Scope follows from what is known of the Boxes."""
-
     def scope(*box_ids: str, kind: str = "sag") -> str | None:
         table = Table(PLACES)
         table.put([sag(0, 100, box_id, kind=kind) for box_id in box_ids])
@@ -443,7 +436,6 @@ def test_scope_follows_from_known_places() -> None:
 
 
 def test_arrivals_name_poor_clocks() -> None:
-    """The order of arrival says whose clock is poor."""
     table = Table(PLACES)
     table.put([sag(5, 100, "2"), sag(0, 100, "3"), sag(9, 100, "1", uncertainty_ms=500)])
     (facts,) = table.facts.values()
@@ -456,7 +448,7 @@ def test_arrivals_name_poor_clocks() -> None:
 
 
 def test_an_incident_is_as_bad_as_its_worst() -> None:
-    """An incident is as bad as its worst finding and open while one is."""
+    """It is open while one of its findings is."""
     known = [
         KnownFinding(1, 5, (1,), sag(0, 100, "10", residual_percent=85.0)),
         KnownFinding(2, 5, (1, 2), sag(50, 300, "2", residual_percent=60.0, closed=False)),

@@ -108,7 +108,7 @@ def check(store, count):
 
 @pytest.mark.parametrize("mode", ["analysing", "marking"])
 def test_a_killed_event_is_completed_at_start(tmp_path, mode):
-    """A kill in the middle of one event is made good at the next start."""
+    """The kill falls within one event."""
     store = open_store(None, tmp_path)
     put_events(store, 1)
     process = start(tmp_path, mode)

@@ -112,7 +112,7 @@ def lasted_s(incident: Incident) -> float:
 
 
 def test_two_distant_ends_are_one_undervoltage(store: CloudStore) -> None:
-    """Two ends and an hour and a half between are one undervoltage."""
+    """An hour and a half lies between them."""
     dip = LongDip(store, begin_s=10.3, end_s=5_400.6)
     dip.measure(0, 20)
     dip.event(9.0, 12.0)
@@ -190,7 +190,7 @@ def test_an_open_dip_ends_with_its_start(
 
 
 def test_joined_parts_end_together(store: CloudStore) -> None:
-    """Parts that become one while they grow are over together."""
+    """They became one while they grew."""
     dip = LongDip(store, begin_s=10.3, end_s=60.6)
     dip.event(30.0, 33.0)
     dip.event(9.0, 12.0)
@@ -205,7 +205,6 @@ def test_joined_parts_end_together(store: CloudStore) -> None:
 
 
 def test_measurements_close_a_dip_without_waveform(store: CloudStore) -> None:
-    """Without a waveform of its end the measurements close it on a second."""
     dip = LongDip(store, begin_s=10.3, end_s=200.6)
     dip.measure(0, 205)
     dip.event(9.0, 12.0)
@@ -220,7 +219,7 @@ def test_measurements_close_a_dip_without_waveform(store: CloudStore) -> None:
 
 @pytest.mark.parametrize(("level_v", "back_v"), [(90.0, 109.2), (140.0, 130.8)])
 def test_a_minute_within_the_limit_ends_it(store: CloudStore, level_v: float, back_v: float) -> None:
-    """Within its limit for a minute it is over without the hysteresis."""
+    """Without the hysteresis."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6, level_v=level_v, back_v=back_v)
     dip.measure(0, 80)
     dip.event(9.0, 12.0)
@@ -234,7 +233,6 @@ def test_a_minute_within_the_limit_ends_it(store: CloudStore, level_v: float, ba
 
 
 def test_a_fall_within_the_minute_continues_it(store: CloudStore) -> None:
-    """A fall within the minute goes on with the dip."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6, back_v=109.2)
     dip.measure(0, 70)
     dip.event(9.0, 12.0)
@@ -247,7 +245,6 @@ def test_a_fall_within_the_minute_continues_it(store: CloudStore) -> None:
 
 
 def test_a_refused_end_is_stored_again(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An end that the store refuses is put again."""
     dip, carry_out, refusals = LongDip(store, begin_s=10.3, end_s=60.6), store.carry_out, [StoreError("full")]
 
     def refusing(plan: JoinPlan) -> CarriedOut | None:
@@ -275,7 +272,6 @@ def test_what_recovered_in_between_is_not_one_disturbance(store: CloudStore) -> 
 
 
 def test_another_nominal_voltage_does_not_grow(store: CloudStore) -> None:
-    """A finding of another nominal voltage does not grow."""
     dip = LongDip(store, begin_s=10.3, end_s=300.6)
     dip.measure(0, 200)
     dip.event(9.0, 12.0)
@@ -309,7 +305,7 @@ def gap_before(store: CloudStore, second: int, gap_s: float) -> None:
 
 
 def test_an_end_among_missing_measurements_is_bounded(store: CloudStore) -> None:
-    """An end between missing measurements is bounded and the incident closes."""
+    """The incident closes."""
     dip = LongDip(store, begin_s=10.3, end_s=14.6)
     dip.measure(0, 10)
     dip.event(9.0, 12.1)  # 1.8 s after its beginning the waveform ends; then ten seconds are lost
@@ -329,7 +325,7 @@ def test_an_end_among_missing_measurements_is_bounded(store: CloudStore) -> None
 
 
 def test_a_disturbance_lasts_through_a_gap(store: CloudStore) -> None:
-    """A disturbance that goes on after a reported gap lasted through it."""
+    """The gap was reported."""
     dip = LongDip(store, begin_s=10.3, end_s=60.6)
     dip.measure(0, 13)
     dip.event(9.0, 12.1)
@@ -369,7 +365,6 @@ def half_cycles_of(dip: LongDip, first_s: int, last_s: int, deep: bool = False) 
 
 
 def test_half_cycles_fill_missing_measurements(store: CloudStore) -> None:
-    """The half cycles of its gateway say what missing measurements cannot."""
     dip = LongDip(store, begin_s=10.3, end_s=100.6)
     dip.measure(0, 20)
     dip.event(9.0, 12.0)
@@ -386,7 +381,7 @@ def test_half_cycles_fill_missing_measurements(store: CloudStore) -> None:
 
 
 def test_half_cycles_close_a_dip(store: CloudStore) -> None:
-    """Half cycles close what no waveform of its end shows."""
+    """No waveform shows its end."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6)
     dip.event(9.0, 12.0)
     assert store.put_half_cycles(1, half_cycles_of(dip, 9, 32))

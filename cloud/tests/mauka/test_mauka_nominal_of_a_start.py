@@ -54,21 +54,19 @@ def found(store: CloudStore, event_id: int, present_nominal: bool = False) -> li
 def test_a_moved_box_makes_no_disturbance(
     store: CloudStore, then: tuple[float, float], now: tuple[float, float]
 ) -> None:
-    """A Box that moves to another supply makes no disturbance."""
     event_id = put_steady(store, *then)
     store.put_box(BoxRecord("1", "", nominal_v=now[0], nominal_hz=now[1]))
     assert found(store, event_id) == []
 
 
 def test_a_true_sag_survives_a_move(store: CloudStore) -> None:
-    """A true sag stays one after the Box has moved."""
     event_id = put_steady(store, 230.0, 50.0, residual=0.12)
     store.put_box(BoxRecord("1", "", nominal_v=120.0, nominal_hz=60.0))
     assert found(store, event_id) == [("sag", 12)]
 
 
 def test_a_correction_counts_for_the_past(store: CloudStore) -> None:
-    """A correction counts for the past where a person says so."""
+    """Only if a person says so."""
     event_id = put_steady(store, 120.0, 60.0)
     store.put_box(BoxRecord("1", "", nominal_v=100.0, nominal_hz=60.0))
     assert found(store, event_id) == []

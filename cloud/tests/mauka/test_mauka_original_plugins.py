@@ -38,7 +38,7 @@ def received(socket, count):
 
 
 def test_the_guides_plugin_gets_text_and_bytes(tmp_path, service, bus, wire, until):
-    """The guides plugin letter by letter gets text and bytes."""
+    """The plug-in is as the guide prints it."""
     said = deploy(service, write_folder(tmp_path / "mine", MyFancyPlugin=GUIDE))
     assert said == ["MyFancyPlugin 1 runs"]
     writer = wire.publisher(bus.sub)
@@ -53,7 +53,7 @@ def test_the_guides_plugin_gets_text_and_bytes(tmp_path, service, bus, wire, unt
 
 
 def test_a_replaced_plugin_loses_no_message(tmp_path, service, bus, wire, until):
-    """It produces text and is replaced while messages flow and none is lost."""
+    """It produces text, and is replaced while messages flow."""
     folder = write_folder(tmp_path / "mine", MyFancyPlugin=PRODUCING)
     deploy(service, folder)
     heard = wire.subscriber(bus, "topic")
@@ -158,7 +158,7 @@ self.produce("numbers", str(found))
 
 @pytest.mark.parametrize("with_keys", [False, True])
 def test_a_confined_plugin_gets_incident_numbers(tmp_path, bus, running, wire, with_keys):
-    """The folder of keys is not in its sight, so that foreign code cannot speak for the cloud."""
+    """It does not see the folder of keys, so that foreign code cannot act as the cloud."""
     keys = BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud"])
     endpoint = free_ports.free_endpoint()
@@ -215,7 +215,7 @@ BAD = {
     "name", ["Raising", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Hanging", "Eating"))]
 )
 def test_a_failing_plugin_is_stopped_and_reported(tmp_path, bus, running, wire, until, name):
-    """One that fails on every message is stopped and reported and the rest goes on."""
+    """It fails on every message; the others go on."""
     service = original_plugins(tmp_path, bus.settings, call_s=0.3 if name == "Hanging" else 60.0)
     running.start(service)
     codes = {"Good": plugin_code("Good", 'self.produce("good", message)'), name: plugin_code(name, BAD[name])}
@@ -240,7 +240,7 @@ def test_a_failing_plugin_is_stopped_and_reported(tmp_path, bus, running, wire, 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_messages_behind_a_failing_plugin_are_kept(tmp_path, bus, running, wire, until):
-    """Ten thousand messages behind a plugin that fails are not lost nor doubled."""
+    """Ten thousand messages are neither lost nor doubled."""
     service = original_plugins(tmp_path, bus.settings, call_s=5.0)
     running.start(service)
     folder = write_folder(
@@ -286,7 +286,7 @@ def test_a_killed_mauka_finds_what_was_under_way(tmp_path, bus, running, wire, u
 
 
 def test_a_failed_load_changes_nothing(tmp_path, service, bus, wire):
-    """A plug-in that does not load changes nothing and states why."""
+    """The reason is stated."""
     folder = write_folder(tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("echo", message)'))
     deploy(service, folder)
     heard = wire.subscriber(bus, "echo")
@@ -299,7 +299,7 @@ def test_a_failed_load_changes_nothing(tmp_path, service, bus, wire):
 
 
 def test_exit_stops_and_unload_removes_a_plugin(tmp_path, service, bus, wire, until):
-    """Exit on the bus stops it and unload forgets it."""
+    """`exit` comes over the bus."""
     deploy(service, write_folder(tmp_path / "mine", MyFancyPlugin=GUIDE))
     wire.publisher(bus.sub).send_multipart([b"MyFancyPlugin", b"EXIT"])
     until(lambda: not service.running("MyFancyPlugin"))
@@ -321,7 +321,7 @@ def test_the_misprint_and_a_missing_module_are_named(tmp_path):
 
 
 def test_an_unwritable_inbox_is_reported(tmp_path, bus, until, monkeypatch):
-    """An inbox that the disk does not take is reported and opened later."""
+    """It is opened later."""
     monkeypatch.setattr("opq_cloud.mauka.original.plugins.INBOX_RETRY_S", 0.01)
     made = original_plugins(tmp_path, bus.settings)
     in_the_way = made._folder / "inbox.sqlite"

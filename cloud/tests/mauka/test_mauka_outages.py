@@ -80,7 +80,7 @@ def test_a_reported_loss_of_supply_is_an_outage(store: CloudStore) -> None:
 def test_another_silence_is_never_an_outage(
     store: CloudStore, reported: dict[str, float], gateway_ids: str
 ) -> None:
-    """As a gateway that stands still, a hub that is reset, a cable, a busy machine: all Boxes at once."""
+    """A gateway that stands still, a hub that is reset, a cable, a busy machine: all Boxes at once."""
     grid = SilentGrid(store, FEEDERS)
     if gateway_ids == "one":
         for box_id in FEEDERS:
@@ -127,7 +127,7 @@ def test_the_last_voltage_has_its_starts_nominal(store: CloudStore) -> None:
 
 
 def test_found_changes_survive_a_store_failure(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Findings of before a failure of the store are put afterwards."""
+    """Findings from before the failure are stored after it."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, silent=("4", "1"))
@@ -255,7 +255,7 @@ def test_continued_numbers_show_a_lost_network(store: CloudStore) -> None:
 
 
 def test_a_dark_feeder_is_one_open_incident(store: CloudStore) -> None:
-    """A feeder without supply is one open incident that ends when it is back."""
+    """It ends when the supply is back."""
     grid = SilentGrid(store, FEEDERS | {"6": "north"})
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 40, silent=("1", "2", "3", "6"))
@@ -339,7 +339,7 @@ def test_a_last_voltage_below_10_percent_decides(store: CloudStore) -> None:
 
 
 def test_compat_reports_every_minute_of_silence(store: CloudStore) -> None:
-    """As the original every silence of a minute is an outage."""
+    """As the original does."""
     grid = SilentGrid(store, FEEDERS, compat=True)
     store.put_box(BoxRecord("4", "Box 4", unplugged=False))
     grid.pass_seconds(0, 10)
@@ -377,7 +377,7 @@ def test_a_dark_box_on_battery_is_an_outage(store: CloudStore) -> None:
 
 
 def test_a_lit_box_on_battery_is_not(store: CloudStore) -> None:
-    """A Box on its battery with a voltage has lost but its own supply."""
+    """It measures a voltage, so that only its own supply is lost."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     for k in range(20, 40):
@@ -401,7 +401,7 @@ def test_a_lit_box_on_battery_is_not(store: CloudStore) -> None:
 def test_a_silence_is_judged_by_the_last_report(
     store: CloudStore, volts: float, supply: dict[str, float], lost: bool
 ) -> None:
-    """A silence is judged by the last word of its supply."""
+    """By what it says about the supply."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     store.append_measurements(grid.measure("4", 20, 21, volts=volts, **supply))
@@ -471,7 +471,6 @@ def test_noted_rows_are_judged_as_read(
     forms: list[str],
     crossings: set[int],
 ) -> None:
-    """Shown Measurements are judged like stored ones."""
     of_box = [[each for length, on in own for each in [on] * length] for own in heard]
     now_s = 0
     with TemporaryDirectory() as folder:
@@ -516,7 +515,7 @@ def test_noted_rows_are_judged_as_read(
 
 
 def test_a_noted_minute_is_not_read(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute that was shown completely is not read."""
+    """All of it was noted."""
     grid = SilentGrid(store, {"1": "north", "2": "north"})
     watch = OutageWatch(
         lambda: store,

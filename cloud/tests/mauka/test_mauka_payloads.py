@@ -20,7 +20,6 @@ def test_a_sine_has_its_frequency_in_every_cycle(hz):
 
 
 def test_a_frequency_step_is_seen_in_its_cycle():
-    """A step of frequency is seen in its cycle."""
     volts = np.concatenate([sine(60.0, 30), sine(59.0, 30)])
     found = fitted_cycles_hz(volts, RATE_HZ)
     assert np.abs(found[:30] - 60).max() < 1e-6 and np.abs(found[30:] - 59).max() < 1e-6

@@ -70,7 +70,7 @@ def listener(bus, running, wire):
 
 
 def test_an_original_plugin_gets_makai_events(bus, wire, tmp_path):
-    """A plugin of the original form sees Makai events in its own process."""
+    """In its own process."""
     path = tmp_path / "old_plugin.py"
     path.write_text(textwrap.dedent(OLD_PLUGIN))
     seen = wire.subscriber(bus, "Seen")
@@ -99,7 +99,7 @@ def test_the_control_message_ends_a_plugin(bus, running, wire, until):
 
 
 def test_foreign_exit_does_not_end_a_plugin(listener, until):
-    """Exit for a longer name and other bytes do not end it."""
+    """`exit` for a longer name, or other bytes."""
     plugin, writer = listener
     writer.send_multipart([b"ListenerToo", b"EXIT"])
     writer.send_multipart([b"Listener", b"exit"])
@@ -108,7 +108,7 @@ def test_foreign_exit_does_not_end_a_plugin(listener, until):
 
 
 def test_garbage_on_the_bus_is_counted(listener, until):
-    """Garbage on the bus is counted and the plugin goes on."""
+    """The plug-in goes on."""
     plugin, writer = listener
     malformed = plugin.counters.total("malformed")
     for body in (b"\xff\xff\xff", b"\x0a", b"\x12\x02\xff\xfe"):  # the last: a source that is not UTF-8
@@ -122,7 +122,7 @@ def test_garbage_on_the_bus_is_counted(listener, until):
 
 
 def test_a_raising_plugin_reports_and_continues(listener, bus, wire, until):
-    """A plugin that raises goes on and says so in its heartbeat."""
+    """Its heartbeat has the report."""
     plugin, writer = listener
     beats = wire.subscriber(bus, "heartbeat")
     writer.send_multipart([b"MakaiEvent", makai_event(13).SerializeToString()])
@@ -206,7 +206,6 @@ def test_a_plugin_whose_heartbeats_stop_is_not_ok():
 
 
 def test_made_up_names_do_not_fill_memory():
-    """Made up plugin names do not fill the memory."""
     status = StatusPlugin({})
     for number in range(1000):
         message = MaukaMessage(source=f"made up {number}")
@@ -226,14 +225,12 @@ def test_run_plugin_returns_when_its_event_is_set(bus):
 
 
 def test_produce_without_bus_does_not_block():
-    """Produce without a bus is counted and does not block."""
     plugin = Listener({})
     plugin.produce("laha_gc", gc_update(INCIDENTS, 1, "Listener"))
     assert plugin.counters.total("unheard") == 1
 
 
 def test_a_refusing_store_has_no_traceback(bus):
-    """A store that refuses is a failure without a traceback."""
     plugin = Listener(bus.settings)
 
     def refuse():

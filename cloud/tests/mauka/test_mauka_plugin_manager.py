@@ -231,7 +231,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
 
 
 def test_the_prompt_completes_and_survives_failures(mauka):
-    """The prompt completes a name and a failed command does not end it."""
+    """It completes names, and a failed command does not end it."""
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "opq_tools.cli", "mauka", "--port-offset", str(mauka.offset)]
     process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, close_fds=True)

@@ -18,7 +18,7 @@ def rms(**settings: float) -> Analysis:
 
 
 def test_the_hash_follows_only_the_settings() -> None:
-    """The hash follows the settings and not their order nor a Box's nominal values."""
+    """Not their order, nor a Box's nominal values."""
     assert settings_hash({"a": 1, "b": 2}) == settings_hash({"b": 2, "a": 1})
     assert settings_hash({"a": 1}) != settings_hash({"a": 2})
     plain, same = provenance_of(rms()), provenance_of(rms(sag_percent=90.0))
@@ -42,7 +42,7 @@ def broken(event: Event, config: Config) -> list[Finding]:
 
 
 def test_a_findings_own_origin_is_replaced(recorded_event: Event) -> None:
-    """A finding's statement about its own origin does not count."""
+    """What a finding states about its origin does not count."""
     analyses = [Analysis("boastful", boastful, Config()), Analysis("broken", broken, Config())]
     result = analyse_event(recorded_event, analyses, lambda box_id: Nominal(120.0, 60.0), {})
     assert [one.analysis for one in result.findings] == ["boastful", "boastful"]

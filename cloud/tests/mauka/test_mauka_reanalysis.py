@@ -111,7 +111,7 @@ def test_the_same_settings_change_nothing(store: CloudStore) -> None:
 
 
 def test_a_dry_run_predicts_the_run(store: CloudStore, tmp_path: Path) -> None:
-    """A dry run shows what the run then does and the store is as if it was always so."""
+    """After the run the store is as if this version had always been there."""
     seven_events(store)
     analyse(store)
     before = all_findings(store)
@@ -135,7 +135,7 @@ def test_a_dry_run_predicts_the_run(store: CloudStore, tmp_path: Path) -> None:
 
 
 def test_a_line_shows_the_difference(store: CloudStore) -> None:
-    """A line says what differs where what it shows is equal."""
+    """It names what differs where the shown values are equal."""
     seven_events(store)
     analyse(store)
     report = again(store, 90.0, dry_run=True)
@@ -161,7 +161,7 @@ def test_a_new_finding_gets_a_new_number(store: CloudStore) -> None:
 
 
 def test_a_persons_findings_stay(store: CloudStore) -> None:
-    """A finding that a person labelled or placed stays after it is not found any more."""
+    """A person labelled or placed them, and they are not found any more."""
     seven_events(store)
     analyse(store)
     (shallow,) = [each for each in store.incidents() if each.residual_percent and each.residual_percent > 80]
@@ -196,7 +196,7 @@ def test_what_other_analyses_and_measurements_found_stays(store: CloudStore) -> 
 
 
 def test_a_grown_event_stays_as_it_is(store: CloudStore) -> None:
-    """An event that has grown since it was read stays as it is now."""
+    """It has grown since it was read."""
     put_event(store, sine("1", 0, (1.0, 1.1, 0.6)))
     analyse(store)
     report, analyses = ReanalysisReport(), load_analyses([("rms_voltage", {})])
@@ -216,7 +216,7 @@ def test_a_grown_event_stays_as_it_is(store: CloudStore) -> None:
 
 
 def test_a_failed_event_stays_as_it_was(store: CloudStore) -> None:
-    """An event whose analysis fails or whose samples are gone stays as it was."""
+    """Its analysis fails, or its samples are gone."""
     seven_events(store)
     analyse(store)
     before = all_findings(store)

@@ -84,7 +84,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 def test_the_installed_version_replaces_older_findings(cloud: Cloud) -> None:
-    """The installed version of now replaces what an older one found and a label wins."""
+    """A person's label stays."""
     assert cloud.again()["findings"]["added"] == 0  # type: ignore[index]
     cloud.install("1.0.0", "flicker")
     dry = cloud.again(True)
@@ -102,7 +102,7 @@ def test_the_installed_version_replaces_older_findings(cloud: Cloud) -> None:
 
 
 def test_an_analysis_that_fails_keeps_its_findings(cloud: Cloud) -> None:
-    """One that does not start leaves what it found and is named."""
+    """It does not start, and is named."""
     cloud.install("1.0.0", "flicker")
     cloud.again()
     with pytest.raises(AnalysisChoiceError, match=r"'marks' is installed and does not run: .*no_such"):

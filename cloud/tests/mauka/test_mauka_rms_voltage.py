@@ -51,7 +51,6 @@ def test_a_clean_waveform_gives_nothing(analysis):
 
 
 def test_a_sag_has_depth_times_and_verdicts(analysis):
-    """A sag has its depth times verdicts and reasons."""
     (found,) = look(analysis, wave(steps=[(1.0, 1.1, 0.6)]))
     assert found.kind == "sag"
     assert found.residual_v == pytest.approx(72.0, abs=0.04)  # 0.6 x 120 V, 0.03 % of nominal
@@ -74,14 +73,12 @@ def test_a_sag_has_depth_times_and_verdicts(analysis):
     [(1.2, "swell", 120.0), (0.0, "interruption", 0.0), (0.09, "interruption", 9.0)],
 )
 def test_one_pass_finds_swells_and_interruptions(analysis, factor, kind, percent):
-    """Swells and interruptions come out of the same pass."""
     (found,) = look(analysis, wave(steps=[(1.0, 1.2, factor)]))
     assert found.kind == kind
     assert found.residual_percent == pytest.approx(percent, abs=0.05)
 
 
 def test_jump_in_a_cycle_is_not_a_sag(analysis):
-    """The RMS of a cycle with a jump in it is not a sag."""
     t_s = np.arange(36_000) / 12_000
     angle = 2 * np.pi * 60 * t_s + np.where(t_s < 1.502, 0.0, np.radians(79.0))
     counts = np.round(120 * np.sqrt(2) * np.where(t_s < 1.502, 0.964, 1.0) * np.sin(angle) / 0.0068)
@@ -92,7 +89,6 @@ def test_jump_in_a_cycle_is_not_a_sag(analysis):
 
 
 def test_a_deepening_sag_is_one_interruption(analysis):
-    """A sag that deepens to nothing is one interruption."""
     (found,) = look(analysis, wave(steps=[(0.5, 1.5, 0.7), (0.8, 1.2, 0.05)]))
     assert found.kind == "interruption"
     assert found.start_ns == pytest.approx(START_NS + 500_000_000, abs=8_333_333)
@@ -100,7 +96,6 @@ def test_a_deepening_sag_is_one_interruption(analysis):
 
 
 def test_an_open_sag_is_returned_open(analysis):
-    """A sag open at the end is returned open."""
     (found,) = look(analysis, wave(steps=[(2.5, 3.0, 0.5)]))
     assert not found.closed
     assert found.end_ns == START_NS + 3 * 10**9
@@ -123,7 +118,6 @@ def test_findings_of_all_boxes_come_in_time_order(analysis):
 
 
 def test_times_after_a_gap_count_missing_samples(analysis):
-    """Times behind a gap count the samples that are missing."""
     gap = Gap(first_sample=1000 + 6_000, samples=6_000, reason="the ring was full")  # 0.5 s to 1.0 s
     (found,) = look(analysis, wave(steps=[(2.0, 2.1, 0.5)], gaps=(gap,)))
     assert found.start_ns == pytest.approx(START_NS + 2_000_000_000, abs=8_333_333)

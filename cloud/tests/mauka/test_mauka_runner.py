@@ -86,7 +86,6 @@ def runner(bus, store):
 
 
 def test_a_crash_leaves_its_event_for_start(runner, running, store, until):
-    """An event left by a crash is analysed at start."""
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.05, 1.2, 0.8)), sine("3"))
     running.start(runner)
     assert until(lambda: store.event_record(event_id).analysed)
@@ -101,7 +100,7 @@ def test_a_crash_leaves_its_event_for_start(runner, running, store, until):
 def test_a_notification_leads_to_an_incident(
     bus, runner, running, store, wire, free_endpoint, until, monkeypatch
 ):
-    """A notification leads to an incident a log line and a gc update."""
+    """With a log line, and a message for the garbage collection."""
     monkeypatch.setattr(waiting_events, "POLL_S", math.inf)  # after the start, the notification alone
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
@@ -129,7 +128,7 @@ def test_a_notification_leads_to_an_incident(
 
 
 def test_injecting_again_doubles_nothing(bus, runner, running, store, until):
-    """Injecting an event again looks again and doubles nothing."""
+    """The event is analysed again."""
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     running.start(runner)
     assert until(lambda: runner.counters.total("events") == 1)
@@ -166,7 +165,7 @@ def test_an_empty_event_is_analysed_too(runner, running, store, until):
 
 
 def test_a_failing_analysis_is_tried_again(bus, running, store, until, monkeypatch):
-    """An analysis that fails takes no other finding with it and is tried again."""
+    """Findings of the other analyses are kept."""
     broken = threading.Event()
     broken.set()
 
@@ -198,7 +197,6 @@ def test_a_failing_analysis_is_tried_again(bus, running, store, until, monkeypat
 
 
 def test_a_breaking_box_hides_no_other(runner, running, store, until):
-    """A Box whose waveform breaks an analysis hides no other Box."""
     bad = sine("2", (1.0, 1.1, 0.6), v_per_lsb=0.0068)
     bad = Waveform(
         "2", bad.start_ns, 0, TimeSource.FREE, 12_000_000, 1e300, 0, bad.counts
@@ -214,7 +212,7 @@ def test_a_breaking_box_hides_no_other(runner, running, store, until):
 
 @pytest.mark.parametrize("wrong", ["no finding", "another box", "backwards"])
 def test_a_forbidden_result_fails_its_analysis(bus, store, running, until, wrong):
-    """A result of a type that is not permitted is a failure of the analysis."""
+    """Its type is not permitted."""
     good = Finding("noise", "1", START_NS, START_NS + 1, 0)
     given = {
         "no finding": {"class": "sag"},
@@ -230,7 +228,7 @@ def test_a_forbidden_result_fails_its_analysis(bus, store, running, until, wrong
 
 
 def test_an_incomplete_event_is_awaited(bus, runner, running, store, until):
-    """An event told before it is complete is waited for."""
+    """It was announced before it was complete."""
     running.start(runner)
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), finished=False)
     inject([event_message(event_id), event_message(4_000_000_000)], bus.sub)
@@ -243,7 +241,7 @@ def test_an_incomplete_event_is_awaited(bus, runner, running, store, until):
 
 
 def test_a_never_complete_event_stays_unmarked(bus, store, running, until):
-    """An event never completed is analysed as it is but not marked."""
+    """It is analysed as it is."""
     now_s = [0.0]
     runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]), clock=lambda: now_s[0])
     running.start(runner)
@@ -437,7 +435,6 @@ def test_only_changed_incidents_are_published(bus, runner, running, store, until
 
 
 def test_boxes_of_one_unknown_clock_join(runner, running, store, until):
-    """Boxes on one clock join though its quality is unknown."""
     for box_id in ("1", "2"):
         row = Measurement(box_id, START_NS // 10**6 + 1000, {}, clock_id=77)
         if store.append_measurements([row]) and store.measurements(box_id, 0, 2**52)[0].clock_id is None:

@@ -63,7 +63,7 @@ def wanted_of(*waves: Waveform) -> tuple[SampleRequest, ...]:
 
 
 def test_a_lasting_dip_requests_as_much_again() -> None:
-    """A dip that lasts to the end of its waveform asks for as long again."""
+    """It lasts to the end of its waveform."""
     (request,) = wanted_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
     assert (request.box_ids, request.start_ns, request.end_ns) == (("1",), START_NS, START_NS + 6 * S)
     assert "the sag at Box 1" in request.because
@@ -79,13 +79,13 @@ def test_many_boxes_with_one_dip_are_one_request() -> None:
 
 
 def test_a_finished_dip_requests_nothing() -> None:
-    """A dip that is over or had begun before asks for nothing."""
+    """It is over, or began before the waveform."""
     assert wanted_of(sine("1", (1.0, 2.0, 0.6)), sine("2")) == ()
     assert wanted_of(sine("1", (-1.0, 9.0, 0.6)), sine("2")) == (), "a waveform within a long dip"
 
 
 def test_a_wide_dip_requests_neighbours() -> None:
-    """Where most Boxes saw the dip the neighbours of the shallowest are asked."""
+    """If most Boxes saw the dip, the neighbours of the shallowest one are asked."""
     dips = [sine(str(k), (1.0, 1.3, 0.3 + 0.05 * k)) for k in range(1, 7)]
     (request,) = wanted_of(*dips, sine("7"))
     assert request.beside == ("6", "5", "4", "3") and request.box_ids == ()
@@ -130,7 +130,7 @@ def put_event(store, *waves: Waveform, **more: Any) -> int:
 
 
 def test_only_missing_samples_are_requested(store) -> None:
-    """Only what is not here is asked for within the longest span."""
+    """Within the longest span."""
     record = store.event_record(put_event(store, sine("1")))
     event = event_of(sine("1"))
 
@@ -211,7 +211,7 @@ def test_a_refusal_is_counted_once(bus, store) -> None:
 
 
 def test_a_failing_wants_holds_no_event(store) -> None:
-    """An analysis that fails in wants does not hold its event."""
+    """The analysis raises in `wants`."""
 
     class Failing:
         name, asks = "failing", True
@@ -274,7 +274,6 @@ def test_an_installed_request_is_checked() -> None:
 
 
 def test_the_guides_example_requests_its_span() -> None:
-    """The example of the guide asks for what it says."""
     text = GUIDE.read_text().partition("## Asking for more samples")[2].partition("```python")[2]
     names: dict[str, Any] = {}
     exec(text.partition("```")[0], names)

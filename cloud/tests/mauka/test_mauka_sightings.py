@@ -143,7 +143,6 @@ def test_long_pieces_are_an_undervoltage() -> None:
 
 
 def test_a_sag_and_a_swell_stay_two() -> None:
-    """A sag and a swell at one time stay two findings."""
     table = Table()
     table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
     assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

@@ -49,7 +49,7 @@ def test_a_continuing_steady_state_is_one_incident() -> None:
     ],
 )
 def test_an_interrupted_steady_state_is_two(before: Finding, after: Finding) -> None:
-    """A steady state that ended or was not looked at is two."""
+    """It ended, or nothing was measured meanwhile."""
     table = Table()
     table.put([after])
     table.put([before])
@@ -57,7 +57,7 @@ def test_an_interrupted_steady_state_is_two(before: Finding, after: Finding) -> 
 
 
 def test_rising_harmonics_are_another_incident() -> None:
-    """And what goes on after them goes on with them."""
+    """What continues after them belongs to it."""
     lasting = Finding("harmonics", "1", 0, 5000 * MS, 0, closed=False)
     before = replace(lasting, start_ns=12_000 * MS, end_ns=14_000 * MS, closed=True, onset_seen=False)
     risen = replace(
@@ -85,7 +85,7 @@ def test_a_short_pause_does_not_end_it() -> None:
 
 
 def test_unkeyed_telegram_pulses_are_one_line() -> None:
-    """Pulses of a telegram of which no waveform shows the keying are one line."""
+    """No waveform shows the keying."""
 
     def incidents(*lines_hz: float) -> int:
         table = Table()
@@ -99,7 +99,6 @@ def test_unkeyed_telegram_pulses_are_one_line() -> None:
 
 
 def test_a_shown_end_separates_parts() -> None:
-    """A part that shows an end between two others parts them again."""
     first, end, last = state(0, 5, False, True), state(12, 15, True, False), state(30, 36, False, False)
     for order in permutations([first, end, last]):
         table = Table()
@@ -178,7 +177,6 @@ def test_one_state_at_several_boxes_is_one() -> None:
     ],
 )
 def test_a_different_beginning_or_class_stays_apart(later: Finding, incidents: int) -> None:
-    """A Box that begins apart or shows another class stays apart."""
     for order in permutations([state(0, 4, True, True), later]):
         table = Table()
         for one in order:
@@ -196,7 +194,7 @@ def test_beginnings_do_not_chain_from_box_to_box() -> None:
 
 
 def test_a_line_with_keyed_neighbours_is_telegram() -> None:
-    """And what has another frequency, or began apart, is neither in its incident nor called so."""
+    """A line with another frequency or beginning is neither in its incident nor named so."""
     keyed = [telegram("1", 0, 6000), telegram("2", 1, 6000)]
     lines = [line("1", 0, 1100), line("3", 0, 1100), line("10", 200, 1100)]
     others = [line("2", 0, 1100, hz=175.0), line("3", 30_000, 31_000)]
@@ -235,7 +233,7 @@ def test_a_line_returns_to_its_name() -> None:
 
 
 def test_a_split_state_stays_split() -> None:
-    """A state that a person split stays so and new Boxes join the nearest."""
+    """A person split it; new Boxes join the nearest part."""
     table = Table(PLACES)
     table.put([telegram("1", 0, 6000), telegram("2", 10, 6000), line("3", 10, 1100)])
     (apart,) = (number for number, known in table.known.items() if known.finding.box_id == "1")

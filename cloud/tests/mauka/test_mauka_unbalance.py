@@ -176,7 +176,7 @@ def test_a_wrong_phase_is_reported(
 
 
 def test_poor_clocks_leave_the_magnitudes(store: CloudStore) -> None:
-    """Without a clock in common the magnitudes say what they can."""
+    """Without a common clock the magnitudes still count."""
     given = waves(negative=0.05, zero=0.0, clock_ns=NTP_NS)
     (incident,), _ = analysed(store, given)
     (finding,) = [item.finding for item in incident.findings]
@@ -204,14 +204,12 @@ def test_two_waveforms_of_one_unbalance_are_one_incident(store: CloudStore) -> N
 
 
 def test_a_dip_at_one_phase_is_not_unbalance(store: CloudStore) -> None:
-    """A dip at one phase is a dip and no unbalance."""
     dip = (Sag(depth=0.4, start_s=1.0, seconds=0.6),)
     incidents, _ = analysed(store, waves(negative=0.0, zero=0.0, own=((), dip, ())))
     assert [(one.kind, one.box_ids) for one in incidents] == [("sag", ("2",))]
 
 
 def test_boxes_of_different_places_are_not_grouped(store: CloudStore) -> None:
-    """Boxes of different places or of no place are not a group."""
     put_boxes(store, {"3": "L3"}, "attic")
     assert analysed(store, waves(seconds=1.5))[0] == []
     put_boxes(store, {"1": "L1", "2": "L2", "3": "L3"}, "")

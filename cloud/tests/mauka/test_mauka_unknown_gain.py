@@ -64,13 +64,11 @@ def test_only_what_needs_no_volts_is_found(name: str) -> None:
 
 
 def test_a_box_with_gain_is_judged() -> None:
-    """A Box with a gain beside it is judged."""
     volts = SIGNALS["a dip of 93 %"][0]
     assert kinds(wave(volts, known=False), wave(volts, True, "2")) == ["interruption"]
 
 
 def test_one_unknown_gain_prevents_unbalance() -> None:
-    """An unbalance with one unknown gain is not judged."""
     wiring = {box_id: BoxWiring("cellar", None, box_id) for box_id in "abc"}
     volts = [sine(), sine(degrees=-120.0), 0.9 * sine(degrees=120.0)]
     known = [wave(each, True, box_id) for each, box_id in zip(volts, "abc", strict=True)]
@@ -107,7 +105,6 @@ def stored_event(store: CloudStore, *waves: Waveform) -> int:
 
 
 def test_a_later_gain_holds_for_stored_waveforms(store: CloudStore) -> None:
-    """A gain that is stated later holds for what is stored."""
     event_id = stored_event(store, wave(sine(), known=False), wave(sine(), True, "2"))
 
     def read() -> list[tuple[bool, float]]:

@@ -20,7 +20,6 @@ STAY = re.compile(r"^\d+\. `([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
 
 
 def test_an_event_passes_each_file_once(bus, running, wire, free_endpoint, until, tmp_path, monkeypatch):
-    """An event passes each file of the page once and in this order."""
     stays = STAY.findall(PAGE.read_text())
     assert len(stays) <= 15 and len(set(stays)) == len(stays)
     trace = WayTracer(CLOUD, only=stays)

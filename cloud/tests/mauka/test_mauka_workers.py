@@ -174,7 +174,6 @@ def test_a_killed_process_costs_one_more_try(store, jobs_of):
 
 
 def test_a_prepared_process_has_loaded_its_analyses(jobs_of, tmp_path):
-    """A prepared process has loaded its analyses before any event."""
     jobs, _, _ = jobs_of("marks")
     jobs.prepare()
     end_s = time.monotonic() + END_S
@@ -185,7 +184,7 @@ def test_a_prepared_process_has_loaded_its_analyses(jobs_of, tmp_path):
 
 
 def test_dead_idle_processes_are_replaced(store, jobs_of):
-    """An idle process that is killed and one that waits in Python are replaced."""
+    """One was killed, one hangs inside Python."""
     put_events(store, 2)
     jobs, _, lost = jobs_of("answer", "spins", call_s=1.0)
     jobs.prepare()
@@ -198,7 +197,7 @@ def test_dead_idle_processes_are_replaced(store, jobs_of):
 
 
 def test_an_error_is_reported_from_the_process(store, jobs_of):
-    """A killed process costs nothing and what raises is said."""
+    """A killed process costs nothing."""
     put_events(store, 1)
     jobs, _, lost = jobs_of("hang", "raises")
     jobs.add(job_of(store, 1))
@@ -218,7 +217,7 @@ def test_an_error_is_reported_from_the_process(store, jobs_of):
 
 
 def test_an_idle_process_ends(store, jobs_of, bus):
-    """A process without work ends and one is ready before its event."""
+    """Another one is ready before its event comes."""
     put_events(store, 1)
     jobs, clock, lost = jobs_of("answer")
     jobs.add(job_of(store, 1))
@@ -320,7 +319,6 @@ def test_the_number_of_processes_is_a_setting(store, tmp_path):
 
 @pytest.mark.slow
 def test_kills_lose_and_double_nothing(bus, running, store, until):
-    """Processes killed at any moment lose and double nothing."""
     events = 40
     put_events(store, events)
     runner = runner_of(bus, store, 2)

@@ -150,7 +150,7 @@ def test_mail_needs_a_trusted_certificate(security: str, certificate: tuple[Path
 
 
 def test_several_entries_are_one_mail() -> None:
-    """Several are one mail and no text becomes a header or a tag."""
+    """No text becomes a header or a tag."""
     items = [
         (entry(f"<b>Sag</b> {number}\r\nX: y", str(number)), f"https://v/{number}") for number in range(103)
     ]
@@ -296,7 +296,7 @@ def test_mqtt_without_subscriber_is_tried_again() -> None:
 
 
 def test_silence_and_its_end_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is told to who sees the Box and its end where asked over a restart."""
+    """To accounts that see the Box, the end if they want it, also over a restart."""
 
     def refused(*_: object) -> bool:
         raise StoreError("the disk is full")

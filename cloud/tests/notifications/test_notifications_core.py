@@ -59,21 +59,19 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 
 def test_joining_boxes_give_no_second_message() -> None:
-    """Three Boxes that join later give no second message."""
     grown = [incident_of(tuple(range(1, n + 1))) for n in (1, 2, 3, 4)]
     assert kinds_said(RULE, grown) == ["incident"]
     assert kinds_said(replace(RULE, updates=True), grown) == ["incident"]
 
 
 def test_only_a_worse_level_is_reported_again() -> None:
-    """A worse level is reported where the rule asks for it and nothing better is."""
+    """If the rule asks for it; a better level is not."""
     course = [incident_of((1,), severity=each) for each in (2.0, 3.9, 4.0, 2.0, 6.9, 8.0, 9.0, 4.0)]
     assert kinds_said(RULE, course) == ["incident"]
     assert kinds_said(replace(RULE, updates=True), course) == ["incident"] + ["incident_changed"] * 2
 
 
 def test_moved_findings_stay_reported() -> None:
-    """Findings that move to an incident of another number stay told."""
     assert kinds_said(RULE, [incident_of((1, 2), 7), incident_of((3, 1, 2), 9), incident_of((3,), 11)]) == [
         "incident"
     ]
@@ -124,7 +122,6 @@ def test_a_rule_speaks_of_what_it_names(changes: dict[str, object], why: str) ->
 
 
 def test_a_box_rule_judges_that_box() -> None:
-    """Class and severity of a rule for one Box are those at that Box."""
     whole = incident_of((1, 2), severity=9.0)
     deep = replace(whole.findings[0].finding, itic="prohibited", residual_percent=0.0)
     shallow = replace(whole.findings[1].finding, kind="phase_jump", residual_percent=None)
@@ -204,7 +201,7 @@ def test_what_is_severe_enough_waits_for_nothing() -> None:
 
 @given(st.integers(1_600_000_000_000, 2_000_000_000_000), st.integers(0, 23), st.integers(0, 59))
 def test_a_daily_digest_comes_at_its_time(now: int, h: int, m: int) -> None:
-    """A digest of each day comes within twenty five hours at its time."""
+    """Within twenty-five hours."""
     rule = replace(RULE, digest="daily", digest_at=f"{h:02}:{m:02}")
     due_ms, _ = send_time_ms(rule, BERLIN, now)
     assert now < due_ms <= now + 25 * 3_600_000

@@ -147,7 +147,6 @@ def test_each_channel_reports_a_sag_once(
 
 
 def test_edits_are_reported_only_as_news(tmp_path: Path, hook: HookReceiver) -> None:
-    """Edits by hand are reported only where they are news."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
@@ -245,7 +244,7 @@ def test_each_channel_is_made_by_its_module() -> None:
 
 
 def test_a_dead_senders_claim_is_sent_once(tmp_path: Path, hook: HookReceiver) -> None:
-    """A message claimed by a dead process is sent once after its claim."""
+    """After the claim of the dead process has expired."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)

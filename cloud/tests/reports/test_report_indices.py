@@ -163,7 +163,7 @@ def test_the_command_prints_indices_as_json_and_csv(store: CloudStore, tmp_path:
     )
 )
 def test_events_of_one_box_equal_its_groups(events: list[tuple[str, int, int | None, int]]) -> None:
-    """What the events of one Box are does not depend on the shorter way by which most are found."""
+    """The shorter way by which most events are found gives the same."""
     span = ReportSpan("x", ZoneInfo("UTC"), 0, 50 * S)
     found = tuple(
         Disturbance("1", kind, at * S, None if lasts is None else (at + lasts) * S, 0, 100.0 + at, number)

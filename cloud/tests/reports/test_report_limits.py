@@ -44,7 +44,7 @@ def test_every_standard_of_the_package_is_read() -> None:
 
 
 def test_harmonic_limits_end_at_25() -> None:
-    """The table of harmonics ends at 25 and even ones are small."""
+    """Even harmonics have small limits."""
     found = {each.order: each.requirement.high for each in limit_table("en50160").limits if each.order}
     assert sorted(found) == list(range(2, 26))
     assert (found[5], found[6], found[25]) == (6.0, 0.5, 1.5)
@@ -130,7 +130,6 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, change: tuple[str
 
 
 def test_an_unknown_standard_is_named() -> None:
-    """An unknown standard is named with the known ones."""
     with pytest.raises(LimitFileError, match="'en50161' is not a known standard; want one of en50160"):
         limit_table("en50161")
     with pytest.raises(LimitFileError, match="not a known standard"):

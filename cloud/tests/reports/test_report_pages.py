@@ -138,7 +138,6 @@ def test_only_the_quantities_of_the_standard_are_read() -> None:
 
 
 def test_a_wrong_box_weighs_less() -> None:
-    """A Box that is wrong weighs less in the grid."""
     rng = np.random.default_rng(7)
     true = 50 + 0.01 * rng.standard_normal(500)
     by_box = {
@@ -171,7 +170,6 @@ def test_the_page_is_complete_alone(pages: dict[ReportForm, bytes]) -> None:
 
 
 def test_the_table_has_each_limit_and_box(pages: dict[ReportForm, bytes]) -> None:
-    """The table has a row for each limit and Box."""
     lines = [line for line in pages["csv"].decode().splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
     own = [limit for limit in EN50160.limits if limit.quantity != "u2_ratio"]

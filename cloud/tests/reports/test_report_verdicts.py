@@ -318,7 +318,6 @@ def test_ieee_519_is_in_percent_of_nominal() -> None:
 
 
 def test_events_are_in_the_tables_cells() -> None:
-    """Events of the week are in the cells of the table."""
     week = golden_week()
     days_s = 86_400.0
     events = [

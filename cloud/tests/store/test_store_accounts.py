@@ -23,7 +23,7 @@ def _session(token: str, account_id: str, expires_s: int = 2**33, seen_ms: int =
 
 
 def test_an_email_in_any_case_finds_its_account(store: CloudStore) -> None:
-    """An account is found by its email in any case and an email has one."""
+    """Each address belongs to one account."""
     people = store.people
     assert not people.any_account()
     made = people.add_account("Ada@Example.org ", "Ada", "admin", "hash")
@@ -35,7 +35,6 @@ def test_an_email_in_any_case_finds_its_account(store: CloudStore) -> None:
 
 
 def test_another_process_sees_changes_but_no_refused_ones(store: CloudStore, open_again: Another) -> None:
-    """A change is seen by another process and a refused one changes nothing."""
     made = store.people.add_account("a@b.c", "A", "viewer", "hash")
     assert made is not None
     assert store.people.change_account(made.account_id, lambda was: replace(was, role="owner"))
@@ -46,7 +45,6 @@ def test_another_process_sees_changes_but_no_refused_ones(store: CloudStore, ope
 
 
 def test_one_of_many_simultaneous_uses_gets_a_link(store: CloudStore, open_again: Another) -> None:
-    """Of many that use a link at once one gets it."""
     store.people.add_ticket(AccountTicket("h", "invitation", 1, 2**33))
     stores = [store, open_again()]
     got: list[AccountTicket] = []
@@ -103,7 +101,6 @@ def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
 def test_a_change_of_accesses_has_a_revision(
     store: CloudStore, open_again: Another, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change of accesses is known by its revision."""
     monkeypatch.setattr(mongo_accounts, "UNCOUNTED_S", math.inf)  # only what is counted
     people = store.people
     people.claim_box("1", "ada")
@@ -138,7 +135,6 @@ def test_a_claimed_box_keeps_its_settings(store: CloudStore) -> None:
 
 
 def test_concurrent_writers_of_an_account_lose_nothing(store: CloudStore, open_again: Another) -> None:
-    """Writers of one account lose nothing of each other."""
     made = store.people.add_account("a@b.c", "A", "viewer", "hash")
     assert made is not None
     stores = [store, open_again()]
@@ -159,7 +155,6 @@ def test_concurrent_writers_of_an_account_lose_nothing(store: CloudStore, open_a
 
 
 def test_the_log_is_paged_newest_first(store: CloudStore) -> None:
-    """The log of changes is read newest first in pages."""
     people = store.people
     for number in range(5):
         people.changes.add("ada", "127.0.0.1", f"change {number}", "box 1")
@@ -203,7 +198,7 @@ def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
 
 
 def test_the_accounts_file_is_made_private(tmp_path: Path) -> None:
-    """The file of accounts is made by the first of them and private."""
+    """By the first account."""
     store = EmbeddedStore(tmp_path / "opq.db")
     assert store.people.accounts() == [] and store.people.changes.entries() == []
     assert not store.people.end_session("x") and store.people.ticket("x", "reset") is None
@@ -215,7 +210,6 @@ def test_the_accounts_file_is_made_private(tmp_path: Path) -> None:
 
 
 def test_the_installation_secret_never_changes(store: CloudStore, open_again: Another) -> None:
-    """A secret of the installation is made once and never changes."""
     first = store.people.installation_secret("map")
     assert len(first) == 32 and first == store.people.installation_secret("map")
     assert open_again().people.installation_secret("map") == first

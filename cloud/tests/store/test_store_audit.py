@@ -125,6 +125,5 @@ def test_a_deleted_account_disappears_from_the_log(store: CloudStore) -> None:
 
 
 def test_long_values_are_shortened_but_listed() -> None:
-    """Long values are shortened and none is missing."""
     was, now = changed_fields({"a": None, "b": "x" * 1000}, {"a": "1", "b": None})
     assert was == {"b": "x" * 399 + "…"} and now == {"a": "1"}

@@ -68,13 +68,11 @@ def test_a_share_is_at_most_one() -> None:
 
 
 def test_time_before_the_first_measurement_is_not_missing() -> None:
-    """Time before the first Measurement of a Box is not a gap."""
     assert measured_share([CoveredSpan(60_000, 120_000, 60_000)], 0, 120_000, 60_000) == 1.0
     assert measured_share([], 0, 120_000, 120_000) is None
 
 
 def test_time_the_axis_jumped_is_not_missing() -> None:
-    """Time that the axis jumped over is not a gap."""
     jumped = [CoveredSpan(0, 60_000, 60_000), CoveredSpan(120_000, 180_000, 60_000, skipped_ms=60_000)]
     assert measured_share(jumped, 0, 180_000, 0) == 1.0
     from_1970 = [CoveredSpan(120_000, 180_000, 60_000, skipped_ms=1e12)]
@@ -82,7 +80,6 @@ def test_time_the_axis_jumped_is_not_missing() -> None:
 
 
 def test_a_starved_box_has_its_minutes_share(store: CloudStore) -> None:
-    """A starved Box has the share of its minutes."""
     store.put_trends(minutes(40, covered_ms=9600))
     found = read(store)
     assert found.hour == pytest.approx(0.16, abs=0.01) and found.day == found.hour
@@ -101,7 +98,6 @@ def test_a_new_box_counts_from_its_first_sample(
 
 
 def test_a_gap_in_the_first_minute_counts(store: CloudStore) -> None:
-    """A hole within the first minute of a Box is one."""
     first, *others = minutes(2)
     store.put_trends([Trend("1", first.start_ms, first.metrics, covered_ms=20_000), *others])
     store.append_measurements(seconds(first.start_ms + 10_000, 5) + seconds(first.start_ms + 45_000, 15))
@@ -109,7 +105,6 @@ def test_a_gap_in_the_first_minute_counts(store: CloudStore) -> None:
 
 
 def test_measurements_count_before_their_minute_is_stored(store: CloudStore) -> None:
-    """Before the first minute is stored its measurements count."""
     store.append_measurements(seconds(NOW_MS - 12_000, 5) + seconds(NOW_MS - 4000, 3))
     assert read(store).hour == pytest.approx(8 / 11, abs=0.001)
 
@@ -130,7 +125,7 @@ def test_time_before_view_started_comes_from_the_store(
 
 
 def test_a_silent_hour_is_missing(store: CloudStore) -> None:
-    """A silent hour is a hole and a Box never heard has no share."""
+    """A Box that was never heard has no share."""
     assert read(store) == BoxAvailability(None, None)
     store.put_trends(minutes(60, until_ms=NOW_MS - 2 * HOUR_MS))
     found = read(store)
@@ -138,7 +133,6 @@ def test_a_silent_hour_is_missing(store: CloudStore) -> None:
 
 
 def test_a_clock_set_forward_makes_no_gap(store: CloudStore) -> None:
-    """A clock that was set forward makes no hole."""
     old, new = minutes(20, until_ms=NOW_MS - HOUR_MS // 2), minutes(10)
     new[0].metrics[CLOCK_SET] = (1200.0, 1200.0, 1200.0)
     store.put_trends([*old, *new])

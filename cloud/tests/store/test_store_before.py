@@ -11,14 +11,12 @@ from opq_proto.messages import Finding
 
 
 def test_an_older_store_opens_complete(tmp_path: Path) -> None:
-    """A store of before opens with all that is in it."""
     dump, holds = next((dump, holds) for name, dump, holds in packed() if name == "embedded")
     restored(str(tmp_path), dump)
     _check(open_store(None, tmp_path), holds)
 
 
 def test_an_older_mongo_store_opens_complete(mongo_uri: str, tmp_path: Path) -> None:
-    """A MongoDB store of before opens with all that is in it."""
     dump, holds = next((dump, holds) for name, dump, holds in packed() if name == "mongo")
     restored(mongo_uri, dump)
     _check(open_store(mongo_uri, tmp_path), holds)

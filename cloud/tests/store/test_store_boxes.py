@@ -22,7 +22,6 @@ def test_a_box_comes_back_as_it_was_put(store: CloudStore) -> None:
 
 
 def test_unknown_facts_leave_what_was_known(store: CloudStore) -> None:
-    """An unknown fact of a Box leaves the known one."""
     store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
     first = store.box("1")
     assert first is not None and first.location_start_time_ms is not None
@@ -68,7 +67,6 @@ def test_a_new_box_without_a_name_has_one(store: CloudStore) -> None:
 
 
 def test_a_moved_boxs_former_places_are_archived(store: CloudStore) -> None:
-    """A Box that moves has its former places in the archive."""
     store.put_box(BoxRecord("1", "Cellar", "manoa", location_start_time_ms=NOW_MS))
     store.put_box(BoxRecord("1", "Cellar", "manoa", region="campus"))
     known = store.box("1")
@@ -89,7 +87,6 @@ def test_a_moved_boxs_former_places_are_archived(store: CloudStore) -> None:
 def test_concurrent_writers_keep_each_others_fields(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
-    """Two writers of one Box keep each other's fields."""
     other = open_again()
     store.put_box(BoxRecord("1", "Cellar", "place 0"))
     with ThreadPoolExecutor(2) as pool:

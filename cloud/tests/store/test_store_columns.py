@@ -88,7 +88,6 @@ def test_columns_of_a_minute_are_blocks_at_once(embedded: EmbeddedStore) -> None
 
 
 def test_overlapping_columns_add_what_is_new(embedded: EmbeddedStore) -> None:
-    """Columns that overlap what is stored add what is new."""
     embedded.append_measurements(columns(0, 45).rows())
     assert embedded.append_columns(columns(40, 40)) == 120 - 15
     assert embedded.append_columns(columns(10, 70)) == 0
@@ -120,7 +119,6 @@ def test_a_block_may_span_months(embedded: EmbeddedStore) -> None:
 
 
 def test_columns_and_rows_sealed_together_are_complete(tmp_path: Path) -> None:
-    """Columns and rows that are sealed aside are all there."""
     store = EmbeddedStore(tmp_path / "opq.db", seal_rows=30)
     for number in range(0, 400, 80):
         store.append_columns(columns(number, 40))
@@ -147,7 +145,6 @@ def test_another_process_knows_what_came_as_columns(embedded: EmbeddedStore, tmp
 
 
 def test_a_late_sequence_number_stays_the_newest(embedded: EmbeddedStore) -> None:
-    """A sequence number that came later stays the newest."""
     live = Measurement("1", 2**41, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=5)
     embedded.append_measurements([live])
     embedded.seal()
@@ -158,7 +155,6 @@ def test_a_late_sequence_number_stays_the_newest(embedded: EmbeddedStore) -> Non
 
 
 def test_blocks_of_columns_expire_after_a_day(embedded: EmbeddedStore) -> None:
-    """Blocks of columns expire a day after they came."""
     embedded.append_columns(columns())
     with embedded._database.read() as connection:
         (expire_at,) = connection.execute("SELECT expire_at FROM segments").fetchone()
@@ -210,7 +206,6 @@ def test_parcels_are_sealed_with_waiting_rows(embedded: EmbeddedStore, tmp_path:
 
 
 def test_rows_outside_parcels_are_stored(embedded: EmbeddedStore) -> None:
-    """Rows outside parcels are stored too."""
     one = numbered(0, 4)
     one.sequence[0], one.timestamp_ms[1], one.oldest_sequence[4] = -1, 5, 3
     assert embedded.append_measurements((), [one]) == 12
@@ -320,7 +315,6 @@ def odd_rows(count: int) -> list[Measurement]:
 
 
 def test_enough_single_rows_become_parcels(embedded: EmbeddedStore, tmp_path: Path) -> None:
-    """Rows that come one by one are parcels where they are enough."""
     rows = odd_rows(66)
     assert embedded.append_measurements(rows[:10]) == 10
     assert places(embedded) == []

@@ -11,7 +11,6 @@ from opq_proto.messages import Trend
 
 
 def test_expired_data_go_in_slices_trends_stay(store: CloudStore) -> None:
-    """Expired data are removed in slices, trends stay."""
     store.append_measurements([measured(n) for n in range(25)])
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())

@@ -108,7 +108,6 @@ def assert_same(found: dict[str, object], holds: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("kinds", ["embedded mongo", "mongo embedded"])
 def test_a_copy_has_the_whole_store(kinds: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """All that is in a store is in its copy."""
     uri = request.getfixturevalue("mongo_uri") if "mongo" in kinds else ""
     places = [uri if kind == "mongo" else str(tmp_path / str(k)) for k, kind in enumerate(kinds.split())]
     with opened(places[0]) as source, opened(places[1]) as target:
@@ -241,7 +240,6 @@ def test_the_commands_report_their_work(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_mongodb_is_not_a_damaged_store(tmp_path: Path) -> None:
-    """A MongoDB that cannot be reached is not a damaged store."""
     absent = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
     given = run_in_process("store", "check", "--mongo-uri", absent)
     (tmp_path / "config").mkdir()
@@ -276,7 +274,6 @@ def test_a_repair_without_measurements_ends_with_1(tmp_path: Path, table: str, i
 
 
 def test_an_archive_without_store_names_its_place(tmp_path: Path) -> None:
-    """An archive without a store says where that may be."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "key").write_text("secret")
     done = run_in_process("backup", str(tmp_path / "a.tar"), "--data-dir", str(tmp_path / "data"))
@@ -285,7 +282,6 @@ def test_an_archive_without_store_names_its_place(tmp_path: Path) -> None:
 
 
 def test_rows_sealed_while_read_come_once(tmp_path: Path) -> None:
-    """Rows that are sealed while they are read come once."""
     from opq_cloud.store.embedded.store import EmbeddedStore
 
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:

@@ -93,7 +93,6 @@ def test_sealed_rows_are_still_known_as_stored(sealing: EmbeddedStore, path: Pat
 
 
 def test_a_second_reader_sees_sealed_rows(sealing: EmbeddedStore, path: Path) -> None:
-    """A second holder of the file learns what the first sealed."""
     other = EmbeddedStore(path, seal_rows=10**6)
     try:
         assert other.append_measurements([row("1", n) for n in range(10)]) == 10
@@ -107,7 +106,6 @@ def test_a_second_reader_sees_sealed_rows(sealing: EmbeddedStore, path: Path) ->
 
 
 def test_sealing_an_older_row_keeps_the_latest(sealing: EmbeddedStore, path: Path) -> None:
-    """An older row does not become the latest by sealing."""
     sealing.append_measurements([row("1", n) for n in range(100, 130)])
     wait_for_sealing(path, 30)
     sealing.append_measurements([row("1", n) for n in range(30)])
@@ -207,7 +205,6 @@ def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
 
 
 def test_a_damaged_waveform_is_named(path: Path) -> None:
-    """A damaged waveform is named and the others are read."""
     store = EmbeddedStore(path)
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, WAVE)
@@ -254,7 +251,6 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
 
 
 def test_an_older_schema_is_upgraded_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older schema is upgraded with its data."""
     store = EmbeddedStore(path)
     store.append_measurements([row("1", 1)])
     store.close()
@@ -270,7 +266,7 @@ def test_an_older_schema_is_upgraded_with_its_data(path: Path, monkeypatch: pyte
 
 
 def test_findings_of_an_older_store_can_be_joined(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Schema 2: incidents without what is said of them, findings that do not say whether they lead."""
+    """In schema 2 incidents have no statements, and findings do not say whether they lead."""
     monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
     schema.open_database(path, 1.0).close()
     monkeypatch.undo()
@@ -330,7 +326,6 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 
 
 def test_a_read_only_file_is_one_line(path: Path) -> None:
-    """A file that may only be read is one line."""
     store = EmbeddedStore(path)
     store._database.write(lambda connection: None)
     # root may write any file, so SQLite is asked to refuse
@@ -342,7 +337,6 @@ def test_a_read_only_file_is_one_line(path: Path) -> None:
 
 
 def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
-    """A place that cannot be written is one line."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="choose another --data-dir") as caught:
         open_store(None, tmp_path / "file" / "data")
@@ -408,7 +402,6 @@ def test_a_store_that_another_process_holds_says_so(path: Path) -> None:
 
 
 def test_a_failed_job_leaves_its_neighbours(path: Path) -> None:
-    """A job that fails does not take its neighbours with it."""
     store = EmbeddedStore(path)
     database = store._database
     holder = sqlite3.connect(path, isolation_level=None)
@@ -454,7 +447,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
 
 
 def test_an_empty_store_file_is_reported_and_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store of 0 bytes is reported and not made again."""
+    """A store of 0 bytes is not replaced by a new one."""
     monkeypatch.setattr(lost_store, "BEING_MADE_S", 0.1)
     path.touch()
     with pytest.raises(StoreError, match=r"opq\.db: is empty \(0 bytes\)"):
@@ -465,7 +458,6 @@ def test_an_empty_store_file_is_reported_and_kept(path: Path, monkeypatch: pytes
 
 
 def test_a_file_another_process_makes_is_awaited(path: Path) -> None:
-    """A file that another process is just making is waited for."""
     path.touch()
     made = threading.Timer(0.2, lambda: sqlite3.connect(path).execute("PRAGMA journal_mode=WAL"))
     made.start()
@@ -474,7 +466,6 @@ def test_a_file_another_process_makes_is_awaited(path: Path) -> None:
 
 
 def test_a_missing_store_beside_accounts_is_reported(path: Path) -> None:
-    """A store that is gone beside its accounts is reported."""
     with opened_people(None, path.parent) as people:  # an invitation before the first start shows no loss
         make_ticket(people, "first_admin", 60, role="admin")
     store = EmbeddedStore(path)
@@ -489,7 +480,6 @@ def test_a_missing_store_beside_accounts_is_reported(path: Path) -> None:
 
 
 def test_a_file_removed_in_use_is_not_ok(path: Path) -> None:
-    """A file that goes while it is in use is not ok."""
     context = CloudContext(lambda: open_store(None, path.parent))
     retention = Retention(context)
     assert [part.ok for part in retention.health()] == [True]

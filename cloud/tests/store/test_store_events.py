@@ -63,7 +63,7 @@ def test_waveform_locations_are_read_newest_event_first(store: CloudStore) -> No
 
 
 def test_an_event_has_its_boxes_reason_and_time(store: CloudStore) -> None:
-    """An event says whom it asks why and when."""
+    """Which Boxes it asks, why, and when."""
     asked = (("saw", ("1",)), ("feeder", ("4",)))
     trigger = replace(
         TRIGGER, asked_as=asked, not_asked=(("bound", 7),), onset_ns=(NOW_NS, NOW_NS + 5), decided_ns=NOW_NS
@@ -86,7 +86,6 @@ def test_an_event_has_its_boxes_reason_and_time(store: CloudStore) -> None:
 
 
 def test_more_requested_boxes_reopen_an_event(store: CloudStore) -> None:
-    """More Boxes are asked for an event and open it again."""
     event_id = store.open_event(TRIGGER, "Makai id x")
     for box_id in ("1", "4"):
         store.put_waveform(event_id, wave(box_id))
@@ -109,7 +108,6 @@ def test_more_requested_boxes_reopen_an_event(store: CloudStore) -> None:
 
 
 def test_an_event_moves_once_with_its_clock(store: CloudStore) -> None:
-    """An event whose Box's clock was set is moved once."""
     onset_ns = TRIGGER.start_ns + 5, TRIGGER.start_ns + 25
     trigger = replace(TRIGGER, onset_ns=onset_ns, onset_sample=360_000)
     event_id = store.open_event(trigger, "Makai id x")
@@ -163,7 +161,6 @@ def test_an_event_goes_from_open_to_analysed(store: CloudStore) -> None:
 
 
 def test_a_waveform_returns_exactly_and_is_stored_once(store: CloudStore) -> None:
-    """A waveform comes back to the bit and is stored once."""
     event_id = store.open_event(TRIGGER, "Makai id x")
     gaps = (Gap(77_200, 400, "serial link"), Gap(78_000, 200, "overrun"))
     long = wave("4", samples=400_000)
@@ -243,7 +240,6 @@ def test_an_event_without_any_waveform_is_marked(store: CloudStore) -> None:
 
 
 def test_an_unknown_event_is_named(store: CloudStore) -> None:
-    """An event that is not there is an error that names it."""
     for call in (
         lambda: store.put_waveform(42, wave()),
         lambda: store.finish_event(42),

@@ -115,7 +115,6 @@ def test_a_ripple_telegram_at_boxes_is_one_incident(store: CloudStore, turned: b
 
 
 def test_a_second_event_widens_its_finding(store: CloudStore) -> None:
-    """A finding seen by a second event is widened."""
     open_end = replace(SAG, closed=False)
     whole = replace(
         SAG,
@@ -143,7 +142,6 @@ def test_a_widened_finding_keeps_its_doubles_exact(store: CloudStore) -> None:
 
 
 def test_a_findings_source_is_kept_with_its_pieces(store: CloudStore) -> None:
-    """Where a finding comes from is kept also of its pieces."""
     first = replace(SAG, closed=False, analysis="rms_voltage", analysis_version="1.2", settings_hash="5f3a")
     later = replace(SAG, start_ns=SAG.end_ns - 1, end_ns=SAG.end_ns + 3 * SECOND_NS, analysis="mine")
     put_findings(store, 1, [first])
@@ -160,7 +158,6 @@ def test_a_findings_source_is_kept_with_its_pieces(store: CloudStore) -> None:
 
 
 def test_a_new_analysis_replaces_the_old(store: CloudStore) -> None:
-    """A repeated analysis replaces the findings of the former."""
     events = []
     for n, box_id in enumerate(("1", "4", "6")):
         trigger = replace(TRIGGER, token=f"t{n}", box_ids=(box_id,))
@@ -207,8 +204,6 @@ def test_a_new_analysis_replaces_the_old(store: CloudStore) -> None:
 
 
 def test_a_late_earlier_onset_moves_findings(store: CloudStore) -> None:
-    """An earlier onset that comes late moves findings to other incidents."""
-
     def at(start_ms: int, box_id: str) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 50_000_000, uncertainty_ns=0)
@@ -230,8 +225,6 @@ def test_a_late_earlier_onset_moves_findings(store: CloudStore) -> None:
 
 
 def test_a_bridge_joins_the_later_incident(store: CloudStore) -> None:
-    """A bridge takes the later finding and its incident in."""
-
     def at(start_ms: int, end_ms: int) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, start_ns=start_ns, end_ns=NOW_NS + end_ms * 1_000_000, uncertainty_ns=0)
@@ -246,7 +239,6 @@ def test_a_bridge_joins_the_later_incident(store: CloudStore) -> None:
 
 
 def test_a_plan_for_another_revision_is_refused(store: CloudStore) -> None:
-    """A plan for another revision is refused completely."""
     plan = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
     put_findings(store, 2, [replace(SAG, box_id="4")])
     assert store.carry_out(plan) is None
@@ -270,7 +262,6 @@ def test_a_finding_is_stored_with_its_severity(store: CloudStore) -> None:
 
 
 def test_human_statements_on_an_incident_return(store: CloudStore) -> None:
-    """Statements about an incident are returned with it."""
     for box_id, feeder in (("1", "north"), ("4", "south")):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"place{box_id}", feeder=feeder))
     store.put_location(LocationRecord("place1", 46.5, 7.25))
@@ -299,7 +290,6 @@ def test_human_statements_on_an_incident_return(store: CloudStore) -> None:
 
 
 def test_many_findings_are_stored_like_few(tmp_path: Path) -> None:
-    """Findings of many Boxes are stored like findings of few."""
     boxes = [str(number) for number in range(1, MANY_BOXES + 2)]
     sags = [replace(SAG, box_id=box_id) for box_id in boxes]
     with closing(open_store(None, tmp_path)) as store:
@@ -348,7 +338,6 @@ def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
 
 
 def test_each_boxs_side_is_stored(store: CloudStore) -> None:
-    """The side of each Box is stored with an incident."""
     found = []
     for box_id, feeder, change in (("1", "north", -12.0), ("4", "south", -80.0), ("5", "south", -99.0)):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"p{box_id}", feeder=feeder, phase="L1"))
@@ -394,7 +383,6 @@ def test_incidents_are_listed_newest_first(store: CloudStore) -> None:
 
 
 def test_an_outage_without_event_can_be_withdrawn(store: CloudStore) -> None:
-    """An outage has no event and can be withdrawn."""
     outage = replace(SAG, kind="outage", residual_v=None, residual_percent=None, measurement_type="HEALTH")
     longer = replace(outage, box_id="4", end_ns=outage.end_ns + 10**9)
     put_findings(store, NO_EVENT, [outage, longer])

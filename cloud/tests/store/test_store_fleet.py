@@ -22,7 +22,6 @@ def measured(box_id: str, at_ms: int, sequence: int | None = None) -> Measuremen
 
 
 def test_other_processes_see_each_box_change(store: CloudStore, open_again: Another) -> None:
-    """Each change of a Box or place is seen by other processes."""
     other = open_again()
     seen = [other.boxes_revision()]
     changes: tuple[Callable[[], None], ...] = (
@@ -40,7 +39,6 @@ def test_other_processes_see_each_box_change(store: CloudStore, open_again: Anot
 
 
 def test_an_unchanged_box_is_not_written(tmp_path: Path) -> None:
-    """A Box that is put as it is changes nothing."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         store.put_box(BoxRecord("1", "kitchen", "oahu-1"))
         before = store.boxes_revision()
@@ -51,7 +49,6 @@ def test_an_unchanged_box_is_not_written(tmp_path: Path) -> None:
 
 
 def test_the_last_minutes_end_with_the_newest(store: CloudStore) -> None:
-    """The last minutes of each Box end with its newest."""
     assert list(store.last_minutes(10_000, 3)) == []
     store.append_measurements([measured("1", at_ms, at_ms + 1) for at_ms in range(0, 30_000, 1000)])
     store.append_measurements([measured("2", at_ms) for at_ms in (0, 50, 10_050, 10_051)])
@@ -69,7 +66,6 @@ def sealing(tmp_path: Path) -> Iterator[EmbeddedStore]:
 
 
 def test_blocks_and_unsealed_rows_give_last_minutes(sealing: EmbeddedStore) -> None:
-    """The last minutes come from blocks and unsealed rows alike."""
     chance = random.Random(7)
     rows: list[Measurement] = []
     for part in range(6):
@@ -126,7 +122,6 @@ def test_readers_see_each_row_once_while_sealing(sealing: EmbeddedStore, tmp_pat
 
 
 def test_a_rolled_back_box_number_is_not_kept(sealing: EmbeddedStore) -> None:
-    """A number that was rolled back is not kept for its Box."""
     sealing.append_measurements([measured("1", 5)])
     assert len(sealing.measurements("1", 0, 2**60)) == 1
 

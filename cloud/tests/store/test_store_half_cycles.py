@@ -42,7 +42,6 @@ def test_half_cycles_return_unchanged_and_once(store: CloudStore) -> None:
 
 
 def test_an_older_event_has_no_half_cycles(store: CloudStore) -> None:
-    """An event of before there were any has none."""
     event_id = store.open_event(TRIGGER, "x")
     record = store.event_record(event_id)
     assert record is not None and record.half_cycles_ns is None and record.half_cycles == {}

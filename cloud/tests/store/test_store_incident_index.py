@@ -125,7 +125,7 @@ def test_the_newest_incident_began_last(store: CloudStore) -> None:
 def test_events_are_ordered_by_start_or_number(
     store: CloudStore,
 ) -> None:
-    """People's events are ordered by their start, others by their number."""
+    """People's events by their start, others by their number."""
     opened = []
     for at_ms in (90_000, 0, 50_000, 50_000):
         start_ns = ZERO_NS + at_ms * 1_000_000
@@ -332,7 +332,6 @@ def test_incidents_of_an_older_store_have_no_work(tmp_path: Path) -> None:
 
 
 def test_a_split_outlives_the_next_analysis(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
-    """A split is seen again after the next analysis."""
     together = (finding("1", 0.0), finding("2", 0.02, percent=60.0), finding("4", 0.05))
     number = put(store, *together)[0]
     whole = store.incident(number)
@@ -398,7 +397,6 @@ def test_a_note_is_one_line_without_controls(store: CloudStore) -> None:
 
 
 def test_notes_follow_a_merged_incident(store: CloudStore) -> None:
-    """Notes of an incident that another takes in go with it."""
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     assert first != second
     say(store, second, "two of them")
@@ -416,7 +414,6 @@ def test_notes_follow_a_merged_incident(store: CloudStore) -> None:
 
 
 def test_a_withdrawn_incident_leaves_no_address(store: CloudStore) -> None:
-    """A withdrawn incident leaves no address that leads to it."""
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     put(store, finding("2", 0.15, length_s=0.4))
     assert (found(store), store.successor(second)) == ([first], first)
@@ -481,7 +478,6 @@ def test_incidents_since_a_moment_are_all_found(
 
 
 def test_a_continuing_incident_did_not_begin_there(store: CloudStore) -> None:
-    """An incident that lasts into a span did not begin in it."""
     before, at, late = (
         put(store, finding("1", at_s, "sag", 70.0, 100.0))[0] for at_s in (50.0, 200.0, 400.0)
     )
@@ -508,7 +504,6 @@ def test_a_class_is_read_from_its_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wanted", FILTERS, ids=range(len(FILTERS)))
 @pytest.mark.parametrize("back", [False, True])
 def test_a_page_is_read_without_a_sort(tmp_path: Path, wanted: IncidentFilter, back: bool) -> None:
-    """A page is read from an index without a sort."""
     store = EmbeddedStore(tmp_path / "opq.db")
     with sqlite3.connect(tmp_path / "opq.db") as database:
         for text, values in (

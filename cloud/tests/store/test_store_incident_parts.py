@@ -180,7 +180,6 @@ def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> No
 
 
 def test_a_visible_part_equals_a_filter_of_all(store: CloudStore) -> None:
-    """The visible part equals a filter of all incidents."""
     store.put_box(BoxRecord("1", "1", location="here"))
     disturb(store, 22)
     compare(store, SIGHTS if isinstance(store, EmbeddedStore) else SIGHTS[2:3])
@@ -307,7 +306,6 @@ def test_who_sees_everything_gets_the_stores_own_answers(store: CloudStore) -> N
 @pytest.mark.parametrize("back", [False, True])
 @pytest.mark.parametrize("boxes", [1, 500])
 def test_rows_are_read_without_a_sort(tmp_path: Path, boxes: int, back: bool) -> None:
-    """Rows are read by an index without a sort."""
     with closing(EmbeddedStore(tmp_path / "opq.db")):
         pass
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:

@@ -303,7 +303,6 @@ def histories(draw: st.DrawFn) -> list[list[Measurement]]:
 def test_a_history_equals_its_naive_list(
     embedded: CloudStore, batches: list[list[Measurement]], first: int, length: int
 ) -> None:
-    """Any history is read as a naive list of it."""
     store = embedded
     box_id = f"h{next(numbers)}"
     sent_rows = []
@@ -389,7 +388,6 @@ def test_harmonic_quantiles_are_within_005_percent(store: CloudStore) -> None:
 
 
 def test_a_disturbance_is_one_to_its_end(store: CloudStore) -> None:
-    """A disturbance is one from its beginning to its end."""
     begun = Disturbance("1", "dip", T0 + 5, None, 1000, 96.0)
     ended = Disturbance("1", "interruption", T0 + 5, T0 + 10**9, 1000, 3.0, 7)
     other = Disturbance("2", "swell", T0 + 4, T0 + 10**8, 20, 140.0)

@@ -70,7 +70,6 @@ def test_a_trigger_removes_and_counts_expired_data(
 def test_data_removed_by_retention_are_reported_once(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Data removed by the store's own retention are reported once."""
     bus = Bus(store, monkeypatch)
     expired_rows(store, 5)
     while store.expire(int(time.time()) + 2 * 86_400):
@@ -81,7 +80,6 @@ def test_data_removed_by_retention_are_reported_once(
 
 
 def test_a_trigger_is_published_each_minute(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It publishes a trigger each minute as the original does."""
     bus = Bus(store, monkeypatch)
     for second in range(0, 2 * int(TRIGGER_S) + 1, 10):
         bus.idle_at(float(second))

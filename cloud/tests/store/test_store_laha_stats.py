@@ -52,7 +52,6 @@ def rate(box_id: str, cycles: int) -> MaukaMessage:
 
 
 def test_a_document_has_every_original_key(store: CloudStore, tmp_path: Path) -> None:
-    """A document has every key of the original's readers."""
     now_s = [0.0]
     plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path, lambda: now_s[0])
     now_ms = time.time_ns() // 10**6

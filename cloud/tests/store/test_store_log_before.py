@@ -42,7 +42,6 @@ def written(path: Path) -> dict[str, set[int]]:
 
 @pytest.mark.parametrize("commit", BEFORE)
 def test_an_older_log_opens_complete(commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log of before opens with all that is in it."""
     path, rows = tmp_path / "opq.db", held()
     made(path, commit, monkeypatch)
     with closing(EmbeddedStore(path)) as store:
@@ -64,7 +63,6 @@ def test_an_older_log_opens_complete(commit: str, tmp_path: Path, monkeypatch: p
 def test_older_appended_rows_are_packed_at_opening(
     commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Appended rows of before are packed when the file is opened."""
     path = tmp_path / "opq.db"
     made(path, commit, monkeypatch)
     EmbeddedStore(path).close()

@@ -66,7 +66,6 @@ def test_the_longest_event_gives_the_incidents_figures(store: CloudStore) -> Non
 
 
 def test_the_events_order_does_not_matter(store: CloudStore) -> None:
-    """The order of the two events does not matter."""
     put_findings(store, 2, [ALL])
     put_findings(store, 1, [ONSET])
     (incident,) = store.incidents()
@@ -76,7 +75,6 @@ def test_the_events_order_does_not_matter(store: CloudStore) -> None:
 def test_pieces_are_kept_for_a_covering_event(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
-    """Pieces are kept so that a later one that covers them counts."""
     late = replace(ALL, kind="sag", start_ns=ONSET.end_ns - SECOND_NS, duration_cycles=240.0)
     put_findings(store, 1, [ONSET])
     (pieced,) = put_findings(store, 2, [late])
@@ -88,8 +86,6 @@ def test_pieces_are_kept_for_a_covering_event(
 
 
 def test_the_original_words_and_slice_reach_mongodb(mongo_uri: str) -> None:
-    """The original words and the slice follow in MongoDB."""
-
     def wave(seconds: int) -> Waveform:
         counts = np.arange(seconds * 12_000).astype(np.int16)
         return Waveform("1", NOW_NS - SECOND_NS, 0, TimeSource.NTP, 12_000_000, 0.02, 0, counts)

@@ -100,7 +100,6 @@ def test_traffic_keeps_its_order_and_expires(store: CloudStore) -> None:
 
 
 def test_the_original_document_is_read_and_written() -> None:
-    """The original's document is read and written as it is."""
     config = makai_config_from_document(ORIGINAL)
     assert config is not None
     assert config.default == TriggeringLimits() and not config.problems

@@ -11,7 +11,6 @@ from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 
 def test_numbered_columns_and_single_rows_return_exactly(store: CloudStore) -> None:
-    """Columns with numbers are stored with single rows and come back exactly."""
     columns, late = numbered(10, 12), replace(numbered(5, 2), backfilled=True)
     first = [columns.part(np.arange(18)), late]
     assert store.append_measurements([measured(9), measured(None, "2")], first) == 26
@@ -29,7 +28,6 @@ def test_numbered_columns_and_single_rows_return_exactly(store: CloudStore) -> N
 
 
 def test_measurements_return_equal_ordered_and_once(store: CloudStore) -> None:
-    """Measurements come back equal in time order and once."""
     rows = [measured(sequence) for sequence in (3, 1, 2)]
     assert store.append_measurements(rows) == 3
     assert store.append_measurements([*rows, measured(4)]) == 1
@@ -53,7 +51,6 @@ def test_a_time_span_excludes_its_end(store: CloudStore) -> None:
 
 
 def test_an_unnumbered_original_box_is_unique_by_time(store: CloudStore) -> None:
-    """An original Box without sequence is unique by its time."""
     plain = Measurement("7", NOW_MS, {"rms": Metric(1.0, 1.0, 1.0)})
     later = replace(plain, timestamp_ms=NOW_MS + 1000)
     assert store.append_measurements([later]) == 1
@@ -97,7 +94,6 @@ def test_every_double_of_a_measurement_comes_back_exactly(store: CloudStore) -> 
 
 
 def test_the_latest_has_the_highest_number(store: CloudStore) -> None:
-    """The latest of each Box is the one with the highest number."""
     assert store.latest_measurements() == {}
     store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
     store.append_measurements([measured(2, backfilled=True)])
@@ -160,7 +156,6 @@ def test_a_batchs_step_back_is_found_at_once(store: CloudStore) -> None:
 
 
 def test_sequences_show_stored_ranges_and_gaps(store: CloudStore) -> None:
-    """Sequences show what is stored and where the holes are."""
     store.append_measurements([measured(n) for n in (10, 11, 14, 15, 20)])
     store.append_measurements([measured(12, "2")])
     assert store.sequences("1", 11, 15) == [11, 14, 15]

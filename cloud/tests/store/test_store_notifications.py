@@ -56,7 +56,6 @@ def test_rules_are_listed_by_account_and_replaced_whole(store: CloudStore, open_
 
 
 def test_a_message_is_added_and_claimed_once(store: CloudStore, open_again: Another) -> None:
-    """A message is added once and claimed by one process."""
     records = [NotificationRecords(each.people.documents) for each in (store, open_again())]
     added = [records[number % 2].add_entry(entry(entry_id("r1", 12))) for number in range(4)]
     assert added == [True, False, False, False]

@@ -60,7 +60,6 @@ def test_no_store_method_is_written_twice() -> None:
 
 
 def test_a_driver_has_exactly_its_interfaces_methods() -> None:
-    """A driver has the methods of its interface and no other."""
     classes = every_class()
     interface = set[str]().union(*(public_methods(classes[name]) for name in INTERFACES))
     for name in ("Documents", "Driver", "TrendRows"):

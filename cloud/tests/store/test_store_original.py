@@ -159,7 +159,6 @@ def test_an_original_database_opens_as_it_is(store: MongoStore) -> None:
 
 
 def test_original_places_are_read_and_ours_written(store: MongoStore, db: Any) -> None:
-    """The places of an original database are read and ours are written as it does."""
     db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
     db.locations.insert_one({"slug": "nowhere", "coordinates": None, "description": "to be asked for"})
     db.regions.insert_one({"regionSlug": "oahu", "locationSlug": "uhm"})
@@ -176,7 +175,7 @@ def test_original_places_are_read_and_ours_written(store: MongoStore, db: Any) -
 
 @pytest.mark.usefixtures("cheap_argon2")
 def test_an_original_user_signs_in_to_view(db: Any, mongo_uri: str, tmp_path: Path) -> None:
-    """A user of the original signs in to view and finds Boxes places incidents and wishes."""
+    """With Boxes, places, incidents and wishes."""
     db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
     password = {"password": {"bcrypt": meteors_hash(PASSWORD)}}
     db.users.insert_one({"_id": "u1", "username": "ada@example.org", "services": password})
@@ -251,7 +250,7 @@ def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
 
 
 def test_numbers_continue_above_the_originals(store: MongoStore, db: Any) -> None:
-    """Ids go on above the original's, also while it still runs."""
+    """Also while the original still runs."""
     assert store.next_event_id() == 9356
     db.events.insert_one({"event_id": 9400, "boxes_triggered": [], "boxes_received": []})
     assert store.open_event(Trigger("t", 0, 10**9, ("1",), "1", "x"), "x") == 9401
@@ -309,7 +308,6 @@ def test_another_services_numbers_are_never_overwritten(
 
 
 def test_the_number_after_the_originals_is_next(store: MongoStore, db: Any) -> None:
-    """The first number after the original's is the next."""
     db.incidents.insert_one({"incident_id": 50, "event_id": -1, "box_id": "1"})
     assert store.next_finding_id() == 51
     assert store.numbers_problem is None
@@ -422,7 +420,6 @@ def test_written_documents_have_original_fields_and_names(store: MongoStore, db:
 
 
 def test_whole_numbers_have_the_originals_width(store: MongoStore, db: Any) -> None:
-    """Whole numbers have the width that the original reads."""
     store.append_measurements([Measurement("1", T_MS + 500, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=7)])
     row = db.measurements.find_one({"sequence": 7})
     assert isinstance(row["timestamp_ms"], Int64) and isinstance(row["expire_at"], Int64)
@@ -433,7 +430,6 @@ def test_whole_numbers_have_the_originals_width(store: MongoStore, db: Any) -> N
 
 
 def test_an_original_database_keeps_its_retention(store: MongoStore, db: Any) -> None:
-    """An original database keeps its own times of keeping."""
     ttls = db.laha_config.find_one()["ttls"]
     assert ttls["trends"] == 604800
     assert db.laha_config.count_documents({}) == 1
@@ -444,7 +440,6 @@ def test_an_original_database_keeps_its_retention(store: MongoStore, db: Any) ->
 
 
 def test_a_new_database_has_the_originals_settings(mongo_uri: str) -> None:
-    """A new database gets the settings that the original needs."""
     store = MongoStore(mongo_uri)
     store.close()
     with MongoClient[dict[str, Any]](mongo_uri) as client:

@@ -167,7 +167,6 @@ def test_a_box_joined_later_is_analysed(
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
-    """A Box that the original joins later is analysed too."""
     original.open_event(7, "1")
     original.store_waveform(7, "1")
     runner.on_message(MAKAI_EVENT, announced(7))
@@ -223,7 +222,6 @@ def test_an_unannounced_event_is_found_in_the_store(
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
-    """An event whose announcement is lost is found in the store."""
     original.open_event(7, "1")
     original.store_waveform(7, "1")
     original.open_event(6, "1")
@@ -239,7 +237,6 @@ def test_an_unannounced_event_is_found_in_the_store(
 def test_original_plug_ins_get_each_box_once(
     original: OriginalEventService, store: MongoStore, clock: Clock
 ) -> None:
-    """Plug ins of the original form get each Box once."""
     plugin = MakaiEventPlugin(UNUSED_BUS, lambda: store)
     plugin._originals._clock = clock
     said: list[str] = []

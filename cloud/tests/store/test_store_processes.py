@@ -146,7 +146,6 @@ def test_four_processes_never_double_a_finding(
 def test_a_killed_writer_loses_and_doubles_nothing(
     writers: WriterServer, place: Any, open_again: Callable[[], CloudStore], kills: dict[str, int]
 ) -> None:
-    """A killed writer loses nothing acknowledged and doubles nothing."""
     items, rows = 300 if place.kind == "embedded" else 60, 20
     seed = random.Random(17)
     done = -1

@@ -97,7 +97,6 @@ def test_what_comes_late_shows_in_every_level(store: CloudStore) -> None:
 
 
 def test_the_minutes_order_does_not_matter(store: CloudStore) -> None:
-    """The order in which minutes come does not matter."""
     minutes = [minute(place) for place in range(0, 90)]
     draw = random.Random(1)
     coming = sorted(minutes, key=lambda row: random.Random(row.start_ms).random())
@@ -113,7 +112,6 @@ def test_the_minutes_order_does_not_matter(store: CloudStore) -> None:
 
 
 def test_a_finished_row_is_rolled_up(store: CloudStore) -> None:
-    """A row is rolled up when its time is over."""
     store.put_trends([minute(place) for place in range(10)])
     assert store.roll_up(DAY + TEN_MINUTES_MS + SETTLE_MS - 1) == 0
     assert store.roll_up(DAY + TEN_MINUTES_MS + SETTLE_MS) == 1
@@ -132,7 +130,6 @@ def test_pyramids_of_boxes_are_their_own(store: CloudStore) -> None:
 
 
 def test_a_second_process_resumes_the_first(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
-    """A second process goes on where the first was stopped."""
     minutes = [minute(place) for place in range(0, 120)]
     store.put_trends(minutes)
     assert store.roll_up(LATER, slice_rows=4) == 4
@@ -197,7 +194,6 @@ def test_any_span_is_at_most_2000_rows(days: float) -> None:
 
 
 def test_a_span_beyond_every_level_is_refused() -> None:
-    """A span that no level can show is refused."""
     with pytest.raises(ValueError, match="2001 days has more than 2000 rows; the longest row is one day"):
         level_for(0, 2001 * DAY_MS)
 

@@ -70,7 +70,6 @@ def test_a_sound_store_has_no_problem(folder: Path) -> None:
 
 @pytest.mark.parametrize("at_once", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_of_forty_flipped_bits_is_found(folder: Path, at_once: bool) -> None:
-    """Each of forty flipped bits in sealed data is found."""
     path, chance = folder / "opq.db", random.Random(46)
     sound, places = path.read_bytes(), sealed_places(path)
     assert len(places) > 20_000
@@ -119,7 +118,6 @@ def holding(folder: Path) -> set[tuple[str, int, float]]:
 
 
 def test_a_store_with_broken_header_is_saved(folder: Path) -> None:
-    """A store with a broken header is saved completely."""
     path = folder / "opq.db"
     with closing(EmbeddedStore(path)) as store:
         before = described(store)

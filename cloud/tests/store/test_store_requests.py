@@ -46,7 +46,6 @@ def event_id(store: CloudStore) -> int:
 def test_a_request_is_kept_once_after_restart(
     store: CloudStore, open_again: Callable[[], CloudStore], event_id: int
 ) -> None:
-    """A request is kept once and over a restart."""
     assert store.request_samples(event_id, [WANTED, BESIDE], 2) == 2
     assert store.request_samples(event_id, [replace(WANTED, analysis="another"), BESIDE], 2) == 0
     store.close()

@@ -92,7 +92,6 @@ def test_an_invalid_ttl_keeps_the_last(bad: object) -> None:
 
 
 def test_an_invalid_ttl_is_refused_when_put(store: CloudStore) -> None:
-    """A value that is not a TTL is refused when it is put."""
     with pytest.raises(StoreError, match="TTL events is 0; want whole seconds from 1 to 2147483647"):
         store.put_ttls(replace(Ttls(), events=0))
 
@@ -249,7 +248,7 @@ def test_old_minutes_that_are_imported_have_every_level(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("days", "minutes"), [(0, 60), (500, 60), (30, 0)])
 def test_minutes_are_kept_as_long_as_set(tmp_path: Path, days: int, minutes: int) -> None:
-    """Minutes stay minutes as long as is said and their ten minutes too."""
+    """Rows of ten minutes too."""
     store = EmbeddedStore(tmp_path / "opq.db")
     store.keep_minutes(days)
     store.put_trends([Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}) for k in range(60)])

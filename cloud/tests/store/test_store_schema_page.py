@@ -82,12 +82,10 @@ def _keys(index: Mapping[str, Any]) -> str:
 
 
 def test_the_page_has_the_embedded_stores_tables() -> None:
-    """The page has the tables and indexes of the embedded store."""
     assert embedded_schema() in PAGE.read_text()
 
 
 def test_the_page_has_the_mongo_stores_indexes(mongo_uri: str) -> None:
-    """The page has the indexes of the MongoDB store."""
     store = MongoStore(mongo_uri)
     store.count_incidents(IncidentFilter(), 1)
     assert list(store.incident_parts(["1"], IncidentFilter())) == []

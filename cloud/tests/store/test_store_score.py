@@ -34,7 +34,6 @@ def finding(kind: str, box_id: str, start_s: float) -> Finding:
 
 
 def test_a_runs_score_is_equal_in_both_stores(store: CloudStore, place: Any, tmp_path: Path) -> None:
-    """The score of a run is the same from either store."""
     truth = [line(1, "sag", 10, "1", "2"), line(2, "swell", 30, "1"), line(3, "sag", 50, "2")]
     (tmp_path / "truth.jsonl").write_text("".join(json.dumps(each) + "\n" for each in truth))
     stored = [

@@ -29,7 +29,7 @@ def locks_of(store: CloudStore, clock: list[float], *names: str) -> LockDocument
 def test_a_second_service_is_refused_by_name(
     open_again: Callable[[], CloudStore],
 ) -> None:
-    """A second one is refused by name once the first has renewed."""
+    """Once the first has renewed its lock."""
     first, second = locks_of(open_again(), [100.0]), locks_of(open_again(), [5000.0], "mauka")
     assert first.acquire()
     assert not second.acquire() and not second.acquire()  # it may have been killed
@@ -44,7 +44,7 @@ def test_a_second_service_is_refused_by_name(
 def test_a_killed_services_place_can_be_taken(
     open_again: Callable[[], CloudStore],
 ) -> None:
-    """A killed one's place is taken after its time and it ends if it was only away."""
+    """After its time; a service that was only paused ends."""
     first, clock = locks_of(open_again(), [100.0]), [5000.0]
     second = locks_of(open_again(), clock, "view")
     assert first.acquire()
@@ -92,7 +92,7 @@ def test_a_store_that_is_away_is_no_loss(open_again: Callable[[], CloudStore]) -
 def test_a_lock_is_renewed_until_the_end(
     open_again: Callable[[], CloudStore],
 ) -> None:
-    """It is renewed until the end and a wait ends with its process."""
+    """A wait ends with its process."""
     store, lost, stop = open_again(), list[StoreError](), threading.Event()
     documents = store.people.documents
     with locked_documents(NAMES, lambda: documents, stop, lost.append):
@@ -109,7 +109,6 @@ def test_a_lock_is_renewed_until_the_end(
 
 
 def test_a_locked_file_names_its_holder(tmp_path: Path) -> None:
-    """A file is held by one and says by whom."""
     folder = tmp_path / "store"
     with ExitStack() as opened:
         opened.enter_context(locked_files(NAMES, folder))
@@ -130,7 +129,7 @@ def test_a_locked_file_names_its_holder(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None:
-    """A second process on one store ends with one line and a killed one is replaced."""
+    """A killed one is replaced."""
     file = tmp_path / "cloud.toml"
     file.write_text(f'[store]\nmongo_uri = "{place.where}"\n' if place.kind == "mongo" else "")
     other = tmp_path / "other" if place.kind == "mongo" else tmp_path

@@ -19,7 +19,6 @@ from opq_proto.messages import TREND_MS, Trend
 
 
 def test_unique_indexes_begin_with_the_shard_key() -> None:
-    """Unique indexes of the page begin with the shard key."""
     rows = re.findall(r"^\| `([\w.]+)` \| (.*unique .*) \|$", PAGE.read_text(encoding="utf-8"), re.M)
     unique = {name: re.findall(r"unique \((.*?)\)", indexes) for name, indexes in rows}
     assert shard_keys().keys() & unique.keys() == {"measurements", "events", "incidents"}
@@ -53,7 +52,6 @@ def test_each_shard_key_begins_an_index(mongo_uri: str, sharded_changes: Sharded
 
 
 def test_a_mongos_shards_the_pages_collections(mongo_uri: str) -> None:
-    """A mongos shards the collections as the page states."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         if not is_sharded(client):
             pytest.skip("OPQ_TEST_MONGO_URI is not a mongos, so collections cannot be sharded here")

@@ -101,7 +101,6 @@ def test_the_latest_is_the_newest_readable_measurement(store: MongoStore) -> Non
 
 
 def test_an_unreadable_waveform_document_is_named_missing(store: MongoStore) -> None:
-    """A waveform whose document cannot be read is named as missing."""
     part = {"event_id": 1, "box_id": "1", "event_start_timestamp_ms": "then", "data_fs_filename": "event_1_1"}
     store._db.box_events.insert_one(part)
     store._server.fs.put(b"\0\1" * 400, filename="event_1_1")

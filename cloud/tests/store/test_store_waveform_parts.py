@@ -52,7 +52,6 @@ def test_numbered_parts_in_any_order_are_the_recording(order: tuple[int, ...]) -
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0)])
 def test_original_parts_are_laid_by_equal_samples(order: tuple[int, ...]) -> None:
-    """An original Box's parts are laid where their samples are the same."""
     parts = [original(0, 8000, 3), original(7000, 15_000, -4), original(14_000, 24_000, 30)]
     held = parts[order[0]]
     for place in order[1:]:
@@ -69,7 +68,6 @@ def test_after_a_step_back_the_first_answer_stays() -> None:
 
 
 def test_a_periodic_signal_is_laid_by_stamps() -> None:
-    """A periodic signal is laid where the stamps say."""
     sine = np.round(20_000 * np.sin(2 * np.pi * np.arange(24_000) / 200)).astype(np.int16)
     held = joined_waveform(original(0, 12_000, 0, sine), original(10_000, 24_000, 5, sine))
     assert len(held.counts) == 24_000
@@ -84,7 +82,6 @@ def test_what_brings_nothing_new_is_the_same_waveform() -> None:
 
 
 def test_a_later_answer_fills_a_missing_part() -> None:
-    """A part that is missing is a gap and a later answer fills it."""
     apart = joined_waveform(numbered(0, 4000), numbered(8000, 12_000))
     assert apart.gaps == (Gap(1_004_000, 4000, NOT_RECEIVED),)
     assert apart.end_ns == numbered(0, 12_000).end_ns

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import zmq
 
 from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, requested_key
-from opq_cloud.core.backend.sockets import BACKEND_DOMAIN, POLL_MS, Context, open_socket, service_context
+from opq_cloud.core.backend.sockets import BACKEND_DOMAIN, Context, open_socket, service_context
+from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.errors import ConfigError
 from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder, backend_address
@@ -31,6 +32,7 @@ class BackendAdmission(OwnThread):
 
     def __init__(self, context: Context, folder: BackendKeyFolder, counters: ServiceCounters) -> None:
         super().__init__("backend-keys")
+        self._stop = PollableEvent()
         self._folder, self._counters = folder, counters
         self._log = log.get()
         self._limited = RateLimitedLog(self._log)
@@ -61,7 +63,7 @@ class BackendAdmission(OwnThread):
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._zap.poll(POLL_MS)
+                wait_for(self._stop, self._zap, self._allowed.news)
                 for request in waiting_messages(self._zap):
                     self._zap.send_multipart(self._verdict(request))
                 change = self._allowed.changes()

@@ -14,6 +14,7 @@ from typing import Protocol
 from watchfiles import watch
 from zmq.utils import z85
 
+from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.log import BoundLogger
@@ -89,6 +90,8 @@ class AllowList(OwnThread):
         """All Boxes; a new object when they change."""
         self.incoming: dict[str, str] = {}
         """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
+        self.news = PollableEvent()
+        """Set while `changes` may have any."""
         self._folder = folder
         self._counters = counters
         self._log = log
@@ -129,6 +132,7 @@ class AllowList(OwnThread):
 
     def changes(self) -> KeyChange | None:
         """Returns the changes since the last call; from then on `boxes` is the new list."""
+        self.news.clear()  # first: what is read from now on sets it again
         if self._read is self._owners:
             return None
         before = self._owners
@@ -179,6 +183,7 @@ class AllowList(OwnThread):
                 key: tuple(each for each in boxes if each not in missing) for key, boxes in self._read.items()
             }
             self._read = {key: boxes for key, boxes in left.items() if boxes}
+            self.news.set()
 
     def _reload(self) -> None:
         self._read_at = self._signature()  # first, so that a key that arrives meanwhile is read again
@@ -199,6 +204,7 @@ class AllowList(OwnThread):
                 key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
             }
             self._read = read
+            self.news.set()
 
     def _add_registered(self, owners: dict[bytes, tuple[str, ...]]) -> None:
         if self._registered is None:

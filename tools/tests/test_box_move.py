@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
 from opq_cloud.store import CloudStore, open_store
-from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform
 from opq_tools.boxes.box.history import copy_history, not_copied
 
+START_NS = 1_795_824_000 * 10**9
+"""A midnight."""
 PROGRAM = [sys.executable, "-m", "opq_tools.cli"]
 
 
@@ -38,9 +41,11 @@ def cloud(folder: Path, offset: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def numbers(store: CloudStore, box_id: str) -> list[int]:
-    """The sequence numbers of all stored rows, crossings too; a number that is there twice is twice in it."""
+    """The sequence numbers of all stored rows, crossings and intervals too; one that is there twice is twice
+    in it."""
     rows = store.measurements(box_id, 0, 2**62)
-    return sorted(each.sequence for each in rows if each.sequence is not None)
+    found = [each.sequence for each in rows if each.sequence is not None]
+    return sorted([*found, *store.intervals.sequences(box_id, 0, 2**62)])
 
 
 def moved(words: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -93,6 +98,47 @@ def test_a_box_moves_despite_a_killed_command(tmp_path: Path) -> None:
             old.close(), new.close()
     finally:
         house.end()
+
+
+def test_class_a_is_copied_and_merged(tmp_path: Path) -> None:
+    """Intervals with their flicker, disturbances and numbers; an interval that both stores have is one."""
+    old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
+    length_ms, dip = 600_000, Disturbance("7", "dip", START_NS + 5, START_NS + 10**8, 100, 80.0)
+
+    def sent(at: int, number: int, coverage: float | None, values: dict[str, Any]) -> Measurement:
+        begins_ns = START_NS + at * length_ms * 10**6
+        ends_ns = begins_ns + length_ms * 10**6
+        interval = Interval(length_ms, at == 2, coverage, values)
+        return Measurement("7", ends_ns // 10**6, {}, begins_ns, ends_ns, sequence=number, interval=interval)
+
+    rows = [
+        each
+        for at in range(144)  # a day, of which a block is made
+        for each in (
+            sent(
+                at, 10 + 2 * at, 0.5 + at / 512, {"rms_v": 120.0 + at, "harmonics_v": (120.0, 3.0)[: 1 + at]}
+            ),
+            sent(at, 11 + 2 * at, None, {"pst": 0.5}),
+        )
+    ]
+    ended = Measurement("7", 0, {}, dip.start_ns, dip.end_ns, sequence=9, disturbance=dip)
+    old.intervals.append([ended, *rows])
+    old.intervals.settle(2**60)
+    new.intervals.append(rows[200:])
+    for _ in range(2):
+        copy_history("7", old, new)
+        new.intervals.settle(2**60)
+    span = "7", length_ms, 0, 2**62
+    want, found = old.intervals.read(*span), new.intervals.read(*span)
+    assert found.values.keys() == want.values.keys() and len(found.start_ns) == 144
+    for name, value in want.values.items():
+        np.testing.assert_array_equal(found.values[name], value, name)
+    np.testing.assert_array_equal(found.coverage, want.coverage)
+    np.testing.assert_array_equal(found.sequences, want.sequences)
+    assert found.flagged.tolist() == want.flagged.tolist()
+    assert new.intervals.disturbances("7", 0, 2**62) == [dip]
+    assert numbers(new, "7") == numbers(old, "7") == list(range(9, 298))
+    old.close(), new.close()
 
 
 def test_history_is_copied_once_and_shared_minutes_merge(tmp_path: Path) -> None:

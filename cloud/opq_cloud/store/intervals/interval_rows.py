@@ -103,7 +103,7 @@ def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
         for name, column in lists.items():
             each = column[at]
             if isinstance(each, list):
-                known = tuple(each[: _known_length(name, each)])
+                known = tuple(each[: known_length(name, each)])
                 if known:
                     values[name] = known
             elif not math.isnan(each):
@@ -121,7 +121,7 @@ def sequences_of(columns: IntervalColumns) -> NDArray[np.int64]:
     return np.full((len(columns.start_ns), 2), UNKNOWN, np.int64)
 
 
-def _known_length(name: str, row: Sequence[float]) -> int:
+def known_length(name: str, row: Sequence[float]) -> int:
     """How many values of a row are kept: of orders those below the first unknown one, of instants all."""
     if name in AT_INSTANTS:
         return 0 if all(map(math.isnan, row)) else len(row)

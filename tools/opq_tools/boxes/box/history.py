@@ -1,18 +1,23 @@
 """Copies what one cloud's store has of a Box into another's; a second copy adds only what is new.
 
-Measurements are taken once by their numbers, minutes of trends by their time, events by a token that names
-the event they come from. Pure over two stores.
+Measurements, intervals and disturbances are taken once by their numbers, minutes of trends by their time,
+events by a token that names the event they come from. Pure over two stores.
 """
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, trend_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.event_record import EventRecord
-from opq_proto.messages import TREND_MS, Trend, Trigger
+from opq_cloud.store.intervals.interval_rows import FLICKER, UNKNOWN, known_length, sequences_of
+from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
+from opq_proto.messages import TREND_MS, Interval, Measurement, Trend, Trigger
 
 HOUR_MS = 3_600_000
+DAY_NS = 24 * HOUR_MS * 1_000_000
 FOR_EVER = 2**62
 MOST_EVENTS = 1_000_000
 AHEAD_MS = 24 * HOUR_MS
@@ -30,6 +35,7 @@ class CopiedHistory:
 
 def copy_history(box_id: str, source: CloudStore, target: CloudStore, since_ms: int = 0) -> CopiedHistory:
     """Copies what the source has of a Box since then. Raises StoreError; what was copied stays."""
+    _copy_intervals(box_id, source, target, since_ms)
     return CopiedHistory(
         _copy_measurements(box_id, source, target, since_ms),
         _copy_minutes(box_id, source, target, since_ms),
@@ -64,6 +70,53 @@ def _copy_measurements(box_id: str, source: CloudStore, target: CloudStore, sinc
         if rows:
             new += target.append_measurements(rows)
     return new
+
+
+def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> None:
+    """Intervals and disturbances of class A; their numbers last, which say that all of it is there."""
+    since_ns = max(0, since_ms - max(LENGTHS_MS)) * 1_000_000
+    for length_ms in LENGTHS_MS:
+        span = source.intervals.span_ns(box_id, length_ms)
+        first_ns, last_ns = span or (0, -1)
+        for day in range(max(first_ns, since_ns) // DAY_NS, last_ns // DAY_NS + 1):
+            columns = source.intervals.read(box_id, length_ms, day * DAY_NS, (day + 1) * DAY_NS)
+            target.intervals.append(_rows_of(columns))
+    target.intervals.append(
+        Measurement(box_id, 0, {}, start_ns=each.start_ns, end_ns=each.end_ns, disturbance=each)
+        for each in source.intervals.disturbances(box_id, since_ns, FOR_EVER)
+    )
+    there = set(target.intervals.sequences(box_id, 0, FOR_EVER))
+    numbers = [each for each in source.intervals.sequences(box_id, 0, FOR_EVER) if each not in there]
+    target.intervals.append(Measurement(box_id, 0, {}, sequence=number) for number in numbers)
+
+
+def _rows_of(columns: IntervalColumns) -> Iterator[Measurement]:
+    """Yields intervals as their Box sent them: flicker beside the rest, under a number of its own."""
+    names = list(columns.values)
+    rows = zip(
+        columns.start_ns.tolist(),
+        columns.end_ns.tolist(),
+        columns.flagged.tolist(),
+        columns.coverage.tolist(),
+        sequences_of(columns).tolist(),
+        strict=True,
+    )
+    for at, (start_ns, end_ns, flagged, share, numbers) in enumerate(rows):
+        parts: tuple[dict[str, float | tuple[float, ...]], ...] = ({}, {})
+        apart = numbers[0] != numbers[1]
+        for name in names:
+            value = columns.values[name][at].tolist()
+            known = tuple(value[: known_length(name, value)]) if isinstance(value, list) else value
+            if known != () and known == known:  # NaN: unknown
+                parts[apart and name in FLICKER][name] = known
+        coverage = None if math.isnan(share) else share
+        for part, number, covers in zip(parts, numbers, (coverage, None), strict=True):
+            if part or covers is not None:
+                interval = Interval(columns.length_ms, flagged, covers, part)
+                sequence = None if number == UNKNOWN else number
+                yield Measurement(
+                    columns.box_id, 0, {}, start_ns, end_ns, sequence=sequence, interval=interval
+                )
 
 
 def _copy_minutes(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:

@@ -8,7 +8,6 @@ from opq_cloud.actions.incident_past import IncidentPast, recurrence_sentences
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
-from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
 from opq_cloud.view.web.words import (
     F47_WORDS,
     ITIC_WORDS,
@@ -34,6 +33,9 @@ def echo_lines(name: str, lines: Sequence[str]) -> None:
 
 def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, list[str]]]:
     """(name, lines) of each known fact of an incident, the most important first."""
+    # the pages bring FastAPI, a third of the command's start; lists of incidents need none of it
+    from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
+
     lasts = span_of(incident)
     found = sorted(incident.findings, key=lambda each: -severity_of(each.finding))
     more = len(found) - FINDINGS_SHOWN

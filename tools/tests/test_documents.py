@@ -13,7 +13,7 @@ from contract_snapshot import ROOT, SCRIPTS
 
 PAGES = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/**/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md"))
     if not any(part.startswith((".", "build")) for part in path.relative_to(ROOT).parts)
 )
 COMMAND = re.compile(r"(?:^|(?<!-u)[\s;(|/$])(opq-(?:tools|gateway|cloud)(?: .*)?)$")

@@ -91,6 +91,15 @@ def test_wrong_keys_and_values_end_with_two(tmp_path: Path) -> None:
     assert check().exit_code == 2
 
 
+def test_a_misspelt_table_shows_the_kind(tmp_path: Path) -> None:
+    """A file whose only table is misspelt is read as what was meant, not as a gateway's."""
+    path = tmp_path / "cloud.toml"
+    path.write_text('[veiw]\nhttp_endpoint = "127.0.0.1:8888"\n')
+    told = check(path)
+    assert told.exit_code == 2 and 'veiw     unknown key; did you mean "view"?' in told.stderr
+    assert "It was read as a file of cloud" in told.stderr
+
+
 def test_the_samples_are_right_files(tmp_path: Path, curve: KeyFolder) -> None:
     sample = check("--sample").stdout
     assert "# # number of the Box" in sample

@@ -5,6 +5,7 @@ Files of the toolkit and of the original are recognised by their keys, and loade
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,11 +67,15 @@ def kind_of(document: Mapping[str, Any]) -> str:
     original = original_config.kind_of(document)
     if original is not None:
         return f"original {original.replace('_', ' ')}"
-    scores = {
-        name: len(document.keys() & fields_of(cls).keys())
-        for name, cls in (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
-    }
-    return max(scores, key=lambda name: scores[name])  # gateway where no key is known
+    classes = (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
+    scores = {name: _likeness(document, fields_of(cls)) for name, cls in classes}
+    return max(scores, key=lambda name: scores[name])  # gateway where no key is like a known one
+
+
+def _likeness(document: Mapping[str, Any], fields: Mapping[str, object]) -> tuple[int, int]:
+    """Number of known keys, and of those that are known ones misspelt."""
+    known = document.keys() & fields.keys()
+    return len(known), sum(bool(get_close_matches(key, fields, 1)) for key in document.keys() - known)
 
 
 def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:

@@ -102,10 +102,11 @@ def test_a_partial_need_is_named_beside_the_commands() -> None:
     assert extras_for("up", "somebody_elses") == ()
 
 
-@pytest.mark.parametrize("room", ["cloud", "gateway"])
-def test_a_service_names_its_missing_extra(room: str) -> None:
+@pytest.mark.parametrize(("room", "word"), [("cloud", "all"), ("gateway", "run")])
+def test_a_service_names_its_missing_extra(room: str, word: str, tmp_path: Path) -> None:
     entry = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"][f"opq-{room}"]
-    done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", ("--help",))
+    words = (word, "--data-dir", str(tmp_path))
+    done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", words)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.endswith(f"which is not installed: pip install 'opq-toolkit[{room}]'\n")
     assert done.stderr.count("\n") == 1

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-RATE_HZ, PEAK_V = 12_000.0, 120 * math.sqrt(2)
+RATE_HZ = 12_000.0
+PEAK_V = 120 * math.sqrt(2)
 Floats = NDArray[np.float64]
 
 

@@ -79,9 +79,8 @@ class Sum:
             return None
         if self.reals or not cut:
             found = self._total / (self.count << self._bits)
-            if (
-                self.reals or -LARGEST_EXACT < found < LARGEST_EXACT
-            ):  # above it a float has no room for a fraction
+            # above it a float has no room for a fraction
+            if self.reals or -LARGEST_EXACT < found < LARGEST_EXACT:
                 return found
         whole = self._total >> self._bits
         quotient = abs(whole) // self.count

@@ -24,7 +24,7 @@ sent yet."""
 ARRIVAL_TIMED_BOXES: Final = frozenset({"free", "quiet", "voltage"})
 """Boxes whose samples get their time from their gateway."""
 BY_ARRIVAL_NS: Final = 6 * 10**9
-LEAST_SHARE: Final = 0.01
+SHARE_TOLERANCE: Final = 0.01
 HOUR_NS: Final = 3600 * 10**9
 
 
@@ -187,7 +187,7 @@ def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) ->
         true = _share(rows, until_ns)
         account.shares += 1
         account.share_error = max(account.share_error, abs(share - true))
-        if abs(share - true) > LEAST_SHARE:
+        if abs(share - true) > SHARE_TOLERANCE:
             account.problems.append(f"Box {box_id}: measured share {share:.1%}, it is {true:.1%}")
 
 

@@ -6,7 +6,7 @@ import os
 
 YOUNG_OBJECTS = 10_000
 """First threshold of the garbage collector. Imports make hundreds of thousands of objects and hardly any
-reference cycle, and so do Measurements and rows; with the default of 700 the search costs a tenth of a start."""
+reference cycle, and so do Measurements and rows; with the default of 700 the search is a tenth of a start."""
 YOUNG_ROUNDS = 20
 """Its second and third threshold: searches of a younger generation for each one of the next."""
 

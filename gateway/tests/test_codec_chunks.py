@@ -226,7 +226,7 @@ def test_a_changed_byte_is_reported(at: int, change: int) -> None:
 def test_undetected_damage_gives_samples_or_a_value_error(
     which: int, changes: list[tuple[int, int]], near: int, cut: int, more: bytes
 ) -> None:
-    """Damage that the crc does not see gives samples or a value error."""
+    """Damage that the checksum does not detect."""
     rest = bytearray(SOUND[which][4:])
     for at, byte in changes:
         rest[at % min(near, len(rest))] = byte

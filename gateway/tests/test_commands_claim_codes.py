@@ -40,7 +40,7 @@ def test_a_code_counts_once_as_typed() -> None:
 
 
 def test_a_code_ends_in_three_ways() -> None:
-    """A code ends by time by a newer one and by wrong tries."""
+    """Its time is over, a newer code replaces it, or there were too many wrong tries."""
     clock = HandClock()
     codes = ClaimCodes(["1"], clock)
     first, second = codes.make("1").code, codes.make("1").code
@@ -77,7 +77,7 @@ def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, ob
 
 
 def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None:
-    """A code is shown on this machine by the command and over http."""
+    """By the command and over HTTP."""
     claims, address = served
     assert asked(address, "GET", "/claim-codes") == (200, [], "no-store")
     done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])

@@ -91,7 +91,7 @@ def test_samples_beyond_the_room_are_counted(line: tuple[int, str], monkeypatch:
 def test_a_box_sends_everything_after_the_rings_newest(
     tmp_path: Path, line: tuple[int, str], end_sample: int | None, first_asked: int
 ) -> None:
-    """The ring was written a moment ago: the gateway before was behind, or the Box ran faster than time."""
+    """The ring was written a moment ago: the former gateway was late, or the Box ran faster than time."""
     master, path = line
     ring = Ring(tmp_path, "1", 1.0)
     for first in range(0 if end_sample is None else end_sample - 1000, end_sample or 0, 200):

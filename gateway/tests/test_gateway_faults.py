@@ -56,7 +56,7 @@ def process(path: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_refused_key_works_once_admitted(tmp_path: Path, keys: KeyFolder, peer: Any) -> None:
-    """A refused key is reported once and works as soon as it is admitted."""
+    """The refusal is reported once."""
     admitted: set[bytes] = set()
     makai = peer(admit=lambda key: key in admitted)
     with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)) as gateway:
@@ -240,7 +240,6 @@ def test_broken_files_of_the_data_folder_stop_nothing(what: str, tmp_path: Path,
 
 
 def test_a_box_over_tcp_is_served_alike(tmp_path: Path, makai: Any) -> None:
-    """A Box behind a tcp socket is served like one on a port."""
     host = BoxHost([Box("1")])
     with host, bridged(host.ports["1"]) as url, running(written(tmp_path, makai, {"1": url})) as gateway:
         wait_for(lambda: len(makai.measurements) >= 2)

@@ -71,7 +71,7 @@ def test_a_hole_becomes_a_lasting_gap(bench: Bench) -> None:
 def test_a_slow_box_is_waited_for(
     bench: Bench,
 ) -> None:
-    """An emulated Box of which a busy machine plays a twentieth of a second in each one."""
+    """An emulated Box on a busy machine plays a twentieth of a second in each second."""
     bench.intake.accept_message(HELLO)
     bench.feed(0, 6000)
     for at in range(6200, 18_000, 200):
@@ -428,7 +428,7 @@ def test_a_boxs_chip_facts_last_until_restart(bench: Bench) -> None:
 
 
 def test_a_crash_is_logged_once(bench: Bench) -> None:
-    """The record of a crash is logged once with its registers and stack."""
+    """With its registers and stack."""
     bench.intake.accept_message(HELLO)
     with capture_logs() as log:
         for name in ("crash", "crash", "crash_few"):
@@ -446,7 +446,7 @@ def test_a_crash_is_logged_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["losses", "box_facts", "crash"])
 def test_an_unknown_message_is_skipped(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """As a gateway of an earlier version with a new Box: one frame is counted, nothing else is amiss."""
+    """As a gateway of an earlier version with a new Box: one frame is counted, and nothing else is wrong."""
     for kind in (Losses.TYPE, BoxFacts.TYPE, Crash.TYPE):
         monkeypatch.delitem(link_payloads._READERS, kind)
     decoder = Decoder()

@@ -37,7 +37,7 @@ def test_a_timeless_box_fills_the_rings_gap(
 
 
 def test_a_timeless_box_follows_the_system(bench: Bench) -> None:
-    """A Box without time gets the systems once two seconds have shown it."""
+    """It gets the system's time once two seconds have shown it."""
     bench.intake.accept_message(HELLO)
     bench.feed(0, 23_800, **UNKNOWN)
     assert bench.counters["samples"] == 0  # what stood in a buffer came late: the first arrivals say little
@@ -110,7 +110,7 @@ def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
 def test_a_continuing_free_stamp_is_kept(
     tmp_path: Path,
 ) -> None:
-    """A free stamp that goes on where the ring ends is kept though the clock was set."""
+    """It continues where the ring ends, although the clock was set."""
     free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)

@@ -44,7 +44,7 @@ def test_ring_ledger_queue_and_rules_are_private(umask: int, tmp_path: Path, mak
 
 
 def test_our_folders_are_closed_and_operators_unchanged(tmp_path: Path) -> None:
-    """A folder of ours is closed and one of the operator stays as it is."""
+    """An operator's folder keeps its rights."""
     tmp_path.chmod(0o755)
     old = tmp_path / "gateway"
     old.mkdir(mode=0o755)

@@ -73,7 +73,7 @@ def test_an_unanswered_request_is_repeated_while_useful() -> None:
 
 
 def test_abandoning_depends_on_the_boxs_samples() -> None:
-    """An answer that comes when as much as the ring holds was sampled meanwhile is still good."""
+    """An answer is still good if as many samples as the ring holds have come meanwhile."""
     line = Reassembly(38_400)
     line.accept_block(block(0))
     assert line.accept_block(block(400)) == [ResendRequest(200, 200)]

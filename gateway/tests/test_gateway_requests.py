@@ -165,7 +165,6 @@ class Bench:
 
 
 def test_a_future_request_waits_a_minute_at_most(tmp_path: Path) -> None:
-    """A request into the future is waited for and never beyond a minute."""
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
     bench.commands.handle_command("1", data_command("1", T0_NS + 3600 * 10**9, T0_NS + 3601 * 10**9, "i"))
@@ -181,7 +180,7 @@ def test_a_future_request_waits_a_minute_at_most(tmp_path: Path) -> None:
 
 
 def test_a_request_is_answered_soon_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is answered soon after its end is there though the ring is seldom asked."""
+    """Although the ring is seldom read."""
     ring = filled(tmp_path, [(0, 2000)])
     bench = Bench(ring)
     looks = 0

@@ -38,7 +38,7 @@ def test_written_blocks_are_read_bit_exact(tmp_path: Path) -> None:
 
 
 def test_a_hole_in_indices_is_a_gap(tmp_path: Path) -> None:
-    """A hole in the indices is a gap and is not closed up."""
+    """It is not closed up."""
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.append(block(600, overrun_before=True))
@@ -153,7 +153,7 @@ while True:
 
 @pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
 def test_kill_9_loses_one_block_at_most(tmp_path: Path, kills: int) -> None:
-    """Kill 9 of the writer loses at most the block it was writing."""
+    """The one that was being written."""
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     draw = random.Random(seed)

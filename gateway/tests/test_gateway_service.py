@@ -138,7 +138,7 @@ LATER_NS = 100 * 10**9
 
 
 def test_a_future_request_is_answered_in_time(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
-    """A request that ends in the future is answered when its samples are there."""
+    """When its samples are there."""
     host = BoxHost([Box("1")])
     with host, running(configured(tmp_path, makai, host.ports)):
         wait_for(lambda: makai.measurements)

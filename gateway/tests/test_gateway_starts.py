@@ -47,7 +47,7 @@ def starts_of(bench: Bench) -> list[int]:
 
 
 def test_the_ring_keeps_start_and_nominal_values(tmp_path: Path) -> None:
-    """The ring keeps the start and its nominal values live closed and sealed."""
+    """In live, closed and sealed files."""
     ring = Ring(tmp_path, "1", 24.0)
     first = blocks(0, 24_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0)
     second = blocks(0, 24_000, boot=SECOND, t0_ns=ns(48_000), nominal_v=230.0, nominal_hz=50.0)
@@ -200,7 +200,7 @@ def test_falling_numbers_begin_another_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cause", "reason"), [(1, GapReason.DARK), (3, GapReason.RESTART)])
 def test_a_late_hello_names_its_start(tmp_path: Path, cause: int, reason: GapReason) -> None:
-    """The port was opened again while the Box came back: its hello was lost, and what it was lost by."""
+    """The port was opened again while the Box came back: the first hello was lost."""
     bench = Bench(tmp_path)
     bench.status.started = Log(STARTED, 5, 4 - cause, 3)
     bench.intake.accept_message(HELLO)
@@ -219,7 +219,7 @@ def test_a_late_hello_names_its_start(tmp_path: Path, cause: int, reason: GapRea
 
 
 def test_a_hello_with_another_gain_begins_a_start(tmp_path: Path) -> None:
-    """A hello with another gain begins a start also after its first samples."""
+    """Also after its first samples."""
     bench = Bench(tmp_path)
     bench.intake.accept_message(HELLO)
     bench.feed(0, 20_000)
@@ -246,7 +246,7 @@ def test_a_hello_with_another_gain_begins_a_start(tmp_path: Path) -> None:
 def test_a_restarted_gateway_continues_only_proven_starts(
     tmp_path: Path, source: TimeSource, begins_at: int, clock_s: float, monotonic_s: float, goes_on: bool
 ) -> None:
-    """A gateway that starts again goes on with the rings start only where it can show it."""
+    """It continues the ring's start only where it can show that it is the same."""
     known = {
         "source": source,
         "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS if source is TimeSource.FREE else 1000,

@@ -86,7 +86,7 @@ def test_an_original_broker_gets_unheard_ones_once(bench: Bench, makai: Any) -> 
 
 
 def test_an_acknowledging_cloud_empties_the_queue(bench: Bench, makai: Any) -> None:
-    """A cloud that acknowledges gets the rest again after a reconnect and the queue is emptied."""
+    """After a reconnect it gets the rest."""
     with bench.running():
         bench.publish(*range(10))
         wait_for(lambda: len(makai.measurements) == 10)
@@ -216,7 +216,7 @@ def test_a_mute_broker_gets_no_crossing(tmp_path: Path, makai: Any, keys: KeyFol
 def test_each_socket_draws_its_own_waits(
     bench: Bench,
 ) -> None:
-    """Each socket draws its own waits so that a broker is not met by all at once."""
+    """So that not all Boxes connect to a broker at once."""
     with bench.running():
         connection = bench.line.connection
         assert connection is not None
@@ -242,7 +242,7 @@ def test_another_gateways_numbers_are_reported(bench: Bench, makai: Any) -> None
 
 
 def test_a_lost_file_continues_at_the_cloud(bench: Bench, makai: Any) -> None:
-    """A lost file on a machine without a clock goes on where the cloud is."""
+    """On a machine without a clock."""
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
@@ -275,7 +275,7 @@ def test_a_full_disk_delays_measurements_not_crossings(
 def test_without_a_number_it_waits_in_memory(
     bench: Bench, makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a number and without a broker it waits in memory for both."""
+    """Neither a number nor a broker is there."""
     full = full_disk(monkeypatch)
     bench.restart()
     bench.publish(0)

@@ -56,7 +56,6 @@ def test_all_missing_requirements_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_an_absent_port_or_open_key_is_noted(tmp_path: Path, curve: KeyFolder) -> None:
-    """An absent port and a key file that others can read are notes."""
     path = gateway_file(tmp_path)
     path.write_text(path.read_text().replace("socket://box:7", "/dev/serial/by-id/usb-none"))
     curve.box_secret("1").chmod(0o644)

@@ -78,7 +78,7 @@ def test_without_a_manager_notification_does_nothing(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_time_is_for_its_process() -> None:
-    """The watchdog time is taken only when it is meant for this process."""
+    """It is used only if it is meant for this process."""
     assert Notifier({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}).watchdog_s == 60.0
     assert Notifier({"WATCHDOG_USEC": "60000000"}).watchdog_s == 60.0
     assert Notifier({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}).watchdog_s is None
@@ -86,7 +86,7 @@ def test_the_watchdog_time_is_for_its_process() -> None:
 
 
 def test_a_hung_thread_starves_the_watchdog(tmp_path: Path, manager: Manager) -> None:
-    """A thread that hangs starves the watchdog and one that comes back feeds it."""
+    """One that comes back feeds it again."""
     clock = Clock()
     heartbeats = Heartbeats(clock)
     reader, uplink = (heartbeats.beat(name, threading.Event()) for name in ("reader", "uplink"))

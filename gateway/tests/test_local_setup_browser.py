@@ -58,7 +58,7 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
 
 
 def test_a_phone_joins_a_network(address: str, world: World) -> None:
-    """A network is joined from a phone and the page is readable by all."""
+    """The page is readable for everybody."""
     complaints: list[str] = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -202,7 +202,7 @@ def joined(wifi: Wifi, stop: threading.Event, states: set[str]) -> None:
 
 
 def test_joining_closes_the_access_point(world: World) -> None:
-    """Joining from the access point closes it and a wrong password opens it again."""
+    """A wrong password opens it again."""
     world.hears(HOME, secret=key_of(HOME, PASSWORD))
     clock = Clock()
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)

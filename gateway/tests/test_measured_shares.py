@@ -7,7 +7,7 @@ from opq_gateway.measured_shares import DAY_S, HOUR_S, NOTE_S, MeasuredShares
 
 
 def test_a_share_is_of_hour_and_day() -> None:
-    """A share is of the samples measured and missing in the last hour and day."""
+    """Measured and missing samples of the last hour and the last day."""
     counters, now_s = BoxCounters(), [0.0]
     shares = MeasuredShares({"1": counters}, lambda: now_s[0])
     assert shares.share("1", "hour") is None

@@ -208,7 +208,7 @@ class Broken:
 
 
 def test_an_unreadable_ring_is_reported_once() -> None:
-    """A ring that cannot be read is reported once and live samples are measured."""
+    """Live samples are measured."""
     volts, _ = mains(4, RATE_HZ)
     held = [Segment(Path("gone.seg"), start_ns=T0_NS - 10**10, end_ns=T0_NS)]
     bench = Bench(backlog=lambda _: RingBacklog(Broken(), T0_NS - 10**10, held))

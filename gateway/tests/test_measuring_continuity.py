@@ -259,7 +259,7 @@ def test_gps_stamps_measure_the_absence(read_late_s: float, locks: str, cause: i
 
 
 def test_each_short_start_is_reported() -> None:
-    """Each of several short starts is reported though its cause is never known."""
+    """Although their cause is never known."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 4 * RATE_HZ])
     for number in range(5):
         off_ns = number * 24 * 10**9  # 20 s away each time

@@ -145,7 +145,7 @@ def test_what_others_are_for_is_none_of_them() -> None:
 
 
 def test_one_per_class_in_ten_seconds_is_reported() -> None:
-    """One of a class in ten seconds is reported and the others are counted."""
+    """The others are counted."""
     hits = [ImpulsiveTransient(start_s=at, peak_pu=0.5) for at in (2.2, 4.2, 6.2, 13.2)]
     volts, _ = mains(16.0, RATE_HZ, noise_db=60, disturbances=hits)
     found, detectors = found_in(volts)

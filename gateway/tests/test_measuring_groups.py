@@ -148,7 +148,7 @@ def test_a_restarts_reason_is_reported_once() -> None:
 
 
 def test_pst_is_in_the_ledger_and_sent_once() -> None:
-    """Pst of ten minutes is in the ledgers values and sent once when chosen."""
+    """It is sent if it is chosen."""
     start_ns = 2_833_334 * 600 * 10**9
     rate_hz, seconds = 2400, 12  # slow, for ten minutes are long
     volts, _ = mains(seconds, rate_hz, frequency_hz=60.0)

@@ -156,7 +156,7 @@ def test_a_stalled_disk_delays_no_other(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_makes_the_box_ill(tmp_path: Path) -> None:
-    """A full disk makes the Box not ok until something is written again."""
+    """Until something is written again."""
     writer, counters = LedgerWriter(), BoxCounters()
     status = BoxStatus("1", 10, serial_open=True, sample_monotonic_s=0.0, connected=True)
     of_box, of_group = (Ledger(tmp_path / name, "1", 24.0, 30.0) for name in ("box", "group"))
@@ -206,7 +206,7 @@ def test_half_cycles_are_bounded_and_counted(tmp_path: Path) -> None:
 
 
 def test_half_cycles_last_days_that_had_any(tmp_path: Path) -> None:
-    """Half cycles of days apart are kept for as many days that had any."""
+    """Days without half cycles do not count."""
     ledger = Ledger(tmp_path, "1", 24.0, 3.0)
     for day in range(8):
         ledger.append(half_row(day * 432_000))

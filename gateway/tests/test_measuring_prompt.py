@@ -57,7 +57,6 @@ def test_prompt_measurements_equal_the_others() -> None:
 
 
 def test_a_sag_is_in_its_measurement_only() -> None:
-    """A sag in any part of a measurement is in it and only there."""
     for start_s in (3.1, 3.5, 3.93):
         volts, _ = mains(6.0, RATE_HZ, disturbances=[Sag(depth=0.4, start_s=start_s, seconds=0.05)], seed=1)
         found = told(volts, [(0, True)])
@@ -111,7 +110,6 @@ def test_ticks_and_modes_lose_or_double_nothing() -> None:
 
 
 def test_a_gap_ends_a_prompt_measurement() -> None:
-    """A gap ends a prompt measurement early and the next begins after it."""
     volts, _ = mains(9.0, RATE_HZ, seed=5)
     bench = Bench()
     bench.status.prompt = True

@@ -131,7 +131,7 @@ def test_steady_mains_give_their_own_numbers() -> None:
 
 
 def test_a_dip_is_reported_at_both_ends() -> None:
-    """A dip is reported when it begins and when it ends and flags its windows."""
+    """It flags its windows."""
     volts, _ = mains(6, RATE_HZ, disturbances=[Sag(depth=0.3, start_s=2.0, cycles=30)])
     bench = Bench().feed(blocks_of(volts)).end()
     begun, ended = [each for each in bench.told_in.take_all() if isinstance(each, DisturbanceNotice)]
@@ -252,7 +252,6 @@ def test_a_change_of_cycles_applies_next() -> None:
 
 
 def test_a_gap_ends_a_measurement() -> None:
-    """A gap ends a measurement before it and the next begins behind it."""
     volts, _ = mains(4, RATE_HZ)
     blocks = blocks_of(volts)
     bench = Bench().feed(blocks[:90]).end().feed(blocks[100:]).end()
@@ -405,7 +404,6 @@ def test_other_mains_are_measured_too(nominal_hz: float) -> None:
 
 
 def test_a_short_run_after_a_tick_is_measured() -> None:
-    """A run that ends soon behind a tick has a measurement from there."""
     tick_ns = 1_700_000_400 * 10**9
     volts, _ = mains(2.6, RATE_HZ, frequency_hz=60.03)
     made = Bench().feed(blocks_of(volts, t0_ns=tick_ns - 2_500_000_000)).end().measurements

@@ -282,7 +282,7 @@ def test_home_assistant_finds_each_box(broker: Broker) -> None:
 
 
 def test_a_value_is_published_once_per_interval(broker: Broker) -> None:
-    """A value goes out at most once per interval and the newest then."""
+    """The newest one."""
     with listening(broker) as listener, living(section(broker)) as house:
         wait_for(lambda: "opq/attic/status" in listener.newest)
         began_s = time.monotonic()
@@ -365,7 +365,7 @@ def test_a_stalled_broker_is_left_and_found(broker: Broker) -> None:
 
 
 def test_a_broker_with_tls_is_authenticated(tmp_path: Path) -> None:
-    """A broker with password and tls is spoken to and a wrong one is not believed."""
+    """A wrong broker is not believed; ours has a password."""
     _certificate(tmp_path / "ca.pem", tmp_path / "key.pem")
     (tmp_path / "users").write_text("opq:secret\n")
     (tmp_path / "users").chmod(0o700)

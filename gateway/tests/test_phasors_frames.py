@@ -210,7 +210,7 @@ def test_uncertainty_is_reported_in_the_standards_codes(
 
 
 def test_in_sync_costs_below_a_percent() -> None:
-    """In sync is a time that costs less than a percent of the vector."""
+    """The part of the total vector error that comes from the time."""
     assert in_sync(TimeSource.GPS, 26_000, 60.0) and not in_sync(TimeSource.GPS, 27_000, 60.0)
     assert in_sync(TimeSource.HOLDOVER, 31_000, 50.0) and not in_sync(TimeSource.FREE, 0, 50.0)
 

@@ -116,7 +116,7 @@ def test_plugins_of_other_kinds_are_not_started(pair: Pair) -> None:
 
 
 def test_an_unfit_version_leaves_the_old_one(pair: Pair) -> None:
-    """A version that does not run here leaves the old one and is tried again."""
+    """It does not run here, and is tried again."""
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()
@@ -152,7 +152,7 @@ def test_a_withdrawn_version_is_forgotten(pair: Pair) -> None:
 
 
 def test_a_version_failing_its_trial_stays_away(pair: Pair) -> None:
-    """A version that fails on trial is taken back here and stays away."""
+    """The old version comes back."""
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()

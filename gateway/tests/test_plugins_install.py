@@ -94,7 +94,7 @@ def test_versions_only_go_up_unless_asked(plugins: RulePlugins) -> None:
 
 
 def test_an_unloadable_version_leaves_the_old_one(plugins: RulePlugins, tmp_path: Path) -> None:
-    """A version that does not load or takes other properties leaves the old one."""
+    """Also one with other properties."""
     plugins.create("sink", "m", inproc(plugins))
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})
@@ -224,7 +224,7 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: RulePlugins, tmp_
 
 
 def test_a_force_deleted_sink_waits(plugins: RulePlugins, tmp_path: Path) -> None:
-    """Deleted by force a sink waits and goes on when it is back."""
+    """It goes on when it is installed again."""
     plugins.create("sink", "m", inproc(plugins))
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})

@@ -82,7 +82,7 @@ def test_settings_are_those_of_its_config(plugins: Plugins, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_new_version_takes_over_settings_and_state(plugins: Plugins, mode: str) -> None:
-    """A new version takes over and rolls back with the settings and the state."""
+    """So does the old one at a roll-back."""
     trigger = installed(plugins, {"limit": 100}, mode=mode, more=HANDING_ON)
     trigger.begins_again = False
     trigger.decide(measured(), NOMINAL)
@@ -145,7 +145,7 @@ def test_only_a_plugin_that_begins_is_installed(plugins: Plugins, mode: str) -> 
 
 
 def test_a_crash_or_hang_restarts_the_worker(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash and a hang end the worker and the next one starts again."""
+    """The worker is ended first."""
     trigger = installed(plugins, {"limit": 100})
     for what, error in (("do_crash", "exit code 9"), ("do_hang", "decide took longer than 2 s")):
         trigger.decide(measured(), NOMINAL)

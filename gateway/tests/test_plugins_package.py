@@ -94,7 +94,7 @@ def test_a_wrong_manifest_names_the_right_form(tmp_path: Path) -> None:
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
-    """A sum that does not fit is refused and one can be required."""
+    """A checksum can be required."""
     right = hashlib.sha256(SINK.encode()).hexdigest()
     assert "differs from the manifest" in refused(tmp_path, plugin_zip("m", sha256={"sinks/m.py": "0" * 64}))
     assert "not in the zip" in refused(tmp_path, plugin_zip("m", sha256={"sinks/m.py": right, "a": right}))

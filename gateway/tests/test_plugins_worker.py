@@ -67,7 +67,7 @@ def taken(sink: Any, row: dict[str, Any], row_id: str = "rule:1/0") -> None:
 
 
 def test_a_row_that_ends_the_process_is_refused(plugins: Plugins) -> None:
-    """A row that ends the process is refused and the next is taken."""
+    """The next row is taken."""
     sink = sink_that(plugins, "import os; os._exit(7)")
     with pytest.raises(PluginError, match="refused: it ended the plug-in's process 3 times"):
         taken(sink, {"bad": 1}, "rule:1/0")
@@ -244,7 +244,7 @@ def test_a_source_continues_after_its_process_died(plugins: Plugins) -> None:
 
 
 def test_a_function_continues_after_a_crash(plugins: Plugins) -> None:
-    """A function goes on after a crash and a bad row is an error."""
+    """A bad row is an error."""
     code = FUNCTION.replace(
         "return args", "__import__('os')._exit(3) if args[0] < 0 else None\n        return args"
     )

@@ -52,7 +52,6 @@ def test_a_port_visitor_costs_no_sample(tmp_path: Path, makai: Any, keys: KeyFol
 
 
 def test_adapter_rules_and_page_agree() -> None:
-    """The rules have every adapter of the page and the page names the rules."""
     adapters = {"FT232R": "0403:6001", "FT232H": "0403:6014", "CP2102N": "10c4:ea60"}
     found = set()
     for vendor, products in re.findall(r'idVendor}=="(\w+)", ATTR{idProduct}=="([\w|]+)", ENV{ID_MM', RULES):

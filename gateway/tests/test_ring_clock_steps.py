@@ -84,7 +84,6 @@ FREE_THEN_GPS = (TimeSource.FREE, 30, 10.0), (TimeSource.GPS, 20, 0.0)
 
 @pytest.mark.parametrize("how", ["live", "reader", "sealed"])
 def test_after_a_step_back_the_better_clock_counts(tmp_path: Path, how: str) -> None:
-    """After a step back a read gets the samples of the better clock."""
     ring = recorded(tmp_path, *FREE_THEN_GPS)
     if how == "sealed":
         ring.close()
@@ -139,7 +138,7 @@ def test_a_better_clock_stamps_back_within_its_bound(tmp_path: Path) -> None:
 
 
 def test_the_boot_with_most_of_the_span_answers(tmp_path: Path) -> None:
-    """Of two boots the one that holds most of the span is given."""
+    """Two boots hold a part of it."""
     first = Recorder(tmp_path)
     first.write(TimeSource.FREE, 30, 0.0)
     second = Recorder(tmp_path, boot_id=8)
@@ -154,7 +153,7 @@ def test_the_boot_with_most_of_the_span_answers(tmp_path: Path) -> None:
 def test_only_a_step_forwards_begins_a_file(
     tmp_path: Path,
 ) -> None:
-    """A step forwards begins a file and a clock that jumps with each block does not."""
+    """A clock that jumps with each block begins none."""
     ring = recorded(tmp_path / "set", (TimeSource.FREE, 10, -4.2), (TimeSource.GPS, 10, 0.0))
     assert [segment.first_sample for segment in ring.segments()] == [0, 120_000]
     recorder = Recorder(tmp_path / "jumps")
@@ -246,7 +245,7 @@ def test_a_request_before_the_step_means_those_samples(
 
 @pytest.mark.parametrize("ahead_s", STEPS_S)
 def test_a_request_during_a_step_gets_one_answer(tmp_path: Path, ahead_s: float) -> None:
-    """A request that waits while the clock is set gets one whole answer."""
+    """A whole one."""
     desk = Desk(tmp_path)
     desk.run(TimeSource.FREE, 29.8, ahead_s)
     desk.ask(28.3 + ahead_s, 31.3 + ahead_s)

@@ -146,7 +146,7 @@ def beheaded(folder: Path, at: int) -> Path:
 
 
 def test_a_headless_segment_is_reported_once(tmp_path: Path) -> None:
-    """A segment that lost its head goes when its turn comes and is reported once."""
+    """It is deleted when its turn comes."""
     ring = Ring(tmp_path, "1", 0.02)  # 72 s, segments of 6 s
     ring.append_all(blocks(0, 12_000 * 30))
     ring.close()

@@ -71,7 +71,7 @@ def test_silent_holes_are_recorded(tmp_path: Path) -> None:
 
 
 def test_a_partly_explained_hole_is_divided(tmp_path: Path) -> None:
-    """A hole is reported in parts where only a part of it has a reason."""
+    """Only a part of it has a reason."""
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.gap(Gap(400, 200, "told"))

@@ -50,7 +50,7 @@ def test_a_cut_file_keeps_every_earlier_record(tmp_path: Path, records: int) -> 
 
 
 def test_a_zeroed_file_keeps_every_earlier_record(tmp_path: Path) -> None:
-    """A killed writers file with zeros from any byte on has every record before."""
+    """The writer was killed; zeros begin at any byte."""
     path = tmp_path / "cut.seg"
     data = written(tmp_path / "ring", 9)
     end = HEAD_BYTES + 9 * STRIDE
@@ -164,7 +164,7 @@ def test_a_new_writer_returns_unused_room(tmp_path: Path) -> None:
 def test_an_unreadable_segment_is_a_hole(
     tmp_path: Path,
 ) -> None:
-    """A segment that the disk cannot read is a hole beside others and an error alone."""
+    """Beside readable segments; alone it is an error."""
     ring = Ring(tmp_path, "1", 12 / 3600)  # segments of 1 s
     ring.append_all(blocks(0, 60_000))
     second = sorted(tmp_path.glob("*.seg"))[1]

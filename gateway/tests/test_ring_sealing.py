@@ -139,7 +139,7 @@ def test_a_chunks_front_is_read_alone() -> None:
 
 
 def test_damage_in_a_sealed_file_costs_a_chunk(tmp_path: Path) -> None:
-    """Damage in a sealed file costs a chunk and is a hole with a reason."""
+    """The hole has a reason."""
     draw = np.random.default_rng(3)
     noise = draw.integers(-2000, 2000, (600, 200), np.int16)  # chunks of many sectors
     told = zip(blocks(0, 12_000 * 10), noise, strict=True)
@@ -162,7 +162,7 @@ def test_damage_in_a_sealed_file_costs_a_chunk(tmp_path: Path) -> None:
 
 
 def test_an_index_less_sealed_file_is_a_hole(tmp_path: Path) -> None:
-    """A sealed file without any index is counted and a hole between the others."""
+    """It is counted."""
     ring = Ring(tmp_path, "1", 0.02)  # segments of 6 s
     ring.append_all(blocks(0, 12_000 * 18))
     hurt = ring.unsealed()[1]

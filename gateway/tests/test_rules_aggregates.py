@@ -226,7 +226,7 @@ def test_joined_panes_give_what_all_records_give(name: str, values: list[Any], o
 def test_what_is_removed_leaves_nothing_behind(
     name: str, kept: list[Any], gone: list[Any], random: Any
 ) -> None:
-    """The inverse of add in any order, for floats too."""
+    """Removing undoes adding, in any order, for floats too."""
     order = [*[(value, True) for value in kept], *[(value, False) for value in gone]]
     leaving = list(gone)
     if random is not None:

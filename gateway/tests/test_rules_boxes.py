@@ -90,7 +90,7 @@ def test_a_hole_ends_a_window_early() -> None:
 
 
 def test_a_piece_round_trips_over_the_wire() -> None:
-    """A piece comes over the wire as it was and garbage is refused."""
+    """Garbage is refused."""
     was = piece(3, [-32768, 0, 32767])
     came = piece_of(was.frames())
     assert came.counts.tolist() == was.counts.tolist() and came.time_ns(0) == was.start_ns
@@ -135,7 +135,6 @@ def of_box(ms: int, **more: Any) -> dict[str, Any]:
 
 
 def test_a_boxs_rows_are_in_time_order() -> None:
-    """Rows of a Box are in the order of time and late ones are reported."""
     feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 100)
     given_rows = [
         of_box(20_000),
@@ -204,7 +203,7 @@ def test_silence_has_its_own_clock() -> None:
 
 
 def test_a_measurement_is_one_of_three_kinds() -> None:
-    """A measurement is a window a crossing or a finding at the edge."""
+    """A window, a crossing, or a finding at the gateway."""
     volts = {"rms": Metric(1.0, 1.0, 1.0)}
     assert row_of(Measurement("1", 1, volts))["kind"] == "window"
     assert row_of(Measurement("1", 1, volts, crossing=True))["kind"] == "crossing"
@@ -344,7 +343,7 @@ class Asking:
 
 
 def test_a_permanent_rule_requests_a_bounded_amount() -> None:
-    """A rule that always holds asks for so much and counts the rest."""
+    """A rule that always holds; the rest is counted."""
     asked: list[Request] = []
     room, now_s = True, 0.0
 

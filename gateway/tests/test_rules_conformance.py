@@ -418,7 +418,7 @@ def test_edges_of_windows(window: str, times_ms: list[int], wanted: list[tuple[i
 
 
 def test_event_time_restores_order() -> None:
-    """In event time equal is kept older is dropped and order is restored."""
+    """Equal times are kept, older ones dropped."""
     rows = [(0, {"a": 2, "ts": TEN_S + 500}), (1, {"a": 1, "ts": TEN_S}), (2, {"a": 3, "ts": TEN_S + 1500})]
     late = [(3, {"a": 8, "ts": TEN_S + 499}), (4, {"a": 9, "ts": TEN_S + 500}), (5, {"ts": TEN_S + 2500})]
     assert tried("SELECT a FROM s", rows + late, isEventTime=True) == [[{"a": a}] for a in (1, 2, 9, 3)]

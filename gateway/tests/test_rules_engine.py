@@ -287,7 +287,7 @@ def test_a_streams_wrong_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_resets_only_to_valid_offsets(tmp_path: Path) -> None:
-    """A state is reset to an offset that its source takes or not at all."""
+    """To an offset that its source takes."""
     extra = r"{\"data\": [{\"v\": 0}, {\"v\": 1}, {\"v\": 2}], \"interval\": 0, \"loop\": false}"
     with running(tmp_path) as (engine, hands):
         engine.execute(f'CREATE STREAM f () WITH (TYPE="simulator", EXTRA="{extra}")')
@@ -355,7 +355,7 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
 
 
 def test_a_keyed_value_applies_from_the_next_record(tmp_path: Path) -> None:
-    """A keyed value is read from the next record on and after a restart."""
+    """Also after a restart."""
     limit = "SELECT v FROM s WHERE v > get_keyed_state('limit', 'float', 10.0)"
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

@@ -122,7 +122,7 @@ def test_a_function_that_raises_costs_its_record_alone(tmp_path: Path) -> None:
 
 
 def test_our_fault_stops_its_rule_alone(tmp_path: Path) -> None:
-    """A fault of ours stops its rule alone and the strategy starts it again."""
+    """Its restart strategy starts it again."""
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         strategy = {"attempts": 1, "delay": 10}

@@ -35,7 +35,7 @@ BAD = (b'{"k":"\xff"}', b"[" * 100_000, b"[1]", b" " * 300_000, b"?", b"1" * 5_0
 def test_an_unreadable_line_is_reported_by_number(
     tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line that cannot be read is reported with its number and the rest comes."""
+    """The other lines are read."""
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     path = tmp_path / "a.jsonl"
     text = (
@@ -61,7 +61,7 @@ def test_an_unreadable_line_is_reported_by_number(
 
 
 def test_an_unreadable_csv_row_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of CSV that cannot be read is reported and the rest comes."""
+    """The other rows are read."""
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     wrong = (b"1,\xff", b"2," + b"x" * 140_000, b"3," + b"x" * 210_000, b'4,"a\n\xffb"')
     text = b"k,v\n" + b"".join(b'%b\n%d,"a\n\nb"\n' % (bad, k) for k, bad in enumerate(wrong))
@@ -163,7 +163,7 @@ def test_an_endless_file_delays_its_folder_briefly(tmp_path: Path, monkeypatch: 
 
 
 def test_a_lone_broken_file_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken file by itself is reported once and read when it has changed."""
+    """It is read when it has changed."""
     monkeypatch.setattr(file, "_POLL_S", 0.001)
     path, stream, looked = tmp_path / "a.json", Stream(), []
     stream.wait = lambda seconds, wait=stream.wait: looked.append(1) or wait(seconds)  # type: ignore[method-assign]

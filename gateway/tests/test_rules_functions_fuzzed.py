@@ -91,7 +91,6 @@ def _answer_of(accumulator: Accumulator) -> str:
 
 
 def test_an_overflowing_variance_is_its_windows_error() -> None:
-    """A variance too large for a float is the error of its window."""
     found = built_in()["var"]
     assert isinstance(found, AggregateFunction)
     accumulator = found.start()

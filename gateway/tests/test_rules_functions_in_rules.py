@@ -115,7 +115,7 @@ def test_an_impossible_call_names_its_place(sql: str, column: int, words: str) -
 
 
 def test_an_unfit_value_is_an_error_row() -> None:
-    """A value that does not fit is a row of error and the rule goes on."""
+    """The rule goes on."""
     emissions = tried("SELECT round(v) AS r FROM s", of("x", 2.5), sendError=True)
     assert emissions[1] == [{"r": 3.0}]
     assert 'round(string "x"): want a number' in emissions[0][0]["error"]

@@ -6,7 +6,6 @@ DDL = 'CREATE STREAM {} () WITH (TYPE="memory", DATASOURCE="x", FORMAT="json")'
 
 
 def test_a_large_cross_join_is_an_error() -> None:
-    """A cross join of too many rows is an error of its window."""
     rows = [{"stream": name, "ts": 10, "data": {"v": k}} for name in "abc" for k in range(150)]
     few = [{"stream": name, "ts": 1_500, "data": {"v": 1}} for name in "abc"]
     emissions = run_case(

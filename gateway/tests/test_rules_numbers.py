@@ -176,7 +176,7 @@ def test_nested_protobuf_numbers_are_bigints() -> None:
 
 
 def test_undeclared_columns_stay() -> None:
-    """Undeclared columns of a declared stream stay and a float column is not cut."""
+    """And a float column is not cut."""
     given = {"a": 1, "c": 2, "o": {"k": 3}}
     decoder = StreamDecoder(defined(DECLARED))
     assert decoder.conform([given]).rows[0] is given

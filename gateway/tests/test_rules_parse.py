@@ -85,7 +85,7 @@ def test_the_writer_puts_parentheses_only_where_needed() -> None:
 
 
 def test_a_dotted_name_is_a_column_first() -> None:
-    """A dotted name is a column of a known stream else a member."""
+    """Of a known stream; otherwise it is a member."""
     found = select("SELECT d.x, a.b.c, d.e->f FROM demo AS d")
     column, member, deep = (item.expression for item in found.items)
     assert isinstance(column, Column) and (column.stream, column.name) == ("d", "x")

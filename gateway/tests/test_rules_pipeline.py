@@ -178,7 +178,7 @@ def test_a_full_file_of_dead_letters_makes_room(tmp_path: Path, monkeypatch: pyt
 
 
 def test_send_single_sends_row_by_row() -> None:
-    """An emission goes as one array and with send single row by row."""
+    """Without it an emission goes as one array."""
     whole, single = Bench(), Bench(sendSingle=True)
     for bench in (whole, single):
         bench.pipeline.send([{"a": 1}, {"a": 2}], "r:7")
@@ -196,7 +196,6 @@ def test_an_empty_emission_is_sent_by_default() -> None:
 
 
 def test_a_batch_goes_when_full_or_old() -> None:
-    """A batch goes when it is full and when it has waited long enough."""
     bench = Bench(batchSize=3, lingerInterval=500)
     for k in range(4):
         bench.pipeline.send([{"k": k}], f"r:{k}")
@@ -535,7 +534,6 @@ def test_parcels_survive_their_own_encoding(tmp_path: Path) -> None:
 
 
 def test_the_log_has_a_sinks_loss_and_return() -> None:
-    """The log has a line when a sink goes and one when it is back."""
     bench = Bench()
     bench.sink.broken = ConnectionError("peer away")
     for k in range(3):

@@ -122,7 +122,7 @@ def test_an_unanswerable_record_is_an_error(text: str, words: str) -> None:
 
 
 def test_an_unknown_order_is_refused() -> None:
-    """An order that there is not is refused when the rule is made."""
+    """When the rule is made."""
     with pytest.raises(RuleError, match="order 51; want 1 to 50"):
         evaluated("harmonic(w, 51)", {"w": []})
 

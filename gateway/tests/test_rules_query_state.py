@@ -118,7 +118,7 @@ def test_stopped_anywhere_a_query_goes_on(sql: str, event_time: bool, records: l
 
 
 def test_an_earlier_versions_hopping_window_continues() -> None:
-    """A hopping window goes on with the records that a version before has kept."""
+    """With the records that the earlier version kept."""
     sql = "SELECT v FROM s GROUP BY HOPPINGWINDOW(ms, 500, 200)"
     through, other = made(sql, False), made(sql, False)
     for ms in (0, 90, 250):

@@ -71,7 +71,7 @@ def test_httppush_takes_its_path_only() -> None:
 
 
 def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends nothing holds a thread for 10 s; without a bound a thousand of them hold the service."""
+    """A client that sends nothing holds a thread for 10 s; a thousand of them would hold the service."""
     monkeypatch.setattr(httppush, "MAX_CONNECTIONS", 3)
     port, stream = free_port(), Stream()
     with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream), ExitStack() as slow:
@@ -179,7 +179,7 @@ def test_httppull_skips_unchanged_answers() -> None:
 
 
 def test_httppull_body_mode_needs_success() -> None:
-    """Httppull with response type body wants a code of success in the answer."""
+    """`responseType: body` needs a code of success in the answer."""
     good = [b'{"code":200,"k":1}', b'[{"code":201},{"code":299}]']
     bad = [b'{"code":503}', b'{"ok":true}', b'[{"code":200},{"code":"200"}]', b"busy"]
     last = b'{"code":200,"k":2}'

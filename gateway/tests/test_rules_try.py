@@ -77,7 +77,6 @@ def test_null_columns_are_left_out_unless_asked_for() -> None:
 
 
 def test_a_records_error_is_sent_on_request() -> None:
-    """An error of a record is sent where asked and the rule goes on."""
     records = [one({"a": "x"}), (1, {"a": 2})]
     assert emissions("SELECT a + 1 AS b FROM s", *records) == [[{"b": 3}]]
     sent = emissions("SELECT a + 1 AS b FROM s", *records, sendError=True)

@@ -160,7 +160,7 @@ def test_state_windows() -> None:
 
 
 def test_mains_windows_restart_at_ten_minutes() -> None:
-    """Mains cycle windows are 200 ms and 3 s behind the ten minute tick."""
+    """Windows of 200 ms and 3 s, by mains cycles."""
     sql = "SELECT count(*) AS c, window_end() AS z FROM s GROUP BY CYCLEWINDOW({})"
     out = emissions(sql.format(12), (0, {}), (199, {}), (200, {}), (400, {}))
     assert [(rows[0]["c"], rows[0]["z"] - START) for rows in out] == [(2, 200), (1, 400)]
@@ -218,7 +218,6 @@ def test_event_time_sorts_and_drops_what_is_late() -> None:
 
 
 def test_event_time_tumbling_ends_at_the_watermark() -> None:
-    """Event time tumbling window is put out when the watermark reaches its end."""
     sql = "SELECT count(*) AS c, window_start() AS a, event_time() AS e FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = timed(300, 1_200, 900, 999, 1_000, 2_000)
     out = emissions(sql, *records, ddl=(EVENT,), isEventTime=True, lateTolerance=1_000)

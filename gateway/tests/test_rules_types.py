@@ -438,7 +438,7 @@ def test_schema_and_explain_tell_types(tmp_path: Path) -> None:
 
 
 def test_types_are_checked_once_per_shape(tmp_path: Path) -> None:
-    """Types are looked at once per shape but for the kind in a cast."""
+    """Except for the kind in a cast."""
     with running(tmp_path) as (engine, _):
         engine.execute(STRICT.replace('TYPE="mock"', 'TYPE="hand", DATASOURCE="x"'))
         for number, name in enumerate(("bigint", "float")):

@@ -279,7 +279,7 @@ def test_ends_go_by_the_clock_of_the_zone(unit: str, length_ms: int, at: str, en
 
 
 def test_days_end_at_midnight_across_dst() -> None:
-    """Days end at midnight also when an hour is missing or there twice."""
+    """Also if an hour is missing or comes twice."""
     zone = ZoneInfo("Europe/Berlin")
     for day, hours in (("2026-03-29", 23), ("2026-10-25", 25)):
         midnight = datetime.fromisoformat(day).replace(tzinfo=zone)

@@ -213,7 +213,7 @@ def test_a_late_synchronisation_steps_the_time() -> None:
 
 
 def test_lost_gps_is_held_over_with_growing_bound() -> None:
-    """Without GPS the time is held over without a jump and with a growing bound."""
+    """The time does not jump."""
     world = World(ppm=-20.0, state=FREE)
     world.gps(120)
     last = world.told(world.next - 200)
@@ -272,7 +272,7 @@ def own_time(world: World, seconds: float, off_ns: int = 0) -> None:
 
 
 def test_a_busy_machine_keeps_following_the_system() -> None:
-    """A Box that followed the systems clock still does while a busy machine reads it late."""
+    """Although it reads the system's clock late."""
     world = World(delay_ns=1e6, state=FREE)
     own_time(world, 5)
     assert world.clock.shared
@@ -333,7 +333,7 @@ def test_a_restarted_gateway_continues_the_rings_time() -> None:
 
 @pytest.mark.parametrize("off_s", [-3600, 3600])
 def test_a_set_clock_keeps_the_rings_time(off_s: int) -> None:
-    """A clock that was set while the gateway was away does not move the rings time."""
+    """It was set while the gateway was off."""
     first = World(delay_ns=1e6, state=FREE)
     first.run(60)
     end_ns = round(first.truth_ns(first.next))

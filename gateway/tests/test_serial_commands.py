@@ -149,7 +149,7 @@ def test_limits_are_sent_once_per_start(bench: Bench) -> None:
 
 
 def test_unanswered_limits_are_sent_again(bench: Bench) -> None:
-    """The limits are sent again when unanswered or when a setting was changed."""
+    """So are changed ones."""
     side = Limits(bench)
     assert side.hello()
     bench.passes(2.5)

@@ -106,7 +106,7 @@ def intake_of(folder: Path, counters: BoxCounters, clock: list[float]) -> Intake
 def test_a_rebooting_box_is_paused(
     tmp_path: Path,
 ) -> None:
-    """A Box that boots with each hello is left out for a while and then heard again."""
+    """It boots with each hello; later it is heard again."""
     counters, clock = BoxCounters(), [0.0]
     intake = intake_of(tmp_path, counters, clock)
     with capture_logs() as lines:

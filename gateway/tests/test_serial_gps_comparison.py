@@ -288,7 +288,7 @@ def test_a_lone_contradiction_widens_the_bound() -> None:
 
 
 def test_most_boxes_outvote_one() -> None:
-    """Most Boxes outvote one and two that contradict from the start are not followed."""
+    """Two that contradict from the start are not followed."""
     fleet = Fleet(gps_off_ns={"1": 3 * S})
     fleet.run(30, gps="14")
     assert fleet.gps.reference(0) is None and {box_id for box_id, _ in fleet.heard} == {"1", "4"}
@@ -330,7 +330,7 @@ def test_an_early_backlog_steps_no_box() -> None:
 
 @pytest.mark.parametrize("own", ["", "3"])
 def test_a_box_in_a_backlog_waits(own: str) -> None:
-    """A Box first heard in a backlog waits for its end and is not stepped back."""
+    """It was first heard in the backlog, and is not set back."""
     fleet = Fleet()
     fleet.run(30, free="")
     fleet.delay_ns = dict.fromkeys("123", 1500e6)

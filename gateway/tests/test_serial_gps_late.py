@@ -102,7 +102,7 @@ def test_a_slow_receiver_blocks_no_other() -> None:
 
 
 def test_a_box_beside_a_slow_receiver_is_punctual() -> None:
-    """A Box first heard beside a slow receiver is not taken for late itself."""
+    """It is not taken for late itself."""
     fleet = Fleet()
     while fleet.t_s < 60:
         fleet.delay_ns["1"] = max(0.0, 0.2 * (fleet.t_s - 20)) * S
@@ -113,7 +113,7 @@ def test_a_box_beside_a_slow_receiver_is_punctual() -> None:
 
 
 def test_a_busy_machines_windows_are_steady() -> None:
-    """Windows of a busy machine are steady and a crystal is not slow."""
+    """A crystal is not slow because of it."""
     dice = np.random.default_rng(5)
     for late_ms, ppm in ((0.5, 90), (30, -90), (300, 0)):
         lateness, paces, arrived = Lateness(), [], 0.0
@@ -127,7 +127,7 @@ def test_a_busy_machines_windows_are_steady() -> None:
 
 
 def test_unnumbered_boxes_compare_as_configured() -> None:
-    """Boxes without their own number are compared as the configured ones."""
+    """They do not state a number."""
     now_s = [1000.0]
     gps = GpsComparison(lambda: T0_NS, lambda: now_s[0], lambda: FREE)
     clocks = Clocks(lambda: now_s[0], lambda: T0_NS, lambda: FREE, gps)

@@ -86,7 +86,7 @@ def test_wrong_bytes_lose_nothing(per_byte: float, recovered: int) -> None:
 
 @pytest.mark.parametrize(("per_byte", "dead_s"), [(0.0, 3.0), (1e-4, 2.5), (1e-3, 2.0)])
 def test_a_briefly_dead_line_costs_nothing(per_byte: float, dead_s: float) -> None:
-    """What comes back of a bad line has to be asked for more than once while the Box still has it."""
+    """The answer of a bad line has to be requested more than once, while the Box still has it."""
     line = Line(per_byte, seed=2, dead=(3.0, 3.0 + dead_s))
     line.run(30.0)
     assert line.gaps == 0 and line.next - line.got < 12_000

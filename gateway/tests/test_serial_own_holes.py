@@ -42,7 +42,7 @@ def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float,
 
 
 def test_a_late_gateways_holes_are_its_own() -> None:
-    """Small holes of a gateway that reads late for a minute are all its own."""
+    """It reads late for a minute, and makes small holes."""
     axis, found = Axis("1", HELLO, None, Clocks()), []
     for first in range(0, 60 * RATE_HZ, 800):
         found += axis.accept_samples(samples(first), HELLO) or []

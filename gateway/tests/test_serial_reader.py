@@ -221,7 +221,6 @@ def test_a_replugged_box_returns_by_its_link(tmp_path: Path, ptys: Callable[[str
 
 
 def test_a_long_unplugged_box_returns_quickly(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
-    """A plug that was out for a minute is found within a second."""
     status, counters = BoxStatus("1", 60), BoxCounters()
     station = BoxStation(BoxSection(id="1", port=str(tmp_path / "box1")), status, counters)
     intake = Intake(status, Ring(tmp_path / "ring", "1", 1.0), counters, station.send, Behind())

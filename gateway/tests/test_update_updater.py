@@ -60,7 +60,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_an_unbuildable_bundle_is_fetched_once(world: World) -> None:
-    """A bundle that cannot be built is fetched once and the next one is taken."""
     world.roll_out("99.0", spoiled=True)
     state, why = world.look()
     assert state == "failed" and "is not a bundle" in why
@@ -169,7 +168,7 @@ def test_a_full_disk_leaves_no_tree(world: World, tmp_path: Path) -> None:
 
 
 def test_an_unmovable_link_ends_the_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link that cannot be moved ends the trial and the version before goes on."""
+    """The former version goes on."""
     monkeypatch.setattr(decide, "STEADY_S", 0.0)
     monkeypatch.setattr(decide, "TRIAL_S", 0.05)
     monkeypatch.setattr(updater, "CHECK_S", 0.01)

@@ -100,7 +100,6 @@ def test_remembered_runs_are_bounded() -> None:
 
 
 def test_single_numbers_join_into_runs() -> None:
-    """Numbers sent one by one are remembered as one run for a second."""
     backlog = ResendBacklog(in_flight_s=10.0)
     for number in range(1000):
         backlog.sent(number, number, number / 100)

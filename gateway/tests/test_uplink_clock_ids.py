@@ -21,7 +21,7 @@ def by(source: TimeSource, box_id: str = "1", backfilled: bool = False) -> Measu
 def test_a_gateways_boxes_share_its_clock(
     tmp_path: Path,
 ) -> None:
-    """Boxes of one gateway share its clock and have one of their own when held over."""
+    """In holdover each has a clock id for itself."""
     ids, here, there = ClockIds(tmp_path / "new" / "clock_id"), BoxStatus("1", 60), BoxStatus("1", 60)
     here.shares_clock = True
     stamped = [by(source, box_id) for source in (TimeSource.NTP, TimeSource.FREE) for box_id in "12"]

@@ -33,7 +33,7 @@ def sent(windows: list[Measurement], heartbeat_s: float = 60.0) -> list[Measurem
 
 
 def test_at_rest_one_row_a_minute_goes() -> None:
-    """At rest the first goes and then one a minute over all of it."""
+    """The first one goes at once."""
     out = sent([window(k) for k in range(181)])
     assert [(m.end_ns - m.start_ns) // SECOND_NS for m in out] == [1, 60, 60, 60]
     assert all(one.end_ns == following.start_ns for one, following in pairwise(out))

@@ -192,7 +192,7 @@ def lines_of(makai: Any) -> list[Measurement]:
 
 
 def test_intervals_go_up_once_in_order(bench: Bench, makai: Any, tmp_path: Path) -> None:
-    """Intervals go up only to a cloud that acknowledges each once and in order."""
+    """To a cloud that acknowledges."""
     rows = [row for at in range(40) for row in (ten(at), dip(at))]
     ledger = ledger_of(tmp_path, *rows[:50])
     reader = LedgerReader({"1": LedgerRows(ledger, KINDS, {})}, {"1": bench.counters})

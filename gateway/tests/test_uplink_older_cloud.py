@@ -79,7 +79,6 @@ def test_intervals_wait_for_a_willing_cloud(bench: Bench, makai: Any, tmp_path: 
 
 
 def test_an_older_cloud_does_not_stop_the_queue(bench: Bench, makai: Any, tmp_path: Path) -> None:
-    """A cloud that goes back to an older version does not stop the queue."""
     rows = [row for at in range(15) for row in (ten(at), dip(at))]
     rows_in(bench, tmp_path, *rows)
     with bench.running():

@@ -52,7 +52,7 @@ class Bench:
 
 
 def test_numbers_rise_by_one(tmp_path: Path) -> None:
-    """Numbers rise by one per Box and go on after a clean end."""
+    """For each Box, also after a clean end."""
     bench = Bench(tmp_path)
     assert bench.put("1", *range(150)) == list(range(1000, 1150))
     assert bench.put("10", 0) == [1000]
@@ -82,7 +82,7 @@ def test_the_queue_returns_its_input(tmp_path: Path) -> None:
 
 
 def test_a_crossing_moves_no_measuring_place(tmp_path: Path) -> None:
-    """A crossing has a number and does not move where measuring goes on."""
+    """It has a number all the same."""
     bench = Bench(tmp_path)
     bench.put("1", 0)
     (queued,) = bench.queue.store([("1", measurement("1", 9, crossing=True))])

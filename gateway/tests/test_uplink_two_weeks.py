@@ -81,7 +81,7 @@ def uplink_of(folder: Path) -> tuple[Queue, Uplink]:
 
 
 def test_two_weeks_arrive_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two weeks arrive in order at the stated rate and are stored bit for bit."""
+    """At the stated rate, and stored bit for bit."""
     rows = ledger_of(tmp_path / "ledger", 14)
     ledger = Ledger(tmp_path / "ledger", "1", 24.0, 30.0)
     now_s, connection, rate = 0.0, Standing(), list[int]()

@@ -95,7 +95,7 @@ def test_blocks_come_at_the_true_rate():
 
 
 def test_hello_comes_first_and_commands_are_answered():
-    """Its start and a hello come first and a command is acknowledged and answered."""
+    """A command is acknowledged and then answered."""
     with BoxHost([Box("7")]) as host:
         reader = Reader(host.ports["7"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
@@ -171,7 +171,7 @@ def test_unread_samples_are_counted_and_resent():
 
 
 def test_resending_heals_a_bad_wire():
-    """The wire as bad as hardware is slow cut and corrupted and resend heals it."""
+    """The wire is slow, cuts and corrupts, as hardware does."""
     faults = LineFaults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
     with BoxHost([Box("1")], faults=faults) as host:
         reader = Reader(host.ports["1"])

@@ -54,7 +54,7 @@ def scenario(folder: Path, box: str) -> PowerScenario:
 
 
 def test_the_stated_bound_holds_for_hours() -> None:
-    """The stated bound really bounds the error through hours of loss and return."""
+    """Hours in which the reference is lost and comes back."""
     draw = np.random.default_rng(3)
     for seed in range(40):
         bound, ageing = draw.uniform(0, 2000, 2)
@@ -101,7 +101,7 @@ def test_holdover_grows_as_its_rate_and_ageing_say() -> None:
 
 
 def test_a_fast_oscillators_stamps_stay_true(tmp_path: Path) -> None:
-    """Stamps of a fast oscillator stay at true time and the rate is stated."""
+    """Its rate is stated."""
     planned = scenario(tmp_path, 'clock_ppm = 80.0\nclock = { source = "gps" }\n')
     source = power_sources(planned, power_system_of(planned))["1"]
     clock = BoxStamps(RUN, source)
@@ -207,7 +207,7 @@ def lived(planned: PowerScenario, seconds: float, step_s: float = 0.1) -> Wire:
 
 @pytest.mark.parametrize("step_s", [0.1, 2.5])  # the second sleeps through the silence
 def test_a_dark_box_on_a_line_boots_again(tmp_path: Path, step_s: float) -> None:
-    """A Box on a line is silent without supply and boots when it is back."""
+    """It is silent without supply."""
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 1.5]] }\n"), 15.0, step_s)
     blocks = [each for each in wire.received if isinstance(each, Samples)]
     first_again = next(at for at, each in enumerate(blocks) if at and each.first_sample == 0)
@@ -234,7 +234,7 @@ def test_a_box_reports_riding_on_its_battery(tmp_path: Path) -> None:
 
 
 def test_a_dead_outlet_is_the_truths_outage(tmp_path: Path) -> None:
-    """A dead outlet is measured on the battery and is the truths outage."""
+    """It is measured on the battery."""
     own = "supply = { lost = [[2.0, 20.0]], battery_s = 60.0, outlet_dead = true }\n"
     planned = scenario(tmp_path, own)
     source = power_sources(planned, power_system_of(planned))["1"]
@@ -302,7 +302,6 @@ def recording(folder: Path, hz: float = 50.0) -> Path:
 
 
 def test_a_recording_plays_at_a_networks_box(tmp_path: Path) -> None:
-    """A recording is played at a Box of a network and measured there."""
     path = recording(tmp_path)
     planned = scenario(tmp_path, f'[[box]]\nid = "2"\nat = "street"\nrecording = "{path.name}"\n')
     boxes = {box.box_id: box for box in plan_fleet(scenario=tmp_path / "street.toml", lead_s=2.0).boxes()}

@@ -25,7 +25,7 @@ S = 10**9
 
 
 def test_every_box_has_its_dips_everywhere() -> None:
-    """Every Box has its dips in its samples its voltage and the truth."""
+    """In its samples, its voltage and the truth."""
     dips = placed_dips((DrawnDip(0.5, 6, 0.3, ("1",)), DrawnDip(2.0, 12, 0.5, ("1", "20"))), 1.0)
     grid = dipping_grid(("1", "20"), dips, seed=3)
     truth = true_dips(dips, RunClock(0, 10 * S, 0, TimeSource.GPS))
@@ -106,7 +106,7 @@ def test_a_dip_without_a_box_needs_the_reason() -> None:
 
 
 def test_a_reason_counts_only_during_its_fault() -> None:
-    """A reason counts while a fault keeps Boxes from answering and not after all faults."""
+    """After the faults it counts no more."""
     excused, last = {"3": "Box 4: no answer"}, replace(DIP, number="4")
     assert unexplained(excused, [DIP, last], {"slow_box"}) == []
     assert "dip 3: a Box is missing without need" in unexplained(excused, [DIP, last], {"garbage_box"})[0]

@@ -178,7 +178,6 @@ values = { type = "LL", clear_ms = 120.0 }
 
 
 def test_a_networks_crossing_is_the_same_everywhere(tmp_path: Path):
-    """A fault on a network crosses at the same moment at every depth."""
     path = tmp_path / "network.toml"
     path.write_text(NETWORK)
     agree(network_grid(load_power_scenario(path), ["1", "2"]), 2)

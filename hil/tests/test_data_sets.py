@@ -147,7 +147,6 @@ def test_a_recording_is_independent_of_others(tmp_path: Path) -> None:
 
 
 def test_a_folder_holds_recordings_facts_and_truth(tmp_path: Path) -> None:
-    """A folder holds each recording with its facts and one line of truth."""
     seen: list[int] = []
     plan = DataSetPlan(("none", "phase_jump"), 2)
     report = write_data_set(plan, tmp_path / "set", seen.append)

@@ -39,7 +39,7 @@ def etc(folder: Path, *, ident: str = "debian", sources: str = "", one_line: str
 
 
 def test_a_deb822_files_release_is_taken(tmp_path: Path) -> None:
-    """The release of a deb822 file is taken and its security suite is not."""
+    """Its security suite is not."""
     found = mirror(etc(tmp_path, sources=DEB822))
     assert found == Mirror("http://mirror.example/debian", "/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -90,7 +90,7 @@ def test_offline_an_older_tree_is_used(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_slow_mirror_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mirror that takes too long is one sentence and apt is ended."""
+    """With one sentence; apt is ended too."""
     monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(debian_source, "LIMIT_S", 0.3)
@@ -109,7 +109,7 @@ def test_offline_without_a_tree_says_what_apt_said(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt here")
 def test_a_mute_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mirror that does not answer is named and not a missing deb src."""
+    """It is not reported as a missing `deb-src`."""
     monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://127.0.0.1:9/debian", ""))
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

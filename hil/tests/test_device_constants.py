@@ -44,7 +44,6 @@ def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
 
 
 def test_the_restarts_store_is_the_tests_ferretdb() -> None:
-    """The store of the restarts is the one that the tests of the store build."""
     text = (ROOT / "cloud" / "tests" / "store" / "ferretdb_build.py").read_text(encoding="utf-8")
     assert f'VERSION = "{mongo_server.VERSION}"' in text
 

@@ -109,7 +109,7 @@ def test_an_unwritten_answer_was_not_asked() -> None:
 
 
 def test_a_worlds_ports_are_reserved() -> None:
-    """Ports that a world holds are taken for others and free for its own services."""
+    """They are busy for others, and free for the world's own services."""
     (offset,) = free_offset(5, 1)
     port = ports.with_offset("triggering_box", offset)
     with held_ports([offset]):

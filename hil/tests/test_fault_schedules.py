@@ -51,7 +51,7 @@ def test_a_seed_determines_the_draw(name: str) -> None:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_two_hundred_seeds_draw_every_kind(name: str) -> None:
-    """Two hundred seeds draw every kind and a world knows how each begins and ends."""
+    """A world knows how each kind begins and ends."""
     schedules = [SUITES[name].draw(seed) for seed in range(1, 201)]
     assert {kind for schedule in schedules for kind in schedule.kinds} == DRAWN_KINDS[name]
     assert {fault.kind for schedule in schedules for fault in schedule.faults} <= FAULTS.keys()
@@ -90,7 +90,7 @@ def test_each_silence_is_drawn_often() -> None:
 
 
 def test_clock_steps_and_dips_are_distinct() -> None:
-    """Clocks are set by small and large steps and dips are known apart."""
+    """Small and large steps; each dip can be told from the others."""
     trials = [trial for seed in range(1, 26) for trial in draw_clocks(seed).clocks]
     assert len(trials) == 200 and min(Counter(trial.kind for trial in trials).values()) >= 20
     steps = [step.by_s for trial in trials for step in trial.steps]
@@ -106,7 +106,7 @@ def test_clock_steps_and_dips_are_distinct() -> None:
 
 
 def test_restarts_draw_every_end_and_store() -> None:
-    """Restarts have each end each Box both stores and pauses of all lengths."""
+    """Each end, each Box, both stores, and pauses of all lengths."""
     schedules = [draw_restarts(seed) for seed in range(1, 25)]
     assert sum(len(each.restarts) * len(each.boxes) for each in schedules) >= 300
     ends = Counter(each.kind for schedule in schedules for each in schedule.restarts)

@@ -54,7 +54,6 @@ def shown(rows: list[Measurement], start_ns: int, end_ns: int) -> list[Measureme
 
 @pytest.mark.parametrize("more", [(), pytest.param(("--samples",), marks=pytest.mark.slow)])
 def test_a_true_fault_is_in_each_boxs_store(tmp_path: Path, more: tuple[str, ...]) -> None:
-    """A fault of the truth is in the stored measurements of each Box."""
     (tmp_path / "street.toml").write_text(STREET)
     cloud = FleetCloud(tmp_path, ["1", "2"])
     truth = tmp_path / "truth"

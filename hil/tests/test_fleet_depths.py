@@ -128,7 +128,7 @@ class DippingVoltage(WaveVoltage):
 
 
 def test_a_dip_is_measured_from_samples(tmp_path):
-    """A dip is measured from its samples and then it is calm again."""
+    """Afterwards all is calm again."""
     signal = MainsSignal(harmonics=(Harmonic(3, 2.0, 30.0), Harmonic(5, 1.0)), noise_v=0.014)
     grid = Grid(60.0, wander_hz=0.02, wander_s=9.0, phase_cycles=0.3)
 
@@ -243,7 +243,6 @@ values = { seconds = 6.0 }
 
 
 def test_a_fleet_measures_a_deviating_frequency(tmp_path):
-    """A frequency that leaves the grids is measured as it is by a fleet."""
     path = tmp_path / "network.toml"
     path.write_text(SWINGS)
     grid = network_grid(load_power_scenario(path), ["1", "2"])

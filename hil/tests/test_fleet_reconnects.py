@@ -35,7 +35,7 @@ def standing(lines: FleetConnections, share: int) -> bool:
 
 
 def test_long_stopped_boxes_reconnect(tmp_path):
-    """Boxes that stood for long connect again by themselves and refused ones are made again."""
+    """By themselves; refused connections are made again."""
     cloud = FleetCloud(tmp_path, [str(number) for number in range(1, BOXES + 1)])
     lines = FleetConnections(
         cloud.box_ids, cloud.pairs(), cloud.server.public, cloud.endpoints, lambda box, data: None, 500

@@ -80,7 +80,7 @@ def test_a_cur_box_sends_four_after_seconds() -> None:
 
 
 def test_nominal_thd_is_exact() -> None:
-    """Thd of the nominal frequency is exact and a ringing shows in trans."""
+    """A ringing shows in `trans`."""
     counts = windows(6, harmonics={3: (3.0, 20.0), 5: (4.0, 70.0)})
     ringing = counts.copy()
     ringing[330, 50:90] += (40 * CALIBRATION * np.sin(2 * np.pi * np.arange(40) / 10)).astype(np.int16)
@@ -126,7 +126,7 @@ def test_box_1_answers_box_10s_command() -> None:
 
 
 def test_a_rate_command_returns_the_old_value() -> None:
-    """A rate command is answered with the old value and holds from then on."""
+    """The new rate holds from then on."""
     box = cur(every=60)
     response, _ = ask(
         box, lambda command: setattr(command.sampling_rate_command, "measurement_window_cycles", 6)

@@ -109,7 +109,7 @@ def test_unmeasured_samples_are_reported() -> None:
 
 
 def test_a_jump_between_neighbours_is_counted() -> None:
-    """A jump of time between neighbours is counted and one at a hole is not."""
+    """A jump at a hole is not."""
     hour_later = 10**18 + 3600 * 10**9
     assert data_lost.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
     assert data_lost.jumps([block(0, 200), block(400, 200, hour_later)]) == 0

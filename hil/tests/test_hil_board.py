@@ -17,7 +17,7 @@ from opq_hil.world.world import NS_PER_S, Sine, World
 def test_a_bench_board_boots_alone(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
-    """A board on a bench boots alone and the other is not asked for."""
+    """The other board is not asked for."""
     if not hil_backend.deterministic:
         pytest.skip("needs an emulator to stand in for a bench")
     boots = next(scenario for scenario in SCENARIOS if scenario.name == "boots")

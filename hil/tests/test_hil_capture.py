@@ -16,7 +16,6 @@ def block(first: int, values: list[int], flags: int = 0) -> Samples:
 
 
 def test_logged_bytes_become_timed_messages(tmp_path: Path) -> None:
-    """A log of bytes becomes messages with the time of their last byte."""
     frame = link.encode(Log(3, 1, 2, 10), 5)
     path = tmp_path / "log"
     path.write_text(f"100 {frame[:4].hex()}\n200 {frame[4:].hex()}\n300 {frame[:-3].hex()}00\n")

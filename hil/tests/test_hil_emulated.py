@@ -18,7 +18,7 @@ def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.f
 
 
 def test_mains_dip_once_each_turn() -> None:
-    """Mains is nominal with one dip each turn at the converter of each board."""
+    """At the converter of each board."""
     for board in OURS:
         volts = volts_of(board, 30.0, 60)
         rms_v = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))  # of each cycle
@@ -36,7 +36,7 @@ def test_the_front_end_clips_before_the_converter_does() -> None:
 
 
 def test_a_turn_ends_with_a_whole_cycle() -> None:
-    """A turn ends with a whole cycle so that the loop does not jump."""
+    """So that the loop does not jump."""
     volts = volts_of("opqbox", 10.0, 7)
     assert len(volts) == 7 * 12_000 and abs(volts[0]) < 0.02
     assert volts[-1] == -volts[1]

@@ -96,7 +96,7 @@ def test_a_fast_clock_sees_a_slow_grid() -> None:
 
 
 def test_a_drifting_clock_integrates_its_rate() -> None:
-    """A drifting clock takes as many samples as the integral of its rate."""
+    """It takes as many samples as the integral says."""
     clock = SampleClock(offset_ppm=-20.0, drift_ppm_per_s=3.0)
     taken_s = np.linspace(0.0, 50.0, 11)
     numeric = [

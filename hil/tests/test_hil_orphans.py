@@ -41,7 +41,7 @@ def test_a_killed_box_takes_its_emulator(
 def test_an_interrupt_ends_a_scenario_and_emulator(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
-    """An interrupt ends a long scenario at once and its emulator with it."""
+    """A long scenario, at once."""
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # nohup ignores it
         "from pathlib import Path; from opq_hil.backends.backend import backend; "

@@ -74,7 +74,7 @@ def test_the_default_run_leaves_nothing(tmp_path: Path):
 
 
 def test_an_event_on_demand_is_answered(tmp_path: Path):
-    """An event on demand goes to the Box named and nonsense is counted and answered."""
+    """It reaches the Box that it names; nonsense is counted and answered."""
     with running(tmp_path, "--sim", "2") as process:
         wait_for(tmp_path / "box2")
         assert set(request_control(tmp_path, {"do": "list"})["boxes"]) == {"1", "2"}
@@ -107,7 +107,6 @@ def test_an_event_on_demand_is_answered(tmp_path: Path):
 
 
 def test_a_second_process_is_refused(tmp_path: Path):
-    """A second process in the same folder is refused and the first goes on."""
     with running(tmp_path, "--sim", "1"):
         wait_for(tmp_path / "box1")
         target = str((tmp_path / "box1").readlink())

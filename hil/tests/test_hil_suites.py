@@ -63,7 +63,7 @@ def test_each_fault_of_a_box_is_named(name: str, box: ModelBox, why: str, tmp_pa
 
 
 def test_a_heap_leak_is_found() -> None:
-    """A heap that loses a block a minute creeps and one chance of the collector does not."""
+    """One block a minute; one late run of the collector is not a leak."""
     assert heap_marks([34_480, *[34_416] * 900, *[34_400] * 20_700])["lowest_since_s"] == 901
     with pytest.raises(ScenarioFailedError, match="34416 bytes after a minute, 28672 at the end"):
         heap_marks([34_416 - 16 * (second // 60) + 16 for second in range(6 * 3600 + 60)])
@@ -167,7 +167,7 @@ def test_a_captured_line_ends_in_a_ring(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_log_of_cuts_continues(tmp_path: Path) -> None:
-    """A log of cuts goes on after an interruption and plays failed cuts again."""
+    """It plays failed cuts again."""
     start = {"flash_sha256": "ab", "emulator": "QEMU"}
     path = tmp_path / "many_cuts/cuts.jsonl"
     first, second, third = (Cut("a save", operation, 1) for operation in (1, 2, 3))

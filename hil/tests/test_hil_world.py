@@ -93,7 +93,7 @@ def test_text_names_the_last_pulses_second() -> None:
 
 
 def test_a_leap_second_is_named_sixty() -> None:
-    """A leap second is named sixty and UTC counts the next one twice."""
+    """UTC counts the next second twice."""
     gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S)
     names = [text[7:13] for _, text in gps.text(Oscillator(), 5 * NS_PER_S)]
     assert names == [b"235958", b"235959", b"235960", b"000000", b"000001"]

@@ -191,7 +191,7 @@ def test_the_fifo_waits_and_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_busy_fifo_or_port_is_an_error(tmp_path: Path) -> None:
-    """A file in the fifos place or a busy port is one error."""
+    """A file in the FIFO's place, or a busy port."""
     (tmp_path / "mine").write_text("mine")
     threads = threading.active_count()
     with (

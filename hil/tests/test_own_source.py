@@ -60,7 +60,6 @@ def test_an_unknown_tarball_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_file_makes_another_folder(folder: Path) -> None:
-    """A folder is another one as soon as a file of it changes."""
     first = own_source(HELLO, folder, "--source", version_of)
     assert first.path == folder and "no checksum to compare" in first.note
     (folder / ".git").mkdir()
@@ -98,7 +97,7 @@ def test_a_wrong_source_is_refused(folder: Path, version: str | None, why: str) 
 
 
 def test_every_checksum_names_a_release() -> None:
-    """Every checksum has the length of one and names a release of the series."""
+    """It has the right length, and a release of the series."""
     for pinned in (QEMU, MICROPYTHON):
         assert all(len(sha256) == 64 for sha256 in pinned.tarballs)
         assert all(len(commit) == 40 for commit in pinned.commits)

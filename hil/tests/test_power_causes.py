@@ -74,7 +74,7 @@ def test_an_unloaded_bank_rings_down():
 
 
 def test_a_starting_motor_takes_its_share():
-    """A starting motor takes its impedance share and lets go when it runs."""
+    """By its impedance; it stops when the motor runs."""
     system = system_with(MotorStart(at="lv2", kw=75.0, starting_pf=0.3))
     source = small_network().thevenin("lv2", with_loads=True).z1
     kva = 6.0 * 75.0 / 0.8
@@ -200,7 +200,7 @@ def test_a_direct_stroke_is_cleared():
 
 
 def test_a_lasting_fault_leaves_the_feeder_dead():
-    """A fault that stays opens the breaker again and leaves the feeder dead."""
+    """The breaker opens again."""
     fault = ClearedFault(
         at="feeder2/3.1km",
         type="LLL",

@@ -113,7 +113,7 @@ def with_diesel() -> PowerNetwork:
 
 
 def test_an_island_recloses_out_of_phase():
-    """An island goes at its own frequency and is reclosed out of phase."""
+    """It has had its own frequency."""
     cause = Islanding(at="feeder2", seconds=12.0, inertia_s=1.5, droop=0.04, governor_s=0.5, damping=1.0)
     system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, scheduled=[(0.5, cause)])
     outlet = system.voltages["2"]
@@ -165,7 +165,7 @@ def test_a_second_off_nominal_is_a_deviation(mw, hz, seen) -> None:
 
 
 def test_a_two_phase_load_makes_u2():
-    """A load between two phases makes u2 of its share of the short circuit power."""
+    """As large as its share of the short-circuit power."""
     outlets = [Outlet(str(phase), "mv", phase, 11_547.0, 50.0) for phase in range(3)]
 
     def with_load(kw: float):
@@ -211,7 +211,6 @@ def test_every_causes_samples_ignore_blocks(name):
 
 
 def test_every_cause_has_usual_values():
-    """Every cause can be made by name and solved with its usual values."""
     model = swing_model("continental_50")
     for name in CAUSES:
         system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, model=model)

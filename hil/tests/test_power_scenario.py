@@ -66,7 +66,7 @@ def test_fifteen_lines_are_a_scenario(tmp_path):
 
 
 def test_samples_do_not_depend_on_reading(tmp_path):
-    """Samples are the same however they are read and for one seed twice."""
+    """One seed gives them twice."""
     scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
     whole = {box: source.counts(0, 36_000) for box, source in made(scenario, 3).items()}
     for box, source in made(scenario, 3).items():
@@ -99,7 +99,7 @@ def test_random_causes_keep_hours_and_seed(tmp_path):
 
 
 def test_an_hourly_load_changes_hourly(tmp_path):
-    """A load by the hour changes on the hour and is steady between."""
+    """It is steady between the hours."""
     shares = [0.0] * 24
     shares[8], shares[9] = 1.0, 0.25
     load = f'[[hourly]]\nat = "street"\nkw = 100.0\nspectrum = "six_pulse"\nshares = {shares}\n'

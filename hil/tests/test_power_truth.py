@@ -92,7 +92,7 @@ def test_a_marginal_inrush_is_a_change(kva, found, named, tmp_path):
 
 
 def test_a_phase_opens_with_its_breaker(tmp_path):
-    """A phase that only the breaker makes dead is reached when that opens."""
+    """A phase that only the breaker makes dead is reached then."""
     phases = [replace(LV[1], box_id=str(phase), phase=phase) for phase in range(3)]
     fault = ClearedFault(at="feeder2/7km", type="LG", clear_ms=300.0, breaker="feeder2", recloses=1.0)
     (line,) = truth_of(tmp_path, fresh(fault, outlets=phases), 3.0)
@@ -164,7 +164,6 @@ def test_a_disturbance_arrives_with_its_first_change(cause, tmp_path):
 
 
 def test_one_seed_gives_the_same_truth(tmp_path):
-    """One seed gives the same truth to the byte however it is read."""
     causes = (ClearedFault(at="feeder2/3.1km"), Lightning(at="feeder1/2km"), MotorStart(at="lv1", kw=75.0))
     for name, steps in (("a", [3.0]), ("b", [*np.arange(0.51, 3.0, 0.017), 3.0])):
         system = fresh(*causes)

@@ -45,7 +45,7 @@ def test_something_happens_each_minute(village):
 
 
 def test_the_random_village_has_each_cause(village):
-    """The random village is the village with each of its causes three times an hour."""
+    """Three times an hour."""
     random = load_power_scenario(scenario_path("village_random"))
     assert (random.network, random.box, random.place) == (village.network, village.box, village.place)
     assert (random.frequency, random.nominal_v, random.start_hour) == (village.frequency, 230.0, 8.0)
@@ -57,7 +57,7 @@ def test_the_random_village_has_each_cause(village):
 
 
 def test_the_random_town_has_a_hundred_boxes():
-    """The random town has a hundred Boxes and all causes some 360 times a day."""
+    """And each cause some 360 times a day."""
     town = load_power_scenario(scenario_path("town_random"))
     system = power_system_of(town)
     feeders = Counter(system.feeder_of(box.at) for box in town.box)
@@ -69,7 +69,7 @@ def test_the_random_town_has_a_hundred_boxes():
 
 
 def test_the_truth_has_contract_classes(village, tmp_path):
-    """Its truth has the classes of the contract and is the same twice."""
+    """And is the same twice."""
     texts = []
     for name, until_s in (("a", 1800.0), ("b", 500.0)):
         system = power_system_of(village, 7)

@@ -127,7 +127,7 @@ def test_an_image_larger_than_the_chip_is_refused(backend: Qemu, tmp_path: Path)
 
 
 def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    """A live Box answers on its pty and keeps to the wall clock."""
+    """It answers on its pty."""
     text = bytes(range(1, 256)) * 8
     with (
         backend.live(image, World(3600 * NS_PER_S, **QUIET), tmp_path / "run") as box,
@@ -152,7 +152,7 @@ def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path)
 
 
 def test_a_late_live_box_catches_up_slowly(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    """A live Box that was late catches up by a quarter of time at most."""
+    """By a quarter of the time at most."""
     with backend.live(image, World(3600 * NS_PER_S, **QUIET), tmp_path / "run") as box:
         (qemu,) = (
             child
@@ -172,7 +172,7 @@ def test_a_late_live_box_catches_up_slowly(backend: Qemu, image: Image, tmp_path
 
 
 def test_qemus_time_is_read_between_events() -> None:
-    """The time of a qemu is read between its events and an older machine is reported."""
+    """An older machine is reported."""
     ours, qemus = socket.socketpair()
     with ours, qemus:
         clock = QmpClock(ours)

@@ -224,7 +224,7 @@ def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_
 def test_a_timer_reset_releases_the_converter(
     run: Callable[..., Ran],
 ) -> None:
-    """A timer reset lets the converter go and a short start is seen in its word."""
+    """A short start shows in its word."""
     ran = run("restart", "mains_sine spi2 0 0 12000 0", f"end {S // 10}")
     # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "with busy indicator")
     assert ran.printed == {"whole": 12000, "short": 12000 >> 1, "done": 1}
@@ -317,7 +317,6 @@ def test_option_bytes_count_once_programmed(run: Callable[..., Ran], tmp_path: P
 
 
 def test_an_unfinished_option_write_keeps_the_old(run: Callable[..., Ran], tmp_path: Path) -> None:
-    """A run that ends while option bytes are written keeps the old ones."""
     whole = run("options", f"end {5 * S}", options=",options=options.bin")
     (tmp_path / "options.bin").unlink()
     cut = run("options", f"end {S * 6 // 10}", options=",options=options.bin")

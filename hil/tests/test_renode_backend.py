@@ -134,7 +134,7 @@ def test_two_runs_share_the_machines_ports(bench: Path) -> None:
 
 
 def test_a_silent_renode_is_reported(bench: Path) -> None:
-    """A renode that ends with 0 and without a word is reported with the reason."""
+    """It ended with 0 and printed nothing; the report has the reason."""
     (bench / "no_port").touch()
     reason = r"ended with 0 before its robot server listened; see .*/run/renode.out. .* no port from 49152 on"
     with pytest.raises(BackendError, match=reason):
@@ -213,7 +213,7 @@ def test_real_time_limits_are_six_qemus(bench: Path) -> None:
 
 
 def test_a_live_box_is_our_raw_pty(bench: Path) -> None:
-    """A live Box is a pty of ours and renodes is raw before anything is sent."""
+    """Renode's own pty is raw before anything is sent."""
     with live_box(bench) as box:
         terminal = bench / "run" / "usart1"
         assert box.port != terminal.readlink() and box.port.is_char_device()
@@ -324,7 +324,6 @@ def test_whoever_is_killed_takes_renode_along(bench: Path) -> None:
 
 
 def test_ups_emulated_box_ends_with_its_world(bench: Path) -> None:
-    """The emulated Box of up reports dips and lost bytes and ends with its world."""
     (bench / "speed").write_text("1")
     options = {
         "backend": "renode",
@@ -375,7 +374,6 @@ def test_the_robot_runner_leaves_out_soaks(
 
 
 def test_robot_results_have_an_ignored_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results of the robot suites are in a folder that git ignores or in the one of out."""
     (tmp_path / "renode-test").write_text('#!/bin/sh\nwhile [ "$1" != -r ]; do shift; done; mkdir "$2"\n')
     (tmp_path / "renode-test").chmod(0o755)
     flash = tmp_path / "firmware" / "opqbox" / "flash.bin"

@@ -281,7 +281,7 @@ def header_bits() -> list[tuple[str, str, int, str]]:
 
 
 def test_named_bits_are_writable() -> None:
-    """Flags that hardware sets are read-only or come from a callback; the rest must not fall on the floor."""
+    """Flags that hardware sets are read-only or come from a callback; the others must not be lost."""
     models = {"RCC": "Rcc", "TIM": "Tim", "ADC": "Adc1", "SPI": "Spi2", "USART": "Usart", "PWR": "Pwr"}
     by_hardware = ("RDY", "SWS", "CSSF", "CSSC", "RSTF", "RMVF", "_SR_", "_EGR_", "PVDO", "SWSTART", "PLLRDY")
     checked = 0
@@ -457,7 +457,6 @@ def test_a_halted_processor_is_started_again() -> None:
 
 
 def test_the_suite_names_pins_and_pace() -> None:
-    """The suite in the idiom names the pins and the pace of the Box."""
     text = (FOLDER / "robot" / "prompt.robot").read_text()
     device = HIL.parent / "device"
     board = (device / "port" / "boards" / "opqbox" / "board.h").read_text()

@@ -147,7 +147,7 @@ def test_a_missing_file_names_its_maker(program: Path, tmp_path: Path) -> None:
 
 
 def test_flash_needs_its_keys(program: Path, tmp_path: Path) -> None:
-    """Flash clears bits only wants its keys and is torn by a cut."""
+    """It only clears bits, needs its keys, and is torn by a power cut."""
     (tmp_path / "world").write_text("seed 3\ncut_after 8\n")  # the eighth: sixth word after two and an erase
     found = drive(program, "flash", str(tmp_path / "world"))
     erased = 0xFFFF_FFFF

@@ -217,7 +217,7 @@ def test_a_late_stamped_transient_is_found() -> None:
 
 
 def test_a_wrong_class_is_found_but_unrated() -> None:
-    """The wrong class is found but neither recall nor precision of the class."""
+    """It counts neither in the recall nor in the precision of the class."""
     told = score([true("a", "sag", 0, 100, "1")], [stored(1, "rapid_voltage_change", 0, 100, "1")])
     assert (told["found"], told["false"], told["recall"]) == (1, 0, 1.0)
     assert told["by_class"]["sag"] == {"precision": None, "recall": 0.0, "f1": 0.0}
@@ -246,7 +246,7 @@ def test_a_late_step_is_not_the_unit(at_ms: int, found: int) -> None:
 
 
 def test_an_onset_counts_within_2_s() -> None:
-    """An onset counts within 200 ms and its uncertainty but never beyond 2 s."""
+    """Within 200 ms and its uncertainty, and never beyond 2 s."""
     truth = [true("a", "sag", 10_000, 10_050, "1")]
 
     def found(late_ms: int, unsure_ms: int) -> int:

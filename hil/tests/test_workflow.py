@@ -109,7 +109,7 @@ def test_git_lists_a_runners_checkout(name: str) -> None:
 
 
 def test_renode_waits_for_its_checksum() -> None:
-    """Renode waits for a checksum with a notice and is fetched by our command."""
+    """It waits with a notice, and our command fetches it."""
     assert JOBS["renode"]["if"] == "needs.firmware.outputs.renode == 'known'"
     assert "::notice file=hil/renode.lock::" in commands(JOBS["firmware"])
     assert "opq-tools hil renode --fetch" in commands(JOBS["renode"])

@@ -72,7 +72,7 @@ def test_embedded_internet_addresses_are_public(address: str) -> None:
 
 
 def test_a_name_is_resolved_and_checked_once() -> None:
-    """The connection goes to an address that was checked and the name is resolved once."""
+    """The connection goes to the address that was checked."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
         asked: list[str] = []

@@ -94,7 +94,6 @@ def expected(kind: str, text: str) -> Any:
 
 @pytest.mark.parametrize("path", cases("link"))
 def test_a_golden_frame_round_trips(path: Path) -> None:
-    """A golden frame reads as its fields and its fields write the frame."""
     case = facts(path)
     words = dict(case)
     fields = [rest.split(" ", 2) for word, rest in case if word == "field"]

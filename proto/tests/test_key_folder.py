@@ -103,7 +103,7 @@ def test_two_processes_that_ensure_at_once_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("box_id", ["", "01", "-1", "x", "../1", "1/2", "2147483648", "1\n", "٣"])
 def test_a_dangerous_box_id_is_refused(box_id: str, tmp_path: Path) -> None:
-    """A Box id that could leave the folder or be another is refused."""
+    """An id that would leave the folder, or name another file."""
     with pytest.raises(KeyFileError, match="want a whole number"):
         keys.KeyFolder(tmp_path).ensure([box_id])
     assert names(tmp_path) == []

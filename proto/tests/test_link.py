@@ -161,7 +161,7 @@ def test_a_good_crc_gives_message_or_malformed(payload: bytes, kind: int, sequen
 
 
 def test_the_longest_block_is_the_frame_limit() -> None:
-    """A frame of the longest block fits and a longer one is refused."""
+    """A longer one is refused."""
     longest = np.full(900, 0x7FFF, dtype=np.int16)
     block = m.Samples(2**64 - 1, -1, 2**32 - 1, TimeSource.GPS, 2**32 - 1, 7, longest)
     assert len(link.encode(block, 0)) <= link.MAX_FRAME

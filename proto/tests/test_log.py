@@ -28,7 +28,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_piped_line_is_json() -> None:
-    """A line in a pipe is JSON with service level time and monotonic ns."""
+    """With service, level, time and monotonic nanoseconds."""
     before = time.monotonic_ns()
     done = run(
         """
@@ -108,7 +108,7 @@ def test_warnings_of_libraries_are_lines_of_ours() -> None:
 
 
 def test_a_gone_reader_keeps_exit_code_0() -> None:
-    """A reader that went away costs lines and the exit code is still 0."""
+    """It costs lines only."""
     code = """
         import sys
         from opq_proto.kit import log

@@ -54,7 +54,7 @@ def of(kind: str, found: list[Aggregate]) -> list[Aggregate]:
 
 
 def test_fifteen_windows_are_180_cycles() -> None:
-    """Fifteen windows are 180 cycles by the square root of the mean of squares."""
+    """By the square root of the mean of squares."""
     given = [(span, 100.0 + k) for k, (span, _) in enumerate(windows(TICK_NS, 15))]
     (found,) = of("180_cycles", aggregate(given))
     rms = found.values()["rms_v"]
@@ -99,7 +99,7 @@ def test_a_window_over_a_tick_belongs_before_it() -> None:
 
 
 def test_180_cycles_at_a_tick_are_completed() -> None:
-    """180 cycles under way at a tick are completed and overlap the new ones."""
+    """They overlap the new ones."""
     given = windows(TICK_NS, 3060, hz=59.9)
     tick = next(k for k, (span, _) in enumerate(given) if k and span.tick)
     assert tick % 15  # some are under way
@@ -152,7 +152,6 @@ def test_a_gap_breaks_180_cycles() -> None:
 
 
 def test_a_gap_after_a_tick_breaks_180_cycles() -> None:
-    """A gap behind a tick breaks the 180 cycles that the tick found under way."""
     over = windows(TICK_NS - NS, 8)  # five before the tick
     found = of("180_cycles", aggregate(over + windows(TICK_NS + 10 * NS, 20)))
     assert [each.start_ns - TICK_NS for each in found] == [10 * NS]
@@ -254,7 +253,7 @@ def test_a_leap_second_leaves_one_ten_minutes() -> None:
 
 
 def test_a_window_on_a_tick_belongs_after_it() -> None:
-    """A window on a tick belongs behind it also when its time is rounded to before."""
+    """Also if its time is rounded to before the tick."""
     tick_ns = TICK_NS + 600 * NS
     before = WindowTime(tick_ns - NS // 5, tick_ns - 700)
     aggregator = Aggregator(QUANTITIES)

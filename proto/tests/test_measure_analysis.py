@@ -77,7 +77,7 @@ def test_small_blocks_give_the_same_bits() -> None:
 
 
 def test_a_dip_ringing_and_jump_are_three_events() -> None:
-    """A dip a ringing and a jump are three events at their places."""
+    """Each at its place."""
     dip, ringing, jump = FOUND.contract("x")["events"]  # type: ignore[misc]
     assert (dip["class"], ringing["class"], jump["class"]) == ("sag", "oscillatory_transient", "phase_jump")
     assert dip["start_s"] == pytest.approx(2.0, abs=1e-3)
@@ -160,7 +160,7 @@ def test_an_interharmonic_line_is_an_event() -> None:
 
 
 def test_a_frequency_beyond_limits_is_an_event() -> None:
-    """A frequency that leaves its limits is an event and one never inside is one."""
+    """One that was never inside them is an event too."""
     hz = np.concatenate((np.full(36_000, 60.0), np.full(36_000, 61.0), np.full(36_000, 60.0)))
     event = only(PEAK_V * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ))
     assert event["class"] == "frequency_deviation"
@@ -252,7 +252,6 @@ def test_a_rate_too_low_for_transients_has_none() -> None:
 @pytest.mark.parametrize("hz", [59.7, 60.0, 60.4])
 @pytest.mark.parametrize("phase", [0.0, -1e-9, 1e-9])
 def test_an_event_at_the_start_begins_at_zero(phase: float, hz: float) -> None:
-    """An event at the first sample starts at zero and not beside it."""
     at_s = np.arange(round(4.0 * RATE_HZ)) / RATE_HZ
     clean = PEAK_V * np.sin(2 * np.pi * hz * at_s + phase)
     dip = np.where(at_s < 0.5, 0.6, 1.0) * clean

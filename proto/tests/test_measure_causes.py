@@ -31,7 +31,7 @@ def traits(volts: Floats, hz: float = 50.0) -> OnsetTraits:
 
 
 def test_a_short_circuit_is_deep_and_sudden() -> None:
-    """A short circuit is deep from the first cycle and gone within one."""
+    """Deep from the first cycle, gone within one."""
     on = (SINCE >= 0) & (SINCE < 0.12)
     found = traits(wave(np.where(on, 0.6, 1.0), np.where(on, -20.0, 0.0)))
     assert found.before_hz == pytest.approx(49.93, abs=0.01)
@@ -63,7 +63,6 @@ def test_an_inrush_has_a_fading_second_harmonic() -> None:
 
 
 def test_a_lasting_step_stays_to_the_end() -> None:
-    """A step that stays is there at the end and never comes back."""
     found = traits(wave(np.where(SINCE >= 0, 1.015, 1.0)))
     assert found.change_percent == pytest.approx(1.5, abs=0.1)
     assert found.after_percent == pytest.approx(1.5, abs=0.1)

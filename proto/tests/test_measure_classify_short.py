@@ -107,7 +107,6 @@ def test_a_half_millisecond_impulse_is_an_impulse(seconds: float) -> None:
 
 
 def test_a_dip_between_zero_crossings_is_not_jump() -> None:
-    """A dip from zero crossing to zero crossing is not a phase jump."""
     t_s = times(0.2)
     assert kind(rounded(wave(t_s, angle=0.0) * dip(t_s, 0.15, 0.18, 0.35))) == "sag"
 
@@ -155,7 +154,7 @@ def test_a_swing_has_size_and_frequency() -> None:
 
 
 def test_a_broken_ramp_is_one_sided() -> None:
-    """A ramp that breaks off is to one side and a ringing is not."""
+    """A ringing is not."""
     ramp = np.arange(12.0)
     ring = np.exp(-np.arange(60) / 30) * np.sin(2 * np.pi * np.arange(60) / 15)
     assert one_sided(ramp, RATE_HZ) > 0.95 * float(ramp @ ramp)
@@ -242,7 +241,6 @@ def test_noise_of_a_residual_is_not_a_swing() -> None:
 
 
 def test_a_high_harmonic_does_not_ring() -> None:
-    """A harmonic beyond the orders of a short level does not ring in it."""
     t_s = times(1.2)
     distorted = wave(t_s, thd=0.1) + 0.04 * PEAK_V * np.sin(13 * (100 * np.pi * t_s + 0.4))
     assert kind(noisy(distorted * dip(t_s, 0.478, 0.536, 1.7), 1)) == "harmonics+swell"

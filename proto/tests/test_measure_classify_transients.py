@@ -49,7 +49,6 @@ def test_ringing_at_an_interruption_shows_in_noise() -> None:
 
 @pytest.mark.parametrize(("size", "end_s"), [(0.9, 0.8), (-0.6, 0.8), (0.9, 0.54)])
 def test_an_impulse_at_a_dip_shows_in_noise(size: float, end_s: float) -> None:
-    """An impulse at the edge of a dip shows in noise however short the dip."""
     volts = noisy(1.2, 5) - mains(1.2, noise_db=400) * 0.5 * during(1.2, 0.5, end_s)
     after = at_s(1.2) - 0.5
     impulse = np.where(after >= 0, size * PEAK_V * np.exp(-np.maximum(after, 0.0) / 2e-4), 0.0)
@@ -130,7 +129,6 @@ def test_a_telegrams_end_does_not_ring() -> None:
 
 @pytest.mark.parametrize("edge_s", [0.3, 0.3017, 0.3019])
 def test_a_slowly_rising_impulse_does_not_ring(edge_s: float) -> None:
-    """An impulse that rises for some samples at an edge does not ring."""
     since = np.maximum(at_s(0.9) - edge_s, 0.0)
     impulse = 0.9 * PEAK_V * (np.exp(-since / 0.00018) - np.exp(-since / 0.00004))
     dip = np.where(during(0.9, edge_s, 0.7), 0.66, 1.0)

@@ -84,7 +84,6 @@ def test_changed_harmonics_are_soon_carried_again() -> None:
 
 
 def test_small_harmonic_changes_show_in_the_mean() -> None:
-    """A change of harmonics below the noise shows in the mean of the cycles."""
     t = steady(60.0, 4.0)
     volts = np.cos(2 * np.pi * t - 0.5) + np.random.default_rng(8).normal(scale=0.004, size=len(t))
     volts += np.where(t >= 120.0, 0.004 * np.cos(2 * np.pi * 2 * t), 0.0)
@@ -93,7 +92,6 @@ def test_small_harmonic_changes_show_in_the_mean() -> None:
 
 
 def test_a_dip_leaves_its_cycles_frequency() -> None:
-    """A dip leaves the frequency of the cycles in it and around it."""
     t = steady(60.0, 3.0)
     volts = mains(np.random.default_rng(2), t, 70.0, {})
     volts[(t >= 60.3) & (t < 70.3)] *= 0.4

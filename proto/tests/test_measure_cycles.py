@@ -231,7 +231,6 @@ def test_a_wrong_nominal_frequency_is_refused_everywhere(nominal_hz: float) -> N
 
 
 def test_two_cycles_of_context_give_the_same_edges() -> None:
-    """A part of a stream with two cycles of context has the edges of the whole."""
     t = seconds(4.0)
     turns = 60.0 * t + 0.05 / (2 * np.pi * 0.2) * (1 - np.cos(2 * np.pi * 0.2 * t))
     volts = 170.0 * (np.sin(2 * np.pi * turns) + 0.04 * np.sin(10 * np.pi * turns)) + noise(len(t), 0.2)

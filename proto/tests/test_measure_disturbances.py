@@ -98,7 +98,6 @@ def test_a_swell_reports_its_maximum() -> None:
 
 
 def test_an_interruption_inside_a_sag_names_it() -> None:
-    """An interruption inside a sag is one event named by its deepest part."""
     event = only(mains_with((0.5, 1.0, 0.6), (0.7, 0.8, 0.0)))
     assert event.kind == "interruption" and event.ieee1159 == "momentary interruption"
     assert event.residual_percent == pytest.approx(0.0, abs=0.01)
@@ -132,7 +131,6 @@ def test_a_neighbouring_event_moves_no_end(share: float) -> None:
 
 
 def test_a_dip_near_the_ends_has_true_ends() -> None:
-    """A dip two cycles from either end of the signal has its true ends."""
     for phase in np.arange(0.0, 6.2, 0.4):
         early, late = (
             only(mains_with(step, phase=phase, length_s=1.0))

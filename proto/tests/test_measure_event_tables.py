@@ -34,7 +34,7 @@ def event(residual: float, seconds: float | None, at_s: float = 0.0) -> SiteEven
 
 
 def test_each_dip_is_in_its_cell() -> None:
-    """Each dip is in its cell and a limit is in the milder one."""
+    """A dip at a limit is in the milder one."""
     dips = [
         event(85, 0.1),
         event(80, 0.2),

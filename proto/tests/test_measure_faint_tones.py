@@ -48,7 +48,7 @@ def test_a_steady_line_has_its_frequency_and_size(hz: float, percent: float) -> 
 @pytest.mark.parametrize("bit_s", [0.1, 0.2, 0.35])
 @pytest.mark.parametrize(("hz", "percent"), [(183.33, 2.0), (316.67, 3.0)])
 def test_a_keyed_line_is_a_telegram(bit_s: float, hz: float, percent: float) -> None:
-    """A keyed line is a telegram of the size that it has while on."""
+    """Of the size that it has while it is on."""
     found = found_in(noise(9) + line(hz, percent) * keyed(bit_s))
     assert found is not None and found.keyed
     assert found.hz == pytest.approx(hz, abs=1.0)

@@ -119,7 +119,7 @@ def test_a_restarted_box_carries_no_event_over() -> None:
 
 
 def test_a_dip_flags_every_aggregate() -> None:
-    """The whole way: samples, windows, events, flags, 3 s, 10 min, 2 h and 10 s; a tick after 12 s."""
+    """From samples to windows, events, flags, 3 s, 10 min, 2 h and 10 s; a tick after 12 s."""
     tick_ns = 1_800_000_000 * 10**9
     volts, truth = mains(
         25.0, RATE_HZ, frequency_hz=60.2, disturbances=[Sag(depth=0.5, start_s=4.1, cycles=6)], noise_db=70

@@ -44,7 +44,7 @@ def test_nine_of_ten_beginnings_lie_within_their_doubt(kind: str, size: float, d
 
 
 def test_doubt_grows_from_a_sample_with_noise() -> None:
-    """The doubt is a sample without noise and grows with it up to a quarter of a cycle."""
+    """Up to a quarter of a cycle."""
     doubts_s = [
         hidden_onset_s(mains("sag", 0.3, 0.4, 0.3, decibels, 1), RATE_HZ, 50.0, 0.4 * RATE_HZ)
         for decibels in (140.0, 60.0, 40.0, 30.0, 0.0)

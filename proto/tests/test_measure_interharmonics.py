@@ -78,7 +78,6 @@ def test_a_line_near_a_harmonic_is_found() -> None:
 
 
 def test_an_interharmonic_on_a_bin_does_not_smear() -> None:
-    """An interharmonic is not smeared over the harmonics when it is on a bin."""
     found = seen(60.0, {205.0: 0.05})
     assert np.delete(found.harmonics()[0], [0, 4]).max() < 1e-6
 

@@ -24,7 +24,7 @@ def test_a_dip_spans_first_to_last_channel() -> None:
 
 
 def test_touching_dips_are_one() -> None:
-    """Dips that leave a time without one are two and those that touch are one."""
+    """Dips with a time without one between them are two."""
     apart = group_events([event("L1", "sag", 10, 20, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
     assert [(each.start_ns, each.end_ns, each.channel) for each in apart] == [(10, 20, "L1"), (21, 30, "L2")]
     joined = group_events([event("L1", "sag", 10, 21, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
@@ -66,7 +66,7 @@ def test_an_interruption_takes_all_channels_at_one_time() -> None:
 
 
 def test_swells_are_apart_from_dips() -> None:
-    """Swells are apart from dips and an open event leaves the group open."""
+    """An open event leaves the group open."""
     found = group_events(
         [
             event("L1", "sag", 10, None, 50.0),

@@ -31,7 +31,6 @@ def test_a_step_is_found_between_its_samples(at: int, jump_rad: float, decibels:
 
 @pytest.mark.parametrize("at", [1000, 1025, 1050, 1075])
 def test_a_lightning_impulse_does_not_hide_the_step(at: int) -> None:
-    """The impulse of the lightning that causes a fault does not hide the step."""
     t = np.arange(3000)
     impulse = np.where(t < at, 0.0, 2.8 * np.exp(-np.maximum(t - at, 0) / 1.5))
     assert change_at(mixed((t >= at).astype(float)) + impulse, at - 40, CYCLE, 0.9) == pytest.approx(

@@ -69,7 +69,7 @@ def test_shared_cycles_at_a_tick_count_once() -> None:
 
 
 def test_a_gap_counts_in_neither_part() -> None:
-    """A gap is in neither count nor duration and an empty interval is not reported."""
+    """An empty interval is not reported."""
     volts, _ = mains(60.0, RATE_HZ, frequency_hz=59.8)
     ns = round(NS / RATE_HZ)
     pieces = [

@@ -52,7 +52,7 @@ def test_a_fast_ramp_hardly_moves_edges(hz_per_s: float, phase: float, nominal: 
 @pytest.mark.parametrize("rate_hz", [6000.0, 9600.0, 12_000.0, 48_000.0])
 @pytest.mark.parametrize("nominal", [16.7, 50.0, 60.0])
 def test_rates_and_railways_are_tracked(rate_hz: float, nominal: float) -> None:
-    """Rates from 6 to 48 khz and a railway are tracked as well."""
+    """Rates from 6 to 48 kHz."""
 
     def turns(t: Floats) -> Floats:
         return 1.013 * nominal * t + 0.2

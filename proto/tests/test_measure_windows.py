@@ -83,7 +83,7 @@ def test_times_follow_the_measured_rate_of_the_piece() -> None:
 
 
 def test_a_tick_completes_the_window() -> None:
-    """At a tick the window is completed and the next begins at the first edge behind it."""
+    """The next one begins at the first edge after it."""
     begin_ns = TICK - 1_234_567_890  # the tick is 14,814.8 samples in: in the seventh window, its 74th cycle
     found = list(windows_of(mains(3.0, 60.0), RATE_HZ, 60.0, start_ns=begin_ns))
     assert [window.index for window in found if window.overlap] == [6]
@@ -140,7 +140,7 @@ def test_a_gap_drops_the_incomplete_window() -> None:
     [(RATE_HZ * 1.0001, 1.0, 1), (RATE_HZ * 1.002, 1.0, 2), (RATE_HZ, 0.5, 2)],
 )
 def test_a_rate_jump_ends_a_run(rate_hz: float, v_per_lsb: float, runs: int) -> None:
-    """A jump of rate or gain ends a run and a ppm does not."""
+    """So does a jump of the gain; a change of 1 ppm does not."""
     volts = mains(2.0, 60.0)
     cutter = Windows(60.0)
     found = cutter.push_samples(SignalPiece(volts[:12_000], 0, RATE_HZ))

@@ -101,7 +101,7 @@ def test_a_blocks_run_is_its_rows_run(rows: list[Measurement], rising: bool, a: 
 
 
 def test_a_damaged_number_of_rows_is_an_error() -> None:
-    """And takes no memory for them."""
+    """It takes no memory for them."""
     block = pack(packed_rows([second(0), second(1)]))
     with pytest.raises(ValueError, match="rows has"):
         unpack(block[:2] + b"\xff\xff\xff\xff" + block[6:])

@@ -24,7 +24,6 @@ from opq_proto.errors import RecordingError
 @pytest.mark.parametrize("form", ["ASCII", "BINARY", "BINARY32", "FLOAT32"])
 @pytest.mark.parametrize("revision", ["", ",1999", ",2013"])
 def test_every_revision_reads_as_by_an_independent_reader(form: str, revision: str, tmp_path: Path) -> None:
-    """Every form of every revision is read as an independent reader reads it."""
     more = ["0,0", "0,0"] if revision == ",2013" else []
     start = "03/17/24,10:00:00.000000" if not revision else "17/03/2024,10:00:00.000000"
     text = cfg_text(more, station=f"Station,REC1{revision}", form=form, start=start, trigger=start)
@@ -269,7 +268,7 @@ def test_unstated_rows_are_read_and_reported(stated: int, tmp_path: Path) -> Non
 
 
 def test_unstated_status_words_are_found(tmp_path: Path) -> None:
-    """Status words that the cfg does not state are found by the sample numbers."""
+    """By the sample numbers, where the `.cfg` does not state them."""
     found = read(comtrade(tmp_path, cfg_text(), dat_bytes(status=2)))
     assert_same(found)
     assert "rows of 10 bytes, but they have 14" in found.problems[0]

@@ -109,7 +109,7 @@ def test_gain_applies_to_counts_only(tmp_path: Path, name: str) -> None:
 
 
 def test_netcdf_is_read_by_its_ending(tmp_path: Path) -> None:
-    """Netcdf is read by its own ending and the old form is named."""
+    """The old form is named."""
     found = read_recording(hdf5(tmp_path / "a.nc", sine(), {"units": "V"}))
     assert found.rate_hz == RATE_HZ and rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-6)
     (tmp_path / "b.nc").write_bytes(b"CDF\1" + bytes(100))

@@ -32,7 +32,6 @@ def test_a_new_file_has_wal_and_schema(tmp_path: Path) -> None:
 
 
 def test_a_readable_file_becomes_private(tmp_path: Path) -> None:
-    """A file that others could read is its owners alone from its next opening on."""
     path = tmp_path / "a.sqlite"
     held = SqliteFile(path, (NUMBERS,))
     files = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
@@ -123,7 +122,7 @@ def test_threads_share_a_file_without_mixing_their_transactions(tmp_path: Path) 
 
 
 def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
-    """Jobs of one commit that fails are run again each on its own."""
+    """Each is run again by itself."""
     database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
     undone: list[str] = []
     database.on_rollback(lambda: undone.append("undone"))
@@ -185,7 +184,7 @@ def test_few_readers_stay_open(tmp_path: Path) -> None:
 
 
 def test_anothers_commit_changes_the_version(tmp_path: Path) -> None:
-    """A commit of another is seen by the version and an own one is not."""
+    """Our own commit does not."""
     first, second = (SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,)) for _ in range(2))
     before = first.foreign_version()
     first.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))

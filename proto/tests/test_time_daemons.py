@@ -80,7 +80,7 @@ def test_chrony_overrules_the_kernel(programs: Path) -> None:
 
 
 def test_timesyncd_and_kernel_give_the_worse(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timesyncd counts where its folder is and the worse word with the kernels."""
+    """timesyncd counts where its folder is."""
     kernel = ClockState(TimeSource.NTP, 1000)
     monkeypatch.setattr(time_daemons, "system_clock", lambda: kernel)
     folder = programs / "timesync"

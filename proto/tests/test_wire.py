@@ -165,7 +165,6 @@ def test_an_interval_is_no_row_of_measurements() -> None:
 
 
 def test_a_two_hour_window_is_refused() -> None:
-    """A window of two hours is refused and an interval of two hours is not."""
     interval = Interval(7_200_000, False, None, {"plt": 0.5})
     sent = Measurement("7", 1, {}, NS - 7200 * 10**9, NS, 5, interval=interval)
     assert measurement_from_wire(measurement_to_wire(sent)) == sent

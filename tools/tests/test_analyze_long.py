@@ -27,7 +27,6 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_detail_cycles_lists_cycles_beyond_a_minute(long_recording: Path) -> None:
-    """Beyond a minute, cycles are listed only on request."""
     only = ("--only", "rms,events")
     short, whole = told(long_recording, *only), told(long_recording, *only, "--detail", "cycles")
     assert len(json.dumps(short)) < 30_000

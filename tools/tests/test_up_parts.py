@@ -246,7 +246,7 @@ def test_boxes_without_id_get_free_ones() -> None:
 
 @pytest.mark.parametrize("emulator", ["qemu", "renode"])
 def test_an_emulated_box_has_its_named_id(tmp_path: Path, emulator: str) -> None:
-    """An emulated Box has the id behind the colon and our own port."""
+    """The id after the colon, on our own port."""
     (box,) = hardware([f"{emulator}:7"], taken=["1"])
     assert (box.box_id, box.emulator, box.emulated) == ("7", emulator, True)
     plan = UpPlan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")

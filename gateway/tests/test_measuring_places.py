@@ -180,7 +180,7 @@ def test_groups_that_cannot_be_sent_are_refused(tmp_path: Path) -> None:
     three, four = (GroupSection(name=name, boxes=("3", "2", "1")) for name in ("c", "d"))
     config = Config(box=boxes, data_dir=tmp_path, group=(one, two, three, four))
     queue = Queue(tmp_path / "queue.sqlite", {box_id: BoxCounters() for box_id in "123"}, now_ms=1000)
-    with pytest.raises(ConfigError, match="group d: its Boxes are in too many groups"):
+    with pytest.raises(ConfigError, match="group d: each of its Boxes stands for another group"):
         ledger_reader_of(config, queue, {box_id: BoxCounters() for box_id in "123"})
     digits = Config(box=boxes, data_dir=tmp_path, group=(GroupSection(name="7", boxes=("1", "2", "3")),))
     statuses = {box_id: BoxStatus(box_id, 60) for box_id in "123"}

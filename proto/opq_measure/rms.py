@@ -73,7 +73,7 @@ def energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
     if len(edges) < 2:
         return np.empty(0)
     if not (edges[1:] > edges[:-1]).all():
-        raise ValueError("edges do not rise")
+        raise ValueError("edges do not rise, want each after the one before")
     if edges[0] < 0 or edges[-1] > samples:
         raise ValueError(f"edges {edges[0]:g} .. {edges[-1]:g} leave the signal, 0 .. {samples}")
     if samples <= BLOCK_SAMPLES:
@@ -99,7 +99,7 @@ def energies_together(volts: Sequence[SignalArray], edges: FloatArray) -> tuple[
     """
     lengths = np.array([len(each) for each in volts])
     if not (edges[:, 1:] > edges[:, :-1]).all():
-        raise ValueError("edges do not rise")
+        raise ValueError("edges do not rise, want each after the one before")
     if edges.shape[1] < 2 or (edges[:, 0] < 0).any() or (edges[:, -1] > lengths).any():
         raise ValueError("edges leave the signal, or are fewer than two")
     ends = lengths.cumsum()

@@ -321,4 +321,7 @@ def _runs_of(places: NDArray[np.int64]) -> tuple[Run, ...]:
 
 def _check_length(samples: int, rows: int) -> None:
     if samples > max(LONGEST_AXIS, MAX_SAMPLES_PER_ROW * rows):
-        raise RecordingError(f"its times leave {samples - rows} samples out between {rows} rows")
+        raise RecordingError(
+            f"its times leave {samples - rows} samples out between {rows} rows; "
+            "give --rate-hz to count rows instead"
+        )

@@ -94,7 +94,9 @@ def _arrays(
     for name, (is_own, of, shape, at) in entries.items():
         dtype = np.dtype(of)
         if dtype.kind not in "iuf" or at < 0 or min(shape) < 0:
-            raise ValueError(f"{dtype} of {shape} at {at}")
+            raise ValueError(
+                f"an array of {dtype}, {shape}, at byte {at}; want numbers, at a byte of the file"
+            )
         if is_own not in sources:
             sources[is_own] = _written(file, size) if is_own else np.memmap(path, np.uint8, "r")
         part = sources[is_own][at : at + math.prod(shape) * dtype.itemsize]

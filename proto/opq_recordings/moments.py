@@ -85,7 +85,7 @@ def utc_ns(time: datetime) -> int:
     utc = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     found = 1000 * ((utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
     if not 0 <= found <= MAX_START_NS:
-        raise ValueError(f"{time} is not from 1970 to 2115")
+        raise ValueError(f"{time} is not a time from 1970 to 2115")
     return found
 
 

@@ -244,7 +244,9 @@ def _axis(
     if isinstance(time, tuple):
         steps, first_s = time
         if not steps:
-            raise RecordingError(f"{path}: its times have no steps")
+            raise RecordingError(
+                f"{path}: its times have no steps; want the step from one sample to the next"
+            )
         if any(abs(step_s - steps[0][1]) > 1e-3 * steps[0][1] for _, step_s in steps):
             raise RecordingError(f"{path}: its times have {len(steps)} different steps; want one rate")
         return (Run(0, 0, count),), _rate(steps[0][1]), first_s, count

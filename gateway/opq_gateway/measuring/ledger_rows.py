@@ -175,7 +175,10 @@ def _senders(groups: Sequence[GroupSection]) -> dict[str, str]:
     for group in groups:
         free = [box_id for box_id in group.boxes if box_id not in found]
         if not free:
-            raise ConfigError(f"group {group.name}: its Boxes are in too many groups, nothing was started")
+            raise ConfigError(
+                f"group {group.name}: each of its Boxes stands for another group already; "
+                "want a Box that is in no other group, nothing was started"
+            )
         found[free[0]] = group.name
     return found
 

@@ -50,7 +50,7 @@ def stream_of(
     stations = configurations.stations_of([box.id for box in config.box], phases)
     if len(stations) > configurations.MAX_STATIONS:
         raise ConfigError(
-            f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MAX_STATIONS}"
+            f"phasors: {len(stations)} Boxes; want at most {configurations.MAX_STATIONS} in one stream"
         )
     latency_s = Pmu(LOWEST_HZ, section.reports_per_s, pmu_class).latency_s
     stream = PmuStream(section.id_code, section.reports_per_s, pmu_class, latency_s, stations)

@@ -76,11 +76,11 @@ def rows_of_bytes(data: bytes, old: bool = False) -> tuple[NDArray[np.void], tup
     try:
         count, reasons_bytes = _ROWS_HEAD.unpack_from(data)
         if count > MAX_ROWS or reasons_bytes > MAX_LOSSES_BYTES:
-            raise ValueError(f"{count} rows cannot be")
+            raise ValueError(f"rows are damaged: {count} rows, {reasons_bytes} bytes of reasons")
         size = 8 * len(_NAMES) * count
         plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + reasons_bytes + 1)
         if len(plain) != size + reasons_bytes:
-            raise ValueError(f"{len(plain)} bytes for {count} rows")
+            raise ValueError(f"rows are damaged: {len(plain)} bytes for {count} rows")
         lost = tuple(_losses(plain[size:], old))
     except (struct.error, zlib.error) as error:
         raise ValueError(f"rows are damaged: {error}") from error

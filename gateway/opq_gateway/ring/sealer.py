@@ -152,7 +152,7 @@ class Sealer:
             if stop.is_set():
                 return {}
             if left_s <= 0:
-                raise ChildFailedError(f"no answer within {self._answer_s:g} s")
+                raise ChildFailedError(f"the sealing process did not answer within {self._answer_s:g} s")
             step_s = min(0.2, left_s)
             if not select.select([child.stdout], [], [], step_s)[0]:
                 left_s -= step_s
@@ -166,7 +166,7 @@ class Sealer:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ChildFailedError(f"it answered {line[:80]!r}")
+            raise ChildFailedError(f"the sealing process answered {line[:80]!r}; want a JSON object")
         return found
 
     def _end_child(self) -> None:

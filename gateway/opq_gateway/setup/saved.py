@@ -108,7 +108,7 @@ def _held(config: Config, file: Path) -> dict[str, Any]:
 def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
     """`config` with these settings; raises ConfigError with every problem."""
     if not isinstance(document, Mapping):
-        raise ConfigError("box_config: want an object")
+        raise ConfigError("box_config: want a JSON object of settings")
     foreign = sorted(key for key in document if key not in NAMES and key != CYCLES)
     if foreign:
         raise ConfigError(

@@ -133,7 +133,10 @@ class Following(PluginHost):
     def _manifest_of(self, installed: Release) -> PackageManifest:
         manifest = self._releases.manifest(installed)
         if (manifest.name, str(manifest.version)) != (installed.name, installed.version):
-            raise PluginError(f"its manifest is of {manifest.name} {manifest.version}")
+            raise PluginError(
+                f"its manifest is of {manifest.name} {manifest.version}; "
+                f"want {installed.name} {installed.version}"
+            )
         return manifest
 
     def _checked_release(self, installed: Release) -> Release:

@@ -75,7 +75,9 @@ class Proxy:
         end.
         """
         if not self._lock.acquire(timeout=self._drain_s):
-            raise TimeoutError(f"{self.kind} {self.symbol!r} does not finish its record")
+            raise TimeoutError(
+                f"{self.kind} {self.symbol!r} does not finish its record within {self._drain_s:g} s"
+            )
         try:
             began_s = time.perf_counter()
             self._hand_over(self._inside, inside)

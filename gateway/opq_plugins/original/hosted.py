@@ -109,7 +109,7 @@ class HostedPlugin:
 
     def _running(self) -> base.MaukaPlugin:
         if self._plugin is None:
-            raise ValueError("not configured")
+            raise ValueError("the plug-in is used before it was configured")
         return self._plugin
 
     def _made(self, settings: Mapping[str, Value]) -> object:

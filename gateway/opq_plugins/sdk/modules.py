@@ -303,7 +303,7 @@ class AnalysisModule:
 
     def _configured(self) -> Analysis:
         if self._analysis is None:
-            raise ValueError("not configured")
+            raise ValueError("the analysis is used before it was configured")
         return self._analysis
 
 

@@ -191,7 +191,7 @@ class Wire(Generic[Incoming]):
         while len(self._in) - at >= LENGTH.size:
             (size,) = LENGTH.unpack_from(self._in, at)
             if size > self._most_in:
-                raise ValueError(f"a message of {size} bytes")
+                raise ValueError(f"a message of {size} bytes; the limit is {self._most_in}")
             if len(self._in) - at - LENGTH.size < size:
                 break
             at += LENGTH.size

@@ -173,7 +173,7 @@ def _sequence(start: Value, stop: Value, step: Value = None) -> list[int]:
     """The numbers from start to stop, both included; without `step` the step is 1, or -1 downwards."""
     step = whole(step) if step is not None else (1 if whole(stop) >= whole(start) else -1)
     if step == 0:
-        raise ValueError("step is 0")
+        raise ValueError("step is 0; want another whole number")
     found = range(whole(start), whole(stop) + (1 if step > 0 else -1), step)
     if len(found) > MAX_MADE:
         raise ValueError(f"{len(found)} elements; want at most {MAX_MADE}")

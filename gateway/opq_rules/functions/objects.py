@@ -16,7 +16,7 @@ def _key(value: Value) -> str:
 
 def _object(keys: Value, values: Value) -> dict[str, Value]:
     if len(array(keys)) != len(array(values)):
-        raise ValueError(f"{len(keys)} keys, {len(values)} values")
+        raise ValueError(f"{len(keys)} keys, {len(values)} values; want as many values as keys")
     return {_key(key): value for key, value in zip(keys, values, strict=True)}
 
 

@@ -63,7 +63,7 @@ def _check_substring(constants: Sequence[Value]) -> str:
 def _split_value(value: Value, separator: Value, place: Value) -> str:
     parts = text(value).split(text(separator))
     if not 0 <= whole(place) < len(parts):
-        raise ValueError(f"part {place} of {len(parts)}")
+        raise ValueError(f"part {place} of {len(parts)}; parts count from 0")
     return parts[int(place)]
 
 

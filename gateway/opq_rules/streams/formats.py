@@ -79,7 +79,7 @@ def _delimited(delimiter: str, names: list[str] | None) -> ReadOne:
             if values:
                 rows.append(dict(zip(columns, values, strict=False)))
         if not rows:
-            raise ValueError("an empty payload")
+            raise ValueError("the payload is empty; want at least one row")
         return rows
 
     return read

@@ -65,7 +65,7 @@ class Recent:
             return
         edges = np.concatenate((self._edges, half_edges))
         if not (edges[1:] > edges[:-1]).all():
-            raise ValueError("half_edges do not rise")
+            raise ValueError("half_edges do not rise, want each after the one before")
         if edges[-1] > self.stop_sample:
             raise ValueError(f"half edge {edges[-1]:g} lies after the last sample, {self.stop_sample}")
         self._edges = edges

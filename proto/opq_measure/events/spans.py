@@ -32,14 +32,14 @@ def spans_below(values: FloatArray, enter: float, leave: float) -> tuple[Span, .
         ValueError: `leave` lies below `enter`.
     """
     if leave < enter:
-        raise ValueError(f"leave {leave:g} lies below enter {enter:g}")
+        raise ValueError(f"leave {leave:g} lies below enter {enter:g}, want enter or above")
     return _spans(values < enter, values >= leave)
 
 
 def spans_above(values: FloatArray, enter: float, leave: float) -> tuple[Span, ...]:
     """Spans that begin with a value > `enter` and end before the first value <= `leave`."""
     if leave > enter:
-        raise ValueError(f"leave {leave:g} lies above enter {enter:g}")
+        raise ValueError(f"leave {leave:g} lies above enter {enter:g}, want enter or below")
     return _spans(values > enter, values <= leave)
 
 

@@ -215,7 +215,7 @@ def _length(volts: SignalArray, edges: FloatArray, cycles: int) -> float:
     if len(edges) not in (2, cycles + 1):
         raise ValueError(f"a window has {len(edges)} edges, want 2 or {cycles + 1}")
     if not (edges[1:] > edges[:-1]).all():
-        raise ValueError("edges do not rise")
+        raise ValueError("edges do not rise, want each after the one before")
     if edges[0] < -SLACK_SAMPLES or edges[-1] > len(volts) + SLACK_SAMPLES:
         raise ValueError(f"edges {edges[0]:g} .. {edges[-1]:g} leave the signal, 0 .. {len(volts)}")
     return float(edges[-1] - edges[0])

@@ -280,7 +280,9 @@ def low_passed(values: FloatArray, order: int, cutoff: float) -> FloatArray | No
 def low_pass(order: int, cutoff: float) -> tuple[FloatArray, FloatArray]:
     """Numerator and denominator of the filter, in powers of 1/z."""
     if not (1 <= order <= 8 and 0 < cutoff < 1):
-        raise ValueError(f"a low pass of order {order} at {cutoff:g} of half the rate")
+        raise ValueError(
+            f"a low pass of order {order} at {cutoff:g} of half the rate, want 1 to 8 and a share"
+        )
     warped = 4 * math.tan(math.pi * cutoff / 2)
     angles = math.pi * (2 * np.arange(order) + order + 1) / (2 * order)
     poles = warped * np.exp(1j * angles)

@@ -84,9 +84,13 @@ def plan_from(kind: str, custom: Mapping[str, Any]) -> Plan:
     values["groups"] = tuple(groups)
     for name, default in asdict(Plan(kind, "0.0")).items():
         if name in values and type(values[name]) is not type(default):
-            raise ReleaseError(f"the plan of {kind} has {name} {values[name]!r:.60}")
+            raise ReleaseError(
+                f"the plan of {kind} has {name} {values[name]!r:.60}; want a value such as {default!r}"
+            )
     if values.get("kind") != kind or "version" not in values:
-        raise ReleaseError(f"the plan of {kind} names no version, or another kind")
+        raise ReleaseError(
+            f"the plan of {kind} names no version, or another kind; want kind {kind} and a version"
+        )
     version_key(values["version"])
     if bad := [each for each in values["groups"] if not _NAME.fullmatch(each)]:
         raise ReleaseError(f"{bad[0][:40]!r} is not a group; want letters, digits, - and _")

@@ -72,7 +72,9 @@ def _read(document: Any) -> Report:
     texts = (report.gateway, report.version, report.state, report.wanted, report.group, report.reason)
     pairs = [*report.firmware.keys(), *report.firmware.values()]
     if not all(isinstance(each, str) and len(each) <= MAX_TEXT for each in (*texts, *pairs)):
-        raise ValueError(f"a text is longer than {MAX_TEXT} characters")
+        raise ValueError(f"want texts of at most {MAX_TEXT} characters")
     if report.state not in STATES or type(report.at_ms) is not int:
-        raise ValueError(f"state is {report.state!r}, at_ms {report.at_ms!r}")
+        raise ValueError(
+            f"state is {report.state!r}, at_ms {report.at_ms!r}; want one of {', '.join(STATES)}, and ms"
+        )
     return report

@@ -134,17 +134,23 @@ def half_cycles_from_wire(box_id: str, message: WireHalfCycles) -> HalfCycleRms:
     count, every = len(message.least_v), max(1, message.every)
     start_ns, end_ns = message.start_ns, message.end_ns
     if count > MAX_POINTS or len(message.step_us) != count or len(message.most_v) not in (0, count):
-        raise FrameError(f"Box {box_id}: half cycles of {count} points do not fit together")
+        raise FrameError(
+            f"Box {box_id}: half cycles of {count} points; want at most {MAX_POINTS}, each complete"
+        )
     span_us = (end_ns - start_ns) // 1000 + 1
     if not 0 <= start_ns < end_ns < _LATEST_NS or sum(message.step_us) > span_us or 0 in message.step_us[1:]:
-        raise FrameError(f"Box {box_id}: half cycles at impossible times")
+        raise FrameError(f"Box {box_id}: half cycles at impossible times; want rising ones within the span")
     t_ns = start_ns + np.cumsum(np.array(message.step_us, dtype=np.int64)) * 1000
     least_v = np.array(message.least_v, dtype=np.float32)
     most_v = np.array(message.most_v, dtype=np.float32) if len(message.most_v) else least_v
     if not (np.isfinite(least_v).all() and np.isfinite(most_v).all() and (least_v <= most_v).all()):
-        raise FrameError(f"Box {box_id}: half cycles with impossible voltages")
+        raise FrameError(
+            f"Box {box_id}: half cycles with impossible voltages; want numbers from 0, least up to most"
+        )
     if count and float(least_v.min()) < 0:
-        raise FrameError(f"Box {box_id}: half cycles with impossible voltages")
+        raise FrameError(
+            f"Box {box_id}: half cycles with impossible voltages; want numbers from 0, least up to most"
+        )
     uncertainty_ns = message.uncertainty_ns if message.HasField("uncertainty_ns") else UNKNOWN_UNCERTAINTY_NS
     source = time_source(message.time_source)
     return HalfCycleRms(box_id, start_ns, end_ns, t_ns, least_v, most_v, every, uncertainty_ns, source)

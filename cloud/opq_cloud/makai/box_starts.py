@@ -23,8 +23,10 @@ FORMER_STARTS = 8
 """Former starts of a Box that are known again. A second gateway's is among the last two."""
 TURNS = 4
 """So often does a former start come back before two gateways are reported. One row may overtake another."""
-TURNS_WITHIN_S, TURN_LATELY_S = 300.0, 90.0
-"""In idle mode each gateway sends once a minute."""
+TURNS_WITHIN_S = 300.0
+"""All of them come within this time. In idle mode each gateway sends once a minute."""
+TURN_LATELY_S = 90.0
+"""Two gateways are reported for this long after the newest of them."""
 
 
 class BoxStarts:

@@ -174,6 +174,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     on_trial = start_by_journal(config_path, data_dir, sys.argv[1:])
     _use_one_heap()  # before the first thread gets a heap
+    gc.disable()  # a Box waits for the end of the imports, and even few searches take 40 ms of them
     # the Box's port is read during the imports, which take longer than the Box can wait
     early = early_ports(config_path, data_dir)
     try:
@@ -191,6 +192,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         return 1
     finally:
         gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
+        gc.enable()
     log.configure("gateway")
     stop = threading.Event()
     try:

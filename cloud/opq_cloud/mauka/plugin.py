@@ -145,20 +145,21 @@ class MaukaPlugin:
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while on hold."""
         while True:
-            if not self._on_hold:
-                self._run_loop(stop, ready)
-            if self._is_ended(stop) or not self._on_hold:
+            if not self._on_hold and self._run_loop(stop, ready):
                 return
-            if ready is not None:
+            if self._on_hold and ready is not None:
                 ready.set()
             while self._on_hold and not self._is_ended(stop):
                 wait_for(stop, self.exit_event, self._woken)
                 self._woken.clear()
+            if self._is_ended(stop):
+                return
 
     def _is_ended(self, stop: Stop) -> bool:
         return stop.is_set() or self.exit_event.is_set()
 
-    def _run_loop(self, stop: Stop, ready: threading.Event | None) -> None:
+    def _run_loop(self, stop: Stop, ready: threading.Event | None) -> bool:
+        """Returns whether EXIT ended the loop."""
         hwm = int(self.config[HWM_KEY])
         ended = threading.Event()
         heart = threading.Thread(
@@ -177,7 +178,7 @@ class MaukaPlugin:
                 heart.start()
                 if ready is not None:
                     ready.set()
-                self._loop(source, stop)
+                exited = self._loop(source, stop)
                 last_state = STOPPED
             finally:
                 ended.set()
@@ -185,6 +186,7 @@ class MaukaPlugin:
                     heart.join()
                 self._send_heartbeat(last_state)
                 self._out = None
+        return exited
 
     @property
     def last_error(self) -> str | None:
@@ -243,7 +245,8 @@ class MaukaPlugin:
             "interval_s": float(self.config[HEARTBEAT_KEY]),
         }
 
-    def _loop(self, source: Socket, stop: Stop) -> None:
+    def _loop(self, source: Socket, stop: Stop) -> bool:
+        """Runs until EXIT, which returns True, or until it is stopped or put on hold."""
         due_s = 0.0
         while not (self._is_ended(stop) or self._on_hold):
             events = self.exit_event, self._woken
@@ -253,10 +256,11 @@ class MaukaPlugin:
                 for frames in waiting_messages(source, MESSAGES_PER_TURN):
                     if not self._handle_frames(frames):
                         log.info("plugin.exit", plugin=self.name)
-                        return
+                        return True
                     if stop.is_set():
-                        return
+                        return False
             due_s = self._idle()
+        return False
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
         """Publishes our own name on the bus until it comes back: messages published from now on reach us."""

@@ -18,7 +18,7 @@ from opq_cloud.mauka.bus_plugins.laha_gc import REPORT_S, LahaGcPlugin
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.original.incident_ids import IncidentIds
-from opq_cloud.mauka.plugin import MaukaPlugin
+from opq_cloud.mauka.plugin import STOPPED, MaukaPlugin
 from opq_cloud.store import open_store
 from opq_proto.kit.watchdog import Heartbeats
 
@@ -50,6 +50,16 @@ class Overriding(MaukaPlugin):
     def on_idle(self) -> bool:
         self.idles += 1
         return False
+
+
+class ResumedWhileItEnds(Overriding):
+    """An operator starts it again before its loop has ended."""
+
+    def _send_heartbeat(self, state: str) -> None:
+        super()._send_heartbeat(state)
+        if state == STOPPED and self.on_hold:
+            self.idles = 0
+            self.resume()
 
 
 def test_stop_message_and_event_end_a_wait(limits: Limits) -> None:
@@ -92,7 +102,7 @@ def test_idle_services_wait_for_ever(
             running.start(service)
         for service in (ids, printing):
             assert until(lambda name=service.name: limits[name][-1:] == [FOR_EVER])
-        assert until(lambda: limits["StatusPlugin"][-1] == FOR_EVER)
+        assert until(lambda: limits["StatusPlugin"][-1:] == [FOR_EVER])
         assert set(limits["PrintPlugin"]) == {FOR_EVER}
 
 
@@ -107,6 +117,14 @@ def test_a_held_plugin_begins_and_ends_at_once(
     printing.hold()
     assert until(lambda: "PrintPlugin-heartbeat" not in {each.name for each in threading.enumerate()})
     assert until(lambda: limits["PrintPlugin"][-1] == FOR_EVER)
+
+
+def test_a_plugin_resumed_while_it_ends_runs(bus: Any, running: Any, until: Callable[[Any], Any]) -> None:
+    plugin = ResumedWhileItEnds(bus.settings)
+    running.start(plugin)
+    assert until(lambda: plugin.idles)
+    plugin.hold()
+    assert until(lambda: not plugin.on_hold and plugin.idles)
 
 
 def test_a_wait_ends_when_something_is_due(

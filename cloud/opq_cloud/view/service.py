@@ -70,7 +70,7 @@ class View:
             most_open = self._config.live_streams + self.connections_beside_streams
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
-                reading = pool.submit(reader.run, stop)
+                reading = pool.submit(reader.run)  # without `stop`, whose turns are those of the server
                 reading.add_done_callback(lambda _: ended.set())
                 try:
                     asyncio.run(serve(app, listener, hub.close, most_open, ended, stop, ready))

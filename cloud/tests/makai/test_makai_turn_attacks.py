@@ -78,12 +78,13 @@ def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count:
     config = TriggeringServiceSection(
         measurement_endpoint=addresses[0], request_endpoint=addresses[1], ack_interval_s=0.2, batch_ms=20
     )
-    stop, seen = threading.Event(), ServiceCounters()
+    seen = ServiceCounters()
     with closing(CloudContext(lambda: open_store(None, tmp_path / "store"))) as shared:
         service = TriggeringService(config, shared, Nominal(120.0, 60.0))
         view = ViewSection(measurement_endpoint=addresses[0], bus_endpoint=makai.free_endpoint())
         hub = LiveHub(seen, streams=1)
-        reader = threading.Thread(target=LiveReader(shared.store, hub, seen, view).run, args=(stop,))
+        live = LiveReader(shared.store, hub, seen, view)
+        reader = threading.Thread(target=live.run)
         reader.start()
         try:
             with makai.running(service):
@@ -99,7 +100,7 @@ def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count:
                     assert counters.total("malformed") > count / 4
                 assert psutil.Process().memory_info().rss - before < MEMORY_BYTES
         finally:
-            stop.set()
+            live.end()
             reader.join(30)
         assert not reader.is_alive()
 

@@ -19,7 +19,7 @@ import zmq
 from google.protobuf.message import DecodeError
 
 from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, Socket, connect
-from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
+from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
@@ -124,8 +124,8 @@ class LiveReader:
         """Makes `run` return; from any thread."""
         self._ended.set()
 
-    def run(self, stop: Stop) -> None:
-        """Runs until `stop` or `end`. Raises ConfigError when an address is not valid."""
+    def run(self) -> None:
+        """Runs until `end`. Raises ConfigError when an address is not valid."""
         context = zmq.Context()
         bus, measurements = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
@@ -141,13 +141,13 @@ class LiveReader:
                 for topic in topics:
                     socket.subscribe(topic)
                 connect(socket, endpoint, key)
-            self._loop(stop, measurements, bus)
+            self._loop(measurements, bus)
         finally:
             context.destroy(linger=0)
 
-    def _loop(self, stop: Stop, measurements: Socket, bus: Socket) -> None:
-        while not (stop.is_set() or self._ended.is_set()):
-            ready = wait_for(stop, self._ended, bus, measurements, due_s=self._due_s())
+    def _loop(self, measurements: Socket, bus: Socket) -> None:
+        while not self._ended.is_set():
+            ready = wait_for(self._ended, bus, measurements, due_s=self._due_s())
             if bus in ready:
                 self._read_bus(bus)
             self._notify()

@@ -70,11 +70,11 @@ def _keep_phenomenon_boxes(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX phenomenon_boxes_by_number ON phenomenon_boxes (phenomena_id)")
     forget = "DELETE FROM phenomenon_boxes WHERE phenomena_id = old.phenomena_id"
     enter = (
-        "INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, {row}.phenomena_id FROM json_each("
+        "INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, {row}.phenomena_id FROM {rows}json_each("
         "CASE WHEN json_valid({row}.document) THEN {row}.document ELSE '{{}}' END, '$.affected_opq_boxes') "
         "AS each WHERE each.value IS NOT NULL"
     )
-    new = enter.format(row="new")
+    new = enter.format(rows="", row="new")
     for name, when, steps in (
         ("phenomena_entered", "INSERT", (new,)),
         ("phenomena_changed", "UPDATE", (forget, new)),
@@ -82,7 +82,7 @@ def _keep_phenomenon_boxes(connection: sqlite3.Connection) -> None:
     ):
         body = "; ".join(steps)
         connection.execute(f"CREATE TRIGGER {name} AFTER {when} ON phenomena BEGIN {body}; END")
-    connection.execute(enter.format(row="phenomena").replace(" FROM json_each", " FROM phenomena, json_each"))
+    connection.execute(enter.format(rows="phenomena, ", row="phenomena"))
 
 
 MIGRATIONS: tuple[Migration, ...] = (

@@ -145,7 +145,7 @@ class RecordReader:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._read: tuple[int, SystemRecord] | None = None
-        """When the folder changed that was read, and what it said."""
+        """The folder's time stamp when it was read, and its record."""
 
     def read(self) -> SystemRecord:
         """As `read_record`. Files are replaced, so each change is one of their folder."""

@@ -80,8 +80,8 @@ class PeerWatch:
 class WatchedConnections:
     """The connections that a loop makes.
 
-    All but `problem` belongs to the loop. It waits by `wait`, or for `monitors` too, at most `due_s`, and
-    calls `check`.
+    All but `problem` belongs to the loop. It waits by `wait`; or it waits at most `due_s`, for `monitors`
+    too, and then calls `check`.
     """
 
     def __init__(self) -> None:

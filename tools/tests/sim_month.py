@@ -17,10 +17,40 @@ from zoneinfo import ZoneInfo
 
 S = 10**9
 TEN_NS, TWO_HOURS_NS = 600 * S, 7200 * S
-BEGIN, END, DAYS = datetime(2026, 9, 30, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC), 32
 ZONE = ZoneInfo("Europe/Berlin")
-WEEKS = ("2026-W40", "2026-W41", "2026-W42", "2026-W43", "2026-W44")
-"""The first and the last are in the month in part; W43 has 169 hours."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is played, and what it has."""
+
+    begin: datetime
+    end: datetime
+    weeks: tuple[str, ...]
+    disturbances: int
+    events: dict[str, int]
+    """Box -> its dips and interruptions in the weeks."""
+
+    def since_s(self, at: datetime) -> float:
+        return (at - self.begin).total_seconds()
+
+
+MONTH = Span(
+    datetime(2026, 9, 30, tzinfo=UTC),
+    datetime(2026, 11, 1, tzinfo=UTC),
+    ("2026-W40", "2026-W41", "2026-W42", "2026-W43", "2026-W44"),
+    disturbances=11,
+    events={"1": 6, "2": 5},
+)
+"""October: the first week and the last are in it in part."""
+FORTNIGHT = Span(
+    datetime(2026, 10, 11, tzinfo=UTC),
+    datetime(2026, 10, 26, tzinfo=UTC),
+    ("2026-W42", "2026-W43"),
+    disturbances=3,
+    events={"1": 2, "2": 1},
+)
+"""Of its weeks the second has 169 hours."""
 SUPPLY_LOST = (
     (datetime(2026, 10, 15, 2, tzinfo=UTC), 18_000.0),
     (datetime(2026, 10, 28, 12, 34, 56, tzinfo=UTC), 90.0),
@@ -79,9 +109,11 @@ CAUSES = (
 )
 
 
-def scenario(folder: Path) -> Path:
-    """Writes the scenario's file."""
-    lost = ", ".join(f"[{_since(at)}, {length_s}]" for at, length_s in SUPPLY_LOST)
+def scenario(folder: Path, span: Span) -> Path:
+    """Writes the scenario's file: what happens in the span."""
+    lost = ", ".join(
+        f"[{span.since_s(at)}, {length_s}]" for at, length_s in SUPPLY_LOST if span.begin <= at < span.end
+    )
     text = f"""
 title = "a street in October"
 nominal_v = 230.0
@@ -103,17 +135,20 @@ phase = "b"
 supply = {{ lost = [{lost}] }}
 """
     for at, percent in sorted(TAPS):
+        if not span.begin <= at < span.end:
+            continue
         steps = f"steps = {math.copysign(1, percent)}, step_percent = {abs(percent)}"
-        text += f'[[cause]]\nkind = "tap_change"\nat = "t1"\nat_s = {_since(at)}\nvalues = {{ {steps} }}\n'
+        text += (
+            f'[[cause]]\nkind = "tap_change"\nat = "t1"\nat_s = {span.since_s(at)}\nvalues = {{ {steps} }}\n'
+        )
     for kind, place, at, values in CAUSES:
-        text += f'[[cause]]\nkind = "{kind}"\nat = "{place}"\nat_s = {_since(at)}\nvalues = {{ {values} }}\n'
+        if not span.begin <= at < span.end:
+            continue
+        text += f'[[cause]]\nkind = "{kind}"\nat = "{place}"\nat_s = {span.since_s(at)}\n'
+        text += f"values = {{ {values} }}\n"
     path = folder / "october.toml"
     path.write_text(text)
     return path
-
-
-def _since(at: datetime) -> float:
-    return (at - BEGIN).total_seconds()
 
 
 @dataclass
@@ -140,7 +175,9 @@ class Ten:
 class Truth:
     """The files of the truth, and what follows from them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, span: Span) -> None:
+        self._span = span
+
         def lines(name: str) -> list[dict[str, Any]]:
             return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
@@ -169,7 +206,7 @@ class Truth:
 
     def _made_tens(self, box_id: str) -> dict[int, Ten]:
         found: dict[int, Ten] = {}
-        begin_ns, end_ns = (round(each.timestamp()) * S for each in (BEGIN, END))
+        begin_ns, end_ns = (round(each.timestamp()) * S for each in (self._span.begin, self._span.end))
         for start_ns in range(begin_ns, end_ns, TEN_NS):
             found[start_ns] = Ten(start_ns, TEN_NS)
         for gap in (each for each in self.silent if each["box"] == box_id):

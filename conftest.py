@@ -29,7 +29,7 @@ USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE
 """What the text of a test file has that runs our emulator, and of some that do not."""
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 """Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
-DEAREST_FILES = 20
+DEAREST_FILES = 60
 """Files in the list of those with the most CPU time."""
 _SPENT_S = pytest.StashKey[float]()
 _IS_LAST = pytest.StashKey[bool]()

@@ -317,9 +317,9 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, line, why, p
 
 
 def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch):
-    """So does one that fails late."""
-    for name, value in (("SLOW_S", 0.0), ("PATIENCE", 1e9)):
-        monkeypatch.setattr(f"opq_cloud.mauka.running.installed_analyses.{name}", value)
+    """An analysis that fails late rests as one whose process ended."""
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 1e9)
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one", f"{SECOND} raise KeyError('x')"))
     assert until(follower.status)

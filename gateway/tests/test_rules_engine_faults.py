@@ -99,6 +99,17 @@ def test_a_qos_1_rule_holds_the_source(tmp_path: Path) -> None:
         assert engine._lifecycle.streams.by_key["feed  s"].runner.blocks is False
 
 
+def test_settled_is_asked_between_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a commit its emissions are counted neither as staged nor as waiting for a sink."""
+    with running(tmp_path) as (engine, _):
+        asked, totals = list[threading.Thread](), engine.views.totals
+        monkeypatch.setattr(
+            engine.views, "totals", lambda: (asked.append(threading.current_thread()), totals())[1]
+        )
+        assert engine.settled()
+        assert asked == [engine._loop._thread]
+
+
 class Failing(Function):
     """Raises what no function should."""
 

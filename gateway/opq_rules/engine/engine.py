@@ -104,11 +104,10 @@ class Engine:
     def settled(self) -> bool:
         """Whether all work is done: no record waits or is being processed, and no emission waits for a
         sink."""
-        streams, sinks = self._lifecycle.streams, self._lifecycle.sinks
-        if any(each.runner.waiting for each in list(streams.by_key.values())):
-            return False
-        self._loop.call(lambda: None)
-        if any(runner.spilled for runner in list(sinks.by_key.values())):
+        return self._loop.call(self._is_settled)  # between records and commits, so that all are counted
+
+    def _is_settled(self) -> bool:
+        if any(runner.spilled for runner in list(self._lifecycle.sinks.by_key.values())):
             return False  # more has to be read from the outbox
         totals = self.views.totals()
         return not totals["records_waiting"] and not totals["emissions_waiting"]

@@ -38,21 +38,19 @@ COLUMNS = "| constant | value | unit | what it decides, and why | file |\n| --- 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One constant, or several that are decided together."""
+    """One constant."""
 
     file: str
-    names: tuple[str, ...]
-    values: tuple[str, ...]
+    name: str
+    value: str
     about: str
     """What it decides, and why: its docstring."""
 
     @property
     def unit(self) -> str:
-        found = [
-            "half cycles" if name.endswith("HALF_CYCLES") else UNITS.get(name.rpartition("_")[2], "")
-            for name in self.names
-        ]
-        return found[0] if len(set(found)) == 1 else ", ".join(each or "-" for each in found)
+        if self.name.endswith("HALF_CYCLES"):
+            return "half cycles"
+        return UNITS.get(self.name.rpartition("_")[2], "")
 
 
 def thresholds() -> Iterator[Threshold]:
@@ -64,17 +62,11 @@ def thresholds() -> Iterator[Threshold]:
                 if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
                     continue
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                names = tuple(map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target]))
-                one = len(names) == 1
-                values = node.value.elts if isinstance(node.value, ast.Tuple) and not one else [node.value]
-                if all(name.isupper() for name in names) and all(map(_is_number, values)):
+                name = ast.unparse(target)
+                if name.isupper() and _is_number(node.value):
                     after = body[at + 1] if at + 1 < len(body) else node
-                    yield Threshold(
-                        str(path.relative_to(ROOT / folder)),
-                        names,
-                        tuple(map(ast.unparse, values)),
-                        _text(after),
-                    )
+                    file = str(path.relative_to(ROOT / folder))
+                    yield Threshold(file, name, ast.unparse(node.value), _text(after))
 
 
 def _is_number(value: ast.expr) -> bool:
@@ -99,15 +91,11 @@ def _text(node: ast.stmt) -> str:
 
 def page() -> str:
     """The whole page."""
-    lines = [
-        HEAD,
-        "| constant | value | unit | what it decides, and why | file |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for each in thresholds():
-        names, values = " ".join(f"`{name}`" for name in each.names), ", ".join(each.values)
-        lines.append(f"| {names} | {values} | {each.unit} | {each.about} | `{each.file}` |")
-    return "\n".join(lines) + "\n"
+    rows = (
+        f"| `{each.name}` | {each.value} | {each.unit} | {each.about} | `{each.file}` |"
+        for each in thresholds()
+    )
+    return "\n".join((HEAD, COLUMNS, *rows)) + "\n"
 
 
 if __name__ == "__main__":

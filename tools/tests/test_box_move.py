@@ -76,8 +76,9 @@ def test_a_box_moves_despite_a_killed_command(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             facts = json.loads(done.stdout)
             assert facts["measurements_here"] == facts["of_them_there"] <= facts["measurements_there"]
-            left = numbers(old, "1")
-            until(lambda: numbers(new, "1")[-1] > left[-1] + 8, 60, "Measurements of Box 1 there")
+            moved_at = numbers(old, "1")[-1]
+            until(lambda: numbers(new, "1")[-1] > moved_at + 8, 60, "Measurements of Box 1 there")
+            left = numbers(old, "1")  # with those that were on their way
             os.kill(house.pid_of("opq_gateway"), signal.SIGKILL)  # the place is kept for its next start
             killed_at = numbers(new, "1")[-1]
             until(lambda: numbers(new, "1")[-1] > killed_at + 8, 90, "Measurements after a restart")

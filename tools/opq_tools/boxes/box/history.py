@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, trend_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.intervals.interval_rows import FLICKER, UNKNOWN, known_length, sequences_of
+from opq_cloud.store.intervals.interval_rows import UNKNOWN, WIDE, IntervalRow, add_columns
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import TREND_MS, Interval, Measurement, Trend, Trigger
 
@@ -91,32 +91,28 @@ def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_m
 
 
 def _rows_of(columns: IntervalColumns) -> Iterator[Measurement]:
-    """Yields intervals as their Box sent them: flicker beside the rest, under a number of its own."""
-    names = list(columns.values)
-    rows = zip(
-        columns.start_ns.tolist(),
-        columns.end_ns.tolist(),
-        columns.flagged.tolist(),
-        columns.coverage.tolist(),
-        sequences_of(columns).tolist(),
-        strict=True,
-    )
-    for at, (start_ns, end_ns, flagged, share, numbers) in enumerate(rows):
-        parts: tuple[dict[str, float | tuple[float, ...]], ...] = ({}, {})
-        apart = numbers[0] != numbers[1]
-        for name in names:
-            value = columns.values[name][at].tolist()
-            known = tuple(value[: known_length(name, value)]) if isinstance(value, list) else value
-            if known != () and known == known:  # NaN: unknown
-                parts[apart and name in FLICKER][name] = known
-        coverage = None if math.isnan(share) else share
-        for part, number, covers in zip(parts, numbers, (coverage, None), strict=True):
-            if part or covers is not None:
-                interval = Interval(columns.length_ms, flagged, covers, part)
-                sequence = None if number == UNKNOWN else number
-                yield Measurement(
-                    columns.box_id, 0, {}, start_ns, end_ns, sequence=sequence, interval=interval
-                )
+    """Yields intervals as their Box sent them: flicker beside the rest, where it has a number of its own."""
+    rows: dict[int, IntervalRow] = {}
+    add_columns(rows, columns)
+    for row in rows.values():
+        coverage = None if math.isnan(row.coverage) else row.coverage
+        number, flicker_number = row.sequences
+        parts = [(number, coverage, row.values), (flicker_number, None, row.flicker)]
+        if number == flicker_number:
+            parts = [(number, coverage, row.values | row.flicker)]
+        for sequence, covers, values in parts:
+            if not values and covers is None:
+                continue
+            plain = {name: value if name in WIDE else value[0] for name, value in values.items()}
+            yield Measurement(
+                columns.box_id,
+                0,
+                {},
+                row.start_ns,
+                row.end_ns,
+                sequence=None if sequence == UNKNOWN else sequence,
+                interval=Interval(columns.length_ms, row.is_flagged, covers, plain),
+            )
 
 
 def _copy_minutes(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:

@@ -212,16 +212,12 @@ class HealthCollector:
     def _read_boxes(self) -> None:
         """Reads which Boxes are not in service, before one that was retired just now counts as silent."""
         boxes = self._shared.store.boxes()
-        self._without = frozenset(each.box_id for each in boxes if each.unplugged or each.retired_ms)
+        self._without = frozenset(each.box_id for each in boxes if not each.is_in_service)
 
     def _read_shares(self) -> None:
         """Reads how much of the last hour each Box in service measured."""
         store = self._shared.store
-        shares = {
-            each.box_id: _share(store, each.box_id)
-            for each in store.boxes()
-            if not (each.unplugged or each.retired_ms)
-        }
+        shares = {each.box_id: _share(store, each.box_id) for each in store.boxes() if each.is_in_service}
         self._shares = {name: share for name, share in shares.items() if share is not None}
 
     def _read_newest(self) -> None:

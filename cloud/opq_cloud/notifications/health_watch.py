@@ -54,7 +54,7 @@ class HealthWatch:
         """
         now_ms = self._now_ms()
         boxes = {each.box_id: each for each in self._store.boxes()}
-        out_of_service = {each.box_id for each in boxes.values() if each.unplugged or each.retired_ms}
+        out_of_service = {each.box_id for each in boxes.values() if not each.is_in_service}
         known = [
             (HealthComponent(each.name, each.name in boxes or each.name.isdigit()), each)
             for each in reports

@@ -46,6 +46,11 @@ class BoxRecord:
     starts: tuple[StatedStart, ...] = ()
     """Its latest starts and what they stated, in order; where it is put empty, the stored value stays."""
 
+    @property
+    def is_in_service(self) -> bool:
+        """Whether it is expected to send."""
+        return not (self.unplugged or self.retired_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class LocationRecord:

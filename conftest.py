@@ -78,7 +78,6 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(5_000, 20, 10)  # the default of 700 took a twentieth of the run
         gc.enable()
 
 

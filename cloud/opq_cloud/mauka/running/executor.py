@@ -143,7 +143,6 @@ class WorkerProcesses(Executor):
         if self._pool is not None and self._pool.active:
             return self._pool
         self._end(NeighbourLostError("another process was lost, and all were started again"))
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process is one core's worth of work
         self._notes = TemporaryDirectory(prefix="opq-analyses-")
         self._used_s = self._clock()
         self._pool = ProcessPool(

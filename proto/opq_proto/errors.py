@@ -1,5 +1,7 @@
 """Errors that a user can act on: their text says what is wrong, where, and what is allowed."""
 
+from collections.abc import Sized
+
 from opq_proto.visible_text import visible
 
 
@@ -44,3 +46,8 @@ class StoreError(OpqError):
 
 class PluginError(OpqError):
     """A plug-in cannot be found, loaded or configured."""
+
+
+def problem_count(problems: Sized) -> str:
+    """Returns `1 problem` or, for example, `3 problems`."""
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

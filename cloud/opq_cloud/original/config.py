@@ -33,7 +33,7 @@ from opq_cloud.original.keys import (
 )
 from opq_cloud.original.ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
 from opq_proto.config.reading import build, read_document
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, problem_count
 from opq_proto.kit import log
 
 Document = Mapping[str, object]
@@ -154,8 +154,7 @@ def from_original(
         _number(document, key, problems, "0 or more")
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"{where}: {count}, nothing was started{lines}")
+        raise ConfigError(f"{where}: {problem_count(problems)}, nothing was started{lines}")
     _notices(kind, document, where, notify)
     _keys(document, found, where, notify)
     _mongo(document, found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.setup import saved
 from opq_measure.events.limits import Limits
-from opq_proto.errors import ConfigError, KeyFileError
+from opq_proto.errors import ConfigError, KeyFileError, problem_count
 from opq_proto.keys.key_files import read_key_file, read_secret_file
 from opq_proto.kit import log
 from opq_proto.measurement.fields import BY_KEY, HARMONICS, SENDABLE
@@ -57,8 +57,7 @@ def refuse(config: Config) -> None:
     if fatal:
         width = max(len(item.key) for item in fatal) + 2
         lines = [f"  {item.key.ljust(width)}{item.text}" for item in fatal]
-        count = "1 problem" if len(fatal) == 1 else f"{len(fatal)} problems"
-        raise ConfigError("\n".join([f"configuration: {count}, nothing was started", *lines]))
+        raise ConfigError("\n".join([f"configuration: {problem_count(fatal)}, nothing was started", *lines]))
     for item in found:
         log.get(service="gateway").warning("config.noted", key=item.key, reason=item.text)
 

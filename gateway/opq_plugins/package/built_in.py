@@ -16,7 +16,7 @@ from typing import Any
 
 from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.config.settings import checked_config
-from opq_proto.errors import PluginError
+from opq_proto.errors import PluginError, problem_count
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """File names of plug-ins; also keeps a name from the config inside the folder."""
@@ -76,9 +76,8 @@ def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[
             wrong = [f"its Config cannot be used: {error}"]
         problems += wrong
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise PluginError(f"{kind} plug-in {name!r}: {count}, it was not started{lines}")
+        raise PluginError(f"{kind} plug-in {name!r}: {problem_count(problems)}, it was not started{lines}")
     return Plugin(name, module, config)
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from opq_proto.config.fields import bounds_of, fields_of, item_of, table_of, wanted
+from opq_proto.errors import problem_count
 
 Path = tuple[str | int, ...]
 
@@ -31,9 +32,8 @@ def text_of(cls: type[Any], where: str, problems: Iterable[Problem]) -> str:
     listed = sorted(dict.fromkeys(problems), key=lambda problem: _order(cls, problem.path))
     names = [name_of(problem.path) or "(top)" for problem in listed]
     width = max((len(name) for name in names), default=0) + 5
-    count = "1 problem" if len(listed) == 1 else f"{len(listed)} problems"
     lines = [f"  {name.ljust(width)}{problem.text}" for name, problem in zip(names, listed, strict=True)]
-    return "\n".join([f"{where}: {count}, nothing was started", *lines])
+    return "\n".join([f"{where}: {problem_count(listed)}, nothing was started", *lines])
 
 
 def name_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.boxes import box_from_document, location_from_document
-from opq_proto.errors import ConfigError, KeyFileError
+from opq_proto.errors import ConfigError, KeyFileError, problem_count
 from opq_proto.keys.key_files import checked_box_id, checked_public_key
 from opq_proto.messages import GAIN_V
 from opq_tools.shared.input_file import InputFileError, read_input_text
@@ -52,8 +52,7 @@ def _read(path: Path, convert: Callable[[dict[str, Any]], T]) -> list[T]:
     if problems:
         more = [f"and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
         lines = "\n  ".join([*problems[:PROBLEMS_SHOWN], *more])
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"{path}: {count}, nothing was imported\n  {lines}")
+        raise ConfigError(f"{path}: {problem_count(problems)}, nothing was imported\n  {lines}")
     return found
 
 

@@ -12,7 +12,7 @@ from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_cloud.store.upkeep.checking import CheckReport, check_store, file_problems
 from opq_cloud.store.upkeep.copying import CopyReport, Shown, copy_store, read_store
 from opq_cloud.store.upkeep.repair import repair_store
-from opq_proto.errors import OpqError
+from opq_proto.errors import OpqError, problem_count
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
@@ -91,8 +91,7 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     if problems:
         saves = "copy leaves it out" if mongo_uri else "repair saves the rest"
         helps = f"opq-tools store {saves}, {RESTORE}"
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise StoreNotWellError(f"{count}; {helps}")
+        raise StoreNotWellError(f"{problem_count(problems)}; {helps}")
 
 
 @command.command("repair", short_help="Save what can be read into a new store.")

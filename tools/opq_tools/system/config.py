@@ -12,7 +12,7 @@ import click
 from opq_gateway.setup.surroundings import Found
 from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, problem_count
 from opq_proto.kit import log
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
@@ -107,8 +107,7 @@ def _sample(which: str) -> str:
 
 def _show(file: Path, checked: Checked) -> None:
     if checked.problems:
-        count = "1 problem" if len(checked.problems) == 1 else f"{len(checked.problems)} problems"
-        click.echo(f"{file}: {count} ({checked.kind})")
+        click.echo(f"{file}: {problem_count(checked.problems)} ({checked.kind})")
     else:
         click.echo(f"{file}: fine ({checked.kind})")
     found = [*checked.problems, *checked.notes]

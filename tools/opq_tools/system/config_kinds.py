@@ -13,7 +13,7 @@ from typing import Any
 from opq_cloud.core.settings.endpoint_ports import OURS, port_of
 from opq_gateway.setup.surroundings import Found
 from opq_proto.config.fields import fields_of
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, problem_count
 
 ORIGINAL_BOX = {
     "box_id": "box.id",
@@ -132,8 +132,7 @@ def _up(path: Path) -> Checked:
             f"  {room}  {head.removeprefix(f'{room}.toml: ')}"
         ]
     if lines:
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise ConfigError("\n".join([f"{path}: {count}, nothing was started", *lines]))
+        raise ConfigError("\n".join([f"{path}: {problem_count(lines)}, nothing was started", *lines]))
     return Checked(UP_KIND, notes=tuple(Found(f"cloud.{each.key}", each.text, False) for each in notices))
 
 

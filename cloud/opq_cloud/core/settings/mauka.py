@@ -81,9 +81,15 @@ class OutageSection:
     ] = False
 
 
+LEAST_DAYS = 15
+"""Days of `[changes]`: a weekly profile needs more than two weeks."""
+MOST_DAYS = 92
+
+
 def _more_than_two_weeks(days: Any) -> Any:
-    if isinstance(days, int) and not isinstance(days, bool) and days < 15:
-        raise ValueError("want a whole number from 15 to 92; a weekly profile needs more than two weeks")
+    if isinstance(days, int) and not isinstance(days, bool) and days < LEAST_DAYS:
+        allowed = f"want a whole number from {LEAST_DAYS} to {MOST_DAYS}"
+        raise ValueError(f"{allowed}; a weekly profile needs more than two weeks")
     return days
 
 
@@ -98,7 +104,11 @@ class ChangeSection:
     ] = True
     days: Annotated[
         int,
-        Field(ge=15, le=92, description="days that are analysed; a weekly profile needs more than two weeks"),
+        Field(
+            ge=LEAST_DAYS,
+            le=MOST_DAYS,
+            description="days that are analysed; a weekly profile needs more than two weeks",
+        ),
         BeforeValidator(_more_than_two_weeks),
         Why("Raise it to see slower drift."),
     ] = 30

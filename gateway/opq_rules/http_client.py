@@ -3,7 +3,9 @@
 Each connection goes to an address that the AddressGuard has checked.
 """
 
+import ssl
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,9 +38,15 @@ def http_client(
     return httpx.Client(timeout=timeout_s, transport=transport, headers=shown, trust_env=False)
 
 
+@cache
+def _tls(insecure: bool) -> ssl.SSLContext:
+    """One for all sources and sinks: the certificates that it trusts take 20 ms to read."""
+    return httpx.create_ssl_context(verify=not insecure, trust_env=False)
+
+
 class _GuardedTransport(httpx.HTTPTransport):
     def __init__(self, hosts: AddressGuard, insecure: bool) -> None:
-        context = httpx.create_ssl_context(verify=not insecure, trust_env=False)
+        context = _tls(insecure)
         super().__init__(verify=context)
         self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_GuardedNetwork(hosts))
 

@@ -54,7 +54,7 @@ def test_an_edge_rule_asks_makai_by_crossing(tmp_path: Path, makai: Any) -> None
         with subprocess.Popen(command, stdout=log, stderr=log) as gateway:
             try:
                 url, auth = f"http://127.0.0.1:{port}", token_auth(tmp_path / "gateway")
-                with httpx.Client(base_url=url, timeout=30, trust_env=False, auth=auth) as rest:
+                with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False, auth=auth) as rest:
                     wait_for(lambda: _answers(rest, gateway), 60)
                     assert rest.post("/streams", json={"sql": STREAM}).status_code == 201
                     actions = [{"request_waveform": {"value": "rms"}}]

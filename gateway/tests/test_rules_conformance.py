@@ -39,7 +39,9 @@ class House:
         self.service = RulesService(config)
         self.service.start()
         url = f"http://127.0.0.1:{self.service.port}"
-        self.http = httpx.Client(base_url=url, timeout=200, trust_env=False, auth=token_auth(folder))
+        self.http = httpx.Client(
+            base_url=url, timeout=200, trust_env=False, verify=False, auth=token_auth(folder)
+        )
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200, **sent: Any) -> Any:
         if body is not None:

@@ -113,8 +113,7 @@ def opened(guard: AddressGuard, url: str, timeout_s: float) -> http.client.HTTPC
     except AddressRefusedError as error:
         raise DeliveryRefusedError(str(error)) from error
     try:
-        context = ssl.create_default_context()
-        made.sock = context.wrap_socket(plain, server_hostname=host) if secure else plain
+        made.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
     except BaseException:
         plain.close()
         raise

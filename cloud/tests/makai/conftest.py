@@ -374,7 +374,7 @@ class House:
         self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)
         self.uploads = folder / "rules/uploads"
         url, auth = f"http://127.0.0.1:{self.port}", token_auth(folder)
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False, auth=auth)
+        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False, auth=auth)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = self.http.request(method, path, json=body)

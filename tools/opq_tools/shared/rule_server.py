@@ -59,7 +59,10 @@ class RuleServer:
     @cached_property
     def _http(self) -> httpx.Client:
         token = None if self._token_file is None else read_input_text(self._token_file).strip()
-        return httpx.Client(base_url=self._url, auth=_EngineToken(token), timeout=60.0, trust_env=False)
+        checks = self._url.startswith("https:")  # else no certificates are read, 20 ms
+        return httpx.Client(
+            base_url=self._url, auth=_EngineToken(token), timeout=60.0, trust_env=False, verify=checks
+        )
 
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """Sends a request; returns JSON as objects, anything else as text. Raises ServerRefusedError."""

@@ -158,6 +158,13 @@ def test_an_absent_store_or_box_is_one_line(tmp_path: Path) -> None:
     assert "Box 4 is not known" in str(run(tmp_path, "retire", "4").exception)
 
 
+def test_a_new_store_is_told_once(tmp_path: Path) -> None:
+    """A mistyped --data-dir would otherwise look like a change of the system that was meant."""
+    first, second = (run(tmp_path / "typo", "set", "1", "--name", name) for name in ("a", "b"))
+    assert first.stderr == f"opq-tools: there was no store in {tmp_path / 'typo'}; made a new one\n"
+    assert second.stderr == ""
+
+
 def test_a_retired_box_is_unlisted_and_shut_out(tmp_path: Path) -> None:
     folder = KeyFolder(tmp_path / "curve")
     folder.create(True, ["4"])

@@ -6,6 +6,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import click
+
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
@@ -53,13 +55,16 @@ def _system(data_dir: Path | None) -> tuple[Path, CloudConfig | None]:
 
 @contextmanager
 def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
-    """Opens the store; a missing one is created only where `make` is set."""
+    """Opens the store; a missing one is created only where `make` is set, and a line on stderr says so."""
     mongo_uri, folder = store_place(mongo_uri, data_dir)
-    if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
+    is_new = mongo_uri is None and not (folder / FILE_NAME).exists()
+    if is_new and not make:
         raise StoreMissingError(
             f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"
         )
     store = open_store(mongo_uri, folder)
+    if is_new:
+        click.echo(f"opq-tools: there was no store in {folder}; made a new one", err=True)
     try:
         yield store
     finally:

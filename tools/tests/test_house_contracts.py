@@ -1,6 +1,6 @@
 """What scripts call and peers read is as it was: held to the texts in `contracts`, one file per thing.
 
-A change that is meant is written with `python tools/tests/contract_snapshot.py`, and stands in CHANGELOG.md
+A change that is meant is written with `python tools/tests/contract_snapshot.py`, and stands in the log
 with its reason.
 """
 
@@ -25,7 +25,7 @@ def assert_unchanged(name: str, found: str) -> None:
     golden = path.read_text(encoding="utf-8").splitlines()
     changes = "\n".join(difflib.unified_diff(golden, found.splitlines(), "before", "now", n=1, lineterm=""))
     assert not changes, (
-        f"{path.relative_to(ROOT)} differs. If this is meant, say why in CHANGELOG.md, and renew it by\n"
+        f"{path.relative_to(ROOT)} differs. If this is meant, say so in the log of changes, and renew it by\n"
         f"  {how_to_renew(name)}\n{changes}"
     )
 

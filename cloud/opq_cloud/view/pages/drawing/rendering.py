@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -41,21 +42,27 @@ class PageMaker(Protocol):
     def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
 
 
+@cache
+def _templates() -> Environment:
+    """One per process, so that each template is compiled once."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update({name: getattr(words, name) for name in FILTERS})
+    made.filters.update(local_time=marked_time)
+    made.globals["table_forms"] = written_forms()
+    return made
+
+
 class PageRenderer:
     """One per View."""
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
-        self._templates = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
-        self._templates.filters.update(local_time=marked_time)
-        self._templates.globals["table_forms"] = written_forms()
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
@@ -63,7 +70,7 @@ class PageRenderer:
         visitor = current_visitor()
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
-        return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
+        return HTMLResponse(_templates().get_template(template).render(**shared, **values), code)
 
     def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
         """A readable page for a failed request, with advice."""

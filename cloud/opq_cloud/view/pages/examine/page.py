@@ -1,11 +1,12 @@
 """The page of an event on one time axis, `/incidents/{id}/examine`, and the part that a script replaces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, Field
 
 from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view.pages.drawing import charts
@@ -23,12 +24,26 @@ from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
-EMBEDDED = ("rms", "wave")
+EMBEDDED = ["rms", "wave"]
 """The charts of an incident's own page."""
 BEFORE_MS = 20.0
 """The window before the incident ends this long before it, because its edge is not exact to the cycle."""
-Field = Annotated[str, Query(max_length=200)]
-Fields = Annotated[list[str] | None, Query(max_length=32)]
+Text = Annotated[str, Field(max_length=200)]
+Texts = Annotated[list[str], Field(max_length=32)]
+
+
+class ExamineQuery(BaseModel):
+    """The fields of the three addresses, as they are sent; `read_address` reads them."""
+
+    t: Text = ""
+    a: Text = ""
+    b: Text = ""
+    show: Texts = []
+    panel: Texts = []
+    y: Text = ""
+
+
+SentQuery = Annotated[ExamineQuery, Query()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +87,18 @@ class ExaminePages:
         router.add_api_route("/incidents/{incident_id}/examine/charts", self.charts)
         return router
 
-    def page(
-        self,
-        incident_id: str,
-        t: Field = "",
-        a: Field = "",
-        b: Field = "",
-        show: Fields = None,
-        panel: Fields = None,
-        y: Field = "",
-    ) -> HTMLResponse:
+    def page(self, incident_id: str, query: SentQuery) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id, "/incidents/{}/examine")
-        values = self._values(found, t, a, b, show, panel, y)
-        return self._render("examine.html", "incidents", 200, **values)
+        return self._render("examine.html", "incidents", 200, **self._values(found, query))
 
-    def part(
-        self,
-        incident_id: str,
-        t: Field = "",
-        a: Field = "",
-        b: Field = "",
-        show: Fields = None,
-        panel: Fields = None,
-        y: Field = "",
-    ) -> HTMLResponse:
+    def part(self, incident_id: str, query: SentQuery) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id, "/incidents/{}/examine/part")
-        values = self._values(found, t, a, b, show, panel, y)
-        return self._render("examine_part.html", "incidents", 200, **values)
+        return self._render("examine_part.html", "incidents", 200, **self._values(found, query))
 
-    def charts(self, incident_id: str, t: Field = "", show: Fields = None, y: Field = "") -> HTMLResponse:
+    def charts(self, incident_id: str, query: SentQuery) -> HTMLResponse:
         """The charts of an incident's own page, as its script reloads them."""
         found = self._context.incident_of_address(incident_id, "/incidents/{}/examine/charts")
-        address = self._address(found, t, "", "", show, EMBEDDED, y)
+        address = self._address(found, ExamineQuery(t=query.t, show=query.show, panel=EMBEDDED, y=query.y))
         signals = read_signals(self._context, self._cache, found, address)
         values = self._embedded_values(found, address, signals)
         return self._render("examine_charts.html", "incidents", 200, incident=found, **values)
@@ -112,26 +107,18 @@ class ExaminePages:
         self, incident: Incident, most: int
     ) -> tuple[dict[str, object], EventSignals, Mapping[str, int]]:
         """For `incident.html`: values of its charts, `most` Boxes, the colours of those drawn."""
-        address = self._address(incident, "", "", "", None, EMBEDDED, "")
+        address = self._address(incident, ExamineQuery(panel=EMBEDDED))
         found = read_signals(self._context, self._cache, incident, address, most)
         drawn = replace(found, shown=found.shown[:BOXES_FIRST])
         series = {box.box_id: row % MAX_SERIES for row, box in enumerate(drawn.shown)}
         return self._embedded_values(incident, address, drawn), found, series
 
-    def _address(
-        self,
-        incident: Incident,
-        t: str,
-        a: str,
-        b: str,
-        show: Sequence[str] | None,
-        panel: Sequence[str] | None,
-        y: str,
-    ) -> ExamineAddress:
+    def _address(self, incident: Incident, query: ExamineQuery) -> ExamineAddress:
         length_ms = (incident.end_ns - incident.start_ns) / 1e6
         try:
-            unit = y or self._context.visitor.voltage_unit
-            return read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), unit)
+            unit = query.y or self._context.visitor.voltage_unit
+            show, panel = ",".join(query.show), ",".join(query.panel)
+            return read_address(length_ms, query.t, query.a, query.b, show, panel, unit)
         except ValueError as error:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
 
@@ -171,17 +158,8 @@ class ExaminePages:
             "tables": _tables(incident, address, found),
         }
 
-    def _values(
-        self,
-        incident: Incident,
-        t: str,
-        a: str,
-        b: str,
-        show: Sequence[str] | None,
-        panel: Sequence[str] | None,
-        y: str,
-    ) -> dict[str, object]:
-        address = self._address(incident, t, a, b, show, panel, y)
+    def _values(self, incident: Incident, query: ExamineQuery) -> dict[str, object]:
+        address = self._address(incident, query)
         found = read_signals(self._context, self._cache, incident, address)
         address = replace(address, box_ids=tuple(box.box_id for box in found.shown))
         maker = PanelMaker(self._context, incident, address, found)

@@ -18,7 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Match
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.view.api.rest_app import PREFIX, create_rest
+from opq_cloud.view.api.rest_app import PREFIX, RestApp
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
 from opq_cloud.view.pages.routes import page_parts, page_routes
@@ -84,7 +84,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
         heartbeat_s,
     )
     app.include_router(live.router())
-    app.mount(PREFIX, create_rest(parts, render, live.live), name="rest")
+    app.mount(PREFIX, RestApp(parts, render, live.live), name="rest")
     app.include_router(StatusRoutes(services).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.router.routes.extend(page_routes(parts))  # FastAPI asks a router that it includes twice

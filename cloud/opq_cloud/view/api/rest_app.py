@@ -4,10 +4,13 @@ It is mounted in View, inside its guard and its gate. The pages' scripts read it
 """
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from opq_cloud.view.api.answers import RequestLimits, refuse_unknown_values
 from opq_cloud.view.api.box_routes import BoxRoutes
@@ -40,6 +43,24 @@ PageOf = Callable[..., HTMLResponse]
 Live = Callable[[Request], Awaitable[Response]]
 
 
+class RestApp:
+    """Makes the application at its first request, so that View starts sooner."""
+
+    def __init__(self, parts: PageParts, page_of: PageOf, live: Live) -> None:
+        self._of = (parts, page_of, live)
+
+    @cached_property
+    def _made(self) -> FastAPI:
+        return create_rest(*self._of)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        return self._made.routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._made(scope, receive, send)
+
+
 def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
     """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
     context, services = parts.context, parts.services
@@ -70,16 +91,14 @@ def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
     app.include_router(RequestRoutes(services, parts.requests).router())
     app.include_router(InjectionRoutes(services).router())
     app.include_router(WorkRoutes(context, services).router())
-    app.include_router(_live_router(live))
-    app.include_router(_page_router(app, page_of))
+    _add_live(app, live)
+    _add_page(app, page_of)
     add_problems(app, services.counters)
     _complete_openapi(app)
     return app
 
 
-def _live_router(live: Live) -> APIRouter:
-    router = APIRouter()
-
+def _add_live(app: FastAPI, live: Live) -> None:
     async def feed(
         request: Request,
         box: Annotated[str | None, Query(min_length=1, examples=["1,4"])] = None,
@@ -94,18 +113,14 @@ def _live_router(live: Live) -> APIRouter:
         again = {"Retry-After": answer.headers["Retry-After"]}
         raise RestProblemError(answer.status_code, bytes(answer.body).decode().strip(), again)
 
-    router.add_api_route("/live", feed, response_class=Response, responses=LIVE_ANSWER)
-    return router
+    app.add_api_route("/live", feed, response_class=Response, responses=LIVE_ANSWER)
 
 
-def _page_router(app: FastAPI, page_of: PageOf) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-
+def _add_page(app: FastAPI, page_of: PageOf) -> None:
     def docs() -> HTMLResponse:
         return page_of("api_docs.html", here="api", api=app.openapi(), prefix=PREFIX, allowed=allowed_words)
 
-    router.add_api_route("/docs", docs, response_class=HTMLResponse)
-    return router
+    app.add_api_route("/docs", docs, response_class=HTMLResponse, include_in_schema=False)
 
 
 def allowed_words(schema: dict[str, Any]) -> str:

@@ -136,7 +136,7 @@ class WaveformPages:
         router = APIRouter(include_in_schema=False)
         path = "/boxes/{box_id}/waveforms"
         router.add_api_route(path, self.form_page, response_class=HTMLResponse)
-        router.add_api_route(path, form_route(self.request_waveform), methods=["POST"])
+        router.add_route(path, form_route(self.request_waveform), methods=["POST"])
         return router
 
     def form_page(self, box_id: str) -> HTMLResponse:

@@ -60,7 +60,7 @@ class AccountPages:
             ("/account/tokens/end", self.end_token),
             ("/account/delete", self.delete),
         ):
-            router.add_api_route(path, form_route(form), methods=["POST"])
+            router.add_route(path, form_route(form), methods=["POST"])
         return router
 
     def account_page(self, saved: bool = False) -> Response:

@@ -36,7 +36,7 @@ class AdminPages:
             ("/admin/accounts/{account_id}/sessions/end", self.end_sessions),
             ("/admin/accounts/{account_id}/delete", self.delete),
         ):
-            router.add_api_route(path, form_route(form), methods=["POST"])
+            router.add_route(path, form_route(form), methods=["POST"])
         return router
 
     def accounts_page(self) -> Response:

@@ -67,7 +67,7 @@ class BoxSettingsPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/account/boxes", self.boxes_page, response_class=HTMLResponse)
-        router.add_api_route("/account/boxes", form_route(self.claim), methods=["POST"])
+        router.add_route("/account/boxes", form_route(self.claim), methods=["POST"])
         router.add_api_route("/boxes/{box_id}/settings", self.settings_page, response_class=HTMLResponse)
         for name, form in (
             ("settings", self.change),
@@ -75,7 +75,7 @@ class BoxSettingsPages:
             ("claim-code", self.make_code),
             ("release", self.release),
         ):
-            router.add_api_route(f"/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
+            router.add_route(f"/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
 
     def boxes_page(self) -> Response:

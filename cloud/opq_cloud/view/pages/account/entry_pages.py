@@ -48,8 +48,8 @@ class EntryPages:
             ("/reset/new", self.new_password_page, self.new_password),
         ):
             router.add_api_route(path, page, response_class=HTMLResponse)
-            router.add_api_route(path, form_route(form, self._places), methods=["POST"])
-        router.add_api_route("/sign-out", form_route(self.sign_out), methods=["POST"])
+            router.add_route(path, form_route(form, self._places), methods=["POST"])
+        router.add_route("/sign-out", form_route(self.sign_out), methods=["POST"])
         return router
 
     # Sign in and out

@@ -63,9 +63,9 @@ class NotificationPages:
             ("{rule_id}/delete", self.delete),
             ("{rule_id}/test", self.test),
         ):
-            router.add_api_route(f"{PAGE}/{path}", form_route(form), methods=["POST"])
+            router.add_route(f"{PAGE}/{path}", form_route(form), methods=["POST"])
         router.add_api_route(f"{PAGE}/{{rule_id}}", self.rule_page, response_class=HTMLResponse)
-        router.add_api_route(f"{PAGE}/{{rule_id}}", form_route(self.change), methods=["POST"])
+        router.add_route(f"{PAGE}/{{rule_id}}", form_route(self.change), methods=["POST"])
         return router
 
     def list_page(self) -> Response:

@@ -62,7 +62,7 @@ class BoxAdminPages:
             ("retire", self.retire),
             ("return", self.take_back),
         ):
-            router.add_api_route(f"/admin/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
+            router.add_route(f"/admin/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
 
     def boxes_page(

@@ -33,9 +33,9 @@ class FirmwarePages:
         router = APIRouter(include_in_schema=False)
         path = "/admin/boxes/{box_id}/firmware"
         router.add_api_route(path, self.page, response_class=HTMLResponse)
-        router.add_api_route(path, form_route(self.choose, file_bytes=MAX_FILE_BYTES), methods=["POST"])
+        router.add_route(path, form_route(self.choose, file_bytes=MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("send", self.send), ("stop", self.stop), ("follow", self.follow)):
-            router.add_api_route(f"{path}/{name}", form_route(form), methods=["POST"])
+            router.add_route(f"{path}/{name}", form_route(form), methods=["POST"])
         return router
 
     def page(self, box_id: str) -> Response:

@@ -47,9 +47,9 @@ class KeyAdminPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/keys", self.keys_page, response_class=HTMLResponse)
-        router.add_api_route("/admin/keys", form_route(self.add, file_bytes=MAX_FILE_BYTES), methods=["POST"])
+        router.add_route("/admin/keys", form_route(self.add, file_bytes=MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("revoke", self.revoke), ("rotate", self.rotate)):
-            router.add_api_route(f"/admin/keys/{{box_id}}/{name}", form_route(form), methods=["POST"])
+            router.add_route(f"/admin/keys/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
 
     def keys_page(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> Response:

@@ -69,14 +69,14 @@ class PluginAdminPages:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/plugins", self.plugins_page, response_class=HTMLResponse)
         install = form_route(self.install, file_bytes=PACKAGE_BYTES)
-        router.add_api_route("/admin/plugins", install, methods=["POST"])
+        router.add_route("/admin/plugins", install, methods=["POST"])
         for path, form in (
             ("/admin/plugins/mauka/{name}", self.command),
             ("/admin/plugins/triggers/{name}", self.switch),
             ("/admin/plugins/{engine}/{name}/rollback", self.roll_back),
             ("/admin/plugins/{engine}/{name}/delete", self.delete),
         ):
-            router.add_api_route(path, form_route(form), methods=["POST"])
+            router.add_route(path, form_route(form), methods=["POST"])
         return router
 
     def plugins_page(self) -> Response:

@@ -48,7 +48,7 @@ class RuleAdminPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/rules", self.rules_page, response_class=HTMLResponse)
-        router.add_api_route("/admin/rules/{engine}/{rule}/run", form_route(self.run), methods=["POST"])
+        router.add_route("/admin/rules/{engine}/{rule}/run", form_route(self.run), methods=["POST"])
         return router
 
     def rules_page(self) -> Response:

@@ -71,7 +71,7 @@ class SystemPages:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/system", self.system_page, response_class=HTMLResponse)
         router.add_api_route("/admin/system/mauka.svg", self.drawing)
-        router.add_api_route("/admin/system/retention", form_route(self.change), methods=["POST"])
+        router.add_route("/admin/system/retention", form_route(self.change), methods=["POST"])
         return router
 
     def system_page(self, saved: bool = False) -> Response:

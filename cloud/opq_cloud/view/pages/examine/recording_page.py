@@ -47,7 +47,7 @@ class RecordingPages:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/examine", self.form_page, response_class=HTMLResponse)
         examine = form_route(self.examine, file_bytes=self._largest_mb * 1_000_000, empty_files=True)
-        router.add_api_route("/examine", examine, methods=["POST"])
+        router.add_route("/examine", examine, methods=["POST"])
         return router
 
     def form_page(self) -> Response:

@@ -117,8 +117,8 @@ class IncidentEditPages:
             ("work", self.work),
             ("seen", self.seen),
         ):
-            router.add_api_route(f"/incidents/{{incident_id}}/{name}", form_route(form), methods=["POST"])
-        router.add_api_route("/incidents/work", form_route(self.work_together), methods=["POST"])
+            router.add_route(f"/incidents/{{incident_id}}/{name}", form_route(form), methods=["POST"])
+        router.add_route("/incidents/work", form_route(self.work_together), methods=["POST"])
         return router
 
     def note(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -25,6 +25,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_file import SqliteFile
 from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
@@ -265,11 +266,9 @@ def test_an_older_schema_is_upgraded_with_its_data(path: Path, monkeypatch: pyte
     connection.close()
 
 
-def test_findings_of_an_older_store_can_be_joined(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_of_an_older_store_can_be_joined(path: Path) -> None:
     """In schema 2 incidents have no statements, and findings do not say whether they lead."""
-    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
-    schema.open_database(path, 1.0).close()
-    monkeypatch.undo()
+    SqliteFile(path, MIGRATIONS[:2], application_id=schema.APPLICATION_ID).close()
     known = KnownFinding(1, 1, (1,), Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_percent=60.0))
     document = incident_document(known, 2**40)
     for name in ("clock_id", "leads", "by_hand"):

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from log_before import DATA, held, put_back
 
-from opq_cloud.store.embedded import packed_before, schema
+from opq_cloud.store.embedded import packed_before
 from opq_cloud.store.embedded.packed_before import block_before, parcel_before
-from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_cloud.store.embedded.schema import APPLICATION_ID, MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store
+from opq_proto.kit.sqlite_file import SqliteFile
 from opq_proto.measurement.packed import VERSION
 
 BEFORE: dict[str, dict[str, Any]] = json.loads(DATA.read_text(encoding="utf-8"))
 
 
-def made(path: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def made(path: Path, commit: str) -> None:
     """A file with the schema and the rows that this commit wrote."""
-    with monkeypatch.context() as before:
-        before.setattr(schema, "MIGRATIONS", MIGRATIONS[: BEFORE[commit]["schema"]])
-        schema.open_database(path, 1.0).close()
+    before = MIGRATIONS[: BEFORE[commit]["schema"]]
+    SqliteFile(path, before, application_id=APPLICATION_ID).close()
     put_back(path, BEFORE[commit]["tables"])
 
 
@@ -41,9 +41,9 @@ def written(path: Path) -> dict[str, set[int]]:
 
 
 @pytest.mark.parametrize("commit", BEFORE)
-def test_an_older_log_opens_complete(commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_log_opens_complete(commit: str, tmp_path: Path) -> None:
     path, rows = tmp_path / "opq.db", held()
-    made(path, commit, monkeypatch)
+    made(path, commit)
     with closing(EmbeddedStore(path)) as store:
         found = {box_id: store.measurements(box_id, 0, 2**52) for box_id in rows}
         assert found == rows
@@ -60,11 +60,9 @@ def test_an_older_log_opens_complete(commit: str, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("commit", BEFORE)
-def test_older_appended_rows_are_packed_at_opening(
-    commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_appended_rows_are_packed_at_opening(commit: str, tmp_path: Path) -> None:
     path = tmp_path / "opq.db"
-    made(path, commit, monkeypatch)
+    made(path, commit)
     EmbeddedStore(path).close()
     assert written(path)["measurements"] == {VERSION}
     with closing(sqlite3.connect(path)) as file:
@@ -73,10 +71,10 @@ def test_older_appended_rows_are_packed_at_opening(
 
 
 def test_a_damaged_appended_row_keeps_no_store_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "opq.db"
-    made(path, "6c3805e0", monkeypatch)
+    made(path, "6c3805e0")
     with closing(sqlite3.connect(path)) as file, file:
         ((fourth,),) = file.execute("SELECT id FROM measurements ORDER BY id LIMIT 1 OFFSET 3")
         file.execute("UPDATE measurements SET more = substr(more, 1, 9) WHERE id = ?", (fourth,))
@@ -114,11 +112,9 @@ def test_a_parcel_without_its_boxes_is_read() -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 4])
-def test_a_torn_block_of_before_is_reported(
-    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_torn_block_of_before_is_reported(version: int, tmp_path: Path) -> None:
     path = tmp_path / "opq.db"
-    made(path, "6c3805e0", monkeypatch)
+    made(path, "6c3805e0")
     with closing(sqlite3.connect(path)) as file, file:
         blocks = file.execute("SELECT block, packed FROM blocks").fetchall()
         key, packed = next(each for each in blocks if each[1][0] == version)

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from bson.int64 import Int64
 from gridfs import GridFS
-from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
@@ -56,6 +56,54 @@ NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
     "phenomena_id": (("phenomena", "phenomena_id", {}),),
 }
 """Counter -> collections, fields and filters of the documents that have its numbers."""
+INDEXES: Mapping[str, Sequence[Sequence[str]]] = {
+    "measurements": (("box_id", "timestamp_ms"), ("expire_at",)),
+    "trends": (("box_id", "timestamp_ms"), ("expire_at",)),
+    "opq_rollups": (("box_id", "length_ms", "start_ms"), ("expire_at",)),
+    "opq_rollups_due": (("length_ms", "start_ms", "box_id"),),
+    "events": (
+        ("expire_at",),
+        ("finished", "analysed"),
+        ("token",),
+        ("-target_event_start_timestamp_ms", "-event_id"),
+        ("requests",),
+    ),
+    "box_events": (("event_id",), ("box_id", "-event_id")),
+    "makai_metrics": (("timestamp_ms",), ("expire_at",)),
+    "incidents": (
+        ("expire_at",),
+        ("group_id", "incident_id"),
+        ("end_ns",),
+        ("start_ns",),
+        ("box_id", "end_ns"),
+    ),
+    "opq_incident_heirs": (("heir",),),
+    "opq_incident_index": (
+        ("-severity_key", "-_id"),
+        ("-length_ns", "-_id"),
+        ("-start_ns", "-_id"),
+        ("tags", "-start_ns", "-_id"),
+    ),
+    "opq_incident_notes": (("incident_id",), ("account_id",), ("note_id",)),
+    "opq_incident_boxes": (
+        ("-incident_id",),
+        ("-start_ns", "-incident_id"),
+        ("box_id", "-start_ns", "-incident_id"),
+    ),
+    "opq_intervals_new": (("box_id", "length_ms", "start_ns"),),
+    "opq_intervals_damaged": (("start_ns", "box_id", "length_ms", "part"),),
+    "opq_intervals_due": (("start_ms", "length_ms", "box_id"),),
+    "opq_interval_numbers": (("box_id", "sequence"), ("expire_at",)),
+    "opq_interval_blocks": (("box_id", "length_ms", "level", "start_ms"), ("start_ms",)),
+    "opq_disturbances": (("box_id", "start_ns"), ("start_ns",)),
+    "phenomena": (
+        ("phenomena_id",),
+        ("end_ts_ms",),
+        ("affected_opq_boxes", "end_ts_ms"),
+        ("expire_at",),
+    ),
+}
+"""Collection -> fields of each index, `-` before one that falls; one request makes a collection's."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -97,6 +145,10 @@ def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
     """Deletes expired documents, at most `limit`; returns how many."""
     due = [d["_id"] for d in collection.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)]
     return collection.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
+
+
+def _key_of(field: str) -> tuple[str, int]:
+    return field.removeprefix("-"), DESCENDING if field.startswith("-") else ASCENDING
 
 
 class MongoServer:
@@ -141,61 +193,21 @@ class MongoServer:
             if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
                 db.measurements.drop_index(name)  # by a typo, it allows only one measurement per Box
         self._unique_sequences()
-        db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
-        db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
-        db.opq_rollups.create_index(
-            [("box_id", ASCENDING), ("length_ms", ASCENDING), ("start_ms", ASCENDING)]
-        )
+        there = set(db.list_collection_names())
+        for name, indexes in INDEXES.items():
+            made = [each["key"] for each in db[name].index_information().values()] if name in there else []
+            wanted = [[_key_of(field) for field in fields] for fields in indexes]
+            if missing := [IndexModel(key) for key in wanted if key not in made]:
+                db[name].create_indexes(missing)  # FerretDB 1.24 breaks off where it has two of them
         nothing = db.trends.find_one({}, {"_id": 1}) is None
         first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
         upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))
-        due = ("length_ms", "start_ms", "box_id")
-        db.opq_rollups_due.create_index([(name, ASCENDING) for name in due])
-        for collection in (db.measurements, db.trends, db.opq_rollups, db.events, db.incidents):
-            collection.create_index("expire_at")
-        self._index(db.events, "event_id", unique=True)
-        db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
-        db.events.create_index("token")
-        db.events.create_index([("target_event_start_timestamp_ms", DESCENDING), ("event_id", DESCENDING)])
-        db.events.create_index("requests")
-        db.box_events.create_index("event_id")
-        db.box_events.create_index([("box_id", ASCENDING), ("event_id", DESCENDING)])
-        db.makai_metrics.create_index("timestamp_ms")
-        db.makai_metrics.create_index("expire_at")
-        self._index(db.incidents, "incident_id", unique=True)
-        db.incidents.create_index([("group_id", ASCENDING), ("incident_id", ASCENDING)])
-        db.incidents.create_index("end_ns")
-        db.incidents.create_index("start_ns")
-        db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
-        db.opq_incident_heirs.create_index("heir")
-        for key in ("severity_key", "length_ns"):
-            db.opq_incident_index.create_index([(key, DESCENDING), ("_id", DESCENDING)])
-        for key in ("incident_id", "account_id", "note_id"):
-            db.opq_incident_notes.create_index(key)
-        db.opq_incident_boxes.create_index([("incident_id", DESCENDING)])
-        by_start = [("start_ns", DESCENDING), ("_id", DESCENDING)]
-        db.opq_incident_index.create_index(by_start)
-        db.opq_incident_index.create_index([("tags", ASCENDING), *by_start])
-        by_start = [("start_ns", DESCENDING), ("incident_id", DESCENDING)]
-        db.opq_incident_boxes.create_index(by_start)
-        db.opq_incident_boxes.create_index([("box_id", ASCENDING), *by_start])
-        self._index(db.opq_boxes, "box_id", unique=True)
-        for name, fields in (
-            ("opq_intervals_new", ("box_id", "length_ms", "start_ns")),
-            ("opq_intervals_damaged", ("start_ns", "box_id", "length_ms", "part")),
-            ("opq_intervals_due", ("start_ms", "length_ms", "box_id")),
-            ("opq_interval_numbers", ("box_id", "sequence")),
-            ("opq_interval_numbers", ("expire_at",)),
-            ("opq_interval_blocks", ("box_id", "length_ms", "level", "start_ms")),
-            ("opq_interval_blocks", ("start_ms",)),
-            ("opq_disturbances", ("box_id", "start_ns")),
-            ("opq_disturbances", ("start_ns",)),
-            ("phenomena", ("phenomena_id",)),
-            ("phenomena", ("end_ts_ms",)),
-            ("phenomena", ("affected_opq_boxes", "end_ts_ms")),
-            ("phenomena", ("expire_at",)),
+        for collection, key in (
+            (db.events, "event_id"),
+            (db.incidents, "incident_id"),
+            (db.opq_boxes, "box_id"),
         ):
-            db[name].create_index([(field, ASCENDING) for field in fields])
+            self._unique_index(collection, key)
         with suppress(OperationFailure):  # a server may refuse hyphens: it reads these few without an index
             by_meter = ("meter-name", "sample-type", "ts-s")
             db.ground_truth.create_index([(field, ASCENDING) for field in by_meter])
@@ -212,8 +224,8 @@ class MongoServer:
                 raise
             self.db.measurements.create_index(keys)
 
-    def _index(self, collection: Collection[Document], key: str, unique: bool) -> None:
-        """Creates an index, unless the original has one on the same key.
+    def _unique_index(self, collection: Collection[Document], key: str) -> None:
+        """Creates a unique index, unless the original has one on the same key.
 
         The original's event ids could start again at 1 (its weakness 9). A database with such duplicates can
         be opened too; it gets an index that is not unique.
@@ -221,7 +233,7 @@ class MongoServer:
         if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
             return
         try:
-            collection.create_index(key, unique=unique)
+            collection.create_index(key, unique=True)
         except OperationFailure:  # a server with another reason refuses this call too
             collection.create_index(key)
 

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from bson.int64 import Int64
 from gridfs import GridFS
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
@@ -103,7 +103,7 @@ INDEXES: Mapping[str, Sequence[Sequence[str]]] = {
         ("expire_at",),
     ),
 }
-"""Collection -> fields of each index, `-` before one that falls; one request makes a collection's."""
+"""Collection -> fields of each index, `-` before one that falls."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -196,9 +196,10 @@ class MongoServer:
         there = set(db.list_collection_names())
         for name, indexes in INDEXES.items():
             made = [each["key"] for each in db[name].index_information().values()] if name in there else []
-            wanted = [[_key_of(field) for field in fields] for fields in indexes]
-            if missing := [IndexModel(key) for key in wanted if key not in made]:
-                db[name].create_indexes(missing)  # FerretDB 1.24 breaks off where it has two of them
+            for fields in indexes:
+                # One a request: another process may make them too, and FerretDB 1.24 then breaks off at two
+                if (wanted := [_key_of(field) for field in fields]) not in made:
+                    db[name].create_index(wanted)
         nothing = db.trends.find_one({}, {"_id": 1}) is None
         first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
         upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))

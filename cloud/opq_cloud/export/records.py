@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -29,6 +30,7 @@ class ExportError(OpqError):
     """Nothing can be exported: unknown id, nothing stored, or a format that does not fit."""
 
 
+@cache
 def software_name() -> str:
     """Name and version of this software: `opq-toolkit 0.1.0`."""
     try:

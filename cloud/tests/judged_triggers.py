@@ -84,8 +84,9 @@ def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, triggers: Trig
         nominal = boxes.nominal(row.box_id, row.nominal_v, row.nominal_hz)
         start_ns, end_ns = window_ns(row)
         inside = end_ns > from_ns and start_ns < to_ns
+        columns = batch(row, nominal)
         for trigger in triggers.all:
-            decision = decision_of(trigger, row, nominal)
+            decision = dict(trigger.judge(columns)).get(0)
             if inside and decision is not None and decision.span_ns is None:
                 found.first = found.first or trigger.name
                 found.all[trigger.name] += 1

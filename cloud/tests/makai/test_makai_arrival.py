@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from judged_triggers import decision_of
+from judged_triggers import batch
 from late_boxes import DEPTHS, START_NS, WARM_UP, in_order, played, scene
 
 from opq_cloud.core.service import ServiceCounters
@@ -50,8 +50,9 @@ def decided(come: list[tuple[float, Measurement]]) -> list[tuple[str, str, int, 
     found = []
     for _, rows in in_order(come):
         for row in rows:
+            columns = batch(row, AT)
             for plugin in triggers.all:
-                if (decision := decision_of(plugin, row, AT)) is not None:
+                if (decision := dict(plugin.judge(columns)).get(0)) is not None:
                     found.append((row.box_id, plugin.name, row.timestamp_ms, decision))
     return sorted(found, key=lambda each: (each[2], each[0], each[1]))
 

@@ -96,9 +96,21 @@ def fetch(port: int, path: str = "/") -> bytes:
         return body
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path, number: int) -> None:
-    """`opq-cloud all` reports the health of every service, and ends at a signal."""
+def end(process: Process, number: int = signal.SIGTERM) -> None:
+    process.child.send_signal(number)
+    code, text = process.ended()
+    assert (code, "Traceback" in text) == (0, False), text[-4000:]
+
+
+def assert_misses_only_peers(process: Process, port: int, name: str) -> None:
+    health = json.loads(process.answers(port))
+    down = [part["info"] for part in health["subcomponents"] if not part["ok"]]
+    assert health["name"] == name
+    assert all("no service answers there" in info for info in down)
+
+
+def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path) -> None:
+    """`opq-cloud all` reports the health of every service, and ends at Ctrl-C."""
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     health = json.loads(process.answers(8911 + offset))
@@ -109,71 +121,60 @@ def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path, number: in
     assert isinstance(json.loads(fetch(8911 + offset, "/status")), list)
     metrics = fetch(8911 + offset, "/metrics").decode()
     assert 'opq_service_up_now{of="",service="triggering-broker"} 1.0' in metrics
-    process.child.send_signal(number)
-    code, text = process.ended()
-    assert (code, "Traceback" in text) == (0, False), text[-4000:]
+    end(process, signal.SIGINT)
 
 
 @pytest.mark.parametrize(
     ("command", "port", "name"),
-    [
-        ("triggering-broker", 8914, "triggering-broker"),
-        ("acquisition-broker", 8915, "acquisition-broker"),
-        ("triggering-service", 8080, "makai"),
-        ("event-service", 8916, "event-service"),
-        ("mauka", 8911, "mauka"),
-    ],
+    [("triggering-service", 8080, "makai"), ("event-service", 8916, "event-service")],
 )
 def test_each_service_runs_alone_with_its_health(
     run: Any, data_dir: Path, command: str, port: int, name: str
 ) -> None:
     offset = free_offset()
     process = run(command, "--data-dir", str(data_dir), "--port-offset", str(offset))
-    health = json.loads(process.answers(port + offset))
-    down = [part["info"] for part in health["subcomponents"] if not part["ok"]]
-    assert health["name"] == name
-    assert all("no service answers there" in info for info in down), (
-        "alone, it may miss its peers and nothing else"
-    )
-    process.child.send_signal(signal.SIGTERM)
-    code, text = process.ended()
-    assert (code, "Traceback" in text) == (0, False), text[-4000:]
+    assert_misses_only_peers(process, port + offset, name)
+    end(process)
 
 
-@pytest.mark.parametrize("command", ["triggering-broker", "acquisition-broker", "health"])
-def test_a_second_process_in_a_folder_is_refused(run: Any, data_dir: Path, command: str) -> None:
-    """At any port offset."""
-    port = {"triggering-broker": 8914, "acquisition-broker": 8915, "health": 8912}[command]
+@pytest.mark.parametrize(("command", "port"), [("triggering-broker", 8914), ("acquisition-broker", 8915)])
+def test_a_second_broker_in_a_folder_is_refused(run: Any, data_dir: Path, command: str, port: int) -> None:
+    """At any port offset. The first one runs alone with its health; a kill frees its place."""
     where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()
     first = run(command, *where, str(offset))
-    first.answers(port + offset)
+    assert_misses_only_peers(first, port + offset, command)
     noted = read_record(data_dir).services
-    code, text = run(command, *where, str(free_offset())).ended()
-    wanted = (
-        f"{command} runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
-    )
-    assert code == 1 and f"{wanted}; end that one, or give this one a --data-dir of its own" in text
+    assert_refused(run(command, *where, str(free_offset())), command, first)
     assert [(each.name, each.port_offset) for each in noted] == [(command, offset)]
     assert read_record(data_dir).services == noted
     first.child.kill()  # its place is free at once
     first.ended()
-    run(command, *where, str(offset)).answers(port + offset)
+    again = run(command, *where, str(offset))
+    again.answers(port + offset)
+    end(again)
+
+
+def assert_refused(second: Process, command: str, first: Process) -> None:
+    code, text = second.ended()
+    wanted = (
+        f"{command} runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
+    )
+    assert code == 1 and f"{wanted}; end that one, or give this one a --data-dir of its own" in text
 
 
 def test_one_mauka_per_data_folder_whatever_its_store(run: Any, data_dir: Path, tmp_path: Path) -> None:
-    """The folder's record has one entry for it, which the second one would overwrite."""
+    """The folder's record has one entry for it, which the second one would overwrite. It runs alone."""
     where, offset = ("mauka", "--data-dir", str(data_dir), "--embedded"), free_offset()
     first = run(*where, str(tmp_path / "a"), "--port-offset", str(offset))
-    first.answers(8911 + offset)
+    assert_misses_only_peers(first, 8911 + offset, "mauka")
     noted = read_record(data_dir).services
-    code, text = run(*where, str(tmp_path / "b"), "--port-offset", str(free_offset())).ended()
-    wanted = f"mauka runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
-    assert code == 1 and wanted in text
+    assert_refused(run(*where, str(tmp_path / "b"), "--port-offset", str(free_offset())), "mauka", first)
     assert [each.name for each in noted] == ["mauka"] and read_record(data_dir).services == noted
+    end(first)
 
 
-def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> None:
-    """Health alone asks the services that its folder means to run."""
+def test_one_health_per_folder_asks_the_recorded_services(run: Any, data_dir: Path) -> None:
+    """Health alone asks the services that its folder means to run, and a second one is refused."""
     offset = free_offset()
     broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
     broker.answers(8914 + offset)
@@ -185,6 +186,11 @@ def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> No
         return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
 
     assert neighbours() == ({"triggering-broker": True}, True)
+    noted = read_record(data_dir).services
+    second = run("health", "--data-dir", str(data_dir), "--port-offset", str(free_offset()))
+    assert_refused(second, "health", health_service)
+    assert [each.name for each in noted] == ["health", "triggering-broker"]
+    assert read_record(data_dir).services == noted
     broker.child.kill()
     broker.child.wait()
     wait_for(lambda: neighbours() == ({"triggering-broker": False}, False))
@@ -306,8 +312,6 @@ def test_files_are_private_to_their_user(run: Any, tmp_path: Path) -> None:
     cloud = run("all", *arguments, umask=0)
     cloud.answers(9081 + offset, "/health")
     cloud.answers(8911 + offset)
-    cloud.child.send_signal(signal.SIGTERM)
-    code, text = cloud.ended()
-    assert code == 0, text[-4000:]
+    end(cloud)
     assert open_to_others(data_dir) == []
     assert {"rules.sqlite3", "rest_token"} <= {each.name for each in data_dir.rglob("*")}

@@ -28,7 +28,7 @@ from opq_proto.measurement.fields import BY_KEY, ShownQuantity
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
 TODAY = NOW // past.DAY_MS * past.DAY_MS
-DAYS = 70
+DAYS = 35
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +82,15 @@ def test_longer_rows_keep_extremes_flags_and_mean(store: CloudStore) -> None:
 
 
 def test_days_equal_their_intervals(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """68 days of summaries, whose quantiles are those of the raw intervals to half a bin."""
-    monkeypatch.setattr(reading, "RAW_DAYS", 62)
-    found = read(store, "rms_v", "1", "2026-09-13", "2026-11-20")
-    assert found.step_ms == past.DAY_MS and len(found.at_ms) == 68 and found.gaps == ()
+    """33 days of summaries, whose quantiles are those of the raw intervals to half a bin."""
+    monkeypatch.setattr(reading, "RAW_DAYS", 30)
+    found = read(store, "rms_v", "1", "2026-10-18", "2026-11-20")
+    assert found.step_ms == past.DAY_MS and len(found.at_ms) == 33 and found.gaps == ()
     bad = int(np.flatnonzero(found.at_ms == TODAY - past.BAD_DAY * past.DAY_MS)[0])
     assert (found.low[bad], found.mean[bad], found.high[bad]) == pytest.approx((259.0, 260.0, 261.0))
     raw = [
         past.volts_of("1", back, place * past.TEN_MS)
-        for back in range(1, 69)
+        for back in range(1, 34)
         for place in range(144)
         if place % past.FLAGGED_EVERY
     ]
@@ -211,7 +211,7 @@ def test_a_year_of_weeks_has_no_days(client: TestClient) -> None:
     page = client.get("/past?box=1&show=verdicts&from=2026-05-01&to=2026-11-20&tz=Europe/Berlin").text
     found = cells(page)
     assert len(found) == 30 and {title for title, _ in found} == {""}
-    assert [verdict for _, verdict in found].count("not_assessed") == 19
+    assert [verdict for _, verdict in found].count("not_assessed") == 24
 
 
 def test_the_public_sees_only_public_boxes(store: CloudStore) -> None:

@@ -4,9 +4,9 @@ import importlib.util
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,17 +107,46 @@ def mongo_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]
     servers.close()
 
 
-@pytest.fixture
-def mongo_uri(mongo_servers: Servers, request: pytest.FixtureRequest) -> Iterator[str]:
-    uri = mongo_servers.uri(getattr(request.node, "originalname", request.node.name))
+@contextmanager
+def new_database(uri: str) -> Iterator[str]:
+    """Address of a database on a server, which is dropped afterwards."""
     base, _, options = uri.partition("?")
     database = f"opq_{uuid.uuid4().hex[:12]}"
     with MongoClient[Any](uri) as client:
         if sharding.is_sharded(client):
             sharding.shard(client, database)
     yield f"{base.rstrip('/')}/{database}{'?' if options else ''}{options}"
-    with MongoClient(uri) as client:
+    with MongoClient[Any](uri) as client:
         client.drop_database(database)
+
+
+@pytest.fixture
+def server_uri(mongo_servers: Servers, request: pytest.FixtureRequest) -> str:
+    return mongo_servers.uri(getattr(request.node, "originalname", request.node.name))
+
+
+@pytest.fixture
+def mongo_uri(server_uri: str) -> Iterator[str]:
+    with new_database(server_uri) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def databases_of_file() -> Iterator[Callable[[str], str]]:
+    """Server -> a database that the tests of a file have one after the other."""
+    with ExitStack() as stack:
+        yield cache(lambda server: stack.enter_context(new_database(server)))
+
+
+@pytest.fixture
+def cleared_uri(server_uri: str, databases_of_file: Callable[[str], str]) -> Iterator[str]:
+    """A database without documents; its indexes are most of what a new one costs."""
+    uri = databases_of_file(server_uri)
+    yield uri
+    with MongoClient[Any](uri) as client:
+        database = client.get_default_database()
+        for name in database.list_collection_names():
+            database[name].delete_many({})
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +168,7 @@ def every_change_has_its_shard_key(sharded_changes: Any) -> Iterator[None]:
 @pytest.fixture(params=["embedded", "mongo"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "mongo":
-        return Place("mongo", request.getfixturevalue("mongo_uri"))
+        return Place("mongo", request.getfixturevalue("cleared_uri"))
     return Place("embedded", str(tmp_path / "opq.db"))
 
 

@@ -74,6 +74,12 @@ def writers() -> Iterator[WriterServer]:
     server.close()
 
 
+@pytest.fixture
+def cleared_uri(mongo_uri: str) -> str:
+    """A new database each: the server may still be at the last request of a killed writer."""
+    return mongo_uri
+
+
 def load_writer() -> Any:
     import importlib.util
 

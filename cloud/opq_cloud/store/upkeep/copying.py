@@ -293,14 +293,17 @@ class _Copy:
         rows = documents.trends.rows(box_id, length_ms, start_ms, end_ms)
         minutes = length_ms == TREND_MS
         places = documents.trends.locations(box_id, start_ms, end_ms) if minutes else {}
+        ttl_s = self._source.ttls().trends
+        kept_s = FOR_EVER_S if ttl_s is None else ttl_s
 
         def job(stored: Documents) -> None:
             for each in rows:
+                expire_at = each.start_ms // 1000 + kept_s
                 if minutes:
                     place = places.get(each.start_ms, "unknown")
-                    stored.trends.put_minute(each, place, self._expire_at(each.start_ms), False)
+                    stored.trends.put_minute(each, place, expire_at, False)
                 else:
-                    stored.trends.put_row(each, self._expire_at(each.start_ms))
+                    stored.trends.put_row(each, expire_at)
             if minutes and mark:
                 first = {"length_ms": TEN_MINUTES_MS, "box_id": box_id, "puts": 1}
                 due = {each.start_ms // TEN_MINUTES_MS * TEN_MINUTES_MS for each in rows}
@@ -309,10 +312,6 @@ class _Copy:
         if self._target is not None and rows:
             self._target.driver.write(job)
         self._report.of(TRENDS).add([trend_sum(each, places.get(each.start_ms, "")) for each in rows])
-
-    def _expire_at(self, start_ms: int) -> int:
-        ttl_s = self._source.ttls().trends
-        return start_ms // 1000 + (FOR_EVER_S if ttl_s is None else ttl_s)
 
     def _copy_measurements(self) -> None:
         copied = self._report.of(MEASUREMENTS)

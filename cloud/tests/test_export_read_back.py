@@ -19,8 +19,8 @@ START_NS = 1_795_000_000_123_456_789
 RNG = np.random.default_rng(5)
 GAPS = {
     "none": (),
-    "one": (Gap(1500, 777, "line"),),
-    "two": (Gap(900, 1, "line"), Gap(2000, 4_000, "gateway")),
+    "one": (Gap(800, 777, "line"),),
+    "two": (Gap(600, 1, "line"), Gap(1000, 1_400, "gateway")),
 }
 FORMS = {
     "cff": [("binary", ".cff"), ("ascii", ".cff"), ("binary32", ".cff"), ("float32", ".cff")],
@@ -34,7 +34,7 @@ FORMS = {
 
 
 def record(number: int, gaps: tuple[Gap, ...]) -> WaveformRecord:
-    counts = RNG.integers(-20_000, 20_000, 3000 + number, dtype=np.int16)
+    counts = RNG.integers(-20_000, 20_000, 1000 + number, dtype=np.int16)
     wave = Waveform(
         str(number),
         START_NS + 1_000_003 * number,

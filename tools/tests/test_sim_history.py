@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from command_in_process import run_in_process
 
 from opq_cloud.store import BoxRecord, open_store
 from opq_proto.messages import Measurement
@@ -56,27 +57,16 @@ DAYS = 0.004  # 345.6 s: faults at 90, 210 and 330 s
 END = "2026-11-20T12:00:00"
 
 
-def history(folder: Path, *options: str) -> "subprocess.Popen[str]":
+def words_of(folder: Path, *options: str) -> list[str]:
     scenario = folder / "street.toml"
     scenario.write_text(STREET)
+    of_street = ["--scenario", str(scenario), "--days", str(DAYS), "--end", END]
+    return ["sim", "history", *of_street, "--into", str(folder / "data"), "--json", *options]
+
+
+def history(folder: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "opq_tools.cli",
-            "sim",
-            "history",
-            "--scenario",
-            str(scenario),
-            "--days",
-            str(DAYS),
-            "--into",
-            str(folder / "data"),
-            "--end",
-            END,
-            "--json",
-            *options,
-        ],
+        [sys.executable, "-m", "opq_tools.cli", *words_of(folder, *options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,23 +74,9 @@ def history(folder: Path, *options: str) -> "subprocess.Popen[str]":
 
 
 def scored(folder: Path) -> dict[str, object]:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "opq_tools.cli",
-            "sim",
-            "score",
-            "--truth",
-            str(folder / "truth"),
-            "--data-dir",
-            str(folder / "data"),
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    where = ["--truth", str(folder / "truth"), "--data-dir", str(folder / "data")]
+    done = run_in_process("sim", "score", *where, "--json")
+    assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
@@ -135,28 +111,25 @@ def test_a_resumed_history_finds_network_faults(tmp_path: Path) -> None:
         assert max(map(abs, gaps_ns)) < SAME_EDGE_NS, gaps_ns
     found = scored(tmp_path)
     assert (found["truth"], found["found"], found["false"], found["split"]) == (3, 3, 0, 0)
-    again, _ = history(tmp_path).communicate()
-    assert json.loads(again)["events"] == 3  # it is finished, nothing is done again
-    other = history(tmp_path, "--seed", "2")
-    _, errors = other.communicate()
+    again = run_in_process(*words_of(tmp_path))
+    assert json.loads(again.stdout)["events"] == 3  # it is finished, nothing is done again
+    other = run_in_process(*words_of(tmp_path, "--seed", "2"))
     assert other.returncode == 2
-    assert "holds a history of seed 1, not 2" in errors
+    assert "holds a history of seed 1, not 2" in other.stderr
 
 
 def test_a_folder_with_another_store_is_refused(tmp_path: Path) -> None:
     open_store(None, tmp_path / "data").close()
-    refused = history(tmp_path)
-    _, errors = refused.communicate()
+    refused = run_in_process(*words_of(tmp_path))
     assert refused.returncode == 2
-    assert "has a store already" in errors
+    assert "has a store already" in refused.stderr
 
 
 def test_a_busy_history_folder_is_refused(tmp_path: Path) -> None:
     with in_use_by_this(tmp_path / "data"):
-        refused = history(tmp_path)
-        _, errors = refused.communicate()
+        refused = run_in_process(*words_of(tmp_path))
     assert refused.returncode == 1
-    assert f"another `opq-tools up` or `sim history` works in {tmp_path / 'data'}" in errors
+    assert f"another `opq-tools up` or `sim history` works in {tmp_path / 'data'}" in refused.stderr
     assert not (tmp_path / "data" / "history.json").exists()
 
 

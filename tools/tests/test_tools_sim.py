@@ -53,11 +53,15 @@ def test_sim_prints_a_port_per_box(two_boxes):
     assert next(message for message in seen if isinstance(message, Hello)).box_id == 2
     done = told("event", "sag", "--box", "2", "--depth", "0.7", "--cycles", "10", "--ports-dir", str(folder))
     assert (done.returncode, done.stdout) == (0, "box 2: sag to 0.3 of its voltage for 10 cycles\n")
-    jump = told("event", "phase_jump", "--box", "2", "--degrees", "-20", "--ports-dir", str(folder))
+    jump = run_in_process(
+        "sim", "event", "phase_jump", "--box", "2", "--degrees", "-20", "--ports-dir", str(folder)
+    )
     assert (jump.returncode, jump.stdout) == (0, "box 2: phase jump of -20 degrees\n")
-    lost = told("event", "supply_lost", "--box", "1", "--seconds", "5", "--ports-dir", str(folder))
+    lost = run_in_process(
+        "sim", "event", "supply_lost", "--box", "1", "--seconds", "5", "--ports-dir", str(folder)
+    )
     assert (lost.returncode, lost.stdout) == (0, "box 1: supply lost for 5 s, no battery\n")
-    refused = told("event", "sag", "--box", "5", "--ports-dir", str(folder))
+    refused = run_in_process("sim", "event", "sag", "--box", "5", "--ports-dir", str(folder))
     assert refused.returncode == 1
     assert "hosted here: 1, 2" in refused.stderr
     process.send_signal(signal.SIGINT)
@@ -78,7 +82,7 @@ def test_sim_prints_a_port_per_box(two_boxes):
     ],
 )
 def test_wrong_use_ends_with_one_clear_message(words: tuple[str, ...], code: int, wanted: str):
-    done = told(*words)
+    done = run_in_process("sim", *words)
     assert done.returncode == code
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr

@@ -42,7 +42,7 @@ SUFFIXES = {".py", ".md", ".html"}
 def places(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, form and what to say instead, in the sentences of a file: of code, its texts and comments."""
     text = path.read_text(encoding="utf-8")
-    if not ROUGHLY.search(text):
+    if not (ROUGHLY.search(text) and any(form.search(text) for form, _ in FORMS)):
         return
     if path.suffix == ".py":
         kinds = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1)}

@@ -59,7 +59,7 @@ TAPS = [
     (datetime(2026, 10, 7, 3, 3, 20, tzinfo=UTC), 2.0),
     (datetime(2026, 10, 25, 0, 55, tzinfo=UTC), -3.0),  # five minutes before the clock is set back
     *(
-        (datetime(2026, 10, 20, 10, 10, 5, tzinfo=UTC) + timedelta(seconds=8 * number), (-1) ** number * 5.0)
+        (datetime(2026, 10, 20, 10, 10, 5, tzinfo=UTC) + timedelta(seconds=3 * number), (-1) ** number * 5.0)
         for number in range(36)
     ),
 ]

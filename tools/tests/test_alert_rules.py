@@ -5,6 +5,8 @@ their gateway, the cloud), or where that takes too long in the service that coun
 """
 
 import json
+import os
+import re
 import resource
 import signal
 import sqlite3
@@ -21,7 +23,7 @@ from free_ports import free_offset
 from house_under_test import ROOT, until
 from in_thread import in_thread
 from prometheus_client.parser import text_string_to_metric_families
-from scraped_alerts import PROMTOOL, RULES, Alert, Scrapes, fired, scrape, scraped_under
+from scraped_alerts import RULES, Alert, Scrapes, fired, scrape, scraped_under
 from store_cases import numbered
 
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
@@ -40,11 +42,14 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.plan import UpPlan
 
-pytestmark = [
-    pytest.mark.skipif(not PROMTOOL, reason="needs promtool: apt-get install prometheus"),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.timeout(900)
+DEPLOY = ROOT / "deploy"
 WHOLE, VIEW, GATEWAY = ("opq", "whole"), ("opq", "view"), ("gateways", "gateway")
+METRIC = re.compile(r"\b(?:opq|process)_[a-z0-9_]+\b")
+ONLY_UNDER_A_FAULT = {"opq_documents_unreadable_total"}
+"""test_unreadable_documents_are_named_by_collection makes it."""
+OF_PROMETHEUS = {"instance", "job"}
+"""Labels that it adds."""
 QUEUE_RATE = 0.6
 """Measurements a second; a Box makes one, and OpqQueueGrows fires above half of that."""
 BY_CLOCK = "OpqTimeUncertain"
@@ -135,6 +140,73 @@ def test_a_system_that_is_well_fires_nothing(system: System, tmp_path: Path) -> 
         scrapes.add(system.scrape())  # the rate is that of the scrapes, so they have to see a store
         time.sleep(1.5)
     assert found_in(scrapes, 6, tmp_path) == []
+
+
+def labels_without_a_value(metric: str) -> set[str]:
+    """Labels of a metric that has no value yet: of the gateway's about Boxes, and of the cloud's."""
+    return {"box_id"} if metric.startswith("opq_gateway_box_") else {"service", "of", "stage"}
+
+
+def named_metrics() -> dict[str, str]:
+    """Metric -> what names it."""
+    rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    found = {name: rule["alert"] for rule in rules for name in METRIC.findall(rule["expr"])}
+    panels = json.loads((DEPLOY / "grafana/dashboards/opq.json").read_text())["panels"]
+    for panel in panels:
+        for target in panel["targets"]:
+            found |= dict.fromkeys(METRIC.findall(target["expr"]), panel["title"])
+    return found
+
+
+def printed_metrics(system: System) -> str:
+    return "".join(text or "" for text in system.scrape().values())
+
+
+def test_alerts_and_dashboards_name_existing_metrics(system: System) -> None:
+    text = printed_metrics(system)
+    there = {
+        name + end
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
+        for end in ("", *(("_bucket", "_count", "_sum") if kind == "histogram" else ()))
+    }
+    assert {name for name in named_metrics() if name not in there} == ONLY_UNDER_A_FAULT
+    assert len(named_metrics()) > 20
+
+
+def test_alerts_and_dashboards_name_existing_labels(system: System) -> None:
+    """A label that is not there is an empty word in a message: `the gateway of Box  does not reach`."""
+    labels: dict[str, set[str]] = {}
+    for name, found in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", printed_metrics(system), re.M):
+        labels.setdefault(name, set()).update(re.findall(r'(\w+)="', found))
+    named = [
+        (rule["alert"], rule["expr"], re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        for rule in yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    ]
+    for panel in json.loads((DEPLOY / "grafana/dashboards/opq.json").read_text())["panels"]:
+        for target in panel["targets"]:
+            legend = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+            named.append((panel["title"], target["expr"], legend))
+    for title, expression, words in named:
+        metrics = METRIC.findall(expression)
+        there = set.union(
+            OF_PROMETHEUS, *(labels.get(name) or labels_without_a_value(name) for name in metrics)
+        )
+        assert set(words) <= there, title
+    assert sum(bool(words) for _, _, words in named) > 15
+
+
+def test_a_containers_health_check_answers_0_or_1(system: System) -> None:
+    def healthy(port: int) -> int:
+        environment = {**os.environ, "OPQ_HEALTH": f"http://127.0.0.1:{port}/"}
+        return subprocess.run(
+            ["sh", str(DEPLOY / "start"), "--healthy"],
+            env=environment,
+            check=False,
+            stderr=subprocess.DEVNULL,
+        ).returncode
+
+    assert healthy(PORTS["mauka_health"] + system.offset) == 0
+    assert healthy(1) == 1
 
 
 def test_silent_boxes_are_named(system: System, tmp_path: Path) -> None:

@@ -188,34 +188,36 @@ class MongoServer:
         self.readable = ReadableDocuments()
 
     def _prepare(self) -> None:
-        db = self.db
-        for name, details in db.measurements.index_information().items():
+        db, there = self.db, set(self.db.list_collection_names())
+        known = {
+            name: db[name].index_information() if name in there else {}
+            for name in (*INDEXES, "opq_boxes", "ground_truth")
+        }
+        for name, details in known["measurements"].items():
             if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
                 db.measurements.drop_index(name)  # by a typo, it allows only one measurement per Box
-        self._unique_sequences()
-        there = set(db.list_collection_names())
+        made = {name: [details["key"] for details in found.values()] for name, found in known.items()}
+        sequences = [("box_id", ASCENDING), ("sequence", ASCENDING)]
+        if sequences not in made["measurements"]:
+            self._unique_sequences(sequences)
         for name, indexes in INDEXES.items():
-            made = [each["key"] for each in db[name].index_information().values()] if name in there else []
             for fields in indexes:
                 # One a request: another process may make them too, and FerretDB 1.24 then breaks off at two
-                if (wanted := [_key_of(field) for field in fields]) not in made:
+                if (wanted := [_key_of(field) for field in fields]) not in made[name]:
                     db[name].create_index(wanted)
         nothing = db.trends.find_one({}, {"_id": 1}) is None
         first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
         upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))
-        for collection, key in (
-            (db.events, "event_id"),
-            (db.incidents, "incident_id"),
-            (db.opq_boxes, "box_id"),
-        ):
-            self._unique_index(collection, key)
-        with suppress(OperationFailure):  # a server may refuse hyphens: it reads these few without an index
-            by_meter = ("meter-name", "sample-type", "ts-s")
-            db.ground_truth.create_index([(field, ASCENDING) for field in by_meter])
+        for name, key in (("events", "event_id"), ("incidents", "incident_id"), ("opq_boxes", "box_id")):
+            if [(key, ASCENDING)] not in made[name]:  # the original may have one
+                self._unique_index(db[name], key)
+        by_meter = [(field, ASCENDING) for field in ("meter-name", "sample-type", "ts-s")]
+        if by_meter not in made["ground_truth"]:
+            with suppress(OperationFailure):  # a server may refuse hyphens: it reads these few without
+                db.ground_truth.create_index(by_meter)
 
-    def _unique_sequences(self) -> None:
+    def _unique_sequences(self, keys: list[tuple[str, int]]) -> None:
         """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""
-        keys = [("box_id", ASCENDING), ("sequence", ASCENDING)]
         try:
             self.db.measurements.create_index(
                 keys, unique=True, partialFilterExpression={"sequence": {"$exists": True}}
@@ -226,13 +228,11 @@ class MongoServer:
             self.db.measurements.create_index(keys)
 
     def _unique_index(self, collection: Collection[Document], key: str) -> None:
-        """Creates a unique index, unless the original has one on the same key.
+        """Creates a unique index.
 
         The original's event ids could start again at 1 (its weakness 9). A database with such duplicates can
         be opened too; it gets an index that is not unique.
         """
-        if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
-            return
         try:
             collection.create_index(key, unique=True)
         except OperationFailure:  # a server with another reason refuses this call too

@@ -334,8 +334,8 @@ def test_incidents_are_paged_by_id_and_filtered(scene: demo.Scene) -> None:
 
 
 @pytest.mark.parametrize("path", ["boxes", "incidents/1", "events/1/waveform/1?points=500", "openapi.json"])
-def test_an_address_without_a_version_names_the_api(scene: demo.Scene, path: str) -> None:
-    status, text, _ = _get(scene, f"/api/{path}")
+def test_an_address_without_a_version_names_the_api(full: demo.Scene, path: str) -> None:
+    status, text, _ = _get(full, f"/api/{path}")
     assert status == 404
     assert json.loads(text) == {
         "error": "There is nothing at this address. The API is below /api/v1; /api/v1/docs explains it."

@@ -7,6 +7,7 @@ thread: `opq_sim.box.host` calls it. `python -m opq_sim.box` hosts Boxes on ptys
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,10 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
-from opq_sim.power_system.box_supply import BoxSupply
-from opq_sim.power_system.power_source import PowerSource
+from opq_sim.power_system.network_source import NetworkSource
+
+if TYPE_CHECKING:
+    from opq_sim.power_system.box_supply import BoxSupply
 
 BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
@@ -129,7 +132,7 @@ class Box:
     def set_clock(self, start_ns: int, uncertainty_ns: int, source: TimeSource) -> None:
         """Sets the Box's clock, as when its GPS locks: the samples go on by index, the stamps of the next
         ones are another clock's. `start_ns`: the time of sample 0 by it. Not for a Box with a clock of its
-        own (`PowerSource`)."""
+        own (`NetworkSource`)."""
         self.clock = RunClock(self.clock.monotonic_ns, start_ns, uncertainty_ns, source)
         self._stamps.set_clock(self.clock)
 
@@ -185,12 +188,12 @@ class Box:
         """
         if not isinstance(self.source, Generator):
             what = "replays a recording; events go to simulated Boxes only"
-            if isinstance(self.source, PowerSource):
+            if isinstance(self.source, NetworkSource):
                 what = "is connected to a network; give a cause and a place, such as fault --at feeder2/3.1km"
             raise ValueError(f"box {self.box_id} {what}")
         return self.source.add(event)
 
-    def lose_supply(self, for_s: float, own: Mapping[str, object]) -> tuple[float, BoxSupply]:
+    def lose_supply(self, for_s: float, own: Mapping[str, object]) -> "tuple[float, BoxSupply]":
         """Takes the supply away for `for_s` seconds, shortly after now.
 
         Args:
@@ -200,9 +203,11 @@ class Box:
         Raises:
             ValueError, ConfigError: values that are not allowed, or the supply is already lost.
         """
+        from opq_sim.power_system.box_supply import BoxSupply
+
         if not 0 < for_s <= LONGEST_LOSS_S:
             raise ValueError(f"seconds is {for_s:g}; want more than 0, {LONGEST_LOSS_S:g} at most")
-        source = self.source if isinstance(self.source, PowerSource) else None
+        source = self.source if isinstance(self.source, NetworkSource) else None
         known = self._stamps.supply
         if known is not None and own:
             raise ValueError(

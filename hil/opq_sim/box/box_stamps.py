@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_sim.box.source import RunClock, SampleSource
-from opq_sim.power_system.power_source import PowerSource
+from opq_sim.power_system.network_source import NetworkSource
 
 LOCKED_NS = 100
 """Bound of a locked clock, as the firmware states it with GPS."""
@@ -34,8 +34,8 @@ class BoxStamps:
         self._locks_at = None if locks_after_s is None else round(locks_after_s * source.rate_millihz / 1000)
         self._run, self._rate_millihz, self._offset_ns = run, source.rate_millihz, source.offset_ns
         self._start_id = run.start_id
-        self._own = source.timekeeping if isinstance(source, PowerSource) else None
-        self.supply = source.supply if isinstance(source, PowerSource) else None
+        self._own = source.timekeeping if isinstance(source, NetworkSource) else None
+        self.supply = source.supply if isinstance(source, NetworkSource) else None
 
     def set_clock(self, run: RunClock) -> None:
         """Stamps by another clock from now on; it began at the same moment."""

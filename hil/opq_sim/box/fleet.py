@@ -1,39 +1,39 @@
 """Which Boxes a run has: decided before anything starts, from the options of `up`, `sim` and `box`.
 
 Recordings and the scenario are read here, so that their faults are reported at once and every process that
-plans with the same options gets the same ids.
+plans with the same options gets the same ids. What only recordings or a network need is imported for them:
+it is half of a start.
 """
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.source import SampleSource
 from opq_sim.mains.grid import Grid
-from opq_sim.mains.recording import ReplayedRecording, read_replay
-from opq_sim.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_sim.mains.scenario import (
     DEFAULT,
+    EVERY_S,
+    LEAD_S,
     MainsScenario,
     generators,
     grid_of,
+    has_network,
     load_scenario,
     plain_generator,
     scenario_path,
 )
-from opq_sim.power_system.power_scenario import (
-    PowerScenario,
-    has_network,
-    load_power_scenario,
-    power_system_of,
-    scenario_grid,
-)
-from opq_sim.power_system.power_source import power_sources, recorded_sources
-from opq_sim.power_system.power_system import Refusal
+
+if TYPE_CHECKING:
+    from opq_sim.mains.recording import ReplayedRecording
+    from opq_sim.mains.replay import Replay
+    from opq_sim.power_system.power_scenario import PowerScenario
+    from opq_sim.power_system.power_system import Refusal
 
 SIMULATED = "opq-hil simulated"
 
@@ -46,10 +46,10 @@ class Fleet:
     recordings.
     """
 
-    replayed: tuple[tuple[str, Path, ReplayedRecording], ...]
+    replayed: "tuple[tuple[str, Path, ReplayedRecording], ...]"
     """(box id, file, recording)."""
     scenario: str | None
-    scenario_config: MainsScenario | PowerScenario | None
+    scenario_config: "MainsScenario | PowerScenario | None"
     scenario_box_ids: tuple[str, ...]
     plain_box_ids: tuple[str, ...]
     every_s: float | None
@@ -59,6 +59,10 @@ class Fleet:
     seed: int
     truth: Path | None = None
     """Folder for the truth of a network's run."""
+
+    @property
+    def _is_on_network(self) -> bool:
+        return self.scenario_config is not None and not isinstance(self.scenario_config, MainsScenario)
 
     @property
     def box_ids(self) -> tuple[str, ...]:
@@ -88,7 +92,7 @@ class Fleet:
             parts.append(f"{_boxes(self.plain_box_ids)}: simulated, undisturbed")
         first_s, every_s = self._first_disturbance_s()
         if first_s is not None:
-            what = "disturbance" if isinstance(self.scenario_config, PowerScenario) else "dip"
+            what = "disturbance" if self._is_on_network else "dip"
             again = f", then every {every_s:g} s" if every_s else ""
             parts.append(f"the first {what} comes {first_s:.0f} s after the Boxes start{again}")
         return "; ".join(parts)
@@ -107,12 +111,12 @@ class Fleet:
                 sources[box_id] = (SIMULATED, made)
         volts, hz = self._nominal()
         grid = Grid(hz, wander_hz=0.01, wander_s=47.0)
-        if self.scenario_config is not None:
-            grid = (
-                scenario_grid(self.scenario_config)
-                if isinstance(self.scenario_config, PowerScenario)
-                else grid_of(self.scenario_config)
-            )
+        if isinstance(self.scenario_config, MainsScenario):
+            grid = grid_of(self.scenario_config)
+        elif self.scenario_config is not None:
+            from opq_sim.power_system.power_scenario import scenario_grid
+
+            grid = scenario_grid(self.scenario_config)
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
         return [
@@ -130,12 +134,17 @@ class Fleet:
 
     def _scenario_sources(self) -> dict[str, SampleSource]:
         """The sample sources of the scenario's Boxes, by Box id."""
-        if isinstance(self.scenario_config, PowerScenario):
-            system = power_system_of(self.scenario_config, self.seed)
-            system.on_refusal = _log_refusal
-            played = recorded_sources(self.scenario_config, self.every_s or EVERY_S, self.lead_s or LEAD_S)
-            return {**power_sources(self.scenario_config, system, self.seed), **played}
-        return dict(generators(self.scenario_config, self.seed)) if self.scenario_config is not None else {}
+        if self.scenario_config is None:
+            return {}
+        if isinstance(self.scenario_config, MainsScenario):
+            return dict(generators(self.scenario_config, self.seed))
+        from opq_sim.power_system.power_scenario import power_system_of
+        from opq_sim.power_system.power_source import power_sources, recorded_sources
+
+        system = power_system_of(self.scenario_config, self.seed)
+        system.on_refusal = _log_refusal
+        played = recorded_sources(self.scenario_config, self.every_s or EVERY_S, self.lead_s or LEAD_S)
+        return {**power_sources(self.scenario_config, system, self.seed), **played}
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:
         """Seconds from the start to the first disturbance, None if none comes; then the seconds between
@@ -143,16 +152,21 @@ class Fleet:
         """
         every_s = self.every_s or EVERY_S
         known = [source.first_disturbance_s for source in self._replays()]
-        if isinstance(self.scenario_config, PowerScenario):
+        if isinstance(self.scenario_config, MainsScenario):
+            if any(box.event for box in self.scenario_config.box):
+                known.append(self.scenario_config.lead_s)
+                differs = self.replayed and self.scenario_config.every_s != every_s
+                every_s = 0.0 if differs else self.scenario_config.every_s
+        elif self.scenario_config is not None:
             known += [each.at_s for each in self.scenario_config.cause]
             every_s = every_s if self.replayed else 0.0
-        elif self.scenario_config is not None and any(box.event for box in self.scenario_config.box):
-            known.append(self.scenario_config.lead_s)
-            differs = self.replayed and self.scenario_config.every_s != every_s
-            every_s = 0.0 if differs else self.scenario_config.every_s
         return min((at for at in known if at is not None), default=None), every_s
 
-    def _replays(self) -> tuple[Replay, ...]:
+    def _replays(self) -> "tuple[Replay, ...]":
+        if not self.replayed:
+            return ()
+        from opq_sim.mains.replay import replays
+
         recordings = [recording for _, _, recording in self.replayed]
         return replays(recordings, self.every_s or EVERY_S, self.lead_s or LEAD_S)
 
@@ -176,7 +190,7 @@ def plan_fleet(
     """
     if not replays and scenario is None and not sim:
         scenario, sim = DEFAULT, 1
-    recordings = [read_replay(path) for path in replays]
+    recordings = _read_replays(replays)
     named = [recording.box_id for recording in recordings if recording.box_id]
     scenario_config = _read_scenario(scenario, replay_every_s, lead_s) if scenario else None
     named += [box.id for box in scenario_config.box] if scenario_config else []
@@ -199,22 +213,32 @@ def plan_fleet(
         seed=seed,
         truth=truth,
     )
-    if truth is not None and not isinstance(scenario_config, PowerScenario):
+    if truth is not None and not fleet._is_on_network:
         raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
     fleet.boxes()  # reports now what cannot be played
     return fleet
 
 
+def _read_replays(paths: Sequence[Path]) -> "list[ReplayedRecording]":
+    if not paths:
+        return []
+    from opq_sim.mains.recording import read_replay
+
+    return [read_replay(path) for path in paths]
+
+
 def _read_scenario(
     scenario: str | Path, every_s: float | None, lead_s: float | None
-) -> MainsScenario | PowerScenario:
+) -> "MainsScenario | PowerScenario":
     path = scenario_path(scenario)
     if has_network(path):
+        from opq_sim.power_system.power_scenario import load_power_scenario
+
         return load_power_scenario(path)
     return load_scenario(path, {"every_s": every_s, "lead_s": lead_s})
 
 
-def _log_refusal(refusal: Refusal) -> None:
+def _log_refusal(refusal: "Refusal") -> None:
     """Logs a cause that its network could no longer accept when its time came."""
     cause = refusal.cause
     log.get(service="boxes").warning("cause.refused", cause=cause.name, at=cause.at, reason=refusal.reason)

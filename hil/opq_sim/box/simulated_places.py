@@ -8,10 +8,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opq_sim.box.fleet import Fleet
-from opq_sim.power_system.map_places import KM_PER_DEGREE
-from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
+from opq_sim.mains.scenario import MainsScenario
+from opq_sim.power_system.places import KM_PER_DEGREE
+
+if TYPE_CHECKING:
+    from opq_sim.power_system.power_scenario import PowerScenario
 
 BORNHOLM = (55.130, 14.915)
 """(latitude, longitude), degrees: the middle of an island with 50 Hz."""
@@ -53,7 +57,7 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
     middle = BORNHOLM if scenario is not None and scenario.nominal_hz < 55 else OAHU
     free = _spiral(middle)
     found: list[SimulatedPlace] = []
-    if isinstance(scenario, PowerScenario):
+    if scenario is not None and not isinstance(scenario, MainsScenario):
         found += places_of_network(scenario, stem, free)
     elif scenario is not None:
         for box in scenario.box:
@@ -88,10 +92,12 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
 def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
     """Places of a fleet as `sites_of`."""
     scenario = fleet.scenario_config
-    return sites_of(scenario, simulated_places(fleet)) if isinstance(scenario, PowerScenario) else {}
+    if scenario is None or isinstance(scenario, MainsScenario):
+        return {}
+    return sites_of(scenario, simulated_places(fleet))
 
 
-def sites_of(scenario: PowerScenario, places: Iterable[SimulatedPlace]) -> dict[str, tuple[str, str, str]]:
+def sites_of(scenario: "PowerScenario", places: Iterable[SimulatedPlace]) -> dict[str, tuple[str, str, str]]:
     """Places with a GPS-timed Box on each phase (GPS for the angles): slug to the Boxes on a, b and c."""
     found: dict[str, dict[str, str]] = {}
     clocks = {box.id: box.clock for box in scenario.box}
@@ -103,9 +109,11 @@ def sites_of(scenario: PowerScenario, places: Iterable[SimulatedPlace]) -> dict[
 
 
 def places_of_network(
-    scenario: PowerScenario, stem: str, free: Iterator[tuple[float, float]] | None = None
+    scenario: "PowerScenario", stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:
     """Places for the Boxes of a scenario with a network; `free` gives points for unnamed places."""
+    from opq_sim.power_system.power_scenario import power_system_of
+
     free = free or _spiral(BORNHOLM if scenario.nominal_hz < 55 else OAHU)
     named = {each.at: each for each in scenario.place}
     points = {each.at: (each.latitude, each.longitude) for each in scenario.place}

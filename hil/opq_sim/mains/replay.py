@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from opq_measure.events.disturbances import find_disturbances
 from opq_sim.mains.recording import ReplayedRecording
+from opq_sim.mains.scenario import EVERY_S, LEAD_S
 from opq_sim.mains.steady import SteadyLoop, find_steady
-
-LEAD_S = 10.0
-EVERY_S = 60.0
 
 
 class PlaySchedule:

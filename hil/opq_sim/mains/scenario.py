@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opq_proto.config.reading import Field, load, section
+from opq_proto.config.reading import Field, load, read_document, section
 from opq_proto.errors import ConfigError
 from opq_sim.mains.disturbance import MainsDisturbance
 from opq_sim.mains.events import GridEvent, Recurring, first_below, steps
@@ -23,6 +23,8 @@ from opq_sim.mains.grid import Grid, GridExcursion
 from opq_sim.mains.on_demand import EventNumbers, numbers_for, on_demand
 
 DEFAULT = "lightning_dip"
+LEAD_S = 10.0
+EVERY_S = 60.0
 DIP_SHARE = 0.9
 """Share of nominal; below it a dip begins (docs/reference/contracts.md, default)."""
 
@@ -118,11 +120,18 @@ class MainsScenario:
     title: str = Field(default="", description="one line")
     nominal_v: float = Field(default=120.0, gt=0.0, le=1000.0, description="declared voltage")
     nominal_hz: float = Field(default=60.0, ge=50.0, le=60.0, description="50 or 60")
-    lead_s: float = Field(default=10.0, ge=0.5, le=86_400.0, description="steady time before the first play")
-    every_s: float = Field(default=60.0, ge=1.0, le=86_400.0, description="time from play to play")
+    lead_s: float = Field(
+        default=LEAD_S, ge=0.5, le=86_400.0, description="steady time before the first play"
+    )
+    every_s: float = Field(default=EVERY_S, ge=1.0, le=86_400.0, description="time from play to play")
     region: str = Field(default="", max_length=60, description="region of its Boxes; else the file's name")
     grid: GridConfig = Field(default=GridConfig(), description="the common fundamental")
     box: tuple[BoxConfig, ...] = Field(default=(), description="the Boxes")
+
+
+def has_network(path: Path) -> bool:
+    """True if a scenario file has a network (opq_sim/power_system/power_scenario.py)."""
+    return "network" in read_document(path)
 
 
 def scenario_path(name: str | Path) -> Path:

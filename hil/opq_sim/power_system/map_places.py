@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from opq_sim.power_system.network.network_config import NetworkConfig
-from opq_sim.power_system.places import Place, PlaceError
+from opq_sim.power_system.places import KM_PER_DEGREE, Place, PlaceError
 
-KM_PER_DEGREE = 111.195
-"""Length of a degree of latitude, on a sphere of 6371.009 km."""
 Coordinates = tuple[float, float]
 """(latitude, longitude), degrees, WGS 84."""
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from opq_proto.errors import OpqError
 
+KM_PER_DEGREE = 111.195
+"""Length of a degree of latitude, on a sphere of 6371.009 km."""
 PATTERN = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:/([0-9]{1,6}(?:\.[0-9]{1,6})?) ?km)?")
 
 

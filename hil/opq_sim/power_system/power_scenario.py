@@ -115,11 +115,6 @@ class PowerScenario:
     process: tuple[RandomCauseConfig, ...] = Field(default=(), description="causes at random times")
 
 
-def has_network(path: Path) -> bool:
-    """True if a scenario file has a network."""
-    return "network" in read_document(path)
-
-
 def load_power_scenario(path: Path) -> PowerScenario:
     """Reads a scenario with a network.
 

@@ -1,18 +1,19 @@
 """The samples of a Box on a bus and a phase: a voltage, noise, a converter and a clock; a `SampleSource`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.mains.recording import read_replay
-from opq_sim.mains.replay import EVERY_S, LEAD_S, Replay, replays
+from opq_sim.mains.replay import Replay, replays
 from opq_sim.mains.sampling import TRUE, Converter, SampleClock, white
+from opq_sim.mains.scenario import EVERY_S, LEAD_S
 from opq_sim.power_system.box_supply import BoxSupply
 from opq_sim.power_system.box_times import BoxTimes
+from opq_sim.power_system.network_source import NetworkSource, Sampled
 from opq_sim.power_system.outlet_config import OutletConfig
 from opq_sim.power_system.outlet_voltage import OutletVoltage
 from opq_sim.power_system.power_scenario import PowerScenario
@@ -28,7 +29,7 @@ RATE_MILLIHZ = 12_000_000
 FULL_SCALE = 32_768
 
 
-class PowerSource:
+class PowerSource(NetworkSource):
     """Counts of one Box in a power system.
 
     Args:
@@ -124,19 +125,6 @@ class PowerSource:
         if begun_s:
             positions = np.ceil(self.clock.position(np.array(begun_s), RATE_MILLIHZ / 1000))
             self._marks += sorted({max(first, int(position)) for position in positions})
-
-
-class Sampled(Protocol):
-    """A Box, reduced to the source of its samples."""
-
-    @property
-    def source(self) -> object: ...
-
-
-def power_system_under(boxes: Iterable[Sampled]) -> PowerSystem | None:
-    """The network of the Boxes; None: they are on no network."""
-    found = (box.source.system for box in boxes if isinstance(box.source, PowerSource))
-    return next(found, None)
 
 
 def box_times_of(boxes: Mapping[str, Sampled]) -> dict[str, BoxTimes]:

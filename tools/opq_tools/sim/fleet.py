@@ -12,8 +12,7 @@ from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
-from opq_sim.mains.scenario import scenario_path
-from opq_sim.power_system.power_scenario import has_network
+from opq_sim.mains.scenario import has_network, scenario_path
 from opq_tools.sim.command import outage_options, scenario_option
 
 SHOWN_FIGURES = (

@@ -12,9 +12,9 @@ from opq_proto.errors import ConfigError
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_sim.box.control import request_control
-from opq_sim.mains.scenario import scenario_path
+from opq_sim.mains.scenario import has_network, scenario_path
 from opq_sim.power_system.diagram import one_line_diagram
-from opq_sim.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
+from opq_sim.power_system.power_scenario import PowerScenario, load_power_scenario, power_network
 from opq_tools.shared import values
 from opq_tools.sim.command import ports_dir_option, ports_folder
 

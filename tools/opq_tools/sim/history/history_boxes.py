@@ -9,7 +9,8 @@ from opq_proto.errors import ConfigError
 from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network, sites_of
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
-from opq_sim.power_system.power_scenario import has_network, load_power_scenario
+from opq_sim.mains.scenario import has_network
+from opq_sim.power_system.power_scenario import load_power_scenario
 from opq_tools.sim.history.progress_file import HistoryProgress
 
 

@@ -39,6 +39,7 @@ runner = AnalysisRunner({PUB_KEY: unused, SUB_KEY: unused}, lambda: store, [], i
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 following = threading.Thread(target=follower.run, args=(stop,))
+print("runs", flush=True)
 following.start()
 runner.run(stop)
 following.join()
@@ -89,14 +90,17 @@ def install(host, number):
 
 
 def start(folder):
+    """Returns once its imports are over."""
     with (folder / "stderr").open("ab") as lines:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", MAUKA, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=lines,
             text=True,
         )
+    assert process.stdout.readline() == "runs\n", (folder / "stderr").read_text()[-3000:]
+    return process
 
 
 def end(process):

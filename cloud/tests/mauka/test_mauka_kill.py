@@ -34,6 +34,7 @@ unused = "tcp://127.0.0.1:9"  # no bus is needed; not inproc: libzmq 4.3.5 may c
 runner = AnalysisRunner({PUB_KEY: unused, SUB_KEY: unused}, lambda: store, analyses)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+print("runs", flush=True)
 runner.run(stop)
 store.close()
 """
@@ -62,13 +63,16 @@ def put_events(store, count):
 
 
 def start(folder, mode="normal"):
+    """Returns once its imports are over."""
     with (folder / "stderr").open("wb") as lines:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", MAUKA, str(folder), mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=lines,
         )
+    assert process.stdout.readline() == b"runs\n", (folder / "stderr").read_text()[-3000:]
+    return process
 
 
 def finish(folder, store):
@@ -132,7 +136,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path):
         process = start(tmp_path)
         end_s = time.monotonic() + 60
         while len(store.unanalysed_events()) == left and left and time.monotonic() < end_s:
-            time.sleep(0.002)
+            time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.05))
         kill(process)
         killed_midway += 0 < len(store.unanalysed_events()) < count

@@ -43,7 +43,7 @@ BODIES = {
     "answer": "def analyse(event, config):\n    return answer(event)",
     "hang": "def analyse(event, config):\n    time.sleep(3600 if event.event_id == 1 else 0)\n    return ()",
     "hungry": "def analyse(event, config):\n    return [0] * (1 << 34) if event.event_id == 2 else ()",
-    "spins": "def analyse(event, config):\n    return all(True for _ in iter(int, 1))",
+    "loops": "def analyse(event, config):\n    return all(time.sleep(0.001) is None for _ in iter(int, 1))",
     "marks": "Path(__file__).with_suffix('.loaded').touch()\ndef analyse(event, config):\n    return ()",
     "raises": "def analyse(event, config):\n    raise ValueError('not today')",
 }
@@ -184,16 +184,16 @@ def test_a_prepared_process_has_loaded_its_analyses(jobs_of, tmp_path):
 
 
 def test_dead_idle_processes_are_replaced(store, jobs_of):
-    """One was killed, one hangs inside Python."""
+    """One was killed, one hangs in a loop of Python."""
     put_events(store, 2)
-    jobs, _, lost = jobs_of("answer", "spins", call_s=1.0)
+    jobs, _, lost = jobs_of("answer", "loops", call_s=1.0)
     jobs.prepare()
     wait_until_alive(jobs)
     os.kill(jobs.rows()[0]["pid"], signal.SIGKILL)
     jobs.add(job_of(store, 1))
     job = wait_job(jobs)
-    assert (job.given_up, len(job.result.findings)) == ({"spins"}, 1)
-    assert {analysis for analysis, _, _ in lost} <= {"spins", "start"}
+    assert (job.given_up, len(job.result.findings)) == ({"loops"}, 1)
+    assert {analysis for analysis, _, _ in lost} <= {"loops", "start"}
 
 
 def test_an_error_is_reported_from_the_process(store, jobs_of):

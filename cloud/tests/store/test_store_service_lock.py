@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,21 +139,22 @@ def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None
         command += ["--port-offset", str(free_offset())]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
-    def is_ready(process: "subprocess.Popen[str]") -> bool:
-        assert process.stderr is not None
-        return any("cloud.ready" in line for line in process.stderr)
-
-    for _ in range(2):
-        first = started(tmp_path)
+    @contextmanager
+    def ready() -> Iterator["subprocess.Popen[str]"]:
+        process = started(tmp_path)
         try:
-            assert is_ready(first)
-            second = started(other)
-            _, text = second.communicate(timeout=60)
-            assert second.returncode == 1
-            said = (
-                f"runs already on this store, on {socket.gethostname()} as process {first.pid}; end that one"
-            )
-            assert text.splitlines()[-1].startswith(f"opq-cloud event-service: event-service {said}")
+            assert process.stderr is not None
+            assert any("cloud.ready" in line for line in process.stderr)
+            yield process
         finally:
-            first.kill()
-            first.communicate()
+            process.kill()
+            process.communicate()
+
+    with ready() as first:
+        second = started(other)
+        _, text = second.communicate(timeout=60)
+        assert second.returncode == 1
+        said = f"runs already on this store, on {socket.gethostname()} as process {first.pid}; end that one"
+        assert text.splitlines()[-1].startswith(f"opq-cloud event-service: event-service {said}")
+    with ready():
+        pass

@@ -109,7 +109,7 @@ def set_back(sequence: int | None, at_s: int, box_id: str = "1") -> Measurement:
 
 def test_after_a_step_back_the_last_counts(store: CloudStore) -> None:
     """Box 1 has numbers, Box 9 is an original one; the rows before are in parcels, blocks and the table."""
-    store.append_measurements([set_back(None, at_s, "9") for at_s in (98, 99, 100)], [numbered(98, 30)])
+    store.append_measurements([set_back(None, at_s, "9") for at_s in (98, 99, 100)], [numbered(118, 10)])
     assert store.latest_measurements()["9"] == set_back(None, 100, "9")
     assert store.latest_measurements()["1"].sequence == 127
     later = [(128, 20), (129, 21), (140, 22), (141, 23)]

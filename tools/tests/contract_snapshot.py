@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -548,11 +548,13 @@ def how_to_renew(name: str) -> str:
     return f"python tools/tests/contract_snapshot.py {name.partition('/')[0]}"
 
 
-def main(parts: Sequence[str], golden: Path = GOLDEN) -> None:
+def main(
+    parts: Sequence[str], golden: Path = GOLDEN, quick: Callable[[Path], dict[str, str]] = quick_texts
+) -> None:
     """Writes the texts of these folders, of all where none is named; prints what has changed or is gone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        texts = quick_texts(folder / "quick")
+        texts = quick(folder / "quick")
         if not parts or "answers" in parts:
             from house_under_test import house
 

@@ -41,20 +41,22 @@ def test_every_text_is_held(texts: dict[str, str]) -> None:
     assert there - {"answers/system.txt"} == set(texts)
 
 
-def test_the_named_command_renews_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_named_command_renews_the_contract(
+    tmp_path: Path, texts: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "commands").mkdir()
     (tmp_path / "commands" / "gone.txt").write_text("opq-gone\n")
     (tmp_path / "rest").mkdir()
     (tmp_path / "rest" / "other.txt").write_text("left alone\n")
     *_, part = how_to_renew("commands/opq-tools.txt").split()
-    main([part], tmp_path)
+    main([part], tmp_path, lambda _: dict(texts))
     written = (tmp_path / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
     assert written == (GOLDEN / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "commands" / "gone.txt").exists() and (tmp_path / "rest" / "other.txt").exists()
     said = capsys.readouterr().out
     assert "renewed  commands/opq-tools.txt" in said and "removed  commands/gone.txt" in said
     with pytest.raises(SystemExit, match="there are no contracts x; there are answers, commands, config"):
-        main(["x"], tmp_path)
+        main(["x"], tmp_path, lambda _: dict(texts))
 
 
 def test_a_command_with_offset_takes_data_dir() -> None:

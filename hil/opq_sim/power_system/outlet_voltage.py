@@ -197,7 +197,7 @@ class OutletVoltage:
                 since_s = t_s[span] - (term.start_s + delay_s)
                 gained = np.zeros(len(t_s))
                 if isinstance(term, FundamentalTerm):
-                    factor = term.factor(since_s, index)
+                    factor = term.factor(since_s[:1] if term.profile.constant else since_s, index)
                     sizes = np.ones(len(t_s))
                     sizes[span] = np.abs(factor)
                     size = size * sizes

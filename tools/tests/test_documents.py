@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -176,12 +177,18 @@ SECTION = re.compile(r"docs/reference/(opq-interop|rules)\.md,? (?:parts? )?([A-
 SOURCES = {".py", ".md", ".c", ".h", ".txt", ".json", ".toml", ".sh", ".proto", ".yml", ".service"}
 
 
+@cache
+def listed() -> tuple[str, ...]:
+    """The files of git."""
+    done = subprocess.run(["git", "ls-files", "-z"], check=False, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a clone: git does not list the files")
+    return tuple(done.stdout.split("\0"))
+
+
 def texts() -> Iterator[tuple[Path, str]]:
     """Each text of the repository that a person writes, with its place."""
-    listed = subprocess.run(["git", "ls-files", "-z"], check=False, cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a clone: git does not list the files")
-    for name in listed.stdout.split("\0"):
+    for name in listed():
         path = ROOT / name
         if path.suffix in SOURCES and "static" not in path.parts and path.is_file():
             yield path, path.read_text(encoding="utf-8")
@@ -189,6 +196,8 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def absent_mentions(path: Path, text: str) -> list[str]:
     """Documents that `text` names and that are neither beside `path` nor beside a folder above it."""
+    if ".md" not in text:
+        return []
     above = [folder for folder in path.parents if folder.is_relative_to(ROOT)]
     return [name for name in MENTION.findall(text) if not any((folder / name).exists() for folder in above)]
 
@@ -218,10 +227,7 @@ FOREIGN_PAGES = {
 
 def absent_sources(text: str) -> list[str]:
     """Source files that `text` names and that no folder of the repository has."""
-    listed = subprocess.run(["git", "ls-files", "-z"], check=False, cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a clone: git does not list the files")
-    ends = [f"/{name}" for name in listed.stdout.split("\0")]
+    ends = [f"/{name}" for name in listed()]
     return [name for name in SOURCE_NAME.findall(text) if not any(end.endswith(f"/{name}") for end in ends)]
 
 

@@ -220,18 +220,20 @@ def test_an_unreadable_ring_is_reported_once() -> None:
 def test_killed_ten_minutes_are_completed_from_the_ring(tmp_path: Path) -> None:
     tick_ns = (T0_NS // (600 * 10**9) + 1) * 600 * 10**9
     dip = Sag(start_s=180.0, cycles=30, depth=0.3)
-    volts, _ = mains(710, RATE_HZ, frequency_hz=60.02, disturbances=[dip])
-    blocks = blocks_of(volts, t0_ns=tick_ns - 100 * 10**9)  # 60 a second
-    never = Bench(tmp_path / "never").feed(blocks).end()
-    killed = Bench(tmp_path / "ledger").feed(blocks[: 300 * 60])
+    volts, _ = mains(710, 2400, frequency_hz=60.02, disturbances=[dip])
+    blocks = blocks_of(volts, t0_ns=tick_ns - 100 * 10**9, rate_millihz=2_400_000)  # 12 a second
+    slow = replace(HELLO, rate_millihz=2_400_000)
+    never = Bench(tmp_path / "never", hello=slow).feed(blocks).end()
+    killed = Bench(tmp_path / "ledger", hello=slow).feed(blocks[: 300 * 12])
     killed.measuring.ledgers.write()
     last_ns = killed.measurements[-1].end_ns or 0
-    ring = ring_of(tmp_path / "ring", blocks[: 301 * 60])
+    ring = ring_of(tmp_path / "ring", blocks[: 301 * 12])
 
     def backlog(box_id: str) -> RingBacklog:
         return RingBacklog(ring, last_ns, ring.segments())
 
-    after = Bench(tmp_path / "ledger", backlog=backlog).feed(blocks[301 * 60 :]).end()
+    after = Bench(tmp_path / "ledger", hello=slow, backlog=backlog)
+    after.feed(blocks[301 * 12 :]).end()
     assert never.ledger is not None and after.ledger is not None
     for kind in ("10min", "dip"):
         span = tick_ns, tick_ns + 600 * 10**9

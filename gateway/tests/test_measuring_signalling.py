@@ -21,16 +21,16 @@ SLOW = replace(HELLO, rate_millihz=2_400_000)
 CARRIER_HZ, SIGNAL_V = 235.0, 2.4
 
 
-def of_ten_minutes(folder: Path, carrier_hz: float) -> dict[str, list[Values]]:
-    """What is in the ledger of ten minutes of 120 V with a signal in their first half."""
-    at_s = np.arange(604 * RATE_HZ) / RATE_HZ
+def of_ten_minutes(folder: Path, carrier_hz: float, since_s: int = 0) -> dict[str, list[Values]]:
+    """What is in the ledger of ten minutes of 120 V, from `since_s` on, with a signal in their first half."""
+    at_s = np.arange(since_s * RATE_HZ, 604 * RATE_HZ) / RATE_HZ
     signal = np.where(at_s < 300, SIGNAL_V, 0.0) * np.sin(2 * np.pi * CARRIER_HZ * at_s)
     volts = np.sqrt(2) * (
         120.0 * np.sin(2 * np.pi * 60 * at_s) + 4.0 * np.sin(2 * np.pi * 300 * at_s) + signal
     )
     plan = MeasuringPlan("1", 120.0, 60.0, flicker=False, signalling_hz=carrier_hz)
     bench = Bench(folder, plan, SLOW)
-    bench.feed(blocks_of(volts, START_NS, rate_millihz=2_400_000), at_once=120)
+    bench.feed(blocks_of(volts, START_NS + since_s * SECOND_NS, rate_millihz=2_400_000), at_once=120)
     assert bench.end().ledger is not None
     ledger = bench.ledger
     assert ledger is not None
@@ -57,5 +57,5 @@ def test_a_known_carrier_is_measured(tmp_path: Path) -> None:
 
 
 def test_an_unknown_carrier_has_no_voltage(tmp_path: Path) -> None:
-    found = of_ten_minutes(tmp_path / "ledger", 0.0)
+    found = of_ten_minutes(tmp_path / "ledger", 0.0, since_s=290)
     assert found["10min"] and not any("signalling_v" in row.values for rows in found.values() for row in rows)

@@ -127,11 +127,13 @@ def test_a_start_of_the_box_makes_no_part(tmp_path: Path) -> None:
 
 
 def test_other_nominal_values_begin_again(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "ledger", PLAN, SLOW).feed(slow_blocks(60, START_NS), at_once=120)
+    bench = Bench(tmp_path / "ledger", PLAN, SLOW).feed(
+        slow_blocks(30, START_NS + 509 * SECOND_NS), at_once=120
+    )
     bench.measuring.restart("1", replace(SLOW, nominal_v=230.0))
-    bench.feed(slow_blocks(600, START_NS + 61 * SECOND_NS, start_id=6), at_once=120).end()
+    bench.feed(slow_blocks(64, START_NS + 540 * SECOND_NS, start_id=6), at_once=120).end()
     parts = [each for each in rows_of(bench.ledger, "10min", START_NS) if "rms_v" in each.values]
-    assert [round(float(each.values["coverage_ratio"]), 2) for each in parts] == [0.1, 0.9]  # type: ignore[arg-type]
+    assert [round(float(each.values["coverage_ratio"]), 2) for each in parts] == [0.05, 0.1]  # type: ignore[arg-type]
 
 
 def test_two_hours_of_a_group_are_completed(tmp_path: Path) -> None:

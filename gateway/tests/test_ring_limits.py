@@ -36,15 +36,15 @@ def test_a_byte_limit_counts_preallocated_room(tmp_path: Path) -> None:
 
 
 def test_sealing_extends_the_byte_limits_reach(tmp_path: Path) -> None:
-    ring = Ring(tmp_path, "1", 24.0, most_bytes=600_000)
-    for first in range(0, 12_000 * 40, 12_000):
+    ring = Ring(tmp_path, "1", 24.0, most_bytes=300_000)
+    for first in range(0, 12_000 * 20, 12_000):
         ring.append_all(blocks(first, first + 12_000))
         for segment in ring.unsealed():
             made = seal(segment.path)
             assert made is not None and ring.replace(segment, made)
     span = ring.span()
     assert span is not None and (span.start_ns, ring.deleted_segments) == (ns(0), 0)
-    assert ring.file_bytes() < 600_000
+    assert ring.file_bytes() < 300_000
 
 
 def test_an_hours_clock_swing_deletes_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.running import installed_stage
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.waiting_events import WaitingEvents
 from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
@@ -335,6 +336,47 @@ def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch)
     assert "KeyError" in runner.last_error
     house.host.delete("analysis", "marks")
     assert until(house.done) and until(lambda: runner.last_error is None), "with it its error is gone"
+
+
+def test_a_change_retries_an_event_just_seen(house, mauka, until, monkeypatch):
+    """It was shown before the change and comes back after it: it would wait for an analysis that is gone."""
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 1e9)
+    late, shown, noted = (threading.Event() for _ in range(3))
+    seen, show = installed_stage.InstalledStage.seen, installed_stage.InstalledStage.show
+    retry_all = WaitingEvents.retry_all
+
+    def seen_later(stage, wait_s):
+        if not late.is_set():
+            return seen(stage, wait_s)
+        time.sleep(0.01)
+        return []
+
+    def show_and_tell(stage, event):
+        show(stage, event)
+        shown.set()
+
+    def retry_and_tell(waiting):
+        retry_all(waiting)
+        noted.set()
+
+    monkeypatch.setattr(installed_stage.InstalledStage, "seen", seen_later)
+    monkeypatch.setattr(installed_stage.InstalledStage, "show", show_and_tell)
+    monkeypatch.setattr(WaitingEvents, "retry_all", retry_and_tell)
+    follower, runner = mauka(**INSIDE)
+    house.install("1.0.0", code("one", "raise KeyError('x')"))
+    assert until(follower.status)
+    house.event()
+    assert until(lambda: runner.counters.of("failures", "analysis marks"))
+    late.set()
+    shown.clear()
+    noted.clear()
+    house.event()
+    assert shown.wait(100)
+    house.host.delete("analysis", "marks")
+    assert noted.wait(100)
+    late.clear()
+    assert until(house.done)
 
 
 def test_a_failing_version_is_rolled_back(house, mauka, until):

@@ -90,7 +90,9 @@ class AnalysedEvents:
             event_id = event.job.event_id
             complete = partial(self._complete, event, left_out)
             done = self._plugin.guard("event", complete, event_id=event_id)
-            self._waiting.note_outcome(event_id, event.outcome, done)
+            # what it lacked or waited for may be there or gone: that change has already retried the others
+            outcome = EventOutcome() if self._stage.is_outdated(event) else event.outcome
+            self._waiting.note_outcome(event_id, outcome, done)
 
     def _store_job(self, job: AnalysisJob, outcome: EventOutcome, left_out: frozenset[str]) -> None:
         self.record.note_result(job.result, job.event_id)

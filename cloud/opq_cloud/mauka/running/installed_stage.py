@@ -38,6 +38,7 @@ class AnalysedEvent:
         resting: analyses that rest after a failure -> for how long.
         analyses, lacking: the installed ones that saw it, and those that should have and could not.
         began_ms: when they began (UTC).
+        generation: the number of changes of the installed ones until then.
     """
 
     job: AnalysisJob
@@ -50,6 +51,7 @@ class AnalysedEvent:
     analyses: tuple[InstalledAnalysis, ...] = ()
     lacking: frozenset[str] = frozenset()
     began_ms: int = 0
+    generation: int = 0
 
     @property
     def size(self) -> int:
@@ -108,10 +110,15 @@ class InstalledStage:
             wait(self._held, wait_s, FIRST_COMPLETED)
         return [self._held.pop(each) for each in list(self._held) if each.done()]
 
+    def is_outdated(self, event: AnalysedEvent) -> bool:
+        """Whether an analysis has come, gone or changed since it was shown."""
+        return event.generation != self._installed.generation
+
     def show(self, event: AnalysedEvent) -> None:
         """Shows it to all analyses at once; none is replaced meanwhile."""
         with self._installed.steady() as analyses:
             event.analyses, event.lacking = analyses, self._installed.lacking
+            event.generation = self._installed.generation
             event.began_ms = time.time_ns() // 1_000_000
             for analysis in analyses:
                 if analysis.name not in self.left_out and (rest_s := analysis.rest_s):

@@ -339,7 +339,7 @@ def test_names_of_imported_files_are_one_line(tmp_path: Path) -> None:
     path = packed(tmp_path / "in" / f"{NAME}.zip", record(0.6))
     arguments = ["event", str(path), "--box", "7", *VOLTS, "--data-dir", str(tmp_path / "data")]
     result = CliRunner().invoke(import_command, arguments)
-    assert result.exit_code == 0 and len(result.output.splitlines()) == 1, result.output
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 1, result.output
 
 
 def test_an_unreadable_archive_member_is_reported(tmp_path: Path) -> None:

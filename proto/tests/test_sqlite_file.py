@@ -60,20 +60,6 @@ def test_an_older_file_gets_missing_migrations(tmp_path: Path) -> None:
     SqliteFile(path, (NUMBERS, MORE)).close()  # ALTER again would fail
 
 
-def test_only_an_empty_file_skips_the_steps(tmp_path: Path) -> None:
-    new = "CREATE TABLE numbers (n INTEGER PRIMARY KEY, name TEXT, made TEXT)"
-    older, numberless = tmp_path / "older", tmp_path / "numberless"
-    SqliteFile(older, (NUMBERS,)).close()
-    with sqlite3.connect(numberless) as before:
-        before.execute(NUMBERS)
-    for path, columns in ((tmp_path / "new", 3), (older, 2), (numberless, 2)):
-        for _ in range(2):
-            file = SqliteFile(path, (NUMBERS, MORE), new=new)
-            assert len(file.query("PRAGMA table_info(numbers)")) == columns, path
-            assert pragma(file, "user_version") == 2
-            file.close()
-
-
 def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     newer, foreign = tmp_path / "newer", tmp_path / "foreign"
     SqliteFile(newer, (NUMBERS, MORE)).close()

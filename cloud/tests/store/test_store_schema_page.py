@@ -7,10 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from present_schema import after_each_step, present
 from pymongo import MongoClient
 
-from opq_cloud.store.embedded import schema
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.incidents.index import IncidentFilter
@@ -81,14 +79,6 @@ def _keys(index: Mapping[str, Any]) -> str:
     keys: Sequence[tuple[str, Any]] = index["key"]
     text = ", ".join(f"{name} down" if direction == -1 else name for name, direction in keys)
     return f"unique ({text})" if index.get("unique") else f"({text})"
-
-
-def test_a_new_file_equals_one_through_all_steps(tmp_path: Path) -> None:
-    assert schema.PRESENT.read_text() == present(), "run: python cloud/tests/present_schema.py"
-    schema.open_database(tmp_path / STORE_FILE, 1.0).close()
-    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as new, closing(after_each_step()) as older:
-        assert list(new.iterdump()) == list(older.iterdump())  # rows too: the steps give an empty file none
-        assert new.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
 def test_the_page_has_the_embedded_stores_tables() -> None:

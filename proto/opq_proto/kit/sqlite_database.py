@@ -36,7 +36,6 @@ class SqliteDatabase:
         path: Path,
         migrations: Sequence[Migration],
         *,
-        new: Migration | None = None,
         application_id: int = 0,
         busy_s: float = BUSY_S,
         pragmas: Sequence[str] = (),
@@ -57,7 +56,7 @@ class SqliteDatabase:
         self._rolled_back: list[Callable[[], None]] = []
         try:
             self._file = SqliteFile(
-                path, migrations, new=new, application_id=application_id, busy_s=busy_s, pragmas=pragmas
+                path, migrations, application_id=application_id, busy_s=busy_s, pragmas=pragmas
             )
         except (OSError, sqlite3.Error) as error:
             raise self._store_error(error) from error

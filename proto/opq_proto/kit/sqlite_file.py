@@ -47,7 +47,6 @@ class SqliteFile:
         path: Path,
         migrations: Sequence[Migration],
         *,
-        new: Migration | None = None,
         application_id: int = 0,
         synchronous: Synchronous = "FULL",
         busy_s: float = BUSY_S,
@@ -58,7 +57,6 @@ class SqliteFile:
         Args:
             migrations: number k changes schema k to k + 1; a published one is never changed. Where files
                 existed before schema numbers, the first script has CREATE TABLE IF NOT EXISTS.
-            new: what all of them come to, for an empty file; None: it goes through each.
             application_id: marks this program's files; a file with another one is refused.
             pragmas: further ones, e.g. `cache_size=-16000`.
         Raises:
@@ -78,7 +76,7 @@ class SqliteFile:
                 _enter_wal(self.connection, busy_s)
             for pragma in (f"synchronous={synchronous}", f"journal_size_limit={WAL_LIMIT_BYTES}", *pragmas):
                 self.connection.execute(f"PRAGMA {pragma}")
-            _migrate(self.connection, path, migrations, new, application_id, self.read_only)
+            migrate(self.connection, path, migrations, application_id, self.read_only)
         except BaseException as error:
             self.connection.close()
             if self.read_only and isinstance(error, sqlite3.OperationalError):
@@ -174,13 +172,12 @@ def run_migration(connection: sqlite3.Connection, migration: Migration) -> None:
             connection.execute(statement)
 
 
-def _migrate(
+def migrate(
     connection: sqlite3.Connection,
     path: Path,
     migrations: Sequence[Migration],
-    new: Migration | None,
-    application_id: int,
-    read_only: bool,
+    application_id: int = 0,
+    read_only: bool = False,
 ) -> None:
     """Checks which program owns the file, and runs missing migrations, in one transaction.
 
@@ -213,7 +210,7 @@ def _migrate(
             )
         if version < len(migrations):
             connection.execute(f"PRAGMA application_id = {application_id}")
-            for migration in (new,) if new and not (version or tables) else migrations[version:]:
+            for migration in migrations[version:]:
                 run_migration(connection, migration)
             connection.execute(f"PRAGMA user_version = {len(migrations)}")
         connection.execute("COMMIT")

@@ -322,16 +322,6 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 
-PRESENT = Path(__file__).with_name("present.sql")
-"""What all of MIGRATIONS come to; `cloud/tests/present_schema.py` makes it of them."""
-NEXT_STATEMENT = ";\n\n"
-
-
-def _make_present(connection: sqlite3.Connection) -> None:
-    """Makes the present tables in an empty file: it has no rows for which the steps would be needed."""
-    for statement in PRESENT.read_text().split(NEXT_STATEMENT):
-        connection.execute(statement)
-
 
 BOXES_PER_SEGMENT = 1 << 24
 """`blocks.block` = segment * this + box: one whole number as key, so that a block of 1 to 4 kB is
@@ -358,7 +348,6 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
     return SqliteDatabase(
         path,
         MIGRATIONS,
-        new=_make_present,
         application_id=APPLICATION_ID,
         busy_s=busy_s,
         pragmas=(FREED_PAGES, "cache_size = -16000", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),  # 16 MB

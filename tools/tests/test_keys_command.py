@@ -119,6 +119,15 @@ def test_an_absent_folder_is_one_line(tmp_path: Path) -> None:
     assert "cannot be read" in str(run(tmp_path, "list").exception)
 
 
+@pytest.mark.parametrize(("who", "name"), [(("7",), "curve"), (("--backend", "view"), "backend")])
+def test_a_new_key_folder_is_reported(tmp_path: Path, who: tuple[str, ...], name: str) -> None:
+    """A mistyped --data-dir would look like a key of the running system."""
+    first = run(tmp_path / "typo", "add", *who)
+    place = tmp_path / "typo" / name
+    assert first.stderr == f"opq-tools keys: there was no key folder {place}; made a new one\n"
+    assert run(tmp_path / "typo", "add", *who[:-1], "9" if name == "curve" else "cloud").stderr == ""
+
+
 def test_a_broken_file_is_reported_beside_the_others(tmp_path: Path, folder: KeyFolder) -> None:
     (folder.public_keys / "opqbox5.key").write_text("nonsense")
     result = run(tmp_path, "list", "--json", "--port-offset", str(PORT_OFFSET))

@@ -61,6 +61,7 @@ def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None)
             raise KeyFileError(
                 f"{name} is admitted already, nothing was changed; revoke it first, or add another name"
             )
+    place.key_folder_to_fill(FOLDER)
     written = []
     if not os.path.lexists(keys.server_secret):
         written += keys.create(server=True, box_ids=())

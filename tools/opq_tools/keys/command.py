@@ -182,7 +182,8 @@ def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str
         add_service(place, _names(who), public_key)
         return
     boxes = _ids(who)
-    register, public = _register(place), _key_of(boxes, public_key)
+    public = _key_of(boxes, public_key)
+    register = KeyRegister(KeyFolder(place.key_folder_to_fill("curve")))
     log = KeyLog(place, register, "admitted a Box by its key", "box")
     _report(_each(boxes, lambda box_id: register.add(box_id, public), log), place)
 

@@ -35,6 +35,13 @@ class KeyPlace:
         """`--keys`, or the folder of this name in the data folder."""
         return self.folder or self.data_folder() / name
 
+    def key_folder_to_fill(self, name: str) -> Path:
+        """As `key_folder`, for a command that may create it; a line on stderr then says so."""
+        folder = self.key_folder(name)
+        if not folder.exists():
+            click.echo(f"opq-tools keys: there was no key folder {folder}; made a new one", err=True)
+        return folder
+
     def data_folder(self) -> Path:
         """`--data-dir`, or the folder of the running system, or the default one."""
         return find_system(self.data_dir, None)[0]

@@ -46,7 +46,10 @@ class Login:
 
 
 class Client:
-    """`published` (PublishReader) and `on_link(up, why)` are called on paho's thread."""
+    """`published` (PublishReader) and `on_link(up, why)` are called on paho's thread.
+
+    With `subscribe` the link is up when the broker has confirmed the subscription.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Client:
         self._on_link, self._subscribe = on_link or (lambda up, why: None), subscribe
         self._answered, self._refusal = threading.Event(), ""
         self._client.on_connect = self._connected
+        self._client.on_subscribe = self._subscribed
         self._client.on_connect_fail = lambda *_: self._on_link(False, f"{login.server} cannot be reached")
         self._client.on_disconnect = lambda *facts: self._refused(str(facts[3]))
 
@@ -126,9 +130,16 @@ class Client:
             self._refused(str(reason))
             return
         self._answered.set()
-        if self._subscribe is not None:
+        if self._subscribe is None:
+            self._on_link(True, "")
+        else:
             client.subscribe(*self._subscribe)
-        self._on_link(True, "")
+
+    def _subscribed(self, client: Any, data: Any, number: Any, reasons: Any, properties: Any) -> None:
+        """Only now what others publish comes here."""
+        refused = next((str(each) for each in reasons if each.is_failure), "")
+        why = f"{self._server} refuses the subscription: {refused}" if refused else ""
+        self._on_link(not refused, why)
 
     def _refused(self, why: str) -> None:
         if not self._answered.is_set():

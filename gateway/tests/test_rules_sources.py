@@ -133,7 +133,9 @@ def test_httppush_ends_a_connection_with_an_endless_head() -> None:
             for _ in range(10_000):
                 endless.sendall(b"X-More: " + b"x" * 1000 + b"\r\n")
             pytest.fail("10 MB of headers were taken")
-        answer = httpx.post(f"http://127.0.0.1:{port}/in", content=b"{}", headers={"X": "x" * 30_000})
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/in", content=b"{}", headers={"X": "x" * 30_000}, timeout=60
+        )
         assert answer.status_code == 200
 
 
@@ -201,16 +203,60 @@ def test_httppull_body_mode_needs_success() -> None:
 # -- mqtt
 
 
+def say(port: int, topic: str, payload: str) -> None:
+    mouth = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    mouth.connect("127.0.0.1", port)
+    mouth.loop_start()
+    mouth.publish(topic, payload, qos=1).wait_for_publish(60)
+    mouth.disconnect()
+    mouth.loop_stop()
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
+def test_a_connected_mqtt_source_misses_nothing(tmp_path: Path) -> None:
+    """What is published at the moment when it says that it is connected."""
+    with Broker(tmp_path) as broker:
+
+        class Prompt(Stream):
+            def connected(self, up: bool, why: str = "") -> None:
+                if up:
+                    say(broker.port, "t", "first")
+                super().connected(up, why)
+
+        stream = Prompt()
+        with running(made(mqtt.Source(), "t", server=f"tcp://127.0.0.1:{broker.port}"), stream):
+            wait_for(lambda: stream.up)
+            say(broker.port, "t", "last")
+            wait_for(lambda: b"last" in stream.payloads)
+    assert stream.payloads == [b"first", b"last"]
+
+
+def test_a_refused_mqtt_subscription_is_reported() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"\x20\x02\x00\x00")  # CONNACK: accepted
+                subscribe = peer.recv(1000)
+                peer.sendall(b"\x90\x03" + subscribe[2:4] + b"\x80")  # SUBACK: failure
+                over.wait(60)
+
+        broker = threading.Thread(target=refuse)
+        broker.start()
+        stream, server = Stream(), f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with running(made(mqtt.Source(), "t", server=server), stream):
+            wait_for(lambda: stream.errors)
+            assert stream.up is False
+            over.set()
+        broker.join(60)
+    assert stream.errors[0] == f"{server} refuses the subscription: Unspecified error"
+
+
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
 def test_mqtt_source_returns_with_its_broker(tmp_path: Path) -> None:
-    def say(port: int, topic: str, payload: str) -> None:
-        mouth = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        mouth.connect("127.0.0.1", port)
-        mouth.loop_start()
-        mouth.publish(topic, payload, qos=1).wait_for_publish(10)
-        mouth.disconnect()
-        mouth.loop_stop()
-
     stream = Stream()
     with Broker(tmp_path) as broker:
         source = made(mqtt.Source(), "boxes/+/rms", server=f"tcp://127.0.0.1:{broker.port}")

@@ -11,7 +11,7 @@ from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, Source
 from opq_proto.kit.address_guard import AddressGuard, networks_of
 from opq_proto.kit.file_roots import FileRoots
 from opq_rules.access import Access
-from opq_rules.engine.clock import SystemClock
+from opq_rules.engine.clock import RuleClock, SystemClock
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.running.source_runner import SourceRunner
 from opq_rules.rule_plugins import RulePlugins
@@ -116,9 +116,11 @@ class Hands(RulePlugins):
 
 
 @contextmanager
-def running(folder: Path, hands: Hands | None = None) -> Iterator[tuple[Engine, Hands]]:
+def running(
+    folder: Path, hands: Hands | None = None, clock: RuleClock | None = None
+) -> Iterator[tuple[Engine, Hands]]:
     hands = hands or Hands(folder)
-    engine = Engine(folder, hands)
+    engine = Engine(folder, hands, clock)
     engine.start()
     try:
         assert engine.ready.wait(60.0)

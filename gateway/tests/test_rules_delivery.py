@@ -102,9 +102,9 @@ def test_refused_rows_survive_a_restart(tmp_path: Path) -> None:
         hands.refuse = True
         hands.give([{"v": 1}, {"v": 2}], offset=2)
         wait_for(lambda: "away" in engine.views.rule_status("r")["degraded"])
+        wait_for(lambda: engine.views.rule_status("r")["sink_kept_0_0_buffer_length"] == 2)  # both refused
         status = engine.views.rule_status("r")
         assert (status["sink_kept_0_0_records_in_total"], status["sink_kept_0_0_records_out_total"]) == (2, 0)
-        assert status["sink_kept_0_0_buffer_length"] == 2
         engine.replace_rule("r", rule("r", "SELECT v FROM s", qos=1) | {"actions": [{"kept": {"name": "b"}}]})
     with running(tmp_path) as (engine, hands):
         wait_for(lambda: hands.rows == [{"v": 1}, {"v": 2}])

@@ -1,13 +1,14 @@
 """The engine: how rules come, share, wait, are asked about and go."""
 
 import threading
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
+from opq_rules.engine.clock import SystemClock
+from opq_rules.engine.lifecycle import rule_lifecycle
 from opq_rules.errors import RuleError
 
 
@@ -167,19 +168,28 @@ def test_a_lookup_table_of_memory_is_joined(tmp_path: Path) -> None:
         assert hands.rows == [{"v": 5, "name": "kitchen"}, {"v": 6}]
 
 
-def test_a_schedule_starts_and_stops(tmp_path: Path) -> None:
-    with running(tmp_path) as (engine, _):
+class SetClock(SystemClock):
+    """Its wall clock stands still until the test sets it."""
+
+    ms = 1_795_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+def test_a_schedule_starts_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule_lifecycle, "LONGEST_WAIT_S", 0.01)
+    clock = SetClock()
+    span = {"begin": clock.ms + 3_600_000, "end": clock.ms + 7_200_000}
+    with running(tmp_path, clock=clock) as (engine, _):
         engine.execute(stream())
-        begin = datetime.now() + timedelta(seconds=1)
-        span = {
-            "begin": round(begin.timestamp() * 1000),
-            "end": round((begin + timedelta(seconds=1)).timestamp() * 1000),
-        }
         engine.create_rule(rule("r", "SELECT v FROM s", cronDatetimeRange=[span]))
         status = engine.views.rule_status("r")
         assert status["status"] == "stopped: waiting for next schedule."
         assert status["nextStartTimestamp"] == span["begin"]
+        clock.ms = span["begin"]
         wait_for(lambda: engine.views.rule_status("r")["status"] == "running")
+        clock.ms = span["end"]
         wait_for(lambda: engine.views.rule_status("r")["status"] == "stopped: waiting for next schedule.")
         assert engine.views.rule_status("r")["nextStartTimestamp"] == 0
 
@@ -210,11 +220,16 @@ def test_one_engine_per_folder(tmp_path: Path) -> None:
         pass
 
 
+def begun_since(before: set[threading.Thread]) -> int:
+    """Threads of another test that end meanwhile do not count."""
+    return len({*threading.enumerate()} - before)
+
+
 def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.execute(stream("own", SHARED="false"))
-        threads = threading.active_count()
+        threads = {*threading.enumerate()}
         for k in range(20):
             bodies = [
                 rule("a", f"SELECT v FROM own WHERE v > {k}", qos=k % 2),
@@ -225,7 +240,7 @@ def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
             assert engine.create_rules(bodies) == {}
             for name in "abcd":
                 engine.delete_rule(name)
-        wait_for(lambda: threading.active_count() == threads)
+        wait_for(lambda: begun_since(threads) == 0)
         lives = engine._lifecycle
         assert (lives.units, lives.streams.by_key, lives.sinks.by_key) == ({}, {}, {})
         assert not len(lives.sinks)
@@ -254,17 +269,17 @@ def test_stopped_rules_stay_stopped(tmp_path: Path) -> None:
 def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
-        threads = threading.active_count()
+        threads = {*threading.enumerate()}
         bodies = [
             rule(f"r{k}", f"SELECT v FROM s WHERE v > {k}") | {"actions": [{"kept": {"name": f"{k}"}}]}
             for k in range(300)
         ]
         assert engine.create_rules(bodies) == {}
         wait_for(lambda: hands.contexts)
-        wait_for(lambda: threading.active_count() == threads + 1)  # the source
+        wait_for(lambda: begun_since(threads) == 1)  # the source
         hands.give([{"v": 2}])
         wait_for(lambda: len(hands.got) == 2 and engine.settled())
-        wait_for(lambda: threading.active_count() == threads + 3)
+        wait_for(lambda: begun_since(threads) == 3)
 
 
 def test_a_streams_wrong_use_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 
 from opq_plugins.policy_section import PluginRules
@@ -62,8 +63,7 @@ def test_the_user_of_a_connection_is_told(family: int, listens: str, asks: str) 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[RulesService]:
     """A rule engine that opens its own port to plug-ins; as before Linux 6.7 any other port would."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     policy = PluginRules(network=(f"tcp:{port}",), function_s=60.0)
     made = RulesService(
         rules_config.Config(data_dir=tmp_path / "data", endpoint=f"127.0.0.1:{port}", plugins=policy)

@@ -101,7 +101,7 @@ class Rules:
     def stop(self) -> int:
         self._http.close()
         self._process.terminate()
-        return self._process.wait(30)
+        return self._process.wait(60)
 
     def kill(self) -> None:
         if self._process.poll() is None:

@@ -17,7 +17,10 @@ from plugin_zips import SINK, SOURCE, Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker.remote_source import RemoteSource
+from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.policy import Policy, ProcessLimits
+from opq_proto.errors import PluginError
 
 FUNCTION = """
 from opq_plugins import sdk
@@ -216,6 +219,30 @@ def test_a_half_failed_swap_is_undone(plugins: Plugins, rows: Path, mode: str) -
     assert [int(n) for n, _, _ in lines] == list(range(chain.count))
     assert [int(calls) for _, calls, _ in lines] == list(range(1, chain.count + 1))
     assert lines[-1][2] == "1.0.0"  # a few in between were of the version that was taken back
+
+
+def test_a_late_stop_spares_the_next_opening(
+    plugins: Plugins, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is opened again after a swap that failed, while its stop is still on its way."""
+    stop, stopped = RemoteSource._stop, threading.Event()
+
+    def late(source: RemoteSource, process: WorkerProcess) -> None:
+        time.sleep(1.0)
+        stop(source, process)
+        stopped.set()
+
+    monkeypatch.setattr(RemoteSource, "_stop", late)
+    plugins.create("package", "chain", version_of(plugins, 0, "process"))
+    chain = Chain(plugins, rows)
+    wait_for(lambda: chain.count > 10)
+    broken = PACED.replace("self.next = offset", "raise RuntimeError('no way back')")
+    with pytest.raises(PluginError, match="no way back"):
+        plugins.create("package", "chain", version_of(plugins, 1, "process", source=broken))
+    assert stopped.wait(60)
+    count = chain.count
+    wait_for(lambda: chain.count > count + 10 or chain.failure)
+    chain.stop()
 
 
 def test_sinks_of_many_rules_swap_in_one_replacement(plugins: Plugins, rows: Path) -> None:

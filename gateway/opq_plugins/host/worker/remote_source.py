@@ -149,12 +149,20 @@ class RemoteSource(Remote):
 
     def _hand_on(self, process: WorkerProcess, gate: SourceGate) -> bool:
         """Passes on frames. True: the source has ended, or was stopped; False: its process has ended."""
+        stop = threading.Thread(target=self._stop, args=(process,), daemon=True)
+        try:
+            return self._handed_on(process, gate, stop)
+        finally:
+            if stop.ident is not None:
+                stop.join()  # its call has the number that the next opening has, and would end that one
+
+    def _handed_on(self, process: WorkerProcess, gate: SourceGate, stop: threading.Thread) -> bool:
         stopping = False
         while True:
             if gate.stopped and not stopping:
                 stopping = True
                 self._supervisor.send(process, frames.InstanceSignal(self._number, "stop"))
-                threading.Thread(target=self._stop, args=(process,), daemon=True).start()
+                stop.start()
             try:
                 frame = self._received.get(timeout=POLL_S)
             except queue.Empty:

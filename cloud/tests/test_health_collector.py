@@ -213,6 +213,7 @@ def test_failing_notifications_stop_the_outside_ping(tmp_path: Path, monkeypatch
         collector = collector_of(shared, tmp_path, section=section)
         turn(ok=True)
         until(lambda: collector.counters.total("pings") == 1, "a ping")
+        until(collector._busy["ping"].done, "the end of its job: another one begins after that")
         for _ in range(3):
             turn(ok=False)
         turn(ok=True)

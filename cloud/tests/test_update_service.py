@@ -29,6 +29,7 @@ from opq_proto.release.plan import Plan, ReleaseError
 from opq_proto.release.report import HEADER, Report, report_key, seal
 
 NEW = "0.2.0"
+LIMIT_S = 60.0
 PACKAGES = ("opq-box-update-1500000000.tar.bz2", "opq-box-update-1600000000.tar.bz2")
 
 
@@ -44,7 +45,7 @@ class Running:
 
     def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
         try:
-            with urllib.request.build_opener(NoRedirect).open(self.url + path, timeout=10) as answer:
+            with urllib.request.build_opener(NoRedirect).open(self.url + path, timeout=LIMIT_S) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), error.read()
@@ -56,7 +57,7 @@ class Running:
         body, header = seal(report, key)
         request = urllib.request.Request(self.url + "/report", body, {HEADER: header})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return int(error.code)
@@ -101,8 +102,9 @@ def running(tmp_path: Path) -> Iterator[Running]:
     thread = threading.Thread(target=service.run, args=(stop, ready))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(LIMIT_S)
         updates = GatewayUpdates(shared.store.people.documents)
+        until(updates.plans)  # its first round, which renews signatures too, is over
         yield Running(f"http://127.0.0.1:{service.port}", repository, keys, updates, online)
     finally:
         stop.set()
@@ -111,7 +113,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def until(holds: Any) -> None:
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + LIMIT_S
     while not holds():
         assert time.monotonic() < end_s
         time.sleep(0.02)

@@ -15,15 +15,12 @@ from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement
 
-UNHEARD_S = 0.5
-"""A command without a subscriber for so long goes out all the same."""
-
 
 class Makai:
     """Brokers of three sockets, CURVE server, as an original's: no list of keys unless given.
 
     Everything that arrives is kept by its own thread: `measurements` (topic, body), `answers`
-    (frames), `arrived_ns` (UTC of each Measurement). `command` sends to a topic.
+    (frames), `arrived_ns` (UTC of each Measurement). `command` sends to a topic, once a Box subscribed to it.
     """
 
     def __init__(self, server_key_file: Path, admit: Callable[[bytes], bool] | None = None) -> None:
@@ -33,7 +30,7 @@ class Makai:
         self.arrived_ns: list[int] = []
         self.answers: list[list[bytes]] = []
         self.asked_keys: list[bytes] = []
-        self._commands: list[list[bytes]] = []
+        self._commands: list[tuple[list[bytes], bool]] = []
         # below the range of outgoing connections, so that no other process takes them while it is stopped
         self._ports = (free_port(), free_port(), free_port())
         self._stop = threading.Event()
@@ -59,8 +56,9 @@ class Makai:
             self._thread.join(60)
             assert not self._thread.is_alive()
 
-    def command(self, topic: bytes, body: bytes) -> None:
-        self._commands.append([topic, body])
+    def command(self, topic: bytes, body: bytes, is_awaited: bool = True) -> None:
+        """With `is_awaited` it goes out once a Box has subscribed to exactly this topic, else in its turn."""
+        self._commands.append(([topic, body], is_awaited))
 
     def decoded(self) -> list[Measurement]:
         return [measurement_from_wire(body) for _, body in list(self.measurements)]
@@ -86,7 +84,6 @@ class Makai:
             poller.register(socket, zmq.POLLIN)
         bound.set()
         topics: set[bytes] = set()
-        asked_s = time.monotonic()
         while not self._stop.is_set():
             ready = dict(poller.poll(20))
             if zap in ready:
@@ -97,14 +94,9 @@ class Makai:
             for (body,) in _drain(commands):
                 (topics.add if body[:1] == b"\1" else topics.discard)(body[1:])
             self.answers += _drain(answers)
-            if not self._commands:
-                asked_s = time.monotonic()
             # a Box's three connections come one after the other; before the second one a command is lost
-            while self._commands and (
-                any(map(self._commands[0][0].startswith, topics)) or time.monotonic() > asked_s + UNHEARD_S
-            ):
-                commands.send_multipart(self._commands.pop(0))
-                asked_s = time.monotonic()
+            while self._commands and (self._commands[0][0][0] in topics or not self._commands[0][1]):
+                commands.send_multipart(self._commands.pop(0)[0])
         for socket in (zap, *sockets):
             socket.close(0)
         context.term()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zmq
 from full_disk import full_disk
-from uplink_bench import DIP, PATIENT, Bench, measurement
+from uplink_bench import DIP, NEVER_S, PATIENT, Bench, measurement
 from waiting import wait_for
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
@@ -137,12 +137,13 @@ def test_measurements_missed_by_the_cloud_go_again(bench: Bench, makai: Any) -> 
 
 
 def test_a_mute_broker_counts_as_original(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
-    bench = Bench(tmp_path, makai, keys, timeouts=replace(PATIENT, unacknowledged_s=1.5, resend_s=0.5))
+    bench = Bench(tmp_path, makai, keys, timeouts=replace(PATIENT, resend_s=0.5))
     with closed(bench), bench.running():
         bench.publish(0, 1, 2)
         wait_for(lambda: len(makai.measurements) == 3)
         bench.uplink.acknowledge("1", CloudAcknowledgement(1000))
         wait_for(lambda: len(makai.measurements) == 5)
+        bench.line.patience = replace(PATIENT, unacknowledged_s=0.5)
         wait_for(lambda: not bench.status.acknowledging)
         makai.stop()
         wait_for(lambda: not bench.status.connected)
@@ -184,7 +185,7 @@ def test_a_crossing_leaves_at_once(bench: Bench, makai: Any) -> None:
         makai.start()
         wait_for(lambda: bench.status.connected)
         bench.uplink.crossing("1", DIP)
-        gone = bench.counters["measurements_sent"]  # one, or all where this thread stopped
+        gone = sum(bench.counters[f"measurements_{what}"] for what in ("sent", "backfilled"))
         wait_for(lambda: len(makai.measurements) == 91)
     (crossing,) = [m for m in makai.decoded() if m.crossing]
     assert makai.decoded().index(crossing) <= gone + 20
@@ -258,6 +259,7 @@ def test_a_full_disk_delays_measurements_not_crossings(
 ) -> None:
     full = full_disk(monkeypatch)
     bench.restart(crossings="always")
+    bench.queue._hold_s = NEVER_S
     with bench.running():
         bench.publish(0)
         wait_for(lambda: len(makai.measurements) == 1)
@@ -265,8 +267,10 @@ def test_a_full_disk_delays_measurements_not_crossings(
         bench.publish(*range(1, 90))
         wait_for(lambda: bench.counters["measurements_delayed"] == 89)
         bench.uplink.crossing("1", DIP)
+        wait_for(lambda: len(makai.measurements) == 2)
+        assert makai.decoded()[1].crossing  # before all that is held back
+        bench.queue._hold_s = 0.0
         wait_for(lambda: sorted(bench.numbers()) == [*range(90), 100])
-        assert makai.decoded()[1].crossing  # before all that was held back
         full(False)
         wait_for(lambda: bench.queue.problem == "")
     assert bench.queue.held("1") == (1000, 1091)

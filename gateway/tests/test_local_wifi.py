@@ -32,7 +32,7 @@ def world(tmp_path: Path) -> World:
 
 
 def nmcli(
-    world: World, stop: threading.Event | None = None, answer_s: float = 10, join_s: float = 10
+    world: World, stop: threading.Event | None = None, answer_s: float = 60, join_s: float = 60
 ) -> Nmcli:
     return Nmcli(stop or threading.Event(), world.program, answer_s, join_s)
 

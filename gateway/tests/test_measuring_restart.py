@@ -11,6 +11,7 @@ from typing import Any
 from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.ring.ring import Ring
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
@@ -22,6 +23,22 @@ EDGE_NS = 100_000
 WINDOW_S = 0.2
 WAIT_S = 120.0
 """Ends what hangs: a gateway that starts takes 30 s where ten programs share a core."""
+
+
+GATEWAY = """
+import sys, threading
+from pathlib import Path
+from opq_gateway.__main__ import main
+from opq_gateway.uplink.uplink import Uplink
+hold, publish = Path(sys.argv.pop(1)), Uplink.publish
+def late(*arguments):
+    if hold.exists():
+        threading.Event().wait()
+    publish(*arguments)
+Uplink.publish = late
+main()
+"""
+"""A gateway whose measuring stops once a file is there, as on a busy core, while its ring goes on."""
 
 
 def written(folder: Path, makai: Any, port: str) -> Path:
@@ -72,7 +89,15 @@ def test_kill_9_measures_every_cycle_once(tmp_path: Path, makai: Any) -> None:
     made = Made(makai)
     with BoxHost([Box("1")]) as host:
         path = written(tmp_path, makai, host.ports["1"])
-        command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(path)]
+        hold = tmp_path / "hold"
+        command = [sys.executable, "-c", GATEWAY, str(hold), "run", "--config", str(path)]
+        ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 24.0)
+
+        def is_ahead() -> bool:
+            """The ring has a whole window that was not measured."""
+            newest = ring.newest()
+            return newest is not None and newest.end_ns > (made()[-1].end_ns or 0) + 2.5 * WINDOW_S * 1e9
+
         for kills in range(2):
             seen = len(made())
             with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -80,7 +105,11 @@ def test_kill_9_measures_every_cycle_once(tmp_path: Path, makai: Any) -> None:
                     first = wait_for(lambda seen=seen: made()[seen:], WAIT_S)[0]
                     makai.command(b"1", plugin_command("1", ACK_PLUGIN, str(first.sequence), "test"))
                     wait_for(lambda seen=seen, kills=kills: has_gone_on(made(), seen, kills > 0), WAIT_S)
+                    if not kills:
+                        hold.touch()
+                        wait_for(is_ahead, WAIT_S)
                 finally:
+                    hold.unlink(missing_ok=True)
                     os.kill(process.pid, signal.SIGTERM if kills else signal.SIGKILL)
                     process.wait(60)
     found = made()

@@ -39,7 +39,7 @@ RATE = 10
 class Served:
     """A stream of Boxes 1 and 4 and what belongs to it."""
 
-    def __init__(self, wait_s: float = 0.3, most_clients: int = 16) -> None:
+    def __init__(self, wait_s: float = 10.0, most_clients: int = 16) -> None:
         self.config = Config(
             box=(BoxSection(id="1", port="a"), BoxSection(id="4", port="b")),
             group=(GroupSection(name="home", boxes=("1", "7", "4")),),
@@ -154,7 +154,7 @@ def test_a_client_gets_data_only_on_order() -> None:
 
 
 def test_a_late_box_is_filled_and_marked() -> None:
-    with serving() as served, Client(served.port, 7734) as client:
+    with serving(wait_s=0.3) as served, Client(served.port, 7734) as client:
         config = client.config()
         client.ask(2)
         client.ask(3)

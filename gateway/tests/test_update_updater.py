@@ -111,13 +111,14 @@ def test_a_waiting_gateway_looks_again_soon(world: World) -> None:
 
 def test_a_requested_look_comes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: Queue[int] = Queue()
+    monkeypatch.setattr(decide, "FIRST_S", decide.LOOK_S)
     monkeypatch.setattr(world.updater, "look", lambda _: bool(looks.put(0)))
     with in_thread(lambda stop: world.updater.run(stop, False)):
-        done, words = world.updater.look_now()  # the first look would come after 20 s, the next after an hour
+        done, words = world.updater.look_now()  # a look that was not requested would come after an hour
         assert done and world.server.url in words
-        looks.get(timeout=15)
+        looks.get(timeout=60)
         world.updater.look_now()
-        looks.get(timeout=15)
+        looks.get(timeout=60)
     world.updater._url = ""
     assert world.updater.look_now()[0] is False
 

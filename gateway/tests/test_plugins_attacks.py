@@ -13,6 +13,7 @@ from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker import worker_process
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_rules.errors import RowError
 
@@ -231,13 +232,15 @@ def test_a_process_lying_about_protections_is_refused(fresh: Plugins) -> None:
     assert fresh.status("f")["protections"] == real
 
 
-def test_log_lines_beyond_a_rate_are_counted(fresh: Plugins) -> None:
+def test_log_lines_beyond_a_rate_are_counted(fresh: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "REPORTS_PER_S", 0.0)  # else as many more as the machine is slow
+    fresh.create("function", "f", stored(fresh.uploads, plugin_zip("f", "1.0.1", kind="function", code=CODE)))
     made = fresh.function("f")
     assert made is not None
     told = "framed(msgspec.msgpack.encode(['log', 1, 'x', {}]))"
     whose = Whose()
     assert made().exec([f"raw({told} * 5_000) or 1"], whose) == 1
-    assert len(whose.errors) <= 2_000 and fresh.status("f")["tells_dropped"] > 2_000
+    assert (len(whose.errors), fresh.status("f")["tells_dropped"]) == (1_000, 4_000)
 
 
 def test_processes_together_have_no_more_memory_than_one(fresh: Plugins) -> None:
@@ -269,8 +272,13 @@ def test_a_double_forked_child_is_found(fresh: Plugins) -> None:
     )
     assert "exit code 3" in ended_by(fresh, text)
     assert fresh.status("f")["survivors_killed"] >= 1
-    hidden = [read(path) for path in Path("/proc").glob("[0-9]*/stat") if b"98761" in read(path)]
-    assert not [each for each in hidden if b") Z " not in each]
+    wait_for(lambda: not hidden())  # it dies after it was killed
+
+
+def hidden() -> list[bytes]:
+    """The double-forked processes that live."""
+    found = map(read, Path("/proc").glob("[0-9]*/stat"))
+    return [each for each in found if b"98761" in each and b") Z " not in each]
 
 
 def read(path: Path) -> bytes:

@@ -32,7 +32,7 @@ class Function(sdk.Function):
     def import_state(self, version, state):
         self.calls = state
 """
-POLICY = Policy(trusted=frozenset({"f", "g"}))
+POLICY = Policy(trusted=frozenset({"f", "g"}), trial_s=120.0)
 """In this process, which is quick; what a worker adds is tested beside it."""
 INSIDE = {"kind": "function", "mode": "inproc"}
 

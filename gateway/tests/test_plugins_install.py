@@ -21,7 +21,7 @@ from opq_proto.keys.signing import firmware_key, new_key
 from opq_rules.errors import RuleError
 from opq_rules.rule_plugins import RulePlugins
 
-TRUSTED = Policy(trusted=frozenset({"m", "n"}))
+TRUSTED = Policy(trusted=frozenset({"m", "n"}), trial_s=120.0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,33 @@ from waiting import wait_for
 
 from opq_plugins.host import guard
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker.runtime import ProcessRuntime
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 
 PATIENT = ProcessLimits(call_s=60.0, function_s=60.0, processes=64, memory_bytes=400 << 20)
 """A machine that stops for two seconds is not a plug-in that hangs."""
-HANGS = pytest.mark.parametrize("limits", [replace(PATIENT, call_s=2.0)], ids=["2 s a call"])
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user")
 
 
 @pytest.fixture
-def limits() -> ProcessLimits:
-    return PATIENT
-
-
-@pytest.fixture
-def plugins(tmp_path: Path, limits: ProcessLimits) -> Iterator[Plugins]:
-    made = Plugins(tmp_path / "data", Policy(limits=limits))
+def plugins(tmp_path: Path) -> Iterator[Plugins]:
+    made = Plugins(tmp_path / "data", Policy(limits=PATIENT))
     yield made
     made.close()
+
+
+@contextmanager
+def hurried(plugins: Plugins, name: str) -> Iterator[None]:
+    """Only a call that hangs has so little time: on a starved machine others take as long."""
+    runtime = plugins._running[name].runtime
+    assert isinstance(runtime, ProcessRuntime)
+    runtime.supervisor.limits = replace(PATIENT, call_s=2.0)
+    try:
+        yield
+    finally:
+        runtime.supervisor.limits = PATIENT
 
 
 def sink_that(plugins: Plugins, does: str, name: str = "m") -> Any:
@@ -84,10 +92,9 @@ def test_a_segmentation_fault_is_named(plugins: Plugins) -> None:
     assert "SIGSEGV" in plugins.status("m")["last_error"]
 
 
-@HANGS
 def test_a_hanging_call_is_ended(plugins: Plugins) -> None:
     sink = sink_that(plugins, "import time; time.sleep(1000)")
-    with pytest.raises(TimeoutError, match="collect took longer than 2 s"):
+    with hurried(plugins, "m"), pytest.raises(TimeoutError, match="collect took longer than 2 s"):
         sink.collect(Whose(), [{"bad": 1}])
     taken(sink, {"bad": 0}, "rule:2/0")
     assert "collect took longer" in plugins.status("m")["last_error"]
@@ -108,7 +115,6 @@ def test_a_flood_on_stdout_is_bounded_and_counted(plugins: Plugins) -> None:
     assert len(status["output_tail"]) <= 2000 and status["output_dropped_bytes"] > 2 << 20
 
 
-@HANGS
 def test_a_fork_bomb_hits_its_limit(plugins: Plugins) -> None:
     bomb = "exec('import os\\nwhile True:\\n try: os.fork()\\n except OSError: pass')"
     sink = sink_that(
@@ -116,7 +122,7 @@ def test_a_fork_bomb_hits_its_limit(plugins: Plugins) -> None:
     )  # the limit counts all processes of its user, whom its name decides
     uid = int(plugins.status("bomb")["protections"]["user"].split()[1].rstrip(","))
     before = processes_of(uid)
-    with pytest.raises(TimeoutError):
+    with hurried(plugins, "bomb"), pytest.raises(TimeoutError):
         sink.collect(Whose(), [{"bad": 1}])
     killed = wait_for(lambda: plugins.status("bomb")["survivors_killed"], 60)
     assert 10 <= killed <= 200  # the limit is 64 at once; some are caught while they fork
@@ -269,7 +275,7 @@ def test_a_function_continues_after_a_crash(plugins: Plugins) -> None:
 
 
 def test_a_hanging_function_stops_rules_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 30.0))
+    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 3000.0))
     plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(function_s=0.3)))
     code = FUNCTION.replace("return args", "__import__('time').sleep(args[0])\n        return args")
     plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))

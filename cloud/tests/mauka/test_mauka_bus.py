@@ -6,8 +6,10 @@ import time
 import pytest
 import zmq
 
+from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
+from opq_cloud.mauka.bus import broker
 from opq_cloud.mauka.bus.broker import (
     BusBroker,
     EventBridge,
@@ -90,8 +92,9 @@ def test_a_full_subscriber_does_not_affect_others(stuck, wire):
     quick.connect(endpoint)
     while out.send([b"t", b""]) and not quick.poll(10):
         pass
-    while quick.poll(50):
-        quick.recv_multipart()
+    assert out.send([b"t", b"last"])
+    while quick.recv_multipart()[1] != b"last":
+        pass  # those of before it had joined
     for number in range(100):
         out.send([b"t%d" % number, LARGE])
         assert quick.recv_multipart()[0] == b"t%d" % number
@@ -133,6 +136,29 @@ def test_a_notification_becomes_a_makai_event(bus, running, wire, free_endpoint,
     assert message.source == "makai_event_bridge"
     assert before_ms <= message.timestamp_ms <= time.time_ns() // 1_000_000
     assert until(lambda: bridge.counters.total("malformed") == 6)
+
+
+def test_an_event_waits_until_the_bus_has_subscribed(wire, free_endpoint, monkeypatch):
+    """What is announced meanwhile is not lost."""
+    monkeypatch.setattr(broker, "WAIT_BUS_S", 60.0)
+    section = MaukaSection(event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint())
+    events, stop = wire.bound_publisher(section.event_endpoint), PollableEvent()
+    bridge = EventBridge(section)
+    thread = threading.Thread(target=bridge.run, args=(stop,))
+    thread.start()
+    try:
+        wire.joined(events)
+        events.send_multipart([b"instance", b"17"])
+        thread.join(0.5)  # a bridge that passed it on now would have lost it
+        bus = wire.context.socket(zmq.SUB)
+        bus.setsockopt(zmq.RCVTIMEO, 60_000)
+        bus.setsockopt(zmq.SUBSCRIBE, b"")
+        bus.bind(section.bus_sub_endpoint)
+        assert MaukaMessage.FromString(bus.recv_multipart()[1]).makai_event.event_id == 17
+        assert not bridge.counters.total("unheard")
+    finally:
+        stop.set()
+        thread.join(60)
 
 
 @pytest.mark.parametrize("digits", [b"", b"+1", b" 1", "١".encode(), b"1" * 5000])

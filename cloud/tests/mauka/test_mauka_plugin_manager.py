@@ -149,13 +149,19 @@ def test_install_watch_runs_each_save(mauka, tmp_path, until):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+    def save(text):
+        """Whole at once: half of it would be pushed too."""
+        (tmp_path / "new.py").write_text(text)
+        (tmp_path / "new.py").replace(folder / "plugins" / "Seen.py")
+
     try:
         until(lambda: "Seen" in mauka.ask("completions").split(",") and mauka.status("Seen")["running"])
-        (folder / "plugins" / "Seen.py").write_text("def (")
+        save("def (")
         assert process.stdout.readline().endswith("Seen 1 runs\n")
         assert "watching" in process.stdout.readline()
         assert "plugins/Seen.py, line 1" in process.stdout.readline()
-        (folder / "plugins" / "Seen.py").write_text(plugin_code("Seen", "print(message)"))
+        save(plugin_code("Seen", "print(message)"))
         assert process.stdout.readline().endswith("Seen 2 replaced 1\n")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0

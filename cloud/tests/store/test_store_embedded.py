@@ -456,7 +456,8 @@ def test_an_empty_store_file_is_reported_and_kept(path: Path, monkeypatch: pytes
     EmbeddedStore(path).close()
 
 
-def test_a_file_another_process_makes_is_awaited(path: Path) -> None:
+def test_a_file_another_process_makes_is_awaited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost_store, "BEING_MADE_S", 60.0)
     path.touch()
     made = threading.Timer(0.2, lambda: sqlite3.connect(path).execute("PRAGMA journal_mode=WAL"))
     made.start()

@@ -100,7 +100,8 @@ def test_a_lock_is_renewed_until_the_end(
         assert before is not None
         stop.set()
         with locked_documents(("view",), lambda: documents, stop, lost.append):
-            assert documents.get(LEASES, "view") == before
+            now = documents.get(LEASES, "view")  # it may have been renewed meanwhile
+            assert now is not None and {**now, "renewals": 0} == {**before, "renewals": 0}
         until_s = time.monotonic() + 30
         while documents.get(LEASES, "view") == before and time.monotonic() < until_s:
             time.sleep(0.1)
@@ -127,7 +128,7 @@ def test_a_locked_file_names_its_holder(tmp_path: Path) -> None:
         pytest.fail("it is not a folder")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None:
     """A killed one is replaced."""
     file = tmp_path / "cloud.toml"
@@ -152,7 +153,7 @@ def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None
 
     with ready() as first:
         second = started(other)
-        _, text = second.communicate(timeout=60)
+        _, text = second.communicate(timeout=200)
         assert second.returncode == 1
         said = f"runs already on this store, on {socket.gethostname()} as process {first.pid}; end that one"
         assert text.splitlines()[-1].startswith(f"opq-cloud event-service: event-service {said}")

@@ -154,6 +154,8 @@ class Publisher:
 log = logs.get(service="mauka")
 
 MALFORMED_LOG_S = 60.0
+WAIT_BUS_S = 1.0
+"""The bridge waits this long for the bus, before it passes on what was announced meanwhile."""
 BUS_ENDPOINT = MaukaSection().bus_sub_endpoint
 INJECT_HWM = 100_000
 
@@ -237,6 +239,7 @@ class EventBridge:
             out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
             self._connections = connections = WatchedConnections()
             connections.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
+            out.wait_subscribed(WAIT_BUS_S, stop)
             if ready is not None:
                 ready.set()
             while not stop.is_set():

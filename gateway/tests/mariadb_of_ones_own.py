@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from free_ports import free_port
 
 START_S = 90.0
 
@@ -64,10 +64,7 @@ class MariaDb:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[MariaDb]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = MariaDb(folder, port)
+    server = MariaDb(folder, free_port())
     try:
         server.start()
         yield server

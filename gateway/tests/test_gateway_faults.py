@@ -44,7 +44,7 @@ def written(folder: Path, makai: Any, ports: dict[str, str]) -> Path:
 @contextmanager
 def running(path: Path) -> Iterator[Gateway]:
     gateway = Gateway(config.load(path))
-    with in_thread(gateway.run):
+    with in_thread(gateway.run, until_ready=True):
         yield gateway
 
 
@@ -62,7 +62,8 @@ def test_a_refused_key_works_once_admitted(tmp_path: Path, keys: KeyFolder, peer
     with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)) as gateway:
         wait_for(lambda: gateway.counters["1"]["uplink_refused"] >= 1)
         wait_for(lambda: gateway.counters["1"]["measurements_unheard"] >= 1)
-        assert gateway.statuses["1"].refused and not makai.measurements
+        wait_for(lambda: gateway.statuses["1"].refused)  # counted first
+        assert not makai.measurements
         admitted.add(read_key_file(keys.box_public("1")).public)
         wait_for(lambda: makai.measurements)
         assert gateway.statuses["1"].connected and not gateway.statuses["1"].refused

@@ -57,7 +57,7 @@ def configured(tmp_path: Path, makai: Any, ports: dict[str, str], **more: object
 @contextmanager
 def running(configuration: config.Config) -> Iterator[Gateway]:
     gateway = Gateway(configuration)
-    with in_thread(gateway.run):
+    with in_thread(gateway.run, until_ready=True):
         yield gateway
 
 
@@ -258,7 +258,7 @@ def test_health_and_metrics_tell_what_is_wrong(tmp_path: Path, makai: Any, keys:
         (tmp_path / "gateway.toml").write_text(text)
         configuration = config.load(tmp_path / "gateway.toml")
         with running(configuration) as gateway:
-            wait_for(lambda: gateway.statuses["1"].connected and makai.measurements)
+            wait_for(lambda: gateway.statuses["1"].problem(time.monotonic()) is None and makai.measurements)
             page = json.load(urllib.request.urlopen(f"http://127.0.0.1:{free}/", timeout=60))
             assert page["name"] == "gateway" and page["ok"] is False
             boxes = {part["name"]: part for part in page["subcomponents"]}

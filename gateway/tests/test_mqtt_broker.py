@@ -1,6 +1,7 @@
 """MQTT against a real mosquitto: what a house's automation sees, restarts and stalls of the broker."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -108,14 +109,14 @@ class House:
     def __init__(
         self,
         section: Section,
-        timeout_s: float = 5.0,
+        timeout_s: float = 30.0,
         box_id: str = "3",
         groups: tuple[str, ...] = ("home",),
         topics_file: Path | None = None,
     ) -> None:
         self.feed, self.counters = MeasuredFeed(), BoxCounters()
         self.box_counters = BoxCounters()
-        self.status = BoxStatus(box_id, 60, hello=Box(box_id).hello(), sample_monotonic_s=time.monotonic())
+        self.status = BoxStatus(box_id, 60, hello=Box(box_id).hello(), sample_monotonic_s=math.inf)
         self.mqtt = MqttPublisher(
             section,
             {box_id: self.status},
@@ -171,7 +172,7 @@ def listening(broker: Broker) -> Iterator[Listener]:
 
 
 @contextmanager
-def living(section: Section, timeout_s: float = 5.0, **more: Any) -> Iterator[House]:
+def living(section: Section, timeout_s: float = 30.0, **more: Any) -> Iterator[House]:
     house = House(section, timeout_s, **more)
     try:
         yield house

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_zips import SINK, SOURCE, Whose, manifest, stored, zipped
+from plugin_zips import SINK, SOURCE, Whose, manifest, plugin_zip, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
@@ -243,6 +243,57 @@ def test_a_late_stop_spares_the_next_opening(
     count = chain.count
     wait_for(lambda: chain.count > count + 10 or chain.failure)
     chain.stop()
+
+
+DAWDLES = """
+import time
+
+from opq_plugins import sdk
+
+
+class Source(sdk.Source):
+    next = 0
+
+    def configure(self, datasource, properties):
+        pass
+
+    def rewind(self, offset):
+        self.next = offset
+
+    def open(self, context):
+        while not context.wait(0.001) and context.emit({"n": self.next}, offset=self.next + 1):
+            self.next += 1
+        time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("mode", ["inproc", "process"])
+def test_a_source_outlives_a_swap_given_up(tmp_path: Path, mode: str) -> None:
+    """It had been told to end, and ended too late for the swap."""
+    plugins = Plugins(tmp_path, Policy(trusted=frozenset({"s"}), drain_s=0.2))
+
+    def installed(version: str) -> None:
+        raw = plugin_zip("s", version, kind="source", code=DAWDLES, mode=mode)
+        plugins.create("source", "s", stored(plugins.uploads, raw))
+
+    try:
+        installed("1.0.0")
+        source, whose = plugins.source("s")(), Whose()
+        source.configure("", {})
+        thread = threading.Thread(target=source.open, args=(whose,))
+        thread.start()
+        wait_for(lambda: len(whose.rows) > 10)
+        with pytest.raises(PluginError, match=r"does not end within 0\.2 s"):
+            installed("1.0.1")
+        count = len(whose.rows)
+        wait_for(lambda: len(whose.rows) > count + 10)
+        whose.end.set()
+        thread.join(60)
+        assert not thread.is_alive()
+        assert [row["n"] for row in whose.rows] == list(range(len(whose.rows)))
+        source.close(whose)
+    finally:
+        plugins.close()
 
 
 def test_sinks_of_many_rules_swap_in_one_replacement(plugins: Plugins, rows: Path) -> None:

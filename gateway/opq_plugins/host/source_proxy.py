@@ -66,8 +66,11 @@ class PluginSource(Proxy, sdk.Source):
                 self._note(gate)
             with self._lock:
                 if self._next is None:
-                    self._gate = None
-                    return
+                    if inside is None or not gate.told or context.stopped:
+                        self._gate = None
+                        return
+                    self._rewind(inside)  # the exchange was given up after the source was told to end
+                    continue
             self._take_over()
         with self._lock:
             self._gate = None

@@ -32,6 +32,8 @@ class SourceGate(sdk.BatchEmitter):
     def __init__(self, context: sdk.SourceContext) -> None:
         self._context = context
         self._ending = threading.Event()
+        self.told = False
+        """The source has been told to end, and does so, even where `go_on` comes afterwards."""
         self.offset: Value = None
 
     def end(self) -> None:
@@ -47,7 +49,7 @@ class SourceGate(sdk.BatchEmitter):
 
     @property
     def stopped(self) -> bool:
-        return self._ending.is_set() or self._context.stopped
+        return self._is_ending() or self._context.stopped
 
     def wait(self, seconds: float) -> bool:
         end_s = time.monotonic() + seconds
@@ -62,13 +64,13 @@ class SourceGate(sdk.BatchEmitter):
     def emit_many(
         self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
-        if self._ending.is_set():
+        if self._is_ending():
             return False
         sdk.check_emission(len(messages), meta, arrived_ms)
         return self._noted(self._context.emit_many(messages, meta, offset, arrived_ms), offset)
 
     def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
-        if self._ending.is_set():
+        if self._is_ending():
             return False
         sdk.check_emission(len(payloads), meta, None)
         return self._noted(self._context.emit_bytes(payloads, meta, offset), offset)
@@ -80,6 +82,12 @@ class SourceGate(sdk.BatchEmitter):
         else:
             accepted = self._context.emit_bytes(batch.payloads, batch.meta, batch.offset)
         self._noted(accepted, batch.offset)
+
+    def _is_ending(self) -> bool:
+        if not self._ending.is_set():
+            return False
+        self.told = True
+        return True
 
     def _noted(self, accepted: bool, offset: Value) -> bool:
         if accepted and offset is not None:

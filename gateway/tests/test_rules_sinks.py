@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -365,13 +366,15 @@ def test_mqtt_confirms_and_reports_a_lost_broker(tmp_path: Path) -> None:
         ear.loop_start()
         assert subscribed.wait(60)
         server = f"tcp://127.0.0.1:{broker.port}"
-        sink = opened(mqtt.Sink(), server=server, topic="boxes/{{.box}}", timeout=2000)
+        sink = mqtt.Sink()
+        opened(sink, server=server, topic="boxes/{{.box}}", timeout=60_000)
         sink.collect(Context(), {"box": "7", "v": 1})
         wait_for(lambda: heard)
         assert heard == [("boxes/7", b'{"box":"7","v":1}')]
         ear.disconnect()
         ear.loop_stop()
         broker.stop()
+        sink._config = replace(sink._config, timeout=2000)  # only now nothing answers
         with pytest.raises(OSError, match=r"did not confirm|connect"):
             sink.collect(Context(), {"box": "7", "v": 2})  # paho may not know yet
         for v in (3, 4):

@@ -341,7 +341,7 @@ def test_refused_traffic_is_in_the_next_row(tmp_path: Path) -> None:
             return stores[0]
 
     recorder = TrafficRecorder("b", "tb", recorded, {"bytes": "passed_bytes"}, 0.02, Shared())  # type: ignore[arg-type]
-    with in_thread(recorder.run):
+    with in_thread(recorder.run, until_ready=True):
         began_ms = time.time_ns() // 1_000_000
         recorded.add("passed_bytes", 700)
         assert refused.wait(30)

@@ -37,9 +37,9 @@ class TrafficRecorder:
         self._limited = RateLimitedLog(log.get(service=self.name))
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        before, since_s = self._counts(), time.monotonic()
         if ready is not None:
             ready.set()
-        before, since_s = self._counts(), time.monotonic()
         while not stop.wait(self._interval_s):
             now, now_s = self._counts(), time.monotonic()
             row = BrokerTraffic(

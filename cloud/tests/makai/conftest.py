@@ -119,7 +119,10 @@ class Brokers:
 class PlainBox(Peer):
     """A Box in plain pyzmq, as the original: PUB 9880, SUB 8194 on its own id, PUSH 8196."""
 
-    def __init__(self, brokers: Brokers, box_id: str, pair: KeyPair | None = None) -> None:
+    def __init__(
+        self, brokers: Brokers, box_id: str, pair: KeyPair | None = None, topic: str | None = None
+    ) -> None:
+        """`topic`: what it subscribes to instead of its id."""
         super().__init__()
         self.box_id = box_id
         self.pair = pair or brokers.pair(box_id)
@@ -131,7 +134,7 @@ class PlainBox(Peer):
         self.sub.curve_serverkey = server.public
         self.sub.curve_publickey = self.pair.public
         self.sub.curve_secretkey = self.pair.secret
-        self.sub.subscribe(box_id)
+        self.sub.subscribe(box_id if topic is None else topic)
         self.sub.connect(brokers.acquisition_config.command_endpoint)
 
     def measurement(self, rms: float = 120.0, timestamp_ms: int = 1_000, **fields: Any) -> list[bytes]:
@@ -276,11 +279,18 @@ class Client(Peer):
 
     def __init__(self, brokers: Brokers) -> None:
         super().__init__()
+        acquisition = getattr(brokers, "acquisition", None)  # None: in another process
+        self._counters = None if acquisition is None else acquisition.counters
+        self._others = 0 if self._counters is None else self._counters.total("subscriptions")
         self.measurements = self.connect(zmq.SUB, brokers.triggering_config.backend_endpoint)
         self.requests = self.connect(zmq.PUSH, brokers.acquisition_config.request_endpoint)
         self.answers = self.connect(zmq.SUB, brokers.acquisition_config.answer_endpoint)
 
     def ask(self, box_id: str, identity: str, start_ms: int = 1000, end_ms: int = 2000) -> None:
+        """Once the broker would send it the answer: one of before is lost."""
+        counters = self._counters
+        if counters is not None:
+            wait_for(lambda: counters.total("subscriptions") > self._others)
         command = Command(box_id=int(box_id), timestamp_ms=5, identity=identity)
         command.data_command.start_ms, command.data_command.end_ms = start_ms, end_ms
         self.requests.send(command.SerializeToString())
@@ -319,8 +329,10 @@ class Harness:
     def brokers(self) -> Brokers:
         return Brokers(self.folder)
 
-    def box(self, brokers: Brokers, box_id: str, pair: KeyPair | None = None) -> PlainBox:
-        self._opened.append(box := PlainBox(brokers, box_id, pair))
+    def box(
+        self, brokers: Brokers, box_id: str, pair: KeyPair | None = None, topic: str | None = None
+    ) -> PlainBox:
+        self._opened.append(box := PlainBox(brokers, box_id, pair, topic))
         return box
 
     def holding_box(self, brokers: Brokers, box_id: str) -> HoldingBox:

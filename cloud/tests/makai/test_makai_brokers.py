@@ -166,9 +166,7 @@ def test_a_box_gets_nothing_by_subscribing_to_another(makai: Any) -> None:
 def test_box_that_subscribes_to_everything_gets_its_own(makai: Any) -> None:
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
-        box, client = makai.box(brokers, "4"), makai.client(brokers)
-        box.sub.unsubscribe("4")
-        box.sub.subscribe("")
+        box, client = makai.box(brokers, "4", topic=""), makai.client(brokers)
         makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
         client.ask("1", "a_b_c")
         client.ask("4", "a_b_c")
@@ -416,7 +414,7 @@ def test_an_oversized_frame_or_topic_is_refused(makai: Any) -> None:
     with makai.running(brokers.acquisition):
         box, client, rude = makai.box(brokers, "1"), makai.client(brokers), makai.client(brokers)
         counters = brokers.acquisition.counters
-        makai.wait_for(lambda: counters.of("boxes_listening", "1") and counters.total("subscriptions"))
+        makai.wait_for(lambda: counters.of("boxes_listening", "1") and counters.total("subscriptions") >= 2)
         topics = counters.total("subscriptions")
         blob = bytes(100_000_000)
         cut = [makai.watch(each) for each in (rude.requests, box.push)]

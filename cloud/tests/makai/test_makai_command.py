@@ -185,7 +185,7 @@ def test_one_health_per_folder_asks_the_recorded_services(run: Any, data_dir: Pa
         found = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
         return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
 
-    assert neighbours() == ({"triggering-broker": True}, True)
+    wait_for(lambda: neighbours() == ({"triggering-broker": True}, True))
     noted = read_record(data_dir).services
     second = run("health", "--data-dir", str(data_dir), "--port-offset", str(free_offset()))
     assert_refused(second, "health", health_service)

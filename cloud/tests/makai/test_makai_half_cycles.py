@@ -87,7 +87,7 @@ def test_answers_and_reasons_of_gateways_are_stored(makai: Any, tmp_path: Path) 
     trigger = Trigger("h" * 30, end_ns - 4 * S, end_ns, ("1", "4", "10"), "1", "its end", half_cycles_ns=span)
     with makai.running(brokers.acquisition):
         one, four, ten = (makai.box(brokers, box_id) for box_id in ("1", "4", "10"))
-        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") == 3)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 3)
         event_id = shared.store.open_event(trigger, "long")
 
         def told() -> dict[str, str]:
@@ -126,11 +126,11 @@ def test_a_quickly_answered_event_is_asked_about_too(
     )
     with makai.running(brokers.acquisition), makai.running(service):
         one, client = makai.box(brokers, "1"), makai.client(brokers)
-        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") == 1)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 1)
         shared.store.open_event(trigger, "long")
         client.ask("1", f"data_{trigger.token}_x", (end_ns - S) // 10**6, end_ns // 10**6)
-        asked = one.command()
-        assert asked is not None
+        while (asked := one.command()).WhichOneof("command") != "data_command":
+            pass  # a machine that stood still for 2 s: the question is repeated
         one.push.send_multipart(one.answer(asked))
         assert read_question(question(one).send_command_to_plugin.message) == trigger.half_cycles_ns
     shared.close()

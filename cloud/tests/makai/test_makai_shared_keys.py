@@ -34,6 +34,7 @@ class Shared:
             write_public(self.keys.box_public(box_id), KeyPair(self.pair.public), box_id)
         self.triggering = TriggeringBroker(self.brokers.triggering_config, self.keys)
         self.acquisition = AcquisitionBroker(self.brokers.acquisition_config, self.keys)
+        self.brokers.acquisition = self.acquisition
         for service in (self.triggering, self.acquisition):
             running.enter_context(makai.running(service))
         self.client = makai.client(self.brokers)

@@ -22,6 +22,7 @@ from notification_scene import (
     notification_scene,
     sag_at,
 )
+from report_days import day_before_yesterday
 from waiting import wait_for
 
 from opq_cloud.store import BoxRecord
@@ -131,7 +132,7 @@ class PausingSink(MailSink):
 
 REPORTS = """
 [reports]
-day = "monday"
+day = "{day}"
 hour = 0
 zone = "UTC"
 format = "json"
@@ -148,10 +149,10 @@ def test_a_killed_report_is_mailed_once(tmp_path: Path) -> None:
     """
     with PausingSink() as sink, notification_scene(tmp_path) as scene:
         scene.store.put_box(BoxRecord("1", "kitchen"))
-        folder = tmp_path / "reports"
+        folder, reports = tmp_path / "reports", REPORTS.format(day=day_before_yesterday())
 
         def run() -> "subprocess.Popen[bytes]":
-            return start(scene, sink.port, REPORTS)
+            return start(scene, sink.port, reports)
 
         def kill_when(reached: Callable[[], object]) -> None:
             process = run()

@@ -15,10 +15,13 @@ import pytest
 import tomli_w
 from free_ports import free_offset
 from notification_scene import MailSink
+from report_days import day_before_yesterday
 
-from opq_cloud.reports.week import week_of
+from opq_cloud.core.settings.reports import ReportsSection
+from opq_cloud.reports.schedule import ReportSchedule
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
+from opq_proto.decision import Nominal
 from opq_proto.messages import Interval, Measurement
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.stepped_clock import put_step_ns
@@ -31,9 +34,11 @@ MADE = "made_ms"
 """The one key of a report that says when it was made."""
 
 
-def fill(folder: Path) -> str:
-    """Stores last week's values of some Boxes; returns the name of the week."""
-    week = week_of("last", "UTC", time.time_ns())
+def fill(folder: Path, day: str) -> str:
+    """Stores some Boxes' values of the week that is due since that day; returns its name."""
+    section = ReportsSection(day=day, hour=0, zone="UTC")  # type: ignore[arg-type]
+    schedule = ReportSchedule(section, folder, Nominal(230.0, 50.0), None, "")
+    week = schedule.due_week(time.time_ns())
     numbers = count(1)
     store = open_store(None, folder)
     try:
@@ -52,16 +57,16 @@ def fill(folder: Path) -> str:
 
 
 class Reporter:
-    """`opq-cloud notifications` with a report for each Box, every weekday at midnight."""
+    """`opq-cloud notifications` with a report for each Box, since the midnight of that day."""
 
-    def __init__(self, folder: Path, mail_port: int, server: ForkServer) -> None:
+    def __init__(self, folder: Path, day: str, mail_port: int, server: ForkServer) -> None:
         self.reports, self._clock, self._server = folder / "D" / "reports", folder / "clock", server
         put_step_ns(self._clock, 0)
         settings = {
             "data_dir": str(folder / "D"),
             "view": {"mail": {"server": f"127.0.0.1:{mail_port}", "security": "none"}},
             "reports": {
-                "day": "monday",
+                "day": day,
                 "hour": 0,
                 "format": "json",
                 "places": ["all", *(f"box:{box}" for box in range(1, BOXES + 1))],
@@ -133,11 +138,12 @@ def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: in
     """Each kill falls after some step of the work, the next file or the next mail; or at any time of it."""
     chance = random.Random(kills)
     (tmp_path / "D").mkdir()
-    week = fill(tmp_path / "D")
+    day = day_before_yesterday()
+    week = fill(tmp_path / "D", day)
     wanted = {f"{week}-{place}-en50160.json" for place in ("all", *(f"box-{n}" for n in range(1, BOXES + 1)))}
     counts: Counter[str] = Counter()
     with MailSink() as sink, ForkServer(MODULES) as server:
-        reporter = Reporter(tmp_path, sink.port, server)
+        reporter = Reporter(tmp_path, day, sink.port, server)
         first: dict[str, Any] = {}
         work_s = reporter.work_s(wanted) if at == "any time" else None
         while counts["kills"] < kills:

@@ -165,7 +165,8 @@ def test_a_new_incident_overtakes_a_growing_one(asleep: demo.Scene, monkeypatch:
     later = [replace(each, start_ns=each.start_ns + 10**13, end_ns=each.end_ns + 10**13) for each in made]
     new = put_findings(scene.store, 2, later)[0].incident_id
     began_s, told = time.monotonic(), 0
-    while time.monotonic() - began_s < 1.2:
+    while (spent_s := time.monotonic() - began_s) < 1.2 or not looks["grown"]:
+        assert spent_s < 60, "a changed incident is not looked at"
         scene.publish_notice(_notice(grows, "incident_changed"))
         told += 1
         time.sleep(0.002)

@@ -33,6 +33,9 @@ CHANGED_POINTS, CHANGED_WINDOW_POINTS = 0.1, 0.3
 the highest ten minutes, and the highest window, in percentage points."""
 
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for a fortnight to be made and stored
+
+
 @pytest.fixture(
     scope="module",
     params=[

@@ -158,6 +158,8 @@ WAIT_BUS_S = 1.0
 """The bridge waits this long for the bus, before it passes on what was announced meanwhile."""
 BUS_ENDPOINT = MaukaSection().bus_sub_endpoint
 INJECT_HWM = 100_000
+INJECT_LINGER_MS = 30_000
+"""A command's messages are on the wire before it says how many it published, or the bus hangs."""
 
 
 class BusBroker:
@@ -285,9 +287,10 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
                 f"no bus has subscribed at {endpoint} (waited {wait_s:g} s): start `opq-cloud mauka` or "
                 "`opq-tools up`, or give its address or --port-offset, or its keys (docs/backend-keys.md)"
             )
+        out.socket.setsockopt(zmq.LINGER, INJECT_LINGER_MS)
         for topic, body in messages:
             out.send([topic.encode(), body])
-    # the end of the context waited at most LINGER_MS for the messages to be on the wire
+    # the end of the context waited at most INJECT_LINGER_MS for the messages to be on the wire
     if counters.total("dropped"):
         raise NobodyListensError(
             f"the bus at {endpoint} did not receive {counters.total('dropped'):.0f} messages"

@@ -59,6 +59,14 @@ FOUND = outage("1", "its gateway reports it")
             verdict_of(DARK, (FOUND,), {"missing_dark_s": 20.0, "missing_overrun_s": 3.0}, skipped_s=3.0),
             None,
         ),
+        (
+            verdict_of(DARK, (FOUND,), {"missing_dark_s": 12.0, "missing_overrun_s": 3.0}, skipped_s=3.0),
+            None,
+        ),
+        (
+            verdict_of(DARK, (FOUND,), {"missing_dark_s": 10.0, "missing_overrun_s": 3.0}, skipped_s=3.0),
+            "10.0 s are reported as missing",
+        ),
     ],
 )
 def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str | None) -> None:

@@ -68,6 +68,9 @@ def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str
             if not is_right:
                 problems.append(f"{name} is {seconds:.3f}")
     whole = fault.kind == "line_pulled" or "dark" in allowed
-    if whole and abs(reported_s - fault.for_s) > max(LATE_S, WHOLE_SHARE * fault.for_s):
+    # what a starved Box skipped meanwhile, and reports as an overrun, is not reported as this loss too
+    shortest_s = fault.for_s - evidence.skipped_s[box_id]
+    beyond_s = max(shortest_s - reported_s, reported_s - fault.for_s)
+    if whole and beyond_s > max(LATE_S, WHOLE_SHARE * fault.for_s):
         problems.append(f"{reported_s:.1f} s are reported as missing")
     return problems, count, right

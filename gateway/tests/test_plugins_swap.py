@@ -245,26 +245,12 @@ def test_a_late_stop_spares_the_next_opening(
     chain.stop()
 
 
-DAWDLES = """
-import time
-
-from opq_plugins import sdk
-
-
-class Source(sdk.Source):
-    next = 0
-
-    def configure(self, datasource, properties):
-        pass
-
-    def rewind(self, offset):
-        self.next = offset
-
-    def open(self, context):
-        while not context.wait(0.001) and context.emit({"n": self.next}, offset=self.next + 1):
-            self.next += 1
-        time.sleep(1)
-"""
+DAWDLES = (
+    "import time\n"
+    + SOURCE.replace("context.stopped", "context.wait(0.001)").replace("return\n", "break\n")
+    + "        time.sleep(1)\n"
+)
+"""It ends a second after it was told to."""
 
 
 @pytest.mark.parametrize("mode", ["inproc", "process"])

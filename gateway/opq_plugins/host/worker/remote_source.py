@@ -159,12 +159,12 @@ class RemoteSource(Remote):
         """Passes on frames. True: the source has ended, or was stopped; False: its process has ended."""
         stop = threading.Thread(target=self._stop, args=(process,), daemon=True)
         try:
-            return self._handed_on(process, gate, stop)
+            return self._pass_frames(process, gate, stop)
         finally:
             if stop.ident is not None:
                 stop.join()  # its call has the number that the next opening has, and would end that one
 
-    def _handed_on(self, process: WorkerProcess, gate: SourceGate, stop: threading.Thread) -> bool:
+    def _pass_frames(self, process: WorkerProcess, gate: SourceGate, stop: threading.Thread) -> bool:
         stopping = False
         while True:
             if gate.stopped and not stopping:

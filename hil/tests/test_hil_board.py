@@ -24,7 +24,7 @@ def test_a_bench_board_boots_alone(
     world = World(600 * NS_PER_S, mains=Sine())
     with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as box:
         flashed = {"opqbox": board_firmware(Path(), "opqbox")}
-        bench = BoardBackend(str(box.port))
+        bench = BoardBackend(str(box.port), now_s=box.now_s)
         # a busy machine plays the emulator late and loses samples on the pty; no bench does
         for attempt in range(4):
             (verdict,) = play_all([boots], bench, flashed, tmp_path / f"bench{attempt}")

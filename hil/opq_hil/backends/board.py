@@ -2,11 +2,11 @@
 
 Nothing here controls its mains, its sky or its supply, so only the gateway's messages of a world are played;
 worlds that need more are refused with the reason. A world begins at power-on: a board is reset
-for it. Its time is real time.
+for it. Its time is the host's, unless it is an emulator that stands in for one.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,10 @@ UP_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class BoardBackend:
-    """A Box of type `board` on `port`, flashed beforehand (`opq-tools flash`)."""
+    """A Box of type `board` on `port`, flashed beforehand (`opq-tools flash`).
+
+    `now_s` gives the Box's time in s (`LiveBox.now_s`), so a world lasts as long on an emulator that is late.
+    """
 
     port: str
     board: str = "opqbox"
@@ -36,6 +39,7 @@ class BoardBackend:
     deterministic: bool = False
     wall_factor: float = 1.0
     start_s: float = 0.0
+    now_s: Callable[[], float] = time.monotonic
 
     @property
     def boards(self) -> tuple[str, ...]:
@@ -78,18 +82,18 @@ class BoardBackend:
         if why or flash is not None:
             raise BackendError(why or "a board's flash is not put back from a file")
         folder.mkdir(parents=True, exist_ok=True)
-        with BenchLine(self.port) as line:
+        with BenchLine(self.port, self.now_s) as line:
             started = _reset(line)
-            began = time.monotonic()
+            wall_began, began = time.monotonic(), self.now_s()
             for sequence, (at_ns, message) in enumerate(sorted(world.messages, key=lambda entry: entry[0])):
-                line.read(at_ns / 1e9 - (time.monotonic() - began))
+                line.read(at_ns / 1e9 - (self.now_s() - began))
                 line.write(message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence))
-            line.read(world.end_ns / 1e9 - (time.monotonic() - began))
+            line.read(world.end_ns / 1e9 - (self.now_s() - began))
             entries = list(_from(line.log, started))
         capture = Capture(entries)
         log = "".join(f"{at} {data.hex()}\n" for at, data in entries)
         (folder / "uart1.log").write_text(log, encoding="ascii")
-        return FirmwareRun(world, folder, capture, {}, None, time.monotonic() - began)
+        return FirmwareRun(world, folder, capture, {}, None, time.monotonic() - wall_began)
 
     @contextmanager
     def live(

@@ -95,6 +95,7 @@ def test_a_running_systems_answers_are_unchanged(default: House) -> None:
 
 
 def test_a_second_up_is_refused(default: House) -> None:
+    default.wait_for("everything runs")  # it may have just been started, for this test alone
     done = refused(default.data_dir, "--sim", "1", offset=default.offset)  # the same ports too: typed twice
     assert done.returncode == 1 and "another `opq-tools up` or `sim history` works in" in done.stderr
     assert "give another --data-dir and --port-offset" in done.stderr

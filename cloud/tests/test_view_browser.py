@@ -12,6 +12,7 @@ import demo
 import pytest
 from browser_pages import NewPage, filled_scene, opened_pages
 from browser_program import browser_program
+from page_waits import wait_until
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Finding
@@ -52,14 +53,15 @@ def open_page(browser: "sync_api.Browser") -> Iterator[NewPage]:
 def _settled_at(page: "sync_api.Page", url: str) -> None:
     page.goto(url)
     if url.endswith(LIVE_PAGES):
-        page.wait_for_function(SETTLED)
+        wait_until(page, SETTLED)
     elif "/past" in url:
-        page.wait_for_function(DRAWN)
+        wait_until(page, DRAWN)
 
 
 def _drawn(page: "sync_api.Page", selector: str) -> int:
     """Pixels of the charts under `selector` that are not empty, the fewest of any chart."""
-    page.wait_for_function(
+    wait_until(
+        page,
         "selector => document.querySelectorAll(selector).length > 0 &&"
         " [...document.querySelectorAll(selector)].every(place => place.dataset.drawn)",
         arg=selector,
@@ -148,7 +150,7 @@ def test_any_span_is_chosen_by_keyboard(scene: demo.Scene, open_page: NewPage) -
     page = open_page(390)
     _settled_at(page, scene.url + "/boxes/1?from=now-10m&to=now")
     page.wait_for_url("**/past?box=1&from=now-10m&to=now")
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     chart = page.locator("figure.past").first
     chart.locator(".uplot").press("End")
     readout = chart.locator(".readout")
@@ -168,9 +170,7 @@ def test_a_time_explains_itself_to_its_reader(scene: demo.Scene, open_page: NewP
     """It shows the time of the place where its reader lives."""
     page = open_page(timezone_id="Asia/Tokyo")  # no change of the clock
     page.goto(f"{scene.url}/incidents/1")
-    page.wait_for_function(
-        "() => document.querySelector('[data-your-time]').textContent.includes('Asia/Tokyo')"
-    )
+    wait_until(page, "() => document.querySelector('[data-your-time]').textContent.includes('Asia/Tokyo')")
     time_of = page.locator(".when time").first
     time_of.dispatch_event("pointerover")
     title = str(time_of.get_attribute("title"))
@@ -182,7 +182,8 @@ def test_a_time_explains_itself_to_its_reader(scene: demo.Scene, open_page: NewP
     own = (utc + timedelta(hours=9)).strftime("%H:%M:%S\u00a0GMT+09:00")
     assert str(time_of.get_attribute("data-local")).endswith(own)
     time_of.evaluate("place => { place.dateTime = '2026-11-22T20:00:00Z'; }")  # as a live page does
-    page.wait_for_function(
+    wait_until(
+        page,
         "own => document.querySelector('.when time').dataset.local === own",
         arg="2026-11-23\u00a005:00:00\u00a0GMT+09:00",
     )
@@ -199,9 +200,10 @@ def test_a_time_explains_itself_to_its_reader(scene: demo.Scene, open_page: NewP
     page.evaluate(  # the day is another one there
         "() => document.querySelectorAll('time').forEach(each => { each.dateTime = '2026-11-22T20:00:00Z'; })"
     )
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => [...document.querySelectorAll('.list time')].every(
-            each => each.dataset.local.startsWith('2026-11-23'))"""
+            each => each.dataset.local.startsWith('2026-11-23'))""",
     )
     wider = page.locator(".table-frame").last.evaluate("it => it.scrollWidth - it.clientWidth")
     assert wider == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import demo
 import pytest
+from page_waits import wait_until
 
 from opq_cloud.view.pages.examine.address import PANELS
 
@@ -27,7 +28,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 
 def _shows(page: "Page", pattern: str) -> None:
     """Waits until the server has drawn what the address then says."""
-    page.wait_for_function(
+    wait_until(
+        page,
         "pattern => new RegExp(pattern).test(location.search)"
         " && location.search.slice(1) === document.getElementById('examine').dataset.query",
         arg=pattern,

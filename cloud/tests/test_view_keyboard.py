@@ -19,6 +19,7 @@ import pytest
 from account_scene import PASSWORD, add_people
 from keyboard import WAIT_MS, Keyboard
 from notification_scene import MailSink
+from page_waits import wait_until
 from test_view_admin_rules import FakeEngine
 from view_states import PAGES, PARTS
 from waiting import wait_for
@@ -98,7 +99,8 @@ def test_examine_is_reached_by_keyboard(scene: demo.Scene, keyboard: Keyboard) -
     keyboard.follow("Examine", at_url(keyboard, "/incidents/1/examine"), "a")
 
     def shows(pattern: str) -> None:
-        page.wait_for_function(
+        wait_until(
+            page,
             "pattern => new RegExp(pattern).test(document.getElementById('examine').dataset.query)"
             " && location.search.slice(1) === document.getElementById('examine').dataset.query",
             arg=pattern,
@@ -112,11 +114,11 @@ def test_examine_is_reached_by_keyboard(scene: demo.Scene, keyboard: Keyboard) -
     shows(r"a=[0-9.]+ms")
     whole_ms = page.evaluate(LENGTH)
     keyboard.press("+")
-    page.wait_for_function(f"whole => Math.abs({LENGTH} * 2 - whole) < 0.01", arg=whole_ms)
+    wait_until(page, f"whole => Math.abs({LENGTH} * 2 - whole) < 0.01", arg=whole_ms)
     stop = keyboard.stop()
     assert stop is not None and stop["tag"] == "figure", "the focus is where it was"
     keyboard.press("0")
-    page.wait_for_function(f"whole => Math.abs({LENGTH} - whole) < 0.01", arg=whole_ms)
+    wait_until(page, f"whole => Math.abs({LENGTH} - whole) < 0.01", arg=whole_ms)
 
 
 @pytest.mark.slow
@@ -144,7 +146,7 @@ def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard
     sign_in(keyboard, scene, "ada")
     page = keyboard.page
     keyboard.open(f"{scene.url}/incidents/1")
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     keyboard.tab_to("COMTRADE", "a")
     with page.expect_download() as download:
         keyboard.press("Enter")
@@ -290,6 +292,6 @@ def test_tab_goes_through_every_page_and_leaves_it(scene: demo.Scene, keyboard: 
     keyboard.page.set_viewport_size({"width": width, "height": 844})
     for path in (path for path in PAGES.values() if path not in PARTS):
         keyboard.open(scene.url + path)
-        keyboard.page.wait_for_function(DRAWN)
+        wait_until(keyboard.page, DRAWN)
         names = keyboard.walk()
         assert len(names) > 3 or path == "/wall", path  # a wall has no keyboard

@@ -10,6 +10,7 @@ from pathlib import Path
 import demo
 import pytest
 from browser_pages import NewPage, filled_scene, opened_pages
+from page_waits import wait_until
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Measurement, Metric
@@ -75,8 +76,9 @@ def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> N
             break
     assert value.text_content() != before
     assert shape.count() == 1
-    page.wait_for_function(  # all have one scale: Box 1 at 101 V narrows what is shaded at Box 2
-        "() => document.querySelector('[data-box=\"2\"] .spark-normal').getAttribute('height') < 34"
+    wait_until(  # all have one scale: Box 1 at 101 V narrows what is shaded at Box 2
+        page,
+        "() => document.querySelector('[data-box=\"2\"] .spark-normal').getAttribute('height') < 34",
     )
     assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
     stranger = demo.DemoOutlet("9", "Box 9", 118.0, 0.02, ())
@@ -89,7 +91,7 @@ def test_an_overtaking_crossing_blanks_nothing(fresh: demo.Scene, open_page: New
     front.goto(fresh.url)
     one.goto(fresh.url + "/boxes/1")
     for page in (front, one):
-        page.wait_for_function(CONNECTED)
+        wait_until(page, CONNECTED)
     now_ms = time.time_ns() // 1_000_000
     window = demo.measurement_of(demo.OUTLETS[0], now_ms + 1000, 10**6 + 1)
     cycle = Metric(101.5, 101.5, 101.5)
@@ -98,8 +100,8 @@ def test_an_overtaking_crossing_blanks_nothing(fresh: demo.Scene, open_page: New
     _publish_until_heard(fresh, front, crossing)
     for page in (front, one):
         value = '[data-box="1"] [data-value="{}"]'
-        page.wait_for_function(
-            "place => document.querySelector(place).textContent === '101.50'", arg=value.format("rms_v")
+        wait_until(
+            page, "place => document.querySelector(place).textContent === '101.50'", arg=value.format("rms_v")
         )
         assert "\u2013" not in page.locator(value.format("f_hz")).text_content()
         assert "\u2013" not in page.locator(value.format("thd_percent")).text_content()
@@ -116,7 +118,7 @@ def test_a_page_continues_after_a_step_back(fresh: demo.Scene, open_page: NewPag
     """The clock was 10 s ahead; then the data come 40 s after their time, and later by an unknown clock."""
     page = open_page()
     page.goto(fresh.url)
-    page.wait_for_function(CONNECTED)
+    wait_until(page, CONNECTED)
     state = page.locator('[data-box="1"] [data-state]')
     now_ms = time.time_ns() // 1_000_000
     ahead = demo.measurement_of(demo.OUTLETS[0], now_ms + 10_000, 10**6)
@@ -127,7 +129,7 @@ def test_a_page_continues_after_a_step_back(fresh: demo.Scene, open_page: NewPag
         row = demo.measurement_of(demo.OUTLETS[0], now_ms - back_ms, 10**6 + number)
         bound_ns = None if words.startswith(",") else 1000
         fresh.publish(replace(row, metrics={"rms": Metric(rms_v, rms_v, rms_v)}, uncertainty_ns=bound_ns))
-        page.wait_for_function(volts, arg=f"{rms_v:.2f}")
+        wait_until(page, volts, arg=f"{rms_v:.2f}")
         assert words in state.text_content()
         assert "state-live" in state.get_attribute("class")
         assert ("state-late" in state.get_attribute("class")) is bool(words)
@@ -144,8 +146,8 @@ def test_an_idle_box_is_live_between_heartbeats(idle: demo.Scene, open_page: New
     state = page.locator('[data-box="1"] [data-state]')
     page.clock.install()
     page.goto(idle.url)
-    page.wait_for_function(CONNECTED)
-    page.wait_for_function(AGED, arg=state.text_content())  # its last value has come, within a second
+    wait_until(page, CONNECTED)
+    wait_until(page, AGED, arg=state.text_content())  # its last value has come, within a second
     page.clock.run_for(1000)
     assert re.fullmatch(r"Live, [2-7]\d\u202fs old", state.text_content())  # a page may take its time
     assert "state-live" in state.get_attribute("class")
@@ -166,8 +168,8 @@ def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) ->
     with lost:
         url = lost.url
         page.goto(url)
-        page.wait_for_function(CONNECTED)
-        page.wait_for_function(AGED, arg=state.text_content())  # its last value has come
+        wait_until(page, CONNECTED)
+        wait_until(page, AGED, arg=state.text_content())  # its last value has come
     page.locator("#feed", has_text="Connection lost").wait_for()
     page.clock.run_for(120_000)
     assert re.fullmatch(r"(1\d\d\u202fs|[2-9]\u202fmin) old", state.text_content())
@@ -184,7 +186,7 @@ def test_scripts_that_come_late_know_the_servers_time(scene: demo.Scene, open_pa
     held: list[sync_api.Route] = []
     page.route("**/words.js", lambda route, _request: held.append(route))
     page.goto(scene.url + "/wall", wait_until="commit")
-    page.wait_for_function("() => performance.now() > 4000")
+    wait_until(page, "() => performance.now() > 4000")
     held[0].continue_()
     lead_ms = page.evaluate("import('/static/words.js').then((words) => words.serverNowMs() - Date.now())")
     assert -3000 < lead_ms < 1000
@@ -232,7 +234,7 @@ def test_a_new_incident_appears_without_reload(fresh: demo.Scene, open_page: New
     listing.goto(fresh.url + "/incidents")
     shown.goto(fresh.url + "/incidents/1")
     for page in (front, listing, shown):
-        page.wait_for_function(CONNECTED)
+        wait_until(page, CONNECTED)
     page_changed = shown.locator("#changed")
     assert page_changed.is_hidden()
     waves = [demo.waveform_of(demo.OUTLETS[0], time.time_ns())]
@@ -257,7 +259,7 @@ def test_simultaneous_steady_states_are_one_row(fresh: demo.Scene, open_page: Ne
     """Steady states that begin together are one row of an open page."""
     page = open_page()
     page.goto(fresh.url)
-    page.wait_for_function(CONNECTED)
+    wait_until(page, CONNECTED)
     first = fresh.store.incident(1)
     assert first
     now_ns = time.time_ns()

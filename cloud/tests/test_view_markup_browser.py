@@ -11,6 +11,7 @@ from pathlib import Path
 import demo
 import pytest
 from account_scene import add_people
+from page_waits import wait_until
 from test_view_admin_rules import FakeEngine
 from test_view_administration import HEALTH, FakeHealth
 from view_states import PAGES, PARTS
@@ -110,7 +111,7 @@ def test_no_users_text_becomes_markup(tmp_path: Path, browser: "sync_api.Browser
             paths = {path for path in PAGES.values() if path not in PARTS}
             for path in sorted(paths | {each.replace("/incidents/1", "/incidents/2") for each in paths}):
                 page.goto(running.url + path)
-                page.wait_for_function(DRAWN)
+                wait_until(page, DRAWN)
                 if page.evaluate(MADE):
                     wrong.append(f"{path}: it became an element")
                 if path in SHOWN and "onerror=" not in page.inner_text("body"):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import demo
 import past_scene
 import pytest
+from page_waits import wait_until
 
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.web.sign_in import SignIn
@@ -66,7 +67,7 @@ def page(
 
 def drawn(page: "sync_api.Page", address: str) -> None:
     page.goto(address)
-    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(each => each.dataset.drawn)")
+    wait_until(page, "() => [...document.querySelectorAll('.plot')].every(each => each.dataset.drawn)")
 
 
 def sound(page: "sync_api.Page") -> None:
@@ -86,7 +87,7 @@ def test_each_view_is_sound(scene: demo.Scene, page: "sync_api.Page", address: s
 def test_one_crosshair_reads_every_chart_and_line(scene: demo.Scene, page: "sync_api.Page") -> None:
     drawn(page, scene.url + SITE)
     page.locator(".past .u-over").first.hover(position={"x": 150, "y": 60})
-    page.wait_for_function(f"() => ({READOUTS})().length === 3")
+    wait_until(page, f"() => ({READOUTS})().length === 3")
     texts = page.evaluate(READOUTS)
     moments = [datetime.fromisoformat(text.partition(" UTC")[0]) for text in texts]
     assert max(moments) - min(moments) < timedelta(hours=1), "one moment: the nearest row of each chart"
@@ -99,19 +100,17 @@ def test_keys_read_a_chart_and_zoom_its_values(scene: demo.Scene, page: "sync_ap
     chart = page.locator(".past .uplot")
     values = page.locator(".past-tools output")
     chart.press("End")
-    page.wait_for_function(f"() => ({READOUTS})().length === 1")
+    wait_until(page, f"() => ({READOUTS})().length === 1")
     newest = page.evaluate(READOUTS)
     chart.press("ArrowLeft")
-    page.wait_for_function(f"was => ({READOUTS})()[0] !== was", arg=newest[0])
+    wait_until(page, f"was => ({READOUTS})()[0] !== was", arg=newest[0])
     chart.press("+")
-    page.wait_for_function("() => / to .*V$/.test(document.querySelector('.past-tools output').textContent)")
+    wait_until(page, "() => / to .*V$/.test(document.querySelector('.past-tools output').textContent)")
     near = values.inner_text()
     page.get_by_role("button", name="Closer").press("Enter")
-    page.wait_for_function(
-        "was => document.querySelector('.past-tools output').textContent !== was", arg=near
-    )
+    wait_until(page, "was => document.querySelector('.past-tools output').textContent !== was", arg=near)
     page.locator(".past .uplot").press("0")
-    page.wait_for_function("() => !document.querySelector('.past-tools output').textContent")
+    wait_until(page, "() => !document.querySelector('.past-tools output').textContent")
 
 
 def test_a_drag_along_a_chart_chooses_a_span(scene: demo.Scene, page: "sync_api.Page") -> None:
@@ -128,7 +127,7 @@ def test_a_drag_along_a_chart_chooses_a_span(scene: demo.Scene, page: "sync_api.
     page.mouse.up()
     page.wait_for_url(lambda url: url != before)
     assert re.search(r"from=20\d\d-\d\d-\d\dT[\d:%A]+&to=20\d\d", page.url)
-    page.wait_for_function("() => document.querySelector('.plot').dataset.drawn")
+    wait_until(page, "() => document.querySelector('.plot').dataset.drawn")
     page.go_back()
     assert page.url == before
 
@@ -142,7 +141,7 @@ def test_form_and_tabs_change_the_address(scene: demo.Scene, page: "sync_api.Pag
     page.get_by_role("checkbox", name="THD").press("Space")
     page.get_by_role("button", name="Show").press("Enter")
     page.wait_for_url("**box=1&box=2*")
-    page.wait_for_function("() => document.querySelectorAll('.plot[data-drawn]').length === 3")
+    wait_until(page, "() => document.querySelectorAll('.plot[data-drawn]').length === 3")
     page.get_by_role("link", name="Verdicts").press("Enter")
     page.wait_for_url("**show=verdicts*")
     assert page.locator("section.verdicts").count() == 2
@@ -156,10 +155,10 @@ def test_a_span_that_ends_now_is_renewed(scene: demo.Scene, page: "sync_api.Page
     drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-24h&to=now")
     page.evaluate("() => { document.getElementById('past-body').dataset.old = 'yes'; }")
     page.clock.run_for(31_000)
-    page.wait_for_function("() => !document.getElementById('past-body').dataset.old")
-    page.wait_for_function("() => document.querySelector('.plot').dataset.drawn")
+    wait_until(page, "() => !document.getElementById('past-body').dataset.old")
+    wait_until(page, "() => document.querySelector('.plot').dataset.drawn")
     page.locator(".past .uplot").press("End")
-    page.wait_for_function(f"() => ({READOUTS})().length === 1")
+    wait_until(page, f"() => ({READOUTS})().length === 1")
 
 
 def test_it_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import demo
 import pytest
 from demo_grid import ISLAND, fill_island, island_measurement
+from page_waits import wait_until
 
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.streams import PageStream
@@ -45,14 +46,13 @@ def test_mark_row_and_sentence_follow_the_voltage(scene: demo.Scene, page: "sync
                 break
             page.wait_for_timeout(200)
         page.wait_for_selector(f'[data-mark="box-21"] .map-{tone}', state="attached")
-        page.wait_for_function(
+        wait_until(
+            page,
             """words => document.querySelector('[data-row="box-21"] [data-cell="state"]')
                         .textContent.includes(words)""",
             arg=words,
         )
-    page.wait_for_function(
-        "() => document.querySelector('[data-summary]').textContent.includes('at 1 of them')"
-    )
+    wait_until(page, "() => document.querySelector('[data-summary]').textContent.includes('at 1 of them')")
 
 
 def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -> None:
@@ -198,7 +198,8 @@ def test_a_wall_reloads_after_failure_and_change(scene: demo.Scene, page: "sync_
         with contextlib.suppress(sync_api.Error):  # a page that goes answers nothing
             page.clock.run_for(3000)
         page.wait_for_timeout(100)
-    page.wait_for_function(
+    wait_until(
+        page,
         "count => window.old === undefined && document.querySelectorAll('.map-mark').length === count",
         arg=len(ISLAND),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import demo
 import pytest
+from page_waits import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -54,14 +55,12 @@ def test_a_picture_of_each_page(
     page = context.new_page()
     page.goto(scene.url + PAGES[name])
     page.add_style_tag(content="html { scrollbar-gutter: auto !important; }")  # no bar is drawn
-    page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+    wait_until(page, "() => document.getElementById('feed').textContent === 'Live'")
     for sequence in range(3):
         now_ms = time.time_ns() // 1_000_000
         scene.publish(*(demo.measurement_of(outlet, now_ms, 10**6 + sequence) for outlet in demo.OUTLETS))
         page.wait_for_timeout(100)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)"
-    )
+    wait_until(page, "() => [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)")
     page.wait_for_timeout(400)
     path = folder / f"{name}-{width}{'-dark' if scheme == 'dark' else ''}.png"
     page.screenshot(path=path, full_page=True)

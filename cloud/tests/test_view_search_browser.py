@@ -6,6 +6,7 @@ from typing import Any
 
 import demo
 import pytest
+from page_waits import wait_until
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
 PAGE_OPTIONS = {"viewport": {"width": 390, "height": 844}}
@@ -25,10 +26,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 def test_a_box_is_opened_by_keys(scene: demo.Scene, page: Any) -> None:
     page.goto(f"{scene.url}/past")
     page.keyboard.press("/")
-    page.wait_for_function(SHOWN, arg="")
+    wait_until(page, SHOWN, arg="")
     assert page.evaluate("() => document.activeElement.getAttribute('role')") == "combobox"
     page.keyboard.type("workshop")
-    page.wait_for_function(SHOWN, arg="workshop")
+    wait_until(page, SHOWN, arg="workshop")
     assert page.evaluate(ACTIVE) == "palette-0"
     assert "Box 2, workshop" in page.locator("[role=option][aria-selected=true]").inner_text()
     found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
@@ -43,7 +44,7 @@ def test_a_box_is_opened_by_keys(scene: demo.Scene, page: Any) -> None:
 def test_keys_are_listed_and_can_be_off(scene: demo.Scene, page: Any) -> None:
     """The list is opened by a key or a button, and has the switch."""
     page.goto(f"{scene.url}/incidents")
-    page.wait_for_function("() => !document.querySelector('[data-keys]').hidden")  # keys.js has run
+    wait_until(page, "() => !document.querySelector('[data-keys]').hidden")  # keys.js has run
     page.keyboard.press("?")
     page.locator("#keys[open]").wait_for()
     page.locator("#keys-on").uncheck()

@@ -10,6 +10,7 @@ from typing import Any, cast
 import demo
 import pytest
 from account_scene import add_people
+from page_waits import wait_until
 from view_states import FORBIDDEN, NEW, NEW_OWNER, PAGES, PARTS, STALE, FailingStore
 
 from opq_cloud.store import CloudStore
@@ -52,7 +53,7 @@ def open_page(browser: Any) -> Iterator[NewPage]:
 def held(page: Any, url: str, width: int = 390) -> str:
     """Empty; or what axe finds, or how much wider than the window it is."""
     page.goto(url)
-    page.wait_for_function("() => !document.querySelector('.scripted .plot:not([data-drawn], .plot-failed)')")
+    wait_until(page, "() => !document.querySelector('.scripted .plot:not([data-drawn], .plot-failed)')")
     wide = page.evaluate("document.documentElement.scrollWidth")
     found = axe.Axe().run(page, options=RULES)
     report = found.generate_report() if found.violations_count else ""
@@ -66,8 +67,9 @@ def test_a_page_recovers_with_its_store(scene: demo.Scene, open_page: NewPage) -
     store.away = True
     try:
         page.goto(f"{scene.url}/incidents")
-        page.wait_for_function(  # who asks, and what was read, is kept for a second
-            "() => document.getElementById('retry') || (location.reload(), false)"
+        wait_until(  # who asks, and what was read, is kept for a second
+            page,
+            "() => document.getElementById('retry') || (location.reload(), false)",
         )
         found = axe.Axe().run(page, options=RULES)
         assert found.violations_count == 0, found.generate_report()
@@ -88,7 +90,7 @@ def test_filters_fit_a_page_of_320_pixels(scene: demo.Scene, open_page: NewPage)
 def test_silence_is_on_page_and_tab(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page()
     assert held(page, f"{scene.url}/") == ""
-    page.wait_for_function("() => document.title.startsWith('\\u25b3 ')")
+    wait_until(page, "() => document.title.startsWith('\\u25b3 ')")
     assert "No Box reports now." in page.locator("#stale").inner_text()
     page.goto(f"{scene.url}/nothing/here")
     assert page.locator(".failure a.button").first.inner_text() == "Boxes"

@@ -23,6 +23,7 @@ import demo
 import pytest
 from account_scene import add_people
 from demo_grid import fill_island
+from page_waits import wait_until
 from view_states import PAGES, PARTS
 
 from opq_cloud.view.web.sign_in import SignIn
@@ -116,11 +117,12 @@ def measured(
     page.add_init_script(OBSERVE)
     answer = page.goto(scene.url + path, timeout=PATIENCE_MS)
     assert answer is not None and answer.status == 200, path
-    page.wait_for_function(
+    wait_until(
+        page,
         "() => !document.querySelector('.scripted .plot:not([data-drawn], .plot-failed)')",
         timeout=PATIENCE_MS,
     )
-    page.wait_for_function("() => window.vitals.paint > 0", timeout=PATIENCE_MS)
+    wait_until(page, "() => window.vitals.paint > 0", timeout=PATIENCE_MS)
     page.wait_for_timeout(1500)  # what comes late moves late: the hub's answers, the sparklines, the ages
     found: dict[str, object] = page.evaluate(READ)
     context.close()

@@ -30,7 +30,7 @@ from opq_proto.kit.ports import endpoint
 from opq_proto.messages import Waveform
 from opq_proto.wire.frames import Response, waveform_from_frames
 
-WAIT_S = 90.0
+WAIT_S = 240.0
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:

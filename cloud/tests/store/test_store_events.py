@@ -10,6 +10,7 @@ from store_cases import NOW_NS, SAG, SECOND_NS, TRIGGER, wave
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
+from opq_plugins.sdk.nouns import to_plain
 from opq_proto.errors import StoreError
 from opq_proto.messages import Gap
 
@@ -177,6 +178,15 @@ def test_a_waveform_returns_exactly_and_is_stored_once(store: CloudStore) -> Non
         assert found.counts.tobytes() == put.counts.tobytes()
         assert replace(found, counts=put.counts) == put
     assert store.event(99) is None
+
+
+def test_a_plugin_gets_plain_values_of_waveforms(store: CloudStore) -> None:
+    """MongoDB gives whole numbers of 64 bits as a class of its own, which a plug-in would not get."""
+    event_id = store.open_event(TRIGGER, "sag")
+    store.put_waveform(event_id, replace(wave(), start_id=2**40))
+    event = store.event(event_id)
+    assert event is not None and event.waveforms[0].start_id == 2**40
+    assert to_plain(event)
 
 
 def test_a_late_answer_is_no_longer_missing(store: CloudStore) -> None:

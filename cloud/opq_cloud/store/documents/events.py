@@ -235,6 +235,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
     gain_known = v_per_lsb is not None and not document.get("gain_assumed")
     if not gain_known and calibration_constant:
         v_per_lsb, gain_known = 1.0 / calibration_constant, True
+    start_id = document.get("start_id")
     return Waveform(
         box_id=str(document["box_id"]),
         start_ns=_start_ns(document),
@@ -250,7 +251,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
         ),
         gain_known=gain_known,
         numbered=is_numbered(document),
-        start_id=document.get("start_id"),
+        start_id=None if start_id is None else int(start_id),
         nominal_v=document.get("nominal_v"),
         nominal_hz=document.get("nominal_hz"),
     )

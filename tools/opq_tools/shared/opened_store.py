@@ -11,6 +11,7 @@ import click
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
@@ -59,9 +60,7 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
     mongo_uri, folder = store_place(mongo_uri, data_dir)
     is_new = mongo_uri is None and not (folder / FILE_NAME).exists()
     if is_new and not make:
-        raise StoreMissingError(
-            f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"
-        )
+        raise _missing(folder)
     store = open_store(mongo_uri, folder)
     if is_new:
         click.echo(f"opq-tools: there was no store in {folder}; made a new one", err=True)
@@ -69,6 +68,27 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
         yield store
     finally:
         store.close()
+
+
+def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
+    """Opens the store of a folder's system; one in SQLite waits `busy_s` at most for its writer.
+
+    Raises:
+        StoreMissingError: there is none.
+        StoreError: it cannot be read.
+    """
+    mongo_uri, folder = store_place(None, data_dir)
+    if mongo_uri is not None:
+        return open_store(mongo_uri, folder, untouched=True)
+    if not (folder / FILE_NAME).exists():
+        raise _missing(folder)
+    return EmbeddedStore(folder / FILE_NAME, busy_s=busy_s)
+
+
+def _missing(folder: Path) -> StoreMissingError:
+    return StoreMissingError(
+        f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"
+    )
 
 
 def store_command(function: Callable[..., None]) -> Callable[..., None]:

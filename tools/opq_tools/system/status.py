@@ -17,8 +17,7 @@ import click
 
 from opq_cloud.actions.site_now import newest_together, sites_of
 from opq_cloud.core.conditions import CONDITIONS
-from opq_cloud.store import FILE_NAME
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store import CloudStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
@@ -29,6 +28,7 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_tools.boxes.command import box_rows
+from opq_tools.shared.opened_store import StoreMissingError, store_to_show
 from opq_tools.system.doctor.stores import check_clock
 
 INCIDENTS_SHOWN = 3
@@ -109,14 +109,14 @@ def _not_stored(problem: str) -> dict[str, Any]:
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    if not (folder / FILE_NAME).exists():
-        return {"boxes": [], "sites": [], "incidents": []}
     try:
-        with closing(EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)) as store:
+        with closing(store_to_show(folder, BUSY_S)) as store:
             rows = [row for row in box_rows(store) if row["retired_ms"] is None]
             sites = _sites(store)
             incidents = store.incidents(limit=INCIDENTS_SHOWN)
             damaged = _damaged(store)
+    except StoreMissingError:
+        return {"boxes": [], "sites": [], "incidents": []}
     except (OpqError, sqlite3.Error) as error:
         return _not_stored(str(error))
     named = ("box_id", "name", "unplugged", "last_seen_ms")
@@ -131,7 +131,7 @@ def _stored(folder: Path) -> dict[str, Any]:
     }
 
 
-def _damaged(store: EmbeddedStore) -> str | None:
+def _damaged(store: CloudStore) -> str | None:
     """What could not be read just now, else what is set aside."""
     counts = ", ".join(f"{count} of {name}" for name, count in store.unreadable.items())
     if counts:
@@ -139,7 +139,7 @@ def _damaged(store: EmbeddedStore) -> str | None:
     return store.intervals.damaged_words()
 
 
-def _sites(store: EmbeddedStore) -> list[dict[str, Any]]:
+def _sites(store: CloudStore) -> list[dict[str, Any]]:
     """The sites that Boxes state, with u2 of the newest ten minutes; null: not known."""
     found = []
     for name, boxes in sites_of(store.boxes()).items():

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from opq_proto.kit.archive_time import MANIFEST, archive_made_s
 from opq_tools.keep.archive import ArchiveError, read_archive
 from opq_tools.keep.backup import back_up
-from opq_tools.keep.restore import RestoreError, restore
+from opq_tools.keep.restore import SET_ASIDE, RestoreError, restore
 
 ROW = "x" * 400
 
@@ -165,6 +165,27 @@ def test_a_folder_in_use_is_not_restored_into(data_dir: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     restore(tmp_path / "copy.tar", tmp_path / "empty")
     assert (tmp_path / "empty/opq.db").exists()
+
+
+def test_a_config_naming_another_store_is_renamed(data_dir: Path, tmp_path: Path) -> None:
+    """A command with the restored folder would read and change the store that the copied system uses."""
+    (data_dir / "config").mkdir()
+    named = data_dir / "config" / "cloud.toml"
+    for number, (text, stays) in enumerate(
+        (
+            ('[store]\nmongo_uri = "mongodb://127.0.0.1:1/opq"\n', False),
+            (f'[store]\ndata_dir = "{data_dir}"\n', False),
+            ("[view]\nport = 8888\n", True),
+        )
+    ):
+        named.write_text(text)
+        back_up(data_dir, tmp_path / f"{number}.tar")
+        into = tmp_path / f"back{number}"
+        done = run_in_process("restore", str(tmp_path / f"{number}.tar"), "--data-dir", str(into))
+        assert done.returncode == 0, done.stderr
+        kept = into / "config" / ("cloud.toml" if stays else SET_ASIDE)
+        assert [each.name for each in (into / "config").iterdir()] == [kept.name]
+        assert kept.read_text() == text and (SET_ASIDE in done.stderr) != stays
 
 
 def test_the_commands_report_results_and_errors(data_dir: Path, tmp_path: Path) -> None:

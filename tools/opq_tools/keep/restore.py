@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,8 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import default_data_dir
 from opq_tools.keep.archive import PIECE_BYTES, STORE_FILES, Manifest, read_archive
+
+SET_ASIDE = "cloud.toml.restored"
 
 
 class RestoreError(OpqError):
@@ -53,10 +56,26 @@ def restore(archive: Path, into: Path, mongo_uri: str | None = None) -> Manifest
             if STORE_FILES[0] not in manifest.files:
                 raise RestoreError(f"{archive}: has no store; leave out --mongo-uri")
             move_into_mongo(unfinished, mongo_uri, str(archive.resolve()))
+        _set_config_aside(unfinished, mongo_uri)
         unfinished.replace(into)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
+
+
+def _set_config_aside(folder: Path, mongo_uri: str | None) -> None:
+    """Renames the configuration that `up` wrote if it names another store, that of the copied system.
+
+    Commands with this --data-dir would read and change that one.
+    """
+    path = folder / "config" / "cloud.toml"
+    try:
+        named = tomllib.loads(path.read_text()).get("store", {})
+    except (OSError, ValueError):
+        return
+    if named.get("mongo_uri") != mongo_uri or named.get("data_dir"):
+        path.replace(path.with_name(SET_ASIDE))
+        click.echo(f"config/cloud.toml names the store of the copied system: now {SET_ASIDE}", err=True)
 
 
 @click.command(short_help="Put a back-up into an empty data folder.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
+from opq_cloud.store.embedded.earlier_in_use import EarlierInUseError
 from opq_cloud.store.upkeep.checking import CheckReport, check_store, file_problems
 from opq_cloud.store.upkeep.copying import CopyReport, Shown, copy_store, read_store
 from opq_cloud.store.upkeep.repair import repair_store
@@ -73,8 +74,9 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     try:
         opened = open_store(mongo_uri, Path(folder))
     except OpqError as error:
-        if mongo_uri:  # nothing was read, so nothing is known of what is in it
-            raise StoreNotWellError(f"{shown_place(mongo_uri)} was not checked: {error}") from error
+        if mongo_uri or isinstance(error, EarlierInUseError):  # nothing was read, so nothing is known of it
+            unread = shown_place(mongo_uri or folder)
+            raise StoreNotWellError(f"{unread} was not checked: {error}") from error
         problems.append(str(error))
     else:
         with closing(opened) as store, shown_counts(store) as shown:

@@ -169,7 +169,7 @@ def _settle_gateway(world: FaultWorld) -> None:
 def _settle_cloud(world: FaultWorld) -> None:
     world.run(2.5)  # the last dip is among them
     world.wait(settling.acknowledged(world), CLOUD_SETTLE_S, "all is acknowledged")
-    world.wait(settling.analysed(world, 1.0), CLOUD_SETTLE_S, "all is analysed", HEALTH_EVERY_S)
+    world.wait(settling.analysed(world, 1.0), SETTLE_S, "all is analysed", HEALTH_EVERY_S)
 
 
 def _settle_silences(world: FaultWorld) -> None:

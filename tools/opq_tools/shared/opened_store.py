@@ -11,7 +11,6 @@ import click
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
-from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
@@ -82,6 +81,8 @@ def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
         return open_store(mongo_uri, folder, untouched=True)
     if not (folder / FILE_NAME).exists():
         raise _missing(folder)
+    from opq_cloud.store.embedded.store import EmbeddedStore  # 20 ms, which most commands here do not need
+
     return EmbeddedStore(folder / FILE_NAME, busy_s=busy_s)
 
 

@@ -175,6 +175,7 @@ def test_a_config_naming_another_store_is_renamed(data_dir: Path, tmp_path: Path
         (
             ('[store]\nmongo_uri = "mongodb://127.0.0.1:1/opq"\n', False),
             (f'[store]\ndata_dir = "{data_dir}"\n', False),
+            (f'[store]\ndata_dir = "{tmp_path / "back2"}"\n', True),
             ("[view]\nport = 8888\n", True),
         )
     ):

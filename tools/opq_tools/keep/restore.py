@@ -56,24 +56,27 @@ def restore(archive: Path, into: Path, mongo_uri: str | None = None) -> Manifest
             if STORE_FILES[0] not in manifest.files:
                 raise RestoreError(f"{archive}: has no store; leave out --mongo-uri")
             move_into_mongo(unfinished, mongo_uri, str(archive.resolve()))
-        _set_config_aside(unfinished, mongo_uri)
+        _set_config_aside(unfinished, into, mongo_uri)
         unfinished.replace(into)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
 
 
-def _set_config_aside(folder: Path, mongo_uri: str | None) -> None:
+def _set_config_aside(folder: Path, into: Path, mongo_uri: str | None) -> None:
     """Renames the configuration that `up` wrote if it names another store, that of the copied system.
 
-    Commands with this --data-dir would read and change that one.
+    Commands with this --data-dir would read and change that one. `into`: where the folder is put.
     """
     path = folder / "config" / "cloud.toml"
     try:
-        named = tomllib.loads(path.read_text()).get("store", {})
+        named = tomllib.loads(path.read_text()).get("store")
     except (OSError, ValueError):
         return
-    if named.get("mongo_uri") != mongo_uri or named.get("data_dir"):
+    if not isinstance(named, dict):
+        return
+    elsewhere = Path(str(named.get("data_dir") or into)).resolve() != into.resolve()
+    if elsewhere or named.get("mongo_uri") != mongo_uri:
         path.replace(path.with_name(SET_ASIDE))
         click.echo(f"config/cloud.toml names the store of the copied system: now {SET_ASIDE}", err=True)
 

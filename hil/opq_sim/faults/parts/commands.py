@@ -75,9 +75,10 @@ def _started() -> "subprocess.Popen[str]":
 def main() -> None:
     """Runs the commands of standard input, one a line, until its end."""
     end_with(int(sys.argv[1]))
-    answers = sys.stdout
-    for line in sys.stdin:
-        print(json.dumps(_run(json.loads(line))), file=answers, flush=True)
+    # with a buffer of its own: under PYTHONUNBUFFERED, a write that a signal cuts loses its rest
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as answers:
+        for line in sys.stdin:
+            print(json.dumps(_run(json.loads(line))), file=answers, flush=True)
 
 
 def _run(words: Sequence[str]) -> tuple[int, str, str]:

@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 POLL_MS = 50
+CONNECTED = "() => /^(Live|No Box)/.test(document.getElementById('feed').textContent)"
+"""The feed is there. Which of the two it says depends on how old the last measurement is by then."""
 
 
 def wait_until(page: "Page", condition: str, arg: Any = None, timeout: float | None = None) -> None:

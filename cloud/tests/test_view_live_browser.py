@@ -10,14 +10,12 @@ from pathlib import Path
 import demo
 import pytest
 from browser_pages import NewPage, filled_scene, opened_pages
-from page_waits import wait_until
+from page_waits import CONNECTED, wait_until
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Measurement, Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').textContent)"
-"""The feed is there. Whether it says Live depends on how old the last measurement is by then."""
 AGED = """(before) =>
   document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
 

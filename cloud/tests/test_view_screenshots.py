@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import demo
 import pytest
-from page_waits import wait_until
+from page_waits import CONNECTED, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -55,7 +55,7 @@ def test_a_picture_of_each_page(
     page = context.new_page()
     page.goto(scene.url + PAGES[name])
     page.add_style_tag(content="html { scrollbar-gutter: auto !important; }")  # no bar is drawn
-    wait_until(page, "() => document.getElementById('feed').textContent === 'Live'")
+    wait_until(page, CONNECTED)
     for sequence in range(3):
         now_ms = time.time_ns() // 1_000_000
         scene.publish(*(demo.measurement_of(outlet, now_ms, 10**6 + sequence) for outlet in demo.OUTLETS))

@@ -12,7 +12,7 @@ import demo
 import pytest
 from browser_pages import NewPage, filled_scene, opened_pages
 from browser_program import browser_program
-from page_waits import wait_until
+from page_waits import CONNECTED, wait_until
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Finding
@@ -21,8 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extr
 LIVE_PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1")
 PAGES = (*LIVE_PAGES, "/boxes/77", "/past?box=1&from=now-10m&to=now", "/past?show=verdicts")
 DRAWN = "() => [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)"
-SETTLED = f"""() => /^(Live|No Box)/.test(document.getElementById('feed').textContent)
-  && ({DRAWN})()"""
+SETTLED = f"() => ({CONNECTED})() && ({DRAWN})()"
 """The feed's state is known, and the charts are drawn."""
 MIN_TARGET_PX = 24
 """WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""

@@ -78,7 +78,7 @@ def _locked_file(name: str, path: Path, where: tuple[str, str] = STORE) -> Itera
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            host, _, pid = os.read(lock, 200).decode(errors="replace").partition(" ")
+            host, pid = _written(lock)
             raise _runs_already(name, host or "this machine", pid or "unknown", where) from error
         with suppress(OSError):  # a full disk: the lock holds without the name of its holder
             os.ftruncate(lock, 0)
@@ -86,6 +86,26 @@ def _locked_file(name: str, path: Path, where: tuple[str, str] = STORE) -> Itera
         yield
     finally:
         os.close(lock)
+
+
+def _written(lock: int) -> tuple[str, str]:
+    """Host and process id of the holder, as `_locked_file` writes them; empty where it could not."""
+    host, _, pid = os.read(lock, 200).decode(errors="replace").partition(" ")
+    return host, pid
+
+
+def file_holders(folder: Path) -> dict[str, str]:
+    """Returns process id -> name of one of its services, for the locks that are held in a folder."""
+    found = {}
+    for path in sorted(folder.glob("*.lock")):
+        with suppress(OSError), path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _, pid = _written(lock.fileno())
+                if pid:
+                    found[pid] = path.stem
+    return found
 
 
 class LockDocuments:

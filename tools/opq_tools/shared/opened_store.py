@@ -70,7 +70,7 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
 
 
 def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
-    """Opens the store of a folder's system; one in SQLite waits `busy_s` at most for its writer.
+    """Opens the store that a data folder's configuration names; SQLite waits for a lock `busy_s` at most.
 
     Raises:
         StoreMissingError: there is none.

@@ -5,13 +5,12 @@ Such as by `opq-tools status` from cron, between an update and the restart of th
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_cloud.store.service_lock import file_holders
 from opq_proto.errors import StoreError
 
 
@@ -27,7 +26,7 @@ def refuse_earlier_in_use(path: Path) -> None:
     schema = _schema(path)
     if schema is None or not 0 < schema < len(MIGRATIONS):
         return
-    holders = dict(_holders(path.parent))
+    holders = file_holders(path.parent)
     if holders and str(os.getpid()) not in holders:
         pid, name = min(holders.items())
         raise EarlierInUseError(
@@ -45,15 +44,3 @@ def _schema(path: Path) -> int | None:
             return int(opened.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:
         return None  # opening it reports the problem
-
-
-def _holders(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yields the process and the service of each lock that is held in the folder (`store.service_lock`)."""
-    for path in sorted(folder.glob("*.lock")):
-        with contextlib.suppress(OSError), path.open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _, _, pid = lock.read(200).decode(errors="replace").partition(" ")
-                if pid:
-                    yield pid, path.stem

@@ -1,6 +1,6 @@
 """Writes the measured table of a page of the documentation from the result of the command that measured it.
 
-opq-tools bench rules --json | python tools/figures.py rules
+opq-tools bench store --json | python tools/figures.py intervals
 
 Only the text between the two marks of the page changes. The page's head names its command.
 """
@@ -22,6 +22,8 @@ class FiguresPage(NamedTuple):
     command: str
     leaves_out: str = ""
     """Regular expression: cases that only the command's own result has."""
+    part: str = ""
+    """Beginning of the cases of this page, where others are not; the table leaves it out."""
     columns: str = ""
     """Regular expression for the beginning of a case. Its group finds the heading of a column, the rest of
     the case names the row."""
@@ -29,13 +31,18 @@ class FiguresPage(NamedTuple):
 
 PAGES = {
     "change": FiguresPage("change.md", "python cloud/tests/change_figures.py"),
-    "history": FiguresPage("intervals.md", "opq-tools bench history --json"),
+    "intervals": FiguresPage("intervals.md", "opq-tools bench store --json", part="class A: "),
     "makai": FiguresPage(
-        "makai-figures.md", "opq-tools bench makai --json", r", p99\.9$", r"(\d+ Boxes)[ ,:]+"
+        "makai-figures.md", "opq-tools bench makai --json", r", p99\.9$", columns=r"(\d+ Boxes)[ ,:]+"
     ),
-    "mauka": FiguresPage("mauka-running.md", "opq-tools bench mauka --json", r", p90$|^cores "),
-    "recordings": FiguresPage("recordings.md", "opq-tools bench recordings --json"),
+    "mauka": FiguresPage("mauka-running.md", "opq-tools bench pipeline --json", r", p90$|^cores ", "Mauka: "),
+    "recordings": FiguresPage("recordings.md", "opq-tools bench measure --json", part="recordings: "),
     "rules": FiguresPage("rules-figures.md", "opq-tools bench rules --json"),
+    "view": FiguresPage(
+        "visitor-shares.md",
+        "opq-tools bench view --json",
+        r": (first byte|whole|CPU of|on the wire)|stored: |^a bare page|^resident|^from the start",
+    ),
 }
 """Name of the figures -> the page that has them, and the command that measures them."""
 END = "<!-- end of figures -->"
@@ -51,13 +58,18 @@ def begin_of(name: str) -> str:
     return f"<!-- figures of {name} -->"
 
 
-def table_of(result: Mapping[str, Any]) -> str:
+def table_of(name: str, result: Mapping[str, Any]) -> str:
     """What was measured where, and a row for each case; columns that no case fills are left out."""
-    page, all_cases = PAGES[result["bench"]], result["results"]
+    page = PAGES[name]
+    all_cases = [
+        {**each, "case": each["case"].removeprefix(page.part)}
+        for each in result["results"]
+        if each["case"].startswith(page.part)
+    ]
     cases = [
         each for each in all_cases if not page.leaves_out or not re.search(page.leaves_out, each["case"])
     ]
-    machine, baseline = result["machine"], result.get("baseline")
+    machine, baseline = result["machine"], None if page.part else result.get("baseline")
     facts = [
         f"Commit {result['commit']}",
         f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}",
@@ -130,15 +142,15 @@ def page_with(text: str, name: str, result: Mapping[str, Any]) -> str:
     """The page with the table of this result between its marks.
 
     Raises:
-        ValueError: the result is of another name, or the page has no such marks.
+        ValueError: the result is of another command, or the page has no such marks.
     """
-    if result["bench"] != name:
-        raise ValueError(f"the result is of {result['bench']}; want {name}")
+    if result["bench"] not in PAGES[name].command:
+        raise ValueError(f"the result is of {result['bench']}; want that of {PAGES[name].command}")
     before, mark, rest = text.partition(f"{begin_of(name)}\n")
     _, end, after = rest.partition(END)
     if not (mark and end):
         raise ValueError(f"the page has no {begin_of(name)} with {END} after it")
-    return f"{before}{mark}\n{table_of(result)}\n\n{end}{after}"
+    return f"{before}{mark}\n{table_of(name, result)}\n\n{end}{after}"
 
 
 def _number(value: float | str | None) -> str:

@@ -27,6 +27,11 @@ HEAD = """# Settings of {whose}
 
 Made by `python tools/settings_reference.py`. As a file: `opq-tools config check --sample {kind}`.
 """
+OF_UP = """
+In the file of `opq-tools up --config`, `[{section}]` is `[{kind}.{section}]`, and so are all sections.
+"""
+UP_SECTIONS = {"gateway": "mqtt", "cloud": "view"}
+"""Page whose settings such a file holds -> a section of it, as the example."""
 COLUMNS = ("setting", "default", "allowed", "meaning", "why one would change it")
 
 
@@ -44,10 +49,10 @@ def page(kind: str) -> str:
             continue
         brackets = f"[[{key}]]" if item_of(info.annotation) else f"[{key}]"
         parts += [f"## {brackets}", "", *_first_line(inner), *_table(_rows(inner, ""))]
-    return (
-        "\n".join([HEAD.format(whose=whose, kind=kind), *(_table(own) if own else ()), *parts]).rstrip()
-        + "\n"
-    )
+    head = HEAD.format(whose=whose, kind=kind)
+    if kind in UP_SECTIONS:
+        head += OF_UP.format(kind=kind, section=UP_SECTIONS[kind])
+    return "\n".join([head, *(_table(own) if own else ()), *parts]).rstrip() + "\n"
 
 
 def _first_line(cls: type[Any]) -> list[str]:

@@ -15,6 +15,7 @@ from opq_proto.kit.shared_options import configs_option, data_dir_option, port_o
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
+    "all-but-brokers": "Every service but the two brokers, which run apart; health of the whole on 8911.",
     "triggering-broker": "Measurements from Boxes (9880, CURVE) to subscribers (9881).",
     "acquisition-broker": "Commands (9884) to Boxes (8194, CURVE), answers (8196, CURVE) to 9899.",
     "event-service": "Waveforms into the store; finished events on 10000, event ids on 10001.",
@@ -73,17 +74,18 @@ def _command(name: str) -> click.Command:
         from opq_cloud import serving  # not for --help, to which it would add half a second
         from opq_proto.kit import log
 
-        log.configure("cloud" if name == "all" else name)
+        log.configure("cloud" if name in ("all", "all-but-brokers") else name)
         offset = port_offset or 0
         failure: OpqError | None
         try:
-            config, where = serving.configured(name, (*paths, *files), data_dir, embedded, offset)
+            given = (*paths, *files) or (serving.files_of_system(data_dir) if first_admin else ())
+            config, where = serving.configured(name, given, data_dir, embedded, offset)
             if scheduler is not None:
                 sys.exit(importlib.import_module("opq_cloud.mauka.bulk.run").run_waiting(config, scheduler))
             if first_admin:
                 failure = serving.print_first_admin(config, where)
             else:
-                failure = serving.run(name, config, where, offset)
+                failure = serving.run(name, config, where, offset, (*paths, *files))
         except OpqError as error:
             failure = error
         if failure is not None:
@@ -126,7 +128,7 @@ class _WithPart(click.Command):
 
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
-@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--endpoint", help="Address of the plug-in manager.  [default: that of the data folder]")
 @data_dir_option
 @port_offset_option
 def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_offset: int | None) -> None:
@@ -136,13 +138,12 @@ def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_o
     """
     from opq_cloud.mauka.operating.graph import graph_svg, graph_text, read_nodes
     from opq_cloud.mauka.operating.plugin_commands import query_manager
-    from opq_proto.kit.ports import with_offset
+    from opq_proto.kit.service_sockets import local_endpoint
     from opq_proto.kit.system_place import find_system
     from opq_proto.kit.whole_file import write_whole_file
 
     try:
-        offset = find_system(data_dir, port_offset)[1]
-        where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', offset)}"
+        where = endpoint or local_endpoint("plugin-manager", *find_system(data_dir, port_offset))
         nodes = read_nodes(json.loads(query_manager("graph", where, wait_s=10.0)))
         if svg is not None:
             write_whole_file(svg, [graph_svg(nodes).encode()])

@@ -11,18 +11,20 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
-from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, meant_service, note_running
-from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
+from opq_cloud.core.backend.addresses import in_clear, make_missing_keys, missing_backend_keys, placed
+from opq_cloud.core.descriptors import raise_descriptor_limit
+from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, WHOLE, meant_service, note_running
+from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.server import HealthService
-from opq_cloud.original.config import read_config
+from opq_cloud.original.config import read_config, system_file
 from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
+from opq_cloud.store.passed_over import note_store, passed_over_store
 from opq_cloud.store.service_lock import locked_documents, locked_files, locked_in_folder
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.kit import log
@@ -32,10 +34,12 @@ from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.system_record import (
     CLOUD,
     GATEWAY,
+    HEALTH,
     MeantService,
     SystemIdentity,
     forget_after_ctrl_c,
     identity_of,
+    refuse_unfinished,
 )
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
 
@@ -52,6 +56,8 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "opq_cloud.update.service": ("update",),
 }
 """Module with the function `services` -> the names of what it makes, in the order of their start in `all`."""
+BROKERS = ("triggering-broker", "acquisition-broker")
+"""What strangers and Boxes connect to."""
 
 
 def _made_services(
@@ -65,6 +71,12 @@ def _made_services(
             yield from importlib.import_module(module).services(config, shared, *some)
 
 
+def files_of_system(data_dir: Path | None) -> tuple[Path, ...]:
+    """Returns the configuration of the system in a data folder: for the link of its page, say."""
+    found = system_file(data_dir or default_data_dir())
+    return () if found is None else (found,)
+
+
 def configured(
     command: str, files: Sequence[Path], data_dir: Path | None, embedded: Path | None, port_offset: int
 ) -> tuple[CloudConfig, Path]:
@@ -76,7 +88,8 @@ def configured(
     config = read_config(files, overrides, embedded, sources, brokers=broker_sources(files))
     config = with_port_offset(config, port_offset)
     where = config.data_dir or default_data_dir()
-    return with_backend_keys(config, where), where
+    refuse_unfinished(where)
+    return placed(config, where), where
 
 
 def _elsewhere(config: CloudConfig) -> list[MeantService]:
@@ -90,15 +103,15 @@ def _elsewhere(config: CloudConfig) -> list[MeantService]:
 def _collector(
     command: str, config: CloudConfig, shared: CloudContext, data_dir: Path, board: ServiceBoard
 ) -> HealthCollector:
-    own_name = CLOUD if command == "all" else command
+    own_name = CLOUD if command in WHOLE else command
     return HealthCollector(
         config.health,
         shared,
         Neighbours(own_name, identity_of(data_dir), _elsewhere(config), ServiceCounters()),
         config.store.data_dir or data_dir,
-        CloudKeys(config.keys, data_dir).server_secret,
+        CloudKeys(config.keys, data_dir),
         config.view.public_url,
-        (lambda: board.health(WHOLE_SYSTEM)) if command == "all" else None,
+        (lambda: board.health(WHOLE_SYSTEM)) if command in WHOLE else None,
     )
 
 
@@ -112,14 +125,14 @@ def health_of(
     """Returns the HTTP health of the services that run; View and update alone have their own."""
     if command in ("view", "update"):
         return None
-    if command == "all":
+    if command in WHOLE:
         endpoint, name = config.health.whole_endpoint, WHOLE_SYSTEM
     elif command == "health":
         endpoint, name = config.health.http_endpoint, WHOLE_SYSTEM
     else:
         endpoint = getattr(config, command.replace("-", "_")).health_endpoint
         name = VERDICT_NAMES.get(command, command)
-    return HealthService(endpoint, board, name, command in ("all", "mauka"), alerts, system)
+    return HealthService(endpoint, board, name, command in (*WHOLE, "mauka"), alerts, system)
 
 
 def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
@@ -134,6 +147,17 @@ def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
     return store
 
 
+def _name_passed_over(config: CloudConfig, data_dir: Path) -> None:
+    """Logs a store whose history is not shown, and notes the one that is used."""
+    store = config.store
+    if (found := passed_over_store(store.mongo_uri, store.data_dir or data_dir, data_dir)) is not None:
+        log.get().warning("store.passed_over", problem=found.text, fix=found.fix)
+    try:
+        note_store(store.mongo_uri, data_dir)
+    except OSError as error:  # it serves without a note
+        log.get().warning("system.not_noted", error=str(error))
+
+
 def _locked(
     names: Sequence[str], config: CloudConfig, data_dir: Path, shared: CloudContext, runner: ServiceRunner
 ) -> AbstractContextManager[None]:
@@ -145,27 +169,38 @@ def _locked(
     return locked_files(names, config.store.data_dir or data_dir)
 
 
-def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0) -> OpqError | None:
-    """Runs until a signal; returns the error where it could not. `port_offset`: of `config`'s addresses."""
+def run(
+    command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0, files: Sequence[Path] = ()
+) -> OpqError | None:
+    """Runs until a signal; returns the error where it could not.
+
+    `port_offset`: of `config`'s addresses; `files`: those of `config`.
+    """
+    try:
+        make_missing_keys(config, data_dir)
+    except KeyFileError as error:
+        return error
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
     keys = CloudKeys(config.keys, data_dir)
     private = data_dir, config.store.data_dir or data_dir, keys.root, keys.public_keys, keys.server_secret
-    shared = CloudContext(lambda: _opened_store(config, data_dir), private, identity_of(data_dir))
+    shared = CloudContext(lambda: _opened_store(config, data_dir), private, identity_of(data_dir), files)
     board = ServiceBoard(shared.unreadable)
     board.note = in_clear(command, config)
     if board.note is not None:
         log.get().warning("backend.in_clear", note=board.note)
     runner = ServiceRunner(board)
     raise_descriptor_limit()
-    names = [name for own in ROOMS.values() for name in own if command in ("all", name)]
+    every = [name for own in ROOMS.values() for name in own]
+    named = {"all": every, "all-but-brokers": [name for name in every if name not in BROKERS]}
+    names = named.get(command, [name for name in every if name == command])
     gc.disable()  # imports leave hardly any garbage; searches for it are a thirtieth of a start
     try:
         services = list(_made_services(names, config, shared))
         if not services and command == "update":
             return OpqError(f"{data_dir / 'updates'} is not there; `opq-tools release publish` makes it")
         alerts = None
-        if command in ("all", "health"):
+        if command in (*WHOLE, "health"):
             collector = _collector(command, config, shared, data_dir, board)
             services.append(collector)
             alerts = collector.alerts
@@ -183,8 +218,10 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
             locked_in_folder(in_folder, data_dir),
             _locked(single, config, data_dir, shared, runner),
         ):
+            if "triggering-service" in names:
+                _name_passed_over(config, data_dir)
             if runner.start(services):
-                note_running(own, data_dir)
+                note_running(own, data_dir, [*names, HEALTH])
                 log.get().info("cloud.ready", services=[service.name for service in services])
             gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
             gc.enable()
@@ -209,7 +246,7 @@ def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
 
     where = config.store.data_dir or data_dir
     with opened_people(config.store.mongo_uri, where) as people:
-        link = first_admin_link(people, config.view.public_url or url_of(config.view.http_endpoint, ""))
+        link = first_admin_link(people, config.view.address or url_of(config.view.http_endpoint, ""))
     if link is None:
         return OpqError("there is an account already; an administrator can invite others on /admin/accounts")
     click.echo(link)

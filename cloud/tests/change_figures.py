@@ -82,7 +82,7 @@ def _row(
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-    from bench.result import commit, machine
+    from bench.harness.result import commit, machine
 
     rows = figures("--quick" in sys.argv)
     print(json.dumps({"bench": "change", "machine": machine(), "commit": commit(), "results": rows}))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
-from opq_cloud.view.pages.map.fuzz import Place, distance_km
+from opq_cloud.view.pages.visible.fuzz import Place, distance_km
 from opq_proto.messages import BoxArrival, Finding, Incident, Measurement, Metric, TimeSource, Trend, Trigger
 
 NOMINAL_V, GRID_HZ = 120.0, 59.983

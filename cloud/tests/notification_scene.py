@@ -165,17 +165,30 @@ class NotificationScene:
         self.records.put_rule(replace(rule, **changes))
         return replace(rule, **changes)
 
-    def put_findings(self, *findings: Finding, heard: bool = True) -> None:
-        """Stored and joined as Mauka does; announced on the bus unless the message is to be lost."""
+    def put_findings(self, *findings: Finding, heard: bool = True, complete: bool = True) -> int:
+        """Stored and joined as Mauka does; announced on the bus unless the message is to be lost.
+
+        Returns the event; without `complete` it waits for `complete_event`.
+        """
         self._events += 1
         first = findings[0]
         trigger = Trigger(
             f"event {self._events}", first.start_ns, first.end_ns, (first.box_id,), first.box_id, "test"
         )
-        done = self._writer.put_findings(self.store.open_event(trigger, "test"), findings)
+        event_id = self.store.open_event(trigger, "test")
+        done = self._writer.put_findings(event_id, findings)
+        if complete:
+            self.complete_event(event_id)
         for notice in notices(self.store, done):
             if heard:
                 self._bus.send_multipart([INCIDENT.encode(), notice.message("test").SerializeToString()])
+
+        return event_id
+
+    def complete_event(self, event_id: int) -> None:
+        """As the event service and Mauka do once all is stored and analysed."""
+        self.store.finish_event(event_id)
+        self.store.mark_analysed(event_id)
 
     def say_incident(self, number: int) -> None:
         """On the bus alone."""

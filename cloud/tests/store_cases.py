@@ -1,10 +1,20 @@
 """What the tests of both stores put: rows, waveforms, a trigger and a sag that are stored and come back."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.config import HealthSection
+from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.neighbours import Neighbours
+from opq_cloud.health.readings import Answer
+from opq_cloud.store.records.accounts import HEALTH
 from opq_proto.decision import Nominal
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.system_record import identity_of
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
 
@@ -82,3 +92,16 @@ def numbered(first: int, count: int, boxes: int = 3) -> Measurements:
 def stored_rows(columns: Measurements) -> list[Measurement]:
     """A store keeps no nominal values: they are the Box's."""
     return [replace(row, nominal_v=None, nominal_hz=None) for row in columns.rows()]
+
+
+def record_health(shared: CloudContext, folder: Path) -> None:
+    """Writes the collection `health` once, with an old document there."""
+    neighbours = Neighbours("health", identity_of(folder), [], ServiceCounters())
+    collector = HealthCollector(HealthSection(), shared, neighbours, folder, KeyFolder(folder), None)
+    now = datetime.now(UTC)
+    hours = int((now - timedelta(hours=2)).timestamp() * 1000)
+    shared.store.people.documents.add_all(HEALTH, {f"{hours:013d}.0": {"service": "OLD"}}, "")
+    part = {"name": "makai", "ok": False, "timestamp": int(now.timestamp()), "info": "no store"}
+    box = {"name": "12", "ok": True, "timestamp": int(now.timestamp())}
+    collector._shares = {"12": 0.987}
+    collector._record([Answer("makai", {**part, "subcomponents": [box]}), Answer("view", None, "refused")])

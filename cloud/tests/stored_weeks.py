@@ -43,11 +43,13 @@ class WeeksInMemory:
             values,
         )
 
-    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+    def disturbances_during(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
         return [
             each
             for each in self.events
-            if box_id in (None, each.box_id) and start_ns <= each.start_ns < end_ns
+            if box_id in (None, each.box_id)
+            and each.start_ns < end_ns
+            and (each.end_ns is None or each.end_ns > start_ns or each.start_ns >= start_ns)
         ]
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import opq_cloud
 from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS
-from opq_cloud.mauka.measuring.sightings import STEADY_STATES
 from opq_cloud.view.live.recent import FRESH_MS, RECENT_MS
 from opq_cloud.view.pages.boxes.sparkline import (
     NORMAL_PERCENT,
@@ -15,13 +14,12 @@ from opq_cloud.view.pages.boxes.sparkline import (
     SPARK_WIDTH,
 )
 from opq_cloud.view.pages.incidents import incident_page
-from opq_cloud.view.web import words
 
 ROOM = Path(opq_cloud.__file__).parent
 
 
 def test_page_and_mauka_agree_on_following_incidents() -> None:
-    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and words.STEADY_STATES == STEADY_STATES
+    assert incident_page.FOLLOWS_NS == FOLLOWS_NS
 
 
 def test_scripts_and_templates_have_pythons_figures() -> None:

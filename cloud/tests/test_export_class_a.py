@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from opq_cloud.export.class_a import disturbance_table, interval_table
+from opq_cloud.export.class_a import disturbance_table, interval_table, trend_table
 from opq_cloud.export.tables import shortest, table_pieces
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.stated_facts import StatedFact
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend
 from opq_tools.exporting.command import command
 
@@ -84,7 +85,11 @@ def test_intervals_are_unchanged_in_each_form(store: CloudStore, form: str) -> N
     if form == "csv":
         text = list(csv.DictReader(io.StringIO(data.decode())))
         rows = [
-            {name: float(value) if value else None for name, value in row.items() if name not in ("flagged",)}
+            {
+                name: float(value) if value else None
+                for name, value in row.items()
+                if name not in ("flagged", "start_utc", "end_utc")
+            }
             for row in text
         ]
     elif form == "jsonl":
@@ -108,6 +113,31 @@ def test_a_disturbance_without_end_and_residual_has_none(store: CloudStore) -> N
     (row,) = table.rows
     assert row["class"] == "dip" and row["end_ns"] is None and row["residual_v"] is None
     assert row["uncertainty_ns"] is None and row["polyphase_group"] is None
+
+
+def test_a_disturbance_has_percent_and_place_of_then(store: CloudStore) -> None:
+    """By the facts of its Box at its beginning; without a residual, without a percent."""
+    deep = Disturbance("2", "dip", T0_NS + 9, T0_NS + 10**8, 1000, 46.0)
+    store.intervals.append([Measurement("2", 1, {}, T0_NS + 9, T0_NS + 10**8, sequence=98, disturbance=deep)])
+    boxes = [
+        BoxRecord(box_id, f"Box {box_id}", nominal_v=230.0, site="mill", phase="L1", feeder="f2")
+        for box_id in ("1", "2")
+    ]
+    rows = list(disturbance_table(store.intervals, ["1", "2"], *EVER, boxes=boxes).rows)
+    assert [row["residual_percent"] for row in rows] == [None, pytest.approx(20.0)]
+    assert [row["nominal_v"] for row in rows] == [230.0, 230.0]
+    assert {(row["site"], row["phase"], row["feeder"]) for row in rows} == {("mill", "L1", "f2")}
+
+
+def test_the_facts_of_a_table_have_nominal_voltages(store: CloudStore) -> None:
+    stated = (StatedFact("nominal_v", 0, 120.0), StatedFact("nominal_v", 5, 230.0))
+    boxes = [BoxRecord("1", "Box 1", nominal_v=230.0, stated=stated), BoxRecord("2", "Box 2")]
+    intervals = interval_table(store.intervals, ["1", "2"], 600_000, *EVER, boxes=boxes)
+    trends = trend_table(store, {"1": (0, 1), "2": (0, 1)}, 60_000, ("rms",), boxes=boxes)
+    for table in (intervals, trends):
+        assert table.facts["nominal_v"] == {"1": [120.0, 230.0]}
+    rows = {row["box_id"]: row["nominal_v"] for row in intervals.rows}
+    assert rows == {"1": 230.0, "2": None}, "each row has that of its time, also where only rows are written"
 
 
 def test_the_command_writes_intervals_disturbances_and_trends(store: CloudStore, tmp_path: Path) -> None:

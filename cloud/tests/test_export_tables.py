@@ -5,9 +5,11 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import demo
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -88,6 +90,29 @@ def test_other_texts_and_numbers_are_as_they_are() -> None:
         "one cell each, never quoted"
     )
     assert json.loads(written(table, "json"))["t"][1] == {"a": None, "b": None}
+
+
+def test_a_csv_is_read_as_it_is() -> None:
+    """A reader that is not ours finds the head in the first line, and a time in its columns."""
+    columns = (
+        TableColumn("start_ns", "whole"),
+        TableColumn("end_ms", "number"),
+        TableColumn("class", "text"),
+    )
+    rows = [
+        {"start_ns": 1_795_000_000_123_999_999, "end_ms": 1_795_000_001_500.25, "class": "sag"},
+        {"start_ns": -1, "end_ms": None, "class": "sag"},
+        {"start_ns": 10**30, "end_ms": float("nan"), "class": "sag"},
+    ]
+    table = ExportTable("t", columns, rows[:2], {"software": "s"})
+    read = pyarrow.csv.read_csv(io.BytesIO(written(table, "csv")))
+    assert read.column_names == ["start_utc", "start_ns", "end_utc", "end_ms", "class"]
+    assert pyarrow.types.is_timestamp(read.schema.field("start_utc").type)
+    texts = csv_rows(written(replace(table, rows=rows), "csv"))
+    assert [each["start_utc"] for each in texts] == ["2026-11-18 11:06:40.123", "1969-12-31 23:59:59.999", ""]
+    assert [each["end_utc"] for each in texts] == ["2026-11-18 11:06:41.500", "", ""]
+    told = b"".join(table_pieces(replace(table, rows=rows), "csv", comments=True))
+    assert told.startswith(b"# software: s\r\nstart_utc,start_ns")
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

@@ -18,6 +18,7 @@ from opq_cloud.export.comtrade import (
     cfg_text,
     data_form_for,
     leap_second_code,
+    rate_text,
     stamp_text,
     time_factor,
     time_quality,
@@ -255,3 +256,12 @@ def test_the_axis_is_whole_and_exact_over_hours() -> None:
     last = pieces[-1]
     stamps = last.offsets_ns(wave.rate_millihz)
     assert stamps[-1] == wave.time_ns(last.position + last.samples - 1) - START_NS
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "text"),
+    [(12_000.0, "12000"), (1600.0, "1600"), (12_000.25, "12000.25"), (11_999.999, "11999.999"), (0.5, "0.5")],
+)
+def test_a_whole_rate_has_no_point(rate_hz: float, text: str) -> None:
+    """py3comtrade 4.2.4 reads a rate as a whole number."""
+    assert rate_text(rate_hz) == text

@@ -1,10 +1,8 @@
 """The collector with real parts: a runner's services, HTTP, a store; its documents in both stores."""
 
-import io
-import json
+import os
 import ssl
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from opq_cloud.health.readings import Answer
 from opq_cloud.health.server import HealthService
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant
 from opq_proto.messages import Measurement
@@ -42,7 +41,7 @@ LIMIT_S = 30.0
 def collector_of(shared: CloudContext, folder: Path, **more: Any) -> HealthCollector:
     section = more.pop("section", HealthSection(interval_s=0.1))
     neighbours = Neighbours("health", identity_of(folder), (), ServiceCounters())
-    return HealthCollector(section, shared, neighbours, folder, folder / "key", None, **more)
+    return HealthCollector(section, shared, neighbours, folder, KeyFolder(folder), None, **more)
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -92,7 +91,7 @@ def test_a_hanging_service_does_not_lengthen_the_interval(
     with closing(open_store(None, tmp_path / "store")) as store:
         shared = CloudContext(lambda: store)
         section = HealthSection(interval_s=2.0)
-        HealthCollector(section, shared, neighbours, tmp_path, tmp_path / "key", None).run(Once())
+        HealthCollector(section, shared, neighbours, tmp_path, KeyFolder(tmp_path), None).run(Once())
     assert pauses == [pytest.approx(pause_s)]
 
 
@@ -133,6 +132,15 @@ def test_a_failing_service_gives_one_alert(tmp_path: Path, monkeypatch: pytest.M
         runner.stop.set()
         assert runner.wait()
     outside.end()
+
+
+def test_a_report_that_fails_ends_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    def health(_: str) -> HealthReport:
+        raise KeyError("a rule that was deleted meanwhile")
+
+    board = ServiceBoard()
+    monkeypatch.setattr(board, "health", health)
+    assert ServiceRunner(board)._in_words().startswith("health cannot be read: KeyError(")
 
 
 def test_a_wavering_box_has_one_silence_time(tmp_path: Path) -> None:
@@ -222,6 +230,28 @@ def test_failing_notifications_stop_the_outside_ping(tmp_path: Path, monkeypatch
     outside.end()
 
 
+def test_a_ping_follows_no_redirect(tmp_path: Path) -> None:
+    """The outside service cannot have health request another address of this machine."""
+    visited: list[str] = []
+
+    class Outside(ReplyHandler):
+        def do_GET(self) -> None:
+            visited.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/inside")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    outside = HttpServer("outside", "127.0.0.1:0", Outside)
+    outside.start()
+    section = HealthSection(ping_url=f"http://127.0.0.1:{outside.port}/ping")
+    with closing(CloudContext(lambda: open_store(None, tmp_path))) as shared:
+        collector = collector_of(shared, tmp_path, section=section)
+        collector._ping()
+    outside.end()
+    assert (visited, collector.counters.total("pings_failed")) == (["/ping"], 1)
+
+
 def test_backups_are_read_from_the_configured_folder(tmp_path: Path) -> None:
     elsewhere, data = tmp_path / "elsewhere", tmp_path / "D"
     elsewhere.mkdir()
@@ -246,7 +276,12 @@ def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.Monk
         return {each.condition: each.value for each in found}
 
     backups.mkdir()
+    assert read()["backup"] == pytest.approx(0, abs=0.01), "a new system is not ill"
+    os.utime(tmp_path / "key", (time.time() - 9 * 86_400,) * 2)
+    assert read()["backup"] == pytest.approx(9, abs=0.01)
+    (tmp_path / "key").unlink()
     assert read()["backup"] == float("inf")
+    (tmp_path / "key").write_text("")
     (backups / "opq.tar").write_bytes(b"")
     assert read()["backup"] == float("inf"), "it is not an archive"
     for name, days in (("opq.tar", 30), ("newer.tar.gz", 9)):
@@ -256,13 +291,6 @@ def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.Monk
     backup, key = read()["backup"], read()["keys"]
     assert backup == pytest.approx(9, abs=0.01), "its own time, not that of its file, which is new"
     assert key is not None and 0 <= key < 1
-    made_at = datetime.now(UTC) - timedelta(days=2)
-    manifest = json.dumps({"made_at": made_at.isoformat()}).encode()
-    with tarfile.open(backups / "of-an-earlier-version.tar", "w") as tar:
-        member = tarfile.TarInfo("opq-backup.json")
-        member.size = len(manifest)
-        tar.addfile(member, io.BytesIO(manifest))
-    assert read()["backup"] == pytest.approx(2, abs=0.01)
 
 
 def test_an_untrusted_certificate_is_ill(tmp_path: Path) -> None:

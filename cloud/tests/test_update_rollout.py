@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from opq_cloud.update.rollout import GONE_MS, LOST_MS, advanced, standing
+from opq_cloud.update.rollout import GONE_MS, LOST_MS, OpenTimes, advanced, standing
 from opq_proto.release.plan import WHOLE_SHARE, Plan, is_turn, place
 from opq_proto.release.report import Report
 
@@ -17,6 +17,7 @@ def play(
     """Gateways that look in a round, each hour; returns plan, reports, and who tried, in their order."""
     reports = {str(number): Report(str(number), OLD, 0) for number in range(1, gateways + 1)}
     tried: list[str] = []
+    times = OpenTimes()
     for hour in range(1, hours):
         for gateway, report in reports.items():
             now_ms = hour * 3_600_000 + int(gateway)
@@ -25,7 +26,7 @@ def play(
                 ended = {"state": "failed", "reason": "no uplink"} if gateway in failing else {"version": NEW}
                 report = replace(report, wanted=NEW, **ended)
             reports[gateway] = replace(report, at_ms=now_ms)
-            plan = advanced(plan, list(reports.values()), now_ms)
+            plan = advanced(plan, list(reports.values()), now_ms, times)
     return plan, reports, tried
 
 
@@ -51,7 +52,7 @@ def test_without_failures_all_have_it() -> None:
     plan, reports, tried = play(Plan("gateway", NEW, share=0, at_once=3), set())
     assert len(tried) == 20 and {each.version for each in reports.values()} == {NEW}
     assert plan.share == place(order()[-1], NEW) + 1 and not plan.stopped
-    assert advanced(Plan("gateway", NEW, share=0), [], 0).share == 0, "no report has come yet"
+    assert advanced(Plan("gateway", NEW, share=0), [], 0, OpenTimes()).share == 0, "no report has come yet"
 
 
 def test_it_stays_within_its_percentage() -> None:
@@ -63,7 +64,7 @@ def test_it_stays_within_its_percentage() -> None:
 def test_nobody_waits_for_a_gateway_that_is_away() -> None:
     first, second = order(2)
     reports = [Report(first, OLD, 0), Report(second, OLD, GONE_MS + 1)]
-    plan = advanced(Plan("gateway", NEW, share=0), reports, GONE_MS + 2)
+    plan = advanced(Plan("gateway", NEW, share=0), reports, GONE_MS + 2, OpenTimes())
     assert is_turn(plan, second, "")
 
 
@@ -78,14 +79,14 @@ def test_silence_during_trial_counts_as_failure() -> None:
     report = Report("1", OLD, 0, "trying", NEW)
     plan = Plan("gateway", NEW, share=WHOLE_SHARE)
     assert standing(plan, report, LOST_MS) == "trying"
-    stopped = advanced(plan, [report], LOST_MS + 1)
+    stopped = advanced(plan, [report], LOST_MS + 1, OpenTimes())
     assert stopped.stopped == "1 failed; gateway 1: silent since it began"
-    assert advanced(stopped, [replace(report, version=NEW)], LOST_MS + 2) == stopped
+    assert advanced(stopped, [replace(report, version=NEW)], LOST_MS + 2, OpenTimes()) == stopped
 
 
 def test_other_groups_do_not_count() -> None:
     reports = [Report("1", OLD, 0, "failed", NEW, "homes"), Report("2", OLD, 0, group="pilot")]
-    plan = advanced(Plan("gateway", NEW, ("pilot",), share=0), reports, 1)
+    plan = advanced(Plan("gateway", NEW, ("pilot",), share=0), reports, 1, OpenTimes())
     assert not plan.stopped and is_turn(plan, "2", "pilot") and not is_turn(plan, "1", "homes")
 
 
@@ -101,3 +102,23 @@ def test_other_groups_do_not_count() -> None:
 )
 def test_firmware_counts_by_the_boxes(firmware: dict[str, str], state: str) -> None:
     assert standing(Plan("firmware", "1.4.0"), Report("1", OLD, 0, firmware=firmware), 0) == state
+
+
+@pytest.mark.parametrize(("stage", "patience_ms"), [("trying", LOST_MS), ("waiting", GONE_MS)])
+def test_one_gateway_does_not_hold_a_roll_out(stage: str, patience_ms: int) -> None:
+    """It goes on reporting the same stage each minute; the others get the version meanwhile."""
+    first, second = order()[:2]
+    plan, times = Plan("gateway", NEW, share=place(first, NEW) + 1, stop_at=2), OpenTimes()
+    step_ms = 60_000
+    for now_ms in range(0, patience_ms + 2 * step_ms, step_ms):
+        held = plan
+        reports = [
+            Report(first, OLD, now_ms, wanted=NEW, state=stage),
+            Report(second, OLD, now_ms, wanted=NEW, state="waiting"),
+        ]
+        plan = advanced(plan, reports, now_ms, times)
+        assert held.share <= place(second, NEW) or now_ms > patience_ms
+    assert plan.share == place(second, NEW) + 1 and not plan.stopped
+    if stage == "trying":
+        one_failure = replace(held, stop_at=1)
+        assert advanced(one_failure, reports, now_ms, times).stopped.startswith(f"1 failed; gateway {first}")

@@ -1,11 +1,13 @@
 """The update server: repository, the original's routes, reports, and a roll-out that stops."""
 
 import json
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.update.repository import ReleaseRepository
 from opq_cloud.update.rollout import standing
-from opq_cloud.update.server import UpdateService, as_received
+from opq_cloud.update.server import MOST_AT_ONCE, UpdateService, as_received
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.release.plan import Plan, ReleaseError
 from opq_proto.release.report import HEADER, Report, report_key, seal
@@ -208,3 +210,15 @@ def test_time_stamps_are_signed_again_before_they_expire(running: Running) -> No
     assert running.repository.renew(running.online)
     after = running.repository.newest("timestamp")
     assert after is not None and after.signed.version > before.signed.version
+
+
+def test_slow_connections_do_not_close_the_port(running: Running) -> None:
+    """More than its places, each of which sends half a request; downloads and reports go on."""
+    place = ("127.0.0.1", int(running.url.rpartition(":")[2]))
+    body = b"POST /report HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
+    with ExitStack() as held:
+        for number in range(3 * MOST_AT_ONCE):
+            peer = held.enter_context(socket.create_connection(place, LIMIT_S))
+            peer.sendall(body if number % 2 else b"GET /ls HT")
+        assert running.get("/ls")[0] == 200
+        assert running.report(Report("1", "0.1.0", time.time_ns() // 1_000_000)) == 204

@@ -231,7 +231,8 @@ def test_each_second_factor_code_counts_once(scene: demo.Scene, browser: FormBro
     assert another.sign_in("ada@example.org", code=codes[0]) == 303
     assert FormBrowser(scene.url).sign_in("ada@example.org", code=codes[0]) == 403
     assert FormBrowser(scene.url).sign_in("ada@example.org", code=totp.at(time.time() + 30)) == 303
-    assert browser.post("/account/second-factor/remove", "/account", present_password=PASSWORD) == 303
+    both = {"present_password": PASSWORD, "present_code": codes[1]}
+    assert browser.post("/account/second-factor/remove", "/account", **both) == 303
     assert FormBrowser(scene.url).sign_in("ada@example.org") == 303
 
 
@@ -266,7 +267,7 @@ def _named_as_a_hidden_box(store: CloudStore, eve: FormBrowser) -> tuple[int, in
     settings = "/boxes/2/settings"
     with pytest.MonkeyPatch.context() as patch:
 
-        def refused(_: BoxRecord) -> None:
+        def refused(_: BoxRecord, since_ms: int | None) -> None:
             raise StoreError("E11000 duplicate key: kitchen")
 
         patch.setattr(store, "put_box", refused)
@@ -282,7 +283,7 @@ def test_a_box_is_claimed_by_fingerprint_or_code(tmp_path: Path) -> None:
     running.view._keys = keys
     demo.fill(running.store, time.time_ns(), minutes=1)
     with running:
-        people = add_people(running, ada="owner", eve="owner", vic="viewer")
+        people = add_people(running, ada="owner", eve="owner", vic="viewer", root="admin")
         ada, eve, vic = (FormBrowser(running.url) for _ in range(3))
         for browser, name in ((ada, "ada"), (eve, "eve"), (vic, "vic")):
             assert browser.sign_in(f"{name}@example.org") == 303
@@ -295,10 +296,13 @@ def test_a_box_is_claimed_by_fingerprint_or_code(tmp_path: Path) -> None:
         assert eve.post("/account/boxes", "/account/boxes", box_id="1", proof=proof) == 403
         assert ada.get("/boxes/1") == 200
         assert eve.get("/boxes/1") == 404 and eve.get("/boxes/1/settings") == 404
-        code = make_ticket(running.store.people, "claim", 60, box_id="2")
+        code = make_ticket(running.store.people, "claim", 60, box_id="2", made_by=people["root"])
         assert eve.post("/account/boxes", "/account/boxes", proof=code) == 303
         fields = {"name": "kitchen", "region": "Oahu", "latitude": "21.3", "longitude": "-157.8"}
         settings = "/boxes/1/settings"
+        assert ada.post(settings, settings, **fields, privacy="nothing") == 400
+        assert "There is no region Oahu" in ada.text, "an owner names no region"
+        running.store.put_region("Oahu", "town hall")
         assert ada.post(settings, settings, **fields, privacy="nothing") == 303
         box = running.store.box("1")
         assert box is not None and (box.name, box.region, box.location) == ("kitchen", "Oahu", "box-1")
@@ -317,6 +321,11 @@ def test_a_box_is_claimed_by_fingerprint_or_code(tmp_path: Path) -> None:
         assert vic.get("/boxes/1") == 200 and vic.get(settings) == 404
         assert ada.post("/boxes/1/share", settings, remove=people["vic"]) == 303
         assert vic.get("/boxes/1") == 404
+        running.store.people.add_owner("1", people["eve"])
+        wait_for(lambda: eve.get(settings) == 200)
+        assert ada.get(settings) == 200
+        assert "It belongs to Ada and Eve." in ada.text and "It stays with its other owners." in eve.text
+        assert eve.post("/boxes/1/release", settings) == 303 and eve.get(settings) == 404
         assert ada.get("/account/data.json") == 200
         facts = json.loads(ada.text)
         assert facts["account"]["email"] == "ada@example.org" and "password_hash" not in ada.text
@@ -376,7 +385,8 @@ def test_a_token_reads_and_changes_nothing(scene: demo.Scene, browser: FormBrows
     ids = add_people(scene, ada="owner")
     scene.store.people.claim_box("1", ids["ada"])
     browser.sign_in("ada@example.org")
-    assert browser.post("/account/tokens", "/account", label="notebook", days="30") == 200
+    wanted = {"label": "notebook", "days": "30", "present_password": PASSWORD}
+    assert browser.post("/account/tokens", "/account", **wanted) == 200
     found = re.search(r"opq_[\w-]{40,}", browser.text)
     assert found
     program = FormBrowser(scene.url)

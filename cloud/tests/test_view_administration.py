@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import anyio
 import demo
 import pytest
-from account_scene import FormBrowser, add_people
+from account_scene import PASSWORD, FormBrowser, add_people
 from fastapi import HTTPException, Request
 from waiting import wait_for
 
@@ -27,6 +27,7 @@ from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package
 from opq_cloud.view.web.forms import NOT_A_FORM, read_form
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import RequestFacts, Visitors
+from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder, generate, key_text
 from opq_proto.keys.register import KeyRegister
 
@@ -240,9 +241,11 @@ def test_keys_change_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> N
 
 def test_a_retired_box_can_be_taken_back(scene: demo.Scene, ada: FormBrowser) -> None:
     box = "/admin/boxes/4"
-    assert ada.post(f"{box}/retire", box) == 303
+    assert ada.post(f"{box}/retire", box, **{"retired-since": "tomorrow"}) == 400
+    assert "Since is tomorrow" in ada.text
+    assert ada.post(f"{box}/retire", box, **{"retired-since": "2025-01-02T03:04"}) == 303
     record = scene.store.box("4")
-    assert record is not None and record.retired_ms and record.unplugged
+    assert record is not None and record.retired_ms == 1_735_787_040_000 and record.unplugged
     assert _last(scene)["+key"] == "revoked" and _last(scene)["+retired"] == "yes"
     ada.get("/admin/boxes")
     assert '/admin/boxes/4"' not in ada.text
@@ -250,6 +253,34 @@ def test_a_retired_box_can_be_taken_back(scene: demo.Scene, ada: FormBrowser) ->
     assert '/admin/boxes/4"' in ada.text
     assert ada.post(f"{box}/return", box) == 303
     assert (taken := scene.store.box("4")) is not None and not taken.retired_ms and not taken.unplugged
+
+
+def _refused(box_id: str) -> None:
+    raise StoreError("the disk is full")
+
+
+def test_a_retired_box_is_deleted_after_its_number(
+    scene: demo.Scene, ada: FormBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "/admin/boxes/4/delete"
+    ada.get(page)
+    assert "is in service; retire it first" in ada.text and "What stays, and for how long" in ada.text
+    assert ada.post(page, "/admin/boxes/4", box_id="4") == 409
+    ada.post("/admin/boxes/4/retire", "/admin/boxes/4")
+    monkeypatch.setattr("opq_cloud.actions.box_service.QUIET_S", 0.0)
+    assert ada.post(page, page, box_id="1") == 400 and scene.store.box("4") is not None
+    with monkeypatch.context() as failing:
+        failing.setattr(scene.store, "delete_box", _refused)
+        assert ada.post(page, page, box_id="4") == 409 and "Not all of it is deleted" in ada.text
+    assert _last(scene)["what"] == "began to delete a Box"
+    assert ada.post(page, page, box_id="4") == 303
+    assert scene.store.box("4") is None and not scene.store.latest_measurements().get("4")
+    assert _last(scene)["what"] == "deleted a Box with its data and keys"
+    assert ada.get("/admin/boxes/4") == 404 and ada.get("/boxes/4") == 404
+    scene.store.delete_box("1")  # by a command, in another process
+    assert ada.get("/boxes/1") == 404
+    ada.get("/admin/boxes?show=retired")
+    assert '/admin/boxes/4"' not in ada.text
 
 
 def test_forms_of_strangers_change_nothing(scene: demo.Scene, ids: dict[str, str], ada: FormBrowser) -> None:
@@ -310,7 +341,9 @@ def test_tokens_and_open_views_show_no_administration(
     scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
 ) -> None:
     """A token of an admin, and a View without sign-in, show no administration."""
-    assert ada.post("/account/tokens", "/account", label="program", days="7") == 200
+    assert (
+        ada.post("/account/tokens", "/account", label="program", days="7", present_password=PASSWORD) == 200
+    )
     secret = ada.text.partition('<code class="secret">')[2].partition("<")[0]
     program = FormBrowser(scene.url)
     assert program.get("/admin/audit.json", Authorization=f"Bearer {secret}") == 404
@@ -536,3 +569,17 @@ def test_a_malformed_body_is_refused_with_reason(body: bytes) -> None:
     with pytest.raises(HTTPException) as refused:
         anyio.run(read_form, _uploading(iter([body])), 50_000)
     assert (refused.value.status_code, refused.value.detail) == (400, NOT_A_FORM)
+
+
+def test_a_form_says_from_when(scene: demo.Scene, ids: dict[str, str], ada: FormBrowser) -> None:
+    """What is changed holds since then, the rest since when it did; the log says that it is for the past."""
+    box, fields = "/admin/boxes/2", {"name": "Loft", "privacy": "region", "site": "mill", "feeder": "f1"}
+    assert ada.post(f"{box}/facts", box, **fields) == 303
+    moved = {**fields, "site": "yard", "since": "2026-10-26"}
+    assert ada.post(f"{box}/facts", box, **{**moved, "since": "2126-10-26"}) == 400
+    assert ada.post(f"{box}/facts", box, **moved) == 303
+    record, since_ns = scene.store.box("2"), 1_792_972_800 * 10**9
+    assert record is not None
+    assert [record.at(each).site for each in (since_ns - 1, since_ns)] == ["mill", "yard"]
+    assert [record.at(each).feeder for each in (0, since_ns)] == ["f1", "f1"]
+    assert _last(scene)["what"] == "set facts of a Box for the past, since 2026-10-26T00:00:00 UTC"

@@ -29,6 +29,7 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.sample_requests import StoredSampleRequest
@@ -36,7 +37,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.messages import LiveMessage, incident_message
 from opq_cloud.view.live.seen import SeenFeed, seen_incident
 from opq_cloud.view.pages.account.account_context import checked_email
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen import SeenStore, seen_record
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.mail import MAILS_WAITING, Mailer
@@ -209,13 +210,12 @@ def test_registration_does_not_reveal_accounts(tmp_path: Path) -> None:
         seen = []
         for email in ("ada@example.org", "new@example.org"):
             browser = FormBrowser(running.url)
-            both = {"password": "yet another horse", "password_again": "yet another horse"}
-            browser.post("/register", "/register", email=email, **both)
-            registered = browser.status, browser.headers["location"]
+            browser.post("/register", "/register", email=email)
+            registered = browser.status, _words(browser.text)
             browser.post("/reset", "/reset", email=email)
             seen.append((registered, browser.status, _words(browser.text)))
         assert seen[0] == seen[1]
-        assert [each.role for each in running.store.people.accounts()] == ["admin", "owner"]
+        assert [each.role for each in running.store.people.accounts()] == ["admin"]
         assert FormBrowser(running.url).sign_in("ada@example.org") == 303  # its password is as it was
 
 
@@ -320,7 +320,7 @@ def test_names_are_text_wherever_they_stand(scene: demo.Scene, ada: FormBrowser)
     assert ada.post("/account/profile", "/account", name=bad, theme="system", time_zone="UTC") == 303
     settings = "/boxes/1/settings"
     assert ada.post(settings, settings, name=bad, region=bad, privacy="nothing") == 303
-    assert ada.post("/account/tokens", "/account", label=bad, days="7") == 200
+    assert ada.post("/account/tokens", "/account", label=bad, days="7", present_password=PASSWORD) == 200
     for path in (
         "/",
         "/account",
@@ -392,7 +392,7 @@ def test_an_events_record_hides_unseen_boxes() -> None:
     whole = EventRecord(
         *(7, "token", 1000, 9000, ("1", "4"), ("1", "4"), {}, True, True, "Box 1, rms 101 V"),
         opened_by="1",
-        asked_as={"saw": ("1",), "neighbour": ("4",)},
+        asked_as={"saw": ("1", "4"), "near": ("4",)},
         not_asked={"saw": 3},
         onset_ns=(2000, 3000),
         decided_ns=4000,
@@ -404,13 +404,39 @@ def test_an_events_record_hides_unseen_boxes() -> None:
     store = cast(CloudStore, SimpleNamespace(event_record=lambda _: whole))
     part = SeenStore(store, Visitor(public=frozenset({"4"}))).event_record(7)
     assert part is not None
-    assert (part.boxes_triggered, part.asked_as) == (("4",), {"neighbour": ("4",)})
+    assert (part.boxes_triggered, part.asked_as) == (("4",), {"saw": ("4",), "near": ("4",)})
     assert (part.opened_by, part.because, part.not_asked) == ("", "", {})
     assert (part.onset_ns, part.decided_ns, part.more, part.owed) == (None, None, {}, {})
     seen = SeenStore(store, Visitor(public=frozenset({"1", "4"}))).event_record(7)
     assert seen is not None and (seen.because, seen.opened_by) == (whole.because, "1")
     assert (seen.asked_as, seen.not_asked) == (whole.asked_as, {})
     assert (seen.more[1].boxes, seen.more[1].refused) == (("1",), {}), "a refused Box may be hidden"
+
+
+def test_a_witness_hides_when_another_dipped() -> None:
+    """An event that a hidden Box opened is not there for who sees only a Box that was asked, too."""
+    record = EventRecord(
+        *(7, "token", 1000, 9000, ("1", "4", "5"), ("1", "4", "5"), {}, True, True, "Box 1, rms 101 V"),
+        opened_by="1",
+        asked_as={"saw": ("1",), "witness": ("4", "5")},
+        decided_ns=8000,
+        finished_ns=9500,
+        completes=6,
+    )
+    found: list[KnownFinding] = []
+    reads = {"event": lambda _: pytest.fail("read"), "half_cycles": lambda _: pytest.fail("read")}
+    reads["findings_of_boxes"] = lambda boxes, *_: found if "4" in boxes else []
+    store = cast(CloudStore, SimpleNamespace(event_record=lambda _: record, **reads))
+    witness = SeenStore(store, Visitor(public=frozenset("45"), public_waveforms=frozenset("45")))
+    assert witness.event_record(7) is witness.event(7) is None and witness.half_cycles(7) == {}
+    found.append(KnownFinding(1, 9, (7,), Finding("sag", "4", 1000, 2000, 10)))
+    part = witness.event_record(7)
+    assert part is not None, "it dipped too"
+    assert (part.start_ns, part.end_ns, part.boxes_triggered) == (1000, 2000, ("4",))
+    assert (part.asked_as, part.decided_ns, part.finished_ns, part.completes) == ({}, None, None, None)
+    asked = replace(record, opened_by="4", asked_as={"requested": ("4",)})
+    for each, box_id in ((record, "1"), (asked, "4"), (replace(record, opened_by="", asked_as={}), "4")):
+        assert seen_record(each, Visitor(public=frozenset(box_id)), lambda _: []) is not None
 
 
 def test_a_part_follows_no_hidden_incident() -> None:

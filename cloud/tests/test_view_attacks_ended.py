@@ -81,7 +81,7 @@ def test_a_slow_form_has_its_ends_rights(scene: demo.Scene) -> None:
     with held_form(
         scene, signed_in(scene, "ada@example.org"), "/account/profile", "/account", **profile
     ) as ended:
-        people.end_sessions(ids["ada"])
+        people.end_access(ids["ada"])
         assert ended.finish() == 401
     invitation = {"email": "friend@example.org", "role": "admin"}
     with held_form(

@@ -147,8 +147,7 @@ def test_the_plane_shows_its_dots_and_fields(scene: demo.Scene, open_page: NewPa
 
 def test_any_span_is_chosen_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page(390)
-    _settled_at(page, scene.url + "/boxes/1?from=now-10m&to=now")
-    page.wait_for_url("**/past?box=1&from=now-10m&to=now")
+    _settled_at(page, scene.url + "/past?box=1&from=now-10m&to=now")
     wait_until(page, DRAWN)
     chart = page.locator("figure.past").first
     chart.locator(".uplot").press("End")

@@ -262,7 +262,7 @@ def test_a_line_breaks_where_nothing_is_stored() -> None:
         ChartLine(np.array([0.0, 1.0]), np.array([0.0, 1.0])),
         ChartLine(np.array([5.0]), np.array([1.0])),
     ]
-    assert drawing.trace(lines, drawing.Scale(0.0, 1.0), 0.0, 10.0) == "M0.0 500L100.0 0M500.0 0L500.0 0"
+    assert drawing.trace(lines, drawing.Scale(0.0, 1.0), 0.0, 10.0) == "M0.0,500L100.0,0M500.0,0H500.0"
 
 
 # The page

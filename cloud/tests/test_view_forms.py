@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import demo
 import pytest
-from account_scene import FormBrowser, add_people
+from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 
@@ -93,7 +93,7 @@ def test_a_typed_place_can_be_removed(scene: demo.Scene, ids: dict[str, str]) ->
 def test_a_form_without_session_leads_to_sign_in(scene: demo.Scene, ids: dict[str, str]) -> None:
     eve = browser_of(scene, "eve")
     assert eve.get(SETTINGS) == 200
-    scene.store.people.end_sessions(ids["eve"])
+    scene.store.people.end_access(ids["eve"])
     came = {"Referer": f"{scene.url}{SETTINGS}"}
     assert eve.post(SETTINGS, headers=came, name="Attic", privacy="all") == 401
     assert eve.headers["content-type"].startswith("text/html")
@@ -106,7 +106,8 @@ def test_a_name_cannot_reverse_its_text(scene: demo.Scene, ids: dict[str, str]) 
     """A name neither hides nor turns the text after it."""
     browser = browser_of(scene, "eve")
     hidden = "\u200b\u2066\ufeff"
-    assert browser.post("/account/tokens", "/account", label=hidden, days="7") == 400
+    wanted = {"days": "7", "present_password": PASSWORD}
+    assert browser.post("/account/tokens", "/account", label=hidden, **wanted) == 400
     turned = f"Dips \u202egnihton\u0085{hidden} \u2028of the \u05d1\u05d9\u05ea"
-    assert browser.post("/account/tokens", "/account", label=turned, days="7") == 200
+    assert browser.post("/account/tokens", "/account", label=turned, **wanted) == 200
     assert ">Dips gnihton of the \u05d1\u05d9\u05ea<" in browser.text

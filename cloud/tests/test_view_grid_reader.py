@@ -12,10 +12,10 @@ import pytest
 from open_view import open_services
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.pages.map.fuzz import distance_km
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
+from opq_cloud.view.pages.visible.fuzz import distance_km
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor

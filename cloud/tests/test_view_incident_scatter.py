@@ -30,10 +30,10 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
 
 def test_a_dot_lies_at_its_incident() -> None:
     """A dot lies where its incident does and a field is a filter."""
-    sag = IndexedIncident(7, 0, S // 10, "sag", 60.0, 3.0, "local")
-    swell = IndexedIncident(8, 0, 20 * S, "swell", 115.0, 3.0, "local")
+    sag = IndexedIncident(7, 0, S // 10, "sag", 60.0, 3.0, "local", length_ns=S // 10)
+    swell = IndexedIncident(8, 0, 20 * S, "swell", 115.0, 3.0, "local", length_ns=20 * S)
     flicker = IndexedIncident(9, 0, 20 * S, "flicker", None, None, None)
-    cell = cell_of(60.0, 0, S // 10)
+    cell = cell_of(60.0, S // 10)
     found = scatter_of([flicker, swell, sag], cell, lambda text: f"cell={text}")
     assert found is not None and found.without == 1
     high, low = found.dots

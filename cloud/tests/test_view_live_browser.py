@@ -240,7 +240,7 @@ def test_a_new_incident_appears_without_reload(fresh: demo.Scene, open_page: New
     first = fresh.store.incident(1)
     assert first
     finding = first.findings[0].finding
-    joined = replace(finding, box_id="4", residual_percent=89.0, residual_v=106.8)
+    joined = replace(finding, box_id="4", residual_percent=85.6, residual_v=102.7)
     put_findings(fresh.store, 1, [joined])
     row = front.locator('#incidents li[data-incident="2"]')
     row.wait_for()

@@ -79,6 +79,20 @@ def test_an_incident_names_its_downstream_boxes(services: ViewServices) -> None:
     ]
 
 
+def test_an_incident_states_a_failed_analysis(
+    services: ViewServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is not marked until all analyses have seen it."""
+    with monkeypatch.context() as failed:
+        failed.setattr(services.store, "mark_analysed", lambda *_: False)
+        incident = put_wide_sag(services)
+    address = f"/incidents/{incident.incident_id}"
+    (partly,) = pages(services, address)
+    assert services.store.mark_analysed(incident.event_ids[0])
+    (whole,) = pages(services, address)
+    assert ["not wholly analysed" in each.text for each in (partly, whole)] == [True, False]
+
+
 def test_many_boxes_are_paged_silent_first(services: ViewServices) -> None:
     """A hundred rows to a page."""
     now_ms = time.time_ns() // 1_000_000

@@ -98,6 +98,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
         for number in range(1, 7):
             region = "north" if str(number) in REGIONAL else ""
             made.place(str(number), f"room {number}", region, number / 10)
+            store.people.claim_box(str(number), f"owner {number}")
             made.send(str(number), 120.0)
         yield made
 
@@ -107,14 +108,14 @@ def test_changes_give_the_same_map_as_state(maps: Maps) -> None:
     people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
     store, hub = maps.services.store, maps.services.hub
     demo.put_together(store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
-    incident = store.incident(1)
-    assert incident is not None and incident.box_ids == ("1",)
+    (incident,) = store.incidents()
+    assert incident.box_ids == ("1",)
     steps = [
         lambda: maps.send("1", 100.0),
         lambda: maps.send("2", 131.0),
         lambda: [maps.send(box_id, 117.0) for box_id in "345"],
         lambda: hub.accept_incident(incident),
-        lambda: hub.drop_incident(1),
+        lambda: hub.drop_incident(incident.incident_id),
         lambda: maps.place("2", "attic", off=0.9),
         lambda: maps.place("3", "barn"),
         lambda: None,

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import demo
 import pytest
@@ -77,7 +78,10 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     assert browser.post(where, where, channel="mail", name="All", least_severity="0") == 303
     browser.get(PAGE)
     assert "No broker is set" not in browser.text
-    browser.post(where, where, channel="mqtt", name="All", least_severity="0")
+    assert browser.post(where, where, channel="mqtt", name="All", least_severity="0") == 400
+    assert "MQTT: no broker is set here yet; an administrator sets it in [notifications.mqtt]" in browser.text
+    (rule,) = records(scene).rules(ids["ada"])
+    records(scene).put_rule(replace(rule, channel="mqtt"))  # from a time when there was a broker
     browser.get(PAGE)
     assert "No broker is set here yet: [notifications.mqtt]" in re.sub("</?code>", "", browser.text)
     assert browser.post(where, where, channel="mail", name="All", least_severity="0") == 303
@@ -93,6 +97,7 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     [
         ({"channel": "pigeon"}, "pigeon is not a way to send"),
         ({"channel": ""}, "Nothing is not a way to send"),
+        ({"channel": "mqtt"}, "MQTT: no broker is set here yet; an administrator sets it in"),
         ({"box_ids": "1, 2"}, "You cannot see Box 2."),
         ({"box_ids": "99"}, "You cannot see Box 99."),
         ({"channel": "webhook", "url": "javascript:alert(1)"}, "write an address such as"),
@@ -209,7 +214,8 @@ def test_the_log_says_why_and_shows_nobody_elses(scene: demo.Scene, ids: dict[st
 def test_a_stream_token_is_shown_once(scene: demo.Scene, ids: dict[str, str]) -> None:
     """It reads nothing."""
     browser = browser_of(scene, ids["ada"])
-    assert browser.post(f"{PAGE}/tokens", PAGE, label="rules", days="30") == 200
+    wanted = {"label": "rules", "days": "30", "present_password": PASSWORD}
+    assert browser.post(f"{PAGE}/tokens", PAGE, **wanted) == 200
     found = re.search(r"opq_[\w-]{40,}", browser.text)
     assert found is not None
     ticket = scene.store.people.ticket(secret_hash(found[0]), "notify")

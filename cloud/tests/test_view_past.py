@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from open_view import open_services
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.records.reference_meters import MeterValue
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
@@ -35,16 +35,19 @@ from opq_cloud.view.pages.past.reading import (
     PastReader,
     PastSeries,
     Spread,
+    after_one_another,
     in_week,
     joined,
     rows_for,
     spread_of,
     without_skipped,
 )
+from opq_cloud.view.pages.visible.counted import HiddenBox
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan, read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor
+from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -139,9 +142,11 @@ def shown(box_id: str, nominal_v: float = 120.0) -> ShownBox:
 def series_of(
     store: CloudStore, span: TimeSpan, box_id: str = "1", rows: int = 750, **given: object
 ) -> PastSeries:
-    """The voltage of a Box as the page reads it; `heard_ms`, `percent`, `nominal_v` in `given`."""
+    """The voltage of a Box as the page reads it; `heard_ms`, `percent`, `nominal_v`, `stay` in `given`."""
     heard = given.get("heard_ms", 0.0)
     reader = PastReader(store, span, NOW, lambda _: heard, bool(given.get("percent")), rows=rows)  # type: ignore[arg-type,return-value]
+    if stay := given.get("stay"):
+        reader = replace(reader, stays=(stay,))  # type: ignore[arg-type]
     box = shown(box_id, float(str(given.get("nominal_v", 120.0))))
     return reader.box(box, [QUANTITIES["rms_v"]])["rms_v"]
 
@@ -232,11 +237,16 @@ def test_hidden_boxes_count_in_medians_of_three() -> None:
     whole, short = range(0, 1_800_000, 600_000), range(0, 600_000, 600_000)
     seen = flat("1", 100.0, whole)
     hidden = [flat("7", 90.0, whole), flat("8", 104.0, whole), flat("9", 110.0, short)]
-    found = joined("region", [seen, *hidden], hidden=3)
+    owned = [HiddenBox(ShownBox(k, "", None, 100.0, 50.0, False), f"owner {k}", "north") for k in "789"]
+    found = joined("region", [seen, *hidden], owned)
     assert found.mean.tolist() == [102.0, 100.0, 100.0], "two hidden Boxes give no figure"
     assert found.low[0] == 101.0 and found.high[0] == 103.0, "the extreme of no single Box"
-    only_hidden = joined("region", hidden, hidden=3)
+    only_hidden = joined("region", hidden, owned)
     assert only_hidden.at_ms.tolist() == [0], "rows of two Boxes are not shown"
+    of_two = [replace(each, owner=each.owner.replace("9", "8")) for each in owned]
+    assert not len(joined("region", hidden, of_two).at_ms), "who owns two of three Boxes would read the third"
+    flags = [replace(each, flagged=np.ones(len(each.at_ms), np.bool_)) for each in hidden]
+    assert not joined("region", [seen, *flags], owned).flagged.any(), "one hidden Box alone sets a flag"
 
 
 def test_percent_is_of_each_boxs_own_nominal_voltage(store: CloudStore) -> None:
@@ -265,6 +275,27 @@ def test_what_one_box_missed_is_its_gap(store: CloudStore) -> None:
     assert joined("both", [first, second]).gaps == second.gaps
 
 
+@pytest.mark.parametrize("silent", ["1", "2", "4"])
+def test_a_silent_box_leaves_its_hole(store: CloudStore, silent: str) -> None:
+    """Boxes 1, 2 and 4 served one phase for an hour each."""
+    first = NOW - 4 * HOUR_MS
+    hours = {
+        box_id: (first + hour * HOUR_MS, first + (hour + 1) * HOUR_MS) for hour, box_id in enumerate("124")
+    }
+    for box_id in hours.keys() - {silent}:
+        put_minutes(store, box_id, range(*hours[box_id], MINUTE), 120.0)
+    span = read_span(str(first), str(first + 3 * HOUR_MS), NOW)
+    parts = {
+        box_id: series_of(store, span, box_id, stay=(start * 10**6, end * 10**6))
+        for box_id, (start, end) in hours.items()
+    }
+    line = after_one_another("phase", list(parts.values()))
+    assert line.gaps == (hours[silent],) and line.measured == pytest.approx(2 / 3)
+    assert line.box_ids == ("1", "2", "4")
+    del parts["1" if silent == "4" else "4"]
+    assert after_one_another("phase", list(parts.values())).gaps == (hours[silent],), "one of them sent"
+
+
 def test_a_gap_needs_a_box_heard_before(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
     span = read_span("now-3h", "now", NOW)
@@ -284,6 +315,25 @@ def test_long_spans_and_many_boxes_have_few_rows(store: CloudStore) -> None:
     ):
         found = series_of(store, read_span(words, "now", NOW), rows=rows_for(boxes))
         assert found.step_ms == step_ms, words
+
+
+@pytest.mark.parametrize(("days", "step_ms"), [(1, 10 * MINUTE), (7, HOUR_MS), (400, DAY)])
+def test_one_flagged_minute_costs_no_day(store: CloudStore, days: int, step_ms: int) -> None:
+    """The limits of a minute of 51 Hz are without its flagged windows, which its mean of 60 Hz has."""
+    minutes = [Trend("1", NOW - 2 * DAY + 3 * HOUR_MS, {"f": (50.9, 51.1, 60.0), FLAGGED: (0.0, 2.0, 0.1)})]
+    minutes += [
+        Trend("1", start, {"f": (49.9, 50.1, 50.0)})
+        for start in range(NOW - 2 * DAY + 20 * HOUR_MS, NOW - 2 * DAY + 21 * HOUR_MS, 10 * MINUTE)
+    ]
+    store.put_trends(minutes)
+    while store.roll_up(NOW, 1000):
+        pass
+    span = read_span(f"now-{days + 1}d", f"{NOW - DAY}", NOW)
+    found = PastReader(store, span, NOW, lambda _: 0.0, False).box(shown("1"), [QUANTITIES["f_hz"]])["f_hz"]
+    assert found.step_ms == step_ms and found.figures is not None
+    least, most = found.figures[0], found.figures[-1]
+    assert (least, most) == pytest.approx((49.9, 50.1 if step_ms == 10 * MINUTE else 51.1))
+    assert least <= found.figures[3] <= most and found.flagged_share > 0
 
 
 def test_a_quantile_is_a_share_of_time() -> None:
@@ -323,24 +373,6 @@ def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> Non
     assert f'href="?{query.replace("&", "&amp;")}">Link' in ticked, "boxes ticked in the form are the same"
     group = client.get("/past?of=region:north&q=rms_v&together=1&from=now-2h").text
     assert "Region north, 2 Boxes." in group and len(data_of(group)["charts"][0]["series"]) == 1
-
-
-def test_another_meter_is_one_line_more(client: TestClient, store: CloudStore) -> None:
-    put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
-    store.put_meter_values(
-        MeterValue("fluke", "rms_v", (NOW - 2 * HOUR_MS) // 1000 + 10 * at, 119.0 + at % 2)
-        for at in range(360)
-    )
-    query = "box=1&q=rms_v,f_hz&y=V&meter=fluke&from=now-2h&to=now"
-    page = client.get(f"/past?{query}").text
-    assert f'href="?{query.replace("&", "&amp;")}">Link' in page
-    own, other = data_of(page)["charts"][0]["series"]
-    assert (own["words"], other["words"]) == ("Box 1, name-1", "Meter fluke")
-    assert (min(other["low"]), max(other["high"])) == (119.0, 120.0)
-    assert other["mean"][:2] == [119.0, 120.0]
-    assert len(data_of(page)["charts"]) == 1, "there is no frequency, of either"
-    percent = data_of(client.get("/past?box=1&q=rms_v&y=percent&meter=fluke&from=now-2h").text)
-    assert percent["charts"][0]["series"][1]["mean"][0] == pytest.approx(100 * 119 / 120, abs=0.01)
 
 
 def test_the_first_span_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:
@@ -385,34 +417,6 @@ def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStor
     for link in links:
         found = client.get(link.replace("&amp;", "&"))
         assert found.status_code == 200 and f'data-incident="{elsewhere}"' not in found.text
-    assert '<input name="meter"' in page
-
-
-FORMER = (
-    ("/compare?box=1,2&metric=f_hz&y=V&from=now-7d&to=now", "box=1,2&q=f_hz&y=V&from=now-7d&to=now"),
-    ("/compare?region=north&together=1&from=now-2d", "of=region:north&together=1&from=now-2d"),
-    ("/compare?boxes=1&weeks=3&tz=Europe/Berlin", "box=1&weeks=3&tz=Europe%2FBerlin"),
-    (
-        "/calendar?box=1&month=2025-11&tz=Europe/Berlin",
-        "box=1&tz=Europe%2FBerlin&show=verdicts&from=2025-10-31T23:00:00&to=2025-11-30T23:00:00",
-    ),
-    (
-        "/calendar?feeder=F1&by=f_hz&day=2025-12-30",
-        "of=feeder:F1&q=f_hz&from=2025-12-30T00:00:00&to=2025-12-31T00:00:00",
-    ),
-    ("/calendar?box=1&year=2024", "box=1&show=verdicts&from=2024-01-01T00:00:00&to=2025-01-01T00:00:00"),
-    ("/reports?box=1", "box=1&show=verdicts&from=now-365d&to=now"),
-    ("/reports/month?box=1&month=2025-02", "box=1&from=2025-02-01T00:00:00&to=2025-03-01T00:00:00"),
-    ("/grid", "of=grid:&q=f_hz,rms_v&from=now-24h&to=now"),
-    ("/boxes/1/history?from=now-6h&to=now", "box=1&from=now-6h&to=now"),
-)
-
-
-def test_a_former_address_keeps_place_and_time(client: TestClient) -> None:
-    for former, query in FORMER:
-        answer = client.get(former, follow_redirects=False)
-        assert (answer.status_code, answer.headers["location"]) == (307, f"/past?{query}"), former
-        assert client.get(former).status_code == 200, former
 
 
 REFUSED = (
@@ -429,8 +433,6 @@ REFUSED = (
     ("/past?standard=../x", 400, "want one of en50160"),
     ("/past?show=all", 400, "want one of course"),
     ("/past?box=" + ",".join(map(str, range(60))), 400, "want 50 or fewer"),
-    ("/calendar?month=2026-13", 400, "is not a day, month or year"),
-    ("/reports/month?month=1969-01", 400, "is not a year from 1990"),
 )
 
 
@@ -448,6 +450,7 @@ def test_a_group_holds_boxes_the_visitor_sees(
         store.put_box(BoxRecord(box_id, "", site="mill"))
     for box_id, region in (("6", "east"), ("7", "east"), ("8", "east"), ("9", "west")):
         store.put_box(BoxRecord(box_id, "", region=region, grid="2"))
+        store.people.change_access(box_id, lambda was, b=box_id: replace(was, owner_id=f"owner {b}"))
     services = open_services(store, "beyond_loopback")
     token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4"), regional=frozenset("46789")))
     try:
@@ -457,3 +460,12 @@ def test_a_group_holds_boxes_the_visitor_sees(
     assert found["region"] == {"east": ("6", "7", "8"), "north": ("1",), "south": ("4",)}
     assert found["feeder"] == {"F1": ("1",)} and found["site"] == {"mill": ("1",)}
     assert found["grid"] == {"1": ("1", "4"), "2": ("6", "7", "8")}, "one hidden Box does not count"
+
+
+def test_a_hole_is_named_with_its_span(store: CloudStore, client: TestClient) -> None:
+    first = NOW - 2 * HOUR_MS
+    put_minutes(store, "1", range(first, first + 30 * MINUTE, MINUTE), 120.0)
+    put_minutes(store, "1", range(first + 50 * MINUTE, first + 90 * MINUTE, MINUTE), 120.0)
+    page = client.get(f"/past?box=1&q=rms_v&from={first}&to={first + 90 * MINUTE}").text
+    listed = re.sub(r"<[^>]*>", "", page.partition("Not measured, or lost")[2].partition("</details>")[0])
+    assert "2026-01-01 03:30:00 to 2026-01-01 03:50:00 UTC" in listed, listed

@@ -13,17 +13,20 @@ import pytest
 from fastapi.testclient import TestClient
 from open_view import open_services
 
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.reading import PastReader, PastSeries
+from opq_cloud.view.pages.past.served_lines import Stays
 from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.fields import BY_KEY, ShownQuantity
+from opq_proto.messages import Finding, Interval, Trigger
 
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
@@ -45,9 +48,13 @@ def client(store: CloudStore) -> TestClient:
     return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
 
 
-def read(store: CloudStore, name: str, box_id: str, start: str, end: str = "now") -> PastSeries:
+def read(
+    store: CloudStore, name: str, box_id: str, start: str, end: str = "now", stays: Stays = ()
+) -> PastSeries:
     box = ShownBox(box_id, "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
-    reader = PastReader(store, read_span(start, end, NOW), NOW, lambda _: 0.0, False, class_a=True)
+    reader = PastReader(
+        store, read_span(start, end, NOW), NOW, lambda _: 0.0, False, class_a=True, stays=stays
+    )
     return reader.box(box, [QUANTITIES[name]])[name]
 
 
@@ -100,6 +107,9 @@ def test_days_equal_their_intervals(store: CloudStore, monkeypatch: pytest.Monke
         assert value == pytest.approx(np.quantile(raw, share, method="inverted_cdf"), abs=0.025001)
     assert figures[3] == pytest.approx(np.mean(raw), abs=0.02), "the mean of days"
     assert found.flagged_share == pytest.approx(3 / 144)
+    elsewhere_ns = (TODAY - past.BAD_DAY * past.DAY_MS) * 1_000_000
+    moved = read(store, "rms_v", "1", "2026-10-18", "2026-11-20", ((0, elsewhere_ns),)).figures
+    assert moved is not None and moved[-1] < 236, "the flagged intervals of the bad day are of another place"
 
 
 def test_a_day_without_intervals_is_a_gap(store: CloudStore) -> None:
@@ -116,6 +126,20 @@ def test_harmonics_and_flicker_have_their_units(store: CloudStore) -> None:
     plt = read(store, "plt", "1", "2026-11-18", "2026-11-19")
     assert (plt.source, plt.step_ms, len(plt.at_ms)) == ("class A, 2 h", past.TWO_HOURS_MS, 12)
     assert set(plt.mean.tolist()) == {0.5}
+
+
+def test_extremes_include_intervals_without_windows(tmp_path: Path) -> None:
+    """A gateway that was renewed sends the lowest and highest windows since then."""
+    opened = open_store(None, tmp_path)
+    windows = {"f_hz": 50.0, "f_min_hz": 49.9, "f_max_hz": 50.1}
+    opened.intervals.append(
+        past.row_of("1", TODAY + place * past.TEN_MS, place + 1, Interval(past.TEN_MS, False, 1.0, values))
+        for place, values in enumerate([{"f_hz": 49.7}, windows, windows])
+    )
+    found = read(opened, "f_hz", "1", "now-1d")
+    assert found.low == pytest.approx([49.7, 49.9, 49.9]) and found.figures is not None
+    assert (found.figures[0], found.figures[-1]) == pytest.approx((49.7, 50.1))
+    opened.close()
 
 
 def test_trends_come_before_class_a(store: CloudStore) -> None:
@@ -147,11 +171,25 @@ def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
     names = [each["words"] for each in charts["rms_v"]["series"]]
     assert names == ["Box 1, phase L1", "Box 2, phase L2", "Box 4, phase L3"]
     assert charts["rms_v"]["nominal"] == 230.0
-    assert charts["rms_v"]["limits"] == [[195.5, "100 %"], [207.0, "95 %"], [253.0, "95 %"]]
-    assert charts["f_hz"]["limits"][1] == [49.5, "99.5 %"]
-    assert charts["h5"]["limits"] == [[6.0, "95 %"]]
+    limits = [195.5, "100 % of 10 min"], [207.0, "95 % of 10 min"], [253.0, "95 % of 10 min"]
+    assert charts["rms_v"]["limits"] == [*limits]
+    assert charts["f_hz"]["limits"] == [], "they are of 10 s"
+    assert charts["h5"]["limits"] == [[6.0, "95 % of 10 min"]]
     assert [len(each["gaps"]) for each in charts["rms_v"]["series"]] == [0, 0, 1]
     assert page.count('class="chart history spread"') == 6, "a constant frequency has one bin"
+
+
+@pytest.mark.parametrize("span", ["2026-11-15T12:03", "2026-10-20T12:03", "2026-10-20T12:03&source=a"])
+def test_a_group_reads_rows_its_span_cuts(client: TestClient, span: str) -> None:
+    """No Box ever moved: each has the same rows and holes in a site, at a feeder and alone."""
+    own, site, feeder = (
+        data_of(client.get(f"/past?{place}&q=rms_v,plt&from={span}").text)["charts"]
+        for place in ("box=1,2,4", "of=site:mill", "of=feeder:F1")
+    )
+    for charts in (site, feeder):
+        for chart, alone in zip(charts, own, strict=True):
+            for line, of_box in zip(chart["series"], alone["series"], strict=True):
+                assert {**line, "words": ""} == {**of_box, "words": ""}
 
 
 def test_harmonics_stand_beside_the_limits_of_the_standard(client: TestClient) -> None:
@@ -186,7 +224,7 @@ def test_days_and_weeks_have_their_verdicts(client: TestClient) -> None:
         ("Tue 17", "fail"),
         ("Wed 18", "pass"),
         ("Thu 19", "pass"),
-        ("Fri 20", "pass"),
+        ("Fri 20", "not_assessed"),  # it is 18:00
         ("Sat 21", "None"),
         ("Sun 22", "None"),
     ]
@@ -207,11 +245,81 @@ def test_a_site_fails_with_one_phase(client: TestClient) -> None:
     assert ("Sun 15", "not_assessed") in cells(alone), "the day of the gap"
 
 
+def test_a_site_has_the_boxes_of_then(tmp_path: Path) -> None:
+    """Box 1 left the mill for the yard on Monday 16."""
+    opened = open_store(None, tmp_path)
+    past.fill_past(opened, NOW, days=12, boxes=("1", "2"), trends=False)
+    opened.put_box(BoxRecord("1", "", site="yard"), TODAY - 4 * past.DAY_MS)
+    moved = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    for site, first, words in (
+        ("mill", "2026-11-11", "harmonic 5 at Box 2"),
+        ("mill", "2026-11-18", "harmonic 5: "),
+        ("yard", "2026-10-11", "This site had no Box in this span."),
+    ):
+        page = moved.get(f"/past?of=site:{site}&show=verdicts&from={first}&to={first}T12:00&tz=UTC")
+        assert page.status_code == 200 and words in page.text, (site, first)
+    opened.close()
+
+
+def test_phases_have_their_boxes_of_then(tmp_path: Path) -> None:
+    """Box 1 was replaced by Box 3 on Monday 16, and has been at the yard since; its incident stays."""
+    opened, moved_ms = open_store(None, tmp_path), TODAY - 4 * past.DAY_MS
+    past.fill_past(opened, NOW, days=12, trends=False)
+    opened.put_box(BoxRecord("3", "new", nominal_v=400.0, site="shed", phase="L1"))
+    opened.put_box(BoxRecord("3", "", site="mill"), moved_ms)
+    opened.put_box(BoxRecord("1", "", site="yard"), moved_ms)
+    row = past.row_of("3", moved_ms, 9_000_000, Interval(past.TEN_MS, False, 1.0, {"rms_v": 404.0}))
+    group = Interval(past.TEN_MS, False, 1.0, {"u2_ratio": 0.012}, place="mill")
+    opened.intervals.append([row, past.row_of("2", moved_ms, 9_000_001, group)])
+    early = Interval(past.TEN_MS, False, 1.0, {"rms_v": 236.0})
+    opened.intervals.append([past.row_of("1", TODAY - 17 * past.DAY_MS, 9_000_002, early)])
+    for back in (6, 2):
+        start_ns = (TODAY - back * past.DAY_MS) * 1_000_000
+        event_id = opened.open_event(Trigger("t", start_ns, start_ns + 10**9, ("1",), "1", "x"), f"{back}")
+        sag = Finding("sag", "1", start_ns, start_ns + 10**8, 0, True, 160.0, 70.0, 6.0)
+        put_findings(opened, event_id, [sag])
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    of = "&q=rms_v,unbalance_percent&source=a&y=percent&from=2026-11-13&to=2026-11-20"
+    rms, u2 = data_of(view.get(f"/past?of=site:mill{of}").text)["charts"]
+    assert [each["words"] for each in rms["series"]] == [
+        "Box 1, then Box 3, phase L1",
+        "Box 2, phase L2",
+        "Box 4, phase L3",
+    ]
+    line = rms["series"][0]
+    assert (line["at"][-1], line["mean"][-1]) == (moved_ms, 101.0), "of 400 V"
+    assert [(each["words"], each["mean"]) for each in u2["series"]] == [("Site mill", [1.2])]
+    weeks = "/past?of=site:mill&q=rms_v&source=a&weeks=2&tz=UTC&from=2026-11-17&to=2026-11-20"
+    oldest = data_of(view.get(weeks).text)["charts"][0]["series"][2]
+    assert (oldest["at"][0], oldest["mean"][0]) == (past.DAY_MS, 236.0), "Box 1 served on Tuesday 3"
+    yard = data_of(view.get(f"/past?of=site:yard{of}").text)["charts"][0]["series"]
+    assert [each["at"][0] for each in yard] == [moved_ms]
+    for place, number in (("site:mill", 1), ("site:yard", 2)):
+        for page in (f"/past?of={place}{of}", f"/incidents?{place.replace(':', '=')}"):
+            listed = set(re.findall(r'data-incident="(\d+)"', view.get(page).text))
+            assert listed == {str(number)}, page
+    opened.close()
+
+
+def test_percent_is_of_the_nominal_voltage_of_then(tmp_path: Path) -> None:
+    """Box 1 was moved to 400 V on Monday 16; the span ends before."""
+    opened = open_store(None, tmp_path)
+    past.fill_past(opened, NOW, days=12, boxes=("1",), trends=False)
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    page = "/past?box=1&q=rms_v&source=a&y=percent&from=2026-11-12&to=2026-11-14&tz=UTC"
+    before = data_of(view.get(page).text)["charts"][0]["series"][0]["mean"]
+    opened.put_box(BoxRecord("1", "", nominal_v=400.0), TODAY - 4 * past.DAY_MS)
+    later = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    assert data_of(later.get(page).text)["charts"][0]["series"][0]["mean"] == before
+    opened.close()
+
+
 def test_a_year_of_weeks_has_no_days(client: TestClient) -> None:
     page = client.get("/past?box=1&show=verdicts&from=2026-05-01&to=2026-11-20&tz=Europe/Berlin").text
     found = cells(page)
     assert len(found) == 30 and {title for title, _ in found} == {""}
-    assert [verdict for _, verdict in found].count("not_assessed") == 24
+    # 24 without data, and the one in which it begins
+    assert [verdict for _, verdict in found].count("not_assessed") == 25
 
 
 def test_the_public_sees_only_public_boxes(store: CloudStore) -> None:
@@ -238,7 +346,7 @@ def test_regional_boxes_show_ten_minute_medians(tmp_path: Path) -> None:
     opened = open_store(None, tmp_path)
     past.fill_past(opened, NOW, days=1)
     for box_id in past.PHASES:
-        opened.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, "somebody", (), "region"))
+        opened.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, f"owner {b}", (), "region"))
     services = open_services(opened, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
     outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
     page = outsider.get("/past?of=region:north&q=rms_v,f_hz,thd_percent,h5&from=now-12h&to=now").text

@@ -9,10 +9,16 @@ from math import cos, radians
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from map_boxes import grids_now, map_marks, map_summary, regions_now
 
 from opq_cloud.view.pages.map import grid_now, outline
 from opq_cloud.view.pages.map.arrival_map import arrival_map
-from opq_cloud.view.pages.map.fuzz import (
+from opq_cloud.view.pages.map.grid_now import BoxNow, countable, tone_of
+from opq_cloud.view.pages.map.map_drawing import mark_figures
+from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, MapFrame, frame_at, frame_of, parse_frame
+from opq_cloud.view.pages.map.map_marks import CELL_UNITS, ROWS_LISTED, rows_of
+from opq_cloud.view.pages.map.outline import outlines_json
+from opq_cloud.view.pages.visible.fuzz import (
     KM_PER_DEGREE,
     MAX_RADII,
     SALT_BYTES,
@@ -20,16 +26,12 @@ from opq_cloud.view.pages.map.fuzz import (
     distance_km,
     fuzzed_place,
 )
-from opq_cloud.view.pages.map.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
-from opq_cloud.view.pages.map.map_drawing import map_summary, mark_figures
-from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, MapFrame, frame_at, frame_of, parse_frame
-from opq_cloud.view.pages.map.map_marks import CELL_UNITS, ROWS_LISTED, map_marks, rows_of
-from opq_cloud.view.pages.map.outline import outlines_json
 from opq_proto.messages import BoxArrival, Incident
 
 SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)
 HONOLULU = (21.297, -157.816)
 BOX = BoxNow("1", "Box 1", "1", None, HONOLULU, True, False, 120.0, 60.0, 101.0, 60.01, False)
+HIDDEN = replace(BOX, region="oahu", regional=True, u_percent=90.0)
 places = st.tuples(st.floats(-84.0, 84.0), st.floats(-180.0, 180.0))
 
 
@@ -201,10 +203,10 @@ def test_outlines_cover_the_window_and_margin() -> None:
 # Figures
 def test_a_region_needs_three_hidden_boxes() -> None:
     """A region of fewer than three hidden Boxes has no figures."""
-    hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(2)]
+    hidden = [replace(HIDDEN, box_id=str(k), owner=f"owner {k}") for k in range(2)]
     shown = replace(BOX, box_id="9", region="oahu")
     assert countable([*hidden, shown]) == [shown]
-    three = [*hidden, replace(hidden[0], box_id="2", u_percent=95.0)]
+    three = [*hidden, replace(hidden[0], box_id="2", owner="owner 2", u_percent=95.0)]
     (region,) = regions_now(countable([*three, shown]))
     assert (region.boxes, region.u_percent, region.regional) == (4, 92.5, True)
     assert countable([replace(each, region=None) for each in three]) == []
@@ -214,7 +216,7 @@ def test_a_region_needs_three_hidden_boxes() -> None:
 
 def test_few_reporting_hidden_boxes_give_no_figure() -> None:
     """A few reporting hidden Boxes give no figure, even if others of the region are silent."""
-    hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(3)]
+    hidden = [replace(HIDDEN, box_id=str(k), owner=f"owner {k}") for k in range(3)]
     silent = [replace(each, silent=True, u_percent=None, f_hz=None) for each in hidden]
     shown = replace(BOX, box_id="9", region="oahu", u_percent=101.0)
     for live in (1, 2):
@@ -342,8 +344,7 @@ def test_thousands_of_boxes_make_a_limited_map() -> None:
 def test_a_region_has_a_rounded_mark() -> None:
     """At a tenth of a degree."""
     hidden = [
-        replace(BOX, box_id=str(k), region="oahu", regional=True, at=(21.31 + k / 50, -157.83))
-        for k in range(3)
+        replace(HIDDEN, box_id=str(k), owner=f"owner {k}", at=(21.31 + k / 50, -157.83)) for k in range(3)
     ]
     (mark,) = map_marks(hidden, regions_now(countable(hidden)), frame_at(HONOLULU, 120.0), 2.0)
     assert (mark.mark_id, mark.boxes, mark.href) == ("region-oahu", 3, "")

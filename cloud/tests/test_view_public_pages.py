@@ -19,7 +19,7 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.map.fuzz import distance_km
+from opq_cloud.view.pages.visible.fuzz import distance_km
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.mail import Mailer
@@ -107,7 +107,7 @@ def view(tmp_path: Path) -> Iterator[PublicView]:
     for box_id in PUBLIC:
         store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id, privacy="all"))
     for box_id in REGIONAL:
-        store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id, privacy="region"))
+        store.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, f"owner {b}", privacy="region"))
     made = PublicView(store, LiveHub(ServiceCounters()), ViewSection(), incident, now_ns)
     made.hear()
     made.hub.accept_incident(incident)
@@ -239,6 +239,23 @@ def test_regions_need_three_boxes_hidden_elsewhere(view: PublicView) -> None:
     assert "North Shore" in view.get("/past").text and "North Shore" in view.get("/map").text
 
 
+def test_two_boxes_of_one_read_no_third(view: PublicView) -> None:
+    """An owner adds Boxes to the region of two others until half are theirs: its figures are not shown."""
+    view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
+    view.changed()
+    assert "region North Shore u" in view.get("/map/state").json()["figures"]
+    for box_id in ("24", "23"):
+        access = BoxAccess(box_id, "owner 23", privacy="region")
+        view.store.people.change_access(box_id, lambda _, access=access: access)
+        view.changed()
+        for path in ("/map", "/map/state", "/wall", "/past"):
+            assert "North Shore" not in view.get(path).text, path
+        assert view.get("/past?of=region:North+Shore").status_code == 404
+        state = view.get("/map/state").json()
+        assert state["figures"]["grid 1 boxes"].startswith("3 Boxes"), "those that everybody sees"
+        assert state["summary"].startswith("3 Boxes")
+
+
 def test_a_region_has_frequency_and_visible_incidents(
     view: PublicView,
 ) -> None:
@@ -262,10 +279,8 @@ def test_a_regions_only_view_shows_the_map(view: PublicView) -> None:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
     view.changed()
-    found = {
-        path: view.get(path).status_code for path in ("/", "/map", "/past", "/grid", "/wall", "/api/v1/boxes")
-    }
-    assert found == {"/": 303, "/map": 200, "/past": 200, "/grid": 307, "/wall": 200, "/api/v1/boxes": 401}
+    found = {path: view.get(path).status_code for path in ("/", "/map", "/past", "/wall", "/api/v1/boxes")}
+    assert found == {"/": 303, "/map": 200, "/past": 200, "/wall": 200, "/api/v1/boxes": 401}
     for box_id in REGIONAL:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.changed()

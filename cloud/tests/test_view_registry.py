@@ -11,6 +11,7 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.view.pages.visible.registry import RegistryReader
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor
+from opq_proto.errors import StoreError
 
 
 @pytest.fixture
@@ -64,3 +65,32 @@ def test_a_visitor_gets_only_their_boxes(store: CloudStore) -> None:
         assert context.regions() == {} and context.box_ids() == ["10"]
     finally:
         VISITOR.reset(token)
+
+
+def test_a_deleted_box_is_forgotten_at_first_sight(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no page was asked for between its retirement and its deletion; once for each deletion."""
+
+    def failed() -> dict[str, int]:
+        raise StoreError("the store is away")
+
+    forgotten: list[str] = []
+    reader = RegistryReader(store, forgotten.extend)
+    fill(store)
+    store.delete_box("2")
+    assert list(reader.now().records) == ["1", "10"] and forgotten == ["2"]
+    store.put_box(BoxRecord("1", "other"))  # while a new Box without a record has the number 2
+    assert reader.now().records["1"].name == "other" and forgotten == ["2"]
+    store.put_box(BoxRecord("2", "new"))
+    assert "2" in reader.now().records and forgotten == ["2"]
+    with monkeypatch.context() as failing:
+        failing.setattr(store.people, "deletions", failed)
+        for box_id in ("2", "77"):  # 77 has no record
+            store.delete_box(box_id)
+            with pytest.raises(StoreError):
+                reader.now()
+    assert "2" not in reader.now().records and sorted(forgotten) == ["2", "2", "77"]
+    store.delete_box("77")
+    reader.now()
+    assert forgotten[3:] == ["77"]

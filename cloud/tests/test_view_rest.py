@@ -17,9 +17,10 @@ import pytest
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text, limit_key
+from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.shares import share_key
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Disturbance, Interval, Measurement
@@ -178,6 +179,17 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
         ("/boxes/1/measurements?from=yesterday", 400, "want now, now-24h"),
         ("/boxes/1/trend?from=now-1y&level=1m", 400, "allowed: 1d"),
         ("/boxes/77", 404, "no Box 77"),
+        ("/boxes/77/measurements", 404, "no Box 77"),
+        ("/boxes/77/trend", 404, "no Box 77"),
+        ("/boxes/77/intervals", 404, "no Box 77"),
+        ("/boxes/77/disturbances", 404, "no Box 77"),
+        ("/boxes/77/minutes", 404, "no Box 77"),
+        ("/boxes/77/history", 404, "no Box 77"),
+        ("/incidents?box=77", 404, "no Box 77"),
+        ("/findings?box=77", 404, "no Box 77"),
+        ("/phenomena?box=77", 404, "no Box 77"),
+        ("/exports/measurements?box=77", 404, "no Box 77"),
+        ("/exports/changes?box=77&box=78", 404, "no Box 77 or 78"),
         ("/incidents/99999", 404, "no incident 99999"),
         ("/events/1/waveforms/77", 404, "it has 1, 2, 4"),
         ("/events/1/export?format=pdf", 400, "comtrade"),
@@ -272,9 +284,9 @@ def test_too_many_requests_are_refused_and_counted() -> None:
 
 
 def test_addresses_of_one_ipv6_network_are_one() -> None:
-    assert limit_key(Visitor(address="2001:db8::1")) == limit_key(Visitor(address="2001:db8::ffff:2"))
-    assert limit_key(Visitor(address="192.0.2.1")) != limit_key(Visitor(address="192.0.2.2"))
-    assert limit_key(Visitor(address="::ffff:192.0.2.1")) == limit_key(Visitor(address="192.0.2.1"))
+    assert share_key(Visitor(address="2001:db8::1")) == share_key(Visitor(address="2001:db8::ffff:2"))
+    assert share_key(Visitor(address="192.0.2.1")) != share_key(Visitor(address="192.0.2.2"))
+    assert share_key(Visitor(address="::ffff:192.0.2.1")) == share_key(Visitor(address="192.0.2.1"))
 
 
 def test_reading_samples_needs_its_scope(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -22,6 +22,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.web import server as web_server
+from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.words import THIN
 from opq_proto.kit import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
@@ -436,6 +437,45 @@ def test_a_strange_host_name_gets_nothing(full: demo.Scene, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1:8888", "localhost", "LOCALHOST:1", "[::1]:8888"])
 def test_the_names_of_loopback_are_answered(full: demo.Scene, host: str) -> None:
     assert _get(full, "/health", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/incidents", "/incidents/1", "/events/1", "/boxes/1", "/boxes/99", "/map", "/past", "/wall",
+        "/report", "/sign-in", "/search", "/nope", "/api/v1/boxes", "/api/v1/openapi.json", "/api/v1/nothing",
+        "/static/view.css", "/health", "/metrics", "/robots.txt", "/feeds/incidents.atom", "/live",
+    ],
+)  # fmt: skip
+def test_head_answers_as_get_without_body(full: demo.Scene, path: str) -> None:
+    """Monitors, link checkers and load balancers send HEAD; a feed's ends with its head."""
+    status, body, headers = _get(full, path, "HEAD")
+    assert body == "" and status in (200, 303, 307, 404)
+    if path != "/live":
+        asked, _, known = _get(full, path)
+        varying = ("date", "content-length", "etag", "set-cookie")
+        assert status == asked
+        assert {k: v for k, v in headers.items() if k not in varying} == {
+            k: v for k, v in known.items() if k not in varying
+        }
+
+
+def test_names_of_an_address_are_composed() -> None:
+    """ü as u and two points, as macOS types it, is ü as one letter; other escaped bytes stay."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["path"], scope["query_string"]))
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [(b"host", b"localhost")],
+        "path": "/sites/Mu\u0308ller",
+        "query_string": b"site=Mu%CC%88ller&a=%26%FF&b=M%C3%BCller",
+    }
+    asyncio.run(ViewGuard(app, ["localhost"])(scope, None, None))  # type: ignore[arg-type]
+    assert seen == [("/sites/M\u00fcller", b"site=M%C3%BCller&a=%26%FF&b=M%C3%BCller")]
 
 
 def test_only_short_reading_requests_are_allowed(full: demo.Scene) -> None:

@@ -4,20 +4,21 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from map_boxes import map_marks
 from open_view import open_services
 from test_view_public_map import BOX, HONOLULU
 
-from opq_cloud.actions.site_now import site_now, sites_of
+from opq_cloud.actions.site_now import site_now, sites_of, wrong_wirings
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.map.map_frame import frame_of
-from opq_cloud.view.pages.map.map_marks import map_marks
 from opq_proto.messages import Disturbance, Finding, Interval, Measurement, Trigger
 
 TEN_NS = 600 * 10**9
@@ -141,6 +142,22 @@ def test_incidents_name_the_site(store: CloudStore, client: TestClient) -> None:
     assert 'href="/sites/mill%20%26%20co">mill &amp; co</a>' in client.get(f"/incidents/{found['id']}").text
 
 
+def test_a_site_keeps_what_its_boxes_saw(store: CloudStore, client: TestClient) -> None:
+    """Its page, its events and its incidents, after one of its Boxes has moved, and after all have."""
+    trigger = Trigger("t", START_NS, START_NS + 10**9, ("2",), "2", "x")
+    sag = Finding("sag", "2", START_NS, START_NS + 10**8, 0, True, 161.0, 70.0, 6.0)
+    put_findings(store, store.open_event(trigger, "x"), [sag])
+    events = client.get("/api/v1/sites/mill%20%26%20co").json()["events"]
+    assert events
+    for box_id in "213":
+        store.put_box(BoxRecord(box_id, "", site="yard", nominal_v=400.0), NOW_NS // 10**6 - 1)
+        assert client.get("/api/v1/sites/mill%20%26%20co").json()["events"] == events
+        (found,) = client.get("/api/v1/incidents").json()["items"]
+        assert found["sites"] == [MILL]
+    assert "None." in words_of(client.get("/sites/yard").text)
+    assert client.get("/sites/mill%20%26%20co").status_code == 200
+
+
 def test_a_site_is_one_mark_of_the_map() -> None:
     north = (HONOLULU[0] + 0.05, HONOLULU[1])
     boxes = [
@@ -154,3 +171,35 @@ def test_a_site_is_one_mark_of_the_map() -> None:
     site = marks[f"Site {MILL}"]
     assert (site.boxes, site.href, site.name) == (2, "/sites/mill%20%26%20co", f"Site {MILL}")
     assert sum(mark.boxes for mark in marks.values()) == 4 and len(marks) == 3
+
+
+@pytest.mark.parametrize(
+    ("angles", "said"),
+    [
+        ((119.5, -120.25), "L2 and L3 (Box 2 and Box 3) are exchanged, or two others of the three"),
+        ((60.5, 120.25), "Box 2 on L2 is turned round by 180 degrees"),
+        ((59.0, -61.0), "Box 1 on L1 is turned round by 180 degrees"),
+        ((-119.0, -0.5), "Box 1 and Box 3 measure one phase"),
+    ],
+)
+def test_a_wrong_connection_is_said(tmp_path: Path, angles: tuple[float, float], said: str) -> None:
+    """Page, API and report say which, and none of them judges unbalance."""
+    opened = open_store(None, tmp_path)
+    for box_id in ("1", "2", "3"):
+        opened.put_box(BoxRecord(box_id, f"Box {box_id}", site="mill", phase=f"L{box_id}", nominal_v=230.0))
+    rows = [interval(1, each, {"rms_v": 230.0, "harmonics_v": (230.0, 1.0)}) for each in ("1", "2", "3")]
+    names = ("u2_ratio", "u0_ratio", "clock_ratio", "angle_b_deg", "angle_c_deg")
+    rows.append(interval(2, "1", dict(zip(names, (0.001, 0.001, 2e-4, *angles), strict=True)), "mill"))
+    opened.intervals.append(rows)
+    client = TestClient(create_app(open_services(opened, now_ns=lambda: NOW_NS)))
+    found = client.get("/api/v1/sites/mill").json()
+    assert found["wiring"].startswith(said) and found["u2_ratio"] is None
+    page = words_of(client.get("/sites/mill").text)
+    assert said in page and "Unbalance u2" not in page
+    assert wrong_wirings(opened.intervals, opened.boxes())["mill"].startswith(said)
+    day = datetime.fromtimestamp(START_NS / 1e9, UTC).isocalendar()
+    report = client.get(f"/api/v1/reports/week?place=site:mill&week={day.year}-W{day.week:02}&format=json")
+    assert said in report.json()["sentences"][0]
+    (u2,) = [row for row in report.json()["rows"] if row["quantity"] == "unbalance u2"]
+    assert u2["verdict"] == "not_assessed" and "not connected as stated" in u2["why"]
+    opened.close()

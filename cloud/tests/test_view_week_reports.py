@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_in_words(cast: Cast, query: str) -> None:
 
 def test_the_files_are_what_their_names_say(cast: Cast) -> None:
     root = cast.browser("root")
-    for form, begin in (("csv", "# software"), ("html", "<!doctype html>"), ("json", "{")):
+    for form, begin in (("csv", "site,"), ("html", "<!doctype html>"), ("json", "{")):
         assert root.get(f"/api/v1/reports/week?place=box:1&format={form}") == 200
         assert root.text.startswith(begin), form
         assert root.headers["content-disposition"].endswith(f'-box-1-en50160.{form}"')

@@ -39,21 +39,21 @@ def _incident(*findings: Finding, kind: str = "sag", closed: bool = True) -> Inc
 
 
 def test_a_sag_is_reported_in_one_sentence() -> None:
-    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=105.6, residual_percent=88.0))
+    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=103.0, residual_percent=85.8))
     assert words.headline(incident) == f"Sag to 85.2{THIN}% at Boxes 1 and 4"
     assert words.sentence(incident, 120.0) == (
         f"The voltage at Box 1 fell to 102.2{THIN}V, 85.2{THIN}% of the nominal 120{THIN}V, "
-        f"for 9.0 cycles (150{THIN}ms); Box 4 saw it too."
+        f"for 9.0 cycles (150{THIN}ms); Box 4 had the same."
     )
     assert words.outline(incident) == f"to 85.2{THIN}% for 150{THIN}ms at Boxes 1 and 4"
 
 
 def test_a_box_that_has_a_name_is_named() -> None:
-    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=105.6, residual_percent=88.0))
+    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=103.0, residual_percent=85.8))
     names = {"4": "Roof", "9": "Attic"}
     assert words.headline(incident, names).endswith(" at Boxes 1 and 4 (Roof)")
     assert words.outline(incident, names).endswith(" at Boxes 1 and 4 (Roof)")
-    assert "Box 4 (Roof) saw it too" in words.sentence(incident, 120.0, names)
+    assert "Box 4 (Roof) had the same" in words.sentence(incident, 120.0, names)
     assert words.boxes(["9"], names) == "Box 9 (Attic)"
     assert words.boxes([str(k) for k in range(7)], names) == "7 Boxes"
 

@@ -31,6 +31,7 @@ PAGES = {
     "/search": "/search?q=box",
     "/account": "/account",
     "/account/boxes": "/account/boxes",
+    "/account/sites": "/account/sites",
     "/account/second-factor": "/account/second-factor",
     "/account/notifications": "/account/notifications",
     "/account/notifications/new": "/account/notifications/new?about=incident",
@@ -38,6 +39,7 @@ PAGES = {
     "/admin": "/admin",
     "/admin/boxes": "/admin/boxes",
     "/admin/boxes/{box_id}": "/admin/boxes/1",
+    "/admin/boxes/{box_id}/delete": "/admin/boxes/1/delete",
     "/admin/boxes/{box_id}/firmware": "/admin/boxes/1/firmware",
     "/admin/keys": "/admin/keys",
     "/admin/plugins": "/admin/plugins",
@@ -58,12 +60,6 @@ WITHOUT_STATES = {
     "/admin/changes",
     "/search/found",
     "/examine",
-    "/compare",
-    "/calendar",
-    "/reports",
-    "/reports/month",
-    "/grid",
-    "/boxes/{box_id}/history",
     "/report/week",
 }
 """Forms before signing in, redirects, a document to print with the times of its own zone, a frame that is
@@ -169,7 +165,7 @@ def guarded(found: Any, switch: FailingStore) -> Any:
 
 def html_routes(routes: object, walk: Callable[[Any], Any]) -> set[str]:
     """Paths of those that may answer with a page."""
-    skipped = ("/api/", "/static", "/theme/", "/live", "/health", "/metrics", "/feeds/")
+    skipped = ("/api/", "/static", "/theme/", "/live", "/health", "/metrics", "/feeds/", "/robots.txt")
     paths = {route.partition(" ")[2] for route in walk(routes) if route.startswith("GET ")}
     ends = (".json", ".csv", ".svg", "/state", "/rows")
     return {path for path in paths if not path.startswith(skipped) and not path.endswith(ends)}

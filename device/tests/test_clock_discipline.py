@@ -19,6 +19,7 @@ from clock_on_pc import (
     UBX_CONFIRMED,
     UNKNOWN_NS,
     ClockOnPc,
+    Stamp,
 )
 from gps_messages import nav_pvt, nav_timels, rmc, tim_tp
 
@@ -48,7 +49,7 @@ class Line:
         labels: bool = True,
         latency_s: float = 0.12,
         label_error_s: int = 0,
-        kind: int = NMEA,
+        kind: int = UBX_CONFIRMED,
     ) -> Iterator[int]:
         for _ in range(seconds):
             if pulses:
@@ -77,6 +78,18 @@ def test_without_a_receiver_time_is_unknown() -> None:
     stamp = clock.stamp(1000 + 3 * TICK_HZ)
     assert stamp.t_ns == 3 * SECOND_NS
     assert (stamp.uncertainty_ns, stamp.source, stamp.rate_millihz) == (UNKNOWN_NS, SOURCE_FREE, 12_000_000)
+
+
+def test_a_gateway_confirms_the_leap_seconds() -> None:
+    """Its time is right to 10 ms."""
+    line = Line(ClockOnPc())
+    for k in range(60):
+        line.clock.sync(
+            line.tick_at(k + 0.3), line.utc_s * SECOND_NS + k * SECOND_NS + 300_000_000, 10_000_000
+        )
+        list(line.run(1, kind=NMEA))
+    stamp = line.clock.stamp(line.tick_at(59.5))
+    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
 
 
 def test_it_acquires_then_locks() -> None:
@@ -209,7 +222,7 @@ def test_late_labels_name_the_right_pulse() -> None:
 
 
 def test_a_next_pulse_receiver_is_right() -> None:
-    """A receiver that names the next pulse is right by tim tp by setting and by the gateway."""
+    """By TIM-TP and by the setting; the gateway's time makes it a doubt."""
     by_message = Line(ClockOnPc())
     for k in range(60):
         by_message.clock.receive(tim_tp(UTC_S + k + 1), by_message.tick_at(k + 0.3))
@@ -222,10 +235,11 @@ def test_a_next_pulse_receiver_is_right() -> None:
             by_gateway.clock.sync(
                 by_gateway.tick_at(k + 0.5), (UTC_S + k) * SECOND_NS + SECOND_NS // 2, 20_000_000
             )
-        list(by_gateway.run(1, label_error_s=1))
-    for line in (by_message, by_setting, by_gateway):
+        list(by_gateway.run(1, label_error_s=1, kind=NMEA))
+    for line in (by_message, by_setting):
         assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
     assert by_gateway.clock.status().label_conflicts == 1
+    assert stamped(by_gateway, 59.9).source == SOURCE_FREE
 
 
 def test_a_confirmed_ubx_label_outweighs_nmea() -> None:
@@ -271,7 +285,7 @@ def test_pulses_without_a_fix_are_unused() -> None:
 @pytest.mark.parametrize("change", [1, -1])
 def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int) -> None:
     """Unix time: 23:59:60 repeats the second before it; stamps stop there and say so."""
-    lead = 90
+    lead = 900  # NMEA does not say whether its leap seconds are the satellites' for 12.5 minutes
     line = Line(ClockOnPc(), utc_s=NEW_YEAR_S - lead)
     leap_k = lead if change > 0 else lead - 1  # second 60, or the one that is left out
     last_ns = 0
@@ -295,10 +309,67 @@ def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int)
                 error_ns = max(abs(error_ns), abs(error_ns - SECOND_NS))  # its two names
             if k > 40:
                 assert abs(error_ns) <= stamp.uncertainty_ns
-            if k > leap_k + 12 or 40 < k < leap_k - 10:
+            if k > leap_k + 12 or lead - 50 < k < leap_k - 10:
                 assert abs(error_ns) <= 14  # a tick, rounded twice
                 assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
     assert line.clock.status().leap_seconds == 18 + change or not announced
+
+
+def stamped(line: Line, at_s: float) -> Stamp:
+    """A stamp, which holds its bound."""
+    stamp = line.clock.stamp(line.tick_at(at_s))
+    assert stamp.uncertainty_ns == UNKNOWN_NS or abs(line.error_ns(at_s)) <= stamp.uncertainty_ns + 2
+    return stamp
+
+
+@pytest.mark.parametrize("kind", [NMEA, UBX])
+def test_leap_seconds_of_a_cold_receiver_are_doubted(kind: int) -> None:
+    """Two seconds ahead for 12.5 minutes; NMEA is used then, UBX once it says that it knows."""
+    line = Line(ClockOnPc())
+    for _ in line.run(750, label_error_s=2, kind=kind):
+        stamped(line, line.k + 0.6)
+    stamp = stamped(line, line.k)
+    assert (stamp.source, stamp.uncertainty_ns // SECOND_NS) == (SOURCE_FREE, 2)
+    for _ in line.run(120, kind=NMEA if kind == NMEA else UBX_CONFIRMED):
+        stamped(line, line.k + 0.6)
+    stamp = stamped(line, line.k)
+    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
+
+
+@pytest.mark.parametrize("kind", [NMEA, UBX, UBX_CONFIRMED])
+@pytest.mark.parametrize("late_s", [0, 1, 2, 3, 4, 3600, 1024 * 604_800])
+@pytest.mark.parametrize("before", [True, False])
+def test_the_gateways_time_contradicts_every_label(kind: int, late_s: int, before: bool) -> None:
+    """Labels by whole seconds late, with a gateway's time from the start on, or a minute later."""
+    line = Line(ClockOnPc())
+    weeks = late_s % (1024 * 604_800) == 0
+    for k in range(150):
+        if k >= (0 if before else 60):
+            true_ns = (UTC_S + k) * SECOND_NS + SECOND_NS // 2
+            line.clock.sync(line.tick_at(k + 0.5), true_ns, 20_000_000)
+        list(line.run(1, label_error_s=-late_s, kind=kind))
+        if before:
+            stamped(line, k + 0.6)
+    stamp, status = stamped(line, 149.9), line.clock.status()
+    assert status.label_conflicts == (late_s > 0)
+    if weeks:
+        assert abs(line.error_ns(149.9)) <= 2 and stamp.source == SOURCE_GPS
+        assert stamp.uncertainty_ns < 1000
+    else:  # one of two that both know is wrong
+        assert stamp.source == SOURCE_FREE
+        assert stamp.uncertainty_ns // SECOND_NS == (late_s if late_s <= 4 else UNKNOWN_NS // SECOND_NS)
+    for k in range(150, 200):  # both agree again
+        true_ns = (UTC_S + k) * SECOND_NS + SECOND_NS // 2
+        line.clock.sync(line.tick_at(k + 0.5), true_ns, 20_000_000)
+        list(line.run(1, kind=kind))
+    assert line.clock.stamp(line.tick_at(199.9)).source == SOURCE_GPS and abs(line.error_ns(199.9)) <= 2
+
+
+def test_lost_weeks_are_found_without_a_gateway() -> None:
+    for lost in (1024, 2048):
+        line = Line(ClockOnPc())
+        list(line.run(60, label_error_s=-lost * 604_800))
+        assert abs(line.error_ns(59.5)) <= 2 and line.clock.status().label_conflicts == 1
 
 
 def test_a_stamp_once_given_is_given_again() -> None:

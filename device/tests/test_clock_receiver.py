@@ -64,6 +64,8 @@ def test_a_fraction_of_a_second_is_no_label() -> None:
         (nmea("GPRMC,250926.00,A,2117.95,N,15748.98,W,0,0,140326,,,A"), "nmea_malformed"),
         (nmea("GPRMC,150960.00,A,2117.95,N,15748.98,W,0,0,140326,,,A"), "nmea_malformed"),
         (nmea("GPZDA,150926.00,32,03,2026,00,00"), "nmea_malformed"),
+        (nmea("GPZDA,150926.00,31,02,2026,00,00"), "nmea_malformed"),
+        (nmea("GPRMC,150926.00,A,2117.95,N,15748.98,W,0,0,290226,,,A"), "nmea_malformed"),
         (nmea("GPGGA,150926.00,,,,,1,999,"), "nmea_malformed"),
         (b"$" + b"A" * 200 + b"\r\n", "overlong"),
     ],
@@ -137,14 +139,22 @@ def test_both_languages_may_be_mixed_on_the_line() -> None:
 
 MSGOUT_UART1 = {"NAV_PVT": 0x20910007, "NAV_TIMELS": 0x20910061, "TIM_TP": 0x2091017E}
 """Keys of CFG-MSGOUT-UBX_..._UART1, u-blox F9 interface description."""
+UART1OUTPROT_NMEA = 0x10740002
+UBX_MESSAGES = ((1, 0x07), (1, 0x26), (0x0D, 0x01))
+NMEA_MESSAGES = tuple((0xF0, number) for number in (0, 1, 2, 3, 4, 5, 8))
 
 
-def test_a_receiver_gets_three_messages() -> None:
-    out = ctypes.create_string_buffer(27)
-    assert clock_library().opq_ubx_valset(out) == 27
-    pairs = b"".join(struct.pack("<IB", key, 1) for key in MSGOUT_UART1.values())
+@pytest.mark.parametrize("ubx_wanted", [True, False])
+def test_a_receiver_gets_messages_of_one_form(ubx_wanted: bool) -> None:
+    """Over UBX three messages and no NMEA, whose bytes would make them late; and the other way round."""
+    out = ctypes.create_string_buffer(32)
+    assert clock_library().opq_ubx_valset(ubx_wanted, out) == 32
+    pairs = b"".join(struct.pack("<IB", key, ubx_wanted) for key in MSGOUT_UART1.values())
+    pairs += struct.pack("<IB", UART1OUTPROT_NMEA, not ubx_wanted)
     assert out.raw == ubx(0x06, 0x8A, b"\x00\x01\x00\x00" + pairs)
-    asked = []
-    while clock_library().opq_ubx_enable(len(asked), out):
-        asked.append(out.raw[:11])
-    assert asked == [ubx(0x06, 0x01, bytes(kind)) for kind in ((1, 0x07, 1), (1, 0x26, 1), (0x0D, 0x01, 1))]
+    requests = []
+    while clock_library().opq_ubx_request(len(requests), ubx_wanted, out):
+        requests.append(out.raw[:11])
+    kinds = [(*kind, ubx_wanted) for kind in UBX_MESSAGES]
+    kinds += [(*kind, not ubx_wanted) for kind in NMEA_MESSAGES]
+    assert requests == [ubx(0x06, 0x01, bytes(kind)) for kind in kinds]

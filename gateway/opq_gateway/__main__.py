@@ -186,7 +186,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         from opq_gateway.setup import saved
         from opq_gateway.setup.surroundings import refuse
         from opq_proto.kit import log
-        from opq_proto.kit.system_record import GATEWAY, forget_after_ctrl_c
+        from opq_proto.kit.system_record import GATEWAY, forget_after_ctrl_c, refuse_unfinished
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
@@ -198,8 +198,9 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         # before signals are handled, because a configuration from a pipe may block
         config = saved.load_saved(config_path, data_dir, port_offset)
+        refuse_unfinished(data_folder(config).parent)
         refuse(config)
-        gateway = Gateway(config, early, on_trial, port_offset)
+        gateway = Gateway(config, early, on_trial, port_offset, config_path)
         with stopped_by_signals(stop) as signals:
             gateway.run(stop)
         if signal.SIGINT in signals:  # Ctrl-C at a terminal: the gateway is not to be restarted

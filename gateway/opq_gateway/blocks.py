@@ -47,7 +47,7 @@ class SampleBlock:
     """Whether the Box itself lost the samples right before this block."""
     clipped: bool = False
     nominal_v: float | None = None
-    """The Box's nominal voltage when it took these samples; None: an older gateway stored them."""
+    """The Box's nominal voltage when it took these samples; None: it stated none."""
     nominal_hz: float | None = None
 
     @property

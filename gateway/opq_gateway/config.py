@@ -14,12 +14,13 @@ from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
 from opq_proto.kit.system_place import default_data_dir
+from opq_proto.kit.zmq_addresses import BOUND, CONNECTED
 from opq_proto.link.messages import LINK_BAUD
 from opq_proto.measurement.fields import BY_KEY, HARMONICS, USUAL
 
 HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
 MAKAI_ENDPOINT: dict[str, Any] = {
-    "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
+    "pattern": CONNECTED,
     "examples": ["tcp://makai.example:9880"],
 }
 """libzmq cannot connect to other values, and the uplink would end without a visible reason."""
@@ -257,7 +258,7 @@ class GroupSection:
 
     name: Annotated[
         str,
-        Field(description="name of the place", pattern="^[A-Za-z0-9_-]{1,32}$"),
+        Field(description="name of the place", pattern="^[A-Za-z0-9_-]{1,32}$", examples=["north"]),
         Why("Choose a name that people know, because pages and topics show it."),
     ]
     boxes: Annotated[
@@ -307,7 +308,7 @@ class MqttSection(MqttBrokerSection):
 
     topic: Annotated[
         str,
-        Field(description="prefix of all topics", pattern="^[^#+\\s]+$"),
+        Field(description="prefix of all topics", pattern="^[^#+\\s]+$", examples=["opq"]),
         Why("Change it where several systems share a broker."),
     ] = "opq"
     every_s: Annotated[
@@ -321,6 +322,7 @@ class MqttSection(MqttBrokerSection):
             description="name of this gateway in topics, unique at the broker; by default the name of the "
             "host, with letters of the machine",
             pattern="^[A-Za-z0-9_-]{1,64}$",
+            examples=["gateway-north"],
         ),
         Why("Set it where two gateways have the same host name."),
     ] = None
@@ -373,7 +375,8 @@ class RulesSection(RuleEngineSection):
         str | None,
         Field(
             description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886",
-            **MAKAI_ENDPOINT,
+            pattern=BOUND,
+            examples=["tcp://127.0.0.1:9886"],
         ),
         Why("Set it where another program reads raw samples, such as eKuiper."),
     ] = None
@@ -409,12 +412,17 @@ class UpdateSection:
         Field(
             description="address of the repository, e.g. http://makai.example:8151",
             pattern=r"^https?://[^\s/]+(/\S*)?$",
+            examples=["http://makai.example:8151"],
         ),
         Why("Set it so that gateway and firmware are updated from your repository."),
     ] = None
     group: Annotated[
         str,
-        Field(description="group of this gateway in roll-outs", pattern="^[A-Za-z0-9_-]{0,32}$"),
+        Field(
+            description="group of this gateway in roll-outs",
+            pattern="^[A-Za-z0-9_-]{0,32}$",
+            examples=["early"],
+        ),
         Why("Set it to try updates at some gateways before the others get them."),
     ] = ""
 
@@ -441,7 +449,10 @@ class BoxSection:
     ]
     port: Annotated[
         str,
-        Field(description="e.g. /dev/serial/by-id/usb-OPQ_Box_3-if00 or socket://host:port", min_length=1),
+        Field(
+            description="e.g. /dev/serial/by-id/usb-OPQ_Box_3-if00, socket://host:port or rfc2217://host:port",
+            min_length=1,
+        ),
         Why(
             "Name the link below /dev/serial/by-id, because it stays the same when another device "
             "is plugged in."

@@ -18,6 +18,7 @@ MEANING = MappingProxyType(
         "serial_overruns": "bytes that the UART or its driver lost because they were read too late",
         "serial_line_errors": "bytes with wrong framing or parity, as the kernel counts them",
         "serial_write_failed": "messages to the Box that the port did not take",
+        "serial_unreadable": "times that a port brought bytes for ten seconds and no frame of a Box",
         "frames": "good link frames",
         "frame_crc_errors": "link frames with a wrong checksum or coding",
         "frame_malformed": "link frames with an unknown type or bad payload",
@@ -36,8 +37,11 @@ MEANING = MappingProxyType(
         "log_lines_untold": "log lines of the Box that are not in the gateway's log: too many at once",
         "crossings": "limit crossings reported by the Box",
         "crossings_untimed": "limit crossings right after a Box's start, before its time was known, not sent",
+        "numbered": "starts of a Box without a number (box_id 0), which took that of its port",
+        "number_refused": "starts of a Box without a number that did not take that of its port",
         "crossing_limits_refused": "starts of the Box at which it did not take the limits",
         "time_steps": "steps of a run's time by more than 1 ms: a better clock was found",
+        "rate_wrong": "times the samples were found to come at another rate than the Box states",
         "gps_contradictions": "times its GPS began to contradict the time that this gateway follows",
         # reassembly
         "resend_asked": "requests to the Box to send samples again",
@@ -67,7 +71,7 @@ MEANING = MappingProxyType(
         "fallback_measurements": "measurements made of the Box's own figures where samples are missing",
         "fallback_late": "fallback measurements dropped: too late for a broker that gets all in order",
         "backfilled_samples": "samples measured from the ring after a restart",
-        "ledger_dropped": "rows of measured values dropped: the disk was too slow for minutes",
+        "ledger_dropped": "rows of measured values lost: the disk was full or too slow for long",
         "ledger_failed": "times the disk did not take measured values",
         "ledger_unreadable": "times the disk did not return measured values for the cloud",
         "intervals_queued": "intervals and disturbances of the ledger that were numbered for the cloud",
@@ -96,7 +100,7 @@ MEANING = MappingProxyType(
         "queue_broken": "queue files that could not be read any more: renamed, and a new one begun",
         "uplink_connected": "times all three uplink connections were open",
         "uplink_lost": "times one of them was lost",
-        "uplink_refused": "handshakes that the broker refused (key not admitted?)",
+        "uplink_refused": "times that the broker was seen not to admit the key",
         # commands
         "commands": "commands received for this Box",
         "commands_foreign": "commands for another Box, dropped",
@@ -114,6 +118,7 @@ MEANING = MappingProxyType(
         "half_cycles_refused": "requests for Urms(1/2) that cannot be read, or a ledger that cannot",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that the Box or the gateway did not carry out",
+        "orders_unproved": "of these, those without the administrator's valid proof",
         # synchrophasors; what concerns several Boxes is counted with the first Box
         "phasors_late": "phasors that came after their frame was sent",
         "phasors_off_axis": "phasors more than 5 s away from those of the Box with the best time, left out",
@@ -124,7 +129,7 @@ MEANING = MappingProxyType(
         "phasor_clients_refused": "PMU clients beyond the most at once",
         "phasor_clients_too_slow": "PMU clients cut off: they read too slowly",
         "phasor_orders_ignored": "frames of PMU clients with an unknown command, or for another stream",
-        "phasor_orders_malformed": "runs of bytes from PMU clients that are not a frame",
+        "phasor_orders_malformed": "PMU clients that sent what is not a frame, which ended their connection",
         # MQTT; counted with the first Box
         "mqtt_connected": "connections to the MQTT broker",
         "mqtt_failed": "connections to the MQTT broker that failed or were lost",
@@ -133,6 +138,7 @@ MEANING = MappingProxyType(
         # rules; counted with the first Box
         "rule_requests": "waveforms that rules of this gateway requested from Makai",
         "plugins_unconfined": "refused starts of unsigned plug-ins: this machine cannot confine them",
+        "windows_refused": "connections to windows_endpoint that ended before a handshake of ZeroMQ 3",
         "rules_dropped": "values and disturbances that the rules did not get: they are too slow",
         # health and metrics; counted with the first Box
         "health_overflow": "requests for health and metrics closed unread or cut off: too many, or too slow",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.commands.order_proofs import OrderProofs, administrator_of
 from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.feed_readers import FeedReaders
@@ -54,10 +55,10 @@ from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.updater import Updater
-from opq_gateway.uplink.configured_uplink import queue_of, uplink_of
+from opq_gateway.uplink.configured_uplink import places_of, queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
-from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, missing_server_key, read_secret_file, read_server_key
 from opq_proto.kit import log
 from opq_proto.kit.http_server import url_of
 from opq_proto.kit.system_record import GATEWAY, MeantService, identity_of, note_meant
@@ -88,19 +89,21 @@ class Gateway:
         early: EarlyPorts | None = None,
         on_trial: bool = False,
         port_offset: int = 0,
+        config_file: Path | None = None,
     ) -> None:
         """Reads the keys; nothing is opened yet, except `early` ports. `on_trial`: an update is tried.
 
-        `port_offset`: the offset that was added to the ports of `config`.
+        `port_offset`: the offset that was added to the ports of `config`, which is of `config_file`.
 
         Raises:
-            KeyFileError: a key file is missing or bad; the text names it and the command that makes it.
+            KeyFileError: a key file is missing or bad; the text names it and says where it comes from.
         """
         self.config = config
         self._early, self._on_trial, self._port_offset = early, on_trial, port_offset
+        self._config_file = config_file
         keys = key_folder(config)
         _check_there(keys, [box.id for box in config.box])
-        self._server_key = read_key_file(keys.server_public).public
+        self._server_key = read_server_key(keys.server_public).public
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
         self.counters = {box.id: BoxCounters() for box in config.box}
         self.statuses = {box.id: BoxStatus(box.id, config.measurement_cycles) for box in config.box}
@@ -167,11 +170,13 @@ class Gateway:
         power: PowerFail,
         reader_runs: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
+        places = places_of(self.config, self._server_key)
+        proofs = OrderProofs(partial(administrator_of, key_folder(self.config), places))
         commands = CommandHandler(
-            self.config.longest_request_s, software=software_version(), claims=self.claims
+            self.config.longest_request_s, software=software_version(), claims=self.claims, proofs=proofs
         )
         queue = queue_of(self.config, self.counters)
-        uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
+        uplink = uplink_of(self.config, places, queue, commands.offer)
         rings = {box.id: self._ring(box.id) for box in self.config.box}
         measuring = measuring_of(
             self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
@@ -278,7 +283,8 @@ class Gateway:
         from opq_gateway.rules.edge_rules import EdgeRules  # Starlette and more: only where wanted
 
         first = self.counters[self.config.box[0].id]
-        return EdgeRules(self.config, self.feed, self.statuses, first, uplink.publish_at_once)
+        send = uplink.publish_at_once
+        return EdgeRules(self.config, self.feed, self.statuses, first, send, self._config_file)
 
     def _ring(self, box_id: str) -> Ring:
         folder = box_folder(self.config, box_id)
@@ -358,19 +364,15 @@ class Gateway:
 
 
 def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
-    """Reports all missing key files at once, with the command that makes them and replaces no existing
-    file."""
-    boxes = [box_id for box_id in box_ids if not keys.box_secret(box_id).exists()]
-    missing = [keys.box_secret(box_id) for box_id in boxes]
-    command = f"opq-tools keygen --out {keys.root}"
-    if not keys.server_public.exists():
-        missing.insert(0, keys.server_public)
-        command += " --server"
-    if boxes:
-        command += f" --boxes {','.join(boxes)}"
-    if missing:
-        names = ", ".join(str(path) for path in missing)
-        raise KeyFileError(f"no key file {names}; copy it from where the keys were made, or: {command}")
+    """Reports all missing key files at once: where that of the cloud is, and the command that makes those of
+    Boxes and replaces no existing file."""
+    problems = [] if keys.server_public.exists() else [missing_server_key(keys.server_public)]
+    if boxes := [box_id for box_id in box_ids if not keys.box_secret(box_id).exists()]:
+        names = ", ".join(str(keys.box_secret(box_id)) for box_id in boxes)
+        command = f"opq-tools keygen --out {keys.root} --boxes {','.join(boxes)}"
+        problems.append(f"no key file {names}; copy it from where the keys were made, or: {command}")
+    if problems:
+        raise KeyFileError("; ".join(problems))
 
 
 def _lock(folder: Path) -> int:
@@ -382,9 +384,12 @@ def _lock(folder: Path) -> int:
         raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(fd)
         raise PortBusyError(
             f"gateway: another gateway uses {folder}; stop it or give another --data-dir"
         ) from error
+    except OSError as error:
+        os.close(fd)
+        raise OpqError(f"gateway: {folder} cannot be locked: {error.strerror or error}") from error
     return fd

@@ -12,6 +12,10 @@ from opq_proto.link.messages import BoxFacts, GpsStatus, Health, Hello, Log, Los
 from opq_proto.messages import TimeSource
 
 ORDINARY_RATE_HZ = 12_000.0
+NO_FRAMES = (
+    "bytes come, but no frame of a Box: another baud or device, noise, or a board with another crystal than "
+    "its firmware is for (8 MHz instead of 25 makes 294,912 Bd of 921,600)"
+)
 
 
 @dataclass(slots=True)
@@ -23,12 +27,16 @@ class BoxStatus:
     """Cycles per Measurement; written by the command handler."""
     serial_open: bool = False
     """Written by the serial side."""
+    serial_unreadable: bool = False
+    """Whether the open port brings bytes and no frame; serial side."""
     serial_problem: str = ""
     """Why the port is not open; serial side."""
     hello: Hello | None = None
     """Written by intake."""
     foreign_box: int = 0
     """Another Box's id found on the port; intake."""
+    number_refused: str = ""
+    """Why the Box, which has no number, did not take that of its port, and what helps; intake."""
     in_recovery: bool = False
     """Whether the last hello was from a boot loader that waits for firmware; intake."""
     gps: GpsStatus | None = None
@@ -62,6 +70,8 @@ class BoxStatus:
     """Whether its times come from the GPS of another Box of this gateway; intake."""
     gps_apart_ns: int | None = None
     """Its GPS time minus the followed Box's; None: it does not contradict. Reader."""
+    rate_share: float | None = None
+    """Its samples' rate as a share of the stated one; None: right, or not known. Intake."""
     ring_problem: str = ""
     """Why the disk does not take samples; intake."""
     measurement_ms: int | None = None
@@ -82,6 +92,8 @@ class BoxStatus:
     """The oldest unacknowledged sequence, and the next one; None: nothing is held. Uplink."""
     ledger_problem: str = ""
     """Why the disk does not take measured values; the ledgers' writer."""
+    ledger_lost: str = ""
+    """Measured values that were lost for good, in words, until somebody deletes the file that names them."""
     queue_problem: str = ""
     """Why the disk does not take Measurements; uplink."""
 
@@ -105,16 +117,31 @@ class BoxStatus:
         if not self.serial_open:
             return f"port not open: {self.serial_problem or 'opening'}"
         if self.foreign_box:
-            return f"Box {self.foreign_box} is on this port"
+            number = f"opq-tools box settings {self.box_id} box_id={self.box_id} --force"
+            return (
+                f"Box {self.foreign_box} is on this port: are two cables swapped? "
+                f"Only if it is to become Box {self.box_id}: {number}"
+            )
         if self.in_recovery:
             return "Box is in its boot loader's recovery"
+        if self.serial_unreadable:
+            return NO_FRAMES
         if self.sample_monotonic_s is None:
             return "no samples yet"
         silent = now_monotonic_s - self.sample_monotonic_s
         if silent > silent_s:
             return f"no samples for {silent:.0f} s"
         if self.refused:
-            return "the broker refused this Box's key"
+            return (
+                "the cloud does not admit this Box's key (revoked, retired, or another one), or has another "
+                "server key: opq-tools keys list there says which"
+            )
+        if self.rate_share is not None:
+            emulator = ", or it is an emulator that is slower than real time" if self.rate_share < 1 else ""
+            return (
+                f"its samples come at {self.rate_share:.3f} of the rate that it states: its frequencies are "
+                f"wrong because the board has another crystal than its firmware is for{emulator}"
+            )
         if self.gps_apart_ns is not None:
             return f"its GPS time contradicts the other Boxes here by {self.gps_apart_ns / 1e9:+.3f} s"
         if self.ring_problem:

@@ -1,5 +1,6 @@
 """The server's policy for plug-ins, passed in: origins, sizes, signers and rights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -14,6 +15,12 @@ sockets that are files, a CAN bus.
 """
 UIDS = (61184, 65519)
 """User ids of workers where the server is root: the range that systemd reserves for dynamic users."""
+
+
+def network_setting(section: str, files: Sequence[Path] = ()) -> str:
+    """Names the setting `network` and the files that may have it, for people."""
+    where = " or ".join(str(each.absolute()) for each in files) or "the configuration"
+    return f"[{section}] network of {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class Policy:
     """Folders and files that workers may read and write, if their user may; the first is their TMPDIR."""
     network: tuple[str, ...] = ()
     """Rights of workers, each as in NETWORK; empty: no network."""
+    network_place: str = network_setting("plugins")
+    """Where `network` is set, for the error of a plug-in that lacks a right."""
     limits: ProcessLimits = field(default_factory=ProcessLimits)
 
 

@@ -39,7 +39,13 @@ class PluginProcesses:
         Why("Name a folder where a plug-in writes its results."),
     ] = ()
     network: Annotated[
-        tuple[Annotated[str, Field(pattern=f"^({NETWORK})$")], ...],
+        tuple[
+            Annotated[
+                str,
+                Field(pattern=f"^({NETWORK})$", examples=["tcp:1502", "listen:8080", "udp", "unix", "can"]),
+            ],
+            ...,
+        ],
         Field(description="what plug-ins may use: tcp:PORT, listen:PORT, udp (names need it), unix, can"),
         Why("Name what a plug-in connects to, such as tcp:1502 for Modbus."),
     ] = ()

@@ -10,13 +10,6 @@ CLASSES = {"source": "Source", "sink": "Sink"}
 """Kind -> name of the class in each file."""
 
 
-REMOVED = {
-    ("sink", "mongo"): "use the sink sql, or a plug-in of kind sink",
-    ("sink", "zmq"): "use the sink mqtt or rest, or a plug-in of kind sink",
-}
-"""Kind and type of an earlier version -> what to do instead."""
-
-
 def module_of(kind: str, type_name: str) -> ModuleType | None:
     """The file of a source or sink; None if the type does not exist."""
     if kind not in PACKAGES or type_name not in types_of(kind):

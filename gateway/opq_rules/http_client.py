@@ -13,7 +13,10 @@ import httpcore
 import httpx
 
 from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
+from opq_proto.kit.port_owner import check_port_owner
 
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+"""Headers that carry a secret, in lower case."""
 _AGAIN = frozenset({408, 425, 429})
 
 
@@ -32,9 +35,13 @@ def check_url(url: str, hosts: AddressGuard | None = None) -> None:
 def http_client(
     timeout_s: float, headers: Mapping[str, object], hosts: AddressGuard, insecure: bool = False
 ) -> httpx.Client:
-    """A client that ignores proxies and other settings of the service's environment."""
+    """A client that ignores proxies and other settings of the service's environment.
+
+    What needs a secret of these headers gets it only where `port_owner` accepts the program at the port.
+    """
     shown = {name: str(value) for name, value in headers.items()}
-    transport = _GuardedTransport(hosts, insecure)
+    secret = any(name.lower() in _SECRET for name in shown)
+    transport = _GuardedTransport(hosts, insecure, secret)
     return httpx.Client(timeout=timeout_s, transport=transport, headers=shown, trust_env=False)
 
 
@@ -45,15 +52,15 @@ def _tls(insecure: bool) -> ssl.SSLContext:
 
 
 class _GuardedTransport(httpx.HTTPTransport):
-    def __init__(self, hosts: AddressGuard, insecure: bool) -> None:
-        context = _tls(insecure)
+    def __init__(self, hosts: AddressGuard, insecure: bool, secret: bool) -> None:
+        context, network = _tls(insecure), _GuardedNetwork(hosts, secret)
         super().__init__(verify=context)
-        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_GuardedNetwork(hosts))
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=network)
 
 
 class _GuardedNetwork(httpcore.SyncBackend):
-    def __init__(self, hosts: AddressGuard) -> None:
-        self._hosts = hosts
+    def __init__(self, hosts: AddressGuard, secret: bool) -> None:
+        self._hosts, self._secret = hosts, secret
 
     def connect_tcp(
         self,
@@ -65,6 +72,9 @@ class _GuardedNetwork(httpcore.SyncBackend):
     ) -> httpcore.NetworkStream:
         try:
             addresses = self._hosts.addresses(host, port)
+            if self._secret:
+                for address in addresses:
+                    check_port_owner(address, port)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         for address in addresses[:-1]:

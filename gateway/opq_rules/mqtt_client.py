@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from opq_proto.kit.port_owner import checked_before_login
 from opq_rules.mqtt_publish_reader import Published, PublishReader
 
 _VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
@@ -77,6 +78,8 @@ class Client:
                 cert_reqs=ssl.CERT_NONE if login.insecureSkipVerify else ssl.CERT_REQUIRED,
             )
             self._client.tls_insecure_set(login.insecureSkipVerify)
+        if login.username and (login.insecureSkipVerify or not secure):
+            self._client.on_socket_open = checked_before_login(self._host, self._port)
         self._client.reconnect_delay_set(1, 30)
         self._client.max_queued_messages_set(1)  # the pipeline stores what cannot be sent; paho should not
         self._on_link, self._subscribe = on_link or (lambda up, why: None), subscribe

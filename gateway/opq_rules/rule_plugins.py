@@ -13,7 +13,7 @@ from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 from opq_rules.access import NO_ACCESS, Access, Guarded
-from opq_rules.built_in import CLASSES, PACKAGES, REMOVED, module_of, types_of
+from opq_rules.built_in import CLASSES, PACKAGES, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}
@@ -50,12 +50,7 @@ class RulePlugins(Plugins):
         return made
 
     def sink(self, type_name: str) -> Callable[[], sdk.Sink]:
-        try:
-            return self._built_in("sink", type_name) or super().sink(type_name)
-        except RuleError as error:
-            if instead := REMOVED.get(("sink", type_name)):
-                raise RuleError(f"sink {type_name!r} was removed; {instead}", error.code) from error
-            raise
+        return self._built_in("sink", type_name) or super().sink(type_name)
 
     def types(self, kind: str) -> list[str]:
         """Every type (for functions: name) of `kind`, built-ins first, each list sorted."""

@@ -28,6 +28,11 @@ COLUMNS = KnownColumns(
 )
 RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 """1 kHz to 1 MHz; a header with another rate is refused."""
+MAX_BOX_ID, MAX_SOURCE = 10, 40
+"""Letters."""
+MOST = 2**62
+"""Of a header's times and numbers; the end of a piece then still fits into 64 bits."""
+_NUMBERS = ("first_sample", "start_ns", "uncertainty_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,12 @@ def piece_of(frames: Sequence[bytes]) -> WavePiece:
         raise FrameError(f"the header of the samples cannot be read: {error}") from error
     if head.rate_millihz not in RATES_MILLIHZ or not 0 < head.v_per_lsb < 1e6:
         raise FrameError("the header of the samples has a wrong rate or gain")
+    if not (head.box_id.isascii() and head.box_id.isdigit() and len(head.box_id) <= MAX_BOX_ID):
+        raise FrameError(f"the header of the samples names Box {head.box_id[:40]!r}; want its number")
+    if len(head.source) > MAX_SOURCE or not head.source.isprintable():
+        raise FrameError(f"the header of the samples has a wrong source, {head.source[:40]!r}")
+    if wrong := [name for name in _NUMBERS if not 0 <= getattr(head, name) < MOST]:
+        raise FrameError(f"the header of the samples has a wrong {wrong[0]}")
     counts = np.frombuffer(frames[2], "<i2").astype(np.int16)
     return WavePiece(counts=counts, **asdict(head))
 

@@ -32,6 +32,11 @@ import ctypes, os, signal, socket, subprocess
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+def libc(name, *args):
+    if getattr(LIBC, name)(*args) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
 def run(text):
     names = dict(globals())
     try:

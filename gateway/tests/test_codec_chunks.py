@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
+from wandering_mains import noise_bits, wandering
 
-from bench.compression import as_sealed, noise_bits, wandering
+from bench.gateway import as_sealed
 from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MAX_SAMPLES, RAW, pack, unpack, unpack_all
 from opq_gateway.ring.sealed import CHUNK_SAMPLES
 

@@ -1,7 +1,12 @@
 """Claim codes: made on the gateway's own machine, for one Box, for a while, once."""
 
 import http.client
+import ipaddress
+import itertools
 import json
+import shlex
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -59,6 +64,14 @@ def test_a_code_ends_in_three_ways() -> None:
     assert codes.spend("1", with_one_left)
 
 
+def test_strangers_do_not_close_a_code() -> None:
+    """What twenty accounts may send in ten minutes leaves the code of the Box's owner open."""
+    codes = ClaimCodes(["1"], HandClock())
+    code = codes.make("1").code
+    assert not any(codes.spend("1", f"{number:08d}") for number in range(20 * 15))
+    assert codes.spend("1", code)
+
+
 @pytest.fixture
 def served() -> Iterator[tuple[ClaimCodes, str]]:
     claims = ClaimCodes(["1", "2"])
@@ -92,6 +105,47 @@ def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
     with urllib.request.urlopen(f"http://{address}/", timeout=60) as answer:
         assert shown["code"] not in answer.read().decode()  # health is read by others
+
+
+OWN_ADDRESS = """
+import urllib.request
+from pathlib import Path
+from click.testing import CliRunner
+from opq_gateway.__main__ import main
+from opq_gateway.commands.claim_codes import ClaimCodes
+from opq_gateway.local.health import HealthServer
+from opq_gateway.local.running_gateway import note_address
+from opq_gateway.status import BoxStatus
+
+server = HealthServer("10.99.0.1:8913", {"1": BoxStatus("1", 60)}, {}, ClaimCodes(["1"]))
+(Path("D") / "gateway").mkdir(parents=True)
+note_address(Path("D/gateway"), 8913, "10.99.0.1:8913")
+for words in (["claim-code", "1", "--data-dir", "D"], ["claim-code", "1", "--endpoint", "10.99.0.1:8913"]):
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and "for 10 minutes" in done.output, done.output
+strangers = ({"Host": "page.example"}, {"Origin": "http://page.example"}, {"X-Forwarded-For": "10.99.0.2"})
+for headers in strangers:
+    request = urllib.request.Request("http://10.99.0.1:8913/claim-codes?box=1", b"", headers)
+    try:
+        urllib.request.urlopen(request)
+        raise SystemExit(f"{headers} was answered")
+    except urllib.error.HTTPError as error:
+        assert error.code == 403
+server.close()
+"""
+
+
+def test_own_addresses_are_this_machine(tmp_path: Path) -> None:
+    """In a network of its own, where the gateway listens beyond loopback."""
+    setup = "ip link set lo up && ip addr add 10.99.0.1/24 dev lo"
+    space = ["unshare", "-rn", "bash", "-c"]
+    if subprocess.run([*space, setup], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no network of its own (unshare -rn, ip)")
+    run = f"{setup} && exec {shlex.quote(sys.executable)} -c {shlex.quote(OWN_ADDRESS)}"
+    done = subprocess.run(
+        [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_status_shows_open_codes_clocks_and_gps(served: tuple[ClaimCodes, str]) -> None:
@@ -173,5 +227,6 @@ def test_another_address_of_a_gateway_sees_no_code(
     monkeypatch: pytest.MonkeyPatch, served: tuple[ClaimCodes, str]
 ) -> None:
     claims, address = served
-    monkeypatch.setattr(http_server, "ip_address", lambda _: __import__("ipaddress").ip_address("192.0.2.7"))
+    ends = itertools.cycle(map(ipaddress.ip_address, ("192.0.2.7", "192.0.2.8")))  # of peer and server
+    monkeypatch.setattr(http_server, "ip_address", lambda _: next(ends))
     assert asked(address, "POST", "/claim-codes?box=1")[0] == 403 and claims.open_codes() == ()

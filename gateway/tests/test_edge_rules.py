@@ -2,13 +2,17 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import zmq
 from engine_token import token_auth
 from free_ports import free_endpoint, free_port
 from waiting import wait_for
@@ -16,9 +20,11 @@ from waiting import wait_for
 from opq_gateway.config import load
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.rules.streams import rows_of
+from opq_gateway.rules.wave_publisher import WavePublisher
 from opq_proto.errors import ConfigError
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
+from opq_rules.local_feed import LocalFeed
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 
@@ -35,6 +41,34 @@ def asked(makai: Any, seconds: float = 60) -> Measurement:
         return [each for each in read if any(key.startswith("rule_") for key in each.metrics)]
 
     return wait_for(found, seconds)[0]
+
+
+def test_a_gateways_windows_refuse_zmtp_1() -> None:
+    """The bytes of a page's request, and those of an older ZeroMQ."""
+    endpoint, waves = free_endpoint(), LocalFeed[Any]("waves")
+    with closing(WavePublisher(endpoint, waves)) as windows, zmq.Context() as context:
+        with context.socket(zmq.SUB) as honest:
+            honest.subscribe(b"")
+            honest.connect(endpoint)
+
+            def heard() -> bool:
+                waves.offer(SimpleNamespace(frames=lambda: [b"samples"]))
+                windows.send()
+                return bool(honest.poll(20))
+
+            wait_for(heard, 60)
+        for sent in (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x01\x00\x02\x00\x01"):
+            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=60) as page, suppress(ConnectionError):
+                page.sendall(sent)
+                while page.recv(100):
+                    pass
+
+        def counted() -> bool:
+            windows.send()
+            return windows.refused == 2
+
+        wait_for(counted, 60)
 
 
 @pytest.mark.timeout(600)

@@ -120,6 +120,25 @@ def test_a_box_that_resets_begins_an_axis(tmp_path: Path, makai: Any) -> None:
         assert gateway.counters["1"]["missing_samples"] == 0 or host.lost_bytes("1")
 
 
+def test_new_boxes_that_change_places_are_noticed(tmp_path: Path, makai: Any) -> None:
+    boxes = [Box("1"), Box("2")]
+    ports = tmp_path / "ports"
+    ports.mkdir()
+    for box in boxes:
+        box.settings.assign("box_id=0")
+    with BoxHost(boxes) as host:
+        one, two = (ports / name for name in "12")
+        one.symlink_to(host.ports["1"])
+        two.symlink_to(host.ports["2"])
+        with running(written(tmp_path, makai, {"1": str(one), "2": str(two)})) as gateway:
+            wait_for(lambda: all(gateway.counters[name]["numbered"] for name in "12"))
+            assert [box.settings["box_id"] for box in boxes] == ["1", "2"]
+            one.unlink()
+            two.rename(one)
+            two.symlink_to(host.ports["1"])
+            wait_for(lambda: [gateway.statuses[name].foreign_box for name in "12"] == [2, 1])
+
+
 def test_another_box_on_the_port_is_refused(tmp_path: Path, makai: Any) -> None:
     host = BoxHost([Box("2")])
     with host, running(written(tmp_path, makai, {"1": host.ports["2"]})) as gateway:

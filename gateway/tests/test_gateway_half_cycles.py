@@ -10,8 +10,8 @@ from test_gateway_service import answer, ask, configured, running
 from waiting import wait_for
 
 from opq_proto.keys.key_files import KeyFolder
-from opq_proto.wire.frames import plugin_command, response_from_wire
-from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
+from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, plugin_command, response_from_wire
+from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_question
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 from opq_sim.mains.on_demand import numbers_for, on_demand

@@ -13,6 +13,7 @@ from intake_bench import HELLO, T0_NS, Bench, samples
 from structlog.testing import capture_logs
 
 from opq_gateway.blocks import SampleBlock, boot_id_of
+from opq_gateway.local.health import health
 from opq_gateway.ring.lost import NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import StatedFacts
@@ -24,6 +25,7 @@ from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
+    Acknowledgement,
     BoxFacts,
     BoxMeasurement,
     Command,
@@ -33,6 +35,7 @@ from opq_proto.link.messages import (
     Losses,
     Operation,
     Resend,
+    Status,
 )
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 from opq_sim.mains.generator import Generator
@@ -210,15 +213,57 @@ def test_another_box_on_the_port_is_left_out(bench: Bench) -> None:
     bench.intake.accept_message(replace(HELLO, box_id=9))
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 0 and bench.status.foreign_box == 9
+    bench.status.serial_open = True
+    problem = bench.status.problem(bench.now_s) or ""
+    assert problem.startswith("Box 9 is on this port: are two cables swapped? Only if it is to become Box 1")
     bench.intake.accept_message(HELLO)
     bench.feed(2000, 4000)
     assert bench.counters["samples"] == 2000 and bench.status.foreign_box == 0
 
 
-def test_a_box_without_number_is_the_configured_one(bench: Bench) -> None:
-    bench.intake.accept_message(replace(HELLO, box_id=0))
+def numbers(bench: Bench) -> list[Command]:
+    """The commands that give the Box its number."""
+    bench.intake.tick()
+    return [each for each in bench.sent if isinstance(each, Command) and each.argument == "box_id=1"]
+
+
+def test_a_box_without_number_gets_its_ports(bench: Bench) -> None:
+    bench.intake.opened()
+    new = replace(HELLO, box_id=0)
+    bench.intake.accept_message(new)
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 2000
+    [order] = numbers(bench)
+    assert order.operation is Operation.PUT_SETTING
+    bench.intake.accept_message(Acknowledgement(order.command_id, Status.DONE, ""))
+    bench.intake.accept_message(HELLO)
+    bench.feed(2000, 4000)
+    bench.intake.accept_message(new)  # somebody took the number away, to move it
+    assert (bench.counters["samples"], bench.counters["numbered"], numbers(bench)) == (4000, 1, [order])
+    bench.intake.accept_message(replace(new, boot_id=6))
+    assert len(numbers(bench)) == 2
+
+
+def test_a_refused_number_is_logged_and_counted(bench: Bench) -> None:
+    bench.intake.opened()
+    bench.intake.accept_message(replace(HELLO, box_id=0))
+    for seconds in (0.0, 3.0):  # the first try is not answered
+        bench.now_s += seconds
+        bench.intake.tick()
+        bench.intake.accept_message(replace(HELLO, box_id=0))
+    order = numbers(bench)[-1]
+    bench.intake.accept_message(Acknowledgement(order.command_id, Status.FAILED, "not saved: status 2"))
+    sent = len(numbers(bench))
+    bench.intake.accept_message(replace(HELLO, box_id=0))
+    assert (len(numbers(bench)), bench.counters["number_refused"]) == (sent, 1)
+    (part,) = health({"1": bench.status}, bench.now_s, 1e9)["subcomponents"]
+    assert part["note"].startswith("Box 1 does not take the number of its port: failed not saved: status 2; ")
+    bench.intake.accept_message(HELLO)  # somebody has set it
+    assert bench.status.number_refused == ""
+    bench.intake.lost()
+    bench.intake.opened()
+    bench.intake.accept_message(replace(HELLO, box_id=0))
+    assert len(numbers(bench)) == sent + 1
 
 
 def test_a_disk_that_takes_nothing_stops_nothing_behind(
@@ -446,7 +491,7 @@ def test_a_crash_is_logged_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["losses", "box_facts", "crash"])
 def test_an_unknown_message_is_skipped(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """As a gateway of an earlier version with a new Box: one frame is counted, and nothing else is wrong."""
+    """As from a newer Box: one frame is counted, and nothing else is wrong."""
     for kind in (Losses.TYPE, BoxFacts.TYPE, Crash.TYPE):
         monkeypatch.delitem(link_payloads._READERS, kind)
     decoder = Decoder()

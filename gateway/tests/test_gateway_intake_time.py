@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from intake_bench import HELLO, T0_NS, Bench, samples
 
@@ -121,3 +122,21 @@ def test_a_continuing_free_stamp_is_kept(
     after.feed(5000, 8000, **free)
     wave = after.ring.read(0, 2**62)
     assert wave is not None and len(wave.counts) == 8000
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(1.0, False), (0.99, False), (0.96, True), (1.04, True)])
+def test_a_wrong_crystals_rate_is_reported(bench: Bench, share: float, wrong: bool) -> None:
+    """The gateway stood still for 4 s, which does not count."""
+    bench.intake.accept_message(HELLO)
+    bench.status.serial_open = bench.status.connected = True
+    second, rate = np.zeros(12_000, np.int16), 12_000
+    for k in range(65):
+        bench.now_s = 100.0 + k / share + (4.0 if k == 7 else 0.0)
+        first = k * rate
+        block = replace(samples(0), first_sample=first, t_ns=T0_NS + first * 10**12 // 12_000_000)
+        bench.intake.accept_message(replace(block, counts=second))
+    problem = bench.status.problem(bench.now_s)
+    expected = f"its samples come at {share:.3f} of the rate that it states"
+    assert (problem or "").startswith(expected) if wrong else problem is None
+    assert ("emulator" in (problem or "")) is (wrong and share < 1)
+    assert bench.counters["rate_wrong"] == wrong

@@ -1,11 +1,8 @@
 """A start of a Box has a name, and its samples keep what was stated in it: docs/identity.md."""
 
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from intake_bench import HELLO, T0_NS, Bench, samples
 from telling_blocks import blocks, ns
@@ -28,7 +25,7 @@ from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import FLAG_RESENT, Command, Log, Operation
 from opq_proto.measurement.continuity import GapReason, clock_set_s, missing_s
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource, Waveform
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, TimeSource, Waveform
 from opq_proto.wire.frames import data_command, waveform_from_frames
 from opq_sim.mains import mains
 
@@ -79,97 +76,6 @@ def test_another_nominal_voltage_begins_a_file(tmp_path: Path) -> None:
     found = Ring(tmp_path, "1", 24.0).read_blocks(*ALL)
     assert [each.nominal_v for each in found] == [120.0] * 60 + [230.0] * 60
     assert {each.start_id for each in found} == {FIRST}
-
-
-def as_older_gateway(path: Path) -> bytes:
-    """A raw file of today in the form of a gateway that named a start by the boot id (OPQRING2)."""
-    data = path.read_bytes()
-    _, capacity, records, epoch, start_id, v_per_lsb, _, _, box = struct.unpack_from("<8sIIIQdff16s", data)
-    head = struct.pack(
-        "<8sIIIId24s", b"OPQRING2", capacity, records, epoch, boot_id_of(start_id), v_per_lsb, box
-    )
-    head += struct.pack("<I", zlib.crc32(head))
-    written, stride = [head.ljust(64, b"\0")], 32 + 2 * capacity
-    for index, at in enumerate(range(64, len(data) - stride + 1, stride)):
-        one = data[at : at + stride]
-        if one[7] & 4:
-            start, *rest = struct.unpack_from("<QQqqH", one, 32)
-            payload = struct.pack("<IQqqH", boot_id_of(start), *rest) + one[66:]
-            facts = (one[4:32] + payload).ljust(stride - 4, b"\0")
-            one = struct.pack("<I", zlib.crc32(facts, epoch ^ index)) + facts
-        written.append(one)
-    return b"".join(written)
-
-
-def test_older_files_have_only_the_boot_id(tmp_path: Path) -> None:
-    ring = Ring(tmp_path, "1", 24.0)
-    ring.append_all(blocks(0, 4000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
-    ring.gap(Gap(4000, 400, "a cat"))
-    ring.append_all(blocks(4400, 30_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
-    ring.close()
-    (segment,) = ring.segments()
-    before, lost = ring.read(*ALL), ring.read_lost(*ALL)
-    assert [(one.start_id, one.first_sample, one.samples) for one in lost] == [(FIRST, 4000, 400)]
-    segment.path.write_bytes(as_older_gateway(segment.path))
-
-    def check(older: Ring) -> Waveform:
-        (held,) = older.segments()
-        assert (held.start_id, held.facts.nominal_v, held.facts.nominal_hz) == (7, None, None)
-        assert older.read_lost(*ALL) == [replace(one, start_id=7) for one in lost]
-        wave = older.read(*ALL)
-        assert wave is not None and before is not None and np.array_equal(wave.counts, before.counts)
-        assert (wave.start_id, wave.nominal_v, wave.gaps) == (7, None, before.gaps)
-        return wave
-
-    older = Ring(tmp_path, "1", 24.0)
-    check(older)
-    older.append(replace(blocks(0, 200)[0], start_id=SECOND, t_ns=ns(60_000)))  # claims the folder
-    older.close()
-    made = seal(segment.path)
-    assert made is not None
-    made.replace(segment.path)  # sealed by this gateway, it says the same
-    (tmp_path / "000000000002.seg").unlink()
-    check(Ring(tmp_path, "1", 24.0))
-    segment.path.write_bytes(as_older_sealed(segment.path))
-    check(Ring(tmp_path, "1", 24.0))
-
-
-def as_older_sealed(path: Path) -> bytes:
-    """A sealed file of one chunk in the form of that gateway (OPQSEAL3)."""
-    data = path.read_bytes()
-    form, old = struct.Struct("<8sIIQdffqqqqq24s"), struct.Struct("<8sIIIdqqqqq24s")
-    _, chunks, records, start_id, v_per_lsb, _, _, *rest = form.unpack_from(data)
-    rows = np.frombuffer(
-        data, [("o", "<u8"), ("l", "<u4"), ("s", "<i8"), ("e", "<i8")], chunks, form.size
-    ).copy()
-    packed = []
-    at = old.size + rows.nbytes + 4
-    for row in rows:
-        packed.append(_older_chunk(data[int(row["o"]) : int(row["o"]) + int(row["l"])]))
-        row["o"], row["l"] = at, len(packed[-1])
-        at += len(packed[-1])
-    index = old.pack(b"OPQSEAL3", chunks, records, boot_id_of(start_id), v_per_lsb, *rest) + rows.tobytes()
-    index += struct.pack("<I", zlib.crc32(index))
-    return b"".join([index, *packed, index, struct.pack("<I8s", len(index), b"OPQSEAL4")])
-
-
-def _older_chunk(data: bytes) -> bytes:
-    (length,) = struct.unpack_from("<I", data, 4)
-    records, counts = data[8 : 8 + length], data[8 + length :]
-    rows, losses = struct.unpack_from("<II", records)
-    plain = zlib.decompress(records[8:], -zlib.MAX_WBITS)
-    table, rest, made = plain[: 56 * rows], plain[56 * rows :], b""
-    while rest:
-        first, size = struct.unpack_from("<QH", rest)
-        start, *facts = struct.unpack_from("<QQqqH", rest, 10)
-        made += struct.pack("<QH", first, size - 4) + struct.pack("<IQqqH", boot_id_of(start), *facts)
-        made += rest[10 + 34 : 10 + size]
-        rest = rest[10 + size :]
-    assert len(plain) == 56 * rows + losses
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    records = struct.pack("<II", rows, len(made)) + deflate.compress(table + made) + deflate.flush()
-    inner = struct.pack("<I", len(records)) + records + counts
-    return struct.pack("<I", zlib.crc32(inner)) + inner
 
 
 # ---- the serial side ---------------------------------------------------------------------------------------

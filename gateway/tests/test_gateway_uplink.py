@@ -50,6 +50,23 @@ def test_answers_are_bounded_in_number_and_bytes(bench: Bench) -> None:
     assert bench.counters["responses_dropped"] == 7
 
 
+def test_answers_left_at_the_end_are_dropped(bench: Bench, makai: Any) -> None:
+    makai.stop()
+    with bench.running(connected=False):
+        bench.uplink.respond("1", [b"x"])
+        bench.uplink.respond("1", [b"y"])
+    assert (bench.counters["responses_sent"], bench.counters["responses_dropped"]) == (0, 2)
+
+
+def test_a_burst_of_answers_arrives_whole(bench: Bench, makai: Any) -> None:
+    with bench.running():
+        for number in range(ANSWERS_WAITING):
+            bench.uplink.respond("1", [b"%d" % number, b"x" * 100_000])
+        wait_for(lambda: len(makai.answers) == ANSWERS_WAITING)
+    assert [int(frames[0]) for frames in makai.answers] == list(range(ANSWERS_WAITING))
+    assert (bench.counters["responses_sent"], bench.counters["responses_dropped"]) == (ANSWERS_WAITING, 0)
+
+
 def test_a_thousand_measurements_arrive_once(bench: Bench, makai: Any) -> None:
     with bench.running():
         for number in range(1000):

@@ -173,6 +173,40 @@ def test_an_original_services_file_is_recognised(tmp_path: Path) -> None:
     assert told.exit_code == 0 and f"{path}: fine (original triggering broker)\n" in told.stdout
     words = " ".join(told.stdout.split())
     assert "server_cert missing; the original does not start without it" in words
+    path.write_text(json.dumps({"interface": "tcp://*:9880", "backend": "tcp://*:9881", "client_cert": "/k"}))
+    told = check(path)
+    words = " ".join(told.stdout.split())
+    said = 'client_cert without effect: not known; did you mean "client_certs"?'
+    assert told.exit_code == 1 and said in words
+    path.write_text(json.dumps({"cmd_sub_ep": "tcp://opq:8194", "trg_push_epp": "tcp://opq:9880"}))
+    told = check(path)
+    assert told.exit_code == 1 and 'did you mean "trg_push_ep"?' in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ('[rules.plugins]\nnetwork = ["tcp:3306"]\n', "rules.plugins"),
+        ("[mqtt]\nevery_s = 5.0\n", "mqtt"),
+        ("[phasors]\nreports_per_s = 50\n", "phasors"),
+    ],
+)
+def test_a_section_of_an_off_part_is_wrong(tmp_path: Path, curve: KeyFolder, more: str, key: str) -> None:
+    told = check(gateway_file(tmp_path, more))
+    assert told.exit_code == 1 and f"{key}  is without effect" in told.stdout
+    path = tmp_path / "up.toml"
+    path.write_text(more.replace("[", "[gateway.", 1))
+    told = check(path)
+    assert told.exit_code == 1 and f"gateway.{key}  is without effect" in told.stdout
+
+
+def test_a_gateway_makes_no_key_of_its_cloud(tmp_path: Path, curve: KeyFolder) -> None:
+    path = gateway_file(tmp_path)
+    curve.server_public.unlink()
+    ended = CliRunner().invoke(main, ["run", "--config", str(path)])
+    for text in (" ".join(check(path).stdout.split()), f"{ended.stderr} {ended.exception}"):
+        assert "opqserver.key is missing; it is the cloud's public key: copy it from" in text
+        assert "--server --boxes" not in text and "make it with" not in text
 
 
 def test_a_set_up_password_fits_the_access_point(tmp_path: Path, curve: KeyFolder) -> None:

@@ -1,6 +1,8 @@
 """The ledger: rows come back as they were written, whatever happened to the process or the disk."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,13 @@ from hypothesis import strategies as st
 from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.health import health
+from opq_gateway.measuring import ledger as ledger_module
+from opq_gateway.measuring import lost_rows
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
+from opq_gateway.measuring.lost_rows import LostRows
 from opq_gateway.status import BoxStatus
+from opq_proto.kit.whole_file import FileNotWrittenError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 
@@ -60,7 +66,7 @@ def test_a_torn_file_gives_its_whole_part(
     for each in rows:
         ledger.append(each)
         ledger.flush()
-    [path] = folder.iterdir()
+    [path] = folder.glob("*.led")
     data = bytearray(path.read_bytes())
     data[flip % len(data)] ^= 0x40
     path.write_bytes(bytes(data[: len(data) - cut % len(data)]))
@@ -119,14 +125,14 @@ def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_and_retried(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     ledger = Ledger(folder, "1", 24.0, 30.0)
-    folder.rmdir()
+    shutil.rmtree(folder)
     ledger.append(row(0))
     with pytest.raises(OSError, match="ledger"):
         ledger.flush()
     folder.mkdir()
     ledger.append(row(1))
     ledger.flush()
-    assert list(ledger.read("window", 0, 2**62)) == [row(1)]
+    assert list(ledger.read("window", 0, 2**62)) == [row(0), row(1)]
 
 
 def test_a_stalled_disk_delays_no_other(tmp_path: Path) -> None:
@@ -156,7 +162,7 @@ def test_a_stalled_disk_delays_no_other(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_makes_the_box_ill(tmp_path: Path) -> None:
-    """Until something is written again."""
+    """Until all is written; nothing is lost."""
     writer, counters = LedgerWriter(), BoxCounters()
     status = BoxStatus("1", 10, serial_open=True, sample_monotonic_s=0.0, connected=True)
     of_box, of_group = (Ledger(tmp_path / name, "1", 24.0, 30.0) for name in ("box", "group"))
@@ -172,14 +178,117 @@ def test_a_full_disk_makes_the_box_ill(tmp_path: Path) -> None:
     of_group.append(row(1))
     for _ in range(2):  # a turn without rows shows nothing about the disk
         writer.write()
-        assert status.problem(1.0) == "measured values are not stored: No space left on device"
+        words = "No space left on device; 1 rows wait in memory"
+        assert status.problem(1.0) == f"measured values are not stored: {words}"
         part = health({"1": status}, 1.0, 1e9)
         assert part["ok"] is False
-    assert counters["ledger_failed"] == 1
+    assert counters["ledger_failed"] == 2
     full.unlink()
     of_box.append(row(2))
     writer.write()
-    assert status.problem(1.0) is None
+    assert status.problem(1.0) is None and "note" not in health({"1": status}, 1.0, 1e9)["subcomponents"][0]
+    assert list(of_box.read("window", 0, 2**62)) == [row(1), row(2)]
+
+
+@pytest.mark.parametrize("kind", ["3s", "10s", "10min", "2h"])
+def test_a_full_disk_loses_no_interval(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is written in the end, also where its file was torn; what is beyond the room is named."""
+    monkeypatch.setattr(ledger_module, "MAX_REFUSED", 50)
+    writer, counters = LedgerWriter(), BoxCounters()
+    status = BoxStatus("1", 10, serial_open=True, sample_monotonic_s=0.0, connected=True)
+    ledger = Ledger(tmp_path, "1", 24.0, 3000.0)
+    writer.add(counters, ledger, status)
+    lengths_ns = {"3s": 3, "10s": 10, "10min": 600, "2h": 7200}
+    rows = [row(number, kind, length_ns=lengths_ns[kind] * 10**9) for number in range(130)]
+    real = os.write
+    room = [1]
+
+    def full(fd: int, data: bytes) -> int:
+        if room[0]:  # a few bytes fit
+            room[0] = 0
+            return real(fd, data[:7])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    for each in rows[:40]:
+        ledger.append(each)
+        writer.write()
+    assert "40 rows wait in memory" in str(status.problem(1.0))
+    monkeypatch.setattr(os, "write", real)
+    writer.write()
+    assert list(ledger.read(kind, 0, 2**62)) == rows[:40] and status.problem(1.0) is None
+    assert status.ledger_lost == "" and counters["ledger_dropped"] == 0
+    monkeypatch.setattr(os, "write", full)
+    for each in rows[40:]:  # more than there is room for
+        ledger.append(each)
+    writer.write()
+    monkeypatch.setattr(os, "write", real)
+    writer.write()
+    assert list(ledger.read(kind, 0, 2**62)) == rows[:40] + rows[80:]
+    assert counters["ledger_dropped"] == 40
+    (lost,) = Ledger(tmp_path, "1", 24.0, 3000.0).lost.spans
+    assert (lost.kind, lost.start_ns, lost.end_ns, lost.rows) == (
+        kind,
+        rows[40].start_ns,
+        rows[79].end_ns,
+        40,
+    )
+    (part,) = health({"1": status}, 1.0, 1e9)["subcomponents"]
+    assert part["ok"] and part["note"].startswith("Box 1 lost 40 values of "), "after it too"
+    (tmp_path / "lost").unlink()  # somebody has seen it
+    writer.write()
+    assert status.ledger_lost == ""
+    monkeypatch.setattr(os, "write", full)
+    ledger.append(row(200, kind, length_ns=lengths_ns[kind] * 10**9))
+    stop = threading.Event()
+    stop.set()
+    with monkeypatch.context() as disk:
+        disk.setattr(lost_rows, "write_whole_file", lambda *_: full(-1, b""))
+        writer.run(stop)  # it ends while the disk is full
+    monkeypatch.setattr(os, "write", real)
+    assert not (tmp_path / "lost").exists()
+    again = Ledger(tmp_path, "1", 24.0, 3000.0).lost
+    assert [each.rows for each in again.spans] == [1]
+    again.store()
+    assert (tmp_path / "lost").exists() and [each.rows for each in LostRows(tmp_path).spans] == [1]
+    torn = b'{"kind": "3s", "start_ns": "x", "end_ns": 2, "rows": 1}\n[1]\n\xff\n{"kind": "3s", "sta'
+    with (tmp_path / "lost").open("ab") as file:
+        file.write(torn)
+    assert [each.rows for each in LostRows(tmp_path).spans] == [1], "what a person broke hides no other"
+    again.forget()
+    assert not LostRows(tmp_path).spans
+
+
+def test_earlier_holes_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the disk is full at the first start, and again at a later end."""
+
+    def full(*_: object) -> int:
+        raise FileNotWrittenError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def lose(*numbers: int) -> None:
+        lost = LostRows(tmp_path)
+        lost.reserve()
+        lost.add(row(number) for number in numbers)
+        lost.store()
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        LostRows(tmp_path).reserve()
+    LostRows(tmp_path).reserve()
+    assert (tmp_path / "lost.room").stat().st_size == lost_rows.ROOM_BYTES
+    lose(0)
+    lose(500, 501)
+    with monkeypatch.context() as disk:
+        disk.setattr(lost_rows, "write_whole_file", full)
+        lose(502)
+        assert [each.rows for each in LostRows(tmp_path).spans] == [1, 3]
+    room = (tmp_path / "lost.room").read_bytes()
+    lose(503, 504)
+    for _ in range(2):
+        assert [each.rows for each in LostRows(tmp_path).spans] == [1, 5]
+        (tmp_path / "lost.room").write_bytes(room)  # a kill before it was emptied
+    lose(-1000)  # measured late
+    assert [each.rows for each in LostRows(tmp_path).spans] == [1, 5, 1]
 
 
 def half_row(number: int) -> Values:
@@ -197,8 +306,8 @@ def test_half_cycles_are_bounded_and_counted(tmp_path: Path) -> None:
         for number in range(40):
             ledger.append(half_row(hour * 18_000 + number))
         writer.write()
-        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 60_000
-    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.led")) <= 60_000
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.led")]
     first = 10 - len(sizes)
     kept = list(ledger.read("half", 0, 2**62))
     assert kept == [half_row(hour * 18_000 + number) for hour in range(first, 10) for number in range(40)]

@@ -6,13 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from in_thread import in_thread
 from pmu_client import Client, command, data_of
+from structlog.testing import capture_logs
 from waiting import wait_for
 
 from opq_gateway.config import BoxSection, Config, GroupSection
@@ -197,17 +198,41 @@ def test_bad_time_and_disturbances_set_the_status() -> None:
         assert frames[-1].quality == 8  # of the worst: within 10 ms
 
 
-def test_nonsense_orders_are_counted() -> None:
+def test_orders_for_others_are_counted() -> None:
     with serving() as served, Client(served.port, 7734) as client:
-        client.socket.sendall(b"GET / HTTP/1.1\r\n\r\n")
         client.socket.sendall(command(7735, 2))
         client.ask(9)
         client.ask(8)
-        client.socket.sendall(command(7734, 3)[:-1] + b"\x00")
         client.ask(3)
         assert client.next().kind == "header"
-        wait_for(lambda: served.counters["1"]["phasor_orders_malformed"] == 2)
         assert served.counters["1"]["phasor_orders_ignored"] == 3
+
+
+FORM = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:4712\r\nContent-Type: text/plain\r\nOrigin: http://page.example\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        FORM + command(7734, 2) + command(7734, 3),
+        FORM,
+        b"\r\n",
+        command(7734, 3)[:-1] + b"\x00",
+        command(7734, 3) + FORM + command(7734, 3),
+        b"\xaa\x41\xff\xff",
+    ],
+    ids=["posted orders", "a form", "a line", "a wrong check", "a form between orders", "too long"],
+)
+def test_what_is_not_a_frame_ends_the_connection(sent: bytes) -> None:
+    """Also an order in the body of a page's request is not carried out."""
+    with serving() as served, Client(served.port, 7734) as honest, Client(served.port, 7734) as stranger:
+        stranger.socket.sendall(sent)
+        received = b""
+        with suppress(ConnectionError):
+            while data := stranger.socket.recv(4096):
+                received += data
+        assert (received, served.counters["1"]["phasor_orders_malformed"]) == (b"", 1)
+        honest.config()
 
 
 def test_a_client_that_never_reads_is_cut_off() -> None:
@@ -249,6 +274,18 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
             second.config()
         assert served.counters["1"]["phasor_clients_refused"] == 1
         first.config()
+
+
+COUNTED = ("phasor_clients", "phasor_clients_refused")
+
+
+def test_clients_that_come_and_go_are_few_lines() -> None:
+    """A stranger's connections must not fill the log."""
+    with capture_logs() as lines, serving() as served:
+        for _ in range(100):
+            socket.create_connection(("127.0.0.1", served.port)).close()
+        wait_for(lambda: sum(served.counters["1"][name] for name in COUNTED) == 100)
+    assert len([line for line in lines if line["event"].startswith("phasor_client.")]) < 20
 
 
 def test_a_gone_client_frees_its_place() -> None:

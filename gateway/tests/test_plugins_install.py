@@ -15,9 +15,7 @@ import pytest
 from plugin_zips import SINK, Whose, manifest, plugin_zip, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
-from opq_proto.keys.signing import firmware_key, new_key
 from opq_rules.errors import RuleError
 from opq_rules.rule_plugins import RulePlugins
 
@@ -154,29 +152,6 @@ def test_old_versions_beyond_three_are_removed(plugins: RulePlugins, tmp_path: P
         "1.0.5",
     ]
     assert not [name for name in sys.modules if name.startswith("opq_plugin_m@1_0_0")]
-
-
-def test_a_signature_can_be_required(tmp_path: Path) -> None:
-    public = new_key(tmp_path / "key.pem")
-    new_key(tmp_path / "other.pem")
-    folder = tmp_path / "m"
-    (folder / "sinks").mkdir(parents=True)
-    (folder / "plugin.json").write_text(manifest("m", mode="inproc"))
-    (folder / "sinks/m.py").write_text(SINK)
-    policy = Policy(require_signature=True, keys=(public,))
-    plugins = RulePlugins(tmp_path / "data", policy)
-    for sign, told in (
-        (None, "no signature"),
-        (firmware_key(tmp_path / "other.pem").sign, "not signed by an allowed key"),
-        (lambda manifest: b"x" * 64, "not signed by an allowed key"),
-    ):
-        url = stored(plugins.uploads, pack(folder, sign)[1])
-        assert told in refusal(plugins.create, "sink", "m", url)
-    url = stored(plugins.uploads, pack(folder, firmware_key(tmp_path / "key.pem").sign)[1])
-    plugins.create("sink", "m", url)
-    plugins.sink("m")().configure({})
-    assert plugins.status("m")["mode"] == "inproc" and len(plugins.status("m")["signed_by"]) == 16
-    plugins.close()
 
 
 def test_untrusted_code_always_gets_a_process(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from judging_plugins import measured
-from plugin_zips import Whose, manifest, plugin_zip, stored, zipped
+from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.package.releases import Release, ReleaseStore
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.decision import Decision, Nominal
@@ -195,23 +194,3 @@ def test_a_portable_plugin_is_refused_with_advice(plugins: Plugins) -> None:
     with pytest.raises(PluginError, match="portable plug-in of eKuiper, which is not read; derive"):
         plugins.create("package", "p", url)
     assert plugins.list("package") == []
-
-
-def test_an_installed_portable_plugin_is_reported(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    store = ReleaseStore(data / "plugins" / "installed.sqlite")
-    store.add(Release("p", "1.0.0", "p.json", "0" * 64, None, 1))
-    store.switch("p", "1.0.0", None)
-    store.close()
-    folder = data / "plugins" / "p" / "1.0.0"
-    folder.mkdir(parents=True)
-    (folder / "p.json").write_text('{"version": "1.0.0", "executable": "p.py", "sinks": ["x"]}')
-    plugins = Plugins(data)
-    try:
-        status = plugins.status("p")
-        assert status["status"] == "error" and "p is a portable plug-in of eKuiper" in status["errMsg"]
-        plugins.create("sink", "m", stored(plugins.uploads, plugin_zip("m")))
-        plugins.delete("package", "p")
-        assert plugins.list("sink") == ["m"] and not folder.exists()
-    finally:
-        plugins.close()

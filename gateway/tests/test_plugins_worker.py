@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from waiting import wait_for
 
 from opq_plugins.host import guard
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker import supervisor
 from opq_plugins.host.worker.runtime import ProcessRuntime
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
@@ -291,6 +292,32 @@ def test_a_hanging_function_stops_rules_twice(tmp_path: Path, monkeypatch: pytes
             function.exec([1000], Whose())
     assert plugins.status("f")["crashes"] == 2
     plugins.close()
+
+
+def test_a_functions_rules_fail_alone(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule whose rows end the function's process is paused; another rule goes on calling the function."""
+    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 3000.0))
+    monkeypatch.setattr(supervisor, "PAUSES_S", (0.0, 3000.0))
+    code = FUNCTION.replace(
+        "return args", "__import__('os')._exit(3) if args[0] < 0 else None\n        return args"
+    )
+    plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))
+    made = plugins.function("f")
+    assert made is not None
+    function, bad, good = made(), Whose("bad"), Whose("good")
+
+    def good_answers() -> bool:
+        with suppress(RowError):  # its process is not back within a second
+            return bool(function.exec([2], good) == 4)
+        return False
+
+    for _ in range(2):
+        wait_for(good_answers)
+        with pytest.raises(RowError, match="exit code 3"):
+            function.exec([-1], bad)
+    with pytest.raises(RowError, match="not called for another"):
+        function.exec([-1], bad)
+    wait_for(good_answers)
 
 
 def test_an_open_circuit_waits_longer_each_time() -> None:

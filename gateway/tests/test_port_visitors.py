@@ -57,11 +57,19 @@ def test_adapter_rules_and_page_agree() -> None:
     for vendor, products in re.findall(r'idVendor}=="(\w+)", ATTR{idProduct}=="([\w|]+)", ENV{ID_MM', RULES):
         found |= {f"{vendor}:{product}" for product in products.split("|")}
     assert set(adapters.values()) <= found
+    without_gpsd = set()
+    for vendor, products in re.findall(
+        r'"gpsdctl@\*", ATTRS{idVendor}=="(\w+)", ATTRS{idProduct}=="([\w|]+)", ENV{SYSTEMD_WANTS}=""', RULES
+    ):
+        without_gpsd |= {f"{vendor}:{product}" for product in products.split("|")}
+    assert without_gpsd == found
     for name in (
         *adapters,
         "opq-tools service install gateway",
         "udev rule",
         "ModemManager",
+        "gpsd",
+        "brltty",
         "latency_timer",
     ):
         assert name in PAGE

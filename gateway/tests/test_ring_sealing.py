@@ -27,6 +27,7 @@ from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.sealing import NotSealableError, seal
 from opq_gateway.ring.segment import ROW, RecordColumns, StatedFacts
+from opq_proto.errors import READING_COMMIT, OtherFormError
 from opq_proto.messages import Gap, TimeSource
 
 ALL = (0, 2**62)
@@ -197,13 +198,22 @@ def test_small_packed_chunks_are_cut_small(tmp_path: Path, kind: str, longest: i
 
 def test_what_is_no_raw_segment_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "000000000001.seg"
-    for content in (b"", b"OPQRING2", os.urandom(5000), bytes(5000)):
+    for content in (b"", b"OPQRAW01", os.urandom(5000), bytes(5000)):
         path.write_bytes(content)
         with pytest.raises(NotSealableError):
             seal(path)
     with pytest.raises(OSError):
         seal(tmp_path / "absent.seg")
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("magic", [b"OPQRING3", b"OPQSEAL5"])
+def test_a_ring_of_another_form_is_refused(tmp_path: Path, magic: bytes) -> None:
+    path = tmp_path / "000000000001.seg"
+    path.write_bytes(magic + bytes(500))
+    with pytest.raises(OtherFormError, match=f"{path.name}: .* commit {READING_COMMIT} reads"):
+        Ring(tmp_path, "1", 24.0)
+    assert path.exists()
 
 
 def test_a_segment_deleted_while_sealing_stays_deleted(tmp_path: Path) -> None:

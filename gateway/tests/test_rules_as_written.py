@@ -51,11 +51,6 @@ def test_a_misspelt_key_is_refused(house: House) -> None:
     assert 'did you mean "password"?' in house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
 
 
-def test_an_earlier_key_names_its_successor(house: House) -> None:
-    sql = 'CREATE STREAM m () WITH (DATASOURCE="t", TYPE="mqtt", EXTRA=\'{"payloadField": "x"}\')'
-    assert "payloadField was removed" in house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
-
-
 def test_httppush_file_and_simulator_need_no_datasource(house: House, tmp_path: Path) -> None:
     exports = tmp_path / "exports"
     exports.mkdir(exist_ok=True)

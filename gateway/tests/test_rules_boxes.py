@@ -103,6 +103,22 @@ def test_a_piece_round_trips_over_the_wire() -> None:
             piece_of([b"", json.dumps(json.loads(head) | {name: value}).encode(), samples])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("first_sample", "start_ns", "uncertainty_ns") for value in (-1, 2**62)),
+        *(("box_id", value) for value in ("", "-1", "1" * 11, "1\n", "x" * 1_000_000)),
+        *(("source", value) for value in ("x" * 41, "gps\0", "\u202e")),
+        *(("v_per_lsb", value) for value in (0.0, -1.0, 1e308)),
+    ],
+)
+def test_an_impossible_header_is_refused(name: str, value: object) -> None:
+    samples = piece(3, [1]).frames()
+    head = json.dumps(json.loads(samples[1]) | {name: value}).encode()
+    with pytest.raises(FrameError):
+        piece_of([samples[0], head, samples[2]])
+
+
 @given(st.binary(max_size=300))
 def test_no_header_ends_the_source(head: bytes) -> None:
     with pytest.raises(FrameError):

@@ -144,16 +144,6 @@ def test_an_addresss_password_is_hidden(address: str, shown: str) -> None:
     assert with_secrets({"url": "x:******@y"}, {"url": address}) == {"url": "x:******@y"}
 
 
-def test_a_named_connection_names_its_replacement(house: House) -> None:
-    action = {"rest": {"url": "http://127.0.0.1:1", "connectionSelector": "there"}}
-    told = house.ask("POST", "/rules", {**RULE, "actions": [action]}, 400)["message"]
-    assert "connectionSelector was removed; give the connection's properties in the set that res" in told
-    extra = '"{\\"connectionSelector\\": \\"there\\"}"'
-    sql = f'CREATE STREAM far () WITH (TYPE="mqtt", DATASOURCE="a", EXTRA={extra})'
-    told = house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
-    assert "connectionSelector was removed; give the connection's properties in the set that CONF_KEY" in told
-
-
 def test_a_form_uploads_a_zip_exactly(house: House) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -463,19 +453,3 @@ def case(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) ->
 def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -> Any:
     told = try_case(case(sql, records, **options))
     return told.get("emissions", told.get("error"))
-
-
-@pytest.mark.parametrize("kind", ["mongo", "zmq"])
-def test_a_removed_sink_names_its_successor(house: House, kind: str) -> None:
-    told = house.ask("POST", "/rules", {**RULE, "actions": [{kind: {"url": "x"}}]}, 400)
-    assert f"sink {kind!r} was removed; use the sink" in told["message"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [("mqtt", "payloadField"), ("mqtt", "interval"), ("memory", "mergeField"), ("file", "follow")],
-)
-def test_a_removed_property_names_its_successor(house: House, kind: str, name: str) -> None:
-    house.ask("PUT", f"/metadata/sources/{kind}/confKeys/old", {name: 1})
-    sql = f'CREATE STREAM far () WITH (TYPE="{kind}", DATASOURCE="a", CONF_KEY="old")'
-    assert f"{name} was removed; " in house.ask("POST", "/streams", {"sql": sql}, 400)["message"]

@@ -409,8 +409,6 @@ REFUSED = [
     ('date_calc(ts, "1 fortnight")', "duration"),
     ("mqtt(device)", "want topic or messageid"),
     ('object_construct("a", 1, "b")', "pairs"),
-    ('format(1, 2, "en_US")', "its locale was removed; set separators with regexp_replace"),
-    ("array_shuffle(a)", "it was removed; take elements by element_at"),
     ('get_keyed_state("k", "set", 1)', 'is string "set"; want one of bigint'),
 ]
 

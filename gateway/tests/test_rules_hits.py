@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rules_try_cases import START, emissions, refusal
+from rules_try_cases import emissions, refusal
 
 from opq_rules.query import hits
 from opq_rules.query.hits import HitCall, HitCounters
@@ -117,10 +117,3 @@ def test_the_partition_that_matched_longest_ago_is_dropped(monkeypatch: pytest.M
         counters.add("where", box, None, ms)  # type: ignore[arg-type]  # the context is not read
     assert [counters.last(0, box, None) for box in "123"] == [(2, 2), (0, 0), (1, 3)]  # type: ignore[arg-type]
     assert counters.forgotten == 1
-
-
-def test_the_state_of_an_older_version_is_taken() -> None:
-    counters = HitCounters([HitCall("where", (), None), HitCall("row", (), None)])
-    counters.restore([3, START, 5, START + 1])
-    assert counters.last(0, {}, None) == (5, START + 1)  # type: ignore[arg-type]  # the context is not read
-    assert counters.last(1, {}, None) == (3, START)  # type: ignore[arg-type]

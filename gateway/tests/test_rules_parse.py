@@ -508,3 +508,23 @@ def test_any_text_gives_only_rule_errors(text: str) -> None:
         if error.line is not None and error.column is not None:
             assert 1 <= error.line <= len(lines)
             assert 1 <= error.column <= len(lines[error.line - 1]) + 1
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "v != NULL", "v = null", "NULL <> v", "v <= (NULL)", "v IN (1, NULL)", "v NOT IN (NULL)",
+        "v LIKE NULL", "v BETWEEN NULL AND 3", "v NOT BETWEEN 1 AND NULL", "n > 3 AND NOT (v = NULL)",
+        "CASE v WHEN NULL THEN 1 ELSE 2 END = 1",
+    ],
+)  # fmt: skip
+def test_a_comparison_with_null_is_refused(condition: str) -> None:
+    for text in (f"SELECT n FROM d WHERE {condition}", f"SELECT {condition} AS c FROM d"):
+        with pytest.raises(RuleError, match="with NULL is never true") as found:
+            parse(text)
+        assert found.value.hint == "write isNull(x) or NOT isNull(x)"
+
+
+def test_null_is_a_value_elsewhere() -> None:
+    for text in ("coalesce(a, NULL)", "CASE WHEN isNull(v) THEN NULL ELSE v END", "isNull(NULL)", "v + NULL"):
+        select(f"SELECT {text} AS c FROM d")

@@ -117,23 +117,6 @@ def test_stopped_anywhere_a_query_goes_on(sql: str, event_time: bool, records: l
     assert second.next_due_ms == through.next_due_ms
 
 
-def test_an_earlier_versions_hopping_window_continues() -> None:
-    """With the records that the earlier version kept."""
-    sql = "SELECT v FROM s GROUP BY HOPPINGWINDOW(ms, 500, 200)"
-    through, other = made(sql, False), made(sql, False)
-    for ms in (0, 90, 250):
-        assert through.feed(Batch("s", [{"v": ms}], BASE + ms)) == (
-            [[{"v": 0}, {"v": 90}]] if ms == 250 else []
-        )
-    state = through.state()
-    kept = [record for _, pane in state["window"]["panes"] for record in pane]
-    other.restore({**state, "window": {"records": kept, "end_ms": state["window"]["end_ms"]}})
-    assert other.next_due_ms == through.next_due_ms == BASE + 400
-    for ms in (400, 600, 800):
-        assert other.advance(BASE + ms) == through.advance(BASE + ms)
-    assert other.state() == through.state()
-
-
 def test_deeply_nested_records_are_kept_too() -> None:
     deep: Any = 1
     for _ in range(400):

@@ -74,4 +74,4 @@ def test_a_custom_schema_names_the_replacement(house: House) -> None:
     sql = 'CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="s", FORMAT="protobuf", SCHEMAID="lab.Reading")'
     told = house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
     assert "unknown schema lab.Reading; there are mauka." in told
-    assert "custom schemas were removed; send JSON" in told
+    assert "for another schema send JSON" in told

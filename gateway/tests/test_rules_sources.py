@@ -113,6 +113,25 @@ def test_httppush_takes_nothing_from_a_web_page() -> None:
     assert stream.payloads == [b"{}"]
 
 
+def test_httppush_on_all_addresses_takes_no_rebound_page() -> None:
+    """A page's own name may lead to this machine; a program may use any name."""
+    port, stream = free_port(), Stream()
+    with running(made(httppush.Source(), "in", server=f"0.0.0.0:{port}"), stream):
+        wait_for(lambda: stream.up)
+        for headers, status in (
+            (f"Host: page.example:{port}\r\nOrigin: http://page.example:{port}", 403),
+            (f"Host: 127.0.0.1:{port}\r\nOrigin: http://page.example\r\nContent-Type: text/plain", 403),
+            (f"Host: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}", 200),
+            (f"Host: gateway.example:{port}", 200),
+        ):
+            with socket.create_connection(("127.0.0.1", port), 60) as browser:
+                browser.sendall(f"POST /in HTTP/1.1\r\n{headers}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+                answer = http.client.HTTPResponse(browser)
+                answer.begin()
+                assert answer.status == status
+    assert stream.payloads == [b"{}", b"{}"]
+
+
 def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(httppush, "READ_S", 0.1)
     port, stream = free_port(), Stream()

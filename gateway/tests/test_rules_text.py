@@ -53,9 +53,8 @@ LITERALS = CONSTANTS.map(lambda value: Literal(value, None, AT))
 STREAMS = st.sampled_from(["s", "old/style", "odd one"])
 COLUMNS = st.builds(Column, WORDS, st.one_of(st.none(), STREAMS), st.just(AT))
 FUNCTIONS = st.sampled_from(["avg", "Lag", "replace", "filter"])
-OPERATORS = st.sampled_from(
-    ["+", "-", "*", "/", "%", "&", "|", "^", "=", "!=", "<", "<=", ">", ">=", "AND", "OR"]
-)
+COMPARISONS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+OPERATORS = st.sampled_from(["+", "-", "*", "/", "%", "&", "|", "^", "AND", "OR"])
 HERE = st.just(AT)
 
 
@@ -65,6 +64,11 @@ def _maybe(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def _some(inner: st.SearchStrategy[Any], least: int = 1) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(inner, min_size=least, max_size=3).map(tuple)
+
+
+def _known(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """What a comparison may have: a written NULL is refused there."""
+    return inner.filter(lambda one: not isinstance(one, Literal) or one.value is not None)
 
 
 def _over(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Over]:
@@ -81,7 +85,11 @@ def _calls(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[FunctionCall]:
 
 
 def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    pairs = st.lists(st.tuples(inner, inner), min_size=1, max_size=3).map(tuple)
+    known = _known(inner)
+    pairs, compared = (
+        st.lists(st.tuples(condition, inner), min_size=1, max_size=3).map(tuple)
+        for condition in (inner, known)
+    )
     behind_in = st.one_of(COLUMNS, _calls(inner))
     return st.one_of(
         st.builds(MemberOf, inner, WORDS, HERE),
@@ -89,11 +97,13 @@ def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(Slice, inner, _maybe(inner), _maybe(inner), HERE),
         st.builds(Unary, st.sampled_from(["-", "NOT"]), inner, HERE),
         st.builds(BinaryOperation, OPERATORS, inner, inner, HERE),
-        st.builds(In, inner, _some(inner), st.just(False), st.booleans(), HERE),
+        st.builds(BinaryOperation, COMPARISONS, known, known, HERE),
+        st.builds(In, known, _some(known), st.just(False), st.booleans(), HERE),
         st.builds(In, inner, behind_in.map(lambda one: (one,)), st.just(True), st.booleans(), HERE),
-        st.builds(Between, inner, inner, inner, st.booleans(), HERE),
-        st.builds(Like, inner, inner, st.booleans(), HERE),
-        st.builds(CaseExpression, _maybe(inner), pairs, _maybe(inner), HERE),
+        st.builds(Between, known, known, known, st.booleans(), HERE),
+        st.builds(Like, known, known, st.booleans(), HERE),
+        st.builds(CaseExpression, st.none(), pairs, _maybe(inner), HERE),
+        st.builds(CaseExpression, known, compared, _maybe(inner), HERE),
         _calls(inner),
     )
 

@@ -24,6 +24,7 @@ RATE = 12_000_000
 COUNTS = np.zeros(200, np.int16)
 NTP = ClockState(TimeSource.NTP, 2_000_000)
 FREE = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+UNKNOWN, FREE_TIME = UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE
 
 
 @dataclass
@@ -191,7 +192,7 @@ def test_a_synchronised_step_is_believed_and_counted() -> None:
     world = World()
     world.run(30)
     world.off_ns = 1_000_000_000  # a leap second: the kernel goes back, or the daemon was wrong
-    held = world.run(300)
+    held = world.run(40)
     assert world.clock.steps == 0 and {stamp.source for _, stamp in held[400:]} == {TimeSource.HOLDOVER}
     assert min(stamp.uncertainty_ns for _, stamp in held[400:]) > 990_000_000  # either may be right
     after = world.run(20)
@@ -210,6 +211,60 @@ def test_a_late_synchronisation_steps_the_time() -> None:
     after = world.run(20)
     assert world.clock.steps == 1 and "synchronised" in world.clock.step_reason
     assert abs(world.errors_ns(after)[-1]) < after[-1][1].uncertainty_ns < 28e6
+
+
+YEARS_56_S = 56 * 365.25 * 86400
+
+
+@pytest.mark.parametrize("by_s", [1, -1, 3600, -3600, YEARS_56_S, -YEARS_56_S])
+@pytest.mark.parametrize("was", [FREE, NTP])
+def test_a_synchronised_clock_ends_own_time(by_s: float, was: ClockState) -> None:
+    """The Box was set by the machine's clock, which was wrong by so much until it became synchronised, or was
+    set while it stayed so (a laptop that wakes up). One step, within a minute; the truth from there on."""
+    world = World(delay_ns=1e6, state=was)
+    wrong_ns = -round(by_s * 1e9)
+    world.off_ns = wrong_ns
+    own_time(world, 30, off_ns=wrong_ns)
+    assert world.clock.uses_own_time and world.clock.steps == 0
+    world.off_ns, world.state = 0, NTP
+    own_time(world, 60, off_ns=wrong_ns)
+    assert not world.clock.uses_own_time
+    assert world.clock.steps == 1 and "synchronised" in world.clock.step_reason
+    assert world.clock.last_step_ns == pytest.approx(by_s * 1e9, abs=20e6)
+    first, stamp = world.block(
+        replace(world.told(world.next), t_ns=0, uncertainty_ns=UNKNOWN, source=FREE_TIME)
+    )
+    assert stamp is not None and abs(stamp.t_ns - world.truth_ns(first)) <= stamp.uncertainty_ns < 28e6
+
+
+@pytest.mark.parametrize("by_s", [1, -1, 3600, -3600, YEARS_56_S, -YEARS_56_S])
+def test_a_set_clocks_bound_is_not_believed(by_s: float) -> None:
+    """A Box that states 4 ms by its machine's clock, and is wrong by so much since that was set."""
+    world, wrong_ns = World(delay_ns=1e6), -round(by_s * 1e9)
+    world.off_ns = wrong_ns
+    own_time(world, 30, wrong_ns, 4_000_000)
+    world.off_ns = 0
+    stamps = own_time(world, 60, wrong_ns, 4_000_000)
+    assert world.clock.steps == 1 and "synchronised" in world.clock.step_reason
+    first, stamp = stamps[-1]
+    assert abs(stamp.t_ns - world.truth_ns(first)) <= stamp.uncertainty_ns < 28e6
+    assert np.count_nonzero(jumps_ns(stamps) > 50e6) == 1, "each sample once, in one of the two times"
+    own_time(world, 30, 0, 4_000_000)  # the Box's time is right again
+    first, stamp = own_time(world, 1, 0, 4_000_000)[-1]
+    assert stamp.uncertainty_ns == 4_000_000 and stamp.t_ns == pytest.approx(world.truth_ns(first), abs=1)
+
+
+@pytest.mark.parametrize("by_s", [1, -1, 3600, -3600, YEARS_56_S, -YEARS_56_S])
+@pytest.mark.parametrize("state", [FREE, NTP])
+def test_a_clock_put_back_moves_nothing(by_s: float, state: ClockState) -> None:
+    """Back and forth within ten seconds; without synchronisation for good."""
+    world = World(delay_ns=1e6, state=state)
+    own_time(world, 30)
+    world.off_ns = round(by_s * 1e9)
+    own_time(world, 5 if state is NTP else 90)
+    world.off_ns = 0
+    own_time(world, 60)
+    assert world.clock.steps == 0
 
 
 def test_lost_gps_is_held_over_with_growing_bound() -> None:
@@ -264,11 +319,18 @@ def test_a_boxs_own_time_may_be_the_systems(off_ms: int, shared: bool) -> None:
     assert not world.clock.shared
 
 
-def own_time(world: World, seconds: float, off_ns: int = 0) -> None:
-    """Blocks with a time that the Box states of its own."""
+def own_time(
+    world: World, seconds: float, off_ns: int = 0, bound_ns: int = UNKNOWN_UNCERTAINTY_NS
+) -> list[tuple[int, SampleTime]]:
+    """Blocks with a time that the Box states of its own; with a bound it has it by a machine's clock."""
+    source = TimeSource.FREE if bound_ns == UNKNOWN_UNCERTAINTY_NS else TimeSource.NTP
+    found = []
     for _ in range(round(seconds * 60)):
-        told = world.told(world.next, UNKNOWN_UNCERTAINTY_NS)
-        world.block(replace(told, t_ns=told.t_ns + off_ns, source=TimeSource.FREE))
+        told = world.told(world.next, bound_ns)
+        first, stamp = world.block(replace(told, t_ns=told.t_ns + off_ns, source=source))
+        assert stamp is not None
+        found.append((first, stamp))
+    return found
 
 
 def test_a_busy_machine_keeps_following_the_system() -> None:

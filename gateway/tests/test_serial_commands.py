@@ -172,7 +172,7 @@ def gps(state: GpsState) -> GpsStatus:
     return GpsStatus(state, 4, 0, 0, 0, 0, 0, 0, 0)
 
 
-def test_an_acquiring_receiver_gets_the_time_once(bench: Bench) -> None:
+def test_a_receiver_gets_the_time_each_minute(bench: Bench) -> None:
     state = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     clocks = Clocks(lambda: bench.now_s, lambda: 1_700_000_000_000_000_000, lambda: state)
     told = TimeForGps(bench.commands, clocks)
@@ -185,7 +185,7 @@ def test_an_acquiring_receiver_gets_the_time_once(bench: Bench) -> None:
 
     assert not says(GpsState.ACQUIRING)  # the gateway does not know it either
     state = ClockState(TimeSource.NTP, 5_000_000)
-    assert not says(GpsState.FREE) and not says(GpsState.LOCKED) and not says(GpsState.HOLDOVER)
+    assert not says(GpsState.FREE)
     [command] = says(GpsState.ACQUIRING)
     assert isinstance(command, Command)
     assert (command.operation, command.argument) == (Operation.SYNC_TIME, "1700000000000000000,35000000")
@@ -193,5 +193,13 @@ def test_an_acquiring_receiver_gets_the_time_once(bench: Bench) -> None:
     assert says(GpsState.ACQUIRING)  # was not answered
     bench.acknowledge()
     assert not says(GpsState.ACQUIRING)
+    for locked in (GpsState.LOCKED, GpsState.HOLDOVER):
+        bench.passes(61)
+        assert says(locked)
+        bench.acknowledge()
+        assert not says(locked)
     told.restart()
     assert says(GpsState.ACQUIRING)
+    bench.acknowledge(Status.UNKNOWN)
+    bench.passes(120)
+    assert not says(GpsState.LOCKED)  # firmware that does not know the command

@@ -22,6 +22,7 @@ import pytest
 import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rfc2217_server import served
 from waiting import wait_for
 
 from opq_gateway.blocks import SampleBlock
@@ -267,6 +268,71 @@ def test_a_mute_port_is_reopened(
         wait_for(lambda: gateway.counters["1"]["serial_opened"] >= 2)
 
 
+def heard_at_another_baud(sent: bytes, ratio: float) -> bytes:
+    """What a UART (8N1) receives of a line whose bits last `ratio` of its own; a framing error is a byte."""
+    line = [1, *(bit for byte in sent for bit in (0, *(byte >> k & 1 for k in range(8)), 1)), 1]
+    heard, now, end = bytearray(), 0.0, len(line) * ratio
+    while now + 10 < end:
+        if line[int(now / ratio)]:
+            now += 0.0625
+            continue
+        heard.append(sum(line[int((now + 1.5 + k) / ratio)] << k for k in range(8)))
+        now += 9.5  # in the stop bit; a line that is low there begins another byte
+    return bytes(heard)
+
+
+def test_a_wrong_crystals_line_is_reported(
+    tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_module, "UNREADABLE_S", 0.1)
+    monkeypatch.setattr(station_module, "CHECK_S", 0.02)
+    sent = b"".join(encode(message, k) for k, message in enumerate((hello(1), samples(0), samples(200))))
+    assert heard_at_another_baud(sent, 1.0) == sent
+    pty = ptys("box1")
+    with Gateway(tmp_path, box1=str(pty.link)) as gateway:
+        gateway.opened()
+        status = gateway.statuses["1"]
+
+        def reported() -> bool:
+            os.write(pty.master, heard_at_another_baud(sent, 25 / 8))
+            return status.serial_unreadable
+
+        wait_for(reported)
+        assert "another crystal" in (status.problem(time.monotonic()) or "")
+        pty.send(hello(1), samples(0))
+        wait_for(lambda: gateway.behind.count("1") == 200 and not status.serial_unreadable)
+        assert gateway.counters["1"]["serial_unreadable"] == 1
+
+
+def test_a_noise_byte_is_not_a_crystal(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    """The Box loses power and its adapter stays; noise that lasts is reported."""
+    pty, status, counters = ptys("box1"), BoxStatus("1", 60), BoxCounters()
+    station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters)
+    intake = Intake(status, Ring(tmp_path / "ring", "1", 1.0), counters, station.send, Behind())
+    station.attach(intake, select.poll())
+
+    def opened() -> bool:
+        station.round(0, 100.0)
+        return status.serial_open
+
+    def receive(data: bytes, now_s: float) -> None:
+        os.write(pty.master, data)
+        wait_for(pty.unread_bytes)
+        station.round(select.POLLIN, now_s)
+
+    wait_for(opened)
+    receive(encode(hello(1), 0), 101.0)
+    assert status.hello is not None
+    for now_s in (102.5, 107.0, 113.0):
+        station.round(0, now_s)
+    for now_s in range(114, 126):
+        receive(b"\x55", now_s)
+        assert not status.serial_unreadable
+    receive(b"\x55", 126.0)
+    assert status.serial_unreadable and counters["serial_unreadable"] == 1
+    station.close()
+
+
 def test_a_flooding_box_delays_no_other(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
     flood, good = ptys("box1"), ptys("box2")
     stop = threading.Event()
@@ -368,6 +434,17 @@ def test_a_tcp_port_is_lost_and_found(tmp_path: Path) -> None:
                     wait_for(lambda turn=turn: gateway.behind.count("1") == 200 * (turn + 1))
             wait_for(lambda: gateway.counters["1"]["serial_lost"] == 2)
             assert gateway.counters["1"]["serial_opened"] >= 2 and gateway.counters["1"]["failures"] == 0
+
+
+def test_a_serial_server_is_read_and_written(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    box = ptys("box1")
+    with served(str(box.link)) as (url, _), Gateway(tmp_path, box1=url) as gateway:
+        gateway.opened()
+        box.send(hello(1), samples(0))
+        wait_for(lambda: gateway.behind.count("1") == 200)
+        assert gateway.intakes["1"].commands.send_command(Operation.HELLO, "", 5.0, lambda _: None)
+        wait_for(lambda: any(isinstance(said, Command) for said in box.heard()))
+        assert gateway.counters["1"]["frame_crc_errors"] == gateway.counters["1"]["failures"] == 0
 
 
 def test_a_mute_tcp_port_delays_no_other(

@@ -18,6 +18,7 @@ from update_scene import Scene, WebServer, make_bundle, web_server
 from opq_gateway.update import decide, repository, updater
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.updater import Updater
+from opq_proto.keys.key_files import generate
 from opq_proto.release.report import Report
 
 NEW = "99.0"
@@ -211,3 +212,15 @@ def test_a_second_start_leaves_the_journal(world: World) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert start(world).stdout == "False\n"
     assert world.folder.read() == ready
+
+
+def test_a_report_follows_no_redirect(world: World) -> None:
+    """The server whose address is configured may have no keys, and another program may listen there."""
+    pair = generate()
+    keys = (pair.secret or b"", generate().public)
+    with web_server(world.folder.path) as other:
+        other.moved_to = f"{world.server.url}/elsewhere"
+        reporting = Updater(world.folder, (other.url, ""), {}, None, keys, world.ended.set)  # type: ignore[arg-type]
+        reporting._send(Report("1", "0.1.0", 0))
+        assert [each["gateway"] for each in other.reports] == ["1"]
+    assert not world.server.asked

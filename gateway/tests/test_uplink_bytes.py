@@ -8,7 +8,7 @@ from typing import Any
 from uplink_bench import Bench, measurement
 from waiting import wait_for
 
-from bench.gateway.house import MeteredRelay
+from bench.harness.house import MeteredRelay
 from opq_gateway.config import IdleSection
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
 from opq_proto.keys.key_files import KeyFolder

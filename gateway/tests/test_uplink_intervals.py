@@ -30,9 +30,9 @@ def f4(value: float) -> float:
 
 def ten(at: int) -> Values:
     """Ten minutes number `at`, with all that a gateway measures of them."""
-    harmonics = tuple(f4(120 / (order * (1 + at))) for order in range(1, 51))
+    harmonics = tuple(f4(120 / (order * (1 + abs(at)))) for order in range(1, 51))
     values: dict[str, float | tuple[float, ...]] = {
-        name: f4(100 + at + place / 7)
+        name: f4(100 + abs(at) + place / 7)
         for place, name in enumerate(
             (
                 "rms_v",

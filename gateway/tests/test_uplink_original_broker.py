@@ -11,7 +11,7 @@ from typing import Any
 from in_thread import in_thread
 from waiting import wait_for
 
-from bench.gateway.boxes import RepeatedSource
+from bench.harness.boxes import RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_proto.keys.key_files import KeyFolder

@@ -5,19 +5,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from full_disk import full_disk
 
-from opq_gateway.config import BoxSection, Config, box_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
-from opq_gateway.uplink.configured_uplink import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_gateway.uplink.sequence_numbers import NUMBERS_PER_CHUNK, RESERVED_NUMBERS
+from opq_proto.errors import READING_COMMIT, OtherFormError
+from opq_proto.kit.sqlite_file import SqliteFile
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, Metric
 
@@ -339,24 +338,9 @@ def test_a_months_clock_step_ages_nothing(tmp_path: Path) -> None:
     bench.queue.close()
 
 
-def test_numbers_follow_the_previous_versions(
-    tmp_path: Path,
-) -> None:
-    config = Config(
-        box=(
-            BoxSection(id="1", port="/dev/a"),
-            BoxSection(id="10", port="/dev/b"),
-            BoxSection(id="2", port="/dev/c"),
-        ),
-        data_dir=tmp_path,
-    )
-    for box_id, text in (("1", "4000000000123\n"), ("10", "garbage")):
-        box_folder(config, box_id).mkdir(parents=True)
-        (box_folder(config, box_id) / "sequence").write_text(text)
-    queue = queue_of(config, {box.id: BoxCounters() for box in config.box})
-    now_ms = time.time() * 1000
-    assert queue.next("1") == 4_000_000_000_123
-    for box_id in ("10", "2"):
-        number = queue.next(box_id)
-        assert number is not None and abs(number - now_ms) < 60_000
-    queue.close()
+def test_a_queue_of_another_form_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    SqliteFile(path, ("CREATE TABLE boxes (box INTEGER PRIMARY KEY)",), application_id=0).close()
+    with pytest.raises(OtherFormError, match=f"queue.sqlite: .* commit {READING_COMMIT} reads"):
+        Queue(path, {"1": BoxCounters()})
+    assert [each.name for each in tmp_path.iterdir()] == [path.name], "it is not set aside as a broken one is"

@@ -22,7 +22,7 @@ from opq_proto.measurement.wire import MeasurementReader
 from opq_proto.messages import TimeSource
 
 TEN_NS = 600 * 10**9
-T0_NS = 1_800_000_000 * 10**9 // (144 * TEN_NS) * 144 * TEN_NS
+T0_NS = 1_700_000_000 * 10**9 // (144 * TEN_NS) * 144 * TEN_NS
 LENGTHS_MS = {"10min": 600_000, "2h": 7_200_000}
 KINDS = kinds_of(("10min", "2h", "disturbances"))
 

@@ -131,6 +131,8 @@ class WebServer:
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], object]] = {}
         self.asked: list[str] = []
         self.reports: list[dict[str, Any]] = []
+        self.moved_to = ""
+        """Where reports are redirected to; empty: they are accepted."""
         self.ended = threading.Event()
         outer = self
 
@@ -153,7 +155,12 @@ class WebServer:
 
             def do_POST(self) -> None:
                 outer.reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                send(self, b"")
+                if outer.moved_to:
+                    self.send_response(302)
+                    self.send_header("Location", outer.moved_to)
+                    self.end_headers()
+                else:
+                    send(self, b"")
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -81,7 +81,7 @@ class ModelBox:
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
         raise BackendError("a model has no port")
-        yield LiveBox(folder)
+        yield LiveBox(str(folder))
 
     def _says(self, world: World, image: Image) -> Iterator[tuple[int, LinkMessage]]:
         first_tick = tick_of(START_NS)

@@ -41,13 +41,15 @@ def etc(folder: Path, *, ident: str = "debian", sources: str = "", one_line: str
 def test_a_deb822_files_release_is_taken(tmp_path: Path) -> None:
     """Its security suite is not."""
     found = mirror(etc(tmp_path, sources=DEB822))
-    assert found == Mirror("http://mirror.example/debian", "/usr/share/keyrings/debian-archive-keyring.gpg")
+    assert found == Mirror(
+        "http://mirror.example/debian", "/usr/share/keyrings/debian-archive-keyring.gpg", "bookworm"
+    )
 
 
 def test_a_one_line_list_keeps_its_options(tmp_path: Path) -> None:
     text = "# deb http://no.example/debian sid main\n"
     text += "deb [arch=amd64 signed-by=/k.gpg] http://b.example/debian/ trixie main\n"
-    assert mirror(etc(tmp_path, one_line=text)) == Mirror("http://b.example/debian/", "/k.gpg")
+    assert mirror(etc(tmp_path, one_line=text)) == Mirror("http://b.example/debian/", "/k.gpg", "trixie")
 
 
 def test_a_disabled_stanza_is_not_taken(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def offline(*_: object, **__: object) -> tuple[int, list[str]]:
 
 
 def here_is_debian(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
+    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", "", "stable"))
     monkeypatch.setattr(debian_source.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(debian_source, "run_step", offline)
 
@@ -91,7 +93,7 @@ def test_offline_an_older_tree_is_used(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_slow_mirror_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one sentence; apt is ended too."""
-    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
+    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", "", "stable"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(debian_source, "LIMIT_S", 0.3)
     for name in ("apt-get", "dpkg-source"):
@@ -110,7 +112,7 @@ def test_offline_without_a_tree_says_what_apt_said(tmp_path: Path, monkeypatch: 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt here")
 def test_a_mute_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not reported as a missing `deb-src`."""
-    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://127.0.0.1:9/debian", ""))
+    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://127.0.0.1:9/debian", "", "stable"))
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SourceError, match=r"list of trixie cannot be read: E: .*127\.0\.0\.1"):

@@ -1,8 +1,10 @@
 """GDB at the firmware in QEMU, by the commands that docs/debugging.md shows."""
 
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from free_ports import free_port
-from house_under_test import until
+from house_under_test import processes_with, until
+from listening_ports import listening_of
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.debugging import GDBS, debug_session, launch_document
@@ -32,14 +35,13 @@ def test_gdb_stops_the_firmware_as_documented(
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
         pytest.skip("for QEMU alone")
-    port = free_port()
     place = hil_firmware["opqbox"].image.flash.parent
     [qemu] = re.findall(r"^    (cp build.*\n    \$\(python.*\\\n.*)$", PAGE, re.MULTILINE)
     given = {
         "$(python -m opq_hil.backends.qemu_build)": f"exec {hil_backend.binary.path}",
         "build/firmware/opqbox": str(place),
         "/tmp/flash.bin": str(tmp_path / "flash.bin"),
-        "3399": str(port),
+        "build/gdb": str(tmp_path / "gdb"),
     }
     commands = [*re.findall(r"^    \(gdb\) (.*)$", PAGE, re.MULTILINE), "shell sleep 0.2", TIME, "kill"]
     for text, ours in given.items():
@@ -52,7 +54,7 @@ def test_gdb_stops_the_firmware_as_documented(
         subprocess.Popen(["sh", "-c", qemu], cwd=ROOT, stdout=out, stderr=out) as machine,
     ):
         try:
-            until(lambda: f":{port:04X} " in Path("/proc/net/tcp").read_text(), 30, "QEMU listens")
+            until((tmp_path / "gdb").exists, 30, "QEMU listens")
             line = ["gdb-multiarch", "-q", "-batch", "-nx", *words, str(place / "firmware_a.elf")]
             done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         finally:
@@ -66,24 +68,63 @@ def test_gdb_stops_the_firmware_as_documented(
     assert first_ns == second_ns, "virtual time stands still while GDB holds the core"
 
 
-def debug(*arguments: str) -> str:
-    line = [sys.executable, "-m", "opq_tools.cli", "hil", "debug", *arguments]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    return done.stdout + done.stderr
+def form_of(order: str) -> bytes:
+    """What a browser sends for a form of text/plain with a packet of GDB for QEMU's monitor."""
+    packet = f"qRcmd,{order.encode().hex()}"
+    body = f"${packet}#{sum(packet.encode()) % 256:02x}=\r\n"
+    head = ("POST / HTTP/1.1", "Host: 127.0.0.1", "Origin: http://page.example", "Content-Type: text/plain")
+    return "\r\n".join((*head, f"Content-Length: {len(body)}", "", body)).encode()
 
 
-def test_the_command_ends_qemu_and_gdb(hil_backend: Backend, hil_firmware: Mapping[str, Firmware]) -> None:
+def test_a_page_reaches_no_monitor(
+    tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
+) -> None:
+    """QEMU's monitor reads and writes the files of its user."""
+    if not any(map(shutil.which, GDBS)):
+        pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
+    if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
+        pytest.skip("for QEMU alone")
+    elf, written = hil_firmware["opqbox"].image.flash.parent / "firmware_a.elf", tmp_path / "written"
+    session = debug_session("qemu", elf, tmp_path, world=None, port=free_port())
+    with subprocess.Popen(session.server) as machine:
+        try:
+            found = until(lambda: listening_of([machine.pid]), 30, "QEMU listens")
+            for each in found:
+                if each.kind == "tcp":
+                    with socket.create_connection(("127.0.0.1", int(each.address)), 60) as browser:
+                        browser.sendall(form_of(f'pmemsave 0x08000000 16 "{written}"'))
+                        while (answer := browser.recv(4096)) and b"OK#" not in answer:
+                            pass
+            assert not written.exists() and {each.kind for each in found} == {"unix"}
+        finally:
+            machine.terminate()
+
+
+def test_the_command_ends_qemu_and_gdb(
+    tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
+) -> None:
     if shutil.which("gdb-multiarch") is None:
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
         pytest.skip("for QEMU alone")
-    port, place = free_port(), hil_firmware["opqbox"].image.flash.parent
+    place = hil_firmware["opqbox"].image.flash.parent
     gdb = ("--", "-batch", "-nx", "-ex", "hbreak opq_acquire_on_half", "-ex", "continue", "-ex", "backtrace")
-    said = debug("qemu", "--firmware", str(place.parent), "--gdb-port", str(port), *gdb, "-ex", "kill")
+    line = [sys.executable, "-m", "opq_tools.cli", "hil", "debug", "qemu", "--firmware", str(place.parent)]
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [*line, *gdb, "-ex", "kill"],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    said = done.stdout + done.stderr
     frames = ["Breakpoint 1, opq_acquire_on_half (", "<signal handler called>", "pyexec_frozen_module ("]
     places = [said.find(frame) for frame in frames]
     assert -1 not in places and places == sorted(places), said
-    assert f":{port:04X} " not in Path("/proc/net/tcp").read_text(), "QEMU has ended"
+    assert processes_with(str(tmp_path)) == [], "QEMU has ended"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +143,7 @@ def test_a_probe_prints_commands_and_launch_json(tmp_path: Path, server: str, wo
     assert words in shlex.join(session.server)
     gdb = shlex.join(session.gdb)
     assert str(elf) in gdb and gdb.index("target remote 127.0.0.1:3456") < gdb.index("monitor reset halt")
-    [entry] = launch_document(session, elf, 3456, Path("STM32F405.svd"))["configurations"]
+    [entry] = launch_document(session, elf, Path("STM32F405.svd"))["configurations"]
     assert (entry["type"], entry["servertype"], entry["request"]) == ("cortex-debug", kind, "launch")
     assert (entry["executable"], entry["svdFile"]) == (str(elf), "STM32F405.svd")
 

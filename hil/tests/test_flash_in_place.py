@@ -24,7 +24,7 @@ def flashed(
     """The command's JSON; the Box's flash is in `folder` afterwards."""
     with backend.live(firmware.image, world, folder) as box, pytest.MonkeyPatch.context() as patch:
         # seconds of a real Box; an emulator on a busy machine needs many times as many
-        for limit in ("HELLO_S", "TRIES", "ERASE_S", "RESTART_S", "CONFIRM_S"):
+        for limit in ("HELLO_S", "TRIES", "ERASE_S", "RESTART_S", "CONFIRM_S", "UNANSWERED_S", "QUIET_S"):
             patch.setattr(in_place, limit, 20 * getattr(in_place, limit))
         patch.setattr(protection, "ANSWER_S", 20 * protection.ANSWER_S)
         done = run_in_process("flash", str(firmware.update), "--link", str(box.port), "--json", *options)

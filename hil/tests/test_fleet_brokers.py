@@ -176,7 +176,7 @@ def test_the_command_reports_on_sigterm(tmp_path):
             stderr=subprocess.PIPE,
         )
         try:
-            wait_for(lambda: all(len(cloud.stored(box_id)) > 5 for box_id in ("5", "6", "7")), "stored")
+            wait_for(lambda: all(len(cloud.stored(box_id)) > 20 for box_id in ("5", "6", "7")), "stored")
             os.kill(running.pid, signal.SIGTERM)
             out, errors = running.communicate(timeout=30)
         finally:

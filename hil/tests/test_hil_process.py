@@ -98,12 +98,13 @@ def test_an_event_on_demand_is_answered(tmp_path: Path):
             connection.sendall(b"\xff\xfe no json\n[[[[\n" + b"x" * 10_000)
             assert b'"ok": false' in connection.recv(4096)
         assert request_control(tmp_path, {"do": "list"})["ok"]
+        assert request_control(tmp_path, {"do": "status"})["malformed"] >= len(wrong) + 2
         lines = lines_of(process, "box.event_sent")
     assert process.returncode == 0
     sent = [line for line in lines if line["event"] == "box.event_sent"]
     assert [line["box_id"] for line in sent] == ["2"]
     refused = [line for line in lines if line["event"] == "control.refused"]
-    assert refused[-1]["malformed"] >= len(wrong) + 2
+    assert 1 <= len(refused) < len(wrong)  # one line in ten seconds
 
 
 def test_a_second_process_is_refused(tmp_path: Path):
@@ -138,7 +139,7 @@ def test_a_killed_processs_remains_are_taken_over(tmp_path: Path):
     with running(tmp_path, "--sim", "1"):
         end = time.monotonic() + 60
         answer = None
-        while answer is None and time.monotonic() < end:
+        while answer != os.path.realpath(tmp_path / "box1") and time.monotonic() < end:  # the link may be old
             try:
                 answer = request_control(tmp_path, {"do": "list"})["boxes"].get("1")
             except OpqError:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from rfc2217_server import served
 
 from opq_hil.backends.backend import BackendError, Image
 from opq_hil.backends.board import BoardBackend
@@ -59,6 +60,14 @@ def test_a_box_is_brought_to_sampling() -> None:
         assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
         with pytest.raises(NoAnswerError, match=r"no Log within 0.2 s; came: .*Samples"):
             line.wait_for(Log, 0.2)
+
+
+def test_a_bench_behind_a_serial_server_answers(tmp_path: Path) -> None:
+    with BoxHost([Box("1")]) as host, served(str(host.ports["1"])) as (url, _):
+        image, world = Image("opqbox", Path(), ""), World(NS_PER_S)
+        with BoardBackend(url).live(image, world, tmp_path) as box, BenchLine(box.port) as line:
+            reach(line, "sampling", 10)
+            assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
 
 
 def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_an_ideal_box_passes(name: str, tmp_path: Path) -> None:
         ("cold_start", broken(stamp_error_ns=1500), "off by 1500 ns"),
         ("cold_start", broken(stamp_error_ns=150, bound_ns=100), "inside the stated bound"),
         ("cold_start", broken(tick_slip=21), "not 7000 ticks apart"),
-        ("cold_start", broken(refuses=True), "settings were not taken: gps=nmea, oversampling=1"),
+        ("cold_start", broken(refuses=True), "settings were not taken: gps=ubx, oversampling=1"),
         ("loss_and_return", broken(stamp_error_ns=250), "off by 250 ns rms"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_ubx_checksum_is_published() -> None:
 
 
 def test_text_names_the_last_pulses_second() -> None:
-    gps = Gps(utc_start_ns=START_UTC_S * NS_PER_S)
+    gps = Gps(utc_start_ns=START_UTC_S * NS_PER_S, form="nmea")
     (first, text), (second, _) = gps.text(Oscillator(), 2 * NS_PER_S)
     assert (first, second) == (180_000_000, 1_180_000_000)
     assert text.startswith(b"$GNRMC,100000.00,A,") and b"201126" in text
@@ -94,7 +94,7 @@ def test_text_names_the_last_pulses_second() -> None:
 
 def test_a_leap_second_is_named_sixty() -> None:
     """UTC counts the next second twice."""
-    gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S)
+    gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S, form="nmea")
     names = [text[7:13] for _, text in gps.text(Oscillator(), 5 * NS_PER_S)]
     assert names == [b"235958", b"235959", b"235960", b"000000", b"000001"]
     assert [gps.utc_ns(second * NS_PER_S) // NS_PER_S - MIDNIGHT_S for second in range(5)] == [
@@ -107,7 +107,7 @@ def test_a_leap_second_is_named_sixty() -> None:
 
 
 def test_ubx_announces_a_leap_second() -> None:
-    gps = Gps(utc_start_ns=(MIDNIGHT_S - 1) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S, form="ubx")
+    gps = Gps(utc_start_ns=(MIDNIGHT_S - 1) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S)
     texts = [text for _, text in gps.text(Oscillator(), 3 * NS_PER_S)]
     seconds = [text[6 + 10] for text in texts]
     assert seconds == [59, 60, 0]
@@ -122,7 +122,11 @@ def test_ubx_announces_a_leap_second() -> None:
 
 def test_a_wrong_label_is_heard() -> None:
     gps = Gps(
-        utc_start_ns=START_UTC_S * NS_PER_S, wrong_labels=((1, -1),), unplugged=((2.0, 3.0),), fix_s=1.0
+        utc_start_ns=START_UTC_S * NS_PER_S,
+        wrong_labels=((1, -1),),
+        unplugged=((2.0, 3.0),),
+        fix_s=1.0,
+        form="nmea",
     )
     texts = [text for _, text in gps.text(Oscillator(), 4 * NS_PER_S)]
     assert [text[7:13] for text in texts] == [b"100000", b"100000", b"100003"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
-from opq_cloud.mauka.measuring.sightings import STEADY_STATES, family
+from opq_cloud.mauka.measuring.sightings import family
 from opq_sim.power_system.disturbance_truth import TRUTH_FILE
 from opq_sim.score import records
 from opq_sim.score.figures import score
@@ -329,7 +329,6 @@ def test_it_joins_as_the_store_does() -> None:
     """The score cannot import the cloud; what both state is held together here."""
     assert records.JOIN_NS == ONE_DISTURBANCE_NS
     assert records.FOLLOWS_NS == FOLLOWS_NS
-    assert records.STEADY_CLASSES == STEADY_STATES
     kinds = {*records.FAMILIES, *records.FAMILIES.values()}
     together = {(a, b) for a in kinds for b in kinds if family(a) == family(b)}
     same = {(a, b) for a in kinds for b in kinds if BoxSpan(a, 0, 0).families == BoxSpan(b, 0, 0).families}

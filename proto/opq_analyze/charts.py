@@ -7,7 +7,6 @@ colours and no script; they are the page's, by the names of the classes, which a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,11 +17,9 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
-from opq_proto.kit.round_levels import round_levels
+from opq_proto.kit import drawing
+from opq_proto.kit.drawing import HEIGHT, WIDTH, Axis, Tick
 
-WIDTH = 1000
-"""Units of a drawing, which is stretched to its place."""
-HEIGHT = 500
 COLUMNS = 1000
 """Points across a drawing; if there are more values, only the extremes are drawn, so that peaks stay
 visible."""
@@ -36,7 +33,6 @@ MIN_PERCENT = 1.0
 """Smallest height of an axis of harmonics, so that noise is not drawn large."""
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """Rows of (least length in seconds, seconds per unit, unit)."""
-Place = TypeVar("Place", float, FloatArray)
 Band = tuple[FloatArray, FloatArray, FloatArray]
 """Places on the x axis, with the least and the most value there; NaN parts the line."""
 
@@ -51,11 +47,13 @@ class Frame:
     top: float
     unit: str
 
-    def x(self, value: Place) -> Place:
-        return (value - self.left) / ((self.right - self.left) or 1.0)
+    @property
+    def x(self) -> Axis:
+        return Axis(self.left, self.right, WIDTH)
 
-    def y(self, value: Place) -> Place:
-        return (self.top - value) / (self.top - self.bottom)
+    @property
+    def y(self) -> Axis:
+        return Axis(self.bottom, self.top, HEIGHT, is_upright=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +87,31 @@ def chart_html(chart: Chart) -> str:
     plot.append(f"<figcaption><strong>{escape(chart.title)}</strong>{keys}</figcaption>")
     plot.append('<svg class="history-plot" aria-hidden="true">')
     for first, last in chart.spans:
-        left, right = (min(max(frame.x(each), 0.0), 1.0) for each in (first, last))
+        left, right = (min(max(frame.x.share(each), 0.0), 1.0) for each in (first, last))
         width = max(100 * (right - left), 0.1)
         plot.append(f'<rect class="incident-span" x="{100 * left:.3f}%" width="{width:.3f}%" height="100%"/>')
-    y_ticks = [(100 * frame.y(value), text) for value, text in round_levels(frame.bottom, frame.top)]
-    shown_x = [] if frame.right <= frame.left else round_levels(frame.left, frame.right)
-    x_ticks = [(100 * frame.x(value), text) for value, text in shown_x if frame.x(value) < 0.95]
-    plot += [f'<line class="grid" x2="100%" y1="{at:.2f}%" y2="{at:.2f}%"/>' for at, _ in y_ticks]
-    plot += [f'<line class="grid" x1="{at:.2f}%" x2="{at:.2f}%" y2="100%"/>' for at, _ in x_ticks]
-    levels = [(100 * frame.y(value), words) for value, words in chart.levels if 0 <= frame.y(value) <= 1]
+    y_ticks = frame.y.ticks()
+    shown_x = [] if frame.right <= frame.left else frame.x.ticks()
+    x_ticks: list[Tick] = [each for each in shown_x if each.percent < 95]
+    plot += [f'<line class="grid" x2="100%" y1="{at.percent}%" y2="{at.percent}%"/>' for at in y_ticks]
+    plot += [f'<line class="grid" x1="{at.percent}%" x2="{at.percent}%" y2="100%"/>' for at in x_ticks]
+    levels = [(frame.y.percent(v), words) for v, words in chart.levels if 0 <= frame.y.share(v) <= 1]
     plot += [f'<line class="nominal" x2="100%" y1="{at:.2f}%" y2="{at:.2f}%"/>' for at, _ in levels]
     plot.append(f'<svg width="100%" height="100%" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">')
     plot += [f'<path class="trace trace-{k}" d="{path}"/>' for k, (_, path) in enumerate(chart.traces)]
     plot += [f'<path class="bars bar-{k}" d="{path}"/>' for k, (_, path) in enumerate(chart.bars)]
     plot.append("</svg>")
     plot += [
-        f'<text class="level" x="4" y="{at:.2f}%" dy="{13 if at < HIGHEST_WORDS else -3}">{text}</text>'
-        for at, text in y_ticks
+        f'<text class="level" x="4" y="{at.percent}%" dy="{13 if at.percent < HIGHEST_WORDS else -3}">'
+        f"{at.words}</text>"
+        for at in y_ticks
     ]
     plot += [
         f'<text class="level" x="99%" y="{at:.2f}%" dy="-3" text-anchor="end">{text}</text>'
         for at, text in levels
     ]
     plot.append('</svg><svg class="history-axis" aria-hidden="true">')
-    plot += [f'<text x="{at:.2f}%" y="14">{text} {frame.unit}</text>' for at, text in x_ticks]
+    plot += [f'<text x="{at.percent}%" y="14">{at.words} {frame.unit}</text>' for at in x_ticks]
     plot.append("</svg></figure>")
     return "".join(plot)
 
@@ -189,32 +188,16 @@ def _frame(left: float, right: float, values: Sequence[FloatArray], least_height
 def _line(band: Band, frame: Frame) -> str:
     """The path of a line; of more values than columns, from the least to the most of each column."""
     x, low, high = band
-    if len(x) > COLUMNS:
-        starts = np.linspace(0, len(x), COLUMNS, endpoint=False).astype(int)
-        x, low, high = x[starts], np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
-    single = bool(np.array_equal(low, high, equal_nan=True))
-    parts, joined = [], False
-    for at, least, most in zip(
-        WIDTH * frame.x(x), HEIGHT * frame.y(low), HEIGHT * frame.y(high), strict=True
-    ):
-        if not np.isfinite(least):
-            joined = False
-            continue
-        parts.append(f"{'L' if joined else 'M'}{at:.1f},{least:.1f}" + ("" if single else f"V{most:.1f}"))
-        joined = True
-    return "".join(parts)
+    return drawing.extremes_line(frame.x.places(x), frame.y.places(low), frame.y.places(high), COLUMNS)
 
 
 def _bars(at: FloatArray, values: FloatArray, width: float, frame: Frame) -> str:
-    bars = (
-        (
-            WIDTH * frame.x(each - width / 2),
-            HEIGHT * frame.y(value),
-            WIDTH * width / (frame.right - frame.left),
+    return "".join(
+        drawing.bar(
+            frame.x.place(order - width / 2), frame.x.place(order + width / 2), frame.y.place(value), HEIGHT
         )
-        for each, value in zip(at, values, strict=True)
+        for order, value in zip(at.tolist(), values.tolist(), strict=True)
     )
-    return "".join(f"M{x:.1f},{HEIGHT}V{y:.1f}h{w:.1f}V{HEIGHT}z" for x, y, w in bars)
 
 
 def _spans(

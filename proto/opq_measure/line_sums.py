@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.least_squares import told_apart
 from opq_measure.signal import FloatArray
 
 ComplexArray = NDArray[np.complex128]
@@ -94,7 +95,7 @@ class LineProducts:
     """
 
     def __init__(self, size: int, step: float, orders: int) -> None:
-        """Requires `orders * step` below pi and `size` samples of a cycle or more."""
+        """Requires `orders * step` below pi; where the lines are too much alike, the answers are NaN."""
         half = step * np.arange(1, 2 * orders + 1) / 2
         low, low_rise = np.sin(half), np.cos(half) / 2
         ratio = np.sin(size * half) / low
@@ -111,6 +112,7 @@ class LineProducts:
         self._grams /= 2
         self._grams[1, 0, 0] = size  # there is no sine of order 0
         self._order = np.arange(orders + 1, dtype=np.float64)
+        self._told_apart = bool(told_apart(self._grams).all())
 
     def fitted(self, sums: ComplexArray) -> FloatArray:
         """(2, orders + 1) cosines and sines that fit the signal with these `line_sums`, by least squares."""
@@ -137,6 +139,8 @@ class LineProducts:
         return LineSlope(left / own, drift, own) if own > 0 else LineSlope(0.0, drift, 0.0)
 
     def _solved(self, sides: FloatArray) -> FloatArray:
+        if not self._told_apart:
+            return np.full_like(sides, np.nan)
         return np.asarray(np.linalg.solve(self._grams, sides[:, :, None])[:, :, 0], dtype=np.float64)
 
 

@@ -1,6 +1,7 @@
 """Errors that a user can act on: their text says what is wrong, where, and what is allowed."""
 
 from collections.abc import Sized
+from typing import Final
 
 from opq_proto.visible_text import visible
 
@@ -42,6 +43,30 @@ class PortBusyError(OpqError):
 
 class StoreError(OpqError):
     """The store cannot do a request, e.g. because of a newer schema, a full disk or a wrong state."""
+
+
+READING_COMMIT: Final = "86e32cf3d8ce"
+"""The last commit of opq-toolkit that reads what programs before 0.2.0 stored."""
+
+
+class OtherFormError(StoreError):
+    """A file or database has a form that this version does not read."""
+
+    def __init__(self, place: object, helps: str = "move it away, or choose another --data-dir") -> None:
+        super().__init__(
+            f"{place}: is of another program, or in a form of before 0.2.0, which opq-toolkit of commit "
+            f"{READING_COMMIT} reads; {helps}"
+        )
+
+
+class OtherSchemaError(StoreError):
+    """A store has a schema that this program does not know."""
+
+    def __init__(self, place: object, schema: int, known: int, another: str = "--data-dir") -> None:
+        super().__init__(
+            f"{place}: has schema {schema}, this program knows up to {known}; "
+            f"use the opq-toolkit that wrote it, or another {another}"
+        )
 
 
 class PluginError(OpqError):

@@ -337,7 +337,7 @@ class Finding:
     clock_id: int | None = None
     """The clock of the waveform (`Measurement.clock_id`); None where unknown."""
     analysis: str | None = None
-    """The analysis that found it, its version and settings; None where an older version stored it."""
+    """The analysis that found it, its version and settings; None where the original stored it."""
     analysis_version: str | None = None
     settings_hash: str | None = None
     severity: float | None = field(default=None, compare=False, repr=False)
@@ -349,8 +349,6 @@ class Finding:
     """False where it was present already when its waveform began; `start_ns` is then that moment."""
     beside: tuple[str, ...] = ()
     """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
-    also_at: tuple[str, ...] = ()
-    """Other Boxes of a steady state, where an older version stored it as an incident of each Box."""
     samples_began_ns: int | None = None
     """Time of the Box's sample 0 by the clock of `start_ns`: another one after the clock was set, or the Box
     started again; None where the Box does not number its samples."""

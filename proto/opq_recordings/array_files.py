@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
-from opq_recordings.named_arrays import channels_of_array, content_of_variables
+from opq_recordings.named_arrays import channels_of_arrays, content_of_variables
 from opq_recordings.recording import Channel, Content
 
 
@@ -41,7 +41,8 @@ def read_npy(path: Path) -> Content:
         runs = runs_between(facts, len(samples), stored_gaps=False)
         box = str(facts.get("box_id"))
         return Content("NumPy, of opq-tools export", (exported_channel(box, samples, runs, facts),))
-    return Content("NumPy", channels_of_array(path, samples, ""))
+    channels, problems = channels_of_arrays(path, samples)
+    return Content("NumPy", channels, problems=problems)
 
 
 def read_npz(path: Path, members: Sequence[Path]) -> Content | None:

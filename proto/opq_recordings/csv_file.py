@@ -1,6 +1,7 @@
 """CSV of instruments, spreadsheets and our own export: the table below the lines above it, block by block."""
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -16,38 +17,29 @@ from opq_proto.errors import RecordingError
 from opq_recordings.csv_export import EXPORTED, exported_content, remark_blocks
 from opq_recordings.csv_form import CsvForm, ValueColumn, csv_form
 from opq_recordings.csv_numbers import EMPTY
+from opq_recordings.csv_rows import BLANK, BLANK_END, HEAD_LINES, CsvRow, rows_of
 from opq_recordings.csv_times import RowTimes
+from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.even_axis import EvenAxis, axis_of_times
 from opq_recordings.exported import stated_facts
 from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
 from opq_recordings.text import STATED_ENCODINGS, encoding_of
+from opq_recordings.written_times import written_time
 
 BLOCK_LETTERS = 1 << 21
 """Letters."""
-BLANK = " \t\r\n\0\x1a"
 QUOTED_EMPTY = re.compile(r"""^[ \t]*["']["' \t]*$""", re.M)
 """A row that is one empty cell, of a table with one column; a blank line is not a row."""
 QUOTED_COMMA = re.compile(r'"[^"\n]*,[^"\n]*"')
-BLANK_END = " \r\n\0\x1a"
-"""As BLANK, where a tab separates."""
-NO_ROWS = ("#", '"#', "%", "//")
-"""Remarks below the head of a table."""
-END = re.compile(
-    r"(?i)\W*(?:end|eof|fin|ende|конец)(?:[ _]?of[ _]?(?:file|data|records?|table|waveform))?\W*|[-=*_~]{3,}"
-)
-"""The last line of some instruments."""
 MOST_APART = 0.25
 """The times beside a row without a time may be wider apart by this many steps."""
 MOST_UNREAD = 0.02
 """Share of the rows whose times may be missing; the times beside them place these rows."""
-HEAD_LINES = 2000
 FIRST_LINES = 100
 """The first row mostly is among this many lines; splitting all lines of a block takes five times its
 memory."""
 LONGEST_LINE = 1 << 20
-_Row = tuple[int, str, list[str]]
-"""Number of the line, its text, and its cells."""
 
 
 def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = None) -> Content:
@@ -75,12 +67,13 @@ def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = Non
             form = csv_form(head, decimal)
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
+        date_order = _date_order(path, file, form)
         file.seek(0)
         remarks = remark_blocks(head[: form.first_line])
         if [name.lower() for name in form.names] == EXPORTED:
             lines = islice(enumerate(_lines(path, file), 1), form.first_line, None)
             return exported_content(path, lines, form.notation.separator, remarks)
-        content = _table(path, file, form, rate_hz, assumed, remarks[0] if remarks else {})
+        content = _table(path, file, form, rate_hz, assumed, remarks[0] if remarks else {}, date_order)
         return replace(content, code_page=code_page)
 
 
@@ -102,6 +95,7 @@ def _table(
     given_hz: float | None,
     assumed: list[str],
     remarks: dict[str, object],
+    date_order: str,
 ) -> Content:
     columns = [each.index for each in form.values]
     if not columns:
@@ -112,7 +106,7 @@ def _table(
     spooled = [SpooledColumn() for _ in columns]
     seconds = SpooledColumn()
     times: RowTimes | None = None
-    for numbers, times in _blocks(path, file, form, columns):  # noqa: B007 - the last is used
+    for numbers, times in _blocks(path, file, form, columns, date_order):  # noqa: B007 - the last is used
         for column, values in zip(spooled, numbers.T[: len(columns)], strict=True):
             column.add(values)
         if form.time is not None:
@@ -120,6 +114,10 @@ def _table(
     if times is None or not len(spooled[0]):
         raise RecordingError(f"{path}: is empty, no samples in it")
     problems = [times.problem] if times.problem else []
+    if times.set_back:
+        problems.append(
+            f"line {times.set_back}: its clock goes back by an hour, as summer time ends; the rows go on"
+        )
     axis, kept = None, None
     if form.time is not None and _are_usable(path, len(spooled[0]), form, times, given_hz, problems):
         placed = seconds.array()
@@ -208,7 +206,7 @@ def _placed(seconds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _blocks(
-    path: Path, file: IO[str], form: CsvForm, columns: list[int]
+    path: Path, file: IO[str], form: CsvForm, columns: list[int], date_order: str
 ) -> Iterator[tuple[NDArray[np.float64], RowTimes]]:
     """Some rows at a time: (rows, values and then seconds)."""
     wanted = columns + ([form.time] if form.time is not None else [])
@@ -217,18 +215,19 @@ def _blocks(
         pass
     number = form.first_line + 1
     times: RowTimes | None = None
-    held: list[_Row] = []
+    held: list[CsvRow] = []
     """Rows of empty cells after which another row may come."""
     for text in _whole_lines(path, file):
         lines = text.split("\n") if not plain or held else []
-        times = times or _times_of(form, lines or text.split("\n", FIRST_LINES)[:FIRST_LINES], number)
+        first = lines or text.split("\n", FIRST_LINES)[:FIRST_LINES]
+        times = times or _times_of(form, first, number, date_order)
         if times is None:
             lines = lines or text.split("\n")
-            times = _times_of(form, lines, number)
+            times = _times_of(form, lines, number, date_order)
         table = _fast(text, form, wanted, times) if plain and times and not held else None
         if table is None and times:
             lines = lines or text.split("\n")
-            rows, held = _rows_of(form, held, lines, number)
+            rows, held = rows_of(form, held, lines, number)
             if plain and rows and len(rows) < len(lines):
                 table = _fast("\n".join(line for _, line, _ in rows), form, wanted, times)
             table = _slow(path, rows, form, wanted, times) if table is None else table
@@ -237,34 +236,31 @@ def _blocks(
         number += text.count("\n") + 1
 
 
-def _rows_of(form: CsvForm, held: list[_Row], lines: list[str], number: int) -> tuple[list[_Row], list[_Row]]:
-    """The rows among the lines, and those of empty cells at their end, which are rows if another one comes.
+def _date_order(path: Path, file: IO[str], form: CsvForm) -> str:
+    """The order of day, month and year, where the first date does not state it and all dates together do."""
+    at = form.time if form.date is None else form.date
+    if at is None or form.time_s is not None:
+        return ""
+    file.seek(0)
+    dates = (cells[at] for cells in _cells(path, file, form) if at < len(cells))
+    first = next((each for each in dates if date_in(each)), None)
+    found = None if first is None else written_time(first)
+    if first is None or (found is not None and not found.problem):
+        return ""
+    orders = possible_orders(itertools.chain([first], dates))
+    return orders[0] if len(orders) == 1 else ""
 
-    Empty cells beside a time that is empty too, remarks, a line above the table that comes again, and `END`
-    are not rows. In a table without times a row of empty cells is one without values.
-    """
-    rows = list(held)
+
+def _cells(path: Path, file: IO[str], form: CsvForm) -> Iterator[list[str]]:
+    for line in islice(_lines(path, file), form.first_line, None):
+        yield form.notation.cells(line.strip(BLANK_END if form.notation.separator == "\t" else BLANK))
+
+
+def _times_of(form: CsvForm, lines: list[str], number: int, date_order: str) -> RowTimes | None:
     for at, line in enumerate(lines, number):
-        text = line.lstrip("\ufeff").strip(BLANK)
-        if not text or text.startswith(NO_ROWS) or END.fullmatch(text):
-            continue
-        cells = form.notation.cells(text if form.notation.separator != "\t" else line.rstrip(BLANK_END))
-        empty = not any(cells)
-        if (empty and form.time is not None) or form.is_above(cells):
-            continue
-        rows.append((at, text if form.notation.separator != "\t" else line.rstrip(BLANK_END), cells))
-    last = len(rows)
-    if form.time is None:
-        while last and not any(rows[last - 1][2]) and '"' not in rows[last - 1][1]:
-            last -= 1
-    return rows[:last], rows[last:]
-
-
-def _times_of(form: CsvForm, lines: list[str], number: int) -> RowTimes | None:
-    for at, line in enumerate(lines, number):
-        rows, _ = _rows_of(form, [], [line], at)
+        rows, _ = rows_of(form, [], [line], at)
         if rows:
-            return RowTimes(form, rows[0][2], rows[0][0])
+            return RowTimes(form, rows[0][2], rows[0][0], date_order)
     return None
 
 
@@ -320,7 +316,7 @@ def _are_alike(text: str, separator: str) -> bool:
 
 
 def _slow(
-    path: Path, rows: list[_Row], form: CsvForm, wanted: list[int], times: RowTimes
+    path: Path, rows: list[CsvRow], form: CsvForm, wanted: list[int], times: RowTimes
 ) -> NDArray[np.float64]:
     """The same cell by cell: an empty one is NaN, and a fault is named with its line."""
     found = np.empty((len(rows), len(wanted)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_numbers import FEW_SIGNS, Notation, is_number_or_empty, notation_of, number
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
-from opq_recordings.quantity_names import Quantity, quantity_named, time_named
+from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
 from opq_recordings.units import Unit, measured_in, seconds_of, unit_scale
 from opq_recordings.written_times import written_time
 
@@ -30,7 +30,7 @@ _PARTS = re.compile(
 WIDE_BRACKETS = str.maketrans("［］（）【】，", "[]()[],")
 """As Chinese and Japanese tables have them."""
 _UNIT_ALONE = re.compile(
-    r"[numkµμ]?V(?:rms|ac|dc)?|[Vv]olts?|[Aa]mps?|[Aa]mperes?|[munµμ]?s|[mun]?sec|[Ss]econds?|VOLTS?"
+    r"[numkKµμ]?V(?:rms|ac|dc)?|[kKmu]A|[Vv]olts?|[Aa]mps?|[Aa]mperes?|[munµμ]?s|[mun]?sec|[Ss]econds?|VOLTS?"
 )
 """A unit without brackets: `Ua` is a voltage of phase A, no microampere."""
 _NOT_A_UNIT = re.compile(
@@ -41,15 +41,17 @@ _INDEX = re.compile(
     r"(?i)^(#|n|no\.?|nr\.?|id|index|idx|sample|samples|sample ?(no|number|nr)\.?|row|sequence|point|pts?)$"
 )
 _RATE = re.compile(
-    r"(?i)(?:\b(?:sample\s?rate|sampling\s(?:rate|frequency)|sample\sfrequency|fs|rate_hz|abtastrate)"
+    r"(?i)(?:\b(?:sampl(?:e|ing)[\s_.-]?(?:rate|frequency)|fs|rate_hz|abtastrate)(?:_hz)?"
     r"|частота\s(?:дискретизации|выборки)|采样率|采样频率|取樣率)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([^\W\d_]*)(?:/s)?"
 )
 _INTERVAL = re.compile(
-    r"(?i)(?:\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt|clock)"
+    r"(?i)(?:\b(?:(?:sampl(?:e|ing)|time)[\s_.-](?:interval|period|time|step)|dt|clock)"
     r"|^\W*(?:interval|ts|x\s?incr(?:ement)?))\W{1,12}(?:analog:)?"
     r"([\d.]+(?:e[+-]?\d+)?)\s*([numµμ]?s)?"
 )
 _UNITS = re.compile(r"(?i)[\s#%\"]*(vertical|horizontal|x|y|time|values?|)[ _]?units?\"?\s*[,;:=\t]+\s*(.+)")
+_JOINED = re.compile(r"\s*[,;:|/\t]\s*")
+"""Between columns that a file writes as one cell."""
 _LIKE_TIME = re.compile(r".*(\d:\d\d|\d{4}[-/.]\d{1,2}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d\d).*")
 
 
@@ -103,9 +105,16 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     filled = [_share(body, column, notation) for column in range(width)]
     numeric = [column for column in range(width) if filled[column] >= NUMERIC_SHARE]
     if not numeric:
+        shown = f"line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}"
+        named = body[0][0] != table[0][0]  # and not the line of names alone
+        joined = _JOINED.split(lines[table[0][0]].strip().strip('"')) if named else []
+        if len(joined) > 1 and len(joined) == len(_JOINED.split(lines[body[0][0]].strip().strip('"'))):
+            raise RecordingError(
+                f"has its {len(joined)} columns {', '.join(joined)[:200]} in one cell: {shown}; save it "
+                "without quotes around a whole line, with , ; | a tab or a blank between columns"
+            )
         raise RecordingError(
-            f"is not a table of numbers: line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}; want "
-            "rows such as 0.0001,325.2 under time_s,volts"
+            f"is not a table of numbers: {shown}; want rows such as 0.0001,325.2 under time_s,volts"
         )
     first = next(k for k, (_, cells) in enumerate(rows) if _is_data(cells, numeric, notation))
     above = [(number, _with_units(cells, width)) for number, cells in rows[:first]]
@@ -125,7 +134,9 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     columns = [
         column
         for column in numeric
-        if column not in (time, date) and not _INDEX.match(names[column]) and names[column] not in more
+        if column not in (time, date)
+        and not _INDEX.match(words_of(names[column]) or names[column])
+        and names[column] not in more
     ]
     of_values, of_times = _units_above(head)
     if not any(units[column] for column in columns) and len(of_values) in (1, len(columns)):
@@ -136,7 +147,9 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     values = tuple(_value(column, names[column], units[column]) for column in columns)
     values = _phases_named(values)
     rate_hz = _rate_above(head, above, notation)
-    if time is not None and (_INDEX.match(names[time]) or units[time].lower() == "sequence"):
+    if time is not None and (
+        _INDEX.match(words_of(names[time]) or names[time]) or units[time].lower() == "sequence"
+    ):
         time, time_s = None, None
     if not values and time is not None and len(numeric) == 1 and time == numeric[0]:
         values = (_value(time, names[time], units[time]),)
@@ -153,6 +166,12 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
         rate_hz,
         frozenset(_shown_cells(cells) for _, cells in rows[:first]),
     )
+
+
+def without_unit(name: str) -> str:
+    """The name of a column without the unit that it states in brackets, behind a comma, or at its end."""
+    part = _PARTS.match(name.translate(WIDE_BRACKETS))
+    return part["name"] if part is not None and part["name"] and _unit_of(name, part) else name.strip()
 
 
 def _units_above(head: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -24,6 +24,9 @@ _ZONE_IN_NAME = re.compile(
 )
 _FORM_OF_DATE = re.compile(r"[YMDHS]+")
 HALF_DAY_S = 43_200
+HOUR_S = 3600
+SET_BACK_S = 60
+"""A clock that is set back by an hour from one row to the next goes back by at most this much less."""
 DAY_S = 86_400
 
 
@@ -35,20 +38,22 @@ class RowTimes:
         assumed: the assumptions about times that the file does not state.
         problem: why the start is not known though the first row has a time.
         unread: line and cell of the first time that is not understood; how many are not.
+        set_back: line in which the clock has gone back by an hour, as at the end of summer time; 0 for none.
     """
 
-    def __init__(self, form: CsvForm, first: Sequence[str], line: int) -> None:
-        self._form = form
+    def __init__(self, form: CsvForm, first: Sequence[str], line: int, date_order: str = "") -> None:
+        self._form, self._date_order = form, date_order
         self.start_ns: int | None = None
         self.assumed: list[str] = []
         self.problem: str | None = None
         self.unread: tuple[int, str] | None = None
         self.unread_rows = 0
+        self.set_back = 0
         self._unit_s = form.time_s or 1.0
         self._zero = "0"
         self._zero_ns: int | None = None
         self._by_utc = False
-        self._zone = _zone_named([form.names[at] for at in (form.time, form.date) if at is not None])
+        self._zone = zone_named([form.names[at] for at in (form.time, form.date) if at is not None])
         self._last_s, self._added_s, self._in_leap = 0.0, 0.0, False
         if form.time is not None and form.time_s is None:
             self._begin(self._written(first), self._cell(first), line)
@@ -61,7 +66,7 @@ class RowTimes:
         if self._form.time_s is None:
             found = self._written(cells)
             if found is not None:
-                return self._since_first(found)
+                return self._since_first(found, line)
         elif self._form.notation.number(cell) is not None:
             if self._zero == "0":
                 return (self._form.notation.number(cell) or 0.0) * self._unit_s
@@ -129,8 +134,8 @@ class RowTimes:
         if found.problem:
             self.problem = f"line {line}: of its time {cell!r:.60} {found.problem}, so its start is not known"
 
-    def _since_first(self, found: WrittenTime) -> float:
-        """Seconds since the first row; a clock that passes midnight, or a leap second, goes on."""
+    def _since_first(self, found: WrittenTime, line: int) -> float:
+        """Seconds since the first row; past midnight or a leap second, or set back, a clock goes on."""
         t_ns = found.t_ns if self._by_utc and found.t_ns is not None else found.clock_ns
         if self._zero_ns is None:
             self._zero_ns = t_ns
@@ -141,23 +146,27 @@ class RowTimes:
         if self._last_s - DAY_S <= second < self._last_s - HALF_DAY_S:
             self._added_s += DAY_S
             second += DAY_S
+        elif not found.zone and HOUR_S - SET_BACK_S <= self._last_s - second <= HOUR_S:
+            self._added_s += HOUR_S
+            second += HOUR_S
+            self.set_back = line
         self._last_s = second
         return second
 
     def _written(self, cells: Sequence[str]) -> WrittenTime | None:
         """The date and clock of a row, in one column or in two, and the zone that their names state."""
         cell = self._cell(cells)
-        found = written_time(cell)
+        found = written_time(cell, self._date_order)
         at = self._form.date
         if found is not None and not found.dated and at is not None and at < len(cells):
             cell = f"{cells[at]} {cell}"
-            found = written_time(cell)
+            found = written_time(cell, self._date_order)
         if found is None or found.zone or not self._zone:
             return found
-        return written_time(f"{cell} {self._zone}") or found
+        return written_time(f"{cell} {self._zone}", self._date_order) or found
 
 
-def _zone_named(names: Sequence[str]) -> str:
+def zone_named(names: Sequence[str]) -> str:
     """The zone in the names of the columns of times, as in `Time [UTC]` or `Date (CET)`; empty for none."""
     found = (match[1] or match[2] for name in names if (match := _ZONE_IN_NAME.search(name)))
     return next((each for each in found if not _FORM_OF_DATE.fullmatch(each)), "")

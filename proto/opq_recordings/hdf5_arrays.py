@@ -45,7 +45,8 @@ def read(path: Path, writer: ArrayWriter) -> object:
             walk.stated.facts[""] = _attributes(file)
             file.visititems(walk.visit)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise RecordingError(f"{path}: is not a readable HDF5 file") from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise RecordingError(f"{path}: is not a readable HDF5 file: {why}") from error
     facts = {
         place: {name: _plain(value) for name, value in here.items()}
         for place, here in walk.stated.facts.items()
@@ -85,7 +86,7 @@ class _Walk:
                 self._follow(name, item, depth)
         elif item.size <= MOST_LETTERS and (text := _text_in(item)) is not None:
             self.stated.state(name, text)
-        elif item.dtype.kind in "iuf" and item.size > 0 and (item.size == 1 or item.ndim in (1, 2)):
+        elif item.dtype.kind in "iuf" and item.size > 0 and (item.size == 1 or item.ndim in (1, 2, 3)):
             if item.size == 1:
                 self.stated.state(name, np.asarray(item))
             else:

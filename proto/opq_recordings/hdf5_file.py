@@ -29,7 +29,7 @@ def read_hdf5(path: Path) -> Content:
             "reads; save times and values as arrays"
         )
     if not read.arrays:
-        raise RecordingError(f"{path}: has no data set of numbers in one or two dimensions")
+        raise RecordingError(f"{path}: has no data set of numbers in one to three dimensions")
     facts = {place: {name: _fact(value) for name, value in here.items()} for place, here in stated.items()}
     return content_of(path, "HDF5", NamedArrays(read.arrays, facts))
 
@@ -51,5 +51,5 @@ def read_mat(path: Path) -> Content:
     named = {name.replace(".", "/"): array for name, array in mat_arrays(path).items()}
     found = content_of_variables(path, "MATLAB", named)
     if found is None:
-        raise RecordingError(f"{path}: has no array of numbers in one or two dimensions")
+        raise RecordingError(f"{path}: has no array of numbers in one to three dimensions")
     return found

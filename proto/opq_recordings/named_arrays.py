@@ -34,6 +34,13 @@ from opq_recordings.stated_facts import (
 
 MOST_COLUMNS = 64
 """Most columns of a two-dimensional array, each a channel."""
+LINES_EXAMINED = 8
+"""Lines along each other axis by which the axis of time is known."""
+SAMPLES_EXAMINED = 4096
+LEAST_LIKENESS = 0.5
+"""Correlation of values that follow one another in a signal: of mains, with 6 samples a cycle."""
+LEAST_SHARE = 0.1
+"""Share of the variance of all values that a signal has; copies of one recording have none."""
 LEAST_TIMES = 16
 """Fewest values of an array of times."""
 
@@ -49,7 +56,7 @@ class NamedArrays:
         """An array of numbers or times, or a fact of its group where it is a single value."""
         if value.size == 1:
             self.state(name, value)
-        elif value.ndim in (1, 2) and value.size > 1 and value.dtype.kind in "iuf":
+        elif value.ndim in (1, 2, 3) and value.size > 1 and value.dtype.kind in "iuf":
             self.arrays[name] = np.asanyarray(value)
         elif value.ndim == 1 and value.dtype.kind == "M" and value.size > 1:
             self.arrays[name] = value.astype("datetime64[ns]").astype(np.int64)
@@ -65,6 +72,8 @@ class _Placed:
 
     channel: Channel
     start_of: str | None
+    recording: str = ""
+    """Of an array of recordings: which one."""
 
 
 def channels_of_array(
@@ -86,7 +95,9 @@ def channels_of_array(
     elif samples.ndim == 1:
         columns, times = [samples], None
     else:
-        raise RecordingError(f"{path}: has {samples.ndim} dimensions, want 1, or 2 with a column per channel")
+        raise RecordingError(
+            f"{path}: has {samples.ndim} dimensions; want 1, 2 with a channel per column, 3 with recordings"
+        )
     if samples.dtype.kind not in "iuf" or samples.dtype.itemsize > 8:
         raise RecordingError(
             f"{path}: its values are {samples.dtype}, want whole numbers (counts) or floats (volts)"
@@ -110,6 +121,57 @@ def channels_of_array(
             channel = _on_axis(channel, times.even)
         found.append(without_missing(channel))
     return tuple(found)
+
+
+def recordings_of_array(name: str, samples: NDArray[Any]) -> tuple[Mapping[str, NDArray[Any]], str | None]:
+    """The recordings of an array, each of one or two dimensions, by name, and a sentence on its axes.
+
+    The longest of three axes is time, unless the values oscillate along the second longest one alone: there
+    are more recordings than samples. The first of the others counts recordings, or the last one where time is
+    the first, as MATLAB stores them.
+    """
+    if samples.ndim != 3:
+        return {name: samples}, None
+    _, second, longest = (int(each) for each in np.argsort(samples.shape, kind="stable"))
+    is_second = not _oscillates(samples, longest) and _oscillates(samples, second)
+    time = second if is_second else longest
+    why = "its values oscillate along that axis" if is_second else "its longest axis is time"
+    counted = 2 if time == 0 else 0
+    apart = np.moveaxis(samples, counted, 0)
+    channels = samples.size // samples.shape[time] // samples.shape[counted]
+    shape = " x ".join(map(str, samples.shape))
+    said = (
+        f"{name or 'the array'} of {shape} is read as {samples.shape[counted]} recordings of {channels} "
+        f"channels with {samples.shape[time]} samples: {why}"
+    )
+    return {f"{name} recording {k}".strip(): each for k, each in enumerate(apart, 1)}, said
+
+
+def _oscillates(samples: NDArray[Any], axis: int) -> bool:
+    """Whether the values go on along an axis as a sampled signal does; those of other recordings do not."""
+    apart = np.moveaxis(samples, axis, -1)
+    steps = [max(1, size // LINES_EXAMINED) for size in apart.shape[:2]]
+    lines = apart[:: steps[0], :: steps[1], :SAMPLES_EXAMINED].astype(np.float64)
+    around = lines - lines.mean(axis=-1, keepdims=True)
+    power = float(np.mean(around**2))
+    if power <= LEAST_SHARE * float(np.var(lines)):
+        return False
+    return float(np.mean(around[..., 1:] * around[..., :-1])) >= LEAST_LIKENESS * power
+
+
+def channels_of_arrays(path: Path, samples: NDArray[Any]) -> tuple[tuple[Channel, ...], tuple[str, ...]]:
+    """The channels of an array without a name, one recording or several, and sentences on its axes.
+
+    Raises:
+        RecordingError: as `channels_of_array`.
+    """
+    recordings, said = recordings_of_array("", samples)
+    channels = tuple(
+        replace(channel, member=name)
+        for name, array in recordings.items()
+        for channel in channels_of_array(path, array, name)
+    )
+    return channels, () if said is None else (said,)
 
 
 def _rises(column: NDArray[Any]) -> bool:
@@ -144,7 +206,11 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
             near = {**here, **near}
             if start is None and (stated := stated_start(here)) is not None:
                 start = (place, stated)
-        channels = channels_of_array(path, array, name)
+        recordings, said = recordings_of_array(name, array)
+        problems += [] if said is None else [said]
+        parts = {part: channels_of_array(path, each, part) for part, each in recordings.items()}
+        channels = tuple(channel for each in parts.values() for channel in each)
+        of_part = [part if said else "" for part, each in parts.items() for _ in each]
         times = _times_of(name, len(channels[0].values), axes)
         if times is not None:
             rates.append((f"the times in {times[0]}", times[1].even.rate_hz))
@@ -159,10 +225,10 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
         if start is not None:
             assumed += [] if start[1].zone else ["time_zone"]
             problems += [] if start[1].problem is None else [start[1].problem]
-        for each in channels:
+        for each, part in zip(channels, of_part, strict=True):
             start_ns = each.start_ns if start is None else start[1].t_ns
             stated_channel = replace(with_stated(each, own), rate_hz=rate_hz, start_ns=start_ns)
-            found.append(_Placed(stated_channel, None if start is None else start[0]))
+            found.append(_Placed(stated_channel, None if start is None else start[0], part))
     return Content(
         form,
         _recordings(found, problems),
@@ -200,7 +266,8 @@ def _recordings(found: Sequence[_Placed], problems: list[str]) -> tuple[Channel,
         of.add((each.channel.samples, each.channel.rate_hz))
     channels = []
     for each in found:
-        channel = replace(each.channel, member=f"{each.channel.samples} at {each.channel.rate_hz}")
+        length = f"{each.channel.samples} at {each.channel.rate_hz}"
+        channel = replace(each.channel, member=f"{each.recording}: {length}" if each.recording else length)
         several = len(sizes[each.start_of, channel.quantity]) > 1
         if channel.start_ns is not None and channel.quantity == "voltage" and several:
             problems.append(

@@ -1,4 +1,7 @@
-"""Names of quantities: names of columns and variables with a voltage, a current or a time."""
+"""Names of quantities: names of columns and variables with a voltage, a current or a time.
+
+`words_of` parts each name into words: by `_`, `-`, a point, a slash, a change of case and digits.
+"""
 
 import re
 import unicodedata
@@ -17,6 +20,24 @@ _OTHER = re.compile(
     r"(?i)^(freq.*|.*[_ ]freq(uency)?|frequenz.*|hz|rocof.*|((active|reactive|apparent|real)[_ ]?)?power.*"
     r"|leistung.*|energy.*|watts?|temp|temperature.*|humidity.*|thd.*|cos[_ ]?phi.*|(phase[_ ]?)?angle.*)$"
 )
+_WORD_ENDS = re.compile(
+    r"[\W_]+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+    r"|(?<=[a-zß-öø-ÿа-яё])(?=[A-ZÀ-ÖØ-ÞА-ЯЁ])|(?<=[A-Z])(?=[A-Z][a-z])"
+)
+_NOT_A_VOLTAGE = re.compile(
+    r"(?i).*\b(freq|frequency|thd|angle|factor|unbalance|imbalance|power|energy|temperature)$"
+)
+"""By words: `voltage_thd` is not a voltage, since its last word says what it is."""
+_VOLTAGE_WORD = re.compile(
+    r"(?i).*\b(voltages?|volts?|\w*spannung(en)?|tension(e|es)?)\b.*|[uv] ?(rms|phase|ph|line)\b.*"
+)
+_CURRENT_WORD = re.compile(r"(?i).*\b(currents?|amps?|\w*strom)\b.*|i ?(rms|phase|ph|line)\b.*")
+_OTHER_WORD = re.compile(r"(?i).*\b(frequency|\w*frequenz|rocof|thd|\w*leistung|humidity)\b.*")
+_TIME_WORD = re.compile(
+    r"(?i)((times?|timestamp|datetime|date|zeit|temps|tiempo)\b.*"
+    r"|.*\b(times?|timestamp|datetime|dates?|seconds?|zeit|temps|tiempo))"
+)
+"""By words: first or last, so that `real_time_power` is not a time."""
 
 
 def _beginning(words: str) -> re.Pattern[str]:
@@ -57,27 +78,35 @@ CYRILLIC = str.maketrans("авсАВС", "abcABC")
 """Phases in Cyrillic letters: `Uа`."""
 
 
+def words_of(name: str) -> str:
+    """The words of a name with blanks between them: `phase_A_voltage` and `phaseA.Voltage` are one name."""
+    return " ".join(_WORD_ENDS.sub(" ", name).split())
+
+
 def quantity_named(name: str) -> Quantity | None:
     """The quantity that the name of a column or variable states; None where it states none."""
     if name[:1].isascii() and len(name) <= 4:
         name = name.translate(CYRILLIC)
-    if _VOLTAGE.match(name):
+    words = words_of(name)
+    if _NOT_A_VOLTAGE.fullmatch(words):
+        return "other"
+    if _VOLTAGE.match(name) or _VOLTAGE_WORD.fullmatch(words):
         return "voltage"
-    if _CURRENT.match(name):
+    if _CURRENT.match(name) or _CURRENT_WORD.fullmatch(words):
         return "current"
-    if _OTHER.match(name):
+    if _OTHER.match(name) or _OTHER_WORD.fullmatch(words):
         return "other"
     plain = without_accents(name)
     if _OTHER_WORDS.search(plain):
         return "other"
     if _VOLTAGE_WORDS.search(plain):
         return "voltage"
-    return "current" if _CURRENT_WORDS.search(plain) or _RUSSIAN_CURRENT.search(plain) else None
+    return "current" if _CURRENT_WORDS.search(plain) or _RUSSIAN_CURRENT.search(words.lower()) else None
 
 
 def time_named(name: str) -> bool:
     """Whether a column of that name holds times."""
-    if _TIME.match(name):
+    if _TIME.match(name) or _TIME_WORD.fullmatch(words_of(name)):
         return True
     found = _TIME_WORDS.match(without_accents(name))
     return found is not None and not name.strip()[found.end() : found.end() + 1].isalpha()

@@ -44,7 +44,8 @@ def read(path: Path, writer: ArrayWriter) -> object:
             )
             return [f"{file.format}, {file.subtype}", file.samplerate, file.frames]
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
-        raise RecordingError(f"{path}: is not a readable sound file") from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise RecordingError(f"{path}: is not a readable sound file: {why}") from error
 
 
 def _blocks(file: Any, dtype: np.dtype[Any], raised_bits: int) -> Iterator[NDArray[Any]]:

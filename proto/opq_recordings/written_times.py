@@ -72,13 +72,18 @@ class WrittenTime:
     """Why it is not known though it has a date."""
     leap: bool = False
     """Whether it lies within a leap second, 23:59:60."""
+    zone_name: str = ""
+    """The zone as it is written."""
 
 
-def written_time(text: str) -> WrittenTime | None:
+def written_time(text: str, date_order: str = "") -> WrittenTime | None:
     """A date, a clock, or both, to a nanosecond; None for anything else.
 
     17.03.2024 is day first; of 03/17/2024 the number above 12 is the day, and 03/04/2024 does not say
     which one it is. Second 60 is a leap second, 24:00:00 is the next midnight.
+
+    Args:
+        date_order: `dmy`, `mdy` or `ymd`, of dates such as 03/04/2024; empty: by what they say themselves.
     """
     if match := _ISO.fullmatch(text):
         year, month, day, hour, minute, second, fraction, zone = match.groups()
@@ -95,7 +100,7 @@ def written_time(text: str) -> WrittenTime | None:
         plain = f"{compact[1]} {compact[2]}:{compact[3]}:{compact[4] or '00'}{compact[5]}"
     match = _CLOCK.fullmatch(plain)
     if match is None:
-        day_only = _date_of(plain) if re.search(r"\D", plain) else None
+        day_only = _date_of(plain, date_order) if re.search(r"\D", plain) else None
         return None if day_only is None else _time(day_only[0], 0, 0, None, None, "", day_only[1])
     hour, minute, second, fraction = match["hour"], match["minute"], match["second"], match["fraction"]
     if match["tenths"] is not None:  # minutes and seconds, as spreadsheets show them
@@ -114,7 +119,7 @@ def written_time(text: str) -> WrittenTime | None:
         if match["before"].strip(" T"):
             return None  # a sign before the clock
         return _time(None, hours, int(minute), second, fraction, rest, False, dated=False)
-    found = _date_of(day)
+    found = _date_of(day, date_order)
     return None if found is None else _time(found[0], hours, int(minute), second, fraction, rest, found[1])
 
 
@@ -144,8 +149,9 @@ def _time(
     if not certain:
         return WrittenTime(clock_ns, None, problem="which number is the day is not known", leap=leap)
     if minutes is None:
+        name = zone.strip(" ()")
         return WrittenTime(
-            clock_ns, None, True, problem=f"its zone {zone.strip()!r:.30} is not known", leap=leap
+            clock_ns, None, True, problem=f"its zone {name!r:.30} is not known", leap=leap, zone_name=name
         )
     t_ns = clock_ns - minutes * 60 * NS_PER_S
     if not 0 <= t_ns <= MAX_START_NS:
@@ -188,7 +194,7 @@ def _of_place(name: str, quarter: int) -> int | None:
     return int(offset.total_seconds()) // 60
 
 
-def _date_of(text: str) -> tuple[int | None, bool] | None:
+def _date_of(text: str, order: str) -> tuple[int | None, bool] | None:
     """Days since 1970 and whether the date is certain; None for no date."""
     text = text.strip(" ,")
     if found := re.fullmatch(r"(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})日?", text):
@@ -199,22 +205,31 @@ def _date_of(text: str) -> tuple[int | None, bool] | None:
         first = _days(int(found[1]), 1, 1)
         return (None if first is None else first + int(found[2]) - 1), 1 <= int(found[2]) <= 366
     if found := re.fullmatch(r"(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})", text):
-        return _of_numbers(int(found[1]), int(found[3]), found[4], found[2] == ".")
+        numbers = (found[1], found[3], found[4])
+        return _in_order(numbers, order) if order else _of_numbers(numbers, found[2] == ".")
     words = [
         each for each in re.split(r"[\s,./_-]+|(?<=\d)(?=[^\W\d])|(?<=[^\W\d])(?=\d)", text.lower()) if each
     ]
     words = [each for each in words if each not in ("of", "de", "st", "nd", "rd", "th", "г")]
     months = [MONTHS[each] for each in map(_without_accents, words) if each in MONTHS]
-    numbers = [each for each in words if each.isdecimal()]
-    if len(months) != 1 or len(numbers) != 2 or len(words) != 3:
+    figures = [each for each in words if each.isdecimal()]
+    if len(months) != 1 or len(figures) != 2 or len(words) != 3:
         return None
-    day, year = (numbers[1], numbers[0]) if len(numbers[0]) == 4 else (numbers[0], numbers[1])
+    day, year = (figures[1], figures[0]) if len(figures[0]) == 4 else (figures[0], figures[1])
     if len(day) > 2 or len(year) not in (2, 4):
         return None
     return _days(_year(year), months[0], int(day)), True
 
 
-def _of_numbers(a: int, b: int, year: str, dots: bool) -> tuple[int | None, bool] | None:
+def _in_order(numbers: tuple[str, str, str], order: str) -> tuple[int | None, bool]:
+    if order == "ymd" and len(numbers[2]) > 2:
+        return None, True
+    named = dict(zip(order, numbers, strict=True))
+    return _days(_year(named["y"]), int(named["m"]), int(named["d"])), True
+
+
+def _of_numbers(numbers: tuple[str, str, str], dots: bool) -> tuple[int | None, bool]:
+    a, b, year = int(numbers[0]), int(numbers[1]), numbers[2]
     day, month = (a, b) if dots or a > 12 else (b, a)
     certain = dots or a > 12 or b > 12 or a == b
     if len(year) == 2 and not dots and a > 12:

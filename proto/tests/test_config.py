@@ -133,7 +133,7 @@ def test_a_config_is_frozen() -> None:
         ({"clock": 5}, "clock is 5; want a table"),
         ({"box": {"id": "1"}}, "box is a table; want a list of tables"),
         ({"box": [5]}, "box[0] is 5; want a table"),
-        ({"box": [{"id": "one"}]}, r"box[0].id is 'one'; want text like ^\d+$"),
+        ({"box": [{"id": "one"}]}, r"box[0].id is 'one'; want text of another form"),
         (
             {"uplink": {"endpoint": "makai"}},
             "uplink.endpoint is 'makai'; want text such as 'tcp://makai:8194'",

@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_proto.kit.http_server import HttpServer, ReplyHandler, address_of, target_of
+from opq_proto.kit.http_server import (
+    HttpServer,
+    ReplyHandler,
+    address_of,
+    bound_socket,
+    every_address,
+    target_of,
+)
 
 
 class Well(ReplyHandler):
@@ -37,20 +45,112 @@ def test_a_request_gets_type_length_and_headers() -> None:
         assert (answer.headers["X-More"], answer.headers["Server"]) == ("1", "opq ")
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(
+    ("bound", "reached"),
+    [
+        ("*", ("127.0.0.1", "[::1]")),
+        ("[::]", ("127.0.0.1", "[::1]")),
+        ("[::1]", ("[::1]",)),
+        ("0.0.0.0", ("127.0.0.1",)),
+    ],
+)
+def test_both_families_are_answered(bound: str, reached: tuple[str, ...]) -> None:
+    """By the small server and by the sockets of the others."""
+    server = HttpServer("test", f"{bound}:0", Well)
+    server.start()
+    listener = bound_socket(*address_of(f"{bound}:0"))
+    try:
+        for host in reached:
+            with urllib.request.urlopen(f"http://{host}:{server.port}/", timeout=60) as answer:
+                assert answer.read() == b"well"
+            socket.create_connection((host.strip("[]"), listener.getsockname()[1]), 60).close()
+    finally:
+        listener.close()
+        server.end()
+
+
+def test_head_is_get_without_the_body() -> None:
+    with serving() as server, connected(server, sent=b"HEAD / HTTP/1.1\r\n\r\n") as peer:
+        answer = b""
+        while piece := peer.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.0 200 OK") and b"Content-Length: 4\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+class Held(ReplyHandler):
+    """Answers when `go_on` is set."""
+
+    go_on = threading.Event()
+
+    def do_GET(self) -> None:
+        self.go_on.wait(120)
+        self.send_reply((200, "text/plain", b"held"))
+
+
+def connected(server: HttpServer, own: str = "127.0.0.1", sent: bytes = b"") -> socket.socket:
+    peer = socket.create_connection(("127.0.0.1", server.port), 30, (own, 0))
+    peer.sendall(sent)
+    return peer
+
+
 def test_an_excess_connection_is_closed_and_reported() -> None:
+    """Where all requests have arrived, the new connection goes; its address has as many as the others."""
     refused: list[str] = []
-    told = threading.Event()
+    Held.go_on = threading.Event()
+    with serving(Held, most_at_once=2, on_refused=refused.append) as server, ExitStack() as open_ones:
+        for _ in range(2):
+            open_ones.enter_context(connected(server, sent=b"GET / HTTP/1.0\r\n\r\n"))
+        wait_for(lambda: [each.arrived for each in server._open.values()] == [True, True])
+        assert open_ones.enter_context(connected(server)).recv(10) == b""
+        wait_for(lambda: refused == ["more than 2 connections; a connection was refused"])
+        Held.go_on.set()
 
-    def report(reason: str) -> None:
-        refused.append(reason)
-        told.set()
 
-    with serving(most_at_once=2, on_refused=report) as server, ExitStack() as open_ones:
+def test_slow_connections_keep_no_honest_client_out() -> None:
+    """Each slow one that holds a place goes for a new connection, the oldest first."""
+    with serving(most_at_once=8) as server, ExitStack() as open_ones:
+        slow = [open_ones.enter_context(connected(server, sent=b"GET / HT")) for _ in range(40)]
         for _ in range(3):
-            last = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
-        assert last.recv(10) == b""
-        assert told.wait(60)
-    assert refused == ["more than 2 connections; a connection was refused"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
+                assert answer.read() == b"well"
+        assert all(peer.recv(10) == b"" for peer in slow[:32]) and len(server._open) <= 8
+
+
+def test_one_address_holds_no_more_than_others() -> None:
+    """Slow readers of one address give way to another address; an equal one does not."""
+    Held.go_on = threading.Event()
+    whole = b"GET / HTTP/1.0\r\n\r\n"
+    with serving(Held, most_at_once=4) as server, ExitStack() as open_ones:
+        held = [open_ones.enter_context(connected(server, "127.0.0.2", whole)) for _ in range(4)]
+        wait_for(lambda: [each.arrived for each in server._open.values()] == [True] * 4)
+        others = [open_ones.enter_context(connected(server, "127.0.0.3", whole)) for _ in range(2)]
+        assert [peer.recv(10) for peer in held[:2]] == [b"", b""]
+        wait_for(lambda: [each.arrived for each in server._open.values()] == [True] * 4)
+        with connected(server, "127.0.0.3", whole) as third:
+            assert third.recv(10) == b""
+        Held.go_on.set()
+        assert all(b"held" in peer.makefile("rb").read() for peer in (*held[2:], *others))
+
+
+def test_a_request_that_does_not_arrive_ends() -> None:
+    """Its head and its body have one limit; the answer has another."""
+    late: list[str] = []
+
+    class Echo(ReplyHandler):
+        def do_POST(self) -> None:
+            body = self.read_body(int(self.headers["Content-Length"]))
+            self.send_reply((200, "text/plain", body))
+
+    head = b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n"
+    with serving(Echo, head_s=0.3, longest_s=3600.0, on_late=late.append) as server:
+        for sent in (b"GET / HT", head, head + b"1"):
+            with connected(server, sent=sent) as peer:
+                assert peer.recv(10) == b""
+        wait_for(lambda: late == ["a request took longer than 0.3 s; its connection was closed"] * 3)
+        with connected(server, sent=head + b"12") as peer:
+            assert peer.makefile("rb").read().endswith(b"12")
 
 
 def test_a_slow_peer_is_cut_off() -> None:
@@ -97,8 +197,8 @@ def test_a_busy_address_says_whose_and_which() -> None:
     ("endpoint", "address"),
     [
         ("127.0.0.1:80", ("127.0.0.1", 80)),
-        ("tcp://*:8911", ("0.0.0.0", 8911)),
-        (":80", ("0.0.0.0", 80)),
+        ("tcp://*:8911", (every_address(), 8911)),
+        (":80", (every_address(), 80)),
         ("[::1]:80", ("::1", 80)),
     ],
 )

@@ -51,6 +51,18 @@ def test_a_piped_line_is_json() -> None:
     assert done.stdout == ""
 
 
+def test_a_command_without_configure_logs_on_stderr() -> None:
+    """Its stdout is its answer."""
+    done = run(
+        """
+        from opq_proto.kit import log
+        log.get(service="store").warning("incident_index.failed", error="closed")
+        print("{}")
+        """
+    )
+    assert done.stdout == "{}\n" and "incident_index.failed" in done.stderr
+
+
 def test_the_environment_sets_the_log_level() -> None:
     code = """
         from opq_proto.kit import log
@@ -105,6 +117,26 @@ def test_warnings_of_libraries_are_lines_of_ours() -> None:
     )
     [line] = lines(done.stderr)
     assert (line["event"], line["library"], line["said"]) == ("library.complained", "uvicorn", "port 8888")
+
+
+def test_a_library_that_complains_often_is_one_line() -> None:
+    """Each request of a stranger makes uvicorn complain, with a traceback if the peer is gone."""
+    done = run(
+        """
+        import logging
+        from opq_proto.kit import log
+        log.configure("x")
+        for n in range(1_000):
+            logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+            logging.getLogger("uvicorn.error").warning("port %d", n)
+            try:
+                raise (ValueError, KeyError)[n % 2]
+            except Exception:
+                logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+        """
+    )
+    said = [line["said"] for line in lines(done.stderr)]
+    assert said == ["Invalid HTTP request received.", "port 0", *2 * ["Exception in ASGI application"]]
 
 
 def test_a_gone_reader_keeps_exit_code_0() -> None:

@@ -89,11 +89,12 @@ def test_the_cells_sum_to_all_events(events: list[SiteEvent]) -> None:
 @given(events_)
 def test_aggregated_events_begin_a_minute_apart(events: list[SiteEvent]) -> None:
     found = in_one_minute(events)
-    starts = sorted(each.start_ns for each in events)
-    groups, first = 0, -math.inf
-    for start in starts:
-        if start - first >= 60 * S:
-            groups, first = groups + 1, start
+    groups = 0
+    for swells in (False, True):
+        first = -math.inf
+        for start in sorted(each.start_ns for each in events if (each.kind == "swell") == swells):
+            if start - first >= 60 * S:
+                groups, first = groups + 1, start
     assert len(found) == groups and set(found) <= set(events)
 
 
@@ -133,12 +134,17 @@ def test_supply_counts_what_lies_within_the_span_once() -> None:
         *week,
         sustained_s=30.0,
     )
-    assert (found.sustained, found.short) == (4, 1)
+    assert (found.sustained, found.earlier, found.short) == (3, 1, 1)
     assert found.minutes == pytest.approx((50 + 200 + 50) / 60)
     assert found.supplied_percent == pytest.approx(70.0)
     fleet = fleet_supply([found, supply_of([], *week)])
     assert fleet is not None and fleet.boxes == 2
-    assert (fleet.interruptions_per_box, fleet.supplied_percent) == (2.0, pytest.approx(85.0))
+    assert (fleet.interruptions_per_box, fleet.supplied_percent) == (1.5, pytest.approx(85.0))
+    half = supply_of([(200 * S, 300 * S)], *week, sustained_s=30.0, supplied_ns=100 * S)
+    assert half.supplied_percent == pytest.approx(50.0), "of what was measured"
+    fleet = fleet_supply([half, supply_of([], *week, supplied_ns=0.0)])
+    assert fleet is not None and fleet.supplied_percent == pytest.approx(50.0)
+    assert math.isnan(supply_of([], *week, supplied_ns=0.0).supplied_percent), "a share of nothing"
     assert fleet_supply([]) is None
 
 

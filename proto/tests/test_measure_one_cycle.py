@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.events.crossings import cycle_lengths, one_cycle_rms, usual_length
+from opq_measure.rms import cycle_lengths, half_cycle_rms_v, one_cycle_rms, urms_half_v, usual_length
+from opq_measure.timebase.cycles import half_cycle_edges
 
 RATE_HZ = 12_000.0
 ORDERS = ((3, 0.02), (5, 0.02), (7, 0.0088), (9, 0.005))
@@ -52,3 +53,19 @@ def test_a_ramp_moves_the_length() -> None:
     found = cycle_lengths(ramp, 8, 50)
     np.testing.assert_allclose(found, (ramp[2:] - ramp[:-2])[8:50], rtol=1e-12)
     assert len(cycle_lengths(edges[:3], 0, 1)) == 1
+
+
+@pytest.mark.parametrize("degrees", [-60, -45, -30, -20, -10, 10, 20, 30, 45, 60])
+@pytest.mark.parametrize(("rate_hz", "hz"), [(12_000.0, 50.0), (12_000.0, 60.0), (1600.0, 50.0)])
+def test_a_phase_jump_stretches_no_cycle(rate_hz: float, hz: float, degrees: float) -> None:
+    """A dip to 64.57 % with a jump: each cycle within it has that rms to 0.2 % of nominal, as in class A."""
+    t = np.arange(round(0.8 * rate_hz)) / rate_hz
+    low = (t >= 0.3) & (t < 0.5)
+    turn = 2 * np.pi * hz * t + np.where(low, math.radians(degrees), 0.0)
+    volts = math.sqrt(2) * np.where(low, 64.57, 100.0) * np.sin(turn)
+    edges = half_cycle_edges(volts, rate_hz, hz)
+    inside = (edges[:-2] >= 0.3 * rate_hz) & (edges[:-2] + rate_hz / hz <= 0.5 * rate_hz)
+    found = urms_half_v(volts, edges)
+    assert np.abs(found[inside] - 64.57).max() < 0.2
+    far = (edges[2:] < 0.2 * rate_hz) | (edges[:-2] > 0.6 * rate_hz)
+    np.testing.assert_array_equal(found[far], half_cycle_rms_v(volts, edges)[far])

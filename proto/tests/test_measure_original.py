@@ -6,7 +6,6 @@ import pytest
 from opq_measure.events.curves import itic, semi_f47
 from opq_measure.original.curves import original_ieee1159, original_itic, original_semi_f47
 from opq_measure.original.runs import change_points, constant_pieces, runs_within
-from opq_measure.original.transients import low_pass, low_passed
 
 
 @pytest.mark.parametrize(
@@ -117,22 +116,3 @@ def test_pieces_are_judged_by_their_mean() -> None:
 def test_runs_end_at_an_unknown_value() -> None:
     values = np.array([59.75, 59.7, np.nan, 59.0, 60.0])
     assert list(runs_within(values, 0.0, 59.75)) == [(0, 2), (3, 4)]
-
-
-@pytest.mark.parametrize(("order", "cutoff"), [(4, 500 / 6000), (1, 0.3), (8, 0.1)])
-def test_the_low_pass_equals_scipys(order: int, cutoff: float) -> None:
-    signal = pytest.importorskip("scipy.signal")
-    numerator, denominator = signal.butter(order, cutoff)
-    ours = low_pass(order, cutoff)
-    np.testing.assert_allclose(ours[0], numerator, rtol=1e-9)
-    np.testing.assert_allclose(ours[1], denominator, rtol=1e-9)
-    values = np.random.default_rng(1).normal(size=600)
-    np.testing.assert_allclose(
-        low_passed(values, order, cutoff), signal.filtfilt(numerator, denominator, values), atol=1e-7
-    )
-
-
-def test_a_short_signal_has_no_low_pass() -> None:
-    assert low_passed(np.zeros(15), 4, 0.1) is None and low_passed(np.zeros(16), 4, 0.1) is not None
-    with pytest.raises(ValueError, match="order 9"):
-        low_pass(9, 0.1)

@@ -46,7 +46,7 @@ def read(messages: list[list[bytes]]) -> tuple[list[Measurements], list[FrameErr
     reader = MeasurementReader()
     reader.read(messages)
     assert reader.count == len(messages)
-    return reader.batches(lambda *_: Nominal(120.0, 60.0)), reader.malformed
+    return reader.batches(lambda *_: Nominal(120.0, 60.0)), [*reader.malformed, *reader.refused]
 
 
 def read_twice(bodies: list[bytes]) -> int:
@@ -139,7 +139,6 @@ def test_irregular_measurements_stay_objects() -> None:
         body(names=METRIC_NAMES[:3]),
         body(names=(*METRIC_NAMES, "pst")),
         body(value=float("nan")),
-        body(start_ns=END_NS + 1),
         body(gateway_id=3),
     ):
         assert read_twice([each]) == 0

@@ -193,3 +193,20 @@ def test_a_wrong_row_is_named_by_line(tmp_path: Path) -> None:
     path.write_text(table(lambda k, t, v: f"{t:.6f},{v:.2f}{',5' if k == 200 else ''}", "time_s,volts\n"))
     with pytest.raises(RecordingError, match=r"line 202: has 3 cells under 2 columns"):
         read(path)
+
+
+def test_columns_named_with_underscores_are_read(tmp_path: Path) -> None:
+    names = "timestamp,phase_A_voltage,phase_B_voltage,phase_C_voltage,line_current,frequency\n"
+    rows = table(lambda k, t, v: f"{t:.6f},{v:.3f},{v / 2:.3f},{v / 3:.3f},{v / 99:.4f},50")
+    (tmp_path / "log.csv").write_text(names + rows)
+    recording = read(tmp_path / "log.csv")
+    assert [each.quantity for each in recording.channels] == ["voltage"] * 3 + ["current", "other"]
+    assert recording.channel.name == "phase_A_voltage"
+
+
+@pytest.mark.parametrize("row", ['"{},{}"', "{}:{}", "{}/{}"])
+def test_columns_in_one_cell_are_named(row: str, tmp_path: Path) -> None:
+    rows = table(lambda k, t, v: row.format(f"{t:.6f}", f"{v:.3f}"), row.format("time", "U") + "\n")
+    (tmp_path / "joined.csv").write_text(rows)
+    with pytest.raises(RecordingError, match="its 2 columns time, U in one cell"):
+        read(tmp_path / "joined.csv")

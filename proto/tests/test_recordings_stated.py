@@ -15,6 +15,7 @@ from opq_analyze.classifying import classified
 from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
+from opq_recordings.named_arrays import recordings_of_array
 from opq_recordings.packed import member_path
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
@@ -231,3 +232,43 @@ def test_an_object_of_matlab_has_no_values(tmp_path: Path) -> None:
         RecordingError, match=r"has objects of MATLAB \(timeseries\), which only MATLAB reads"
     ):
         read_recording(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.h5"])
+def test_an_array_of_recordings_is_read_apart(name: str, tmp_path: Path) -> None:
+    """Two recordings of three channels, as sets for machine learning have; the second is half as high."""
+    both = np.stack(
+        [np.stack([sine(), sine() / 2, sine() / 3]), np.stack([sine(), sine() / 2, sine() / 3]) / 2]
+    )
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, both)
+    elif name == "a.npz":
+        np.savez(path, U=both)
+    elif name == "a.mat":
+        scipy.io.savemat(path, {"U": both})
+    else:
+        with h5py.File(path, "w") as file:
+            file["U"] = both
+    given = RecordingFacts(rate_hz=1600.0, channel="4")
+    recording = read_recording(path, given)
+    assert len(recording.channels) == 6
+    assert recording.volts(0, recording.samples) == pytest.approx(sine() / 2)
+    assert any("2 recordings of 3 channels" in each for each in recording.problems)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 1, 0)])
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize(("recordings", "samples"), [(500, 128), (100, 400), (40, 64), (128, 128)])
+def test_the_axis_of_time_is_known(
+    order: tuple[int, int, int], alike: bool, recordings: int, samples: int
+) -> None:
+    """Of three axes, also where there are more recordings than samples; of files, MATLAB's order too."""
+    rng = np.random.default_rng(7)
+    begins = np.zeros(recordings) if alike else rng.uniform(0, 2 * np.pi, recordings)
+    turns = 2 * np.pi * (50 * np.arange(samples) / 1600 - np.arange(3)[:, None] / 3)
+    whole = 325 * np.sin(begins[:, None, None] + turns) + rng.normal(0, 1, (recordings, 3, samples))
+    found, said = recordings_of_array("U", np.transpose(whole, order))
+    assert len(found) == recordings and f"{recordings} recordings of 3 channels with {samples}" in str(said)
+    first = found["U recording 1"]
+    assert np.array_equal(first if first.shape[0] == 3 else first.T, whole[0])

@@ -114,9 +114,30 @@ def test_names_of_quantities_are_known_in_several_languages(names: str, wanted: 
     assert {quantity_named(each) for each in names.split()} == {wanted}
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (
+            "phase_A_voltage phaseAVoltage phase-B.voltage VOLTAGE_L1 L1Spannung Netzspannung vPhase2 Vrms_B",
+            "voltage",
+        ),
+        ("grid_voltage power_supply_voltage tension_L1 ch1/volts", "voltage"),
+        (
+            "line_current motor_current lineCurrent current_L1 Motorstrom I_a phase.B.current iPhase2 Irms_A "
+            "ток_фазы_В",
+            "current",
+        ),
+        ("grid_frequency voltage_thd currentThd power_factor phase_current_angle voltageUnbalance", "other"),
+    ],
+)
+def test_words_of_a_name_are_parted_alike(names: str, wanted: str) -> None:
+    assert {each: quantity_named(each) for each in names.split()} == dict.fromkeys(names.split(), wanted)
+
+
 def test_names_of_times_are_whole_words() -> None:
     assert all(map(time_named, ["Время", "时间", "Zeit_s", "time", "Timestamp", "czas", "Χρόνος", "زمان"]))
-    assert not any(map(time_named, ["tidal", "casual", "idol", "Ua", "временный"]))
+    assert all(map(time_named, ["sample_time", "localTimestamp", "log-date", "time_ms"]))
+    assert not any(map(time_named, ["tidal", "casual", "idol", "Ua", "временный", "real_time_power"]))
 
 
 @given(st.text(max_size=60))

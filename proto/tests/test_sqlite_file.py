@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto.errors import StoreError
+from opq_proto.errors import READING_COMMIT, StoreError
 from opq_proto.kit.sqlite_database import IDLE_READERS, SqliteDatabase
 from opq_proto.kit.sqlite_file import SqliteFile, store_error
 
-NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER PRIMARY KEY)"
+NUMBERS = "CREATE TABLE numbers (n INTEGER PRIMARY KEY)"
 MORE = "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX by_name ON numbers (name)"
 
 
@@ -33,41 +33,40 @@ def test_a_new_file_has_wal_and_schema(tmp_path: Path) -> None:
 
 def test_a_readable_file_becomes_private(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    held = SqliteFile(path, (NUMBERS,))
+    held = SqliteFile(path, (NUMBERS,), application_id=77)
     files = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
     for file in files:
         file.chmod(0o664)
-    SqliteFile(path, (NUMBERS,)).close()
+    SqliteFile(path, (NUMBERS,), application_id=77).close()
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
     held.close()
 
 
 def test_what_is_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    SqliteFile(Path(":memory:"), (NUMBERS,)).close()
+    SqliteFile(Path(":memory:"), (NUMBERS,), application_id=77).close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_file_gets_missing_migrations(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    with sqlite3.connect(path) as before:  # written before it had a schema number
-        before.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
-        before.execute("INSERT INTO numbers VALUES (7)")
-    SqliteFile(path, (NUMBERS,)).close()
-    file = SqliteFile(path, (NUMBERS, MORE))
+    before = SqliteFile(path, (NUMBERS,), application_id=77)
+    before.execute("INSERT INTO numbers VALUES (7)")
+    before.close()
+    file = SqliteFile(path, (NUMBERS, MORE), application_id=77)
     assert file.query("SELECT * FROM numbers") == [(7, None)]
     file.close()
-    SqliteFile(path, (NUMBERS, MORE)).close()  # ALTER again would fail
+    SqliteFile(path, (NUMBERS, MORE), application_id=77).close()  # ALTER again would fail
 
 
 def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     newer, foreign = tmp_path / "newer", tmp_path / "foreign"
-    SqliteFile(newer, (NUMBERS, MORE)).close()
+    SqliteFile(newer, (NUMBERS, MORE), application_id=77).close()
     with pytest.raises(StoreError, match="has schema 2, this program knows up to 1"):
-        SqliteFile(newer, (NUMBERS,))
+        SqliteFile(newer, (NUMBERS,), application_id=77)
     with sqlite3.connect(foreign) as theirs:
         theirs.execute("CREATE TABLE t (a)")
-    with pytest.raises(StoreError, match="another program"):
+    with pytest.raises(StoreError, match=f"of another program, or .* commit {READING_COMMIT} reads"):
         SqliteFile(foreign, (NUMBERS,), application_id=77)
     with sqlite3.connect(foreign) as theirs:
         assert theirs.execute("PRAGMA user_version").fetchone() == (0,)
@@ -75,10 +74,10 @@ def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    SqliteFile(path, (NUMBERS,)).close()
+    SqliteFile(path, (NUMBERS,), application_id=77).close()
     with pytest.raises(sqlite3.OperationalError):
-        SqliteFile(path, (NUMBERS, "CREATE TABLE second (a); CREATE TABLE nonsense"))
-    file = SqliteFile(path, (NUMBERS,))
+        SqliteFile(path, (NUMBERS, "CREATE TABLE second (a); CREATE TABLE nonsense"), application_id=77)
+    file = SqliteFile(path, (NUMBERS,), application_id=77)
     assert file.query("SELECT name FROM sqlite_master WHERE name = 'second'") == []
     file.close()
 
@@ -86,11 +85,11 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
 def test_a_non_database_is_an_sqlite_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"no database at all" * 100)
     with pytest.raises(sqlite3.DatabaseError):
-        SqliteFile(tmp_path / "a", (NUMBERS,))
+        SqliteFile(tmp_path / "a", (NUMBERS,), application_id=77)
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
-    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), synchronous="NORMAL")
+    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), application_id=77, synchronous="NORMAL")
     with pytest.raises(KeyboardInterrupt), file.transaction() as db:
         db.execute("INSERT INTO numbers VALUES (1)")
         raise KeyboardInterrupt
@@ -106,7 +105,7 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_file_without_mixing_their_transactions(tmp_path: Path) -> None:
-    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), synchronous="NORMAL")
+    file = SqliteFile(tmp_path / "a.sqlite", (NUMBERS,), application_id=77, synchronous="NORMAL")
 
     def insert(first: int) -> None:
         for n in range(first, first + 50):
@@ -123,7 +122,7 @@ def test_threads_share_a_file_without_mixing_their_transactions(tmp_path: Path) 
 
 def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
     """Each is run again by itself."""
-    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
+    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,), application_id=77)
     undone: list[str] = []
     database.on_rollback(lambda: undone.append("undone"))
     hold, begun = threading.Event(), threading.Event()
@@ -154,7 +153,9 @@ def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
 
 
 def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
-    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,), pragmas=("cache_size=-1000",))
+    database = SqliteDatabase(
+        tmp_path / "a.sqlite", (NUMBERS,), application_id=77, pragmas=("cache_size=-1000",)
+    )
     with database.read() as reader:
         before = reader.execute("SELECT count(*) FROM numbers").fetchone()
         database.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))
@@ -166,7 +167,7 @@ def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
 
 
 def test_few_readers_stay_open(tmp_path: Path) -> None:
-    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
+    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,), application_id=77)
 
     def is_open(connection: sqlite3.Connection) -> bool:
         try:
@@ -185,7 +186,7 @@ def test_few_readers_stay_open(tmp_path: Path) -> None:
 
 def test_anothers_commit_changes_the_version(tmp_path: Path) -> None:
     """Our own commit does not."""
-    first, second = (SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,)) for _ in range(2))
+    first, second = (SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,), application_id=77) for _ in range(2))
     before = first.foreign_version()
     first.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))
     assert first.foreign_version() == before
@@ -224,7 +225,7 @@ def test_errors_say_what_to_do(error: Exception, advice: str) -> None:
 def test_an_unopenable_database_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="--data-dir"):
-        SqliteDatabase(tmp_path / "file" / "a.sqlite", (NUMBERS,))
+        SqliteDatabase(tmp_path / "file" / "a.sqlite", (NUMBERS,), application_id=77)
 
 
 READ = """
@@ -233,7 +234,7 @@ from pathlib import Path
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_database import SqliteDatabase
 try:
-    database = SqliteDatabase(Path(sys.argv[1]), ("NUMBERS", "MORE")[:int(sys.argv[2])])
+    database = SqliteDatabase(Path(sys.argv[1]), ("NUMBERS", "MORE")[:int(sys.argv[2])], application_id=77)
     with database.read() as connection:
         print(connection.execute("SELECT n FROM numbers").fetchall())
     database.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (2)"))
@@ -256,7 +257,7 @@ def read_where_nobody_can_write(path: Path, migrations: int = 1) -> list[str]:
 
 def test_a_read_only_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "with space" / "a.sqlite"
-    writer = SqliteFile(path, (NUMBERS,))
+    writer = SqliteFile(path, (NUMBERS,), application_id=77)
     writer.execute("INSERT INTO numbers VALUES (7)")
     copy = tmp_path / "copy" / "a.sqlite"
     copy.parent.mkdir()
@@ -269,6 +270,6 @@ def test_a_read_only_file_is_read(tmp_path: Path) -> None:
     assert not Path(f"{path}-wal").exists()
     assert read_where_nobody_can_write(path)[0] == "[(7,)]", "of a file alone"
     (why,) = read_where_nobody_can_write(path, migrations=2)
-    assert "has schema 1 of an older version" in why and "copy the data folder" in why
+    assert "has schema 1, this program makes 2 of it" in why and "copy the data folder" in why
     (why,) = read_where_nobody_can_write(copy)
     assert "its write-ahead log cannot be read" in why and "copy the data folder" in why

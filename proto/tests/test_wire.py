@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError
+from opq_proto.measurement.fields import LIMITS, MOST_NUMBER, OTHER_LIMITS
+from opq_proto.measurement.invariants import MAX_WINDOW_NS
 from opq_proto.measurement.wire import (
-    MAX_WINDOW_NS,
     MeasurementReader,
     measurement_from_wire,
     measurement_to_wire,
@@ -35,14 +36,26 @@ from opq_proto.wire import opqbox3_pb2 as pb
 NS = 1_700_000_000_000_000_000
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ns = st.integers(2**40, 2**61)
-sequences = st.none() | st.integers(0, 2**63 - 1)
+sequences = st.none() | st.integers(0, MOST_NUMBER)
+
+
+@st.composite
+def possible_metrics(draw: st.DrawFn) -> dict[str, Metric]:
+    """Metrics that can be true: some of the table, and one that is not in it."""
+    found = {}
+    for key in draw(st.sets(st.sampled_from([*LIMITS, "new"]), max_size=6)):
+        least, most = LIMITS.get(key, OTHER_LIMITS)
+        value = st.floats(least, most, width=32) if key in LIMITS else st.floats(-1e9, 1e9, width=32)
+        low, average, high = sorted(draw(st.tuples(value, value, value)))
+        found[key] = Metric(low, high, average)
+    return found
+
+
 measurements = st.builds(
     Measurement,
     box_id=st.integers(0, 2**31 - 1).map(str),
     timestamp_ms=st.integers(1, 2**62 // 10**6 - 1),
-    metrics=st.dictionaries(
-        st.sampled_from(["f", "rms", "thd", "trans", "new"]), st.builds(Metric, *[finite] * 3)
-    ),
+    metrics=possible_metrics(),
     start_ns=st.none() | ns,
     end_ns=st.none(),
     uncertainty_ns=st.none() | st.integers(0, UNKNOWN_UNCERTAINTY_NS),
@@ -54,13 +67,11 @@ measurements = st.builds(
     nominal_v=st.none() | st.floats(1, 1e6, width=32),
     nominal_hz=st.none() | st.floats(10, 400, width=32),
 )
-lengths_ns = st.none() | st.integers(-(10**9), MAX_WINDOW_NS)
+lengths_ns = st.integers(1, MAX_WINDOW_NS)
 
 
-def ending(measurement: Measurement, length_ns: int | None) -> Measurement:
+def ending(measurement: Measurement, length_ns: int) -> Measurement:
     """The measurement with the end of a window of that length."""
-    if length_ns is None:
-        return measurement
     return replace(measurement, end_ns=(measurement.start_ns or NS) + length_ns)
 
 
@@ -219,7 +230,7 @@ def test_a_future_time_source_counts_as_free() -> None:
         b"\xff",
         b"\x08",
         b"\x0a\x05ab",
-        pb.Measurement(box_id=1, timestamp_ms=2**62 // 10**6).SerializeToString(),
+        pb.Measurement(box_id=1, timestamp_ms=2**62 // 10**6 + 1).SerializeToString(),
         pb.Measurement(box_id=1, start_ns=-1).SerializeToString(),
         pb.Measurement(box_id=1, end_ns=2**62).SerializeToString(),
         pb.Measurement(box_id=1, start_ns=NS, end_ns=NS + MAX_WINDOW_NS + 1).SerializeToString(),

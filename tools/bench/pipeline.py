@@ -7,22 +7,31 @@ Boxes and one of a single Box, at the original's rate of a Measurement per 60 cy
 
 The baseline, in the same run, is one bare CurveZMQ hop (pyzmq, PUB to SUB, a 106-byte message as
 large as a Measurement with four metrics): the floor under `measurement_to_trigger`.
+
+Then Mauka by itself: its cost of events, and of joining findings to an incident of 10,000 Boxes.
 """
 
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import zmq
 
-from bench.own_processes import cpu_s, resident_bytes
-from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from bench.harness.mauka_runs import burst, idle_ms, spent_of_events
+from bench.harness.mauka_waveforms import waveform_ms
+from bench.harness.own_processes import cpu_s, resident_bytes
+from bench.harness.result import Baseline, BenchCase, BenchResult, case, named, percentile
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
+from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.kit.ports import PORTS
+from opq_proto.messages import Finding
 from opq_sim.box.control import request_control
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.plan import UpPlan
@@ -53,6 +62,8 @@ QUICK_WATCH_S = 4.0
 HOPS = 500
 MESSAGE_BYTES = 106
 """Size of a Measurement with four metrics on the wire."""
+MAUKA = "Mauka: "
+"""Beginning of its rows."""
 OUR_SERVICES = ("gateway", "cloud")
 """Processes whose cost is counted; simulated Boxes represent hardware."""
 
@@ -178,7 +189,7 @@ def bare_hop_ms(hops: int) -> list[float]:
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes about 6 minutes; `quick` half a minute on free cores."""
+    """Takes about ten minutes; `quick` a minute on free cores."""
     sags = QUICK_SAGS if quick else SAGS
     many = QUICK_MANY_BOXES if quick else MANY_BOXES
     watch_s = QUICK_WATCH_S if quick else WATCH_S
@@ -201,8 +212,121 @@ def run(quick: bool) -> BenchResult:
         rows.append(case(f"cpu_of_one_box_house.{name}", "ms/s", [one[name][0] * 1e3]))
     floor = statistics.median(bare)
     ours = statistics.median(stages["measurement_to_trigger"])
+    rows += [named(f"{MAUKA}{row.case}", row) for row in (*event_rows(quick), *joining_rows(quick))]
     return BenchResult(
         tuple(rows),
         Baseline("measurement_to_trigger.median: one bare CURVE hop (pyzmq)", floor, "ms"),
         ours / floor,
     )
+
+
+JOINED_BOXES = 10_000
+"""Boxes of the incident."""
+QUICK_JOINED_BOXES = 400
+"""The same in a quick joining_rows."""
+SEED = 1
+START_NS = 1_765_792_486_000_000_000
+SPREAD_NS = 180_000_000
+JOIN_LIMIT_MS = 2.0
+"""Limit of CPU per finding."""
+JOIN_S = 1.0
+"""Limit of joining all findings."""
+SMALL_STORE = 1_000
+EVENT_BOXES = 50
+
+
+def joining_rows(quick: bool) -> list[BenchCase]:
+    """Cost of joining findings.
+
+    Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: all in
+    one plan; one per plan, as from Boxes that answer late; and 50 per plan, as from an event of 50 Boxes.
+    The peer of a finding that comes is one that comes while the incident is small.
+    """
+    boxes = QUICK_JOINED_BOXES if quick else JOINED_BOXES
+    counted = min(SMALL_STORE, boxes // 2)
+    rows: list[BenchCase] = []
+    click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)
+    (joined_ms,) = _grow(boxes, boxes)
+    rows.append(case(f"an incident of {boxes} Boxes, all in one plan", "s", [joined_ms / 1000], limit=JOIN_S))
+    for together in (EVENT_BOXES, 1):
+        click.echo(f"an incident of {boxes} Boxes, {together} findings a plan ...", err=True)
+        spent_ms = list(_grow(boxes, together))
+        small, large = _means(spent_ms, together, boxes)
+        name = f"a finding that comes, {together} a plan"
+        rows.append(case(f"{name}, the last {counted}", "ms", [large], limit=JOIN_LIMIT_MS, peer=small))
+        whole = sum(spent_ms)
+        rows.append(case(f"all {boxes} findings, {together} a plan", "s", [whole / 1000]))
+        longest = max(spent_ms)
+        why = "a finding earlier than all before"
+        rows.append(case(f"the dearest plan, {together} a plan", "ms", [longest], because=why))
+    return rows
+
+
+def _grow(boxes: int, together: int) -> Iterator[float]:
+    """Grows an incident; yields CPU ms of each plan."""
+    chance = random.Random(SEED)
+    findings = [_joined_finding(str(number + 1), chance.randrange(SPREAD_NS)) for number in range(boxes)]
+    with TemporaryDirectory() as folder:
+        store = open_store(None, Path(folder))
+        try:
+            writer = FindingWriter(lambda: store)
+            for first in range(0, boxes, together):
+                began_s = time.process_time()
+                writer.put_findings(first // together + 1, findings[first : first + together])
+                yield 1000 * (time.process_time() - began_s)
+            assert [len(one.box_ids) for one in store.incidents()] == [boxes]
+        finally:
+            store.close()
+
+
+def _means(spent_ms: Sequence[float], together: int, boxes: int) -> tuple[float, float]:
+    """Mean CPU per finding of the first and the last SMALL; includes those with a new earliest onset."""
+    plans = min(SMALL_STORE, boxes // 2) // together
+    return sum(spent_ms[:plans]) / (plans * together), sum(spent_ms[-plans:]) / (plans * together)
+
+
+def _joined_finding(box_id: str, after_ns: int) -> Finding:
+    start_ns = START_NS + after_ns
+    return Finding("sag", box_id, start_ns, start_ns + 100_000_000, 1000, residual_percent=70.0)
+
+
+WAVEFORM_MS = 150.0
+LATENCY_MS = 250.0
+EVENTS = 60
+"""Events of a run."""
+QUICK_EVENTS = 5
+"""The same in a quick run."""
+ONE_BY_ONE = 400
+
+
+def event_rows(quick: bool) -> Iterator[BenchCase]:
+    """Yields all event_rows; the CPU of a plain waveform is for comparison with an eventful one."""
+    click.echo("all analyses on 10 s ...", err=True)
+    yield case("all analyses on a plain 10 s, CPU", "ms", [waveform_ms(eventful=False)])
+    yield case("all analyses on an eventful 10 s, CPU", "ms", [waveform_ms(eventful=True)], limit=WAVEFORM_MS)
+    for boxes, many in ((2, QUICK_EVENTS if quick else ONE_BY_ONE), (12, 2 if quick else ONE_BY_ONE // 10)):
+        yield from _latencies(boxes, many)
+    count = QUICK_EVENTS if quick else EVENTS
+    for processes in (0, 1, 2):
+        click.echo(f"{count} events at once, {processes} processes ...", err=True)
+        wall_s, cpu_s = burst(count, processes)
+        name = f"{processes} processes" if processes else "Mauka's own process"
+        yield case(f"events a second, a burst, {name}", "1/s", [count / wall_s])
+        yield case(f"CPU of an event of a burst, {name}", "ms", [1000 * cpu_s / count])
+        yield case(f"cores that a burst got, {name}", "", [cpu_s / wall_s])
+    yield case("an idle runner, CPU of each second", "ms", [idle_ms()])
+
+
+def _latencies(boxes: int, count: int) -> Iterator[BenchCase]:
+    """Percentiles of wall time, and of the thread's own CPU, which depends less on other load."""
+    click.echo(f"{count} events of {boxes} Boxes, one at a time ...", err=True)
+    spent = list(spent_of_events(boxes, count))
+    for until in ("its incident announced", "all findings stored"):
+        for what in ("", ", CPU"):
+            spent_ms = [each[until, what] for each in spent]
+            name = f"waveforms of {boxes} Boxes stored to {until}{what}"
+            for percent in (50, 90, 99):
+                is_limited = percent == 99 and not what and until == "its incident announced"
+                limit = LATENCY_MS if is_limited else None
+                value = percentile(spent_ms, percent / 100)
+                yield case(f"{name}, p{percent}", "ms", spent_ms, value, limit=limit)

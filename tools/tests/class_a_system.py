@@ -17,7 +17,7 @@ from free_ports import free_offset
 from house_under_test import until
 
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.ledger_rows import LENGTHS_MS
+from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.messages import known_uncertainty_ns
 from opq_sim.box.fleet import plan_fleet
 from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
@@ -25,6 +25,7 @@ from opq_sim.faults.parts.stepped_clock import put_step_ns
 from opq_tools.up.plan import UpPlan
 
 BOX = "1"
+NOMINAL_V = 230.0
 DISTURBANCES = ("dip", "swell", "interruption")
 MODULES = (
     "opq_cloud.__main__",
@@ -169,7 +170,8 @@ class ClassASystem:
         parts = [(row.pop("sequence"), row.pop("flicker_sequence")) for row in rows]
         numbers = [number for two in parts for number in two if number is not None]
         assert all(set(two) != {None} for two in parts) and len(set(numbers)) == len(numbers)
-        assert all((row.pop("box_id"), row.pop("length_ms")) == (BOX, LENGTHS_MS[kind]) for row in rows)
+        assert all((row.pop("box_id"), row.pop("length_ms")) == (BOX, LENGTH_NAMES[kind]) for row in rows)
+        assert {row.pop("nominal_v") for row in rows} <= {NOMINAL_V}
         return [{name: _single(value) for name, value in row.items() if value is not None} for row in rows]
 
     def wait_for_first(self, kind: str) -> None:

@@ -1,9 +1,13 @@
-"""Clean roots of Debian and Ubuntu for tests, and what runs in one, in name spaces of its own."""
+"""Clean roots for tests, of the machine's own release, and what runs in one, in name spaces of its own."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
+
+from opq_hil.backends.debian_source import SourceError, mirror
 
 DEVICES = "null:3 zero:5 full:7 random:8 urandom:9"
 ENTER = f"""set -e; root=$1; shift; mount --bind "$root" "$root"
@@ -14,6 +18,22 @@ mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"; ln -s pts/pt
 """
 INSIDE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 INDEX_CERTIFICATES = os.environ.get("PIP_CERT", "")
+
+
+def make_plain_root(root: Path, packages: str, *options: str) -> None:
+    """A root of this machine's release, from its own package sources, checked by their keys.
+
+    Skips the test where there are none of Debian, or where their key is not in a file.
+    """
+    try:
+        own = mirror()
+    except SourceError as error:
+        pytest.skip(str(error))
+    if own.signed_by and not own.signed_by.startswith("/"):
+        pytest.skip("the key of this machine's package sources is not in a file, and debootstrap reads files")
+    keys = [f"--keyring={own.signed_by}"] if own.signed_by else []
+    words = ["debootstrap", "--variant=minbase", *keys, *options, f"--include={packages}"]
+    subprocess.run([*words, own.suite, str(root), own.uri], check=True, stdout=subprocess.DEVNULL)
 
 
 def in_root(root: Path, setup: str, *command: str) -> list[str]:

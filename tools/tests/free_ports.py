@@ -21,7 +21,7 @@ OWN_OFFSETS = OFFSETS[WORKER::WORKERS]
 SINGLE = [
     port
     for port in range(13_000, 31_000)
-    if port % OFFSETS.step not in {each % OFFSETS.step for each in PORTS.values()}
+    if port % OFFSETS.step not in {(each + OFFSETS.start) % OFFSETS.step for each in PORTS.values()}
 ]
 """Below /proc/sys/net/ipv4/ip_local_port_range (32,768 on); no default port at any offset is among them."""
 

@@ -40,6 +40,27 @@ def processes_with(text: str) -> list[int]:
     return found
 
 
+SHARED = {
+    "triggering_broker.backend_endpoint": "triggering_backend",
+    "acquisition_broker.request_endpoint": "command_backend",
+    "acquisition_broker.answer_endpoint": "response_backend",
+    "event_service.event_endpoint": "events",
+    "event_service.event_id_endpoint": "event_ids",
+    "mauka.bus_sub_endpoint": "mauka_in",
+    "mauka.bus_pub_endpoint": "mauka_out",
+    "mauka.plugin_manager_endpoint": "plugin_manager",
+    "mauka.incident_id_endpoint": "incident_ids",
+}
+"""Setting -> port of each address that programs of others use."""
+
+
+def with_ports(heading: str = "cloud.") -> str:
+    """TOML that gives these addresses their ports; without it all but the last are sockets of the folder."""
+    return "".join(
+        f"{heading}{setting} = 'tcp://127.0.0.1:{PORTS[port]}'\n" for setting, port in SHARED.items()
+    )
+
+
 def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """The first true value of `condition`; fails with `what` after PATIENCE times the time."""
     began = time.monotonic()

@@ -1,17 +1,22 @@
 """Stands in for dfu-util, openocd and pyocd: records its arguments and keeps a flash in a file.
 
 It understands the commands that we give and no others; it says nothing of what the real programs do with
-a chip. Called under the program's name, with OPQ_STAND_IN naming a folder that holds `flash.bin`.
+a chip. Like them it erases each sector that a file touches. The folder FOLDER holds `flash.bin`.
 """
 
+import contextlib
+import io
 import json
-import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 FLASH = 0x0800_0000
-FOLDER = Path(os.environ["OPQ_STAND_IN"])
+FOLDER = Path()
+SECTORS = (*(0x4000,) * 4, 0x10000, *(0x20000,) * 7) * 2
+"""RM0090 tables 5 and 6."""
 PAGE = {0xE0042000: 0x10076413, 0x1FFF7A10: 0x33323130, 0x1FFF7A14: 0x37363534, 0x1FFF7A18: 0x3B3A3938}
 
 
@@ -21,9 +26,17 @@ def facts() -> dict[str, str]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def write_protection() -> int:
+    """nWRP and the bits above, as option bytes hold it: in a file once a program has changed it."""
+    path = FOLDER / "write_protection"
+    return int(path.read_text() if path.exists() else facts().get("write_protection", "0x0FFF"), 0)
+
+
 def word(address: int) -> int:
     if address == 0x1FFF7A20:
-        return 1024 << 16 | 0xFFFF
+        return int(facts().get("kib", "1024")) << 16 | 0xFFFF
+    if address == 0x1FFFC008:
+        return write_protection()
     if address == 0xE0042000 and "idcode" in facts():
         return int(facts()["idcode"], 0)
     return PAGE[address]
@@ -42,6 +55,14 @@ def program(address: int, file: str) -> None:
         sys.exit(74)
     flash = bytearray((FOLDER / "flash.bin").read_bytes())
     data = Path(file).read_bytes()
+    for sector, size in enumerate(SECTORS):
+        begin = sum(SECTORS[:sector])
+        if not (begin < address - FLASH + len(data) and address - FLASH < begin + size <= len(flash)):
+            continue
+        if sector < 12 and not write_protection() >> sector & 1:
+            print("Error: stm32x device protected\nError: failed erasing sectors 0 to 1")  # openocd's words
+            sys.exit(1)
+        flash[begin : begin + size] = b"\xff" * size
     if "flips" in facts():
         data = bytes((data[0] ^ 1,)) + data[1:]
     flash[address - FLASH : address - FLASH + len(data)] = data
@@ -64,6 +85,9 @@ def dfu_util(arguments: list[str]) -> None:
     where = options["-s"].split(":")
     if "-D" in options:
         program(int(where[0], 0), options["-D"])
+    elif options["-a"] == "1":  # AN3156; RM0090 table 13
+        word = write_protection().to_bytes(2, "little")
+        Path(options["-U"]).write_bytes(b"\xef\xaa" + b"\xff" * 6 + word + b"\xff" * 6)
     else:
         save(int(where[0], 0), int(where[1]), options["-U"])
 
@@ -77,6 +101,9 @@ def openocd(arguments: list[str]) -> None:
             save(int(found[2], 0), int(found[3]), found[1])
         elif found := re.fullmatch(r"flash write_image erase \{(.*)\} (\S+) bin", command):
             program(int(found[2], 0), found[1])
+        elif found := re.fullmatch(r"flash protect 0 (\d+) (\d+) off", command):
+            lifted = sum(1 << sector for sector in range(int(found[1]), int(found[2]) + 1))
+            (FOLDER / "write_protection").write_text(hex(write_protection() | lifted))
         elif command not in ("init", "reset halt", "reset run", "shutdown"):
             sys.exit(f"invalid command name {command!r}")
 
@@ -94,8 +121,16 @@ def pyocd(arguments: list[str]) -> None:
             save(int(found[1], 0), int(found[2]), found[3])
 
 
-if __name__ == "__main__":
-    name = Path(sys.argv[0]).name
+def run(command: Sequence[str], **_: object) -> "CompletedProcess[bytes]":
+    """What `subprocess.run` does with one of the programs, in this process."""
+    name = Path(command[0]).name
     with (FOLDER / "calls.jsonl").open("a") as calls:
-        calls.write(json.dumps([name, *sys.argv[1:]]) + "\n")
-    {"dfu-util": dfu_util, "openocd": openocd, "pyocd": pyocd}[name](sys.argv[1:])
+        calls.write(json.dumps([name, *command[1:]]) + "\n")
+    output, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(output):
+        try:
+            {"dfu-util": dfu_util, "openocd": openocd, "pyocd": pyocd}[name](list(command[1:]))
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+            print("" if isinstance(ended.code, int) else ended.code)
+    return CompletedProcess(command, code, output.getvalue().encode())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clean_root import make_plain_root
 from free_ports import free_offset
 from house_under_test import ROOT
 
@@ -27,7 +28,6 @@ pytestmark = [
     pytest.mark.timeout(3 * 3600),
     pytest.mark.skipif(bool(MISSING), reason=f"cannot make an arm64 root here: no {', '.join(MISSING)}"),
 ]
-SUITE, MIRROR = "trixie", "http://deb.debian.org/debian"
 PACKAGES = "python3,python3-venv,ca-certificates"
 PLAYER = ROOT / "tools/tests/arm64_player.py"
 EXTRAS = "gateway,rules,cloud,hil"
@@ -69,19 +69,7 @@ class Machine:
 
 
 def make_root(root: Path) -> None:
-    subprocess.run(
-        [
-            "debootstrap",
-            "--foreign",
-            "--arch=arm64",
-            "--variant=minbase",
-            f"--include={PACKAGES}",
-            SUITE,
-            str(root),
-            MIRROR,
-        ],
-        check=True,
-    )
+    make_plain_root(root, PACKAGES, "--foreign", "--arch=arm64")
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
     certificates = (root / "usr/share/ca-certificates/mozilla").glob("*.crt")  # what its postinst does

@@ -1,12 +1,17 @@
 """`opq-tools backup` and `restore`: copies of a data folder that others write to."""
 
+import errno
 import json
 import os
+import shlex
+import shutil
+import signal
 import sqlite3
 import subprocess
+import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_proto.kit.archive_time import MANIFEST, archive_made_s
-from opq_tools.keep.archive import ArchiveError, read_archive
+from opq_proto.kit.system_record import RESTORED, RESTORING, UnfinishedRestoreError, refuse_unfinished
+from opq_proto.kit.whole_file import flush_to_disk
+from opq_tools.keep.archive import ArchiveError, Manifest, read_archive
 from opq_tools.keep.backup import back_up
 from opq_tools.keep.restore import SET_ASIDE, RestoreError, restore
 
@@ -167,6 +174,152 @@ def test_a_folder_in_use_is_not_restored_into(data_dir: Path, tmp_path: Path) ->
     assert (tmp_path / "empty/opq.db").exists()
 
 
+MOUNTED = """
+import os, sys
+from pathlib import Path
+from opq_tools.keep.backup import back_up
+from opq_tools.keep.restore import restore
+
+data = Path("data")
+(data / "curve").mkdir(parents=True)
+(data / "curve/key").write_text("key")
+(data / "opq.db").write_text("store")
+back_up(data, Path("whole.tar"))
+for name in ("disk", "bound"):
+    restore(Path("whole.tar"), Path(name))
+    assert sorted({*os.listdir(name)} - {"lost+found"}) == ["curve", "opq.db"]
+    assert {each.owner() for each in Path(name).rglob("*") if each.name != "lost+found"} == {"root"}
+"""
+
+
+def test_a_mount_point_is_restored_into(tmp_path: Path) -> None:
+    """A disk of its own, with lost+found, and a bound folder are filled, not replaced."""
+    for name in ("disk", "bound", "volume"):
+        (tmp_path / name).mkdir()
+    mounts = "mount -t tmpfs tmpfs disk && mkdir disk/lost+found && mount --bind volume bound"
+    space = ["unshare", "-rm", "bash", "-c"]
+    if subprocess.run([*space, mounts], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mount of its own (unshare -rm)")
+    run = f"{mounts} && exec {shlex.quote(sys.executable)} -c {shlex.quote(MOUNTED)}"
+    done = subprocess.run(
+        [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def restore_and_die(archive: Path, into: Path, changes: int) -> int:
+    """Restores in a child that is killed after so many changes of names in the folder; returns its end."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    made = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal made
+        if event in ("os.rename", "os.mkdir", "shutil.rmtree", "os.rmdir"):
+            made += str(arguments[0]).startswith(str(into))
+            if made > changes:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    restore(archive, into)
+    os._exit(0)
+
+
+def test_a_killed_restore_is_begun_again(data_dir: Path, tmp_path: Path) -> None:
+    """Killed before each change of a name in the folder: nothing starts there, and the next call is whole."""
+    archive, into = tmp_path / "copy.tar", tmp_path / "into"
+    manifest, unfinished = back_up(data_dir, archive), 0
+    for changes in range(100):
+        into.mkdir()
+        ended = restore_and_die(archive, into, changes)
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+        if (into / RESTORING).exists():
+            unfinished += 1
+            with pytest.raises(UnfinishedRestoreError, match="was not finished there; run the same"):
+                refuse_unfinished(into)
+        if (into / RESTORING).exists() or not any(into.iterdir()):
+            restore(archive, into)
+        assert {each.relative_to(into).as_posix() for each in into.rglob("*") if each.is_file()} >= {
+            *manifest.files
+        }
+        shutil.rmtree(into)
+    assert unfinished > 6
+
+
+def test_a_running_restore_excludes_another(data_dir: Path, tmp_path: Path) -> None:
+    """The second one would take the first one's folder for what a killed one left, and remove it."""
+    archive, into = tmp_path / "copy.tar", tmp_path / "into"
+    manifest = back_up(data_dir, archive)
+    refused: list[str] = []
+
+    def restore_again(source: Path, take: Callable[..., None]) -> Manifest:
+        found = read_archive(source, take)
+        for _ in range(2):
+            with pytest.raises(RestoreError) as caught:
+                restore(archive, into)
+            refused.append(str(caught.value))
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("opq_tools.keep.restore.read_archive", restore_again)
+        restore(archive, into)
+    assert refused == [f"{into}: another restore works there; wait for it, or end it"] * 2
+    assert back_up(into, tmp_path / "again.tar").files.keys() == manifest.files.keys()
+
+
+def test_a_restore_ends_at_its_last_rename(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That name is flushed to the disk before anything else, and what cannot be removed after it stays."""
+    archive, into = tmp_path / "copy.tar", tmp_path / "into"
+    manifest = back_up(data_dir, archive)
+    true_rmdir = os.rmdir
+    flushed: list[set[str]] = []
+
+    def flush(path: Path) -> None:
+        flushed.append({each.name for each in into.iterdir()})
+        flush_to_disk(path)
+
+    def rmdir(path: str | Path, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith(("files", RESTORED)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        true_rmdir(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("opq_tools.keep.restore.flush_to_disk", flush)
+        patched.setattr(os, "rmdir", rmdir)
+        restore(archive, into)
+    assert RESTORING in flushed[-2] and RESTORED in flushed[-1] and RESTORING not in flushed[-1]
+    assert (into / RESTORED).exists()
+    refuse_unfinished(into)
+    assert back_up(into, tmp_path / "again.tar").files.keys() == manifest.files.keys()
+
+
+def test_nothing_starts_in_a_half_restored_folder(tmp_path: Path) -> None:
+    (tmp_path / "data" / RESTORING).mkdir(parents=True)
+    where = ("--data-dir", str(tmp_path / "data"))
+    commands = [("backup", str(tmp_path)), ("doctor",), ("status",), ("up",), ("boxes", "show")]
+    commands += [("boxes", "set", "1", "--name", "x")]
+    for words in commands:
+        done = run_in_process(*words, *where)
+        assert done.returncode == 1 and "a restore was not finished" in done.stdout + done.stderr, words
+    assert [each.name for each in (tmp_path / "data").iterdir()] == [RESTORING]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can restore for another user")
+def test_root_restores_for_the_folders_owner(data_dir: Path, tmp_path: Path) -> None:
+    back_up(data_dir, tmp_path / "copy.tar")
+    into = tmp_path / "into"
+    into.mkdir(mode=0o700)
+    os.chown(into, 10001, 10002)
+    restore(tmp_path / "copy.tar", into)
+    owners = {(each.stat().st_uid, each.stat().st_gid) for each in (into, *into.rglob("*"))}
+    assert owners == {(10001, 10002)}
+
+
 def test_a_config_naming_another_store_is_renamed(data_dir: Path, tmp_path: Path) -> None:
     """A command with the restored folder would read and change the store that the copied system uses."""
     (data_dir / "config").mkdir()
@@ -225,3 +378,45 @@ def test_a_name_with_gz_is_compressed_and_restored(data_dir: Path, tmp_path: Pat
     packed.write_bytes(packed.read_bytes()[:-200])
     with pytest.raises(ArchiveError, match="is not a whole archive"):
         read_archive(packed)
+
+
+FULL_DISK = """
+import os, sys
+from pathlib import Path
+from click.testing import CliRunner
+from opq_tools.cli import tools
+from opq_tools.keep.backup import back_up
+
+data = Path("data")
+data.mkdir()
+(data / "rules.bin").write_bytes(os.urandom(900_000))
+back_up(data, Path("whole.tar"))
+for words in (
+    ("backup", "small/full.tar", "--data-dir", "data"),
+    ("backup", "small/full.tar.gz", "--data-dir", "data"),
+    ("restore", "whole.tar", "--data-dir", "small/again"),
+):
+    try:
+        CliRunner().invoke(tools, words, catch_exceptions=False)
+    except Exception as error:
+        print(error)
+assert os.listdir("small") == [], os.listdir("small")
+"""
+
+
+def test_a_full_disk_ends_with_one_sentence(tmp_path: Path) -> None:
+    """A file system of 600 kB takes neither an archive nor a restored folder, and nothing of them stays."""
+    (tmp_path / "small").mkdir()
+    mount = "mount -t tmpfs -o size=600k tmpfs small"
+    space = ["unshare", "-rm", "bash", "-c"]
+    if subprocess.run([*space, mount], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mount of its own (unshare -rm)")
+    run = f"{mount} && exec {shlex.quote(sys.executable)} -c {shlex.quote(FULL_DISK)}"
+    done = subprocess.run(
+        [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    plain, packed, restored = done.stdout.splitlines()
+    assert plain == "small/full.tar: No space left on device"
+    assert "small" in packed and packed.endswith("No space left on device")
+    assert restored.startswith("small/again: No space left on device; whole.tar has ")

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from bench.own_processes import cpu_s
-from bench.result import Baseline, BenchResult, case, percentile
+from bench.harness.own_processes import cpu_s
+from bench.harness.result import Baseline, BenchResult, case, percentile
 from opq_proto.kit import log
 from opq_tools.sim import bench
 
@@ -22,10 +22,10 @@ def _measured_code_that_logs(quick: bool) -> BenchResult:
 
 
 def test_json_is_one_document_on_stdout_beside_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("bench_that_logs")
+    module = ModuleType("bench.logs")
     module.run = _measured_code_that_logs  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(bench.BENCHMARKS, "logs", (module.__name__, ""))
+    monkeypatch.setitem(bench.BENCHMARKS, "logs", "Logs.")
     ran = CliRunner().invoke(bench.command, ["logs", "--quick", "--json"])
     assert ran.exit_code == 0
     assert json.loads(ran.stdout)["results"][0]["case"] == "one event"

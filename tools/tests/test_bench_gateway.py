@@ -12,10 +12,9 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
-from bench.gateway import disk
-from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
-from bench.gateway.figures import requests_ms
-from bench.gateway.house import MeteredRelay, house
+from bench.gateway import on_disk, packed, requests_ms
+from bench.harness.boxes import SAG_CYCLES, PlainBox, RepeatedSource, noisy
+from bench.harness.house import MeteredRelay, house
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import (
     FLAG_RESENT,
@@ -111,10 +110,10 @@ def test_the_relay_counts_both_ways_and_survives_peers() -> None:
 
 
 def test_the_rings_figures_are_of_what_was_written() -> None:
-    found = disk.on_disk(disk.noisy(30, 2.0), 5)
+    found = on_disk(noisy(30, 2.0), 5)
     assert found.ratio > 4.75 and found.write_mb_s > 1 and len(found.access_ms) == 5
-    packed = disk.packed(disk.noisy(4, 2.0))
-    assert packed.ratio > 4.5 and packed.encode_mb_s > 0.1
+    coded = packed(noisy(4, 2.0))
+    assert coded.ratio > 4.5 and coded.encode_mb_s > 0.1
 
 
 @pytest.mark.soak

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from judged_triggers import batch, judge_without_store
 
-from bench.makai import figures
-from bench.makai.box_load import STEADY_VALUES, steady
-from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
+from bench import makai
+from bench.harness.box_load import STEADY_VALUES, steady
+from bench.harness.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.measurement.wire import bodies_of, measurement_from_wire
@@ -41,7 +41,7 @@ def test_a_stage_spans_two_moments() -> None:
 
 STARTING = """
 import pathlib, sys, time
-from bench.makai.makai_processes import MakaiProcesses
+from bench.harness.makai_processes import MakaiProcesses
 made = MakaiProcesses(pathlib.Path(sys.argv[1]), 1, int(sys.argv[2]))
 print(*made.pids.values(), flush=True)
 time.sleep(600)
@@ -66,9 +66,9 @@ def test_services_end_with_a_bench_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_all_of_it_with_few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "QUICK_BOXES", (4,))
-    monkeypatch.setattr(figures, "BARE_BOXES", 4)
-    result = figures.run(quick=True)
+    monkeypatch.setattr(makai, "QUICK_BOXES", (4,))
+    monkeypatch.setattr(makai, "BARE_BOXES", 4)
+    result = makai.run(quick=True)
     rows = {row.case: row for row in result.results}
     assert rows["4 Boxes at 6/s: Makai in all"].value > 0 and result.baseline.value > 0
     assert rows["4 Boxes: crossing to its command, p99"].runs == 4

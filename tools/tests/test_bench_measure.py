@@ -8,9 +8,10 @@ import click
 import numpy as np
 import pytest
 
+from bench import measure
+from bench.harness.peer import NoPeerError, measured
+from bench.harness.result import BenchCase, row_text
 from bench.measure import errors_of, is_worse
-from bench.peer import NoPeerError, measured
-from bench.result import BenchCase, row_text
 from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_tools.sim import bench as bench_command
 
@@ -44,8 +45,8 @@ def test_a_row_beyond_its_limit_is_marked() -> None:
 
 
 def test_every_benchmark_that_is_listed_can_be_run() -> None:
-    for module, line in bench_command.BENCHMARKS.values():
-        assert callable(importlib.import_module(module).run) and line.endswith(".")
+    for name, line in bench_command.BENCHMARKS.items():
+        assert callable(importlib.import_module(f"bench.{name}").run) and line.endswith(".")
 
 
 def test_an_installed_wheel_reports_missing_benchmarks(
@@ -54,5 +55,17 @@ def test_an_installed_wheel_reports_missing_benchmarks(
     monkeypatch.setattr(bench_command, "FOLDER", tmp_path / "bench")
     with pytest.raises(bench_command.NoBenchmarksError, match="clone the project"):
         bench_command.command.main(["measure", "--quick"], standalone_mode=False)
-    with pytest.raises(click.UsageError, match="there are: measure"):
+    with pytest.raises(click.UsageError, match="there are: makai"):
         bench_command.command.main(["nothing"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("form", range(len(measure.FORMS)))
+def test_both_readers_see_the_same_samples(form: int, tmp_path: Path) -> None:
+    """A difference is an error, not a figure."""
+    name, write, plain = measure.FORMS[form]
+    path = write(tmp_path, 100_000)
+    _, own_mb, own_sum, own_samples = measure._timed(measure.OURS, path)
+    _, _, plain_sum, plain_samples = measure._timed(plain, path)
+    assert own_samples == plain_samples > 1000
+    assert own_sum == pytest.approx(plain_sum, rel=1e-9)
+    assert 10 < own_mb < measure.MOST_MB, name

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench import dips, mauka, mauka_events, measure, pipeline
-from bench.gateway import figures as gateway
-from bench.gateway.house import GatewayCost
-from bench.makai import figures as makai
-from bench.view import incident_way
+from bench import gateway, makai, measure, pipeline
+from bench.harness import mauka_runs
+from bench.harness.house import GatewayCost
 from opq_tools.sim.bench import BENCHMARKS
 
 MOST_WAITED_S = 45.0
@@ -19,10 +17,12 @@ MOST_GATEWAY_S = 24.0
 """Its starts and Boxes at 12 kS/s need some 20 s of CPU beside."""
 WAITED_S: dict[str, Callable[[], float]] = {
     "pipeline": lambda: (
-        3.0 + pipeline.QUICK_SAGS * pipeline.APART_S + 2 * (pipeline.QUICK_SETTLE_S + pipeline.QUICK_WATCH_S)
+        3.0
+        + pipeline.QUICK_SAGS * pipeline.APART_S
+        + 2 * (pipeline.QUICK_SETTLE_S + pipeline.QUICK_WATCH_S)
+        + mauka_runs.IDLE_S
     ),
     "makai": lambda: len(makai.QUICK_BOXES) * (6 * makai.QUICK_LOAD_S + 3 * makai.SETTLE_S),
-    "mauka": lambda: mauka_events.IDLE_S,
 }
 """Seconds that a quick run waits for by design. Those that are not here wait for nothing but their work."""
 WORK: dict[str, tuple[int, int]] = {
@@ -34,11 +34,10 @@ WORK: dict[str, tuple[int, int]] = {
     "gateway: reads": (gateway.QUICK_READS, 20),
     "makai: Boxes": (max(makai.QUICK_BOXES), 100),
     "makai: crossings": (makai.QUICK_CROSSINGS, 10),
-    "mauka: Boxes of an incident": (mauka.QUICK_BOXES, 500),
-    "mauka: events": (mauka_events.QUICK_EVENTS, 6),
-    "mauka: events to a page": (incident_way.QUICK_EVENTS, 5),
+    "pipeline: Boxes of an incident": (pipeline.QUICK_JOINED_BOXES, 500),
+    "pipeline: events": (pipeline.QUICK_EVENTS, 6),
     "measure: signals": (measure.QUICK_SIGNALS, 4),
-    "measure: dips": (dips.QUICK_DIPS, 10),
+    "measure: dips": (measure.QUICK_DIPS, 10),
 }
 """Work of a quick run -> how much of it there is, and the most that fits into the minute."""
 

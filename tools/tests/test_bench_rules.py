@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from bench.rules import transports
-from bench.rules.figures import FAN, FILTER, latency_rows, thresholds, windowed
-from bench.rules.flow import PayloadLoad, flowed, payloads
+from bench import rules as bench_rules
+from bench.harness.flow import PayloadLoad, flowed, payloads
+from bench.rules import FAN, FILTER, latency_rows, thresholds, windowed
 
 
 def test_every_event_passes_every_rule_once() -> None:
@@ -32,11 +32,11 @@ def test_latency_is_reported_of_every_event() -> None:
 @pytest.mark.parametrize(
     ("what", "send"),
     [
-        ("file", transports.send_nothing),
-        ("memory", transports.send_nothing),
-        ("httppush", transports.post),
-        ("httppush rows", transports.post_rows),
+        ("file", bench_rules.send_nothing),
+        ("memory", bench_rules.send_nothing),
+        ("httppush", bench_rules.post),
+        ("httppush rows", bench_rules.post_rows),
     ],
 )
-def test_a_transport_is_measured_when_all_has_arrived(what: str, send: transports.Send) -> None:
-    assert all(each > 0 for each in transports.measured(what, transports.free_port(), 1000, send))
+def test_a_transport_is_measured_when_all_has_arrived(what: str, send: bench_rules.Send) -> None:
+    assert all(each > 0 for each in bench_rules.measured(what, bench_rules.free_port(), 1000, send))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from bench.harness.store_filling import filled
+from bench.harness.store_spans import span_cost
 from bench.store import measurement_cost
-from bench.store_filling import filled
-from bench.store_spans import span_cost
 from opq_cloud.store.embedded.store import EmbeddedStore
 
 

@@ -17,7 +17,6 @@ from house_under_test import House, until
 
 from opq_cloud.__main__ import cloud
 from opq_gateway.__main__ import main as gateway
-from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import running_systems
 from opq_recordings.reading import read_recording
 
@@ -53,7 +52,7 @@ def test_every_command_finds_the_running_system(house: House) -> None:
     assert list(json.loads(found("sim", "show", "--json"))["boxes"]) == ["1"]
     assert "AnalysisRunner" in found("mauka", "list-plugins")
     assert found("rules", "show") == "no rules\n"
-    assert found("inject", "nothing", "text").endswith(f":{PORTS['mauka_in'] + house.offset}\n")
+    assert found("inject", "nothing", "text").endswith(f"{house.data_dir}/sockets/bus-in\n")
     for program in (gateway, cloud):
         words = ["status"] if program is gateway else ["mauka", "graph"]
         done = CliRunner().invoke(program, words)
@@ -96,9 +95,13 @@ def test_settings_change_in_the_box_itself(house: House) -> None:
 def test_a_box_number_changes_only_after_confirmation(house: House) -> None:
     refused = box(house, "settings", "1", "box_id=7")
     assert refused.returncode == 1 and "makes it another Box" in refused.stderr
-    assert json.loads(box(house, "settings", "1", "--json").stdout).get("box_id") != "7"
+    assert json.loads(box(house, "settings", "1", "--json").stdout)["box_id"] == "1"
     assert box(house, "settings", "1", "box_id=7", "--force").returncode == 0
     assert json.loads(box(house, "settings", "1", "--json").stdout)["box_id"] == "7"
+    told = run_in_process("status", "--data-dir", str(house.data_dir)).stdout
+    assert "Box 7 is on this port: are two cables swapped? Only if it is to become Box 1: opq-tools " in told
+    assert "Box 1: opq-tools box settings 1 box_id=1 --force" in told
+    assert box(house, "settings", "1", "box_id=1", "--force").returncode == 0
 
 
 def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:

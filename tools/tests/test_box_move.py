@@ -18,8 +18,14 @@ from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
 from opq_cloud.store import CloudStore, open_store
+from opq_gateway.uplink.connection import place_to_text
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.wire.command_client import BoxRefusedError, CommandClient
+from opq_proto.wire.frames import UPLINK_PLUGIN
 from opq_tools.boxes.box.history import copy_history, not_copied
+from opq_tools.boxes.box.move import place_of
+from opq_tools.shared.service_address import service_address
 
 START_NS = 1_795_824_000 * 10**9
 """A midnight."""
@@ -29,7 +35,8 @@ PROGRAM = [sys.executable, "-m", "opq_tools.cli"]
 @contextlib.contextmanager
 def cloud(folder: Path, offset: int) -> Iterator[subprocess.Popen[bytes]]:
     """Its own cloud, without Boxes."""
-    subprocess.run([*PROGRAM, "keygen", "--out", str(folder / "curve"), "--server"], check=True)
+    keys = ["keygen", "--out", str(folder / "curve"), "--server", "--administrator"]
+    subprocess.run([*PROGRAM, *keys], check=True)
     where = ["--data-dir", str(folder), "--port-offset", str(offset)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "opq_cloud", "all", *where], stderr=log)
@@ -66,6 +73,12 @@ def test_a_box_moves_despite_a_killed_command(tmp_path: Path) -> None:
             dip = ["sim", "event", "sag", "--box", "1", "--depth", "0.6", "--cycles", "6"]
             subprocess.run([*PROGRAM, *dip, "--data-dir", str(here)], check=True, stdout=subprocess.DEVNULL)
             until(lambda: any(each.finished for each in old.events()), 60, "an event here")
+            addresses = (
+                service_address(f"{name}_backend", house.offset, here) for name in ("command", "response")
+            )
+            place = place_to_text(place_of(KeyFolder(there / "curve"), "127.0.0.1", offset))
+            with CommandClient(*addresses) as stranger, pytest.raises(BoxRefusedError, match="needs the"):
+                stranger._send_order("1", UPLINK_PLUGIN, place, 20)
             words = ["box", "move", "1", "--to", str(there), "--to-port-offset", str(offset), "--json"]
             words += ["--data-dir", str(here), "--port-offset", str(house.offset)]
             first = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True)

@@ -1,17 +1,22 @@
 """`opq-tools boxes`: what it says of a Box is in the store, and in its JSON."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from opq_cloud.makai.measurements.missed_minutes import lost_between
+from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
 from opq_cloud.store import BoxRecord, open_store
+from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
 from opq_proto.messages import Measurement, Metric
 from opq_tools.boxes.command import command
+from opq_tools.system.status import system_status
 
 CONTRACT = [
     "box_id",
@@ -163,6 +168,58 @@ def test_a_new_store_is_told_once(tmp_path: Path) -> None:
     first, second = (run(tmp_path / "typo", "set", "1", "--name", name) for name in ("a", "b"))
     assert first.stderr == f"opq-tools: there was no store in {tmp_path / 'typo'}; made a new one\n"
     assert second.stderr == ""
+
+
+def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:
+    rows(tmp_path, "set", "4", "--name", "Attic")
+    with closing(open_store(None, tmp_path)) as store:
+        start_ms = 1_765_792_486_000
+        at = [start_ms + 1000 * number for number in range(1, 11)]
+        store.append_measurements([_row("4", at[n - 1], n) for n in (1, 2, 3, 8, 9, 10)])
+        lost = lost_between(store, "4", LostNumbers(4, 7, 4))
+        assert lost.words.startswith("4 Measurements between 2025-12-15 09:54:49 and 2025-12-15 09:54:54 UTC")
+        store.note_lost("4", lost)
+        store.note_lost("5", lost)
+    ledger = tmp_path / "gateway" / "box4" / "ledger"
+    ledger.mkdir(parents=True)
+    span = {"kind": "10min", "start_ns": 10**18, "end_ns": 10**18 + 6 * 10**11, "rows": 1}
+    (ledger / "lost").write_text(json.dumps(span) + "\n")
+    said = run(tmp_path, "lost").output
+    assert said.count("4 Measurements between") == 2 and "1 value of ten minutes from 2001-09-09" in said
+    notes = system_status(tmp_path, 0)["notes"]
+    assert [each.partition(":")[0] for each in notes[-3:-1]] == ["Box 4", "Box 5"] and "--seen" in notes[-1]
+    assert rows(tmp_path, "show", "5")["name"] == "Box 5"
+    assert len(json.loads(run(tmp_path, "lost", "--seen", "--json").output)) == 3
+    assert run(tmp_path, "lost").output == "nothing was lost\n"
+    assert not system_status(tmp_path, 0)["notes"] and rows(tmp_path, "show", "4")["name"] == "Attic"
+
+
+def _row(box_id: str, at_ms: int, sequence: int) -> Measurement:
+    return Measurement(box_id, at_ms, {"rms": Metric(119.0, 121.0, 120.0)}, sequence=sequence)
+
+
+def _refused(*_: object) -> None:
+    raise StoreError("the disk is full")
+
+
+def test_a_box_is_deleted_after_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows(tmp_path, "set", "4", "--name", "Attic")
+    KeyRegister(KeyFolder(tmp_path / "curve")).add("4")
+    assert "retire it first" in str(run(tmp_path, "delete", "4", "--yes").exception)
+    rows(tmp_path, "retire", "4")
+    assert "s ago; delete it in" in str(run(tmp_path, "delete", "4", "--yes").exception)
+    monkeypatch.setattr("opq_cloud.actions.box_service.QUIET_S", 0.0)
+    asked = run(tmp_path, "delete", "4")
+    assert asked.exit_code == 1 and "What stays:" in asked.output and "Aborted" in asked.output
+    assert rows(tmp_path, "show", "4")["name"] == "Attic"
+    with monkeypatch.context() as failing:
+        failing.setattr("opq_tools.boxes.losses.delete_box", _refused)
+        assert isinstance(run(tmp_path, "delete", "4", "--yes").exception, StoreError)
+    with closing(open_store(None, tmp_path)) as store:
+        assert store.people.changes.entries(limit=1)[0].what == "began to delete a Box"
+    assert "Box 4 is deleted" in run(tmp_path, "delete", "4", "--yes").output
+    assert not [*(tmp_path / "curve").rglob("*box4*")]
+    assert "Box 4 is not known" in str(run(tmp_path, "delete", "4", "--yes").exception)
 
 
 def test_a_retired_box_is_unlisted_and_shut_out(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from failing_line import FailingLine, LineFault
 
 from opq_proto.link.messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
@@ -17,7 +20,7 @@ from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 from opq_tools.boxes.calibrate import calibration
 from opq_tools.boxes.calibrate.calibration import CalibrationError, Correction
-from opq_tools.boxes.calibrate.command import CalibrationLink, command
+from opq_tools.boxes.calibrate.command import CalibrationLink, _calibrate, command
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 7, 5, 12_000_000, 0.01, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")
@@ -210,3 +213,42 @@ def test_nobody_on_the_port_is_one_clear_error() -> None:
 def test_json_wants_yes_and_a_reference_is_positive() -> None:
     assert getattr(run("nowhere", "--reference-v", "120", "--json").exception, "exit_code", None) == 2
     assert getattr(run("nowhere", "--reference-v", "-1").exception, "exit_code", None) == 2
+
+
+def test_an_absent_port_has_its_document() -> None:
+    done = run("/nowhere/tty", "--reference-v", "120", "--yes", "--json")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1 and document["done"] is False
+    assert document["error"].startswith("cannot open /nowhere/tty: ")
+
+
+def failed(fault: LineFault, at_byte: int) -> str:
+    """The error of a calibration over a line that fails, or what is wrong with it."""
+    box, began, error = steady_box(), time.monotonic(), ""
+    with box_on_a_pty(box) as port, FailingLine(port, fault, at_byte) as line:
+        try:
+            with contextlib.closing(CalibrationLink(line.path)) as link:
+                _calibrate(link, 118.7, None, 1.0, True, True)
+        except CalibrationError as told:
+            error = str(told)
+    where = f"{fault} at byte {at_byte}: {error}"
+    if "Errno" in error or time.monotonic() - began > 15:
+        return where
+    return "" if ("the Box had gain=1," in error) is (box.settings.sequence > 0) else where
+
+
+def test_a_calibrations_line_fails_in_a_sentence() -> None:
+    """Before the first answer, while it measures, and while it measures again: settings are changed then."""
+    with box_on_a_pty(steady_box()) as port, FailingLine(port, LineFault.SILENT, 1 << 30) as line:
+        link = CalibrationLink(line.path)
+        _calibrate(link, 118.7, None, 1.0, True, True)
+        link.close()
+        carried = line.carried
+    cases = [(fault, round(carried * share)) for fault in LineFault for share in (0.0, 0.25, 0.75)]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        found = [each for each in pool.map(lambda case: failed(*case), cases) if each]
+    assert not found, "\n".join(found)
+    with box_on_a_pty(steady_box()) as port, FailingLine(port, LineFault.UNPLUGGED, carried // 2) as line:
+        done = run(line.path, "--reference-v", "118.7", "--seconds", "1", "--yes", "--json")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1 and document["done"] is False and document["error"]

@@ -15,7 +15,7 @@ from house_under_test import until
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_proto.errors import FrameError
-from opq_proto.kit import ports
+from opq_proto.kit.service_sockets import FOLDER, connectable_path, in_data_dir
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
 
@@ -36,13 +36,20 @@ class Listener(threading.Thread):
         """When it came, and how long after its end, ns; not what was sent again."""
         self.intervals: list[tuple[int, int, Measurement]] = []
         """When, bytes of all frames, what it is; by the order of arrival."""
+        self.connected = threading.Event()
         self._ended, self._endpoint = threading.Event(), endpoint
 
     def run(self) -> None:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.linger = 0
             socket.subscribe(b"")
+            monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
             socket.connect(self._endpoint)
+            while not self._ended.is_set() and not monitor.poll(100):
+                pass
+            socket.disable_monitor()
+            monitor.close(linger=0)
+            self.connected.set()
             while not self._ended.is_set():
                 if socket.poll(100):
                     self._note(socket.recv_multipart())
@@ -93,7 +100,8 @@ def write_ledger(folder: Path, days: int) -> None:
 
 @contextmanager
 def listening(system: ClassASystem) -> Iterator[Listener]:
-    listener = Listener(ports.endpoint("triggering_backend", system.offset))
+    (system.data_dir / FOLDER).mkdir(mode=0o700)
+    listener = Listener(connectable_path(in_data_dir("ipc://measurements", system.data_dir)))
     listener.start()
     try:
         yield listener
@@ -114,7 +122,11 @@ def test_days_without_a_cloud_go_up_later(tmp_path: Path, days: int) -> None:
     write_ledger(ledger, days)
     before = {kind: system.ledger(kind) for kind in ("10min", "2h")}
     rows = sum(map(len, before.values()))
+    gateway = system.commands.pop("gateway")
     with listening(system) as listener, system:
+        until(listener.connected.is_set, 60, "the broker is there")
+        system.commands["gateway"] = gateway
+        system.start("gateway")  # what it sends first would miss a listener that connects later
         until(lambda: len(listener.intervals) >= rows, 60 + rows / 10, f"{rows} intervals on the wire")
         last_ns = listener.intervals[-1][0]
         seen = len(listener.live)

@@ -14,6 +14,7 @@ NAMES = {"--config": 14, "--data-dir": 20, "--port-offset": 20, "--json": 20}
 SERVICES = {
     "opq-cloud acquisition-broker",
     "opq-cloud all",
+    "opq-cloud all-but-brokers",
     "opq-cloud event-service",
     "opq-cloud health",
     "opq-cloud mauka",
@@ -39,13 +40,13 @@ DATA = {
     "opq-tools rules export",
     "opq-tools rules query",
     "opq-tools rules try",
-    "opq-tools sim gen",
     "opq-tools sim dataset",
     "opq-tools completion",
     "opq-tools report",
 }
 """Their output is a file, or JSON whatever is given."""
 DONE = {
+    "opq-tools boxes delete",
     "opq-tools inject",
     "opq-tools keygen",
     "opq-tools mauka",
@@ -54,8 +55,6 @@ DONE = {
     "opq-tools plugin new",
     "opq-tools plugin pack",
     "opq-tools recordings get",
-    "opq-tools reference import",
-    "opq-tools reference listen",
     "opq-tools release build",
     "opq-tools rules create",
     "opq-tools rules delete",

@@ -6,12 +6,14 @@ The services share a folder and a network here, as they share a volume and the n
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import yaml
 from free_ports import free_offset, free_port
 from house_under_test import ROOT, until
 
+from opq_cloud.original.config import read_config
 from opq_proto.kit.ports import PORTS
 
 DEPLOY = ROOT / "deploy"
@@ -27,8 +30,14 @@ START = DEPLOY / "start"
 SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 CADDY = shutil.which("caddy")
 NAME = "pq.example.org"
+IMAGE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["x-image"]
 APART = [
     name for name, each in SERVICES.items() if each.get("profiles") == ["apart"] and "OPQ_HEALTH" in str(each)
+]
+COMPACT = [
+    name
+    for name, each in SERVICES.items()
+    if each.get("profiles") == ["compact"] and "OPQ_HEALTH" in str(each)
 ]
 
 
@@ -41,7 +50,7 @@ def environment(folder: Path, offset: int, service: str) -> dict[str, str]:
         given["OPQ_HEALTH"] = given["OPQ_HEALTH"].replace(f":{port}/", f":{port + offset}/")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     config = folder / f"{service}.toml"
-    text = (DEPLOY / ("cloud.toml" if service == "opq" else "cloud-apart.toml")).read_text()
+    text = (DEPLOY / ("cloud.toml" if service in COMPACT else "cloud-apart.toml")).read_text()
     config.write_text(
         "".join(line for line in text.splitlines(keepends=True) if not line.startswith("mongo_uri"))
     )
@@ -110,7 +119,7 @@ def answer(port: int, trust: ssl.SSLContext, name: str = NAME) -> str:
 
 
 @pytest.mark.skipif(not CADDY, reason="needs caddy: apt-get install caddy")
-@pytest.mark.parametrize("services", [["opq"], APART], ids=["compact", "apart"])
+@pytest.mark.parametrize("services", [COMPACT, APART], ids=["compact", "apart"])
 def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_path: Path) -> None:
     offset = free_offset()
     with started(tmp_path, offset, services), caddy(tmp_path, offset) as (port, trust):
@@ -125,6 +134,16 @@ def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_pat
         assert all(map(healthy, services))
         until(lambda: "303" in answer(port, trust), 20.0, "the page sends a stranger to its sign-in")
         assert "303" not in answer(port, trust, "other.example.org")
+        # Commands without --config read the one configuration of services and OPQ_HOST.
+        bin_dir, where = Path(sys.executable).parent, ("--data-dir", str(tmp_path / "data"))
+        link, status = (
+            subprocess.run(
+                [bin_dir / words[0], *words[1:], *where], capture_output=True, text=True, check=False
+            )
+            for words in (("opq-cloud", "view", "--first-admin"), ("opq-tools", "status", "--json"))
+        )
+        assert link.stdout.startswith(f"https://{NAME}/first-admin?code="), link.stderr
+        assert json.loads(status.stdout)["page"] == f"https://{NAME}"
         made = list((tmp_path / "data/curve/private_keys").iterdir())
         assert [each.name for each in made if each.name == "opqserver_secret"] == ["opqserver_secret"]
         logs = "".join((tmp_path / f"{name}.log").read_text() for name in services)
@@ -154,8 +173,80 @@ def test_hadolint_finds_nothing_in_the_image() -> None:
     assert json.loads(done.stdout) == []
 
 
+WITH_HOST = {"public_url": f"https://{NAME}", "allowed_hosts": [NAME]}
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ('[store]\nmongo_uri = "mongodb://h/ä"', {"store": {"mongo_uri": "mongodb://h/ä"}}),
+        (
+            "[view.mail]\nport = 25\n[[health.services]]\nname = 'a\\b'",
+            {"health": {"services": [{"name": "a\\b"}]}},
+        ),
+        (
+            '{"zmq.trigger.interface": "tcp://*:9881", "n": 1.5}',
+            {"zmq.trigger.interface": "tcp://*:9881", "n": 1.5},
+        ),
+    ],
+    ids=["toml", "nested", "original"],
+)
+def test_one_configuration_adds_the_host(given: str, made: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "given.toml").write_text(given)
+    words = [sys.executable, str(DEPLOY / "one_configuration"), "given.toml", "made.toml"]
+    for words[2] in ("given.toml", "made.toml"):  # the second time from what it made itself
+        subprocess.run(words, cwd=tmp_path, env={**os.environ, "OPQ_HOST": NAME}, check=True)
+        found = tomllib.loads((tmp_path / "made.toml").read_text())
+        assert found.pop("view").items() >= WITH_HOST.items() and found == made
+    assert (tmp_path / "made.toml").stat().st_mode & 0o777 == 0o600
+    words[2] = "missing.toml"
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "missing.toml" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("[health]\nsince = [2026-11-29]", "health.since is 2026-11-29; want text, a number, "),
+        ('{"zmq.trigger.interface": null}', "zmq.trigger.interface is null; want text, a number, "),
+        ("view = 8888", "view is 8888; want a table"),
+    ],
+    ids=["date", "null", "no table"],
+)
+def test_one_configuration_refuses_what_settings_lack(given: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "given.toml").write_text(given)
+    words = [sys.executable, str(DEPLOY / "one_configuration"), "given.toml", "made.toml"]
+    env = {**os.environ, "OPQ_HOST": NAME}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not (tmp_path / "made.toml").exists()
+    assert done.stderr.startswith(f"given.toml: {why}") and done.stderr.count("\n") == 1
+
+
+def test_boxes_reach_both_profiles_through_the_pod() -> None:
+    """What the pod publishes for Boxes and people, its services bind beyond the containers' loopback."""
+    published = {int(port.rpartition(":")[2]) for port in SERVICES["pod"]["ports"]}
+    for name in ("cloud.toml", "cloud-apart.toml"):
+        config = read_config([DEPLOY / name])
+        bound = (
+            config.triggering_broker.box_endpoint,
+            config.acquisition_broker.command_endpoint,
+            config.acquisition_broker.response_endpoint,
+        )
+        assert [each.rpartition(":")[0] for each in bound] == ["tcp://*"] * 3
+        assert {int(each.rpartition(":")[2]) for each in bound} <= published
+        assert config.health.backups == Path("/var/lib/opq-backups")
+
+
+def test_old_copies_go_after_a_new_one() -> None:
+    """The line for cron in README: one command of a container; `%` would end it."""
+    (line,) = re.findall(r"^    (\d.*opq-tools backup.*)$", (DEPLOY / "README.md").read_text(), re.M)
+    assert "%" not in line and re.search(
+        r"backup /var/lib/opq-backups --data-dir \S+ && find .* -delete", line
+    )
+
+
 def test_images_of_others_are_pinned_by_digest() -> None:
-    images = [each["image"] for each in SERVICES.values() if each["image"] != "opq-toolkit"]
+    images = [each["image"] for each in SERVICES.values() if each["image"] != IMAGE]
     stages = [
         line.split()[1]
         for line in (DEPLOY / "Dockerfile").read_text().splitlines()

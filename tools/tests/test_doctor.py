@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from click.testing import CliRunner
 from command_in_process import run_in_process
 from free_ports import free_offset
 
@@ -27,6 +28,7 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, forget_meant, identity_of, note_meant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_tools.keep.backup import back_up
+from opq_tools.system.config import command as config_command
 from opq_tools.system.doctor.addresses import check_services
 from opq_tools.system.doctor.bundle import without_secrets, write_bundle
 from opq_tools.system.doctor.folder import check_folder
@@ -104,9 +106,9 @@ def _ufw(root: Path) -> None:
     (root / "etc/ufw/user.rules").write_text("-A ufw-user-input -p tcp --dport 22 -j ACCEPT\n")
 
 
-def _modem_manager(root: Path) -> None:
+def _runs(root: Path, program: str) -> None:
     (root / "proc/77").mkdir()
-    (root / "proc/77/comm").write_text("ModemManager\n")
+    (root / "proc/77/comm").write_text(f"{program}\n")
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,28 @@ def test_scarce_descriptors_zones_and_packages_are_named(root: Path) -> None:
     assert "pyzmq is 25.0, want" in found.text
 
 
-def test_modem_managers_rule_is_installed_where_allowed(root: Path) -> None:
-    _modem_manager(root)
+@pytest.mark.parametrize("program", ["ModemManager", "gpsd"])
+def test_the_rule_against_a_taker_is_installed(root: Path, program: str) -> None:
+    _runs(root, program)
     (found,) = machine(root)
+    assert found.what == program
     assert found.mend is not None
     with mock.patch("shutil.which", lambda _: None):
         found.mend()
     assert machine(root) == []
+
+
+def test_a_rule_without_gpsd_is_named_and_kept(root: Path) -> None:
+    _runs(root, "gpsd")
+    (root / UDEV_RULE).write_text('ENV{ID_MM_DEVICE_IGNORE}="1"\n')
+    (found,) = machine(root)
+    assert found.what == "gpsd" and found.mend is None
+
+
+def test_brltty_is_named_with_its_units(root: Path) -> None:
+    _runs(root, "brltty")
+    (found,) = machine(root)
+    assert found.what == "brltty" and "systemctl mask --now brltty.service" in found.fix
 
 
 def _other_key(data_dir: Path) -> None:
@@ -274,6 +291,35 @@ def test_an_inaccessible_serial_port_is_named(data_dir: Path, tmp_path: Path) ->
         assert found.what == "serial port" and str(port) in found.text and "dialout" in found.fix
         allowed = True
         assert folder(data_dir) == []
+
+
+@pytest.mark.parametrize(
+    ("serial", "says"), [("0001", "have one serial number, 0001"), ("", "have no serial")]
+)
+def test_equal_adapters_of_two_ports_are_named(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serial: str, says: str
+) -> None:
+    """A tree as that of Linux: each adapter is a USB device, and its tty is below an interface of it."""
+    ttys = tmp_path / "class/tty"
+    ttys.mkdir(parents=True)
+    for number, name in enumerate(("ttyUSB0", "ttyUSB1", "ttyUSB2")):
+        device = tmp_path / f"devices/usb1/1-{number}"
+        place = device / f"1-{number}:1.0/{name}/tty/{name}"
+        place.mkdir(parents=True)
+        for key, value in (("idVendor", "10c4"), ("idProduct", "ea60"), ("serial", serial)):
+            if value:
+                (device / key).write_text(value)
+        (ttys / name).symlink_to(place)
+    (tmp_path / "devices/usb1/1-2/serial").write_text("0002")
+    monkeypatch.setattr("opq_gateway.setup.adapters.SYS_TTY", ttys)
+    file, box = data_dir / "config/gateway.toml", f'data_dir = "{data_dir}"\n[[box]]\nid = "1"\nport = '
+    file.write_text(f'{box}"/dev/ttyUSB2"\n')
+    assert folder(data_dir) == []
+    file.write_text(f'{box}"/dev/ttyUSB0"\n')
+    (found,) = folder(data_dir)
+    assert f"/dev/ttyUSB0 and /dev/ttyUSB1: adapters of one type that {says}" in found.text
+    checked = CliRunner().invoke(config_command, ["check", str(file)]).stdout
+    assert says in checked and "/dev/serial/by-path" in checked
 
 
 def test_a_full_slow_or_unwritable_disk_is_named(data_dir: Path) -> None:

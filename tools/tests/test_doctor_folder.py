@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 from command_in_process import run_in_process
+from silent_mongo import silent_mongo
 
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.mongo import server
+from opq_cloud.store.passed_over import note_store
+from opq_gateway.uplink.queue_file import QueueFile
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, note_meant
+from opq_tools.shared.opened_store import SHOWN_ANSWER_S
 from opq_tools.system.doctor import stores
 from opq_tools.system.doctor.folder import check_folder
 from opq_tools.system.doctor.problem import Problem
@@ -76,7 +80,7 @@ def test_a_missing_secret_beside_a_gateway_is_named(data_dir: Path) -> None:
 
 
 def test_a_newer_store_does_not_hide_other_faults(data_dir: Path) -> None:
-    newer = SCHEMAS["opq.db"] + 3
+    newer = SCHEMAS["opq.db"][1] + 3
     change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
     add_measurement(data_dir, ahead_s=3600)
     (data_dir / "curve/public_keys/opqserver.key").unlink()
@@ -91,7 +95,7 @@ def test_a_newer_store_does_not_hide_other_faults(data_dir: Path) -> None:
 
 def test_a_newer_schema_in_the_log_is_named(data_dir: Path) -> None:
     """Only SQLite's write-ahead log has the newer schema; the file itself is still old."""
-    newer = SCHEMAS["opq.db"] + 1
+    newer = SCHEMAS["opq.db"][1] + 1
     with closing(open_store(None, data_dir)):  # another service has it open, so nothing is moved to the file
         change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
         (problem,) = found(data_dir)
@@ -108,9 +112,9 @@ def test_a_clock_before_the_newest_measurement_is_named(
 
 def test_a_lone_gateways_clock_is_compared(data_dir: Path) -> None:
     queue = data_dir / "gateway/queue.sqlite"
-    change(queue, "CREATE TABLE boxes (box INTEGER, last_end_ns INTEGER)")
+    QueueFile(queue, [("1", 1)]).close()
     assert found(data_dir) == []
-    change(queue, f"INSERT INTO boxes VALUES (1, {time.time_ns() + 600 * 10**9})")
+    change(queue, f"UPDATE boxes SET last_end_ns = {time.time_ns() + 600 * 10**9}")
     (clock,) = found(data_dir)
     assert clock.what == "clock" and str(queue) in clock.text
 
@@ -124,8 +128,8 @@ def test_a_configured_mongodb_is_checked(tmp_path: Path, monkeypatch: pytest.Mon
     (away,) = found(tmp_path)
     assert away.what == "store" and "127.0.0.1:1" in away.text and "secret" not in away.text
 
-    def opened(uri: str, folder: Path, untouched: bool) -> CloudStore:
-        assert uri.endswith("127.0.0.1:1/opq") and untouched
+    def opened(uri: str, folder: Path, untouched: bool, answer_s: float) -> CloudStore:
+        assert uri.endswith("127.0.0.1:1/opq") and untouched and answer_s == SHOWN_ANSWER_S
         return open_store(None, tmp_path / "instead")
 
     monkeypatch.setattr(stores, "open_store", opened)
@@ -133,6 +137,58 @@ def test_a_configured_mongodb_is_checked(tmp_path: Path, monkeypatch: pytest.Mon
     add_measurement(tmp_path / "instead", 90)
     (clock,) = found(tmp_path)
     assert clock.what == "clock" and "the MongoDB of the configuration" in clock.text
+
+
+@pytest.mark.parametrize("greets", [False, True])
+def test_commands_end_where_mongodb_is_silent(
+    greets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts connections, and answers nothing, or its greeting alone: each command ends with 1."""
+    monkeypatch.setattr(server, "ANSWER_MS", 300)
+    (tmp_path / "config").mkdir()
+    with silent_mongo(greets) as address:
+        (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{address}"\n')
+        for words in (("status",), ("doctor",), ("boxes", "show"), ("store", "check")):
+            done = run_in_process(*words, "--data-dir", str(tmp_path))
+            assert done.returncode == 1, words
+            assert "MongoDB: the server does not answer in time" in done.stdout + done.stderr, words
+
+
+@pytest.mark.parametrize("late", ["mongodb://…@127.0.0.1:1/opq", "elsewhere"])
+def test_a_store_that_is_passed_over_is_named(
+    data_dir: Path, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A history that is not shown is named with the line that copies it, until it is moved away."""
+    monkeypatch.setattr(server, "ANSWER_MS", 200)
+    add_measurement(data_dir, -60)
+    (data_dir / "config").mkdir(exist_ok=True)
+    key = "mongo_uri" if late.startswith("mongo") else "data_dir"
+    value = late.replace("…", "u:secret") if key == "mongo_uri" else str(data_dir / late)
+    (data_dir / "config/cloud.toml").write_text(f'[store]\n{key} = "{value}"\n')
+    shown = late if key == "mongo_uri" else value
+    line = f"opq-tools store copy --from {data_dir} --to '{shown}'"
+    for command in ("status", "doctor"):
+        done = run_in_process(command, "--data-dir", str(data_dir))
+        assert "has a history that is not shown" in done.stdout and line in done.stdout
+        assert "secret" not in done.stdout
+    (data_dir / "opq.db").rename(data_dir / "opq.db.copied")
+    assert "is not shown" not in run_in_process("doctor", "--data-dir", str(data_dir)).stdout
+
+
+def test_a_mongodb_of_before_is_named(data_dir: Path) -> None:
+    """A folder whose services ran with a MongoDB, and whose configuration names none now."""
+    (data_dir / "config").mkdir(exist_ok=True)
+    (data_dir / "config/cloud.toml").write_text("[view]\n")
+    options = "tls=true&tlsCertificateKeyFilePassword={}&authMechanismProperties={}&appName=opq"
+    secrets = options.format("secret", "AWS_SESSION_TOKEN:secret")
+    note_store(f"mongodb://u:secret@db.example/opq?{secrets}", data_dir)
+    done = run_in_process("doctor", "--data-dir", str(data_dir))
+    shown = f"mongodb://…@db.example/opq?{options.format('…', '…')}"
+    line = f"opq-tools store copy --from '{shown}' --to {data_dir}"
+    assert line in done.stdout and "secret" not in done.stdout
+    assert [each.is_note for each in check_folder(data_dir, data_dir) if "is not shown" in each.text] == [
+        True
+    ]
 
 
 def test_a_locked_store_is_not_a_damaged_one(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,17 @@ def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.Mon
     assert at is not None and int(at[1]) <= 4096 and "run the same command again" in text
 
 
+def test_an_unconfirmed_end_is_not_called_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Box keeps its firmware: the end of the update did not come to it."""
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
+    monkeypatch.setattr(in_place, "RESTART_S", 0.3)
+    with UpdatingBox(falls_silent_at=len(image(Slot.B))) as box:
+        text = refused(flash(tmp_path, box, bundle()))
+        assert box.firmware == "1.0.0" and Operation.UPDATE_END not in box.operations
+    assert "did not confirm the end of the update: it goes on with 1.0.0 unless it starts again" in text
+    assert "opq-tools chip, and run the same command again" in text
+
+
 def test_a_file_without_the_slots_image_is_refused(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         only_a = pack_bundle({Slot.A: image(Slot.A)})

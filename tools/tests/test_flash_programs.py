@@ -6,10 +6,10 @@ The real programs have been asked no more than whether they take these arguments
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import stand_in_flasher
 from click.testing import CliRunner, Result
 from flash_under_test import Layout, boot_loader, bundle, image
 
@@ -18,7 +18,6 @@ from opq_proto.firmware.image import Slot
 from opq_tools.firmware.flash import chip_command
 from opq_tools.firmware.flash.command import command
 
-STAND_IN = Path(__file__).with_name("stand_in_flasher.py")
 WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}
 BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)
 
@@ -31,10 +30,10 @@ class Bench:
         programs = folder / "bin"
         programs.mkdir()
         for name in names:
-            (programs / name).write_text(f"#!{sys.executable}\n" + STAND_IN.read_text())
-            (programs / name).chmod(0o755)
+            (programs / name).touch(0o755)
         monkeypatch.setenv("PATH", str(programs))
-        monkeypatch.setenv("OPQ_STAND_IN", str(folder))
+        monkeypatch.setattr(stand_in_flasher, "FOLDER", folder)
+        monkeypatch.setattr(subprocess, "run", stand_in_flasher.run)
         self.put(BOX)
 
     def put(self, layout: Layout) -> None:
@@ -137,7 +136,9 @@ def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
     fixed = ["openocd", "-f", "interface/cmsis-dap.cfg", "-f", "target/stm32f4x.cfg", "-c"]
     assert all(call[:-1] == fixed for call in bench.calls)
     first, *_, write, _, reset = [call[-1] for call in bench.calls]
-    assert first == ("init; reset halt; mdw 0xE0042000 1; mdw 0x1FFF7A10 3; mdw 0x1FFF7A20 1; shutdown")
+    assert first == (
+        "init; reset halt; mdw 0xE0042000 1; mdw 0x1FFF7A10 3; mdw 0x1FFF7A20 1; mdw 0x1FFFC008 1; shutdown"
+    )
     assert write.startswith("init; reset halt; flash write_image erase {") and "} 0x08020000 bin;" in write
     assert reset == "init; reset halt; reset run; shutdown"
 
@@ -153,9 +154,9 @@ def test_pyocd_gets_the_packs_target(bench: Bench) -> None:
 
 @pytest.mark.parametrize("program", ["openocd", "pyocd"])
 def test_a_probe_on_another_chip_writes_nothing(bench: Bench, program: str) -> None:
-    bench.set(idcode="0x10016419")
+    bench.set(idcode="0x10006421")
     text = refused(bench.flash(bundle(), *WAYS[program]))
-    assert "0x419" in text and "Nothing was written" in text
+    assert "0x421" in text and "Nothing was written" in text
     assert bench.chip == bytes(BOX.flash())
 
 

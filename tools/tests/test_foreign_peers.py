@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import zmq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from house_under_test import ROOT, House, get_json, house, until
+from house_under_test import ROOT, House, get_json, house, until, with_ports
 
 from opq_proto.kit.ports import PORTS
 
@@ -207,7 +207,7 @@ class ForeignBox:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("foreign")
     config = folder / "short.toml"
-    config.write_text("[cloud.event_service]\ngrouping_s = 2.0\n")
+    config.write_text(f"{with_ports()}cloud.event_service.grouping_s = 2.0\n")
     with house(folder / "data", "--sim", "1", "--config", str(config)) as running:
         running.wait_for("Box 1 is sampling")
         running.wait_for("the page is up")

@@ -13,6 +13,7 @@ from opq_proto.errors import ConfigError, OpqError
 from opq_sim.faults.draws import draw_cloud
 from opq_sim.faults.runner import SeedLog
 from opq_sim.faults.suites import SUITES
+from opq_tools.hil import faults
 from opq_tools.hil.command import command
 
 
@@ -24,6 +25,14 @@ def test_the_scenario_list_is_one_json_document() -> None:
     rows = json.loads(hil("list", "--json").stdout)
     assert [row["name"] for row in rows] == [*SCENARIOS, *SUITES]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
+
+
+def test_a_wheel_names_the_clone_for_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(SUITES) == list(faults.FAULT_SUITES)
+    monkeypatch.setattr(faults, "find_spec", lambda _: None)
+    assert [row["name"] for row in json.loads(hil("list", "--json").stdout)] == [*SCENARIOS]
+    with pytest.raises(faults.NoFaultWorldsError, match="clone the project"):
+        command.main(["faults", "clock-faults"], standalone_mode=False)
 
 
 def test_run_names_the_faults_command() -> None:

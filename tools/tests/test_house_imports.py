@@ -231,6 +231,7 @@ PUT_TOGETHER = {
     "cloud/opq_cloud/view/pages/routes.py",
     "gateway/opq_gateway/gateway.py",
     "gateway/opq_gateway/measuring/measuring.py",
+    "gateway/opq_gateway/rules/edge_rules.py",
     "gateway/opq_rules/engine/engine.py",
 }
 """Files that put a room or a service together."""

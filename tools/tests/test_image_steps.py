@@ -187,8 +187,8 @@ def test_the_unprivileged_image_shows_an_incident(image: Path) -> None:
         until(lambda: container.run(*by_cron.split()).returncode == 0, 30.0, "status by cron's line is 0")
         docs = container.run("opq-tools", "open", "docs", "--print").stdout.strip()
         assert Path(f"{image}{docs.removeprefix('file://')}").is_file()
-        words = ("opq-cloud", "view", "--first-admin", "--config", "/etc/opq/cloud.toml")
-        assert "http" in container.run(*words, "--data-dir", VOLUMES[0]).stdout
+        words = ("opq-cloud", "view", "--first-admin", "--data-dir", VOLUMES[0])
+        assert "http" in container.run(*words).stdout
         keys = container.run("opq-tools", "keygen", "--out", "/var/lib/opq/curve", "--boxes", "1")
         assert keys.returncode == 0, keys.stderr
         box = container.run("sh", "-c", GATEWAY_AND_BOX)

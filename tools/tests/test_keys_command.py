@@ -88,6 +88,21 @@ def test_a_revoked_box_can_return(tmp_path: Path, folder: KeyFolder) -> None:
     assert [row["state"] for row in listed(tmp_path)] == ["admitted", "admitted"]
 
 
+def test_a_revoked_key_is_offered_again(tmp_path: Path, folder: KeyFolder) -> None:
+    """A new pair for such a Box says that its gateway needs it."""
+    secret, public = folder.box_secret("4").read_bytes(), folder.box_public("4").read_bytes()
+    assert "no revoked key" in str(run(tmp_path, "add", "4", "--again").exception)
+    assert run(tmp_path, "revoke", "4").exit_code == 0
+    assert run(tmp_path, "add", "4", "--again").exit_code == 0
+    assert (folder.box_secret("4").read_bytes(), folder.box_public("4").read_bytes()) == (secret, public)
+    assert not folder.box_revoked("4").exists()
+    assert run(tmp_path, "revoke", "4").exit_code == 0
+    said = run(tmp_path, "add", "4")
+    assert said.exit_code == 0 and f"its gateway needs {folder.box_secret('4')}" in said.stderr
+    assert folder.box_secret("4").read_bytes() != secret
+    assert read_key_file(folder.box_revoked("4")).public != read_key_file(folder.box_public("4")).public
+
+
 def test_a_range_of_keys_replaces_none(tmp_path: Path, folder: KeyFolder) -> None:
     kept = folder.box_public("4").read_bytes()
     result = run(tmp_path, "add", "3-5")
@@ -282,6 +297,8 @@ def test_config_check_names_missing_service_keys(tmp_path: Path) -> None:
     def check() -> Any:
         return json.loads(CliRunner().invoke(config.command, ["check", str(path), "--json"]).stdout)
 
+    assert check()["ok"] and check()["notes"] == [], "a start makes these keys"
+    path.write_text(f'data_dir = "{tmp_path}"\n[backend_keys]\nenabled = false\n{reached}')
     in_clear = check()
     assert in_clear["ok"] and in_clear["notes"] == [
         {

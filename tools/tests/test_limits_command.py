@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_cloud.store import open_store
+from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_tools.boxes.limits import command
 
@@ -24,7 +24,10 @@ def said(folder: Path, *arguments: str) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    open_store(None, tmp_path).close()
+    """A store that knows Box 4."""
+    store = open_store(None, tmp_path)
+    store.put_box(BoxRecord("4", "Box 4"))
+    store.close()
     return tmp_path
 
 

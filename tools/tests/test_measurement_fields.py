@@ -29,7 +29,6 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.trend_histogram import HISTOGRAM_METRICS
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_rules.streams.measurement_row import row_of
-from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow
 
 FULL = Measurement(
     "7",
@@ -129,13 +128,6 @@ def test_text_of_figures_is_their_json() -> None:
     assert not figures_values(metrics | {"f": Metric(1.0, 1.0, float("inf"))})
     assert not figures_values(metrics | {"rms": Metric(float("nan"), 1.0, 1.0)})
     assert not figures_values({key: metrics[key] for key in USUAL[1:]})
-
-
-def test_records_of_the_client() -> None:
-    known = [each.name for each in fields(RemoteMeasurement) if each.name != "metrics"]
-    assert set(known) <= {each.name for each in EXPORTED}
-    trend = {each.name for each in fields(RemoteTrendRow)} - {"start_ms", "coverage"}
-    assert trend == set(DRAWN_KEYS)
 
 
 def test_documents_of_mongodb() -> None:

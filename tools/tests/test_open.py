@@ -19,14 +19,19 @@ def test_an_address_is_shown_where_something_answers(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", PORTS["view"] + offset), BaseHTTPRequestHandler)  # answers 501
     thread = Thread(target=server.serve_forever)
     thread.start()
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/cloud.toml").write_text('[view]\npublic_url = "https://pq.example.org/opq/"\n')
     try:
         done = run_in_process("open", "api", "--json", "--port-offset", str(offset))
+        where = ("--port-offset", str(offset), "--data-dir", str(tmp_path))
+        stated = [run_in_process("open", each, "--print", *where).stdout for each in ("page", "api")]
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
     address = f"http://127.0.0.1:{PORTS['view'] + offset}/api/v1/docs"
     assert json.loads(done.stdout) == {"address": address}
+    assert stated == ["https://pq.example.org/opq/\n", "https://pq.example.org/opq/api/v1/docs\n"]
 
 
 def test_docs_are_those_that_came_with_the_installation() -> None:

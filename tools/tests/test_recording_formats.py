@@ -213,7 +213,7 @@ BROKEN: list[tuple[str, bytes, list[str], str]] = [
     ("amps.csv", b"time_s,amps\n0,1\n0.1,2\n", FLAGS, "none of its 1 channels is a voltage: amps (amps)"),
     ("one.csv", b"time_s,volts\n0,1\n", [], "rate"),
     ("binary.csv", bytes(range(256)), FLAGS, "numbers"),
-    ("deep.npy", npy(np.zeros((2, 2, 600))), FLAGS, "dimensions"),
+    ("deep.npy", npy(np.zeros((2, 2, 2, 600))), FLAGS, "dimensions"),
     ("two.npy", npy(np.zeros((2, 600))), FLAGS, "--channel"),
     ("scalar.npy", npy(np.float64(3.0)), FLAGS, "dimensions"),
     ("none.npy", npy(np.zeros(0)), FLAGS, "empty"),

@@ -1,32 +1,24 @@
-"""`opq-tools reference`: a CSV and MQTT messages into the store, and compared."""
+"""`opq-tools reference compare`: another meter's CSV beside a Box."""
 
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
-import paho.mqtt.client as paho
 import pytest
-from click.testing import CliRunner
-from mosquitto_of_ones_own import MOSQUITTO, Broker
+from click.testing import CliRunner, Result
 
+from opq_cloud.export.records import ExportError
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.messages import Interval, Measurement
 from opq_tools.changes.reference import command
 
 T0_S = 1_790_000_400
+VOLTS = 120 + np.sin(np.arange(60) / 3)
 
 
-def run(folder: Path, *words: str) -> str:
-    done = CliRunner().invoke(
-        command, [words[0], "--data-dir", str(folder), *words[1:]], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def test_a_csv_is_stored_once_and_compared(tmp_path: Path) -> None:
-    volts = 120 + np.sin(np.arange(60) / 3)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten hours of Box 1."""
     store = EmbeddedStore(tmp_path / "opq.db")
     store.intervals.append(
         Measurement(
@@ -38,57 +30,67 @@ def test_a_csv_is_stored_once_and_compared(tmp_path: Path) -> None:
             sequence=at,
             interval=Interval(600_000, False, 1.0, {"rms_v": float(each)}),
         )
-        for at, each in enumerate(volts)
+        for at, each in enumerate(VOLTS)
     )
     store.close()
-    file = tmp_path / "meter.csv"
-    rows = [f"{T0_S + 600 * at},{each + 0.5}" for at, each in enumerate(volts)]
-    file.write_text("\n".join(["time,V1", *rows]))
-    for _ in range(2):
-        assert "60 values of m" in run(tmp_path, "import", str(file), "--meter", "m", "--column", "rms_v=V1")
-    assert json.loads(run(tmp_path, "meters", "--json")) == {"m": 60}
-    page = tmp_path / "m.html"
-    span = ("--from", "2026-09-21T14:20:00", "--to", "2026-09-22T14:20:00")
-    found = json.loads(
-        run(tmp_path, "compare", "--meter", "m", "--box", "1", *span, "--out", str(page), "--json")
+    return tmp_path
+
+
+def compare(folder: Path, text: str | bytes, *words: str) -> Result:
+    file = folder / "meter.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return CliRunner().invoke(
+        command, ["compare", "1", str(file), "--data-dir", str(folder), *words], catch_exceptions=False
     )
+
+
+def test_a_csv_is_compared_over_its_span(folder: Path) -> None:
+    text = "\n".join(["time,V1", *(f"{T0_S + 600 * at},{each + 0.5}" for at, each in enumerate(VOLTS))])
+    page = folder / "m.html"
+    done = compare(folder, text, "--column", "rms_v=V1", "--out", str(page), "--json")
+    found = json.loads(done.stdout)
     (one,) = found["quantities"]
-    assert (one["quantity"], one["intervals"]) == ("rms_v", 60)
+    assert found["box_id"] == "1" and (one["quantity"], one["intervals"]) == ("rms_v", 60)
     assert one["bias"] == pytest.approx(0.5, abs=1e-3) and one["delay_s"] == pytest.approx(0, abs=20)
-    assert "<svg" in page.read_text() and "rms_v" in run(
-        tmp_path, "compare", "--meter", "m", "--box", "1", *span
-    )
-    run(tmp_path, "meters", "--remove", "m")
-    assert json.loads(run(tmp_path, "meters", "--json")) == {}
+    assert "<svg" in page.read_text()
+    shorter = compare(folder, text, "--column", "rms_v=V1", "--from", "2026-09-21T18:00:00")
+    assert shorter.exit_code == 0 and "rms_v" in shorter.stdout and " 60 " not in shorter.stdout
+    with pytest.raises(ExportError, match="fewer than 12 intervals of 2h in common; the file has rms_v"):
+        compare(folder, text, "--column", "rms_v=V1", "--length", "2h")
 
 
-@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
-def test_messages_of_a_topic_are_stored(tmp_path: Path) -> None:
+def test_a_recorders_file_is_read_as_it_is(folder: Path) -> None:
+    """A date and a clock in two columns, units, decimal commas, latin-1, empty cells and repeated times."""
+    clock = [(16 * 60 + 20 + 10 * at) % 1440 for at in range(60)]
+    rows = [
+        f"{21 + (at >= 46)}.09.2026;{minute // 60:02d}:{minute % 60:02d}:00;{volts / 1000:.6f};50".replace(
+            ";0.", ";0,"
+        )
+        for at, (minute, volts) in enumerate(zip(clock, VOLTS, strict=True))
+    ]
+    text = ["Datum;Uhrzeit;Größe U [kV];f", *rows, "22.09.2026;05:00:00;;50,0", rows[0]]
+    columns = ("--column", "rms_v=Größe U", "--column", "f_hz=f", "--zone", "+02:00")
+    done = compare(folder, "\n".join(text).encode("latin-1"), *columns, "--json")
+    (one,) = json.loads(done.stdout)["quantities"]
+    assert one["intervals"] == 60 and one["bias"] == pytest.approx(0, abs=1e-3)
+    assert "1 cells have no value" in done.stderr
+    assert "values are left out, because a later row of the file has the same time" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "why"),
+    [
+        ("time,rms_v\n2026-09-21,230\nAverage,230\n", (), "line 3: 'Average' is not a time"),
+        ("Date,I1 [A]\n2026-10-20,3.1\n2026-10-21,3.2\n", ("--column", "rms_v=I1"), "is in A, and rms_v"),
+        ("Date,I1\n2026-10-20,3.1\n2026-10-20,3.2\n", ("--column", "i_a=I1"), "all 2 rows have one time"),
+    ],
+)
+def test_a_csv_that_cannot_be_read(folder: Path, text: str, words: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ExportError, match=why):
+        compare(folder, text, *words)
+
+
+def test_a_box_that_is_not_known(tmp_path: Path) -> None:
     EmbeddedStore(tmp_path / "opq.db").close()
-    ended = threading.Event()
-    with Broker(tmp_path) as broker:
-
-        def speak() -> None:
-            client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-            client.connect("127.0.0.1", broker.port)
-            client.loop_start()
-            at = 0
-            while not ended.wait(0.05):  # the listener may not have subscribed yet
-                text = json.dumps({"apower": 1, "voltage": 230.5, "ts": T0_S + at})
-                client.publish("meters/7", text.encode(), 1)
-                at += 1
-            client.disconnect()
-            client.loop_stop()
-
-        speaker = threading.Thread(target=speak)
-        speaker.start()
-        try:
-            server = ("--server", f"tcp://127.0.0.1:{broker.port}")
-            run(tmp_path, "listen", "meters/+", "--meter", "s", "--key", "voltage", *server, "--count", "3")
-        finally:
-            ended.set()
-            speaker.join()
-    store = EmbeddedStore(tmp_path / "opq.db")
-    found = store.meter_values("s", "rms_v", T0_S, T0_S + 10_000)
-    assert len(found) >= 3 and {each.value for each in found} == {230.5}
-    store.close()
+    with pytest.raises(Exception, match="Box 1"):
+        compare(tmp_path, f"time,rms_v\n{T0_S},230\n")

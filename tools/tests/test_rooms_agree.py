@@ -9,7 +9,6 @@ from opq_cloud import store
 from opq_cloud.clients import box_client
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import rows_endpoint
-from opq_cloud.view.api import rest_app
 from opq_cloud.view.pages.boxes import waveform_requests
 from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES
@@ -18,7 +17,6 @@ from opq_rules.sinks import notify, request_waveform
 from opq_sim.faults.parts import database_lock
 from opq_sim.score import records
 from opq_tools.boxes.box import waveform
-from opq_tools.client import calls
 from opq_tools.keys import keygen
 from opq_tools.up import plan
 
@@ -36,7 +34,6 @@ ROOMS: dict[str, tuple[object, ...]] = {
         waveform_requests.AHEAD_S,
         waveform.LONGEST_WAIT_S,
     ),
-    "the paths of REST": (rest_app.PREFIX, calls.PREFIX),
     "a row's text in a notification": (rows_endpoint.TEXT_CHARACTERS, notify.TEXT_CHARACTERS),
     "emulators": (emulated.EMULATORS, plan.EMULATORS),
     "ids of Boxes": (MAX_ID, request_waveform.MAX_BOX_ID, keygen.MAX_BOX_ID),

@@ -489,9 +489,7 @@ def test_the_token_comes_from_engine_or_file(engine: Engine, tmp_path: Path) -> 
     wrong = tmp_path / "wrong"
     wrong.write_text("x" * 43)
     refused = engine.tools("rules", "show", "--token-file", str(wrong), code=1)
-    assert "the token is in " in refused and refused.rstrip().endswith(
-        "--token-file names another file with one"
-    )
+    assert "does not prove that it has the token" in refused and "--token-file" in refused
     for path in (str(wrong), "rules/rest_token", "/etc/passwd", 3):
         assert named_token(json.dumps({"token_file": path}).encode()) is None
     assert named_token(b"[" * 100_000) is None and named_token(b"") is None

@@ -16,7 +16,7 @@ import pytest
 from command_in_process import run_in_process
 
 from opq_proto.kit.system_record import read_record
-from opq_tools.system.service.command import file_of, packaged, unit_of
+from opq_tools.system.service.command import CLOUD_UNITS, file_of, packaged, unit_of
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze: apt-get install systemd")
@@ -65,7 +65,7 @@ def test_units_install_into_an_offline_system(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     done = run_in_process("service", "install", "gateway", "cloud", "view", "--root", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["units"] == [unit_of(name) for name in ("gateway", "cloud", "view")]
+    assert json.loads(done.stdout)["units"] == [unit_of(name) for name in ("gateway", *CLOUD_UNITS, "view")]
     unit = (tmp_path / "etc/systemd/system/opq-cloud@.service").read_text()
     program = re.search(r"^ExecStart=(\S+) %i ", unit, re.M)
     assert program is not None and Path(program[1]).exists() and Path(program[1]).name == "opq-cloud"
@@ -75,7 +75,9 @@ def test_units_install_into_an_offline_system(tmp_path: Path) -> None:
         "opq-gateway"
     )
     wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
-    assert {each.name for each in wants.iterdir()} == {unit_of(name) for name in ("gateway", "all", "view")}
+    assert {each.name for each in wants.iterdir()} == {
+        unit_of(name) for name in ("gateway", *CLOUD_UNITS, "view")
+    }
     secret = tmp_path / "var/lib/opq/curve/private_keys/opqserver_secret"
     user = next(
         line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("opq:")
@@ -86,6 +88,8 @@ def test_units_install_into_an_offline_system(tmp_path: Path) -> None:
     assert meant == {
         "gateway": "http://127.0.0.1:8913/",
         "cloud": "http://127.0.0.1:8911/",
+        "triggering-broker": "http://127.0.0.1:8914/",
+        "acquisition-broker": "http://127.0.0.1:8915/",
         "view": "http://127.0.0.1:8888/health",
     }
     assert {each.stat().st_uid for each in (record, *record.iterdir())} == {secret.stat().st_uid}

@@ -1,11 +1,9 @@
 """`opq-tools sim N --foreign cur|leg`, and the pytest fixture, at a triggering broker on moved ports."""
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from opq_proto.wire.opqbox3_pb2 import Measurement
 from opq_sim.box.control import request_control
 from opq_sim.mains.generator import Generator
 from opq_tools.sim.command import command
-from opq_tools.sim.run import controlled, original_boxes
 
 TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]
 
@@ -107,9 +104,7 @@ def test_the_fixture_hosts_both_box_generations(
         (("1", "--foreign", "cur"), 1, "opqserver.key is missing, so the brokers"),
         (("1", "--foreign", "leg", "--first-id", "2147483648"), 2, "2147483647"),
         (("2", "--foreign", "leg", "--scenario", "sag_230v_50hz"), 1, "230 V would be clipped"),
-        (("1", "--fifo", "x"), 2, "--control-port, too"),
         (("2", "--first-id", "5"), 2, "for Boxes of the original; give --foreign"),
-        (("1", "--control-port", "0", "--scenario", "village"), 2, "one of them"),
     ],
 )
 def test_an_impossible_request_says_why(
@@ -120,28 +115,3 @@ def test_an_impossible_request_says_why(
     with pytest.raises(OpqError, match=wanted) as raised:
         command.main([*words, "--data-dir", str(tmp_path)], standalone_mode=False)
     assert raised.value.exit_code == code
-
-
-def test_the_originals_simulated_boxes_follow_http(capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = original_boxes(2, None)
-    with controlled([first, second], 0, None):
-        _, url = capsys.readouterr().out.split()
-        assert url.startswith("http://127.0.0.1:")
-        body = json.dumps({"state": {"amplitude": 100.0}}).encode()
-        with urllib.request.urlopen(url, body, timeout=60) as answer:
-            assert (answer.status, answer.read()) == (200, b"")
-        assert max(first.source.counts(0, 200)) * first.source.v_per_lsb == pytest.approx(100.0, abs=0.01)
-        assert list(second.source.counts(0, 400)) == list(first.source.counts(0, 400))
-    assert [first.box_id, second.box_id] == ["1", "2"]
-
-
-def test_gen_prints_a_file_or_candidate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text('{"state": {"amplitude": 100.0}}')
-    command.main(["gen", str(tmp_path / "c.json"), "51"], standalone_mode=False)
-    printed = [int(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(printed) == 51 and (printed[0], printed[50]) == (0, 15_200)
-    command.main(["gen", "swell_0_400_1.4", "3"], standalone_mode=False)
-    assert len(capsys.readouterr().out.splitlines()) == 3
-    for config, wanted in (("nothing", "nor is it a candidate"), ("sag_1_1_2.0", "is not a sag")):
-        with pytest.raises(OpqError, match=wanted):
-            command.main(["gen", config, "3"], standalone_mode=False)

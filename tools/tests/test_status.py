@@ -50,7 +50,8 @@ def test_faults_come_first_and_lists_are_cut() -> None:
             "page": "http://127.0.0.1:8888",
             "runs": True,
             "ok": False,
-            "not_ok": [{"name": "Box 98", "info": "last heard 3600 s ago"}],
+            "not_ok": [{"name": "Box 98", "info": "last heard 3600 s ago", "helps": "look at it"}],
+            "notes": ["Box 3 is retired here, and its gateway still has it"],
             "services": [{"name": "cloud", "meant": True, "state": "runs", "url": "http://127.0.0.1:8911/"}],
             "others": [],
             "gateway": None,
@@ -63,7 +64,8 @@ def test_faults_come_first_and_lists_are_cut() -> None:
     )
     text = "\n".join(lines)
     assert text.startswith(
-        "system      D: not well\nnot well    Box 98: last heard 3600 s ago\nruns        cloud\n"
+        "system      D: not well\nnot well    Box 98: last heard 3600 s ago\n            look at it\n"
+        "note        Box 3 is retired here, and its gateway still has it\nruns        cloud\n"
     )
     first = lines.index("Boxes       42, 39 of them measure") + 1
     assert [line.split()[0] for line in lines[first : first + 3]] == ["98", "99", "97"]
@@ -89,6 +91,7 @@ def test_a_gateway_alone_has_no_store_to_list() -> None:
             "runs": True,
             "ok": True,
             "not_ok": [],
+            "notes": [],
             "services": [
                 {"name": "gateway", "meant": True, "state": "runs", "url": "http://127.0.0.1:8913/"}
             ],

@@ -30,7 +30,7 @@ from house_under_test import (
 
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import notes_folder, running_systems
-from opq_tools.up.command import NOT_OF_UP
+from opq_tools.up.port_claims import PORTS_OF_UP
 
 pytestmark = pytest.mark.timeout(600)
 with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)
@@ -81,7 +81,7 @@ def test_the_default_scenario_shows_each_stage(default: House) -> None:
     assert boxes["1"]["location"] == "lightning-dip-harbour"
     assert len(get_json(f"{default.view}/map/state")["marks"]) == 3
     answering = {name for name, port in PORTS.items() if answers(port + default.offset)}
-    assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
+    assert answering == set(PORTS_OF_UP)  # what the check before the start asks for, and no more
 
 
 def test_a_running_systems_answers_are_unchanged(default: House) -> None:

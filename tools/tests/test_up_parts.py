@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,10 +22,11 @@ from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys.backend_keys import BackendKeyFolder
 from opq_tools.keys.keygen import box_ids
 from opq_tools.shared.data_folder import InUseError, in_use_by_this
+from opq_tools.up.access import view_url_of
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config
-from opq_tools.up.port_claims import claimed_ports
+from opq_tools.up.port_claims import PORTS_OF_UP, claimed_ports, ports_of
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
@@ -80,6 +82,16 @@ def test_another_runs_unbound_ports_are_busy(free: int) -> None:
         assert offset == 2
 
 
+def test_numbers_of_incidents_may_be_another_programs() -> None:
+    """An original's service has port 9777, and ours another address."""
+
+    def claims(**mauka: str) -> bool:
+        return "incident_ids" in ports_of({"cloud": {"mauka": mauka}})
+
+    assert ports_of({}) == PORTS_OF_UP and claims(incident_id_endpoint="tcp://127.0.0.1:9777")
+    assert not claims(incident_id_endpoint="tcp://127.0.0.1:9800")
+
+
 def test_free_ports_takes_the_first_free_offset(free: int) -> None:
     ports = {"view": free - 50, "events": free - 60}
     with claimed_ports(ports, 0, "up"), claimed_ports(ports, None, "up") as offset:
@@ -101,6 +113,24 @@ def test_a_childs_json_lines_become_facts(tmp_path: Path) -> None:
     assert lines.get(timeout=60).facts == {"text": "plain"}
     end_all([it])
     assert (tmp_path / "it.log").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("", "http://127.0.0.1:8988"),
+        ("*:8889", "http://127.0.0.1:8889"),
+        ("[::]:8888", "http://127.0.0.1:8988"),
+        ("[::1]:8889", "http://[::1]:8889"),
+        ("192.0.2.7:8888", "http://192.0.2.7:8988"),
+    ],
+)
+def test_the_page_is_where_view_listens(tmp_path: Path, endpoint: str, url: str) -> None:
+    """By the configuration of View; the default port moves with --port-offset."""
+    (tmp_path / "config").mkdir()
+    text = f'[view]\nhttp_endpoint = "{endpoint}"\n' if endpoint else ""
+    (tmp_path / "config" / "cloud.toml").write_text(text)
+    assert view_url_of(UpPlan(tmp_path, 100, None, (), {}, trace=False)) == url
 
 
 def test_a_killed_childs_links_are_removed(tmp_path: Path) -> None:
@@ -233,6 +263,21 @@ def test_a_config_file_with_something_else_is_refused(tmp_path: Path, text: str)
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"up\.toml"):
         read_config(path)
+
+
+def test_up_refuses_a_section_without_effect(tmp_path: Path) -> None:
+    path = tmp_path / "up.toml"
+    path.write_text('[gateway.rules.plugins]\nnetwork = ["tcp:3306"]\n[cloud.view.mail]\nuser = "ann"\n')
+    plan = UpPlan(tmp_path / "D", 0, None, hardware(["/dev/ttyACM0"], ()), read_config(path), False)
+    plan.prepare()
+    with pytest.raises(ConfigError) as refused:
+        plan.check()
+    first, *lines = str(refused.value).splitlines()
+    assert first == "--config: 2 problems, nothing was started"
+    assert [line.split()[0] for line in lines] == ["gateway.rules.plugins", "cloud.view.mail"]
+    path.write_text('[gateway.rules]\nenabled = true\n[gateway.rules.plugins]\nnetwork = ["tcp:3306"]\n')
+    replace(plan, config=read_config(path)).prepare()
+    plan.check()
 
 
 def test_boxes_without_id_get_free_ones() -> None:

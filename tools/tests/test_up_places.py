@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.store.box_record import MADE_UP
 from opq_gateway.config import load as read_gateway
 from opq_sim.box.fleet import plan_fleet
 from opq_sim.box.simulated_places import PLACE_MADE_UP, simulated_places
@@ -92,3 +93,7 @@ def test_stored_places_follow_the_scenario_not_persons(tmp_path: Path) -> None:
     (tmp_path / NOTED_FILE).write_text("[")  # what was written is no longer known: all of it is somebody's
     write_simulated_places(plan(tmp_path, sim=3))
     assert registry(tmp_path)["1"].location == "sag-230v-50hz-box-1"
+
+
+def test_the_store_knows_what_is_made_up() -> None:
+    assert MADE_UP == PLACE_MADE_UP

@@ -13,6 +13,7 @@ import pytest
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_cloud.view.pages.machine_notice import read_notice
+from opq_cloud.view.web.words import boxes
 from opq_proto.messages import Finding
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.children import ChildLine
@@ -131,7 +132,7 @@ def test_an_unawaited_incident_is_one_line(tmp_path: Path, timeout_s: float | No
     (box,) = plan.boxes
     told, url = io.StringIO(), "http://127.0.0.1:9188"
     run = UpRun(plan, url, timeout_s, told)
-    incident = {"id": 3, "class": "sag", "box_ids": ["1", "2", "4", "5"], "residual_percent": 85.24}
+    incident = sag(85.24, "1", "2", "4", "5")
     run._announce()
     run._handle_line(line("box.sampling", 1, box_id=box.box_id))
     for name in STAGES:
@@ -144,7 +145,7 @@ def test_an_unawaited_incident_is_one_line(tmp_path: Path, timeout_s: float | No
         number for number, each in enumerate(lines) if each.endswith(f"everything runs; the page: {url}")
     )
     after = [each.partition(" s  ")[2] for each in lines[at + 1 :]]
-    assert after[-1] == f"view     on the page: sag to 85.2 % at Boxes 1, 2, 4 and 1 more, {url}/incidents/3"
+    assert after[-1] == f"view     on the page: sag to 85.2 % at Boxes 1, 2, 4 and 5, {url}/incidents/3"
     assert len(after) == (1 if timeout_s is None else 1 + len(STAGES))
 
 
@@ -285,6 +286,7 @@ def sag(percent: float, *box_ids: str, start_ms: float = 2e12) -> dict[str, obje
         "box_ids": list(box_ids),
         "residual_percent": percent,
         "start_ms": start_ms,
+        "summary": f"Sag to {percent:.1f}\u202f% at {boxes(box_ids)}",
     }
 
 
@@ -295,11 +297,11 @@ def test_a_growing_incident_is_printed_when_settled() -> None:
     assert lines.lines(14.9) == []
     lines.accept(sag(12.2, *map(str, range(1, 13))), 14.5)
     assert lines.lines(19.0) == []
-    assert lines.lines(19.5) == [f"on the page: sag to 12.2 % at Boxes 1, 2, 3 and 9 more, {URL}/incidents/3"]
+    assert lines.lines(19.5) == [f"on the page: sag to 12.2 % at 12 Boxes, {URL}/incidents/3"]
     lines.accept(sag(12.2, *map(str, range(1, 13))), 30.0)
     assert lines.lines(100.0) == []
     lines.accept(sag(11.0, "1", "2"), 100.0)
-    assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1, 2, {URL}/incidents/3"]
+    assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1 and 2, {URL}/incidents/3"]
 
 
 def test_an_earlier_runs_incident_prints_on_change() -> None:
@@ -308,7 +310,7 @@ def test_an_earlier_runs_incident_prints_on_change() -> None:
     assert lines.lines(60.0) == []
     lines.accept(sag(84.0, "1", "4", start_ms=1e12 - 60_000), 60.0)
     (text,) = lines.lines(65.0)
-    assert text.startswith("incident 3 is now: sag to 84.0 % at Boxes 1, 4, which began at 2001-09-09")
+    assert text.startswith("incident 3 is now: sag to 84.0 % at Boxes 1 and 4, which began at 2001-09-09")
 
 
 def test_an_incident_waits_for_its_event_briefly() -> None:
@@ -320,7 +322,7 @@ def test_an_incident_waits_for_its_event_briefly() -> None:
     lines.note_event("event.analysed", 7, 21.0)
     lines.note_event("event.analysed", 6, 25.0)  # of an earlier run
     assert lines.lines(25.0) == []
-    assert lines.lines(26.0) == [f"on the page: sag to 12.2 % at Boxes 1, 2, {URL}/incidents/3"]
+    assert lines.lines(26.0) == [f"on the page: sag to 12.2 % at Boxes 1 and 2, {URL}/incidents/3"]
     lines.note_event("event.grows", 7, 30.0)  # whose analysis never ends
     lines.accept(sag(11.0, "1", "2"), 40.0)
     assert lines.lines(69.0) == [] and len(lines.lines(70.0)) == 1

@@ -11,18 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clean_root import ENTER, INSIDE, run_step
+from clean_root import ENTER, INSIDE, make_plain_root, run_step
 from house_under_test import ROOT, until
 
 PACKAGES = "python3,python3-venv,ca-certificates,tzdata"
 SERVICES = "systemd chrony cron"
-"""apt installs them: debootstrap unpacks systemd of Debian 13 before what that has to find configured."""
+"""apt installs them: debootstrap may unpack systemd before what that has to find configured."""
 APT = "apt-get -q -o Acquire::Check-Valid-Until=false"
-SUITES = {
-    "debian13": ("trixie", "http://deb.debian.org/debian", ""),
-    "ubuntu2404": ("noble", "http://archive.ubuntu.com/ubuntu", "gutsy"),
-}
-"""Root -> suite, its mirror, and the script of debootstrap where it has none of that name."""
 DATA = "/var/lib/opq"
 DISK = (
     f'mount -t tmpfs -o mode=755 tmpfs "$root/run"; mkdir -p "$root{DATA}"; '
@@ -44,14 +39,10 @@ NO_START = "#!/bin/sh\nexit 101\n"
 ADDRESS = {"cloud": "192.0.2.1", "gateway": "192.0.2.2"}
 
 
-def make_root(root: Path, name: str, wheel: Path) -> None:
+def make_root(root: Path, wheel: Path) -> None:
     """A root with the wheel of this clone, as docs/operating.md says; what is there already stays."""
-    suite, mirror, script = SUITES[name]
     if not (root / "usr/sbin/cron").exists():
-        options = ["--variant=minbase", "--components=main,universe" if script else "--components=main"]
-        options += ["--no-check-gpg"] if script else []  # Debian has no keys of Ubuntu
-        words = ["debootstrap", *options, f"--include={PACKAGES}", suite, str(root), mirror]
-        subprocess.run([*words, script] if script else words, check=True, stdout=subprocess.DEVNULL)
+        make_plain_root(root, PACKAGES)
         (root / "usr/sbin/policy-rc.d").write_text(NO_START)
         (root / "usr/sbin/policy-rc.d").chmod(0o755)
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")

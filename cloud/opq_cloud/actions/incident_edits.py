@@ -14,30 +14,25 @@ from dataclasses import replace
 
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding
 from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
+from opq_cloud.store.records.rights import Action, Relation, Way, may
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.kit.plain_text import one_line
 
 TRIES_S = 30.0
-EDITORS = ("admin", "researcher")
-"""Roles that edit every incident."""
 CLASS_PARTS = 4
 """Most classes in one label, joined by `+`."""
-
-
 CAUSE_CHARACTERS = 200
 
 
 def may_edit(account: Account, accesses: Mapping[str, BoxAccess], box_ids: Iterable[str]) -> bool:
-    """Whether the account may edit an incident at these Boxes: all of them are its own, or by its role."""
-    if account.disabled:
-        return False
-    owned = (box_id in accesses and accesses[box_id].owner_id == account.account_id for box_id in box_ids)
-    return account.role in EDITORS or all(owned)
+    """Whether the account, signed in, may edit an incident at these Boxes."""
+    known = [accesses.get(box_id, BoxAccess(box_id)).relation_to(account.account_id) for box_id in box_ids]
+    return may(account.standing(Way.SESSION), Action.EDIT_INCIDENT, min(known, default=Relation.NONE))
 
 
 class IncidentEditor:

@@ -6,23 +6,29 @@ Angles and u2 are those of the site's intervals (`phases_together`), as certain 
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
-from opq_cloud.store.intervals.phases_together import TEN_MS, TEN_NS, site_intervals
+from opq_cloud.store.intervals.phases_together import PHASES, site_intervals
+from opq_cloud.store.intervals.served_phases import phases_of, read_served, service_spans
+from opq_cloud.store.site_key import may_name_intervals
 from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
+from opq_measure.aggregation.wiring import wiring_of
 from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
-from opq_proto.measurement.intervals import Disturbance, IntervalColumns
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS, Disturbance, IntervalColumns
 
 BACK_NS = 30 * 86_400 * 10**9
 """How far back events are listed."""
 KINDS = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
 CLASSES = {name: kind for kind, name in KINDS.items()} | {"undervoltage": "dip", "overvoltage": "swell"}
+SITES_CHECKED = 100
+"""Sites whose connection the administrator's front page looks at; each takes some milliseconds."""
 MOST_ANGLE_DEG = 10.0
 """An angle that is less certain than this is not known."""
 
@@ -81,6 +87,8 @@ class SiteNow:
     """Largest deviation of the three rms values from their mean."""
     events: tuple[GroupEvent, ...]
     """Dips, swells and interruptions of all phases together, the newest first."""
+    wiring: str = ""
+    """How its phases are connected otherwise than stated; u2 and u0 are then not known."""
 
     @property
     def clocks_are_poor(self) -> bool:
@@ -106,21 +114,39 @@ def newest_together(
     if start_ns is None:
         return None
     found = _row(site_intervals(intervals, name, records, start_ns, start_ns + 1))
+    if wiring_of(found.get("angle_b_deg", math.nan), found.get("angle_c_deg", math.nan)) is not None:
+        return start_ns, None
     is_poor = 100 * found.get("clock_ratio", 0.0) > MOST_CLOCK_PERCENT
     return start_ns, None if is_poor else found.get("u2_ratio")
+
+
+def wrong_wirings(intervals: IntervalReader, records: Sequence[BoxRecord]) -> dict[str, str]:
+    """Site -> how its phases are connected otherwise than stated, of the first SITES_CHECKED."""
+    found = {}
+    for name, boxes in islice(sites_of(records).items(), SITES_CHECKED):
+        box_of = {letter: f"Box {each.box_id}" for each in boxes if (letter := phase_letter(each.phase))}
+        start_ns = _newest_ns(intervals, name, boxes, True) if len(box_of) == len(PHASES) else None
+        if start_ns is None:
+            continue
+        members = [each for each in records if name in each.values_of("site")]
+        row = _row(site_intervals(intervals, name, members, start_ns, start_ns + 1))
+        wrong = wiring_of(row.get("angle_b_deg", math.nan), row.get("angle_c_deg", math.nan))
+        if wrong is not None:
+            found[name] = wrong.words(box_of)
+    return found
 
 
 def _newest_ns(
     intervals: IntervalReader, name: str, records: Sequence[BoxRecord], together: bool
 ) -> int | None:
     """Start of the newest ten minutes that the Boxes have, of all of them where they are not far apart."""
-    starts = [intervals.newest_ns(each.box_id, TEN_MS) for each in records]
+    starts = [intervals.newest_ns(each.box_id, TEN_MINUTES_MS) for each in records]
     newest = [each for each in starts if each is not None]
     start_ns = max(newest, default=None)
-    if start_ns is not None and len(newest) == len(starts) and start_ns - min(newest) <= TEN_NS:
+    if start_ns is not None and len(newest) == len(starts) and start_ns - min(newest) <= TEN_MINUTES_NS:
         start_ns = min(newest)  # the gateways report one after the other
-    group_ns = intervals.newest_ns(name, TEN_MS) if together else None
-    if start_ns is not None and group_ns is not None and 0 <= start_ns - group_ns <= TEN_NS:
+    group_ns = intervals.newest_ns(name, TEN_MINUTES_MS) if together and may_name_intervals(name) else None
+    if start_ns is not None and group_ns is not None and 0 <= start_ns - group_ns <= TEN_MINUTES_NS:
         return group_ns  # the Boxes' newest come a moment before those of their group
     return start_ns
 
@@ -132,19 +158,22 @@ def site_now(
     nominal_v: float,
     now_ns: int,
     together: bool = True,
+    members: Sequence[BoxRecord] | None = None,
 ) -> SiteNow:
     """Reads what is known of a site.
 
     `records`: in the order of its phases. `nominal_v`: of a Box without its own. `together`: whether also
-    what its phases gave together, which is not for those who see only some of them.
+    what its phases gave together, which is not for those who see only some of them. `members`: also Boxes
+    that were there before, whose events stay the site's; None: these.
     """
+    members = records if members is None else members
     start_ns = _newest_ns(intervals, name, records, together)
     group: Mapping[str, float] = {}
     rows: list[Mapping[str, float]] = [{} for _ in records]
     if start_ns is not None:
-        rows = [_row(intervals.read(each.box_id, TEN_MS, start_ns, start_ns + 1)) for each in records]
+        rows = [_row(intervals.read(each.box_id, TEN_MINUTES_MS, start_ns, start_ns + 1)) for each in records]
         if together:
-            group = _row(site_intervals(intervals, name, records, start_ns, start_ns + 1))
+            group = _row(site_intervals(intervals, name, members, start_ns, start_ns + 1))
     doubt_deg = math.degrees(3 * group.get("clock_ratio", math.nan))
     known = doubt_deg <= MOST_ANGLE_DEG and "angle_b_deg" in group
     angles = {"a": 0.0, "b": group.get("angle_b_deg", math.nan), "c": group.get("angle_c_deg", math.nan)}
@@ -163,7 +192,12 @@ def site_now(
                 angles.get(phase or "", math.nan) if known else math.nan,
             )
         )
-    volts = np.array([each.rms_v for each in phases if each.phase is not None] or [math.nan])
+    box_of = {each.phase: f"Box {each.box_id}" for each in phases if each.phase}
+    wrong = wiring_of(angles["b"], angles["c"]) if known and {"a", "b", "c"} <= box_of.keys() else None
+    if wrong is not None:
+        group = {key: value for key, value in group.items() if key not in ("u2_ratio", "u0_ratio")}
+    of_phase = {each.phase: each.rms_v for each in phases if each.phase and math.isfinite(each.rms_v)}
+    volts = np.array([*of_phase.values()] or [math.nan])
     return SiteNow(
         name,
         tuple(phases),
@@ -174,29 +208,61 @@ def site_now(
         group.get("clock_ratio", math.nan),
         doubt_deg,
         float(magnitude_unbalance_percent(volts)) if len(volts) == 3 else math.nan,
-        site_events(intervals, phases, now_ns - BACK_NS, now_ns),
+        site_events(intervals, name, members, nominal_v, now_ns - BACK_NS, now_ns),
+        "" if wrong is None else wrong.words(box_of),
     )
 
 
 def site_events(
-    intervals: IntervalReader, phases: Sequence[PhaseNow], start_ns: int, end_ns: int
+    intervals: IntervalReader,
+    name: str,
+    members: Sequence[BoxRecord],
+    nominal_v: float,
+    start_ns: int,
+    end_ns: int,
 ) -> tuple[GroupEvent, ...]:
     """Events of the phases together that begin in [start_ns, end_ns), by IEC 61000-4-30, 5.4.3; the newest
-    first."""
-    found = [
-        ChannelEvent(
-            each.box_id,
-            KINDS[each.kind],
-            each.start_ns,
-            each.end_ns,
-            100 * each.residual_v / phase.nominal_v,
-            each.polyphase_group,
+    first. A phase has the events of the Boxes that served it then, by the nominal voltage of then."""
+    phases = phases_of(service_spans(members, start_ns, end_ns, lambda box: box.site == name))
+    events, boxes = [], {}
+    for phase in phases:
+        for each in (
+            found for box_id in phase.box_ids for found in intervals.disturbances(box_id, start_ns, end_ns)
+        ):
+            span = phase.span_of(each.box_id, each.start_ns)
+            if each.kind in KINDS and span is not None:
+                percent = 100 * each.residual_v / (span.box.nominal_v or nominal_v)
+                channel = phase.box_ids[-1]
+                boxes[channel, each.start_ns] = each.box_id
+                events.append(
+                    ChannelEvent(
+                        channel, KINDS[each.kind], each.start_ns, each.end_ns, percent, each.polyphase_group
+                    )
+                )
+    by_channel = {phase.box_ids[-1]: phase for phase in phases}
+
+    def measured(channel: str, t_ns: int) -> bool:
+        phase = by_channel[channel]
+        return len(phase.box_ids) < 2 or bool(
+            len(read_served(intervals, phase, TEN_MINUTES_MS, t_ns - TEN_MINUTES_NS, t_ns + 1, ()).start_ns)
         )
-        for phase in phases
-        for each in intervals.disturbances(phase.box_id, start_ns, end_ns)
-        if each.kind in KINDS
-    ]
-    return group_events(found, [each.box_id for each in phases])[::-1] if phases else ()
+
+    def of_then(joined: GroupEvent) -> GroupEvent:
+        """With the Boxes that measured it, not those that serve the phases now."""
+        own = [
+            event
+            for event in events
+            if joined.start_ns <= event.start_ns <= (joined.end_ns or event.start_ns)
+        ]
+        names = {event.channel: boxes[event.channel, event.start_ns] for event in own}
+        return replace(
+            joined,
+            channel=names.get(joined.channel, joined.channel),
+            channels=tuple(names.get(each, each) for each in joined.channels),
+        )
+
+    joined = group_events(events, list(by_channel), measured) if phases else ()
+    return tuple(of_then(each) for each in joined[::-1])
 
 
 def _row(columns: IntervalColumns) -> dict[str, float]:
@@ -216,6 +282,7 @@ def site_json(site: SiteNow) -> dict[str, Any]:
         "box_ids": [each.box_id for each in site.phases],
         "start_ns": site.start_ns,
         "flagged": site.flagged,
+        "wiring": site.wiring or None,
         "phases": [
             {
                 "box_id": each.box_id,

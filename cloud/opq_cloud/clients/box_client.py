@@ -14,14 +14,21 @@ from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.link.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError
-from opq_proto.wire.frames import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
+from opq_proto.wire.frames import (
+    CLAIM_PLUGIN,
+    NUMBER_SETTING,
+    claim_accepted,
+    info_command,
+    plugin_command,
+    rate_command,
+)
 
 MIN_CYCLES = 1
 """Cycles per Measurement, at least; a gateway refuses fewer."""
 MAX_CYCLES = 600
 """Cycles per Measurement, at most; a gateway refuses more."""
 MAX_LOSSES = 100
-NUMBER = "box_id"
+NUMBER = NUMBER_SETTING
 """The setting that no page changes: a mistake could not be corrected from here."""
 CONNECT_S = 2.0
 ANSWER_S = 4.0

@@ -8,6 +8,7 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.store.records.audit import AuditEntry, AuditFilter
@@ -120,7 +121,11 @@ class FirmwareJob:
 class FirmwareJobs:
     """One per View; may be called from any thread."""
 
-    def __init__(self, addresses: ServiceAddresses, store: CloudStore) -> None:
+    def __init__(
+        self, addresses: ServiceAddresses, store: CloudStore, administrator: Path | None = None
+    ) -> None:
+        """`administrator`: the private file with which the gateways' orders are proved."""
+        self._administrator = administrator
         self._addresses = addresses
         self._store = store
         self._lock = threading.Lock()
@@ -249,7 +254,8 @@ class FirmwareJobs:
                 if job.box_id in self._stopping and now.may_stop:
                     raise _StoppedError(f"Stopped by a person ({state})")
 
-        with CommandClient(self._addresses.commands, self._addresses.answers, CONNECT_S) as client:
+        addresses = self._addresses
+        with CommandClient(addresses.commands, addresses.answers, CONNECT_S, self._administrator) as client:
             try:
                 if data is not None:
                     send_firmware(client, job.box_id, data, ANSWER_S, show)

@@ -5,17 +5,15 @@ What is wrong is judged as by `opq-tools status`.
 """
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_proto.errors import OpqError
+from opq_proto.kit.http_client import HttpClientError, fetch
 from opq_proto.kit.system_answers import read_answers
 from opq_proto.kit.system_record import MeantService, SystemIdentity, SystemRecord, read_record
 from opq_proto.kit.system_verdict import ServiceState as State
@@ -145,9 +143,6 @@ def read_json(url: str) -> object:
 def read_bytes(url: str) -> bytes:
     """The content of a URL. Raises ServiceSilentError."""
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            found: bytes = answer.read(MAX_BYTES)
-    except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise ServiceSilentError(f"{url} does not answer: {reason}") from error
-    return found
+        return fetch(url, TIMEOUT_S, MAX_BYTES)
+    except HttpClientError as error:
+        raise ServiceSilentError(f"{url} does not answer: {error}") from error

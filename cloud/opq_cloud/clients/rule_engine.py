@@ -7,16 +7,15 @@ The requests are the same as those of `opq-tools plugin` and `opq-tools rules`.
 
 import json
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from opq_proto.errors import OpqError
-from opq_proto.keys.rest_token import named_token
+from opq_proto.keys.rest_token import CHALLENGE, UnprovedError, new_challenge, proved_token
+from opq_proto.kit.http_client import send_request
 from opq_proto.kit.origin_guard import is_loopback
 
 ANSWER_S = 5.0
@@ -55,8 +54,6 @@ class RuleEngine:
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
-        self._token: str | None = None
-        """The one that an engine of this machine has named."""
 
     def request(self, method: str, path: str, body: object = None, wait_s: float = ANSWER_S) -> object:
         """The engine's answer: a JSON answer as objects, any other as text."""
@@ -76,47 +73,41 @@ class RuleEngine:
         self.request("DELETE", f"/config/uploads/{quote(Path(path).name, safe='')}")
 
     def _send(self, method: str, path: str, data: bytes | None, kind: str, wait_s: float) -> object:
+        url = self.address.url.rstrip("/")
         headers = {} if data is None else {"Content-Type": kind}
         try:
-            headers |= self._authorization()
-            url = self.address.url.rstrip("/") + path
-            request = urllib.request.Request(url, data, headers, method=method)
-            with urllib.request.urlopen(request, timeout=wait_s) as answer:
-                content = answer.read(MAX_BYTES)
-                is_json = str(answer.headers.get("Content-Type", "")).startswith("application/json")
-                return json.loads(content) if is_json else content.decode("utf-8", "replace")
-        except urllib.error.HTTPError as error:
-            refused = _content(error)
-            if error.code == 401 and self._learns_token(refused):
-                return self._send(method, path, data, kind, wait_s)
-            raise refusal_of(error.code, refused) from error
-        except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
+            headers |= self._authorization(url, wait_s)
+            answer = send_request(
+                url + path, wait_s, method=method, body=data, headers=headers, most_bytes=MAX_BYTES
+            )
+            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise refusal_of(answer.status, answer.content)
+            is_json = answer.kind.startswith("application/json")
+            return json.loads(answer.content) if is_json else answer.content.decode("utf-8", "replace")
+        except UnprovedError as error:
+            raise EngineSilentError(f"{self.address.url}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {error}") from error
 
-    def _authorization(self) -> dict[str, str]:
-        token, file = self._token, self.address.token_file
-        if file is not None:
-            token = file.read_text().strip()
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
+    def _authorization(self, url: str, wait_s: float) -> dict[str, str]:
+        """The header with the token. At an address of this machine, the program there proves first that it
+        has the token (`rest_token`).
 
-    def _learns_token(self, refused: bytes) -> bool:
-        """Reads the token from the file that the refusal names, if the engine runs on this machine.
-
-        Returns False if no token was read.
+        Raises:
+            EngineRefusedError: no token is known; the engine's refusal says where it is.
         """
-        own = self.address.token_file is None and self._token is None
-        if own and is_loopback(urlsplit(self.address.url).netloc):
-            self._token = named_token(refused)
-            return self._token is not None
-        return False
-
-
-def _content(error: urllib.error.HTTPError) -> bytes:
-    try:
-        return error.read(MAX_BYTES)
-    except OSError:
-        return b""
+        file = self.address.token_file
+        token = None if file is None else file.read_text().strip()
+        place = urlsplit(url)
+        if is_loopback(place.netloc):
+            challenge, port = new_challenge(), place.port or (443 if place.scheme == "https" else 80)
+            answer = send_request(f"{url}/", wait_s, headers={CHALLENGE: challenge}, most_bytes=MAX_BYTES)
+            if answer.status != HTTPStatus.UNAUTHORIZED:
+                raise UnprovedError(f"the program at port {port} is not a rule engine of this project")
+            token = proved_token(answer.content, challenge, port, token)
+            if token is None:
+                raise refusal_of(answer.status, answer.content)
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def refusal_of(code: int, content: bytes) -> EngineRefusedError:

@@ -68,7 +68,7 @@ def health_url(endpoint: str) -> str:
 def reachable(endpoint: str) -> str:
     """The address by which a client on this machine connects to a bound endpoint."""
     scheme, mark, rest = endpoint.rpartition("://")
-    return f"{scheme}{mark}{_from_here(rest)}"
+    return endpoint if scheme == "ipc" else f"{scheme}{mark}{_from_here(rest)}"
 
 
 def _from_here(address: str) -> str:

@@ -29,23 +29,76 @@ class Condition:
     well_s: float
     source: str
     """What the reading is, and where it comes from."""
+    helps: str
+    """What to do."""
 
 
 DISK_SHARE = 0.95
+LATE_S = 180.0
+"""Data of a connected Box that are older than this are not well, whatever the reason."""
 CONDITIONS: Mapping[str, Condition] = {
-    "service": Condition(1, 0, 10, 15, "1 where a service, part or plug-in does not answer, or not `ok`"),
-    "hang": Condition(1, 0, 15, 15, "1 where a service does not answer in time, and may have much to do"),
-    "silence": Condition(STALE_S, 0, 0, 10, "s since a Box was heard, where it should have been"),
-    "box_at_gateway": Condition(1, 0, 60, 15, "1 where its gateway reports a Box as not `ok`"),
-    "availability": Condition(0.1, 0.05, 60, 60, "share of the last hour that a Box did not measure"),
-    "queue": Condition(1, 0.3, 15, 15, "length of a queue, as a share of its limit in QUEUES"),
-    "descriptors": Condition(0.8, 0.7, 10, 30, "share of the descriptors that a process has open"),
-    "disk": Condition(DISK_SHARE, 0.93, 5, 15, "used share of the disk of the data folder"),
-    "clock": Condition(3, 2, 10, 15, "s that a clock is off: gateways, GPS, Boxes, time daemon"),
-    "version": Condition(1, 0, 60, 0, "1 where a gateway or service has another version (0.1, 0.2)"),
-    "keys": Condition(1095, 1094, 0, 0, "days since the server's key was made"),
-    "certificate": Condition(-14, -15, 0, 0, "days since the end of the page's certificate"),
-    "backup": Condition(8, 7.5, 0, 0, "days since the newest archive in the folder backups"),
+    "service": Condition(
+        *(1, 0, 10, 15, "1 where a service, part or plug-in does not answer, or not `ok`"),
+        "do what it says; its log has more; start it again if it has ended",
+    ),
+    "hang": Condition(
+        *(1, 0, 15, 15, "1 where a service does not answer in time, and may have much to do"),
+        "start it again if it stays so; its log says what it did last",
+    ),
+    "silence": Condition(
+        *(STALE_S, 0, 0, 10, "s since a Box was heard, where it should have been"),
+        "look at the Box, its gateway and the line between gateway and cloud; a Box that is gone for good: "
+        "opq-tools boxes retire",
+    ),
+    "late": Condition(
+        *(LATE_S, 60, 30, 15, "s between a Measurement's own time and its arrival, of a Box that sends"),
+        "compare the clock of the Box's gateway with UTC (timedatectl); after an outage it goes by itself",
+    ),
+    "box_at_gateway": Condition(
+        *(1, 0, 60, 15, "1 where its gateway reports a Box as not `ok`"),
+        "do what it says at the gateway; opq-tools status and logs there have more",
+    ),
+    "availability": Condition(
+        *(0.1, 0.05, 60, 60, "share of the last hour that a Box did not measure"),
+        "look for the cause at its gateway: opq-tools logs; it is well an hour after the last gap",
+    ),
+    "queue": Condition(
+        *(1, 0.3, 15, 15, "length of a queue, as a share of its limit in QUEUES"),
+        "find what does not read it: a service that is slow or gone, a store or a line that is full",
+    ),
+    "descriptors": Condition(
+        *(0.8, 0.7, 10, 30, "share of the descriptors that a process has open"),
+        "raise its limit (LimitNOFILE of its unit), or end what connects too often",
+    ),
+    "inflow": Condition(
+        *(3, 0, 0, 0, "connections and messages beyond a limit that a service ended within a minute"),
+        "connection.ended and message.too_large of opq-tools logs name the peer and its Box: end that "
+        "program, or opq-tools keys revoke",
+    ),
+    "disk": Condition(
+        *(DISK_SHARE, 0.93, 5, 15, "used share of the disk of the data folder"),
+        "delete what is not needed, or keep less: [store] of the cloud, ring_hours of the gateway",
+    ),
+    "clock": Condition(
+        *(3, 2, 10, 15, "s that a clock is off: gateways, GPS, Boxes, time daemon"),
+        "set the clock (timedatectl), and let a daemon keep it: chrony",
+    ),
+    "version": Condition(
+        *(1, 0, 60, 0, "1 where a gateway or service has another version (0.1, 0.2)"),
+        "install the same version on both (docs/updates.md)",
+    ),
+    "keys": Condition(
+        *(1095, 1094, 0, 0, "days since the server's key was made"),
+        "opq-tools keys rotate --server",
+    ),
+    "certificate": Condition(
+        *(-14, -15, 0, 0, "days since the end of the page's certificate"),
+        "renew it, where the page's TLS ends",
+    ),
+    "backup": Condition(
+        *(8, 7.5, 0, 0, "days since the newest archive in the folder backups"),
+        "opq-tools backup, each day (docs/operating.md, Copies)",
+    ),
 }
 QUEUES: Mapping[str, float] = {
     "waiting_bytes_now": 100_000,  # Measurements from the broker to its subscribers
@@ -54,6 +107,11 @@ QUEUES: Mapping[str, float] = {
     "measurements_held": 10,  # of a Box, in its gateway, that the cloud has not acknowledged
 }
 """Limits of queues, by the name in a service's `levels`."""
+ENDED: Mapping[str, str] = {
+    "connections_ended": "ended connections",
+    "message_too_large": "too large messages",
+}
+"""What a service ended since its start because it was beyond a limit: name in its `levels` -> words."""
 UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
 """Services without which no Box is heard and no Measurement is stored."""
 
@@ -72,6 +130,8 @@ class Reading:
     """Things because of which this one may be ill: while one of them is, this one is not judged."""
     report: Mapping[str, int] = field(default_factory=dict)
     """Of a Box: `timestamp` and `received` (s), as in health."""
+    note: str = ""
+    """What somebody should know though it is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from email.message import EmailMessage
 
 from opq_cloud.core.settings.view import MailSection
 from opq_proto.errors import ConfigError
+from opq_proto.kit.port_owner import check_port_owner
 
 SERVER_S = 20.0
 
@@ -45,6 +46,8 @@ class MailServer:
         with smtplib.SMTP(host, int(port), timeout=SERVER_S) as server:
             if self._config.security == "starttls":
                 server.starttls(context=ssl.create_default_context())
+            elif self._config.user:
+                check_port_owner(host, int(port))
             self._hand_over(server, message)
 
     def _hand_over(self, server: smtplib.SMTP, message: EmailMessage) -> None:

@@ -5,16 +5,15 @@ that a user can correct (a busy port, a missing key) ends the process when it ha
 start, with one line.
 """
 
-import resource
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from opq_cloud.core.backend.waits import PollableEvent
-from opq_cloud.core.conditions import QUEUES
+from opq_cloud.core.conditions import ENDED, QUEUES
+from opq_cloud.core.descriptors import descriptors
 from opq_cloud.core.service import (
     CloudService,
     ConnectedService,
@@ -26,6 +25,7 @@ from opq_cloud.core.service import (
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.watchdog import Heartbeats, Notifier, Watchdog
 
 RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -51,7 +51,7 @@ class ServiceEntry:
         if self.restarts or not self.up:
             info = f"restarts: {self.restarts}" + (f"; last: {self.last_error}" if self.last_error else "")
         counts = self.service.counters if isinstance(self.service, CountingService) else None
-        levels = {} if counts is None else counts.levels(QUEUES)
+        levels = {} if counts is None else counts.levels((*QUEUES, *ENDED))
         return HealthReport(self.service.name, self.up, info=info, levels=levels)
 
     def parts(self) -> tuple[HealthReport, ...]:
@@ -137,6 +137,7 @@ class ServiceRunner:
         """The reason why the process ends, if it is not a signal."""
         self._board = board
         self._log = log.get()
+        self._unreadable = RateLimitedLog(self._log)
         self._threads: list[threading.Thread] = []
         self._heartbeats = Heartbeats()
         self._notifier = Notifier(service="cloud")
@@ -183,7 +184,11 @@ class ServiceRunner:
 
     def _in_words(self) -> str:
         """One line for `systemctl status`."""
-        health = self._board.health("")
+        try:
+            health = self._board.health("")
+        except Exception as error:  # a report must not end the services that it is about
+            self._unreadable.exception("health.unreadable")
+            return f"health cannot be read: {error!r}"
         return health.info or f"{len(self._board.entries)} services are well"
 
     def _supervise(self, entry: ServiceEntry, ready: threading.Event) -> None:
@@ -213,21 +218,3 @@ class ServiceRunner:
             pause_s = restarts.record_failure(ran_s=time.monotonic() - began)
             self._log.warning("service.restarting", service=service.name, pause_s=pause_s)
             beat.wait(pause_s)
-
-
-def descriptors() -> dict[str, float]:
-    """Returns how many files and sockets this process has open, and how many it may have."""
-    try:
-        open_now = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:
-        return {}
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return {"open_descriptors": open_now, "most_descriptors": most}
-
-
-def raise_descriptor_limit() -> None:
-    """Raises the limit of file descriptors to the allowed maximum: one per Box and socket
-    (docs/reference/limits.md 1)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

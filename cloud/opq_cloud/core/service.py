@@ -9,12 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from opq_cloud.core.stage_times import StageTimes
 from opq_cloud.store.store import CloudStore
+from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.kit.system_record import SystemIdentity
+from opq_proto.messages import Measurement, TimeSource
 
 STALE_S = 20.0
 """The original's health calls a component down after this time without a sign (docs/reference/opq-interop.md
@@ -22,6 +26,10 @@ A.11)."""
 RETENTION_S = 60.0
 RETENTION_PAUSE_S = 0.05
 """Pause between two slices of one pass."""
+RETENTION_SHARE_S = 10.0
+"""Time that one work of `Retention` takes before the next one's turn."""
+EXPIRY_SHARES = 3
+"""Shares that the deletion of what expired takes at once: a store of years may have millions of rows."""
 MAX_LABELS = 1000
 """Distinct labels kept per counter; a flood of unknown keys must not fill the memory."""
 
@@ -98,16 +106,22 @@ class HealthReport:
     """Of a Box: when its last Measurement arrived, while `timestamp_s` is when that was measured."""
     levels: Mapping[str, float] = field(default_factory=dict)
     """Lengths of queues and other levels by name, which only health collectors of ours read."""
+    note: str = ""
+    """What somebody should know though nothing is ill."""
+    helps: str = ""
+    """What to do, where it is not ok."""
 
     def as_json(self) -> dict[str, object]:
         received = {} if self.received_s is None else {"received": self.received_s}
         levels = {"levels": dict(self.levels)} if self.levels else {}
+        words = {name: text for name, text in (("note", self.note), ("helps", self.helps)) if text}
         return {
             "name": self.name,
             "ok": self.ok,
             "timestamp": self.timestamp_s,
             **received,
             **levels,
+            **words,
             "info": self.info,
             "subcomponents": [part.as_json() for part in self.subcomponents] or None,
         }
@@ -151,6 +165,12 @@ class StatusService(Protocol):
         """Returns {plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
 
 
+AHEAD_S = 86_400
+"""A clock that is ahead of all Measurements with a known time by more is believed after this time."""
+BOXES_ASKED = 20
+"""Boxes of which trends of a day ago are read, each minute, while the clock is not believed."""
+
+
 class CloudContext:
     """Shared by the services of one process: the store, opened when first needed."""
 
@@ -159,9 +179,11 @@ class CloudContext:
         open_store: Callable[[], CloudStore],
         private: Sequence[Path] = (),
         system: SystemIdentity | None = None,
+        config_files: Sequence[Path] = (),
     ) -> None:
-        """`private`: folders with data and keys; `system`: which system answers."""
+        """`private`: folders with data and keys; `system`: which system answers; the files are for errors."""
         self.private, self.system = tuple(private), system
+        self.config_files = tuple(config_files)
         self._open_store = open_store
         self._lock = threading.Lock()
         self._store: CloudStore | None = None
@@ -196,8 +218,48 @@ class CloudContext:
                 self._store = None
 
 
+class ExpiryClock:
+    """The time up to which data expires: the machine's clock, where Measurements of a known time confirm it.
+
+    A clock that is ahead of them by more than a day may be set wrongly, and would delete all at once. It is
+    believed once it has been so for a day, in this process or by the trends of a day ago. Where all
+    Measurements have expired, the last ones that were read confirm it, or the newest event and incident.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._confirmed_s = 0
+        """Newest Measurement of a known time that was read last."""
+        self._ahead_since_s: float | None = None
+
+    def expiry_s(self, now_s: int, store: CloudStore) -> int:
+        """Returns the time for `CloudStore.expire`. Raises StoreError."""
+        newest = store.latest_measurements().values()
+        known_ms = [each.timestamp_ms for each in newest if each.source is not TimeSource.FREE]
+        self._confirmed_s = max(known_ms) // 1000 if known_ms else self._confirmed_s
+        confirmed_s = self._confirmed_s
+        if not newest and not confirmed_s:
+            ends_ns = [each.end_ns for each in store.events(limit=1)]
+            ends_ns += [each.end_ns for each in store.incidents(limit=1)]
+            confirmed_s = max(ends_ns) // 10**9 if ends_ns else now_s
+        if now_s <= confirmed_s + AHEAD_S:
+            self._ahead_since_s = None
+            return now_s
+        at_s = self._monotonic_s()
+        self._ahead_since_s = at_s if self._ahead_since_s is None else self._ahead_since_s
+        is_believed = at_s - self._ahead_since_s >= AHEAD_S or _was_so_a_day_ago(now_s, store, newest)
+        return now_s if is_believed else confirmed_s + AHEAD_S
+
+
+def _was_so_a_day_ago(now_s: int, store: CloudStore, newest: Iterable[Measurement]) -> bool:
+    """Whether the latest Boxes have trends of a day ago: a site without NTP may restart each day."""
+    span_ms = (now_s - 2 * AHEAD_S) * 1000, (now_s - AHEAD_S) * 1000
+    latest = nlargest(BOXES_ASKED, newest, key=attrgetter("timestamp_ms"))
+    return any(store.trend_rows(each.box_id, *span_ms, HOUR_MS) for each in latest)
+
+
 class Retention:
-    """Rolls up trends and deletes expired data, each minute and by slices, so that no write waits for it."""
+    """Deletes what expired, indexes and rolls up, each minute and by slices, so that no write waits."""
 
     name = "retention"
 
@@ -206,6 +268,8 @@ class Retention:
         self._shared = shared
         self._damaged: str | None = None
         """What is damaged and set aside, in words."""
+        self._clock = ExpiryClock()
+        """Not of one run: an error of the store starts the service again."""
 
     def health(self) -> list[HealthReport]:
         """Reports a store whose file is gone, or was replaced; notes what is damaged in it."""
@@ -213,16 +277,27 @@ class Retention:
         return [HealthReport(self.name, problem is None, info=problem or self._damaged)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Gives each work a share of time in turn: in a store of years, one alone may last for hours."""
         store = self._shared.store
         if ready is not None:
             ready.set()
+        works: tuple[tuple[str, int, Callable[[], int]], ...] = (
+            ("rows_expired", EXPIRY_SHARES, lambda: store.expire(until)),
+            ("incidents_indexed", 1, store.index_slice),
+            ("trends_rolled_up", 1, lambda: store.roll_up(time.time_ns() // 1_000_000)),
+        )
         while True:
-            while not stop.is_set() and (made := store.roll_up(time.time_ns() // 1_000_000)):
-                self.counters.add("trends_rolled_up", made)
-                stop.wait(RETENTION_PAUSE_S)
+            busy = False
+            until = self._clock.expiry_s(int(time.time()), store)
+            for name, shares, work in works:
+                until_s = time.monotonic() + shares * RETENTION_SHARE_S
+                while not stop.is_set() and (done := work()):
+                    self.counters.add(name, done)
+                    stop.wait(RETENTION_PAUSE_S)
+                    if time.monotonic() > until_s:
+                        busy = True
+                        break
+            store.follow_original()
             self._damaged = store.intervals.damaged_words()
-            if stop.wait(RETENTION_S):
+            if stop.wait(RETENTION_PAUSE_S if busy else RETENTION_S):
                 return
-            while not stop.is_set() and (gone := store.expire(int(time.time()))):
-                self.counters.add("rows_expired", gone)
-                stop.wait(RETENTION_PAUSE_S)

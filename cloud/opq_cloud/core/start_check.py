@@ -5,7 +5,7 @@ and separate from `settings/config.py`, which reads only its own file.
 import os
 from collections.abc import Iterator
 
-from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
+from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, own_folder, placed
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import read_secret_file
@@ -19,9 +19,10 @@ def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[t
     nothing: that is only a note.
     """
     folder = config.data_dir or default_data_dir()
-    with_keys = with_backend_keys(config, folder)
+    with_keys = placed(config, folder)
     note = in_clear("all", with_keys)
-    missing = list(missing_backend_keys("all", with_keys))
+    made = own_folder(with_keys, folder)
+    missing = [each for each in missing_backend_keys("all", with_keys) if f"{made}/" not in each[1]]
     notes = [] if note is None else [("backend_keys", note)]
     if len(missing) == 1 and "opqserver_secret" in missing[0][1]:
         key, text = missing.pop()
@@ -47,6 +48,20 @@ def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[st
             "keys.public_keys",
             f"{keys.public_keys} is not a folder: no Box would be admitted until it is there",
         )
+
+
+def without_effect(config: CloudConfig) -> Iterator[tuple[str, str]]:
+    """Yields (key, problem) of sections of a part that is off: what they state would not happen."""
+    rules, mqtt, mail = config.triggering_service.rules, config.notifications.mqtt, config.view.mail
+    reports = config.reports
+    for key, section, is_on, why in (
+        ("triggering_service.rules", rules, rules.enabled, "triggering_service.rules.enabled is not set"),
+        ("notifications.mqtt", mqtt, mqtt.host is not None, "notifications.mqtt.host is missing"),
+        ("view.mail", mail, mail.server is not None, "view.mail.server is missing"),
+        ("reports", reports, reports.day != "never", "reports.day is never"),
+    ):
+        if not is_on and section != type(section)():
+            yield key, f"is without effect: {why}"
 
 
 def missing_secrets(config: CloudConfig) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,12 @@
 """Intervals and disturbances of class A, and trends, as tables: read a month of a Box at a time."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from opq_cloud.export.selection import facts_of
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.interval_rows import UNKNOWN, sequences_of
 from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
@@ -24,6 +25,7 @@ INTERVAL_COLUMNS = (
     TableColumn("end_ns", "whole"),
     TableColumn("flagged", "flag"),
     TableColumn("coverage", "single"),
+    TableColumn("nominal_v", "number"),
     TableColumn("sequence", "whole"),
     TableColumn("flicker_sequence", "whole"),
 )
@@ -34,6 +36,11 @@ DISTURBANCE_COLUMNS = (
     TableColumn("end_ns", "whole"),
     TableColumn("uncertainty_ns", "whole"),
     TableColumn("residual_v", "single"),
+    TableColumn("residual_percent", "number"),
+    TableColumn("nominal_v", "number"),
+    TableColumn("site", "text"),
+    TableColumn("phase", "text"),
+    TableColumn("feeder", "text"),
     TableColumn("polyphase_group", "whole"),
 )
 TREND_PARTS = ("min", "max", "average")
@@ -105,8 +112,12 @@ def interval_table(
     start_ns: int,
     end_ns: int,
     licence: str = "",
+    boxes: Sequence[BoxRecord] = (),
 ) -> ExportTable:
-    """Every interval of one length that begins in [start_ns, end_ns), in time order per Box."""
+    """Every interval of one length that begins in [start_ns, end_ns), in time order per Box.
+
+    The facts of the table have the nominal voltages of `boxes`.
+    """
     spans: dict[str, tuple[int, int]] = {}
     names: dict[str, int] = {}
     for box_id in box_ids:
@@ -123,14 +134,31 @@ def interval_table(
         for column in (_names(name, orders) if name in WIDE else [name])
     ]
 
+    records = {each.box_id: each for each in boxes}
+
     def rows() -> Iterator[JsonRow]:
         for box_id, (first_ns, last_ns) in spans.items():
             for at_ns in range(first_ns, last_ns, MONTH_NS):
                 until_ns = min(at_ns + MONTH_NS, last_ns)
-                yield from interval_rows(reader.read(box_id, length_ms, at_ns, until_ns))
+                columns_read = reader.read(box_id, length_ms, at_ns, until_ns)
+                starts_ns = columns_read.start_ns.tolist()
+                for row, begin_ns in zip(interval_rows(columns_read), starts_ns, strict=True):
+                    yield row | {"nominal_v": nominal_then(records.get(box_id), begin_ns)}
 
-    facts = facts_of(licence, box_ids=list(box_ids), length_ms=length_ms, start_ns=start_ns, end_ns=end_ns)
+    span = {"length_ms": length_ms, "start_ns": start_ns, "end_ns": end_ns}
+    facts = facts_of(licence, box_ids=list(box_ids), nominal_v=nominal_volts(boxes, box_ids), **span)
     return ExportTable("intervals", (*INTERVAL_COLUMNS, *columns), rows(), facts)
+
+
+def nominal_then(box: BoxRecord | None, start_ns: int) -> float | None:
+    """The nominal voltage that a Box stated at a moment; None: not known."""
+    return None if box is None else box.at(start_ns).nominal_v
+
+
+def nominal_volts(boxes: Sequence[BoxRecord], box_ids: Collection[str]) -> dict[str, list[float]]:
+    """Box -> the nominal voltages that it has had, the present one last; of these Boxes that state one."""
+    stated = {each.box_id: list(each.values_of("nominal_v")) for each in boxes if each.box_id in box_ids}
+    return {box_id: volts for box_id, volts in stated.items() if volts}
 
 
 def disturbance_json(found: Disturbance) -> dict[str, object]:
@@ -147,16 +175,34 @@ def disturbance_json(found: Disturbance) -> dict[str, object]:
 
 
 def disturbance_table(
-    reader: IntervalReader, box_ids: Sequence[str], start_ns: int, end_ns: int, licence: str = ""
+    reader: IntervalReader,
+    box_ids: Sequence[str],
+    start_ns: int,
+    end_ns: int,
+    licence: str = "",
+    boxes: Sequence[BoxRecord] = (),
 ) -> ExportTable:
     """Every dip, swell and interruption that begins in [start_ns, end_ns), in time order per Box.
 
-    Without `box_ids` those of all Boxes, in time order.
+    Without `box_ids` those of all Boxes, in time order. Percent, nominal voltage, site, phase and feeder are
+    by the facts of `boxes` at the beginning of each.
     """
+    known = {each.box_id: each for each in boxes}
+
+    def row(found: Disturbance) -> JsonRow:
+        box = known.get(found.box_id)
+        if box is None:
+            return disturbance_json(found)
+        there = box.at(found.start_ns)
+        known_v = there.nominal_v and not math.isnan(found.residual_v)
+        percent = 100 * found.residual_v / there.nominal_v if known_v and there.nominal_v else None
+        nominal = {"residual_percent": percent, "nominal_v": there.nominal_v}
+        places = {"site": there.site, "phase": there.phase, "feeder": there.feeder}
+        return {**disturbance_json(found), **nominal, **places}
 
     def rows() -> Iterator[JsonRow]:
         for box_id in box_ids or (None,):
-            yield from map(disturbance_json, reader.disturbances(box_id, start_ns, end_ns))
+            yield from map(row, reader.disturbances(box_id, start_ns, end_ns))
 
     facts = facts_of(licence, box_ids=list(box_ids), start_ns=start_ns, end_ns=end_ns)
     return ExportTable("disturbances", DISTURBANCE_COLUMNS, rows(), facts)
@@ -168,27 +214,34 @@ def trend_table(
     length_ms: int,
     metrics: Sequence[str],
     licence: str = "",
+    boxes: Sequence[BoxRecord] = (),
 ) -> ExportTable:
     """Rows of one level of the trends, in time order per Box.
 
-    `spans`: Box -> [start_ms, end_ms).
+    `spans`: Box -> [start_ms, end_ms). The facts of the table have the nominal voltages of `boxes`.
     """
+    known = {each.box_id: each for each in boxes}
 
     def rows() -> Iterator[JsonRow]:
         for box_id, (start_ms, end_ms) in spans.items():
             first_ms = start_ms // length_ms * length_ms
             for at_ms in range(first_ms, end_ms, TREND_ROWS * length_ms):
                 until_ms = min(at_ms + TREND_ROWS * length_ms, end_ms)
-                yield from map(_trend_json, reader.trend_rows(box_id, at_ms, until_ms, length_ms))
+                for trend in reader.trend_rows(box_id, at_ms, until_ms, length_ms):
+                    volts = nominal_then(known.get(box_id), trend.start_ms * 1_000_000)
+                    yield _trend_json(trend) | {"nominal_v": volts}
 
     columns = (
         TableColumn("box_id", "text"),
         TableColumn("start_ms", "whole"),
         TableColumn("length_ms", "whole"),
         TableColumn("coverage", "number"),
+        TableColumn("nominal_v", "number"),
         *(TableColumn(f"{name}_{part}", "number") for name in metrics for part in TREND_PARTS),
     )
-    return ExportTable("trends", columns, rows(), facts_of(licence, box_ids=list(spans), length_ms=length_ms))
+    volts = nominal_volts(boxes, spans)
+    facts = facts_of(licence, box_ids=list(spans), nominal_v=volts, length_ms=length_ms)
+    return ExportTable("trends", columns, rows(), facts)
 
 
 def _trend_json(trend: Trend) -> dict[str, object]:

@@ -53,7 +53,7 @@ def cfg_text(record: WaveformRecord, form: DataForm) -> str:
     if not record.samples:
         raise ExportError(f"Box {wave.box_id}: its waveform has no samples")
     limit = MISSING_ASCII - 1 if form == "ascii" else 2**15 - 1
-    nominal_hz = record.box.nominal_hz
+    nominal_hz = wave.nominal_hz or record.box.nominal_hz
     onset_ns = record.event.onset_ns[0] if record.event.onset_ns else wave.start_ns
     name = field_text(wave.box_id) if record.name else "U"
     channel = ("1", name, field_text(record.box.phase or ""), "", "V", repr(wave.v_per_lsb), "0", "0")
@@ -63,7 +63,7 @@ def cfg_text(record: WaveformRecord, form: DataForm) -> str:
         ",".join((*channel, str(-limit), str(limit), "1", "1", "P")),
         "" if nominal_hz is None else f"{nominal_hz:g}",
         "1",
-        f"{wave.rate_hz!r},{record.samples}",
+        f"{rate_text(wave.rate_hz)},{record.samples}",
         stamp_text(wave.start_ns),
         stamp_text(max(wave.start_ns, min(onset_ns, wave.end_ns))),
         form.upper(),
@@ -72,6 +72,11 @@ def cfg_text(record: WaveformRecord, form: DataForm) -> str:
         f"{time_quality(wave)},{leap_second_code(wave)}",
     )
     return "".join(f"{line}\r\n" for line in lines)
+
+
+def rate_text(rate_hz: float) -> str:
+    """A rate as recorders write it: a whole one without a point, which some readers do not accept."""
+    return str(int(rate_hz)) if float(rate_hz).is_integer() else repr(rate_hz)
 
 
 def dat_pieces(record: WaveformRecord, form: DataForm) -> Iterator[bytes]:

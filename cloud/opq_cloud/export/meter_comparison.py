@@ -1,6 +1,7 @@
 """Another meter beside a Box: bias, spread and delay of each quantity, as JSON and as a page with a chart."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -9,19 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.export.meter_values import MeterCourse
 from opq_cloud.store.store import CloudStore
 from opq_measure.aggregation.compared import MeterComparison, compared
+from opq_proto.kit import drawing
+from opq_proto.kit.drawing import Axis
 
-QUANTITIES = ("rms_v", "f_hz", "thd_ratio", "pst", "plt")
-"""What is compared where no quantity is named."""
-LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 MOST_DELAYED = 6
 """Intervals of the longest delay that is tried."""
 WIDTH = 960
 """Units of the drawing, which is stretched to the page."""
 HEIGHT = 260
-MARGIN = 10
-"""Units between the edge of the drawing and its lines."""
 MOST_DRAWN = 4000
 STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;max-width:62rem}"
@@ -59,23 +58,21 @@ class ComparedQuantity:
         step = -(-len(self.at_s) // MOST_DRAWN)
         at_s, lines = self.at_s[::step], (self.ours[::step], self.found.other[::step])
         low, high = min(map(np.min, lines)), max(map(np.max, lines))
-        span, rise = max(float(np.ptp(at_s)), 1.0), max(float(high - low), 1e-9)
-        x = MARGIN + (at_s - at_s[0]) / span * (WIDTH - 2 * MARGIN)
+        x = Axis(at_s[0], max(at_s[-1], at_s[0] + 1.0), WIDTH)
+        y = Axis(float(low), max(float(high), float(low) + 1e-9), HEIGHT, is_upright=True)
+        parted = np.diff(at_s, prepend=at_s[:1]) > 1.5 * step * self.length_ms / 1000
         drawn = []
         for (colour, name), values in zip(
             (("#1f77b4", "ours"), ("#d62728", "the other's")), lines, strict=True
         ):
-            y = HEIGHT - MARGIN - (values - low) / rise * (HEIGHT - 2 * MARGIN)
-            points = _path(x, y, self.at_s[::step], 1.5 * step * self.length_ms / 1000)
+            points = drawing.line(_parted(x.places(at_s), y.places(values), parted))
             drawn.append(f'<path d="{points}" fill="none" stroke="{colour}"><title>{name}</title></path>')
         ends = (datetime.fromtimestamp(float(each), UTC).strftime("%Y-%m-%d %H:%M") for each in at_s[[0, -1]])
         labels: tuple[tuple[int, int, str], ...] = (
             (0, 12, f"{high:.6g}"),
-            (0, HEIGHT - MARGIN, f"{low:.6g}"),
+            (0, HEIGHT, f"{low:.6g}"),
         )
-        labels += tuple(
-            (left, HEIGHT + 14, each) for left, each in zip((MARGIN, WIDTH - 130), ends, strict=True)
-        )
+        labels += tuple((left, HEIGHT + 14, each) for left, each in zip((0, WIDTH - 130), ends, strict=True))
         drawn += (f'<text x="{left}" y="{top}" font-size="12">{each}</text>' for left, top, each in labels)
         words = f"{self.quantity}: ours and the other meter's, {low:.6g} to {high:.6g}"
         return (
@@ -84,40 +81,43 @@ class ComparedQuantity:
         )
 
 
-def _path(x: NDArray[np.float64], y: NDArray[np.float64], at_s: NDArray[np.float64], longest_s: float) -> str:
-    """A line that is broken where values are missing."""
-    breaks = np.concatenate(([True], np.diff(at_s) > longest_s))
-    return "".join(f"{'M' if new else 'L'}{a:.1f},{b:.1f}" for new, a, b in zip(breaks, x, y, strict=True))
+def _parted(
+    x: NDArray[np.float64], y: NDArray[np.float64], parted: NDArray[np.bool_]
+) -> Iterator[tuple[float, float]]:
+    """The points, with a hole where values are missing."""
+    for new, a, b in zip(parted.tolist(), x.tolist(), y.tolist(), strict=True):
+        if new:
+            yield math.nan, math.nan
+        yield a, b
 
 
 def compare_meter(
     store: CloudStore,
-    meter: str,
     box_id: str,
+    courses: Mapping[str, MeterCourse],
     start_ns: int,
     end_ns: int,
     length_ms: int,
-    quantities: Sequence[str] = QUANTITIES,
 ) -> list[ComparedQuantity]:
     """Compares what both have of a span; a quantity of which there is too little is left out.
 
+    Args:
+        courses: quantity -> the other meter's values.
     Raises:
         StoreError: the store cannot be read.
     """
-    columns = store.intervals.read(box_id, length_ms, start_ns, end_ns, quantities)
+    columns = store.intervals.read(box_id, length_ms, start_ns, end_ns, tuple(courses))
     reach_s = MOST_DELAYED * length_ms // 1000
     found = []
-    for quantity in quantities:
+    for quantity, course in courses.items():
         values = columns.values.get(quantity)
-        span_s = start_ns // 10**9 - reach_s, end_ns // 10**9 + reach_s
-        theirs = [each for each in store.meter_values(meter, quantity, *span_s) if each.value is not None]
-        if values is None or values.ndim > 1 or not theirs:
+        first, last = np.searchsorted(course.at_s, (start_ns / 1e9 - reach_s, end_ns / 1e9 + reach_s))
+        if values is None or values.ndim > 1 or first == last:
             continue
         known = ~np.isnan(values) & ~columns.flagged
         our_s, ours = columns.start_ns[known] / 1e9, values[known].astype(np.float64)
-        their_s = np.array([each.time_s for each in theirs], np.float64)
-        their_values = np.array([each.value for each in theirs], np.float64)
-        result = compared(our_s, ours, their_s, their_values, length_ms / 1000, float(reach_s))
+        theirs = course.at_s[first:last], course.values[first:last]
+        result = compared(our_s, ours, *theirs, length_ms / 1000, float(reach_s))
         if result is not None:
             chosen = result.chosen
             found.append(ComparedQuantity(quantity, length_ms, result, our_s[chosen], ours[chosen]))

@@ -75,6 +75,8 @@ INCIDENT_COLUMNS = (
     TableColumn("start_ms", "number"),
     TableColumn("end_ms", "number"),
     TableColumn("residual_percent", "number"),
+    TableColumn("duration_ms", "number"),
+    TableColumn("worst_box_id", "text"),
     TableColumn("event_ids", "text"),
     TableColumn("closed", "flag"),
     TableColumn("scope", "text"),
@@ -204,14 +206,17 @@ def change_table(
 
 
 def all_incidents(source: ShownStore, wanted: IncidentFilter = EVERY_INCIDENT) -> Iterator[Incident]:
-    """Yields the incidents of a filter, one at a time, by rising start whatever its order; without limit."""
+    """Yields the incidents of a filter, one at a time, by rising start whatever its order; without limit.
+
+    With Boxes in the filter, each is what it was at them.
+    """
     wanted = replace(wanted, order="newest")
     beyond: IndexPlace | None = None
     while entries := source.find_incidents(wanted, INDEX_ROWS, beyond, back=True):
         for entry in entries:
             found = source.incident(entry.incident_id)
             if found is not None:
-                yield found
+                yield wanted.shown(found)
         beyond = entries[-1].place("newest")
 
 

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from types import ModuleType
 from typing import Any, Literal
@@ -36,6 +37,14 @@ _SEPARATORS = re.compile(r"\s*[,;]\s*")
 _WHOLE_NUMBERS = re.compile(r"-?[0-9]+( -?[0-9]+)*")
 _PLAIN = frozenset((str, int, bool, type(None)))
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
+_MOMENTS = {
+    "start_ns": ("start_utc", 1),
+    "end_ns": ("end_utc", 1),
+    "start_ms": ("start_utc", 10**6),
+    "end_ms": ("end_utc", 10**6),
+    "timestamp_ms": ("utc", 10**6),
+}
+"""Column of a time -> the column that a CSV has before it, and ns per unit."""
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
@@ -86,16 +95,19 @@ class ExportTable:
     facts: JsonRow
 
 
-def table_pieces(table: ExportTable, form: TableForm | StreamForm, bare: bool = False) -> Iterator[bytes]:
+def table_pieces(
+    table: ExportTable, form: TableForm | StreamForm, bare: bool = False, comments: bool = False
+) -> Iterator[bytes]:
     """The table in that form.
 
     Args:
-        bare: writes the rows alone, without the facts about the table (CSV, JSON).
+        bare: writes the rows of JSON alone, without the facts about the table.
+        comments: writes the facts above the head of a CSV, as lines that most programs take for the head.
     Raises:
         ExportError: Parquet or Arrow without pyarrow.
     """
     if form == "csv":
-        return _csv_pieces(table, bare)
+        return _csv_pieces(table, comments)
     if form == "jsonl":
         return _line_pieces(table)
     return _json_pieces(table, bare) if form == "json" else _arrow_pieces(table, form)
@@ -144,13 +156,43 @@ def known_numbers(value: object) -> object:
     return value
 
 
-def _csv_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
-    if not bare:
+def _csv_pieces(table: ExportTable, comments: bool) -> Iterator[bytes]:
+    if comments:
         yield comment_lines(table.facts)
-    yield _csv_rows([[guarded(column.name) for column in table.columns]])
+    columns = [each for column in table.columns for each in _with_moment(column)]
+    yield _csv_rows([[guarded(column.name) for column in columns]])
     for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
-        cells = ([column.cell(row) for column in table.columns] for row in _shortened(table, rows))
+        cells = ([column.cell(row) for column in columns] for row in _shortened(table, rows))
         yield _csv_rows([[guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in cells])
+
+
+@dataclass(frozen=True, slots=True)
+class _MomentColumn(TableColumn):
+    """A time of a row as text, in UTC to the millisecond, which spreadsheets and databases read as a time.
+
+    A spreadsheet keeps 15 digits of a number: of nanoseconds since 1970 it loses the last four.
+    """
+
+    unit_ns: int = 1
+
+    def cell(self, row: JsonRow) -> Cell:
+        number = TableColumn.cell(self, row)
+        if not isinstance(number, int | float):
+            return None
+        at_ms = math.floor(number * self.unit_ns / 10**6) if self.unit_ns > 1 else int(number) // 10**6
+        try:
+            text = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        except (OverflowError, ValueError, OSError):  # no time of a calendar
+            return None
+        return f"{text}.{at_ms % 1000:03d}"
+
+
+def _with_moment(column: TableColumn) -> tuple[TableColumn, ...]:
+    """A column, and before a time as a number the same time as text."""
+    name, unit_ns = _MOMENTS.get(column.name, ("", 0))
+    if not name:
+        return (column,)
+    return _MomentColumn(name, "text", column.path or (column.name,), unit_ns), column
 
 
 def _shortened(table: ExportTable, rows: Sequence[JsonRow]) -> Sequence[JsonRow]:

@@ -8,7 +8,6 @@ alert.
 
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -20,18 +19,17 @@ from typing import Any
 from opq_cloud.core.conditions import CONDITIONS, HealthJudge, Reading, Verdict
 from opq_cloud.core.service import CloudContext, HealthReport
 from opq_cloud.core.settings.config import HealthSection
-from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, slow_readings
+from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, send_ping, slow_readings
 from opq_cloud.health.neighbours import Neighbours, report_of
 from opq_cloud.health.readings import Answer, AnswerReader, flat, out_of_service
+from opq_cloud.health.stored_boxes import StoredBoxes
 from opq_cloud.store.records.accounts import HEALTH
-from opq_cloud.store.store import CloudStore
-from opq_cloud.store.trends.availability import covered_by_trend, measured_share
 from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.errors import StoreError
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.system_verdict import WHOLE_SYSTEM
-from opq_proto.messages import TREND_MS
 
 log = logs.get(service="health")
 
@@ -41,7 +39,6 @@ KEPT_MS = HOUR_MS
 SLOW_S = 60.0
 NEWEST_S = 10.0
 """Interval at which the newest Measurement (in MongoDB one query for each Box) and the Boxes are read."""
-PING_TIMEOUT_S = 4.0
 LEAST_PAUSE_S = 0.2
 """Pause between two turns where one takes longer than the interval."""
 NOTIFIER = "notifications"
@@ -60,7 +57,7 @@ class HealthCollector:
         shared: CloudContext,
         neighbours: Neighbours,
         folder: Path,
-        server_key: Path,
+        keys: KeyFolder,
         public_url: str | None,
         own: Callable[[], HealthReport] | None = None,
     ) -> None:
@@ -70,14 +67,16 @@ class HealthCollector:
             self.counters.add(counted, 0)
         self._section, self._shared, self._folder = section, shared, folder
         self._backups = section.backups or folder / BACKUPS
-        self._server_key, self._public_url, self._own = server_key, public_url, own
+        self._boxes = StoredBoxes(lambda: shared.store, keys)
+        self._public_url, self._own = public_url, own
         self._neighbours = neighbours
         self._judge, self._reader = HealthJudge(), AnswerReader(version("opq-toolkit"))
         self._answers: Sequence[Answer] = ()
         self._verdicts: Mapping[str, Verdict] = {}
         self._slow: Sequence[Reading] = ()
         self._shares: Mapping[str, float] = {}
-        self._without: frozenset[str] = frozenset()
+        self._without: Mapping[str, str] = {}
+        """Box that is not expected to send -> why."""
         self._newest_ms: int | None = None
         self._busy: dict[str, Future[None]] = {}
         self._due_s: dict[str, float] = {}
@@ -108,7 +107,8 @@ class HealthCollector:
         then.
         """
         reading = verdict.reading
-        report = HealthReport(reading.name, not verdict.ill, info=reading.info if verdict.ill else None)
+        info, helps = (reading.info, CONDITIONS[reading.condition].helps) if verdict.ill else (None, "")
+        report = HealthReport(reading.name, not verdict.ill, info=info, note=reading.note, helps=helps)
         if heard := self._heard.get(reading.name, reading.report):
             return replace(report, timestamp_s=heard["timestamp"], received_s=heard["received"])
         return report
@@ -210,15 +210,12 @@ class HealthCollector:
         }
 
     def _read_boxes(self) -> None:
-        """Reads which Boxes are not in service, before one that was retired just now counts as silent."""
-        boxes = self._shared.store.boxes()
-        self._without = frozenset(each.box_id for each in boxes if not each.is_in_service)
+        """Reads which Boxes are not expected, before one that was retired just now counts as silent."""
+        self._without = self._boxes.not_expected()
 
     def _read_shares(self) -> None:
         """Reads how much of the last hour each Box in service measured."""
-        store = self._shared.store
-        shares = {each.box_id: _share(store, each.box_id) for each in store.boxes() if each.is_in_service}
-        self._shares = {name: share for name, share in shares.items() if share is not None}
+        self._shares = self._boxes.measured_shares()
 
     def _read_newest(self) -> None:
         self._newest_ms = self._shared.store.newest_ms()
@@ -229,7 +226,7 @@ class HealthCollector:
 
     def _read_machine(self) -> None:
         now_s, verdicts = self._judge.now_s, self._verdicts
-        found = list(slow_readings(self._server_key, self._backups, self._public_url))
+        found = list(slow_readings(self._boxes.keys.server_secret, self._backups, self._public_url))
         for name, share in self._shares.items():
             heard = verdicts.get(name)  # a silence in the last hour has already been an alert
             if heard is not None and heard.ill is False and now_s - heard.since_s > HOUR_MS / 1000:
@@ -240,22 +237,8 @@ class HealthCollector:
     def _ping(self) -> None:
         """Requests the address of a monitoring service, to show that health and notifications run."""
         try:
-            with urllib.request.urlopen(str(self._section.ping_url), timeout=PING_TIMEOUT_S):
-                self.counters.add("pings")
-        except (OSError, ValueError) as error:
+            send_ping(str(self._section.ping_url))
+            self.counters.add("pings")
+        except OSError as error:
             self.counters.add("pings_failed")
             self._limited.warning("health.ping_failed", error=str(error))
-
-
-def _share(store: CloudStore, box_id: str) -> float | None:
-    """The measured share of the hour before a Box's newest minute; None where too little of it is known."""
-    now_ms = time.time_ns() // 1_000_000
-    rows = [
-        row
-        for row in store.trend_rows(box_id, now_ms - 2 * HOUR_MS, now_ms, TREND_MS)
-        if row.length_ms == TREND_MS
-    ]
-    if not rows:
-        return None
-    until_ms = rows[-1].start_ms + TREND_MS
-    return measured_share(map(covered_by_trend, rows), until_ms - HOUR_MS, until_ms, rows[0].start_ms)

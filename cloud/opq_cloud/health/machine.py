@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 from opq_cloud.core.conditions import Reading
 from opq_proto.kit.archive_time import SUFFIXES, archive_made_s
+from opq_proto.kit.http_client import fetch
 from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 BY_STORE = "clock of the cloud, by the store"
 DAY_S = 86_400.0
 CONNECT_S = 5.0
+PING_TIMEOUT_S = 4.0
 
 
 def disk_reading(folder: Path) -> Reading:
@@ -50,17 +52,21 @@ def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> It
     off_s = clock.uncertainty_ns / 1e9
     info = f"its time daemon reports that it may be off by {off_s:.3g} s"
     yield Reading("clock", "clock of the cloud, by its daemon", off_s if known else None, info)
+    key_days = math.inf
     with suppress(OSError):
-        days = (time.time() - server_key.stat().st_mtime) / DAY_S
-        yield Reading("keys", "age of the server's key", days, f"it was made {days:.0f} days ago")
+        key_days = (time.time() - server_key.stat().st_mtime) / DAY_S
+        yield Reading("keys", "age of the server's key", key_days, f"it was made {key_days:.0f} days ago")
     if backups.is_dir():
-        yield _backup(backups)
+        yield _backup(backups, key_days)
     if public_url is not None and public_url.startswith("https:"):
         yield _certificate(public_url)
 
 
-def _backup(folder: Path) -> Reading:
-    """Reads the time inside the archives, because a copied archive is a new file."""
+def _backup(folder: Path, key_days: float) -> Reading:
+    """Reads the time inside the archives, because a copied archive is a new file.
+
+    Without any, the age is that of the server's key, in `key_days`: a new system is not ill at once.
+    """
     newest_s, wrong = -math.inf, ""
     try:
         for path in folder.iterdir():
@@ -73,6 +79,8 @@ def _backup(folder: Path) -> Reading:
     except OSError as error:
         return Reading("backup", "back-up", math.inf, f"{folder}: {error.strerror}")
     days = (time.time() - newest_s) / DAY_S
+    if days == math.inf and not wrong:
+        return Reading("backup", "back-up", key_days, f"{folder}: there is no archive")
     info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is no archive"
     return Reading("backup", "back-up", days, f"{folder}: {info}{wrong}")
 
@@ -93,3 +101,8 @@ def _certificate(public_url: str) -> Reading:
         return Reading("certificate", name, None, f"{public_url}: {error}")
     days = (end_s - time.time()) / DAY_S
     return Reading("certificate", name, -days, f"{public_url}: it ends in {days:.0f} days")
+
+
+def send_ping(url: str) -> None:
+    """Requests an address in the Internet. Raises OSError: no answer, or not one of success."""
+    fetch(url, PING_TIMEOUT_S, by_proxy=True)

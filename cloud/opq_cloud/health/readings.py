@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import FORGOTTEN_S, LONGEST_TURN_S, QUEUES, UPSTREAM, Reading, Verdict
+from opq_cloud.core.conditions import (
+    ENDED,
+    FORGOTTEN_S,
+    LONGEST_TURN_S,
+    QUEUES,
+    UPSTREAM,
+    Reading,
+    Verdict,
+)
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
@@ -28,6 +36,11 @@ STEADY_S = 10.0
 """A Box that is late by the same amount for this time has a wrong clock; a Box that catches up is late by
 less and less.
 """
+ENDED_S = 60.0
+"""What a service ended is counted over this time."""
+NOT_BACK_S = STALE_S + 60.0
+"""A Box that is well though nothing was heard for so long is one that may still come back after a start: the
+longest window is a minute. Until that is known, what its gateway says of it is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +78,24 @@ class AnswerReader:
     version: str
     _parts: dict[str, dict[str, float]] = field(default_factory=dict)
     """Service -> parts that it listed, each with the time when it was listed last (`now_s`)."""
-    _boxes: dict[str, set[str]] = field(default_factory=dict)
-    """Gateway -> its Boxes."""
+    _boxes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Gateway -> its Boxes, each with what it says of one that is not well."""
     _common: deque[tuple[float, float]] = field(default_factory=deque)
+    _ended: dict[str, dict[tuple[str, str], deque[tuple[float, float]]]] = field(default_factory=dict)
+    """Answer -> (part, name in ENDED) -> the totals of ENDED_S, each with its time (`now_s`)."""
     _read_s: tuple[float, float] | None = None
     """`now_s` and `wall_s` of the last readings."""
     _awake_s: float = -math.inf
     """Time at which this process, or its machine, continued after a pause."""
 
     def readings(
-        self, answers: Sequence[Answer], without: Collection[str], now_s: float, wall_s: float
+        self, answers: Sequence[Answer], without: Mapping[str, str], now_s: float, wall_s: float
     ) -> list[Reading]:
         """Returns the readings in the order of the judge: services, Boxes, and the readings that depend on
         them.
 
         Args:
-            without: Boxes that are unplugged or retired.
+            without: Box that is not expected to send -> why (`is retired here`).
             now_s: any clock that does not jump.
             wall_s: Unix time.
         """
@@ -90,7 +105,10 @@ class AnswerReader:
         self._read_s = now_s, wall_s
         for answer in answers:
             if answer.is_gateway and answer.document is not None:
-                self._boxes[answer.name] = {name for name, _ in _boxes_in(answer.document)}
+                self._boxes[answer.name] = {
+                    name: "" if box.get("ok") is True else _info(box)
+                    for name, box in _boxes_in(answer.document)
+                }
         found = [each for answer in answers for each in self._services(answer, now_s)]
         clouds = [each for each in answers if not each.is_gateway and each.document is not None]
         boxes = {
@@ -99,10 +117,16 @@ class AnswerReader:
         may_hear = now_s - self._awake_s >= STALE_S
         found += [self._silence(name, box, wall_s, may_hear) for name, box in boxes.items()]
         found += self._box_clocks(boxes, now_s)
+        not_back = {
+            name
+            for name, box in boxes.items()
+            if box.get("ok") is True and wall_s - int(box.get("received") or wall_s) > NOT_BACK_S
+        }
         for answer in answers:
             if answer.document is not None:
-                found += self._levels(answer, answer.document)
-                found += self._others(answer, answer.document, without)
+                found += self._levels(answer, answer.document, without)
+                found += self._inflow(answer.name, answer.document, now_s)
+                found += self._others(answer, answer.document, without, not_back)
         return found
 
     def _services(self, answer: Answer, now_s: float) -> Iterator[Reading]:
@@ -127,7 +151,8 @@ class AnswerReader:
         }
         self._parts[answer.name] = gone | dict.fromkeys(parts, now_s)
         for name, part in parts.items():
-            yield _of_service(name, part.get("ok") is True, _info(part))
+            reading = _of_service(name, part.get("ok") is True, _info(part))
+            yield replace(reading, note=str(part.get("note") or ""))
         for name in gone:
             yield Reading("service", name, 0.0)
 
@@ -136,11 +161,13 @@ class AnswerReader:
         heard_s = int(box["timestamp"] if box.get("received") is None else box["received"])
         report = {"timestamp": int(box["timestamp"]), "received": heard_s}
         gateways = [each for each, boxes in self._boxes.items() if name in boxes]
+        said = [] if box.get("ok") is True else [(each, self._boxes[each][name]) for each in gateways]
+        info = "; ".join([_info(box), *(f"{each} says: {words}" for each, words in said if words)])
         value = max(0.0, wall_s - heard_s)
         if box.get("received") is not None:  # ours, which knows how often each Box sends
             value = 0.0 if box.get("ok") is True else max(value, STALE_S)
         known = value if may_hear or not value else None
-        return Reading("silence", name, known, _info(box), (*UPSTREAM, *gateways), report)
+        return Reading("silence", name, known, info, (*UPSTREAM, *gateways), report)
 
     def _box_clocks(self, boxes: Mapping[str, Document], now_s: float) -> Iterator[Reading]:
         """This machine's clock beside the Boxes', and each Box whose clock is ahead. A Box may be late
@@ -163,28 +190,56 @@ class AnswerReader:
         info = f"this machine's clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} all Boxes"
         yield Reading("clock", "clock of the cloud", abs(off_s), info)
         for name, late in late_s.items():
+            info = f"it sends, and what comes is {max(0.0, late):,.0f} s old by its own clock"
+            yield Reading("late", f"time of Box {name}", max(0.0, late), info, (name,))
             ahead_s = max(0.0, min(0.0, common_s) - late)
             yield Reading("clock", f"clock of Box {name}", ahead_s, f"it is {ahead_s:.0f} s ahead", (name,))
 
-    def _levels(self, answer: Answer, document: Document) -> Iterator[Reading]:
-        """Queues: of each service, and the longest of a gateway's Boxes."""
-        longest: dict[tuple[str, str], float] = {}
+    def _levels(self, answer: Answer, document: Document, without: Mapping[str, str]) -> Iterator[Reading]:
+        """Queues: of each service, and the longest of a gateway's Boxes that are expected to send."""
+        longest: dict[tuple[str, str], tuple[float, str]] = {}
         for owner in (document, *(document.get("subcomponents") or ())):
-            name = answer.name if _is_box(owner) else str(owner["name"])
+            if str(owner["name"]) in without:
+                continue
+            name, whose = (answer.name, f" of Box {owner['name']}") if _is_box(owner) else (owner["name"], "")
             for queue, level in (owner.get("levels") or {}).items():
-                longest[name, queue] = max(level, longest.get((name, queue), 0))
-        for (name, queue), level in longest.items():
+                longest[name, queue] = max((level, whose), longest.get((name, queue), (0, whose)))
+        for (name, queue), (level, whose) in longest.items():
             if queue in QUEUES:
                 words = f"{queue.removesuffix('_now').replace('_', ' ')} of {name}"
-                info = f"{level:g}, where {QUEUES[queue]:g} may wait"
-                after = BEHIND_GATEWAY if answer.is_gateway else ()
+                info = f"{level:g}{whose}, where {QUEUES[queue]:g} may wait"
+                after = (*BEHIND_GATEWAY, whose.removeprefix(" of Box ")) if answer.is_gateway else ()
                 yield Reading("queue", words, level / QUEUES[queue], info, after)
         levels = document.get("levels") or {}
         if levels.get("most_descriptors"):
             share = levels["open_descriptors"] / levels["most_descriptors"]
             yield Reading("descriptors", f"descriptors of {answer.name}", share, f"{share:.0%} are open")
 
-    def _others(self, answer: Answer, document: Document, without: Collection[str]) -> Iterator[Reading]:
+    def _inflow(self, service: str, document: Document, now_s: float) -> Iterator[Reading]:
+        """What each part ended within ENDED_S; a total that fell is that of a new start."""
+        is_new = service not in self._ended
+        before = self._ended.setdefault(service, {})
+        now = {
+            (str(part["name"]), counter): float(total)
+            for part in document.get("subcomponents") or ()
+            for counter, total in (part.get("levels") or {}).items()
+            if counter in ENDED
+        }
+        for key in sorted(before.keys() | now.keys()):
+            total = now.get(key, 0.0)
+            totals = before.setdefault(key, deque() if is_new else deque([(now_s, 0.0)]))
+            if totals and total < totals[-1][1]:
+                totals.clear()
+                totals.append((now_s, 0.0))
+            totals.append((now_s, total))
+            while now_s - totals[0][0] > ENDED_S:
+                totals.popleft()
+            ended = total - totals[0][1]
+            yield Reading("inflow", f"{ENDED[key[1]]} of {key[0]}", ended, f"{ended:g} within a minute")
+
+    def _others(
+        self, answer: Answer, document: Document, without: Mapping[str, str], not_back: Collection[str]
+    ) -> Iterator[Reading]:
         off_s = answer.clock_off_s
         if off_s is not None:
             compared = document.get("gps_comparison") or {}
@@ -197,15 +252,14 @@ class AnswerReader:
             yield Reading("version", f"version of {answer.name}", float(not fits(theirs, self.version)), info)
         if answer.is_gateway:
             for name, box in _boxes_in(document):
-                if name not in without:
-                    bad = float(box.get("ok") is not True)
-                    yield Reading(
-                        "box_at_gateway",
-                        f"Box {name} at {answer.name}",
-                        bad,
-                        _info(box),
-                        (*BEHIND_GATEWAY, name),
-                    )
+                at_gateway = f"Box {name} at {answer.name}"
+                if (why := without.get(name)) is not None:
+                    note = f"Box {name} {why}, and its gateway still has it" if box.get("sampling") else ""
+                    yield Reading("box_at_gateway", at_gateway, 0.0, note=note)
+                    continue
+                bad = None if name in not_back else float(box.get("ok") is not True)
+                after, note = (*BEHIND_GATEWAY, name), str(box.get("note") or "")
+                yield Reading("box_at_gateway", at_gateway, bad, _info(box), after, note=note)
 
 
 def out_of_service(verdicts: Iterable[Verdict], without: Collection[str]) -> Iterator[Reading]:

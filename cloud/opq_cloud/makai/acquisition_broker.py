@@ -27,12 +27,11 @@ from opq_cloud.core.backend.sockets import (
     Socket,
     bind,
     open_socket,
-    receive,
     service_context,
 )
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import AcquisitionBrokerSection
-from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.brokers.admission import ANSWERS, SUBSCRIPTIONS, AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
@@ -169,14 +168,19 @@ class AcquisitionBroker:
                 config.command_endpoint,
                 self.name,
                 "acquisition_broker.command_endpoint",
+                SUBSCRIPTIONS,
                 sndhwm=COMMAND_QUEUE,
                 xpub_manual=1,
             )
             responses = zap.open(
-                zmq.PULL, config.response_endpoint, self.name, "acquisition_broker.response_endpoint"
+                zmq.PULL,
+                config.response_endpoint,
+                self.name,
+                "acquisition_broker.response_endpoint",
+                ANSWERS,
             )
             addresses = config.request_endpoint, config.answer_endpoint
-            backend = opened.enter_context(backend_context(context, addresses, self.counters))
+            backend = opened.enter_context(backend_context(addresses, self.counters))
             requests = opened.enter_context(
                 closing(open_socket(backend.context, zmq.PULL, rcvhwm=COMMAND_QUEUE))
             )
@@ -206,14 +210,14 @@ class AcquisitionBroker:
                 served_s = time.monotonic()
                 zap.handle_peers()
                 answers.read_subscriptions()
-                for message in receive(commands.socket, MESSAGES_PER_TURN):
+                for message in commands.messages(MESSAGES_PER_TURN):
                     self._handle_subscription(*message, commands)
                 clients.check()
                 for frames in clients.messages(MESSAGES_PER_TURN):
                     self._pass_request(frames, commands.socket, answers)
                 for frames in self._leg.messages(time.monotonic()):
                     self._send(commands.socket, "leg", frames)
-                for message in receive(responses.socket, MESSAGES_PER_TURN):
+                for message in responses.messages(MESSAGES_PER_TURN):
                     self._pass_response(*message, responses, answers)
                 self._pending.expire(time.monotonic())
                 self.counters.set("pending_now", len(self._pending))

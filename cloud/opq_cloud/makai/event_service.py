@@ -44,6 +44,7 @@ from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
+from opq_proto.measurement.invariants import AHEAD, MAX_AHEAD_NS, refused_words
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.wire.frames import Response, data_command, response_from_wire
 
@@ -106,7 +107,7 @@ class EventService:
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connections.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             addresses = config.event_endpoint, config.event_id_endpoint
-            backend = opened.enter_context(backend_context(context, addresses, self.counters))
+            backend = opened.enter_context(backend_context(addresses, self.counters))
             shared = backend, self._store, self.counters
             self._announcements = opened.enter_context(closing(EventAnnouncements(*shared)))
             self._announcements.bind(config.event_endpoint, self.name)
@@ -251,6 +252,9 @@ class EventService:
         response, wave = answered_waveform(frames[1:], self._gains.v_per_lsb(box_id))
         if response.WhichOneof("response") != "get_data_response":
             raise FrameError("the Response does not answer a data command")
+        if wave is not None and wave.end_ns > time.time_ns() + MAX_AHEAD_NS:
+            self.counters.add("refused", label=f"{box_id} {AHEAD}")
+            raise FrameError(f"Box {box_id}: a waveform with {refused_words(AHEAD)}")
         return DataAnswer(*parsed, box_id, response, wave)
 
     def _open_requested(self, data: bytes) -> None:
@@ -286,7 +290,8 @@ class EventService:
                 self.counters.add("answers_not_asked_for", label=box_id)
                 return
         moved_ns = answer.response.get_data_response.moved_ns
-        if moved_ns and box_id == event.opened_by and box_id not in event.owed:
+        moves = 0 < event.start_ns + moved_ns <= time.time_ns() + MAX_AHEAD_NS
+        if moved_ns and moves and box_id == event.opened_by and box_id not in event.owed:
             self._store.move_event(event.event_id, moved_ns)
             self.counters.add("events_moved", label=box_id)
         if stored is None and wave is not None:
@@ -391,6 +396,10 @@ class EventService:
         if record is not None:  # one that was answered between two readings of the unfinished events
             self._half_cycles.note_events([record], now)
         if not first:
+            return
+        if record is not None and record.finished_ns is not None:  # more was asked for since
+            self._log.info("event.more_stored", event_id=event.event_id, boxes=list(record.boxes_received))
+            self._announcements.announce(event.instance or self._instance, event.event_id)
             return
         self.counters.add("events_finished")
         if record is not None and record.decided_ns is not None:

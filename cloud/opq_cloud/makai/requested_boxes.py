@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from opq_cloud.core.settings.makai import AskingSection
 from opq_cloud.store.box_place import DEFAULT_GRID, BoxPlace
 from opq_cloud.store.box_record import box_order
+from opq_cloud.store.event_record import SAW as SAW
 
 EARTH_KM = 6371.0
 """Mean radius, IUGG."""
-SAW = "saw"
-"""The Box whose measurements opened the event."""
 FEEDER = "feeder"
 """A Box at the same feeder."""
 NEAR = "near"

@@ -15,9 +15,9 @@ import zmq
 from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, PollPace, service_context
-from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection
-from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.brokers.admission import MEASUREMENTS, AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
 from opq_proto.errors import FrameError
@@ -34,6 +34,8 @@ DENSE_PER_S = 200
 """Below this rate each Measurement is sent at once, because a turn would gather only a few."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
+LARGEST_MEASUREMENT_BYTES = 128 * 1024
+"""A Box that sends a longer frame is disconnected."""
 SEND_QUEUE = 10_000
 """Messages that wait for each subscriber."""
 CHECK_S = 0.25
@@ -66,6 +68,10 @@ class TriggeringBroker:
         """Returns `ZapHandler.connections`; empty before and after `run`."""
         return {} if self._zap is None else self._zap.connections()
 
+    def health(self) -> list[HealthReport]:
+        """Returns what `ZapHandler.health` notes; the acquisition broker meets the same keys."""
+        return [] if self._zap is None else self._zap.health()
+
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
@@ -78,12 +84,12 @@ class TriggeringBroker:
                 self._config.box_endpoint,
                 self.name,
                 "triggering_broker.box_endpoint",
+                MEASUREMENTS,
+                maxmsgsize=LARGEST_MEASUREMENT_BYTES,
                 rcvhwm=CONNECTION_QUEUE,
             )
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
-            shared = opened.enter_context(
-                backend_context(context, [self._config.backend_endpoint], self.counters)
-            )
+            shared = opened.enter_context(backend_context([self._config.backend_endpoint], self.counters))
             backend = opened.enter_context(
                 closing(FanoutSocket(shared.context, self.counters, SEND_QUEUE, shared.admission, True))
             )
@@ -114,7 +120,9 @@ class TriggeringBroker:
                     backend.read_subscriptions()
                     zap.handle_peers()
                     self._count(queue)
-                received = queue.read_waiting(boxes.socket) if boxes.socket in there else 0
+                received = (
+                    queue.read_waiting(boxes.socket, boxes.peers.inflow) if boxes.socket in there else 0
+                )
                 dense = received >= DENSE_PER_S * (turn_s - before_s)
                 if received or queue:
                     self._received += received
@@ -130,7 +138,7 @@ class TriggeringBroker:
         box_id = boxes.sender(first, frames[0])
         if box_id is None or not self._budget.allows(box_id, size_bytes - MESSAGE_BYTES):
             return None
-        if len(frames) < 2:
+        if not 2 <= len(frames) <= MEASUREMENTS.frames:
             self.counters.add("malformed", label=box_id)
             return None
         own = self._topics.get(box_id)

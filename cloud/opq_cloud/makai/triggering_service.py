@@ -44,6 +44,8 @@ from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.invariants import AHEAD, refused_words
+from opq_proto.measurement.wire import MeasurementReader
 from opq_proto.wire.frames import ACK_PLUGIN, TAKES_INTERVALS, plugin_command
 from opq_proto.wire.measurement_turns import request_turns
 
@@ -124,6 +126,7 @@ class TriggeringService:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = store = self._shared.store
+        self._boxes.read_before(store)
         self._boxes.read_places(store)
         self._minutes = LastMinutes(SEE_AGAIN_S)
         with ExitStack() as opened:
@@ -195,6 +198,8 @@ class TriggeringService:
                 self._note_malformed(read.malformed)
                 for columns in self._order.accept_read(read, woken_s, writer.without_stored):
                     self._judge_columns(columns, writer, woken_s)
+                if read.refusals:
+                    self._note_refused(read, writer)
                 if read.intervals:
                     writer.accept_intervals(read.intervals)
             self._use_limits()
@@ -210,7 +215,7 @@ class TriggeringService:
             self._openings.growing.advance(now_s)
             if now_s >= refresh_s:
                 refresh_s = now_s + NOMINAL_REFRESH_S
-                self._refresh_nominals()
+                self._refresh_boxes(writer)
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
         for columns in self._order.due(math.inf):
@@ -226,13 +231,20 @@ class TriggeringService:
             return None
         from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI, so only where rules are enabled
 
-        own, private = self._config.rules, self._shared.private
-        made = RuleHost(own, self._data_dir, self.counters, self._triggers, self._bus_endpoint, private)
+        made = RuleHost(
+            self._config.rules,
+            self._data_dir,
+            self.counters,
+            self._triggers,
+            self._bus_endpoint,
+            self._shared.private,
+            self._shared.config_files,
+        )
         return opened.enter_context(closing(made))
 
-    def _refresh_nominals(self) -> None:
+    def _refresh_boxes(self, writer: MeasurementWriter) -> None:
         try:
-            self._boxes.read_places(self._store)
+            writer.forget(self._boxes.read_places(self._store))
         except StoreError as error:  # the known values stay; rows that wait for the store must not be lost
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))
@@ -242,6 +254,19 @@ class TriggeringService:
             what = "foreign" if isinstance(error, ForeignError) else "malformed"
             self.counters.add(what)
             self._limited.warning(f"measurement.{what}", key=what, error=str(error))
+
+    def _note_refused(self, read: MeasurementReader, writer: MeasurementWriter) -> None:
+        """Counts what cannot be true. A refused Measurement is acknowledged, so that its Box does not send it
+        again; one that is ahead only while this machine's clock is not the one that is wrong.
+        """
+        for (box_id, what), count in read.refusals.items():
+            self.counters.add("refused", count, label=f"{box_id} {what}")
+            self._boxes.note_refused(box_id, what, count)
+            words = refused_words(what)
+            self._limited.warning("measurement.refused", key=box_id, box_id=box_id, why=words, count=count)
+        if read.refused:
+            confirmed = self._boxes.confirms_clock()
+            writer.accept_refused(each for each in read.refused if each.what != AHEAD or confirmed)
 
     def _judge_columns(self, columns: Measurements, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None and self._rules.wants_measurements:

@@ -27,13 +27,14 @@ from typing import Any
 from opq_cloud.core.backend.sockets import POLL_MS, Socket, connect, service_context
 from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import messages
 from opq_cloud.mauka.bus.broker import MESSAGES_PER_PEER, Publisher, subscriber
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.service_sockets import local_endpoint
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
@@ -46,8 +47,6 @@ HWM_KEY = "plugins.base.hwm"
 PluginConfig = Mapping[str, Any]
 """The original's flat keys (docs/reference/opq-interop.md C.4)."""
 DEFAULTS: PluginConfig = {
-    PUB_KEY: MaukaSection().bus_sub_endpoint,
-    SUB_KEY: MaukaSection().bus_pub_endpoint,
     HEARTBEAT_KEY: 60.0,
     HWM_KEY: MESSAGES_PER_PEER,
 }
@@ -78,6 +77,8 @@ class MaukaPlugin:
         self, config: PluginConfig, subscriptions: Sequence[str], name: str, exit_event: Stop | None = None
     ) -> None:
         self.config: dict[str, Any] = {**DEFAULTS, **config}
+        if not self.config.keys() >= {PUB_KEY, SUB_KEY}:
+            self.config = {**_bus_here(), **self.config}
         self.subscriptions = tuple(subscriptions)
         self.name = name
         self.exit_event: Stop = exit_event or PollableEvent()
@@ -318,6 +319,12 @@ class MaukaPlugin:
             self.name, state, self._last_received_ms, int(self.counters.total("handled")), self.status()
         )
         self.produce(messages.HEARTBEAT, message)
+
+
+def _bus_here() -> PluginConfig:
+    """The addresses of the bus of the default data folder."""
+    folder = default_data_dir()
+    return {PUB_KEY: local_endpoint("bus-in", folder), SUB_KEY: local_endpoint("bus-out", folder)}
 
 
 def run_plugin(

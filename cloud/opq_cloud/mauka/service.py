@@ -3,6 +3,7 @@
 Built-in analyses are loaded by name and settings from this folder's `analyses/`.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +14,7 @@ from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus.broker import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.laha_gc import LahaGcPlugin
+from opq_cloud.mauka.bus_plugins.other_mauka import OtherMauka
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
@@ -36,7 +38,7 @@ from opq_cloud.mauka.running.event_jobs import EventJobs
 from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.policy import Policy, ProcessLimits, network_setting
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.kit.system_place import default_data_dir
 
@@ -68,8 +70,11 @@ def plugin_settings(mauka: MaukaSection) -> PluginConfig:
     }
 
 
-def policy_of(section: InstalledAnalysesSection) -> Policy:
-    """Makes the policy for plug-ins. Raises ConfigError: signatures cannot be checked here."""
+def policy_of(section: InstalledAnalysesSection, config_files: Sequence[Path] = ()) -> Policy:
+    """Makes the policy for plug-ins; `config_files` are named in errors.
+
+    Raises ConfigError: signatures cannot be checked here.
+    """
     if section.keys and find_spec("cryptography") is None:
         raise ConfigError("mauka.plugins.keys needs cryptography; pip install 'opq-toolkit[signing]'")
     return Policy(
@@ -79,6 +84,7 @@ def policy_of(section: InstalledAnalysesSection) -> Policy:
         readable=section.readable,
         writable=section.writable,
         network=section.network,
+        network_place=network_setting("mauka.plugins", config_files),
         trial_s=TRIAL_S,
         limits=ProcessLimits(memory_bytes=section.memory_mb << 20, call_s=section.call_s),
     )
@@ -121,7 +127,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     chosen, others = _chosen_analyses(config)
     installed = None
     if mauka.plugins.enabled:
-        installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
+        installed = InstalledAnalyses(folder, policy_of(mauka.plugins, context.config_files), others, own)
     processes = WorkerProcesses(mauka.workers.count, mauka.workers.memory_mb << 20)
     runner = AnalysisRunner(
         settings,
@@ -136,11 +142,12 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         settings, lambda: context.store, installed, mauka.measurement_endpoint, config.nominal
     )
     flat = {**original_settings(config), **settings}
+    other = OtherMauka()
     plugins: list[BusPlugin] = [runner, streams]
     if mauka.outages.enabled:
         plugins.append(OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal))
     if mauka.payloads:
-        plugins.append(MakaiEventPlugin(settings, lambda: context.store))
+        plugins.append(MakaiEventPlugin(settings, lambda: context.store, other))
     plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))
     plugins.append(LahaGcPlugin(settings, lambda: context.store))
     gain = config.event_service.v_per_lsb_fallback
@@ -150,14 +157,15 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         plugins.append(SystemStatsPlugin(settings, lambda: context.store, mauka.stats, disk))
     if mauka.changes.enabled and find_spec("ruptures") and find_spec("statsmodels"):
         plugins.append(ChangePlugin(settings, lambda: context.store, mauka.changes, config.nominal))
-    status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
+    status = StatusPlugin(settings, [plugin.name for plugin in plugins], other=other)
     plugins.append(PrintPlugin(settings))  # after `expected`: it is off until an operator starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"
     states = PluginStates(own_folder / "plugins.json")
     originals = None
     if mauka.plugins.enabled:
         reserved = {*own, *(plugin.name for plugin in (status, *plugins))}
-        originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states, reserved)
+        rights = policy_of(mauka.plugins, context.config_files)
+        originals = OriginalPlugins(own_folder, flat, rights, states, reserved)
     groups: list[PluginGroup] = [
         BusPlugins([status, *plugins], states),
         AnalysisPlugins([runner, streams], installed, states),

@@ -3,7 +3,6 @@ health cannot be read, the state of the Boxes is unknown, and `opq` is reported 
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 
 from opq_cloud.core.conditions import HealthJudge, Reading
@@ -12,6 +11,7 @@ from opq_cloud.notifications.messages import outage_headline
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, is_about, outage_is_news
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.store import CloudStore
+from opq_proto.kit.http_client import fetch
 
 TIMEOUT_S = 4.0
 MAX_BYTES = 8_000_000
@@ -102,12 +102,11 @@ class HealthWatch:
 
     def _read(self) -> list[HealthReport]:
         try:
-            with urllib.request.urlopen(self._url + VERDICTS, timeout=TIMEOUT_S) as answer:
-                document = json.loads(answer.read(MAX_BYTES))
+            document = json.loads(fetch(self._url + VERDICTS, TIMEOUT_S, MAX_BYTES))
             parts = [_report(each) for each in document.get("subcomponents") or ()]
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             self._counters.add("health_not_read")
-            late = isinstance(getattr(error, "reason", error), TimeoutError)
+            late = isinstance(error, TimeoutError)
             info = f"{self._url} does not answer: {type(error).__name__}"
             return self._whole("hang" if late else "service", 1.0, info)
         self._counters.add("health_read")

@@ -35,9 +35,12 @@ ASSIGNED_MS = 86_400_000
 MAX_CHECKED = 500
 MAX_BOXES_SENT = 100
 HELD_S = 5.0
-"""Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
+"""Longest wait for the rest of an incident's events: Mauka may store one Box's findings before the others',
+and an analysis may ask for more samples. What is reported then says `so far`."""
 HELD_CHECK_S = 0.2
-"""Interval of the checks whether that event is analysed."""
+"""Interval of the checks whether these events are complete."""
+EVENTS_WAITED_FOR = 10
+"""The newest events of an incident; a long one may have thousands, and the others are hours old."""
 MAX_HELD = 1000
 """Most incidents that wait; a further one is reported at once."""
 
@@ -57,8 +60,8 @@ class IncidentWatch:
         self._counters = counters
         self._now_ns = now_ns
         self._revision: int | None = None
-        self._held: dict[int, tuple[int, float]] = {}
-        """Incident that is news -> the event it waits for, and the end of the wait (monotonic seconds)."""
+        self._held: dict[int, tuple[tuple[int, ...], float]] = {}
+        """Incident that is news -> the events it waits for, and the end of the wait (monotonic seconds)."""
 
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """Handles the messages that wait on the bus.
@@ -93,8 +96,8 @@ class IncidentWatch:
         Raises StoreError.
         """
         made = 0
-        for number, (event_id, until_s) in list(self._held.items()):
-            if monotonic() < until_s and self._analysis_is_due(event_id):
+        for number, (event_ids, until_s) in list(self._held.items()):
+            if monotonic() < until_s and not self._are_complete(event_ids):
                 continue
             incident = self._store.incident(number)
             if incident is None:
@@ -103,19 +106,19 @@ class IncidentWatch:
                 made += self.accept_incident(incident)
         return made > 0
 
-    def _waits(self, incident: Incident) -> bool:
-        """Whether the incident has to wait for the analysis of its event, for at most `HELD_S`."""
-        number, event_id, now_s = incident.incident_id, max(incident.event_ids, default=0), monotonic()
-        _, until_s = self._held.get(number, (0, now_s + HELD_S))
+    def _waits(self, incident: Incident, event_ids: tuple[int, ...]) -> bool:
+        """Whether an incident has to wait for these events of it, for at most `HELD_S`."""
+        number, now_s = incident.incident_id, monotonic()
+        _, until_s = self._held.get(number, ((), now_s + HELD_S))
         full = number not in self._held and len(self._held) >= MAX_HELD
-        if full or now_s >= until_s or not self._analysis_is_due(event_id):
+        if full or now_s >= until_s:
             return False
-        self._held[number] = event_id, until_s
+        self._held[number] = event_ids, until_s
         return True
 
-    def _analysis_is_due(self, event_id: int) -> bool:
-        record = self._store.event_record(event_id)
-        return record is not None and record.finished and not record.analysed
+    def _are_complete(self, event_ids: Iterable[int]) -> bool:
+        found = (self._store.event_record(event_id) for event_id in event_ids)
+        return all(record is None or record.is_complete for record in found)
 
     def check_incidents(self) -> None:
         """Checks the newest incidents if the store has changed since the last check. Raises StoreError."""
@@ -132,7 +135,7 @@ class IncidentWatch:
     def accept_incident(self, incident: Incident) -> int:
         """Notifies of the incident for each rule that it is news to; returns the number of notifications."""
         self._counters.add("looked_at")
-        made, checked = 0, False
+        made, is_complete = 0, None
         for held in self._book.rules("incident"):
             seen = incident_at(incident, held.sight.sees, held.sight.sees_place)
             if seen is None:
@@ -141,14 +144,17 @@ class IncidentWatch:
             news = incident_news(held.rule, seen, reported)
             if news is None:
                 continue
-            if not checked and self._waits(incident):
-                return 0
-            checked = True
-            content = {"incident": _bounded(incident_json(seen), shown_severity(seen))}
+            if is_complete is None:
+                event_ids = tuple(sorted(incident.event_ids)[-EVENTS_WAITED_FOR:])
+                is_complete = self._are_complete(event_ids)
+                if not is_complete and self._waits(incident, event_ids):
+                    return 0
+            facts = _bounded(incident_json(seen), shown_severity(seen))
+            content = {"incident": {**facts, "complete": is_complete}}
             made += self._book.add(
                 held,
                 news.kind,
-                incident_headline(seen, worse=news.kind == "incident_changed"),
+                incident_headline(seen, news.kind == "incident_changed", not is_complete),
                 subject=f"incident {seen.incident_id}",
                 identity=(min(news.finding_ids, default=seen.incident_id), news.level),
                 content=content,

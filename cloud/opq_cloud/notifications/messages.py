@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
+from opq_cloud.store.incidents.box_events import BoxEvent, groups_of, naming_event, other_words
 from opq_cloud.store.records.notifications import NotificationEntry
 from opq_proto.messages import Incident
 from opq_proto.visible_text import is_plain
@@ -18,17 +19,27 @@ SUBJECT_CHARACTERS = 150
 SCOPE_WORDS = {"local": "local", "feeder": "one feeder", "region": "a region", "wide_area": "wide area"}
 
 
-def incident_headline(incident: Incident, worse: bool = False) -> str:
-    """Returns, for example, `Sag to 60.0 % at Boxes 1 and 4, 158 ms, severity 4.2`."""
-    words = incident.kind.replace("+", " with ").replace("_", " ").capitalize()
-    if incident.residual_percent is not None:
-        words += f" to {incident.residual_percent:.1f} %"
-    words += f" at {box_words(incident.box_ids)}"
-    words += f", {_lasted(incident)}" if incident.closed else ""
+def incident_headline(incident: Incident, worse: bool = False, so_far: bool = False) -> str:
+    """Returns, for example, `Sag to 60.0 % at Boxes 1 and 4, 158 ms, severity 4.2`.
+
+    Level and length are those of the Boxes that are named with them; what others had follows.
+
+    Args:
+        so_far: not all that was asked for is stored and analysed, which may change it.
+    """
+    main, others = groups_of(incident)
+    named = naming_event(incident)
+    words = _class_phrase(incident.kind).capitalize()
+    if main.lowest is not None:
+        words += f" to {_percent(main.lowest)}"
+    words += f" at {box_words(main.box_ids)}"
+    words += f", {_lasted(named)}" if named.closed else ""
+    words += "".join(f", {each}" for each in other_words(others, _class_phrase, _percent, box_words))
     words += f", {SCOPE_WORDS[incident.scope]}" if incident.scope in SCOPE_WORDS else ""
     severity = shown_severity(incident)
     if severity is not None:
         words += f", severity {severity:.1f}"
+    words += " (so far: not all of it is analysed yet)" if so_far else ""
     return f"Worse now: {words}" if worse else words
 
 
@@ -41,9 +52,17 @@ def box_words(box_ids: Sequence[str]) -> str:
     return f"Boxes {', '.join(box_ids[:-1])} and {box_ids[-1]}"
 
 
-def _lasted(incident: Incident) -> str:
-    least, most = ((end - incident.start_ns) / 1e9 for end in (incident.end_ns, incident.latest_end_ns))
-    if incident.latest_end_ns == incident.end_ns:
+def _class_phrase(kind: str) -> str:
+    return kind.replace("+", " with ").replace("_", " ")
+
+
+def _percent(percent: float) -> str:
+    return f"{percent:.1f} %"
+
+
+def _lasted(event: BoxEvent) -> str:
+    least, most = ((end - event.start_ns) / 1e9 for end in (event.end_ns, event.latest_end_ns))
+    if event.latest_end_ns == event.end_ns:
         return _duration(least)
     return f"between {_duration(least)} and {_duration(most)}"
 

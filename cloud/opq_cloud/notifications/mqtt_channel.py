@@ -15,6 +15,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.notifications import NotificationRule
+from opq_proto.kit.port_owner import checked_before_login
 
 if TYPE_CHECKING:
     import paho.mqtt.client as paho
@@ -125,6 +126,8 @@ class MqttChannel(SendingChannel):
         if section.tls:
             cafile = None if section.ca_file is None else str(section.ca_file)
             client.tls_set_context(ssl.create_default_context(cafile=cafile))
+        elif section.user:
+            client.on_socket_open = checked_before_login(section.host or "", section.port)
         answered = threading.Event()
         refusals: list[str] = []
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.notifications.rule_book import may_notify
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
@@ -146,10 +147,12 @@ class NotificationOutbox:
         self, entry: NotificationEntry, account: Account | None, rule: NotificationRule | None
     ) -> str:
         """Returns why an entry must not be sent any more; "" where it may be. It may have waited for long."""
-        if account is None or account.disabled:
+        if account is None or not account.in_force:
             return "the account is gone or disabled"
         if rule is None:
             return "the rule was deleted"
+        if not may_notify(account, rule):
+            return "the account is not an administrator's any more"
         if not rule.enabled and entry.kind != "test":
             return "the rule is switched off"
         if rule.channel != entry.channel:

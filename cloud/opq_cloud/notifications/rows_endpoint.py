@@ -82,7 +82,7 @@ class RowsEndpoint:
                 elif not (length.isascii() and length.isdigit()) or int(length) > MAX_BYTES:
                     self.send_reply(_answer(413, f"want a Content-Length of at most {MAX_BYTES}"))
                 else:
-                    body = self.rfile.read(int(length))
+                    body = self.read_body(int(length))
                     self.send_reply(endpoint.reply(self.headers.get("Authorization", ""), body))
 
             def do_GET(self) -> None:

@@ -20,6 +20,7 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
+from opq_cloud.store.records.rights import Action, Way, may
 from opq_cloud.store.records.seen import BoxSight, box_sight
 from opq_proto.kit import log as logs
 from opq_proto.kit.time_zone import zone_of
@@ -34,7 +35,7 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class RuleInForce:
-    """A rule that is switched on, with its account, which is not disabled."""
+    """A rule that is switched on, with its account, which may have it."""
 
     rule: NotificationRule
     account: Account
@@ -43,6 +44,13 @@ class RuleInForce:
     @property
     def zone(self) -> ZoneInfo:
         return zone_of(self.account.time_zone)
+
+
+def may_notify(account: Account, rule: NotificationRule) -> bool:
+    """Whether the account may be notified now of what the rule is about."""
+    of_services = rule.about == "health"
+    action = Action.BE_NOTIFIED_OF_SERVICES if of_services else Action.BE_NOTIFIED
+    return may(account.standing(Way.MESSAGE), action)
 
 
 class RuleBook:
@@ -145,7 +153,7 @@ class RuleBook:
         sights: dict[str, BoxSight] = {}
         for rule in rules:
             account = accounts.get(rule.account_id)
-            if account is None or account.disabled or (rule.about == "health" and account.role != "admin"):
+            if account is None or not may_notify(account, rule):
                 continue
             if account.account_id not in sights:
                 sights[account.account_id] = box_sight(account, accesses)

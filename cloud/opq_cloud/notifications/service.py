@@ -20,7 +20,7 @@ from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.sending import made_channels
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
-from opq_proto.kit.http_server import HttpServer
+from opq_proto.kit.http_server import HttpServer, url_of
 from opq_proto.kit.rate_limit import RateLimitedLog
 
 log = logs.get(service="notifications")
@@ -59,7 +59,7 @@ class Notifications:
         """Runs until `stop` is set; raises PortBusyError, ConfigError or StoreError when it cannot start."""
         section, store = self._section, self._shared.store
         book = RuleBook(store.people, self.counters)
-        view_url = self._config.view.public_url or f"http://{self._config.view.http_endpoint}"
+        view_url = self._config.view.address or url_of(self._config.view.http_endpoint, "")
         with ExitStack() as opened:
             channels = made_channels(self._config)
             for each in channels.values():

@@ -8,13 +8,13 @@ corrected, or has no effect, is logged at the start and shown by `opq-tools conf
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.backend.addresses import BOUND
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import address_problems
 from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
@@ -27,21 +27,31 @@ from opq_cloud.original.keys import (
     NAPALI_KEYS,
     NEEDED,
     NUMBERS,
+    OBEYED,
     PLUGINS_WITHOUT_EFFECT,
     is_obeyed,
     why_without_effect,
 )
 from opq_cloud.original.ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
+from opq_cloud.store.passed_over import without_password
 from opq_proto.config.reading import build, read_document
 from opq_proto.errors import ConfigError, problem_count
 from opq_proto.kit import log
+from opq_proto.kit.ports import endpoint
+from opq_proto.kit.service_sockets import SCHEME, SOCKETS
+from opq_proto.kit.system_place import UNITS_DATA_DIR
 
 Document = Mapping[str, object]
 """The content of an original file."""
 Values = dict[str, Any]
 """Our sections and keys, nested, as `opq_proto.config.reading.build` reads them."""
 
+UNITS_CONFIG = Path("/etc/opq/cloud.toml")
 TREND_S = 60
+MISSPELT = "config.misspelt_key"
+"""Event of a notice about an unknown key that is a known one but for a letter or two."""
+ALIKE = 0.85
+"""Least likeness of two such keys, as `difflib` measures it."""
 BROKER_PORTS = BrokerPorts()
 
 
@@ -74,6 +84,15 @@ def log_notice(notice: ConfigNotice) -> None:
     )
 
 
+def system_file(data_dir: Path) -> Path | None:
+    """The configuration of the system in a data folder, which commands read that are given no file.
+
+    It is that which `up` or a container writes into the folder, or that of the units.
+    """
+    of_units = [UNITS_CONFIG] if data_dir == UNITS_DATA_DIR else []
+    return next((each for each in (data_dir / "config" / "cloud.toml", *of_units) if each.is_file()), None)
+
+
 def read_config(
     paths: Sequence[Path],
     overrides: Document | None = None,
@@ -99,17 +118,34 @@ def read_config(
         named, known = _mongo_of(part), _mongo_of(merged)
         if None not in (named, known) and named != known:
             text = (
-                f"{_without_password(named)}, where another file has {_without_password(known)}: "
+                f"{without_password(named or '')}, where another file has {without_password(known or '')}: "
                 "a system has one store; this one is used"
             )
             notify(ConfigNotice("config.store_differs", source.name, "mongo", text))
         _merge(merged, part)
+    if any(kind_of(source.document) or source.kind for source in every):
+        _put_for_original(merged)
     if embedded is not None:
         section = merged.get("store")
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
     where = ", ".join(source.name for source in every) or "configuration"
     return build(CloudConfig, merged, where, overrides, partial(address_problems, CloudConfig))
+
+
+def _put_for_original(merged: Values) -> None:
+    """Puts the original's port for each address between services that no file states, and no keys: its
+    programs know neither sockets of a data folder nor keys there."""
+    keys = merged.setdefault("backend_keys", {})
+    if isinstance(keys, dict):
+        keys.setdefault("enabled", False)
+    defaults = CloudConfig()
+    for name, keys in BOUND.items():
+        stated = merged.get(name, {})
+        for key in keys if isinstance(stated, dict) else ():
+            usual = getattr(getattr(defaults, name), key)
+            if usual.startswith(SCHEME) and key not in stated:
+                _put(merged, f"{name}.{key}", endpoint(SOCKETS[usual.removeprefix(SCHEME)]))
 
 
 def kind_of(document: Document) -> str | None:
@@ -185,7 +221,8 @@ def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
         if key not in document:
             text = "missing; the original does not start without it, here the default is used"
             notify(ConfigNotice("config.missing", where, key, text))
-    known = [*ADDRESSES.get(kind, {}), *NUMBERS.get(kind, {})]
+    known = [*ADDRESSES.get(kind, {}), *NUMBERS.get(kind, {}), *OBEYED]
+    absent = [key for key in known if key not in document]
     for key in document:
         why = why_without_effect(kind, key)
         if why is not None:
@@ -193,7 +230,8 @@ def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
         elif not is_obeyed(kind, key):
             near = difflib.get_close_matches(key, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
-            notify(ConfigNotice("config.unknown_key", where, key, f"without effect: not known{hint}"))
+            event = MISSPELT if difflib.get_close_matches(key, absent, 1, ALIKE) else "config.unknown_key"
+            notify(ConfigNotice(event, where, key, f"without effect: not known{hint}"))
 
 
 def _with_environment(document: Document, where: str, notify: Notify) -> Values:
@@ -261,10 +299,6 @@ def _mongo_of(part: Document) -> str | None:
     section = part.get("store")
     uri = section.get("mongo_uri") if isinstance(section, Mapping) else None
     return uri.removesuffix("/").removesuffix("/opq") if isinstance(uri, str) else None
-
-
-def _without_password(uri: str | None) -> str:
-    return re.sub(r"//.*@", "//…@", uri or "")
 
 
 def _makai(document: Document, found: Values, where: str, notify: Notify, ports: BrokerPorts) -> None:

@@ -26,6 +26,7 @@ PLACES = (
 """Kind of original configuration, its variable, its file in /etc/opq."""
 READ_BY = {
     "all": ("triggering_broker", "acquisition_broker", "makai", "mauka", "health"),
+    "all-but-brokers": ("triggering_broker", "acquisition_broker", "makai", "mauka", "health"),
     "triggering-broker": ("triggering_broker",),
     "acquisition-broker": ("acquisition_broker",),
     "triggering-service": ("makai",),

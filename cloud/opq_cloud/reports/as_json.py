@@ -7,8 +7,9 @@ from typing import Any
 from opq_cloud.export.records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.sentences import sentences
-from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
+from opq_cloud.reports.verdicts import VerdictRow
 from opq_cloud.reports.week_report import WeekReport
+from opq_proto.measurement.intervals import INTERVAL_WORDS
 
 COLUMNS = (
     TableColumn("site", "text"),
@@ -27,6 +28,8 @@ COLUMNS = (
     TableColumn("interval", "text"),
     TableColumn("count", "whole"),
     TableColumn("outside", "whole"),
+    TableColumn("missing", "whole"),
+    TableColumn("measured_percent", "number"),
     TableColumn("coverage_percent", "number"),
     TableColumn("flagged_percent", "number"),
     TableColumn("first_outside_ns", "whole"),
@@ -39,7 +42,7 @@ COLUMNS = (
 def report_json(report: WeekReport) -> dict[str, Any]:
     """The contract's keys, and what else the page shows."""
     week, table = report.week, report.table
-    boxes = [phase.box.box_id for phase in report.phases]
+    boxes = [box_id for phase in report.phases for box_id in phase.box.box_ids or (phase.box.box_id,)]
     complete = [phase.complete_percent for phase in report.phases]
     return {
         "standard": table.standard,
@@ -53,18 +56,23 @@ def report_json(report: WeekReport) -> dict[str, Any]:
         "from": week.start_ns,
         "to": week.end_ns,
         "coverage": _number(sum(complete) / len(complete) / 100) if complete else None,
+        "interruption_percent": table.interruption_percent,
         "verdict": report.verdict,
         "sentences": list(sentences(report)),
         "rows": list(verdict_rows(report)),
         "boxes": [
             {
                 "box_id": phase.box.box_id,
+                "box_ids": list(phase.box.box_ids or (phase.box.box_id,)),
                 "phase": phase.box.phase,
-                "nominal_v": phase.box.week.nominal_v,
-                "nominal_hz": phase.box.week.nominal_hz,
+                **{
+                    name: None if name in phase.box.week.unstated else getattr(phase.box.week, name)
+                    for name in ("nominal_v", "nominal_hz")
+                },
                 "complete_percent": _number(phase.complete_percent),
                 "flagged_percent": _number(phase.flagged_percent),
                 "interruptions": phase.supply.sustained,
+                "earlier_interruptions": phase.supply.earlier,
                 "interrupted_minutes": _number(phase.supply.minutes),
                 "short_interruptions": phase.supply.short,
                 "supplied_percent": _number(phase.supply.supplied_percent),
@@ -185,6 +193,8 @@ def _row(row: VerdictRow, phase: str | None) -> dict[str, Any]:
         "interval": INTERVAL_WORDS[limit.interval_ms],
         "count": found.count,
         "outside": row.outside,
+        "missing": row.missing,
+        "measured_percent": _number(row.measured_percent),
         "coverage_percent": _number(row.coverage_percent),
         "flagged_percent": _number(row.flagged_percent),
         "first_outside_ns": row.first_outside_ns,

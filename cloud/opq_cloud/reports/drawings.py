@@ -7,16 +7,18 @@ and dots stand above it at places in percent. So it reads alike on a phone, on a
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.reports.verdicts import TEN_MINUTES_MS, FloatArray
+from opq_cloud.reports.verdicts import FloatArray, missing_spans_ns
 from opq_cloud.reports.week import ReportWeek, local_moment
 from opq_cloud.reports.week_report import PhaseReport, WeekReport
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
-from opq_proto.kit.round_levels import round_levels
+from opq_proto.kit.drawing import Axis, Tick, VoltagePlane, bar, line
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 
 WIDTH = 1000
 """Units of a drawing, which is stretched to the page."""
@@ -28,16 +30,9 @@ SHORTEST_S = 0.005
 """Left end of the axis of durations."""
 LONGEST_S = 600.0
 """Right end of the axis of durations."""
+PLANE = VoltagePlane.of(SHORTEST_S, LONGEST_S, MOST_PERCENT, WIDTH, HEIGHT)
 EVENT_TIMES: Final = ((0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"), (100.0, "100 s"))
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """Words at a place, in percent from the left or from the top."""
-
-    percent: float
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +58,33 @@ class Drawing:
     title: str
     summary: str
     areas: tuple[Area, ...]
-    x_labels: tuple[Label, ...]
-    y_labels: tuple[Label, ...]
+    x_labels: tuple[Tick, ...]
+    y_labels: tuple[Tick, ...]
     dots: tuple[Dot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    left: float
-    right: float
-    bottom: float
-    top: float
+    x: Axis
+    y: Axis
 
-    def x(self, value: float) -> float:
-        return WIDTH * min(1.0, max(0.0, (value - self.left) / (self.right - self.left)))
-
-    def y(self, value: float) -> float:
-        return HEIGHT * min(1.0, max(0.0, (self.top - value) / (self.top - self.bottom)))
+    @classmethod
+    def of(cls, left: float, right: float, bottom: float, top: float) -> "_Frame":
+        return cls(Axis(left, right, WIDTH), Axis(bottom, top, HEIGHT, is_upright=True))
 
     def level(self, value: float) -> str:
         """A thin area over the whole width; empty outside the frame."""
-        if not self.bottom < value < self.top:
+        if not self.y.first < value < self.y.last:
             return ""
-        return f"M0,{self.y(value) - LINE_HEIGHT / 2:.1f}H{WIDTH}v{LINE_HEIGHT}H0Z"
+        middle = self.y.place(value)
+        return bar(0, WIDTH, middle - LINE_HEIGHT / 2, middle + LINE_HEIGHT / 2)
 
-    def labels(self) -> tuple[Label, ...]:
-        found = round_levels(self.bottom, self.top)
-        places = [(self.y(value) / HEIGHT * 100, words) for value, words in found]
-        return tuple(Label(round(percent, 2), words) for percent, words in places if 3 < percent < 97)
+    def column(self, first: float, last: float) -> str:
+        """An area as high as the drawing."""
+        return bar(self.x.place(first), self.x.place(last), 0, HEIGHT)
+
+    def labels(self) -> tuple[Tick, ...]:
+        return tuple(each for each in self.y.ticks() if 3 < each.percent < 97)
 
 
 def voltage_drawing(phase: PhaseReport, report: WeekReport, together: int = 1) -> Drawing | None:
@@ -118,7 +112,7 @@ def voltage_drawing(phase: PhaseReport, report: WeekReport, together: int = 1) -
     )
     bottom = min([88.0, float(np.nanmin(low)) - 1, *(each - 1 for each in limits)])
     top = max([112.0, float(np.nanmax(high)) + 1, *(each + 1 for each in limits)])
-    frame = _Frame(week.start_ns, week.end_ns, bottom, top)
+    frame = _Frame.of(week.start_ns, week.end_ns, bottom, top)
     shown = ~np.isnan(mean)
     areas = (
         Area("missing", _missing(ten.start_ns, ten.end_ns, shown, week, frame)),
@@ -153,16 +147,15 @@ def harmonics_drawing(report: WeekReport) -> Drawing | None:
         worst[order] = max(worst.get(order, 0.0), row.judgement.value)
         limits[order] = row.limit.requirement.high
     last = max(worst)
-    frame = _Frame(1.5, last + 0.5, 0.0, 1.1 * max(*limits.values(), *worst.values()))
+    frame = _Frame.of(1.5, last + 0.5, 0.0, 1.1 * max(*limits.values(), *worst.values()))
     good: list[str] = []
     bad: list[str] = []
     marks: list[str] = []
     for order, value in sorted(worst.items()):
-        bar = _box(frame, order - 0.3, order + 0.3, 0.0, value)
-        (bad if value > limits[order] else good).append(bar)
-        y = frame.y(limits[order])
-        first, end = frame.x(order - 0.45), frame.x(order + 0.45)
-        marks.append(f"M{first:.1f},{y - 1.5:.1f}H{end:.1f}v3H{first:.1f}Z")
+        drawn = bar(frame.x.place(order - 0.3), frame.x.place(order + 0.3), frame.y.place(value), HEIGHT)
+        (bad if value > limits[order] else good).append(drawn)
+        y = frame.y.place(limits[order])
+        marks.append(bar(frame.x.place(order - 0.45), frame.x.place(order + 0.45), y - 1.5, y + 1.5))
     step = 2 if last <= 25 else 5
     orders = list(range(3 if step == 2 else 5, last + 1, step))
     percent = weekly[0].limit.requirement.percent
@@ -174,7 +167,7 @@ def harmonics_drawing(report: WeekReport) -> Drawing | None:
             for tone, parts in (("series", good), ("bad", bad), ("limit", marks))
             if parts
         ),
-        tuple(Label(round(frame.x(order) / WIDTH * 100, 2), str(order)) for order in orders),
+        tuple(Tick(frame.x.percent(order), str(order)) for order in orders),
         frame.labels(),
     )
 
@@ -186,10 +179,10 @@ def events_drawing(report: WeekReport) -> Drawing | None:
         return None
     dots = tuple(
         Dot(
-            _time_x(each.duration_s or 0.0),
-            _percent_y(each.residual_percent),
+            PLANE.time.percent(each.duration_s or 0.0),
+            PLANE.level.percent(each.residual_percent),
             each.kind,
-            f"{each.kind}, {each.residual_percent:.1f} %, {each.duration_s:.3g} s",
+            f"{each.kind}, {each.residual_percent:.1f} %, {round(each.duration_s or 0.0, 3):g} s",
         )
         for each in ended
     )
@@ -201,17 +194,18 @@ def events_drawing(report: WeekReport) -> Drawing | None:
             Area("below", _region(ITIC_LOW, above=False)),
             Area("limit", _steps(SEMI_F47)),
         ),
-        tuple(Label(_time_x(seconds), words) for seconds, words in EVENT_TIMES),
-        tuple(Label(_percent_y(each), f"{each:g}") for each in (40.0, 70.0, 90.0, 110.0, 140.0)),
+        tuple(Tick(PLANE.time.percent(seconds), words) for seconds, words in EVENT_TIMES),
+        tuple(Tick(PLANE.level.percent(each), f"{each:g}") for each in (40.0, 70.0, 90.0, 110.0, 140.0)),
         dots,
     )
 
 
-def _day_labels(week: ReportWeek) -> tuple[Label, ...]:
+def _day_labels(week: ReportWeek) -> tuple[Tick, ...]:
     length = week.end_ns - week.start_ns
     return tuple(
-        Label(round(100 * (start - week.start_ns) / length, 2), local_moment(start, week.zone).strftime("%a"))
-        for start in week.day_starts_ns[:-1]
+        Tick(round(100 * (start - week.start_ns) / length, 2), local_moment(start, week.zone).strftime("%a"))
+        for start in dict.fromkeys(week.day_starts_ns)
+        if start < week.end_ns
     )
 
 
@@ -219,20 +213,13 @@ def _missing(
     starts: IntArray, ends: IntArray, shown: NDArray[np.bool_], week: ReportWeek, frame: _Frame
 ) -> str:
     """The stretches of the week without a value, in one path."""
-    found, reached = [], week.start_ns
-    slack_ns = TEN_MINUTES_MS * 10**6
-    for start, end in zip(starts[shown].tolist(), ends[shown].tolist(), strict=True):
-        if start - reached >= slack_ns:
-            found.append((reached, start))
-        reached = max(reached, end)
-    if week.end_ns - reached >= slack_ns:
-        found.append((reached, week.end_ns))
-    return "".join(f"M{frame.x(a):.1f},0H{frame.x(b):.1f}V{HEIGHT}H{frame.x(a):.1f}Z" for a, b in found)
+    found = missing_spans_ns(starts[shown], ends[shown], week.start_ns, week.end_ns)
+    return "".join(frame.column(*each) for each in found)
 
 
 def _columns(starts: IntArray, ends: IntArray, chosen: NDArray[np.bool_], frame: _Frame) -> str:
     spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True)
-    return "".join(f"M{frame.x(a):.1f},0H{frame.x(b):.1f}V{HEIGHT}H{frame.x(a):.1f}Z" for a, b in spans)
+    return "".join(frame.column(*each) for each in spans)
 
 
 def _bars(
@@ -267,13 +254,15 @@ def _bars(
         apart[first].tolist(),
         strict=True,
     ):
-        upper, lower = frame.y(top), frame.y(bottom)
+        upper, lower = frame.y.place(top), frame.y.place(bottom)
         if lower - upper < least:
             middle = (upper + lower) / 2
             upper, lower = middle - least / 2, middle + least / 2
         if is_first:
             runs.append([])
-        runs[-1].append((f"{frame.x(a):.1f}", f"{frame.x(b):.1f}", f"{upper:.1f}", f"{lower:.1f}"))
+        runs[-1].append(
+            (f"{frame.x.place(a):.1f}", f"{frame.x.place(b):.1f}", f"{upper:.1f}", f"{lower:.1f}")
+        )
     return "".join(
         f"M{run[0][0]},{run[0][2]}"
         + "".join(f"V{upper}H{end}" for _, end, upper, _ in run)
@@ -283,40 +272,20 @@ def _bars(
     )
 
 
-def _box(frame: _Frame, left: float, right: float, bottom: float, top: float) -> str:
-    x, end = frame.x(left), frame.x(right)
-    return f"M{x:.1f},{frame.y(top):.1f}H{end:.1f}V{frame.y(bottom):.1f}H{x:.1f}Z"
-
-
-def _time_x(seconds: float) -> float:
-    """Percent from the left, by the logarithm of time."""
-    within = min(LONGEST_S, max(SHORTEST_S, seconds))
-    return round(100 * math.log(within / SHORTEST_S) / math.log(LONGEST_S / SHORTEST_S), 2)
-
-
-def _percent_y(percent: float) -> float:
-    return round(100 * (1 - min(MOST_PERCENT, max(0.0, percent)) / MOST_PERCENT), 2)
-
-
 def _region(steps: Sequence[tuple[float, float]], above: bool) -> str:
     """The area above or below a line of steps (until s, percent)."""
     edge = 0 if above else HEIGHT
-    path, first = f"M0,{edge}", 0.0
-    for until_s, percent in steps:
-        last = WIDTH * _time_x(until_s) / 100
-        y = HEIGHT * _percent_y(percent) / 100
-        path += f"L{first:.1f},{y:.1f}L{last:.1f},{y:.1f}"
-        first = last
-    return path + f"L{WIDTH},{edge}Z"
+    points = [(0.0, edge), *PLANE.curve(steps, SHORTEST_S), (WIDTH, edge)]
+    return line(points) + "Z"
 
 
 def _steps(steps: Sequence[tuple[float, float]]) -> str:
     """A line of steps as thin areas, from 50 ms on."""
-    path, first, before = "", WIDTH * _time_x(0.05) / 100, None
-    for until_s, percent in steps:
-        last, y = WIDTH * _time_x(until_s) / 100, HEIGHT * _percent_y(percent) / 100
-        path += f"M{first:.1f},{y - 1.2:.1f}H{last:.1f}v2.4H{first:.1f}Z"
-        if before is not None:
-            path += f"M{first - 0.8:.1f},{min(y, before):.1f}h1.6V{max(y, before):.1f}h-1.6Z"
-        first, before = last, y
+    path = ""
+    points = PLANE.curve(steps, 0.05)
+    for (x, y), (end, below) in pairwise(points):
+        if x == end:
+            path += bar(x - 0.8, x + 0.8, min(y, below), max(y, below))
+        else:
+            path += bar(x, end, y - 1.2, y + 1.2)
     return path

@@ -7,104 +7,49 @@ and of the day that went lowest its intervals themselves, each the median of tho
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
 from opq_cloud.export.records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
-from opq_cloud.reports.fleet import grid_of
-from opq_cloud.reports.reading import (
-    LOOK_BACK_NS,
-    ChosenPlace,
-    IntervalReader,
-    PlaceChoice,
-    ReportStore,
-    chosen_places,
-    label_of,
-    outages_of,
+from opq_cloud.reports.frequency import QUANTITIES, GridFrequency, grid_frequency_of
+from opq_cloud.reports.place_indices import (
+    BoxIndices,
+    IndexStore,
+    PlaceIndices,
+    long_interruption_s,
+    place_indices,
 )
-from opq_cloud.reports.verdicts import TEN_MINUTES_MS, TEN_SECONDS_MS, BoxWeek, expected_intervals
+from opq_cloud.reports.reading import (
+    PlaceChoice,
+    chosen_places,
+)
+from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportSpan
-from opq_cloud.reports.week_report import PlacedBox, merged, site_events
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
-from opq_cloud.store.records.intervals import SummaryRow
-from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi, sarfi_of
+from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
 from opq_measure.standards.indices import (
-    FrequencyIndex,
-    SupplyIndex,
     fleet_supply,
-    frequency_index,
-    supply_of,
     weighted_median,
 )
 from opq_proto.decision import Nominal
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_SECONDS_MS
 from opq_proto.messages import Disturbance
 
 FREQUENCY_BOXES = 5
 """Boxes, those with the most data, that state the grid's frequency."""
 FREQUENCY = ("f_min_hz", "f_hz")
-"""The lowest window of an interval, which older gateways do not send, and the interval itself."""
+"""The lowest window of an interval, which may be missing, and the interval itself."""
 DAY_NS = 86_400 * 10**9
-LONG_S = 180.0
-"""A longer interruption counts: EN 50160:2010, 3.11."""
-
-
-class SummaryReader(IntervalReader, Protocol):
-    """The store's intervals with their summaries."""
-
-    def summary(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> IntervalSummary: ...
-
-    def days(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> list[SummaryRow]: ...
-
-
-class IndexStore(ReportStore, Protocol):
-    """What indices are read from."""
-
-    @property
-    def intervals(self) -> SummaryReader: ...
-
-
-@dataclass(frozen=True, slots=True)
-class BoxIndices:
-    """One Box over the span."""
-
-    box_id: str
-    label: str
-    site: str | None
-    feeder: str | None
-    supply: SupplyIndex
-    complete_percent: float
-    """Share of the span that it measured."""
-    flagged_percent: float
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceIndices:
-    """A site, or a single Box; events of a site's phases that overlap are one."""
-
-    name: str
-    feeder: str | None
-    boxes: tuple[BoxIndices, ...]
-    sarfi: Sarfi
-
-
-@dataclass(frozen=True, slots=True)
-class GridFrequency:
-    index: FrequencyIndex
-    boxes: int
-    nadir_ns: int | None
-    steepest_ns: int | None
+WHOLE_DAYS = 8
+"""Of a span of so many days each interval is read; of a longer one those of the day that went lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +59,8 @@ class FleetIndices:
     long_s: float
     places: tuple[PlaceIndices, ...]
     frequency: GridFrequency
+    broken: tuple[FailedPart, ...] = ()
+    """Places, or figures, that could not be made."""
 
     @property
     def feeders(self) -> dict[str, list[PlaceIndices]]:
@@ -134,51 +81,22 @@ def fleet_indices(
         StoreError: the store cannot be read.
     """
     records = store.boxes()
-    places = chosen_places(records, choice)
-    whole = replace(span, end_ns=max(span.start_ns + 1, min(span.end_ns, now_ns)))
+    whole = replace(span, end_ns=max(span.start_ns, min(span.end_ns, now_ns)))
+    places = chosen_places(records, choice, whole.start_ns, max(whole.end_ns, whole.start_ns + 1))
     events: dict[str, list[Disturbance]] = {}
-    for each in store.intervals.disturbances(None, whole.start_ns - LOOK_BACK_NS, whole.end_ns):
+    for each in store.intervals.disturbances_during(None, whole.start_ns, whole.end_ns):
         events.setdefault(each.box_id, []).append(each)
-    found = tuple(_place(store, whole, place, nominal, events) for place in places)
-    chosen = {record.box_id for place in places for record in place.records}
-    frequency = _frequency(store, whole, [each for each in records if each.box_id in chosen], found, nominal)
-    words = found[0].name if len(found) == 1 else choice.words
-    return FleetIndices(replace(whole, end_ns=span.end_ns), words, LONG_S, found, frequency)
-
-
-def _place(
-    store: IndexStore,
-    span: ReportSpan,
-    place: ChosenPlace,
-    nominal: Nominal,
-    events: dict[str, list[Disturbance]],
-) -> PlaceIndices:
-    boxes = [_placed(record, nominal, tuple(events.get(record.box_id, ()))) for record in place.records]
-    own = tuple(_box(store, span, record, box) for record, box in zip(place.records, boxes, strict=True))
-    feeders = {record.feeder for record in place.records}
-    feeder = feeders.pop() if len(feeders) == 1 else None
-    return PlaceIndices(place.name, feeder, own, sarfi_of(site_events(boxes, span)))
-
-
-def _placed(record: BoxRecord, nominal: Nominal, events: tuple[Disturbance, ...] = ()) -> PlacedBox:
-    week = BoxWeek(record.box_id, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz, {})
-    return PlacedBox(record.box_id, label_of(record), None, week, events)
-
-
-def _box(store: IndexStore, span: ReportSpan, record: BoxRecord, box: PlacedBox) -> BoxIndices:
-    interruptions = [(each.start_ns, each.end_ns) for each in box.disturbances if each.kind == "interruption"]
-    outages = outages_of(store, record.box_id, span.start_ns, span.end_ns)
-    summary = store.intervals.summary(record.box_id, TEN_MINUTES_MS, span.start_ns, span.end_ns, ())
-    expected = max(1, expected_intervals(span.start_ns, span.end_ns, TEN_MINUTES_MS))
-    return BoxIndices(
-        record.box_id,
-        box.label,
-        record.site,
-        record.feeder,
-        supply_of(merged([*interruptions, *outages]), span.start_ns, span.end_ns, LONG_S),
-        min(100.0, 100 * summary.covered / expected),
-        100 * summary.flagged / expected,
+    found, broken = made_parts(
+        places, lambda place: place.name, lambda place: place_indices(store, whole, place, nominal, events)
     )
+    chosen = {box_id for place in places for box_id in place.box_ids}
+    own = [each for each in records if each.box_id in chosen]
+    frequency = made_part("Frequency", lambda: _frequency(store, whole, own, found))
+    if isinstance(frequency, FailedPart):
+        broken, frequency = (*broken, frequency), grid_frequency_of(())
+    words = found[0].name if len(found) == 1 else choice.words
+    long_s = long_interruption_s()
+    return FleetIndices(replace(whole, end_ns=span.end_ns), words, long_s, found, frequency, broken)
 
 
 def _frequency(
@@ -186,10 +104,13 @@ def _frequency(
     span: ReportSpan,
     records: Sequence[BoxRecord],
     places: Sequence[PlaceIndices],
-    nominal: Nominal,
 ) -> GridFrequency:
-    share = {box.box_id: box.complete_percent for place in places for box in place.boxes}
+    share: dict[str, float] = {}
+    for box in (box for place in places for box in place.boxes if not math.isnan(box.complete_percent)):
+        share[box.box_id] = share.get(box.box_id, 0.0) + box.served * box.complete_percent
     best = sorted(records, key=lambda each: -share.get(each.box_id, 0.0))[:FREQUENCY_BOXES]
+    if span.end_ns - span.start_ns <= WHOLE_DAYS * DAY_NS:
+        return grid_frequency_of([_hertz_of(store, each, span.start_ns, span.end_ns) for each in best])
     parts = _months(span)
     found = {
         part: [store.intervals.summary(each.box_id, TEN_MINUTES_MS, *part, FREQUENCY) for each in best]
@@ -198,23 +119,23 @@ def _frequency(
     lowest = (_lowest_day(store, best, found, name) for name in FREQUENCY)
     days_ns = sorted({day_ns for day_ns in lowest if day_ns is not None})
     if not days_ns:
-        nothing = np.zeros(0)
-        return GridFrequency(frequency_index(nothing, nothing), 0, None, None)
+        return grid_frequency_of(())
     of_boxes = (summed(own).distribution("f_hz", flagged=False) for own in zip(*found.values(), strict=True))
     medians = [middle for each in of_boxes if (middle := each.quantile(0.5)) is not None]
-    index, starts_ns, count = min(
-        (_of_grid([_of_day(store, each, nominal, day_ns, span) for each in best]) for day_ns in days_ns),
-        key=lambda each: math.inf if math.isnan(each[0].nadir_hz) else each[0].nadir_hz,
+    lowest_day = min(
+        (
+            grid_frequency_of(
+                [
+                    _hertz_of(store, each, max(day_ns, span.start_ns), min(day_ns + DAY_NS, span.end_ns))
+                    for each in best
+                ]
+            )
+            for day_ns in days_ns
+        ),
+        key=lambda each: math.inf if math.isnan(each.index.nadir_hz) else each.index.nadir_hz,
     )
-    whole = replace(index, median_hz=weighted_median(np.array(medians), np.ones(len(medians))))
-    at = [None if place is None else int(starts_ns[place]) for place in (index.nadir_at, index.steepest_at)]
-    return GridFrequency(whole, count, at[0], at[1])
-
-
-def _of_grid(boxes: Sequence[PlacedBox]) -> tuple[FrequencyIndex, NDArray[np.int64], int]:
-    """The index of the Boxes of a day, the starts of its intervals, and how many Boxes have some."""
-    hertz, starts_ns, count = grid_of(boxes)
-    return frequency_index(starts_ns / 1e9, hertz), starts_ns, count
+    median_hz = weighted_median(np.array(medians), np.ones(len(medians)))
+    return replace(lowest_day, index=replace(lowest_day.index, median_hz=median_hz))
 
 
 def _months(span: ReportSpan) -> list[tuple[int, int]]:
@@ -257,25 +178,21 @@ def _lowest_day(
 
 
 def _least_hz(summary: IntervalSummary, name: str) -> float | None:
-    """The lowest window, or interval where some have no windows, without a flag; None where there is none."""
+    """The lowest frequency that no event flags, of the windows; of the intervals if some have no windows."""
     windows, found = (summary.distribution(each, flagged=False) for each in (FREQUENCY[0], name))
     if name != FREQUENCY[0] and found.count <= windows.count:
         return None  # its windows are at least as low
     return None if math.isnan(found.least) else found.least
 
 
-def _of_day(
-    store: IndexStore, record: BoxRecord, nominal: Nominal, day_ns: int, span: ReportSpan
-) -> PlacedBox:
-    """A Box with the frequency of one day, in 10 s where they are stored."""
-    first_ns, last_ns = max(day_ns, span.start_ns), min(day_ns + DAY_NS, span.end_ns)
-    box = _placed(record, nominal)
+def _hertz_of(store: IndexStore, record: BoxRecord, start_ns: int, end_ns: int) -> BoxWeek:
+    """A Box with its frequency, in 10 s and in ten minutes, as far as they are stored."""
     found = {}
-    for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS):
-        columns = store.intervals.read(record.box_id, length_ms, first_ns, last_ns, ("f_hz",))
+    for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS) if end_ns > start_ns else ():
+        columns = store.intervals.read(record.box_id, length_ms, start_ns, end_ns, QUANTITIES)
         if len(columns.start_ns):
             found[length_ms] = columns
-    return replace(box, week=replace(box.week, intervals=found))
+    return BoxWeek(record.box_id, math.nan, math.nan, found)
 
 
 def indices_document(found: FleetIndices) -> dict[str, Any]:
@@ -299,25 +216,48 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
         },
         "feeders": [{"feeder": name, **_together(places)} for name, places in found.feeders.items()],
         "places": [
-            {"place": place.name, "feeder": place.feeder, "sarfi": _sarfi(place.sarfi)}
+            {
+                "place": place.name,
+                "site": place.site,
+                "feeder": place.feeder,
+                "sarfi": _sarfi(place.sarfi),
+            }
             for place in found.places
         ],
-        "boxes": [_row(place, box) for place in found.places for box in place.boxes],
+        "boxes": [
+            {**_row(place, box), "sarfi": _sarfi(box.sarfi)} for place in found.places for box in place.boxes
+        ],
+        "failed": [each.name for each in found.broken],
         "software": software_name(),
     }
 
 
 def indices_table(found: FleetIndices) -> ExportTable:
-    """A row for each Box."""
-    texts, numbers = ("box_id", "label", "site", "feeder", "place"), (*BOX_FIGURES, *SARFI_NAMES)
+    """A row for each Box with what it measured, then one for each site with the events of its phases."""
+    texts = "row", "box_id", "label", "site", "feeder", "place"
+    numbers = "nominal_v", *BOX_FIGURES, *SARFI_NAMES
     columns = (
         *(TableColumn(name, "text") for name in texts),
         *(TableColumn(each, "number") for each in numbers),
     )
+    nothing = dict.fromkeys((*texts, *numbers))
     rows = [
-        {**_row(place, box), **{f"sarfi_{key}": value for key, value in _sarfi(place.sarfi).items()}}
+        {"row": "box", **_row(place, box), **_sarfi_cells(box.sarfi)}
         for place in found.places
         for box in place.boxes
+    ]
+    rows += [
+        {
+            **nothing,
+            "row": "site",
+            "label": place.name,
+            "site": place.site,
+            "feeder": place.feeder,
+            "place": place.name,
+            **_sarfi_cells(place.sarfi),
+        }
+        for place in found.places
+        if place.site
     ]
     facts = {"software": software_name(), "span": found.span.name, "zone": found.span.zone.key}
     return ExportTable("indices", columns, rows, facts)
@@ -325,6 +265,7 @@ def indices_table(found: FleetIndices) -> ExportTable:
 
 BOX_FIGURES = (
     "interruptions",
+    "earlier_interruptions",
     "interrupted_minutes",
     "short_interruptions",
     "supplied_percent",
@@ -338,7 +279,7 @@ SARFI_NAMES = tuple(
 
 def _row(place: PlaceIndices, box: BoxIndices) -> dict[str, Any]:
     supply = box.supply
-    figures = (supply.sustained, supply.minutes, supply.short, supply.supplied_percent)
+    figures = (supply.sustained, supply.earlier, supply.minutes, supply.short, supply.supplied_percent)
     values = (*figures, box.complete_percent, box.flagged_percent)
     return {
         "box_id": box.box_id,
@@ -346,8 +287,13 @@ def _row(place: PlaceIndices, box: BoxIndices) -> dict[str, Any]:
         "site": box.site,
         "feeder": box.feeder,
         "place": place.name,
-        **{name: round(value, 6) for name, value in zip(BOX_FIGURES, values, strict=True)},
+        "nominal_v": box.nominal_v,
+        **{name: _known(value) for name, value in zip(BOX_FIGURES, values, strict=True)},
     }
+
+
+def _sarfi_cells(found: Sarfi) -> dict[str, int]:
+    return {f"sarfi_{key}": value for key, value in _sarfi(found).items()}
 
 
 def _sarfi(found: Sarfi) -> dict[str, int]:
@@ -359,16 +305,20 @@ def _sarfi(found: Sarfi) -> dict[str, int]:
 
 
 def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
-    """Means of some places, as SAIFI and SAIDI are, with a Box as a customer."""
-    boxes = [box for place in places for box in place.boxes]
-    supply = fleet_supply([box.supply for box in boxes])
+    """Means of some places, as SAIFI and SAIDI are, with a Box, or those that replaced it, as a customer."""
+    boxes = [box for place in places for box in place.supplied]
+    supply = fleet_supply([box.supply for box in boxes], [box.served for box in boxes])
     counts = [_sarfi(place.sarfi) for place in places]
+    measured = [box for box in boxes if not math.isnan(box.complete_percent)]
+    served = sum(box.served for box in measured)
     return {
-        "boxes_count": len(boxes),
+        "boxes_count": len({box.box_id for box in boxes}),
         "interruptions_per_box": None if supply is None else supply.interruptions_per_box,
         "interrupted_minutes_per_box": None if supply is None else supply.minutes_per_box,
-        "supplied_percent": None if supply is None else supply.supplied_percent,
-        "complete_percent": sum(box.complete_percent for box in boxes) / len(boxes) if boxes else None,
+        "supplied_percent": None if supply is None else _known(supply.supplied_percent),
+        "complete_percent": _known(sum(box.served * box.complete_percent for box in measured) / served)
+        if served
+        else None,
         "sarfi": {name: sum(each[name] for each in counts) / len(counts) for name in counts[0]}
         if counts
         else {},

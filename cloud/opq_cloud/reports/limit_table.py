@@ -53,6 +53,7 @@ _LIMIT_KEYS: Final = {
     "flagged",
     "sources",
     "order_sources",
+    "least_measured_percent",
     "note",
 }
 MOST_ORDER = 50
@@ -79,6 +80,9 @@ class Limit:
     flagged: FlaggedRule = "left_out"
     sources: tuple[str, ...] = ()
     note: str = ""
+    least_measured_percent: float = 100.0
+    """With this share of the week, or of the day, a verdict is that of what was measured. With less, each
+    missing value may be within or outside."""
 
     @property
     def words(self) -> str:
@@ -135,6 +139,8 @@ class LimitTable:
     sources: Mapping[str, str]
     dips: str
     long_interruption_s: float
+    interruption_percent: float
+    """An interruption is below this share of the nominal voltage, at all phases of a site."""
 
     @property
     def event_tables(self) -> tuple[TableForm, ...]:
@@ -210,13 +216,14 @@ def _table(document: Mapping[str, Any]) -> LimitTable:
     dips = str(document.get("dips", "en50160"))
     if dips not in TABLES:
         raise ValueError(f"dips is {dips!r}; want one of {', '.join(TABLES)}")
+    least = {key: document[key] for key in ("least_measured_percent",) if key in document}
     entries = document["limit"]
     if not entries:
         raise ValueError("[[limit]] is missing; a standard has at least one")
     return LimitTable(
         str(document["standard"]),
         str(document["title"]),
-        tuple(limit for entry in entries for limit in _limits(entry, sources)),
+        tuple(limit for entry in entries for limit in _limits({**least, **entry}, sources)),
         tuple(
             NotJudged(str(each["name"]), str(each["clause"]), str(each["why"]))
             for each in document.get("not_judged", ())
@@ -224,6 +231,7 @@ def _table(document: Mapping[str, Any]) -> LimitTable:
         sources,
         dips,
         _number("long_interruption_s", document.get("long_interruption_s", 180)),
+        _number("interruption_percent", document.get("interruption_percent", 5)),
     )
 
 
@@ -251,6 +259,9 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
     if strange := [each for group in (sources, *other.values()) for each in group if each not in known]:
         raise ValueError(f"limit {name}: source {strange[0]!r} is not in [sources]")
     percent = _number(f"limit {name}: percent", entry["percent"])
+    least = _number(f"limit {name}: least_measured_percent", entry.get("least_measured_percent", 100))
+    if not 0 < least <= 100:
+        raise ValueError(f"limit {name}: least_measured_percent is {least:g}; want above 0 and to 100")
     for order, low, high in _spans(name, entry):
         try:
             requirement = Requirement(percent, low, high)
@@ -268,6 +279,7 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
             entry.get("flagged", "left_out"),
             sources if order is None else other.get(order, sources),
             str(entry.get("note", "")),
+            least,
         )
 
 

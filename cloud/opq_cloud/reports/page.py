@@ -15,15 +15,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import opq_cloud
+from opq_cloud.core.page_parts import made_parts
 from opq_cloud.export.records import software_name
 from opq_cloud.reports.as_json import unconfirmed
 from opq_cloud.reports.drawings import HEIGHT, WIDTH, events_drawing, harmonics_drawing, voltage_drawing
 from opq_cloud.reports.fleet import FleetReport
 from opq_cloud.reports.limit_table import Limit
-from opq_cloud.reports.sentences import number_words, sentences
-from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
+from opq_cloud.reports.missing_letters import missing_letters, missing_words
+from opq_cloud.reports.sentences import events_sentence, number_words, sentences
+from opq_cloud.reports.verdicts import Verdict, VerdictRow, verdict_of
 from opq_cloud.reports.week_report import WeekReport
 from opq_proto.errors import OpqError
+from opq_proto.measurement.intervals import INTERVAL_WORDS
 
 FOLDER = Path(__file__).parent / "templates"
 VIEW_CSS = Path(opq_cloud.__file__).parent / "view" / "static" / "view.css"
@@ -56,13 +59,18 @@ def report_html(
         bar: what View puts above the report on its own page, with `theme`, light or dark, if one is chosen.
     """
     light, dark = _tokens()
+    together = TOGETHER_ON_PAPER if for_paper else 1
+    shown, broken = made_parts(
+        fleet.reports, lambda each: each.place.name, lambda each: _shown(each, together)
+    )
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     page = (
         _environment()
         .get_template("week.html")
         .render(
             fleet=fleet,
-            reports=[_shown(each, TOGETHER_ON_PAPER if for_paper else 1) for each in fleet.reports],
+            reports=shown,
+            broken=(*fleet.broken, *broken),
             bar=bar,
             theme=theme,
             style=style if for_paper else f"{light}\n{dark}\n{style}",
@@ -81,7 +89,7 @@ def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
 
 
 def html_as_pdf(page: str) -> bytes:
-    """A page for paper as PDF.
+    """A page for paper as PDF; it says at its end which of its letters no font here has.
 
     Raises:
         PdfMissingError: WeasyPrint or a library of the system that it needs is not installed.
@@ -97,6 +105,8 @@ def html_as_pdf(page: str) -> bytes:
         ) from error
     # It warns of each property that only screens and drawings have, and draws what it should all the same.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    if missing := missing_words(missing_letters(page), name_them=False):
+        page = page.replace("</body>", f"<p>{missing[0].upper()}{missing[1:]}.</p></body>")
     made = HTML(string=page).write_pdf()
     return bytes(made or b"")
 
@@ -124,22 +134,33 @@ def _shown(report: WeekReport, together: int) -> dict[str, Any]:
         "harmonics": harmonics_drawing(report),
         "events_drawing": events_drawing(report),
         "events": report.events[:EVENTS_LISTED],
+        "no_event": events_sentence(report),
         "unconfirmed": unconfirmed(report),
         "least": min((phase.complete_percent for phase in report.phases), default=math.nan),
         "most_minutes": max((phase.supply.minutes for phase in report.phases), default=math.nan),
-        "labels": {phase.box.box_id: phase.box.label for phase in report.phases},
+        "labels": {
+            box_id: phase.box.label if len(phase.box.box_ids) < 2 else f"Box {box_id}"
+            for phase in report.phases
+            for box_id in phase.box.box_ids or (phase.box.box_id,)
+        },
     }
 
 
-def _harmonics_line(by_limit: dict[Limit, dict[str, VerdictRow]]) -> tuple[None, dict[str, tuple[int, int]]]:
-    """Box -> (orders that fail, orders that were judged), for one line of the table of verdicts."""
-    found: dict[str, tuple[int, int]] = {}
+def _harmonics_line(
+    by_limit: dict[Limit, dict[str, VerdictRow]],
+) -> tuple[None, dict[str, tuple[Verdict, str]]]:
+    """Box -> verdict on all orders, and words, for one line of the table of verdicts."""
+    orders: dict[str, list[VerdictRow]] = {}
     for limit, rows in by_limit.items():
-        if limit.order is None:
-            continue
-        for box_id, row in rows.items():
-            failed, judged = found.get(box_id, (0, 0))
-            found[box_id] = failed + (row.verdict == "fail"), judged + (row.verdict != "not_assessed")
+        if limit.order is not None:
+            for box_id, row in rows.items():
+                orders.setdefault(box_id, []).append(row)
+    found = {}
+    for box_id, own in orders.items():
+        judged = [row for row in own if row.verdict != "not_assessed"]
+        failed = sum(row.verdict == "fail" for row in judged)
+        words = f"{failed} of {len(judged)} fail" if judged else own[0].why
+        found[box_id] = verdict_of(own), words
     return None, found
 
 

@@ -1,24 +1,43 @@
 """Reads what a report needs from the store: which places, and what is stored of each in a week."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 from typing import Literal, Protocol
 
-from opq_cloud.reports.fleet import FleetReport, fleet_report
+import numpy as np
+
 from opq_cloud.reports.limit_table import LimitTable
-from opq_cloud.reports.verdicts import TEN_MINUTES_MS, TEN_SECONDS_MS, BoxWeek
+from opq_cloud.reports.supply import Span, with_ends
+from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportWeek
-from opq_cloud.reports.week_report import Place, PlacedBox, Span, WeekReport, week_report
+from opq_cloud.reports.week_report import Place, PlacedBox, named_by_standard
 from opq_cloud.store.box_place import phase_letter
-from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_cloud.store.box_record import BoxRecord, FactSpan, box_order
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.intervals.phases_together import site_intervals
+from opq_cloud.store.intervals.served_phases import IntervalReader as ServedReader
+from opq_cloud.store.intervals.served_phases import (
+    ServedPhase,
+    are_parallel,
+    one_after_the_other,
+    phases_of,
+    read_served,
+    service_spans,
+    stints,
+)
+from opq_measure.aggregation.wiring import wiring_of_intervals
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
-from opq_proto.measurement.intervals import LENGTHS_MS, Disturbance, IntervalColumns
+from opq_proto.measurement.intervals import (
+    LENGTHS_MS,
+    TEN_MINUTES_MS,
+    TEN_SECONDS_MS,
+    Disturbance,
+    IntervalColumns,
+)
 
-LOOK_BACK_NS = 7 * 86_400 * 10**9
-"""How long before the week an interruption may have begun that reaches into it."""
 MOST_OUTAGES = 1000
 ALWAYS = (
     *("rms_v", "rms_min_v", "rms_max_v", "f_hz", "f_min_hz", "f_max_hz"),
@@ -31,14 +50,10 @@ class NoPlaceError(OpqError):
     """No Box, site or feeder has this name."""
 
 
-class IntervalReader(Protocol):
-    """The store's intervals."""
+class IntervalReader(ServedReader, Protocol):
+    """The store's intervals and disturbances."""
 
-    def read(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> IntervalColumns: ...
-
-    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
+    def disturbances_during(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
 
 
 class ReportStore(Protocol):
@@ -81,73 +96,147 @@ def place_choice(text: str) -> PlaceChoice:
 
 @dataclass(frozen=True, slots=True)
 class ChosenPlace:
-    """A place and its Boxes, in the order of their phases."""
+    """A place, and the spans in which Boxes served it."""
 
     site: str | None
-    records: tuple[BoxRecord, ...]
+    spans: tuple[FactSpan, ...]
 
     @property
     def name(self) -> str:
-        return f"Site {self.site}" if self.site else label_of(self.records[0])
+        return f"Site {self.site}" if self.site else label_of(self.spans[0].box)
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        """Its Boxes in the order of their phases, those that came first before those that came later."""
+        return tuple(dict.fromkeys(box_id for phase in self.phases for box_id in phase.box_ids))
+
+    @property
+    def phases(self) -> tuple[ServedPhase, ...]:
+        """Its phases; a Box alone is one, also where another phase is stated of it meanwhile."""
+        if self.site or not self.spans:
+            return phases_of(self.spans)
+        return (ServedPhase(phase_letter(self.spans[-1].box.phase), self.spans),)
+
+    def within(self, start_ns: int, end_ns: int) -> "ChosenPlace":
+        """The place with the spans that touch this one."""
+        spans = (span for span in self.spans if span.start_ns < end_ns and span.end_ns > start_ns)
+        return replace(self, spans=tuple(spans))
+
+    def divisions_ns(self) -> list[int]:
+        """Moments at which a phase has other nominal values than before."""
+        found = []
+        for phase in self.phases:
+            for before, after in pairwise(phase.spans):
+                nominal = [(each.box.nominal_v, each.box.nominal_hz) for each in (before, after)]
+                if nominal[0] != nominal[1] and before.end_ns <= after.start_ns:
+                    found.append(after.start_ns)
+        return found
 
 
-def read_fleet(
-    store: ReportStore, table: LimitTable, week: ReportWeek, choice: PlaceChoice, nominal: Nominal
-) -> FleetReport:
-    """The reports of all chosen places.
+def parts_of(week: ReportWeek, place: ChosenPlace) -> tuple[ReportWeek, ...]:
+    """The week, divided where a fact of the place changes that limits depend on."""
+    return week.parts(place.divisions_ns())
 
-    Raises:
-        NoPlaceError: nothing of this name is known.
-        StoreError: the store cannot be read.
+
+def chosen_places(
+    records: Sequence[BoxRecord], choice: PlaceChoice, start_ns: int, end_ns: int
+) -> list[ChosenPlace]:
+    """The places of a choice in a span, by the facts of then: sites by name, then Boxes that have none.
+
+    A retired Box counts for the time before; one that is chosen by its id also after it.
     """
-    places = chosen_places(store.boxes(), choice)
-    reports = tuple(read_reports(store, table, week, places, nominal))
-    words = reports[0].place.name if len(reports) == 1 else choice.words
-    return fleet_report(table, week, words, reports)
-
-
-def read_reports(
-    store: ReportStore, table: LimitTable, week: ReportWeek, places: Iterable[ChosenPlace], nominal: Nominal
-) -> Iterator[WeekReport]:
-    """One report after the other, so that the values of 3 s of one place alone are in memory."""
-    for place in places:
-        yield week_report(table, week, read_place(store, table, week, place, nominal)).without_short()
-
-
-def chosen_places(records: Sequence[BoxRecord], choice: PlaceChoice) -> list[ChosenPlace]:
-    """The places of a choice by name: sites, then Boxes that have none. Retired Boxes are left out of all."""
     if choice.kind == "box":
-        wanted = [each for each in records if each.box_id == choice.name]
-        if wanted:
-            return [ChosenPlace(None, (wanted[0],))]
+        own = [each for each in records if each.box_id == choice.name]
+        spans = service_spans(own, start_ns, end_ns, lambda box: True)
+        if own and not spans:
+            spans = tuple(span for each in own for span in each.spans(start_ns, end_ns))
     else:
         named = {"site": lambda box: box.site, "feeder": lambda box: box.feeder}.get(choice.kind)
-        wanted = [each for each in records if (named(each) == choice.name if named else not each.retired_ms)]
-    if not wanted and choice.kind != "all":
-        raise NoPlaceError(_nothing(records, choice))
-    sites: dict[str, list[BoxRecord]] = {}
-    alone = []
-    for each in sorted(wanted, key=lambda box: box_order(box.box_id)):
-        if each.site:
-            sites.setdefault(each.site, []).append(each)
-        else:
-            alone.append(ChosenPlace(None, (each,)))
-    found = [
-        ChosenPlace(site, tuple(sorted(boxes, key=_phase_order))) for site, boxes in sorted(sites.items())
-    ]
-    return found + alone
+        spans = service_spans(
+            records, start_ns, end_ns, lambda box: named is None or named(box) == choice.name
+        )
+    if not spans and choice.kind != "all":
+        raise NoPlaceError(_nothing(records, choice, start_ns, end_ns))
+    found: dict[tuple[bool, str, tuple[int, str]], list[FactSpan]] = {}
+    for span in spans:
+        alone = (True, "", box_order(span.box.box_id))
+        at_site = bool(span.box.site) and choice.kind != "box"
+        key = (False, span.box.site or "", (0, "")) if at_site else alone
+        found.setdefault(key, []).append(span)
+    return [ChosenPlace(key[1] or None, tuple(found[key])) for key in sorted(found)]
 
 
 def read_place(
     store: ReportStore, table: LimitTable, week: ReportWeek, place: ChosenPlace, nominal: Nominal
 ) -> Place:
-    """What is stored of a place in a week."""
-    boxes = tuple(_box(store, table, week, record, nominal) for record in place.records)
+    """What is stored of a place in a week, or in a part of one."""
+    whole, place = place, place.within(week.start_ns, week.end_ns)
+    boxes = named_by_standard(
+        [
+            box
+            for phase in place.phases
+            for box in _of_phase(store, table, week, phase, phase_of(whole, phase), nominal)
+        ],
+        table.interruption_percent,
+    )
     group: dict[int, IntervalColumns] = {}
     if place.site:
-        columns = site_intervals(store.intervals, place.site, place.records, week.start_ns, week.end_ns)
+        records = [each for each in store.boxes() if each.box_id in place.box_ids]
+        columns = site_intervals(store.intervals, place.site, records, week.start_ns, week.end_ns)
         group = {TEN_MINUTES_MS: columns} if len(columns.start_ns) else {}
-    return Place(place.name, place.site, boxes, group)
+    notes = tuple(notes_of(place, week))
+    return Place(whole.name, place.site, boxes, group, notes, wiring_words(boxes, group.get(TEN_MINUTES_MS)))
+
+
+def wiring_words(boxes: Sequence[PlacedBox], columns: IntervalColumns | None) -> str:
+    """How the phases of a site are connected otherwise than stated; empty where they are not, or it is not
+    known."""
+    names = ("angle_b_deg", "angle_c_deg")
+    box_of = {box.phase: box.label for box in boxes if box.phase}
+    if columns is None or not {*names} <= columns.values.keys() or not {"a", "b", "c"} <= box_of.keys():
+        return ""
+    found = wiring_of_intervals(*(columns.values[name].astype(np.float64) for name in names))
+    if found is None:
+        return ""
+    wiring, count = found
+    whole = len(columns.start_ns)
+    when = "" if count == whole else f", in {count} of {whole} ten minutes"
+    return f"{wiring.words(box_of)}{when}"
+
+
+def phase_of(place: ChosenPlace, part: ServedPhase) -> ServedPhase:
+    """The phase of a place with all its spans, also those from before the week."""
+    if not place.site:
+        return place.phases[0]
+    return next(
+        each
+        for each in place.phases
+        if each.phase == part.phase and (part.phase or set(part.box_ids) <= set(each.box_ids))
+    )
+
+
+def notes_of(place: ChosenPlace, week: ReportWeek) -> Iterator[str]:
+    """In sentences: which Boxes were at the place for a part of the week, and what divides the week."""
+    if week.part_ns is not None:
+        yield (
+            f"This is {week.words}: a nominal value of this place changed within the week, and each part "
+            "is judged by the values of then."
+        )
+    where = "at this site" if place.site else "here"
+    for box_id in place.box_ids:
+        own = [span for span in place.spans if span.box.box_id == box_id]
+        times = stints(own, week.start_ns, week.end_ns)
+        if times == [(week.start_ns, week.end_ns)]:
+            continue
+        words = [
+            f"from {week.moment_words(first)} to {week.moment_words(last)}"
+            if first > week.start_ns and last < week.end_ns
+            else f"since {week.moment_words(first)}"
+            if first > week.start_ns
+            else f"until {week.moment_words(last)}"
+            for first, last in times
+        ]
+        yield f"{label_of(own[-1].box)} was {where} {' and '.join(words)}."
 
 
 def label_of(record: BoxRecord) -> str:
@@ -155,9 +244,53 @@ def label_of(record: BoxRecord) -> str:
     return plain if record.name in ("", record.box_id, plain) else f"{plain}, {record.name}"
 
 
+def _of_phase(
+    store: ReportStore,
+    table: LimitTable,
+    week: ReportWeek,
+    phase: ServedPhase,
+    whole: ServedPhase,
+    nominal: Nominal,
+) -> Iterator[PlacedBox]:
+    """One Box that is all the Boxes of the phase, one after the other; each of them, where they measured side
+    by side."""
+    own = [_box(store, table, week, phase.of_box(box_id), whole, nominal) for box_id in phase.box_ids]
+    ten = [each.week.intervals.get(TEN_MINUTES_MS) for each in own]
+    measured = [each for each in ten if each is not None]
+    if len(own) < 2 or any(are_parallel(*pair) for pair in combinations(measured, 2)):
+        yield from own
+        return
+    own.sort(key=lambda each: _first_ns(each, week))
+    intervals = {}
+    for length_ms in LENGTHS_MS:
+        parts = [each.week.intervals[length_ms] for each in own if length_ms in each.week.intervals]
+        if parts:
+            intervals[length_ms] = one_after_the_other(own[-1].box_id, length_ms, parts)
+    last = own[-1]
+    yield replace(
+        last,
+        label=", then ".join(each.label for each in own),
+        box_ids=tuple(each.box_id for each in own),
+        week=replace(last.week, intervals=intervals),
+        disturbances=tuple(each for box in own for each in box.disturbances),
+        outages=tuple(each for box in own for each in box.outages),
+    )
+
+
+def _first_ns(box: PlacedBox, week: ReportWeek) -> int:
+    ten = box.week.intervals.get(TEN_MINUTES_MS)
+    return week.end_ns if ten is None else int(ten.start_ns[0])
+
+
 def _box(
-    store: ReportStore, table: LimitTable, week: ReportWeek, record: BoxRecord, nominal: Nominal
+    store: ReportStore,
+    table: LimitTable,
+    week: ReportWeek,
+    phase: ServedPhase,
+    whole: ServedPhase,
+    nominal: Nominal,
 ) -> PlacedBox:
+    """The one Box of `phase`; events count that began while it served `whole`."""
     intervals = {}
     for length_ms in LENGTHS_MS:
         names = {limit.quantity for limit in table.limits if limit.interval_ms == length_ms}
@@ -166,20 +299,46 @@ def _box(
         elif length_ms == TEN_SECONDS_MS:
             names.add("f_hz")
         if names:
-            columns = store.intervals.read(record.box_id, length_ms, week.start_ns, week.end_ns, names)
+            columns = read_served(store.intervals, phase, length_ms, week.start_ns, week.end_ns, names)
             if len(columns.start_ns):
                 intervals[length_ms] = columns
-    box = BoxWeek(
-        record.box_id, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz, intervals
-    )
-    events = store.intervals.disturbances(record.box_id, week.start_ns - LOOK_BACK_NS, week.end_ns)
+    record = phase.spans[-1].box
+    box = box_week(record, nominal, intervals)
+    events = store.intervals.disturbances_during(record.box_id, week.start_ns, week.end_ns)
+    events = [each for each in events if whole.had(record.box_id, each.start_ns)]
+    began = [each for each in events if each.start_ns < week.start_ns]
+    ended = with_ends(store.intervals, began, week.start_ns)
+    events = [
+        *(each for each in ended if each.end_ns is None or each.end_ns > week.start_ns),
+        *events[len(began) :],
+    ]
     return PlacedBox(
         record.box_id,
         label_of(record),
-        phase_letter(record.phase),
+        phase.phase,
         box,
         tuple(events),
-        tuple(outages_of(store, record.box_id, week.start_ns, week.end_ns)),
+        tuple(
+            span
+            for span in outages_of(store, record.box_id, week.start_ns, week.end_ns)
+            if whole.had(record.box_id, span[0])
+        ),
+        (record.box_id,),
+    )
+
+
+def box_week(record: BoxRecord, nominal: Nominal, intervals: Mapping[int, IntervalColumns]) -> BoxWeek:
+    """What is stored of a Box, with its nominal values, or those that the system's configuration states.
+
+    The configuration's default is not a statement.
+    """
+    names = () if nominal != DEFAULT_NOMINAL else ("nominal_v", "nominal_hz")
+    return BoxWeek(
+        record.box_id,
+        record.nominal_v or nominal.volts,
+        record.nominal_hz or nominal.hz,
+        intervals,
+        tuple(name for name in names if not getattr(record, name)),
     )
 
 
@@ -190,15 +349,14 @@ def outages_of(store: ReportStore, box_id: str, start_ns: int, end_ns: int) -> I
         yield each.start_ns, each.end_ns
 
 
-def _phase_order(record: BoxRecord) -> tuple[str, tuple[int, str]]:
-    return phase_letter(record.phase) or "z", box_order(record.box_id)
-
-
-def _nothing(records: Sequence[BoxRecord], choice: PlaceChoice) -> str:
+def _nothing(records: Sequence[BoxRecord], choice: PlaceChoice, start_ns: int, end_ns: int) -> str:
+    spans = service_spans(records, start_ns, end_ns, lambda box: True)
     known = {
         "box": [each.box_id for each in sorted(records, key=lambda box: box_order(box.box_id))],
-        "site": sorted({each.site for each in records if each.site}),
-        "feeder": sorted({each.feeder for each in records if each.feeder}),
+        "site": sorted({span.box.site for span in spans if span.box.site}),
+        "feeder": sorted({span.box.feeder for span in spans if span.box.feeder}),
     }[choice.kind]
     listed = ", ".join(known[:20]) or "none"
-    return f"there is no {choice.kind} {choice.name[:60]!r}; known: {listed}"
+    elsewhen = choice.kind != "box" and any(choice.name in each.values_of(choice.kind) for each in records)
+    then = " in this span" if elsewhen else ""
+    return f"there is no {choice.kind} {choice.name[:60]!r}{then}; known: {listed}"

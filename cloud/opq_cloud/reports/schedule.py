@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from opq_cloud.core.settings.reports import ReportsSection
+from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.limit_table import LimitTable, limit_table
-from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, ReportStore, place_choice, read_fleet
+from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, ReportStore, place_choice
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.week import ReportWeek, local_moment, week_of
 from opq_cloud.reports.written import MEDIA_TYPES, written
@@ -103,7 +104,7 @@ class ReportSchedule:
                 remove_unfinished(each)
             made = not path.exists()
             if made:
-                fleet = read_fleet(store, self._table, week, choice, self._nominal)
+                fleet = read_fleet(store, self._table, week, choice, self._nominal, now_ns)
                 lines = [line for report in fleet.reports for line in sentences(report)[:3]][:LINES_MAILED]
                 if self._section.addresses:
                     write_whole_file(said, ["\n\n".join(lines).encode()], 0o600)

@@ -1,7 +1,7 @@
 """Verdicts of a week: each limit of a standard judged by the intervals of one Box. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.reports.limit_table import Limit
+from opq_cloud.reports.supply import Span
 from opq_cloud.reports.week import ReportWeek
 from opq_measure.standards.requirements import Judgement, inside, judge
-from opq_proto.measurement.intervals import Disturbance, IntervalColumns
+from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS, Disturbance, IntervalColumns
 
-TEN_MINUTES_MS = 600_000
-TEN_SECONDS_MS = 10_000
-THREE_SECONDS_MS = 3_000
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Verdict = Literal["pass", "fail", "not_assessed"]
@@ -29,7 +27,6 @@ EXTREMES: Final = {
 }
 """Quantity -> the lowest and highest windows of its ten minutes. A mean over any part of the ten minutes lies
 between them, so they can only show that a limit is met."""
-INTERVAL_WORDS: Final = {3_000: "3 s", 10_000: "10 s", 600_000: "10 min", 7_200_000: "2 h"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,8 @@ class BoxWeek:
     nominal_hz: float
     intervals: Mapping[int, IntervalColumns]
     """Length in ms -> the intervals that begin in the week."""
+    unstated: tuple[str, ...] = ()
+    """Those of nominal_v and nominal_hz that are not stated: no limit is judged by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +54,30 @@ class VerdictRow:
     """Intervals that the week has."""
     flagged: int
     """Known values that a dip, swell, interruption or gap touches."""
+    missing: int = 0
+    """Intervals that were not measured, although the standard judges them."""
     first_outside_ns: int | None = None
     last_outside_ns: int | None = None
     days_failed: tuple[int, ...] = ()
     """The days on which a daily limit fails, 0 for Monday."""
+    unstated: bool = False
+    """Whether it is not assessed because the nominal value is not stated."""
     why: str = ""
     """Why it was not assessed, or which other intervals the verdict comes from."""
 
     @property
     def outside(self) -> int:
         return self.judgement.count - self.judgement.inside
+
+    @property
+    def measured_percent(self) -> float:
+        """Intervals of the week that are not missing: judged, or left out by the standard."""
+        return 100 * (self.expected - self.missing) / self.expected if self.expected else math.nan
+
+    @property
+    def undecided(self) -> bool:
+        """Whether what is missing, or not stated, decides the verdict."""
+        return self.verdict == "not_assessed" and (self.missing > 0 or self.unstated)
 
     @property
     def coverage_percent(self) -> float:
@@ -86,16 +99,42 @@ def expected_intervals(start_ns: int, end_ns: int, length_ms: int) -> int:
     return -(-end_ns // length_ns) + start_ns // -length_ns
 
 
+def verdict_of(rows: Iterable[VerdictRow]) -> Verdict:
+    """Fails where one limit fails; passes where one passes and no other is left open by what is missing."""
+    found = list(rows)
+    verdicts = {row.verdict for row in found}
+    if "fail" in verdicts or "pass" not in verdicts:
+        return "fail" if "fail" in verdicts else "not_assessed"
+    return "not_assessed" if any(row.undecided for row in found) else "pass"
+
+
+def measured_words(percent: float) -> str:
+    """`7.1 % measured`; a share below the whole is never rounded to it."""
+    return f"{math.floor(10 * percent + 1e-6) / 10:.1f} % measured"
+
+
 def judge_limit(
-    limit: Limit, box: BoxWeek, week: ReportWeek, disturbances: Sequence[Disturbance] = ()
+    limit: Limit,
+    box: BoxWeek,
+    week: ReportWeek,
+    disturbances: Sequence[Disturbance] = (),
+    outages: Sequence[Span] = (),
 ) -> VerdictRow:
-    """The verdict of a limit; flagged values count where the limit says so. `disturbances` are the Box's."""
+    """The verdict of a limit; flagged values count where the limit says so.
+
+    `disturbances` and `outages` are the Box's. What an interruption or outage touches is not missing, because
+    the standard judges the voltage of a supply that is there.
+    """
     expected = expected_intervals(week.start_ns, week.end_ns, limit.interval_ms)
     row = VerdictRow(limit, box.box_id, "not_assessed", NOTHING, expected, 0)
+    if not box.intervals:
+        return replace(row, missing=expected, why="Nothing is stored.")
+    if limit.basis in box.unstated:
+        return replace(row, unstated=True, why=f"{unstated_words(box.box_id, limit.basis)}.")
     columns = box.intervals.get(limit.interval_ms)
     values = None if columns is None else values_of(limit, columns, box)
     if columns is None or values is None or np.isnan(values).all():
-        return _by_extremes(row, box, week)
+        return _by_extremes(row, box, week, disturbances, outages)
     known = ~np.isnan(values)
     flagged = int(np.count_nonzero(known & columns.flagged))
     judged = known & ~columns.flagged
@@ -104,10 +143,73 @@ def judge_limit(
     elif limit.flagged == "kept_if_lasting":
         judged |= known & touched_by_lasting(disturbances, columns)
     starts_ns = columns.start_ns[judged]
-    row = replace(row, flagged=flagged)
+    missing_ns = missing_starts(week, columns, judged, disturbances, outages)
+    row = replace(row, flagged=flagged, missing=len(missing_ns))
     if limit.daily:
-        return _daily(row, starts_ns, values[judged], week)
+        return _daily(row, starts_ns, values[judged], missing_ns, week)
     return _weekly(row, starts_ns, values[judged])
+
+
+def unstated_words(box_id: str, name: str) -> str:
+    """`The nominal voltage of Box 1 is not stated; opq-tools boxes set 1 --nominal-v 230 states it`."""
+    noun, option = ("voltage", "--nominal-v 230") if name == "nominal_v" else ("frequency", "--nominal-hz 50")
+    return (
+        f"The nominal {noun} of Box {box_id} is not stated; opq-tools boxes set {box_id} {option} states it"
+    )
+
+
+def missing_spans_ns(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], start_ns: int, end_ns: int
+) -> list[tuple[int, int]]:
+    """The stretches of [start_ns, end_ns) of ten minutes and more outside these intervals, in time order."""
+    found, reached = [], start_ns
+    slack_ns = TEN_MINUTES_MS * 10**6
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if start - reached >= slack_ns:
+            found.append((reached, start))
+        reached = max(reached, end)
+    if end_ns - reached >= slack_ns:
+        found.append((reached, end_ns))
+    return found
+
+
+def missing_starts(
+    week: ReportWeek,
+    columns: IntervalColumns,
+    judged: BoolArray,
+    disturbances: Sequence[Disturbance],
+    outages: Sequence[Span],
+) -> NDArray[np.int64]:
+    """(m,) the beginnings of the week's intervals that were not measured, in time order.
+
+    A flagged interval is not missing, because the standard leaves it out, unless a gap alone flags it.
+    """
+    length_ns = columns.length_ms * 10**6
+    first = -(week.start_ns // -length_ns)
+    count = expected_intervals(week.start_ns, week.end_ns, columns.length_ms)
+    touched_ns = [(each.start_ns, latest_end_ns(each, columns)) for each in disturbances]
+    lost_ns = [
+        span for each, span in zip(disturbances, touched_ns, strict=True) if each.kind == "interruption"
+    ]
+    gaps = columns.flagged & (columns.coverage < 1)
+    for begin_ns, until_ns in [*touched_ns, *outages]:
+        gaps &= ~_touched(begin_ns, until_ns, columns.start_ns, columns.end_ns)
+    here = judged | (columns.flagged & ~gaps)
+    missing = np.ones(count, np.bool_)
+    places = (columns.start_ns[here] + length_ns // 2) // length_ns - first
+    missing[places[(places >= 0) & (places < count)]] = False
+    starts_ns = (first + np.arange(count, dtype=np.int64)) * length_ns
+    for begin_ns, until_ns in [*lost_ns, *outages]:
+        missing &= ~_touched(begin_ns, until_ns, starts_ns, starts_ns + length_ns)
+    return starts_ns[missing]
+
+
+def _touched(
+    begin_ns: int, until_ns: int | None, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64]
+) -> BoolArray:
+    """(n,) bool: intervals that a span touches; one without an end goes on."""
+    found: BoolArray = ends_ns > begin_ns
+    return found if until_ns is None else found & (starts_ns < until_ns)
 
 
 def touched_by_lasting(disturbances: Sequence[Disturbance], columns: IntervalColumns) -> BoolArray:
@@ -119,9 +221,7 @@ def touched_by_lasting(disturbances: Sequence[Disturbance], columns: IntervalCol
     lost = np.zeros_like(found)
     for each in disturbances:
         end_ns = latest_end_ns(each, columns)
-        touched = columns.end_ns > each.start_ns
-        if end_ns is not None:
-            touched &= columns.start_ns < end_ns
+        touched = _touched(each.start_ns, end_ns, columns.start_ns, columns.end_ns)
         if each.kind == "interruption":
             lost |= touched
         elif each.kind in ("dip", "swell") and (end_ns is None or end_ns - each.start_ns > LASTING_NS):
@@ -157,38 +257,75 @@ def values_of(limit: Limit, columns: IntervalColumns, box: BoxWeek) -> FloatArra
 
 
 def _weekly(row: VerdictRow, starts_ns: NDArray[np.int64], values: FloatArray) -> VerdictRow:
-    found = judge(values, row.limit.requirement)
-    if found.met is None:
-        return replace(row, why="Each interval is flagged.")
+    found = judge(values, row.limit.requirement, _deciding(row, row.missing, len(values)))
+    if not found.count:
+        return replace(row, why=_share_words(row) if row.missing else "Each interval is flagged.")
     outside = starts_ns[~inside(values, row.limit.requirement)]
     return replace(
         row,
-        verdict="pass" if found.met else "fail",
+        verdict=_verdict(found.met),
+        why=_share_words(row) if found.met is None else "",
         judgement=found,
         first_outside_ns=int(outside[0]) if len(outside) else None,
         last_outside_ns=int(outside[-1]) if len(outside) else None,
     )
 
 
-def _daily(row: VerdictRow, starts_ns: NDArray[np.int64], values: FloatArray, week: ReportWeek) -> VerdictRow:
-    """Each local day is judged by itself; the row states the worst day's value and the counts of all."""
+def _daily(
+    row: VerdictRow,
+    starts_ns: NDArray[np.int64],
+    values: FloatArray,
+    missing_ns: NDArray[np.int64],
+    week: ReportWeek,
+) -> VerdictRow:
+    """Each local day is judged by itself; the row states the worst day's value and the counts of all.
+
+    A day fails the limit by itself; the limit is met if each day meets it that has an interval to judge.
+    """
     found = _weekly(row, starts_ns, values)
-    edges = np.searchsorted(starts_ns, week.day_starts_ns)
-    days = [judge(values[first:last], row.limit.requirement) for first, last in pairwise(edges)]
-    judged = [each for each in days if each.met is not None]
-    if not judged:
+    days, undecided = [], False
+    for first_ns, last_ns in pairwise(week.day_starts_ns):
+        first, last = np.searchsorted(starts_ns, (first_ns, last_ns))
+        gone = int(np.diff(np.searchsorted(missing_ns, (first_ns, last_ns)))[0])
+        day = judge(values[first:last], row.limit.requirement, _deciding(row, gone, int(last - first)))
+        undecided |= day.met is None and gone > 0
+        days.append(day)
+    known = [each for each in days if each.count]
+    if not known:
         return found
     failed = tuple(number for number, each in enumerate(days) if each.met is False)
-    worst = max(judged, key=lambda each: each.value)
+    met = False if failed else None if undecided else True
     return replace(
         found,
-        verdict="fail" if failed else "pass",
-        judgement=replace(found.judgement, value=worst.value, met=not failed),
+        verdict=_verdict(met),
+        judgement=replace(found.judgement, value=max(each.value for each in known), met=met),
         days_failed=failed,
+        why=_share_words(row) if met is None else "",
     )
 
 
-def _by_extremes(row: VerdictRow, box: BoxWeek, week: ReportWeek) -> VerdictRow:
+def _deciding(row: VerdictRow, missing: int, known: int) -> int:
+    """How many missing values are counted: none where enough was measured for the limit."""
+    total = missing + known
+    enough = bool(total) and 100 * known >= row.limit.least_measured_percent * total
+    return 0 if enough else missing
+
+
+def _verdict(met: bool | None) -> Verdict:
+    return "not_assessed" if met is None else "pass" if met else "fail"
+
+
+def _share_words(row: VerdictRow) -> str:
+    return f"{measured_words(row.measured_percent)}."
+
+
+def _by_extremes(
+    row: VerdictRow,
+    box: BoxWeek,
+    week: ReportWeek,
+    disturbances: Sequence[Disturbance],
+    outages: Sequence[Span],
+) -> VerdictRow:
     """What the extremes of ten minutes show where the limit's own intervals are not stored; of a daily limit
     on each local day."""
     limit = row.limit
@@ -202,15 +339,27 @@ def _by_extremes(row: VerdictRow, box: BoxWeek, week: ReportWeek) -> VerdictRow:
     if low is None or high is None:
         return nothing
     known = ~(np.isnan(low) | np.isnan(high)) & ~(ten.flagged & (limit.flagged != "kept"))
+    missing_ns = missing_starts(week, ten, known, disturbances, outages)
     low, high, starts_ns = low[known], high[known], ten.start_ns[known]
     if not len(low):
         return nothing
     within = inside(low, limit.requirement) & inside(high, limit.requirement)
     per_ten = TEN_MINUTES_MS // limit.interval_ms
     good, count = int(np.count_nonzero(within)) * per_ten, len(low) * per_ten
-    edges = np.searchsorted(starts_ns, week.day_starts_ns) if limit.daily else (0, len(within))
-    parts = [within[first:last] for first, last in pairwise(edges)]
-    if any(np.count_nonzero(part) < limit.requirement.percent / 100 * len(part) for part in parts):
+    row = replace(row, missing=len(missing_ns) * per_ten)
+    edges_ns = week.day_starts_ns if limit.daily else (week.start_ns, week.end_ns)
+    shown = share_alone = True
+    for first_ns, last_ns in pairwise(edges_ns):
+        first, last = np.searchsorted(starts_ns, (first_ns, last_ns))
+        gone = _deciding(
+            row, int(np.diff(np.searchsorted(missing_ns, (first_ns, last_ns)))[0]), int(last - first)
+        )
+        met, whole = int(np.count_nonzero(within[first:last])), int(last - first)
+        share_alone &= met >= limit.requirement.percent / 100 * whole
+        shown &= met >= limit.requirement.percent / 100 * (whole + gone)
+    if share_alone and not shown:
+        return replace(row, why=_share_words(row))
+    if not shown:
         return replace(
             row,
             why=f"No values of {stored} are stored, and not all extremes of ten minutes are within.",

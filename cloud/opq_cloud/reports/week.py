@@ -1,8 +1,10 @@
 """Weeks from Monday by the local clock of a zone: 167, 168 or 169 hours. Pure."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from opq_proto.errors import OpqError
@@ -24,6 +26,8 @@ class ReportWeek:
     """The first day."""
     zone: ZoneInfo
     days: int = DAYS
+    part_ns: tuple[int, int] | None = None
+    """The part of it that is reported by itself, because a fact that limits depend on changed."""
 
     @property
     def name(self) -> str:
@@ -33,18 +37,36 @@ class ReportWeek:
 
     @property
     def day_starts_ns(self) -> tuple[int, ...]:
-        """The beginnings of its days, and its end."""
-        return tuple(
+        """The beginnings of its days, and its end; of a part those that are left, each within it."""
+        midnights = (
             _midnight_ns(self.monday + timedelta(days=day), self.zone) for day in range(self.days + 1)
         )
+        return tuple(min(max(each, self.start_ns), self.end_ns) for each in midnights)
 
     @property
     def start_ns(self) -> int:
-        return _midnight_ns(self.monday, self.zone)
+        return _midnight_ns(self.monday, self.zone) if self.part_ns is None else self.part_ns[0]
 
     @property
     def end_ns(self) -> int:
+        if self.part_ns is not None:
+            return self.part_ns[1]
         return _midnight_ns(self.monday + timedelta(days=self.days), self.zone)
+
+    @property
+    def words(self) -> str:
+        """`week 2026-W47`, and of a part its beginning and end."""
+        if self.part_ns is None:
+            return f"week {self.name}"
+        first, last = map(self.moment_words, self.part_ns)
+        return f"week {self.name} from {first} to {last}"
+
+    def parts(self, edges_ns: Iterable[int]) -> "tuple[ReportWeek, ...]":
+        """The week divided at these moments; itself where there are none within it."""
+        inner = sorted({each for each in edges_ns if self.start_ns < each < self.end_ns})
+        if not inner:
+            return (self,)
+        return tuple(replace(self, part_ns=part) for part in pairwise([self.start_ns, *inner, self.end_ns]))
 
     @property
     def hours(self) -> int:

@@ -1,29 +1,30 @@
 """The report of one place and week: verdicts of each phase, events of all phases, supply and data. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from opq_cloud.reports.frequency import grid_frequency_of
 from opq_cloud.reports.limit_table import Limit, LimitTable
+from opq_cloud.reports.supply import Span, supply_of_box
 from opq_cloud.reports.verdicts import (
-    TEN_MINUTES_MS,
-    TEN_SECONDS_MS,
-    THREE_SECONDS_MS,
     BoxWeek,
-    FloatArray,
     Verdict,
     VerdictRow,
     expected_intervals,
     judge_limit,
     latest_end_ns,
+    verdict_of,
 )
 from opq_cloud.reports.week import ReportSpan, ReportWeek
+from opq_cloud.store.box_record import FactSpan
 from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
-from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
+from opq_measure.events.curves import below
+from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events, groups_of
 from opq_measure.standards.event_tables import (
     Sarfi,
     SiteEvent,
@@ -35,15 +36,18 @@ from opq_measure.standards.event_tables import (
 from opq_measure.standards.indices import (
     FrequencyIndex,
     SupplyIndex,
-    frequency_index,
-    supply_of,
 )
-from opq_proto.measurement.intervals import Disturbance, IntervalColumns
+from opq_proto.measurement.intervals import (
+    TEN_MINUTES_MS,
+    TEN_MINUTES_NS,
+    THREE_SECONDS_MS,
+    Disturbance,
+    IntervalColumns,
+)
 
 SITE_QUANTITIES: Final = ("u2_ratio", "u0_ratio")
 """Quantities of the three phases together, from the intervals of the site."""
 _DIP_NAMES: Final = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
-Span = tuple[int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,26 @@ class PlacedBox:
     disturbances: tuple[Disturbance, ...] = ()
     outages: tuple[Span, ...] = ()
     """Other times without supply, as incidents of class outage state them."""
+    box_ids: tuple[str, ...] = ()
+    """All Boxes that served this phase, one after the other; `box_id` is the last."""
+    spans: tuple[FactSpan, ...] = ()
+    """When each did; empty: all the time, with the nominal values of `week`."""
+
+    def residual_percent(self, event: Disturbance) -> float:
+        """Residual voltage of an event of the phase, as a share of the nominal voltage of then."""
+        nominal_v = self.week.nominal_v
+        for span in self.spans:
+            if span.box.box_id == event.box_id and span.start_ns <= event.start_ns < span.end_ns:
+                nominal_v = span.box.nominal_v or nominal_v
+        return 100 * event.residual_v / nominal_v
+
+    def measured_at(self, t_ns: int) -> bool:
+        """Whether the phase was measured at a moment, by its ten minutes."""
+        ten = self.week.intervals.get(TEN_MINUTES_MS)
+        if ten is None:
+            return False
+        place = int(np.searchsorted(ten.start_ns, t_ns, side="right")) - 1
+        return place >= 0 and t_ns < int(ten.end_ns[place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,10 @@ class Place:
     boxes: tuple[PlacedBox, ...]
     group: Mapping[int, IntervalColumns]
     """Length in ms -> intervals of the phases together, such as u2; empty where none are stored."""
+    notes: tuple[str, ...] = ()
+    """In sentences: which Boxes were there for a part of the week, and what divides the week."""
+    wiring: str = ""
+    """How its phases are connected otherwise than stated; what depends on the phase is then not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +119,8 @@ class WeekReport:
 
     table: LimitTable
     week: ReportWeek
+    until_ns: int
+    """The end of the week, or the time of making; its beginning if it has not begun."""
     place: Place
     phases: tuple[PhaseReport, ...]
     together: tuple[VerdictRow, ...]
@@ -128,36 +158,49 @@ class WeekReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Fails where one limit fails; not assessed where none could be."""
-        found = {row.verdict for row in self.rows}
-        return "fail" if "fail" in found else "pass" if "pass" in found else "not_assessed"
+        return verdict_of(self.rows)
 
 
-def week_report(table: LimitTable, week: ReportWeek, place: Place) -> WeekReport:
-    """Judges every limit at every Box of the place."""
-    own = [limit for limit in table.limits if limit.quantity not in SITE_QUANTITIES]
-    phases = tuple(_phase(table, own, week, box) for box in place.boxes)
+def week_report(table: LimitTable, week: ReportWeek, place: Place, now_ns: int | None = None) -> WeekReport:
+    """Judges every limit at every Box of the place; `now_ns` None: the week is over."""
+    until_ns = week.end_ns if now_ns is None else max(week.start_ns, min(now_ns, week.end_ns))
+    phases = tuple(_phase(table, week, box, until_ns) for box in place.boxes)
     events = site_events(place.boxes, week)
     nominal_hz = place.boxes[0].week.nominal_hz if place.boxes else 50.0
-    frequency, of, nadir_ns = _frequency(place.boxes)
+    frequency = grid_frequency_of([box.week for box in place.boxes])
     return WeekReport(
         table,
         week,
+        until_ns,
         place,
         phases,
-        tuple(_together(limit, place, week) for limit in table.limits if limit.quantity in SITE_QUANTITIES),
+        _together(table, week, place),
         events,
         tuple((form, table_of(events, form)) for form in table.event_tables),
         ieee1159_names(events, nominal_hz),
         sarfi_of(events),
-        frequency,
-        of,
-        nadir_ns,
+        frequency.index,
+        frequency.of,
+        frequency.nadir_ns,
         _magnitude_unbalance(place.boxes),
     )
 
 
-def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: PlacedBox) -> PhaseReport:
+def place_rows(table: LimitTable, week: ReportWeek, place: Place) -> tuple[VerdictRow, ...]:
+    """The verdicts of each Box of a place, then those on its phases together."""
+    own = (row for box in place.boxes for row in _own_rows(table, week, box))
+    return (*own, *_together(table, week, place))
+
+
+def _own_rows(table: LimitTable, week: ReportWeek, box: PlacedBox) -> tuple[VerdictRow, ...]:
+    return tuple(
+        judge_limit(limit, box.week, week, box.disturbances, box.outages)
+        for limit in table.limits
+        if limit.quantity not in SITE_QUANTITIES
+    )
+
+
+def _phase(table: LimitTable, week: ReportWeek, box: PlacedBox, until_ns: int) -> PhaseReport:
     ten = box.week.intervals.get(TEN_MINUTES_MS)
     expected = expected_intervals(week.start_ns, week.end_ns, TEN_MINUTES_MS)
     covered = flagged = 0.0
@@ -169,20 +212,43 @@ def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: Pl
     interruptions = [(each.start_ns, latest_end_ns(each, ten)) for each in lost]
     return PhaseReport(
         box,
-        tuple(judge_limit(limit, box.week, week, box.disturbances) for limit in limits),
+        _own_rows(table, week, box),
         100 * min(covered, 1.0),
         100 * flagged,
-        supply_of(
-            merged([*interruptions, *box.outages]), week.start_ns, week.end_ns, table.long_interruption_s
+        supply_of_box(
+            merged([*interruptions, *box.outages]),
+            covered * expected * TEN_MINUTES_NS,
+            [] if ten is None else [ten],
+            (week.start_ns, max(until_ns, week.start_ns + 1)),
+            table.long_interruption_s,
         ),
     )
 
 
-def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
+def _together(table: LimitTable, week: ReportWeek, place: Place) -> tuple[VerdictRow, ...]:
+    return tuple(
+        _of_phases(limit, place, week) for limit in table.limits if limit.quantity in SITE_QUANTITIES
+    )
+
+
+def _of_phases(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
     """A limit on the phases together; a Box alone has no unbalance."""
     first = place.boxes[0].week if place.boxes else BoxWeek("", 1.0, 1.0, {})
     known = {length_ms: _of_good_clocks(columns) for length_ms, columns in place.group.items()}
-    row = judge_limit(limit, BoxWeek("", first.nominal_v, first.nominal_hz, known), week)
+    events = [each for box in place.boxes for each in box.disturbances]
+    outages = [each for box in place.boxes for each in box.outages]
+    whole = BoxWeek("", first.nominal_v, first.nominal_hz, known)
+    row = judge_limit(limit, whole, week, events, outages)
+    if place.wiring:
+        return VerdictRow(
+            limit,
+            "",
+            "not_assessed",
+            row.judgement,
+            row.expected,
+            0,
+            why="Its phases are not connected as stated.",
+        )
     if row.verdict != "not_assessed" or row.judgement.count:
         return row
     if limit.interval_ms in place.group:
@@ -190,7 +256,7 @@ def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
             f"The clocks of the three Boxes make u2 uncertain by more than {MOST_CLOCK_PERCENT} % (use GPS), "
             "or each interval is flagged."
         )
-    elif len(place.boxes) < 3:
+    elif len({box.phase or box.box_id for box in place.boxes}) < 3:
         why = "It needs three phases of one site."
     else:
         why = "Nothing is known of the angles of the three phases."
@@ -216,22 +282,75 @@ def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> 
     if len(boxes) == 1 and (apart := _events_apart(boxes[0], week)) is not None:
         return apart
     channels = [box.box_id for box in boxes]
-    nominal = {box.box_id: box.week.nominal_v for box in boxes}
     events = [
         ChannelEvent(
             box.box_id,
             _DIP_NAMES[each.kind],
             each.start_ns,
             each.end_ns,
-            100 * each.residual_v / nominal[box.box_id],
+            box.residual_percent(each),
             each.polyphase_group,
         )
         for box in boxes
         for each in box.disturbances
         if week.start_ns <= each.start_ns < week.end_ns and each.kind in _DIP_NAMES
     ]
-    found = map(_site_event, group_events(events, channels))
+    by_id = {box.box_id: box for box in boxes}
+    joined = group_events(events, channels, measured_in(boxes))
+    found = (_site_event(each, by_id) for each in joined)
     return tuple(sorted(found, key=lambda event: event.start_ns))
+
+
+def measured_in(boxes: Sequence[PlacedBox]) -> Callable[[str, int], bool]:
+    """Whether a phase was measured at a moment; where no ten minutes are known, each was."""
+    by_id, known = {box.box_id: box for box in boxes}, any(box.week.intervals for box in boxes)
+    return lambda channel, t_ns: not known or by_id[channel].measured_at(t_ns)
+
+
+def named_by_standard(boxes: Sequence[PlacedBox], interruption_percent: float) -> tuple[PlacedBox, ...]:
+    """The same with dips and interruptions as a standard calls them: an event has one name in a report.
+
+    An interruption is below `interruption_percent` of nominal, and on all phases of a site at one time.
+    """
+
+    def kind_of(each: Disturbance, residual_percent: float) -> str:
+        if each.kind not in ("dip", "interruption") or math.isnan(each.residual_v):
+            return each.kind
+        return "interruption" if below(residual_percent, interruption_percent) else "dip"
+
+    kinds = {
+        (box.box_id, each.start_ns): kind_of(each, box.residual_percent(each))
+        for box in boxes
+        for each in box.disturbances
+        if each.kind != "swell"
+    }
+    if len(boxes) > 1 and "interruption" in kinds.values():
+        events = [
+            ChannelEvent(
+                box.box_id,
+                _DIP_NAMES[kinds[box.box_id, each.start_ns]],
+                each.start_ns,
+                each.end_ns,
+                box.residual_percent(each),
+                each.polyphase_group,
+            )
+            for box in boxes
+            for each in box.disturbances
+            if each.kind in ("dip", "interruption")
+        ]
+        for joined, members in groups_of(events, [box.box_id for box in boxes], measured_in(boxes)):
+            if joined.kind != "interruption":
+                kinds |= {(each.channel, each.start_ns): "dip" for each in members}
+    return tuple(
+        replace(
+            box,
+            disturbances=tuple(
+                each if each.kind == "swell" else replace(each, kind=kinds[box.box_id, each.start_ns])
+                for each in box.disturbances
+            ),
+        )
+        for box in boxes
+    )
 
 
 def _events_apart(box: PlacedBox, week: "ReportWeek | ReportSpan") -> tuple[SiteEvent, ...] | None:
@@ -240,7 +359,7 @@ def _events_apart(box: PlacedBox, week: "ReportWeek | ReportSpan") -> tuple[Site
     A year of 100 Boxes with an event a day takes 0.1 s so, and 0.3 s by way of their groups.
     """
     found: list[SiteEvent] = []
-    reached_ns, own = 0, (box.box_id,)
+    reached_ns = 0
     for each in sorted(box.disturbances, key=lambda event: event.start_ns):
         if not week.start_ns <= each.start_ns < week.end_ns or each.kind not in _DIP_NAMES:
             continue
@@ -248,15 +367,28 @@ def _events_apart(box: PlacedBox, week: "ReportWeek | ReportSpan") -> tuple[Site
             return None
         reached_ns = each.end_ns
         seconds = (each.end_ns - each.start_ns) / 1e9
-        percent = 100 * each.residual_v / box.week.nominal_v
-        found.append(SiteEvent(each.kind, each.start_ns, seconds, percent, own))
+        percent = box.residual_percent(each)
+        found.append(SiteEvent(each.kind, each.start_ns, seconds, percent, (each.box_id,)))
     return tuple(found)
 
 
-def _site_event(joined: GroupEvent) -> SiteEvent:
+def _site_event(joined: GroupEvent, boxes: Mapping[str, PlacedBox]) -> SiteEvent:
     kind = {"swell": "swell", "interruption": "interruption"}.get(joined.kind, "dip")
     seconds = None if joined.end_ns is None else (joined.end_ns - joined.start_ns) / 1e9
-    return SiteEvent(kind, joined.start_ns, seconds, joined.residual_percent, joined.channels)
+    return SiteEvent(kind, joined.start_ns, seconds, joined.residual_percent, _boxes_of(joined, boxes))
+
+
+def _boxes_of(joined: GroupEvent, boxes: Mapping[str, PlacedBox]) -> tuple[str, ...]:
+    """The Boxes that measured an event: of phases that are served by several, those of then."""
+    found = []
+    for channel in joined.channels:
+        until_ns = joined.end_ns or joined.start_ns
+        found += [
+            each.box_id
+            for each in boxes[channel].disturbances
+            if each.start_ns <= until_ns and (each.end_ns or joined.start_ns) >= joined.start_ns
+        ] or [channel]
+    return tuple(dict.fromkeys(found))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
@@ -270,40 +402,6 @@ def merged(spans: Iterable[Span]) -> list[Span]:
         else:
             found.append((begin_ns, until_ns))
     return found
-
-
-def _frequency(boxes: Sequence[PlacedBox]) -> tuple[FrequencyIndex, str, int | None]:
-    """The frequency of the site: of the Box with the most values of 10 s, else of ten minutes.
-
-    The nadir is that of windows of 10/12 cycles where intervals state their lowest.
-    """
-    for length_ms, words in ((TEN_SECONDS_MS, "10 s"), (TEN_MINUTES_MS, "10 min")):
-        best: IntervalColumns | None = None
-        most = 0
-        for box in boxes:
-            columns = box.week.intervals.get(length_ms)
-            if columns is None or "f_hz" not in columns.values:
-                continue
-            known = int(np.count_nonzero(~np.isnan(columns.values["f_hz"])))
-            if known > most:
-                best, most = columns, known
-        if best is not None:
-            middles_s = (best.start_ns - best.start_ns[0] + (best.end_ns - best.start_ns) / 2) / 1e9
-            hertz = np.asarray(best.values["f_hz"], np.float64)
-            index = frequency_index(*_with_holes(middles_s, hertz, length_ms))
-            lowest = np.asarray(best.values.get("f_min_hz", hertz), np.float64)
-            lowest = hertz if np.isnan(lowest).all() else lowest
-            place = int(np.nanargmin(lowest))
-            nadir_hz = float(lowest[place])
-            return replace(index, nadir_hz=nadir_hz), words, int(best.start_ns[place])
-    nothing = np.zeros(0)
-    return frequency_index(nothing, nothing), "", None
-
-
-def _with_holes(middles_s: FloatArray, hertz: FloatArray, length_ms: int) -> tuple[FloatArray, FloatArray]:
-    """NaN put where an interval is missing, so that no change is taken across it."""
-    holes = np.flatnonzero(np.diff(middles_s) > 1.5 * length_ms / 1000) + 1
-    return np.insert(middles_s, holes, np.nan), np.insert(hertz, holes, np.nan)
 
 
 def _magnitude_unbalance(boxes: Sequence[PlacedBox]) -> float:

@@ -72,7 +72,7 @@ def indices_json(fleet: FleetReport) -> dict[str, Any]:
         "boxes": 0 if supply is None else supply.boxes,
         "interruptions_per_box": None if supply is None else supply.interruptions_per_box,
         "interrupted_minutes_per_box": None if supply is None else supply.minutes_per_box,
-        "supplied_percent": None if supply is None else supply.supplied_percent,
+        "supplied_percent": None if supply is None else known(supply.supplied_percent),
         "long_interruption_s": fleet.table.long_interruption_s,
         "complete_percent": known(fleet.complete_percent),
         "sarfi": {f"{percent:g}": mean for percent, mean in fleet.sarfi},

@@ -22,18 +22,21 @@ __all__ = [
 FILE_NAME = "opq.db"
 
 
-def open_store(mongo_uri: str | None, data_dir: Path, untouched: bool = False) -> CloudStore:
+def open_store(
+    mongo_uri: str | None, data_dir: Path, untouched: bool = False, answer_s: float | None = None
+) -> CloudStore:
     """Opens MongoDB where a `mongodb://…` address is given, else `data_dir/opq.db`; creates what is missing.
 
     Args:
         untouched: only read a MongoDB; missing indexes are not made.
+        answer_s: how long a command waits for an answer of a MongoDB; services wait for ever.
     Raises:
         StoreError: it cannot be opened; the text says why and what to do.
     """
     if mongo_uri:
         from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only where it is used
 
-        return MongoStore(mongo_uri, untouched)
+        return MongoStore(mongo_uri, untouched, answer_s)
     from opq_cloud.store.embedded.store import EmbeddedStore
 
     return EmbeddedStore(data_dir / FILE_NAME)

@@ -23,11 +23,18 @@ class BoxPlace:
     """The name of its location."""
     feeder: str | None = None
     region: str | None = None
+    """The Box's own one, else the first of its location."""
+    further_regions: tuple[str, ...] = ()
+    """The other regions of its location: the Box is in each."""
     latitude: float | None = None
     """Degrees, WGS 84; so is `longitude`."""
     longitude: float | None = None
     phase: str | None = None
     """The phase a, b or c, against neutral."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return () if self.region is None else (self.region, *self.further_regions)
 
 
 def box_place(
@@ -38,11 +45,13 @@ def box_place(
     Its region is the one set for the Box itself, else the first of its location.
     """
     at = locations.get(box.location or "")
+    of_location = (box.region,) if box.region else regions.get(box.location or "", ())
     return BoxPlace(
         grid=box.grid or DEFAULT_GRID,
         place=box.location,
         feeder=box.feeder,
-        region=box.region or next(iter(regions.get(box.location or "", ())), None),
+        region=next(iter(of_location), None),
+        further_regions=of_location[1:],
         latitude=None if at is None else at.latitude,
         longitude=None if at is None else at.longitude,
         phase=box.phase,

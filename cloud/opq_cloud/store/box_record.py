@@ -1,16 +1,47 @@
 """The store's facts about a Box and its place; most readers of them need no store."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
+from opq_cloud.store.stated_facts import FACTS, StatedFact, courses_of, facts_at, moments_ns
 from opq_cloud.store.stated_starts import StatedStart
+from opq_proto.kit.plain_text import composed
+
+MADE_UP = "simulated: place, feeder and voltage are made up"
+"""Description of a Box whose facts a simulation made up. They do not count as stated: what a person
+states first holds from the beginning. The same as opq_sim's PLACE_MADE_UP."""
+
+COMPOSED = ("name", "location", "description", "region", "feeder", "site", "phase", "grid")
+"""Texts by people, which may have a letter such as ü in one character or in two."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostMeasurements:
+    """Measurements of a Box that the cloud never got, because its gateway held them no longer."""
+
+    count: int
+    start_ms: int
+    end_ms: int
+    """The times of those before and after them."""
+
+    @property
+    def words(self) -> str:
+        first, last = (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms / 1000)) for ms in (self.start_ms, self.end_ms)
+        )
+        return f"{self.count} Measurements between {first} and {last} UTC, held by its gateway no longer"
 
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """The facts about a Box (the original's `opq_boxes`).
+    """The facts about a Box (the original's `opq_boxes`): those of now, and in `stated` those of before.
 
-    None means unknown; a field that is put as None keeps its stored value. A text that is put as "" is
-    removed, except `name`, which then keeps its value and is, for example, "Box 7" for a new Box.
+    What was measured is judged and shown by the facts of then: `at` and `spans`. None means unknown; a field
+    that is put as None keeps its stored value. A text that is put as "" is removed, except `name`, which then
+    keeps its value and is, for example, "Box 7" for a new Box.
     """
 
     box_id: str
@@ -36,20 +67,88 @@ class BoxRecord:
     incidents)."""
     public_key: str | None = None
     """Z85; the original makes its allow-list from it."""
-    location_start_time_ms: int | None = None
-    location_archive: tuple[tuple[str, int | None], ...] = ()
-    """Former locations: (location, beginning in ms); where it is put empty, the stored value stays."""
     gateway_id: int | None = None
     """Number of the gateway that sends its Measurements (docs/reference/contracts.md, field 1013)."""
     retired_ms: int | None = None
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
     starts: tuple[StatedStart, ...] = ()
     """Its latest starts and what they stated, in order; where it is put empty, the stored value stays."""
+    lost: tuple[LostMeasurements, ...] = ()
+    """The last that were lost, until somebody has seen them; where it is put, nothing of it is stored."""
+    stated: tuple[StatedFact, ...] = ()
+    """What was stated and since when, in time order, the facts of now included; a fact that is not here holds
+    from the beginning. The course of a fact that is put replaces the stored one."""
+
+    def __post_init__(self) -> None:
+        for fact in COMPOSED:
+            value = getattr(self, fact)
+            if value is not None and not value.isascii():
+                object.__setattr__(self, fact, composed(value))
 
     @property
     def is_in_service(self) -> bool:
         """Whether it is expected to send."""
         return not (self.unplugged or self.retired_ms)
+
+    @property
+    def location_start_time_ms(self) -> int | None:
+        """Since when it is at its location; None: unknown, or from the beginning."""
+        course = courses_of(self.stated).get("location", ())
+        return course[-1][0] or None if course else None
+
+    @property
+    def location_archive(self) -> tuple[tuple[str, int | None], ...]:
+        """Former locations: (location, beginning in ms or None)."""
+        course = courses_of(self.stated).get("location", ())
+        return tuple((location, since_ms or None) for since_ms, location in course[:-1] if location)
+
+    def at(self, t_ns: int) -> "BoxRecord":
+        """The facts that held at a moment; the only question to them for what was measured."""
+        return replace(self, **facts_at(self.stated, t_ns), stated=()) if self.stated else self
+
+    def values_of(self, name: str) -> tuple[Any, ...]:
+        """All values that a fact has had, each once, without unknown."""
+        course = courses_of(self.stated).get(name, ((0, getattr(self, name)),))
+        return tuple(dict.fromkeys(value for _, value in course if value is not None))
+
+    def without(self, *names: str) -> "BoxRecord":
+        """The record without these facts, now and before."""
+        stated = tuple(each for each in self.stated if each.name not in names)
+        return replace(self, **dict.fromkeys(names), stated=stated)  # type: ignore[arg-type]
+
+    def spans(self, start_ns: int, end_ns: int, names: Iterable[str] = FACTS) -> "tuple[FactSpan, ...]":
+        """The spans of [start_ns, end_ns) in each of which these facts stay the same, with the facts."""
+        edges_ns = [start_ns, *moments_ns(self.stated, names, start_ns, end_ns), end_ns]
+        return tuple(FactSpan(first, last, self.at(first)) for first, last in pairwise(edges_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class BoxHoldings:
+    """What is stored of a Box."""
+
+    waveforms: int
+    """Events with its samples or half cycles."""
+    disturbances: int
+    incidents: int
+    """Incidents of this Box alone."""
+    shared_incidents: int
+    """Incidents that other Boxes share, which stay."""
+    shared_until_s: int | None
+    """When the last of those expires, Unix time; None: there are none."""
+    phenomena: int
+    """Phenomena of this Box alone."""
+    shared_phenomena: int
+    """Phenomena that name other Boxes too, which stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactSpan:
+    """A span [start_ns, end_ns) in which facts of a Box stay the same."""
+
+    start_ns: int
+    end_ns: int
+    box: BoxRecord
+    """Its facts in the span."""
 
 
 @dataclass(frozen=True, slots=True)

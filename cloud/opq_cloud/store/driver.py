@@ -67,15 +67,6 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Select:
-    """The values of a field of some documents, as the list of a condition `in`."""
-
-    table: Table
-    field: str
-    where: "Where"
-
-
-@dataclass(frozen=True, slots=True)
 class EarliestStart:
     """The earliest `start_ns` of documents that end after a moment, as the value of a condition.
 
@@ -89,8 +80,8 @@ class EarliestStart:
 Condition = tuple[str, str, Any]
 """Field, operator and value; all conditions of a search hold.
 
-Operators: `=`, `!=` (also for None), `<`, `<=`, `>`, `>=`, `in` (a list or Select; an index serves the first
-one), `not in` (a list), `has` (of a set of texts: one text), `has any` (one of several), `contains` (a part
+Operators: `=`, `!=` (also for None), `<`, `<=`, `>`, `>=`, `in` (a list; an index serves the first one),
+`not in` (a list), `has` (of a set of texts: one text), `has any` (one of several), `contains` (a part
 of a text).
 """
 Where = Sequence[Condition]
@@ -131,7 +122,7 @@ class TrendRows(Protocol):
         """Removes a slice of the minutes that were moved."""
 
     def unmarked(self, limit: int) -> list[TrendPlace] | None:
-        """Returns the next minutes whose roll-up no version has marked as due; None: all are marked."""
+        """Returns the next minutes whose roll-up is not marked as due; None: all are marked."""
 
     def note_marked(self, last: TrendPlace | None) -> None:
         """Notes up to where minutes are marked; None: all are."""
@@ -146,6 +137,9 @@ class TrendRows(Protocol):
         """Returns what names expired rows of longer levels, for `remove_rows`."""
 
     def remove_rows(self, old: Sequence[object]) -> int: ...
+
+    def remove_box(self, box_id: str, limit: int) -> int:
+        """Removes a slice of a Box's rows of all levels; returns how many, 0 where none are left."""
 
     def count(self) -> int:
         """Returns the number of minutes."""
@@ -206,6 +200,9 @@ class Documents(Protocol):
     def put(self, table: Table, documents: Iterable[Fields]) -> None:
         """Inserts documents, or replaces those with the same key."""
 
+    def add(self, table: Table, documents: Sequence[Fields]) -> int:
+        """Inserts those documents whose key is not there, by one request; returns how many."""
+
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
         """Replaces a document by what `changed` returns for it, or inserts that; False: nothing changed."""
 
@@ -259,7 +256,7 @@ class Documents(Protocol):
             StoreError: there is none, or its bytes differ from those that were written.
         """
 
-    def delete_files(self, name: str) -> None: ...
+    def delete_files(self, names: Iterable[str]) -> None: ...
 
     def count_files(self) -> int: ...
 
@@ -284,6 +281,9 @@ class Driver(Protocol):
     @property
     def foreign_numbers(self) -> str | None:
         """Whether another service numbers incidents too, and what to change; None: it does not."""
+
+    def lost_incidents(self) -> int:
+        """Returns how many incidents another service has lost, because both used their numbers."""
 
     def others(self, known: Iterable[str]) -> dict[str, int]:
         """Returns collection -> documents of those that are not `known` and that the driver does not make."""

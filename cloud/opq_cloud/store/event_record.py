@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from opq_cloud.store.sample_requests import NsSpan, StoredSampleRequest
+from opq_cloud.store.sample_requests import WAITING, NsSpan, StoredSampleRequest
 
 NO_EVENT = -1
 """In place of an event of findings that have no waveform; the original's outages have this number too."""
@@ -41,7 +41,7 @@ class EventRecord:
     decided_ns: int | None = None
     finished_ns: int | None = None
     analysed_ns: int | None = None
-    """When (UTC) it was decided, finished and analysed; None where it was not, or by an older version."""
+    """When (UTC) it was decided, finished and analysed; None where it was not, or by the original."""
     more: dict[int, StoredSampleRequest] = field(default_factory=dict)
     """Number -> request of an analysis for more samples."""
     owed: dict[str, NsSpan] = field(default_factory=dict)
@@ -50,6 +50,8 @@ class EventRecord:
     """The span whose Urms(1/2) the Boxes are asked for, after a long dip or swell."""
     half_cycles: dict[str, str] = field(default_factory=dict)
     """Box -> why it sent none; "" where it is stored (`CloudStore.half_cycles`)."""
+    shown_ns: NsSpan | None = None
+    """The span whose samples its visitor may see; None: all. It is not stored."""
 
     starts: dict[str, int] = field(default_factory=dict)
     """Box -> its start when it was asked; of the original, since which arrival its clock was not set back."""
@@ -57,6 +59,16 @@ class EventRecord:
     def span_of(self, box_id: str) -> NsSpan:
         """Returns the span for which a Box was asked last."""
         return self.owed.get(box_id, (self.start_ns, self.end_ns))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was asked for is stored, or not waited for any more, and is analysed.
+
+        An analysis may ask for more, and the event is not complete then until that has been analysed too. An
+        event of the original says nothing of it.
+        """
+        waits = any(each.state == WAITING for each in self.more.values())
+        return self.original or (self.finished and self.analysed and not waits)
 
     @property
     def onset_stamp(self) -> tuple[int, int] | None:
@@ -71,6 +83,8 @@ class EventRecord:
         return not self.token
 
 
+SAW = "saw"
+"""A reason of `asked_as`: the Box detected the disturbance, as the first or as a further one."""
 PERSON_ASKED = "requested"
 """A reason of `asked_as`: the Box has not been asked yet; the event service asks it at once."""
 MAUKA_ASKED = "mauka"

@@ -214,7 +214,7 @@ def locked_documents(
 
 
 def _holder(document: Fields) -> tuple[str, str]:
-    return str(document.get("host", "unknown")), str(document.get("pid", "unknown"))
+    return str(document["host"]), str(document["pid"])
 
 
 def _runs_already(name: str, host: str, pid: str, where: tuple[str, str] = STORE) -> StoreError:

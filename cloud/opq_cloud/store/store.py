@@ -8,9 +8,10 @@ thread. All raise `StoreError` with one clear line where the database fails or t
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol
 
-from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.box_record import BoxHoldings, BoxRecord, LocationRecord, LostMeasurements
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Driver
@@ -21,6 +22,7 @@ from opq_cloud.store.incidents.index import (
     IncidentWork,
     IndexedIncident,
     IndexPlace,
+    IndexProgress,
 )
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
@@ -43,6 +45,10 @@ QUERY_ROWS = 100_000
 
 LogPlace = Sequence[Any]
 """The place where reading all Measurements continues; JSON that only the store that made it can read."""
+
+
+StorePlace = tuple[str | None, Path, bool]
+"""The arguments of `open_store`."""
 
 
 class ShownStore(SeenIntervals, Protocol):
@@ -91,7 +97,8 @@ class ShownStore(SeenIntervals, Protocol):
     ) -> list[IndexedIncident]:
         """Returns incidents in the filter's order after `beyond`; with `back` those before it, nearest first.
 
-        A store that an older version wrote without the index is indexed at the first call.
+        With Boxes in the filter, each says what was at them: `box_events.narrowed` makes the incident of it.
+        A copied store is indexed at the first call.
         """
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
@@ -132,6 +139,10 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     """The whole store, as the module's docstring describes; `close` writes what is not yet on disk."""
 
     @property
+    def place(self) -> StorePlace:
+        """Where it is, for another process that opens it by `open_store(*place)`."""
+
+    @property
     def people(self) -> AccountRecords:
         """Accounts, sessions, who may see which Box, and the log of changes."""
 
@@ -142,6 +153,31 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     @property
     def numbers_problem(self) -> str | None:
         """Whether another service numbers incidents too, and what to change; None: it does not."""
+
+    def index_slice(self) -> int:
+        """Indexes some of the original's incidents, the newest first; returns how many, 0 where all are."""
+
+    def index_progress(self) -> IndexProgress | None:
+        """Returns how far the index of the original's incidents is; None where it is complete."""
+
+    def follow_original(self) -> int:
+        """Follows what the original changed and deleted of indexed incidents; returns how many changed."""
+
+    def trends_wait(self, now_ms: int) -> bool:
+        """Whether trends of former days are not in the longer levels yet, so that long spans show a part."""
+
+    def copied_samples(self, incident: Incident) -> list[Waveform]:
+        """Returns the samples that are kept with an incident's findings, as in the original's files.
+
+        Only a MongoDB has them; they stay after their event has expired.
+        """
+
+    def lost_incidents(self) -> int:
+        """Returns how many incidents the original has lost because their numbers are ours.
+
+        It counts those that left a trace. `numbers_problem` reports new ones, and the next numbers are left
+        to the original.
+        """
 
     @property
     def problem(self) -> str | None:
@@ -170,10 +206,26 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         the original's copies of samples with each finding."""
 
     # Boxes
-    def put_box(self, box: BoxRecord) -> None:
+    def put_box(self, box: BoxRecord, since_ms: int | None = None) -> None:
         """Inserts or updates by box_id; a field that is None keeps its stored value.
 
-        If the location changes, the stored one is added to `location_archive`.
+        Facts that change hold from `since_ms` on, until what is stated for a later moment. Without it they
+        hold from now on, and what was never stated before also for the time before.
+        """
+
+    def note_lost(self, box_id: str, lost: LostMeasurements) -> None:
+        """Adds Measurements of a Box that were lost to its record."""
+
+    def forget_lost(self, box_id: str) -> None:
+        """Removes what was lost from the record of a Box: somebody has seen it."""
+
+    def box_holdings(self, box_id: str) -> BoxHoldings:
+        """Returns what is stored of a Box, for a question before it is deleted."""
+
+    def delete_box(self, box_id: str) -> None:
+        """Deletes a Box and its data, but for incidents that other Boxes share; it must not send any more.
+
+        Raises StoreError; then a repeat deletes the rest.
         """
 
     def boxes_revision(self) -> int:
@@ -259,7 +311,10 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
 
     # Events
     def next_event_id(self) -> int:
-        """Returns the next whole number from 1, rising across restarts, threads and processes."""
+        """Returns the next whole number from 1, rising across restarts, threads and processes.
+
+        Once somebody sees only some Boxes, it is the present second since 2025, or the next free one.
+        """
 
     def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
         """Opens an event and returns its id. Idempotent: the same `trigger.token` gives the same event id.
@@ -342,7 +397,7 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         """Removes the mark and raises the revision, so that an event with new data is analysed again."""
 
     def waveform_times(self, event_id: int) -> dict[str, int]:
-        """Returns Box -> when (UTC, ns) the last of its samples was stored; older versions stored no time."""
+        """Returns Box -> when (UTC, ns) the last of its samples was stored, where that is known."""
 
     def waveform_places(self, box_id: str, event_id: int, limit: int) -> list[WaveformPlace]:
         """Returns where the newest waveforms of a Box lie in events up to this number, newest event first."""
@@ -389,12 +444,14 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
 
     def incident_parts(
         self,
-        seen: Collection[str],
+        seen: Collection[str] | None,
         wanted: IncidentFilter,
         beyond: IndexPlace | None = None,
         back: bool = False,
     ) -> Iterator[IndexedParts]:
         """Yields incidents at these Boxes that may fit `wanted` by Box and span, each with its rows there.
+
+        Without Boxes (None) the reader sees every Box, and each has its rows at the Boxes of `wanted`.
 
         They are sorted by their seen start: the newest first below `beyond`, or with `back` the oldest first
         above it. `IndexedParts` gives what is seen of one, and whether that fits.

@@ -6,11 +6,13 @@ is where both have the same samples; its time stamp only shows near which window
 no clock.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.store.event_record import EventRecord
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire.frames import CYCLE_SAMPLES
 
@@ -61,6 +63,37 @@ def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
         counts=np.concatenate(parts),
         gaps=tuple(gaps),
     )
+
+
+def waveform_within(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
+    """Returns the samples in [start_ns, end_ns), with the gaps between them; None where there are none."""
+    first, end = (
+        wave.first_sample + max(0, -(-(at_ns - wave.start_ns) * wave.rate_millihz // 10**12))
+        for at_ns in (start_ns, end_ns)
+    )
+    parts = []
+    for run in wave.runs():
+        begin, stop = max(run.first_sample, first), min(run.first_sample + len(run.counts), end)
+        if begin < stop:
+            parts.append((begin, run.counts[begin - run.first_sample : stop - run.first_sample]))
+    if not parts:
+        return None
+    first, last = parts[0][0], parts[-1][0]
+    return replace(
+        wave,
+        start_ns=wave.time_ns(first - wave.first_sample),
+        first_sample=first,
+        counts=np.concatenate([counts for _, counts in parts]),
+        gaps=tuple(gap for gap in wave.gaps if first < gap.first_sample < last),
+    )
+
+
+def shown_part(record: EventRecord, waves: Iterable[Waveform]) -> tuple[Waveform, ...]:
+    """Returns what a visitor to whom the event is shown as `record` may see of its waveforms."""
+    if record.shown_ns is None:
+        return tuple(waves)
+    parts = (waveform_within(wave, *record.shown_ns) for wave in waves)
+    return tuple(part for part in parts if part is not None)
 
 
 def _reason(known: tuple[Gap, ...], first: int, end: int) -> str:

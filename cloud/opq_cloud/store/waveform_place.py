@@ -16,7 +16,7 @@ class WaveformPlace:
     """Its end, rounded up."""
     rate_millihz: int
     stored_ns: int | None
-    """When (UTC) it was stored; None: by an older version, or by the original."""
+    """When (UTC) it was stored; None: by the original."""
     numbered: bool = True
     """`Waveform.numbered`."""
     start_id: int | None = None

@@ -12,9 +12,11 @@ from opq_proto.release.plan import WHOLE_SHARE, Plan, ReleaseError, place, versi
 from opq_proto.release.report import Report
 
 LOST_MS = 1_800_000
-"""A gateway without a report for this time after its start of an update counts as failed."""
+"""A gateway that has started an update, and has neither ended it nor reported for this time, counts as
+failed."""
 GONE_MS = 4 * 3_600_000
-"""A roll-out does not wait for a gateway without a report for this time; gateways report each hour."""
+"""A roll-out does not wait for a gateway without a report for this time (gateways report each hour), or one
+that was admitted for this time and has not started."""
 DONE = "done"
 """The gateway has the version, or one that is newer, or takes none."""
 FAILED = "failed"
@@ -25,6 +27,28 @@ WAITING = "waiting"
 """The gateway has not started the version."""
 WELL = "well"
 """State that a gateway reports if it has nothing to update."""
+
+
+class OpenTimes:
+    """Since when each gateway that a plan admits has been at the same stage, by the reports of this process.
+
+    A gateway that goes on reporting the same stage does not begin it again.
+    """
+
+    def __init__(self) -> None:
+        self._since_ms: dict[tuple[str, str, str, str], int] = {}
+
+    def for_ms(self, plan: Plan, report: Report, stage: str, now_ms: int) -> int:
+        """Notes a stage; returns for how long the gateway has been there."""
+        return now_ms - self._since_ms.setdefault((plan.kind, plan.version, report.gateway, stage), now_ms)
+
+    def forget_others(self, plan: Plan) -> None:
+        """Forgets former plans of this kind."""
+        self._since_ms = {
+            key: since_ms
+            for key, since_ms in self._since_ms.items()
+            if key[0] != plan.kind or key[1] == plan.version
+        }
 
 
 def standing(plan: Plan, report: Report, now_ms: int) -> str:
@@ -58,12 +82,21 @@ def _older(firmware: str, version: str) -> bool:
         return False
 
 
-def advanced(plan: Plan, reports: Sequence[Report], now_ms: int) -> Plan:
+def advanced(plan: Plan, reports: Sequence[Report], now_ms: int, times: OpenTimes) -> Plan:
     """The plan after these reports: a larger share, or stopped."""
     if plan.paused or plan.stopped:
         return plan
+    times.forget_others(plan)
     concerned = [each for each in reports if not plan.groups or each.group in plan.groups]
     found = {each.gateway: standing(plan, each, now_ms) for each in concerned}
+    late = set()
+    for each in concerned:
+        stage = found[each.gateway]
+        if stage == TRYING and times.for_ms(plan, each, TRYING, now_ms) > LOST_MS:
+            found[each.gateway] = FAILED
+        is_admitted = place(each.gateway, plan.version) < plan.share
+        if stage == WAITING and is_admitted and times.for_ms(plan, each, WAITING, now_ms) > GONE_MS:
+            late.add(each.gateway)
     failed = [each for each in concerned if found[each.gateway] == FAILED]
     if len(failed) >= plan.stop_at:
         first = max(failed, key=lambda each: each.at_ms)
@@ -74,7 +107,9 @@ def advanced(plan: Plan, reports: Sequence[Report], now_ms: int) -> Plan:
     open_ones = [
         each
         for each in concerned
-        if found[each.gateway] in (WAITING, TRYING) and now_ms - each.at_ms <= GONE_MS
+        if found[each.gateway] in (WAITING, TRYING)
+        and now_ms - each.at_ms <= GONE_MS
+        and each.gateway not in late
     ]
     places = sorted(place(each.gateway, plan.version) for each in open_ones)
     begun = [each for each in places if each < plan.share]

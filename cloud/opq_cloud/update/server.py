@@ -18,7 +18,7 @@ from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.update.pages import Answer, UpdatePages
 from opq_cloud.update.repository import ReleaseRepository
-from opq_cloud.update.rollout import advanced
+from opq_cloud.update.rollout import OpenTimes, advanced
 from opq_proto.errors import OpqError, StoreError
 from opq_proto.keys.key_files import read_key_file, read_secret_file
 from opq_proto.keys.signing import read_private
@@ -63,6 +63,7 @@ class UpdateService:
         self._pages = UpdatePages(self._repository, packages, lambda: self._problem, shared.system)
         self._online = folder / "online.pem"
         self._due = threading.Event()
+        self._times = OpenTimes()
         self._problem: str | None = None
         self._log = RateLimitedLog(logs.get(service="update"))
 
@@ -111,7 +112,7 @@ class UpdateService:
         plan = self._repository.plan(kind)
         if plan is None:
             return
-        new = advanced(plan, reports, time.time_ns() // 1_000_000)
+        new = advanced(plan, reports, time.time_ns() // 1_000_000, self._times)
         if new != plan and online is not None:
             self._repository.put_plan(new, online)
             self.counters.add("rollout_steps")
@@ -159,7 +160,7 @@ class UpdateService:
                 if self.path != "/report" or length > MAX_BYTES:
                     self.send_reply((404, "text/plain", b"nothing is posted there"))
                     return
-                body = self.rfile.read(length)
+                body = self.read_body(length)
                 self.send_reply(service.accept_report(body, self.headers.get(HEADER, ""), updates))
 
             def _send_file(self, answer: Answer, path: Path) -> None:

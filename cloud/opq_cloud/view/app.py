@@ -17,15 +17,18 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Match
 
+from opq_cloud.core.page_parts import parts_failed
 from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, RestApp
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
 from opq_cloud.view.pages.routes import page_parts, page_routes
 from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.web.base_path import BasePathBodies, Scope
+from opq_cloud.view.web.dear_work import JobLostError
 from opq_cloud.view.web.forms import SIGNED_OUT, see_other
 from opq_cloud.view.web.gate import VisitorGate
-from opq_cloud.view.web.guard import Scope
+from opq_cloud.view.web.shares import ClientGoneError, FairShares, no_answer
 from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, RequestFacts, Visitor
 from opq_proto.errors import StoreError
 from opq_proto.kit.system_record import ID_HEADER
@@ -47,6 +50,10 @@ NO_PAGES = (
 MIN_COMPRESSED_BYTES = 1000
 COMPRESSION_LEVEL = 5
 """Takes a third of the time of level 9, for 2 % more bytes."""
+ROBOTS = "User-agent: *\n" + "".join(
+    f"Disallow: {path}\n" for path in ("/past", "/api/", "/live", "/search", "/account", "/admin")
+)
+"""Crawlers stay away from pages whose links never end, such as earlier and later spans of `/past`."""
 METRIC_TEXTS = {
     "measurements": "Measurements read from the triggering broker",
     "measurements_late": "Measurements older than one that was shown already",
@@ -62,6 +69,9 @@ METRIC_TEXTS = {
     "boxes_refused": "Boxes beyond the limit",
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
+    "requests_beyond_share": "Requests of visitors who had used their share of CPU time",
+    "work_refused": "Reports, verdicts, exports and recordings for which there was no place",
+    "pages_refused": "Requests beyond the pages of one visitor that may wait",
     "requests_limited": "Requests of programs that came too fast",
     "requests_malformed": "Requests with headers above 16 kB, or with two lengths of one body",
     "sign_ins_refused": "Forms of visitors without a session that were refused because too many came at once",
@@ -81,6 +91,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
         services.visitors,
         lambda region: context.regions().get(region, ()),
         parts.maps,
+        context.incident_messages,
         heartbeat_s,
     )
     app.include_router(live.router())
@@ -88,11 +99,20 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
     app.include_router(StatusRoutes(services).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.router.routes.extend(page_routes(parts))  # FastAPI asks a router that it includes twice
+    base_path = services.visitors.config.base_path
+    if base_path:
+        app.add_middleware(BasePathBodies, base=base_path)
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
         GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION_LEVEL
     )
     on_store, on_form = _add_errors(app, parts.renderer, services)
-    app.add_middleware(VisitorGate, visitors=services.visitors, unavailable=on_store, signed_out=on_form)
+    app.add_middleware(
+        VisitorGate,
+        visitors=services.visitors,
+        unavailable=on_store,
+        signed_out=on_form,
+        shares=FairShares(services.counters),
+    )
     return app
 
 
@@ -142,6 +162,9 @@ def _add_errors(
         finally:
             VISITOR.reset(token)
 
+    def on_lost_job(request: Request, error: Exception) -> Response:
+        return answer(request, 503, f"This page was not made: {error}.")
+
     def on_failure(request: Request, error: Exception) -> Response:
         services.counters.add("requests_failed")
         log.error("request.failed", path=request.url.path, exc_info=error)
@@ -152,6 +175,8 @@ def _add_errors(
     app.add_exception_handler(StarletteHTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
+    app.add_exception_handler(ClientGoneError, no_answer)
+    app.add_exception_handler(JobLostError, on_lost_job)
     app.add_exception_handler(Exception, on_failure)
     return on_gate, lambda scope: answer(Request(scope), 401, SIGNED_OUT)
 
@@ -189,6 +214,7 @@ class StatusRoutes:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/health", self.health)
         router.add_api_route("/metrics", self.metrics)
+        router.add_api_route("/robots.txt", self.robots)
         return router
 
     def health(self, request: Request) -> JSONResponse:
@@ -198,6 +224,9 @@ class StatusRoutes:
         header = request.headers.get(ID_HEADER)
         named = {} if system is None else system.shown_to(facts.from_this_machine, header)
         return JSONResponse({**HealthReport("view", ok=True).as_json(), **named})
+
+    def robots(self) -> Response:
+        return Response(ROBOTS, media_type="text/plain")
 
     def metrics(self) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
@@ -214,6 +243,9 @@ class StatusRoutes:
                 family.add_metric([what] if labels else [], value)
             yield family
         yield self._measured()
+        failed = CounterMetricFamily("opq_view_parts_failed", "Parts of pages and reports that failed")
+        failed.add_metric([], parts_failed())
+        yield failed
 
     def _measured(self) -> GaugeMetricFamily:
         text = "measured share of the samples of the last hour and day, by Box"

@@ -14,7 +14,10 @@ from waiting import wait_for
 from opq_cloud.core.backend.allow_list import AllowList
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.brokers import peers
+from opq_gateway.uplink import connection
+from opq_gateway.uplink.connection import Endpoints, Timing, UplinkConnection, UplinkPlace
 from opq_proto.keys.key_files import KeyFolder, KeyPair, generate, write_public
+from opq_proto.keys.register import KeyRegister
 from opq_proto.kit import log
 
 PATIENT_S = 20.0
@@ -51,6 +54,41 @@ def test_an_unlisted_key_is_refused_counted_and_logged(makai: Any) -> None:
     assert {line["public_key"] for line in refused} == {key}
     periods = 1 + (time.monotonic() - began_s) // 10
     assert 2 <= len(refused) <= 2 * periods, "one line per broker in 10 s, not one per connection"
+
+
+def test_both_sides_name_a_revoked_box_that_comes(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker notes whose key it is and from where; the gateway's uplink sees that it is left out."""
+    monkeypatch.setattr(connection, "NOT_ADMITTED_S", 0.5)
+    brokers = makai.brokers()
+    pair = brokers.pair("4")
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        assert brokers.triggering.health() == []
+        assert KeyRegister(brokers.triggering._keys).revoke("4")
+        makai.wait_for(lambda: "4" not in brokers.triggering._zap.admitted)
+        triggering, acquisition = brokers.triggering_config, brokers.acquisition_config
+        endpoints = Endpoints(
+            triggering.box_endpoint, acquisition.command_endpoint, acquisition.response_endpoint
+        )
+        place = UplinkPlace(endpoints, brokers.server.public)
+        with zmq.Context() as context:
+            uplink = UplinkConnection(context, "4", pair, place, 10, Timing())
+            try:
+
+                def left_out() -> bool:
+                    uplink.service(lambda _: None, lambda: None)
+                    return uplink.is_left_out(time.monotonic())
+
+                wait_for(left_out)
+                assert not uplink.stands
+            finally:
+                uplink.close()
+        (note,) = brokers.triggering.health()
+        assert note.ok and note.note.startswith("Box 4 comes from 127.0.0.1 with its revoked key"), note
+        stranger = makai.box(brokers, "7", makai.generate())
+        wait_for(lambda: len(brokers.triggering.health()) == 2)
+        assert brokers.triggering.health()[1].note.startswith("a key that is not admitted here came"), (
+            stranger
+        )
 
 
 def test_a_throw_away_key_is_refused(makai: Any) -> None:

@@ -3,6 +3,7 @@
 Real brokers with CURVE, plain Boxes, a real store; what is awaited is a fact, never a time.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -174,6 +175,28 @@ def test_our_box_is_asked_again_for_missing_samples(world: World) -> None:
     assert record.short == {"1": "the last 533.3 ms are missing: the Box's converter overran"}
     assert record.missing == {} and record.boxes_received == ("1",)
     assert np.array_equal(stored_counts(world, event_id), COUNTS[:18_000])
+
+
+def test_an_impossible_answer_harms_no_event(world: World) -> None:
+    """Answers of a clock that moved by centuries, or of next year, are counted and change nothing."""
+    event_id, box = world.open_event("1"), world.box()
+    before = world.store.event_record(event_id)
+    world.start()
+    counters, year_ns = world.service.counters, 365 * 86_400 * 10**9
+    for number, moved_ns in enumerate((2**63 - 1, -(2**63), None), start=1):
+        command = box.command(30_000)
+        start_ns = START_MS * 10**6 if moved_ns else time.time_ns() + year_ns
+        wave = Waveform("1", start_ns, 9, TimeSource.GPS, 12_000_000, 0.02, 5_000_000, COUNTS)
+        frames = waveform_to_frames(wave, "1", command.seq, END_MS)
+        response = response_from_wire(frames[0])
+        if moved_ns:
+            response.get_data_response.moved_ns = moved_ns
+        box.push.send_multipart([response.SerializeToString(), *frames[1:]])
+        world.makai.wait_for(lambda number=number: counters.total("malformed") >= number)
+    assert counters.of("refused", "1 time_ahead")
+    after = world.store.event_record(event_id)
+    assert (after.start_ns, after.end_ns) == (before.start_ns, before.end_ns)
+    assert not after.boxes_received
 
 
 def test_a_stored_part_is_completed_after_a_restart(world: World) -> None:

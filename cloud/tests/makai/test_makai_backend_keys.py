@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.core.backend.addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
+from opq_cloud.core.backend import peer_watch
+from opq_cloud.core.backend.addresses import BOUND, CONNECTED, placed
 from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
@@ -63,7 +64,7 @@ class Cloud:
         moved = with_port_offset(
             CloudConfig(backend_keys=BackendKeysSection(enabled=True, name="tool")), self.offset
         )
-        self.config = with_backend_keys(moved, data_dir)
+        self.config = placed(moved, data_dir)
         self.triggering_config, self.acquisition_config = (
             self.config.triggering_broker,
             self.config.acquisition_broker,
@@ -186,17 +187,16 @@ def test_every_address_is_for_boxes_or_has_keys() -> None:
         f"{section}.{key}"
         for section in config.__dataclass_fields__
         for key in getattr(getattr(config, section), "__dataclass_fields__", ())
-        if str(getattr(getattr(config, section), key)).startswith("tcp://")
+        if str(getattr(getattr(config, section), key)).startswith(("tcp://", "ipc://"))
     }
     assert found == ours | of_boxes
     assert set(PORTS) == {f"{section}.{key}" for section, keys in BOUND.items() for key in keys}
-    on = with_backend_keys(replace(config, backend_keys=BackendKeysSection(enabled=True)), Path("/d/a b"))
+    on = placed(replace(config, backend_keys=BackendKeysSection(enabled=True)), Path("/d/a b"))
     for each in ours:
         section, _, key = each.partition(".")
         address = backend_address(getattr(getattr(on, section), key))
         assert (address.folder, address.name) == (Path("/d/a b/backend"), "cloud"), each
-        assert address.endpoint == getattr(getattr(config, section), key)
-    assert with_backend_keys(config, Path("/d")) is config
+        assert address.endpoint == getattr(getattr(placed(config, Path("/d/a b")), section), key)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_whole_chain_from_measurement_to_finding(cloud: Cloud, makai: Any, cli
 
 
 def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ["list-plugins", "--port-offset", str(cloud.offset)]
+    asked = ["list-plugins", "--data-dir", str(cloud.data_dir)]
     for name, code in (("&name=tool", 0), ("", 0), ("&name=unknown", 1)):
         monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir / 'backend'}{name}")
         result = CliRunner().invoke(mauka.command, asked)
@@ -302,27 +302,31 @@ def test_only_the_revoked_key_is_cut_off(cloud: Cloud, client: Any, makai: Any) 
     assert not gone.let_in() and not kept.changed()
 
 
+def test_a_service_whose_key_was_revoked_says_so(
+    cloud: Cloud, client: Any, makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_watch, "WAITED_S", 0.3)
+    KeyRegister(cloud.backend_keys).revoke("gone")
+    key = "triggering_broker.backend_endpoint"
+    address, late = cloud.address(key), client(zmq.SUB)
+    watch = peer_watch.PeerWatch(late.socket, address.endpoint, key)
+    replace(address, name="gone").connect(late.socket)
+
+    def said() -> bool:
+        watch.read(time.monotonic())
+        return peer_watch.NOT_ADMITTED in (watch.problem or "")
+
+    wait_for(said)
+    watch.close()
+
+
 def test_a_start_without_keys_names_the_missing_ones(tmp_path: Path) -> None:
     config = read_config([], {"data_dir": str(tmp_path)}, None)
-    on = with_backend_keys(replace(config, backend_keys=BackendKeysSection(enabled=True)), tmp_path)
+    on = placed(replace(config, backend_keys=BackendKeysSection(enabled=True)), tmp_path)
     with pytest.raises(KeyFileError, match="opqserver_secret is missing; make it with opq-tools keys add"):
         backend_address(on.triggering_broker.backend_endpoint).server_keys()
     with pytest.raises(KeyFileError, match=r"opqserver\.key is missing"):
         backend_address(on.view.bus_endpoint).client_keys()
-
-
-def test_a_start_with_old_rights_is_refused(tmp_path: Path) -> None:
-    """Rights of an earlier version are refused, and not widened."""
-    keys = BackendKeyFolder(tmp_path / "backend")
-    keys.create(True, ["cloud", "probe"])
-    rights = keys.public_keys / "opqpeer_probe.rights"
-    rights.write_text("read\n")
-    on = with_backend_keys(CloudConfig(backend_keys=BackendKeysSection(enabled=True)), tmp_path)
-    ((key, problem),) = missing_backend_keys("triggering-broker", on)
-    assert key == "triggering_broker.backend_endpoint"
-    assert problem.startswith(f"{rights} restricts what a key may do, and rights per name were removed")
-    rights.unlink()
-    assert not list(missing_backend_keys("triggering-broker", on))
 
 
 def test_one_of_two_addresses_may_be_in_clear(makai: Any, client: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The pure books of Makai: pending commands, open events, recent events, trends."""
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,8 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
-from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store import open_store
+from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric
@@ -375,6 +377,46 @@ def test_a_late_box_is_well_while_data_come() -> None:
     late = boxes.health()[0]
     assert not late.ok and late.info == "nothing heard for 81 s"
     assert late.received_s == utc_ms // 1000 + 200
+
+
+def test_a_box_from_before_the_start_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not known to this process; a Box out of service is not expected, and one that is back is well."""
+    clock, utc_ms = Clock(), 1_765_792_486_000
+    boxes = BoxRegister(Nominal(120, 60), clock, lambda: utc_ms + round(1000 * clock.now_s))
+    with closing(open_store(None, tmp_path)) as store:
+        store.append_measurements(
+            [measured(utc_ms - 7_200_000, 119, 121, 120, box_id) for box_id in ("1", "2", "3")]
+        )
+        store.put_box(BoxRecord("2", "", unplugged=True, retired_ms=1))
+        boxes.read_before(store)
+        boxes.read_places(store)
+    first, second = boxes.health()
+    assert (first.name, first.ok, second.name, second.ok) == ("1", True, "3", True), "they may come yet"
+    clock.now_s = 80
+    note_heard(boxes, "3", utc_ms + 80_000)
+    back, gone = boxes.health()
+    assert (back.name, back.ok) == ("3", True)
+    assert (gone.name, gone.ok, gone.received_s) == ("1", False, (utc_ms - 7_200_000) // 1000)
+    assert gone.info == "nothing heard since 2025-12-15 07:54:46 UTC, before the cloud's last start"
+    clock.now_s = 90_000
+    assert [(each.name, each.ok) for each in boxes.health()] == [("3", False), ("1", False)], (
+        "a day later too"
+    )
+    with closing(open_store(None, tmp_path)) as store:
+        store.put_box(BoxRecord("3", "", unplugged=True, retired_ms=1))
+        assert not boxes.read_places(store)
+        for box_id, left in (("3", ["1"]), ("1", [])):  # while health reads them, in another thread
+            store.delete_box(box_id)
+            deleted = list[set[str]]()
+
+            def order(name: str, deleted: list[set[str]] = deleted) -> tuple[int, str]:
+                deleted += () if deleted else (set(boxes.read_places(store)),)
+                return box_order(name)
+
+            monkeypatch.setattr("opq_cloud.makai.boxes.box_order", order)
+            assert [each.name for each in boxes.health()] == left and deleted == [{box_id}]
+        store.put_box(BoxRecord("1", "given again"))
+        assert not boxes.read_places(store), "each deletion once"
 
 
 def test_a_component_without_arrival_counts_from_its_timestamp() -> None:

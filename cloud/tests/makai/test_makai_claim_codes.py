@@ -143,7 +143,7 @@ def test_a_silent_box_does_not_delay_other_claims(
     assert "Box 4 does not answer" in browsers["eve"].text
 
 
-def test_a_guesser_at_the_broker_has_twenty_tries(
+def test_a_guesser_at_the_broker_has_limited_tries(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]],
 ) -> None:
     """The guesser goes past View and its limits, to the acquisition broker's address in clear."""

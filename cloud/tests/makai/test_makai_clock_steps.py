@@ -115,7 +115,8 @@ def test_an_event_takes_the_better_clocks_times(
     """A request names a sample; the event takes the times of the better clock."""
     cloud, set_ns = Cloud(makai, tmp_path, running, "1", "4"), round(set_s * S)
     one, four = cloud.boxes
-    at_ms = now_ms()
+    behind_ms = round(set_s * 1000) if set_s > 86_400 else 0  # it is set to now: next year is refused
+    at_ms = now_ms() - behind_ms
     start_ns = (at_ms - 500) * 10**6
     saw = {"start_ns": start_ns, "end_ns": at_ms * 10**6, "first_sample": 348_000, "samples": 6000}
     one.pub.send_multipart(one.measurement(80.0, at_ms, **saw))
@@ -138,7 +139,7 @@ def test_an_event_takes_the_better_clocks_times(
 
 
 def test_a_part_neither_sent_nor_named_is_requested(makai: Any, tmp_path: Path, running: ExitStack) -> None:
-    """An older gateway sends another part of the span after a step back, and names no gap."""
+    """An original Box sends another part of the span after a step back, and names no gap."""
     cloud = Cloud(makai, tmp_path, running, "1")
     [one] = cloud.boxes
     at_ms = now_ms()
@@ -146,7 +147,7 @@ def test_a_part_neither_sent_nor_named_is_requested(makai: Any, tmp_path: Path, 
     one.pub.send_multipart(one.measurement(80.0, at_ms, **saw))
     for _ in range(3):
         command = data_command(one)
-        assert not command.data_command.HasField("sample"), "an older gateway sends no index"
+        assert not command.data_command.HasField("sample"), "an original Box sends no index"
         start_ns = command.data_command.start_ms * 10**6
         one.push.send_multipart(answered(command, 348_000, start_ns + S, 13_000))
     record = cloud.finished()
@@ -190,7 +191,7 @@ def test_a_dip_after_a_clock_step_is_new() -> None:
     assert recent.near(40 * S, 41 * S, S, later) is None
     started_again = replace(same, first_sample=6000)
     assert recent.covering("1", 40 * S, 41 * S, measurement=started_again) is None
-    for unknown in (replace(later, first_sample=None), replace(later, box_id="4"), None):  # older gateways
+    for unknown in (replace(later, first_sample=None), replace(later, box_id="4"), None):  # original Boxes
         assert recent.covering("1", 40 * S, 41 * S, measurement=unknown) is known
 
 
@@ -258,7 +259,7 @@ def test_a_start_is_found_in_columns_too() -> None:
 
     note(7, 340_000, 900_000)
     note(8, 0, 912_000)
-    note(9, 12_000, -1)  # an older gateway
+    note(9, 12_000, -1)  # an original Box
     assert (starts.began_with("1"), starts.began_with("4")) == (8, None)
 
 
@@ -278,7 +279,7 @@ def test_a_named_start_decides_over_index_and_time() -> None:
     assert recent.covering("1", 40 * S, 41 * S, measurement=again) is None
     assert recent.around(40 * S, 41 * S, False, again) is None
     unnamed = replace(dip, sequence=602, start_id=None)
-    assert recent.covering("1", 40 * S, 41 * S, measurement=unnamed) is known, "an older gateway names none"
+    assert recent.covering("1", 40 * S, 41 * S, measurement=unnamed) is known, "an original Box names none"
 
 
 def test_two_gateways_of_one_box_are_reported() -> None:

@@ -186,10 +186,12 @@ def test_one_health_per_folder_asks_the_recorded_services(run: Any, data_dir: Pa
         return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
 
     wait_for(lambda: neighbours() == ({"triggering-broker": True}, True))
+    wait_for(
+        lambda: [each.name for each in read_record(data_dir).services] == ["health", "triggering-broker"]
+    )
     noted = read_record(data_dir).services
     second = run("health", "--data-dir", str(data_dir), "--port-offset", str(free_offset()))
     assert_refused(second, "health", health_service)
-    assert [each.name for each in noted] == ["health", "triggering-broker"]
     assert read_record(data_dir).services == noted
     broker.child.kill()
     broker.child.wait()

@@ -225,7 +225,9 @@ def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
         "event_service.answer_endpoint",
         "view.http_endpoint",
     ]
-    assert lines[-1].endswith("is 'nowhere'; want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881")
+    assert lines[-1].endswith(
+        "is 'nowhere'; want host:port, e.g. 127.0.0.1:8888, [::1]:8888 or tcp://127.0.0.1:9881"
+    )
 
 
 def test_a_plug_ins_settings_come_from_toml(tmp_path: Path) -> None:
@@ -254,7 +256,8 @@ def test_an_offset_moves_only_default_ports(tmp_path: Path) -> None:
     moved = with_port_offset(CloudConfig(), 100)
     for name in ("triggering_broker", "acquisition_broker", "triggering_service", "event_service", "mauka"):
         for key, value in vars_of(getattr(CloudConfig(), name)).items():
-            assert port_of(vars_of(getattr(moved, name))[key]) == (port_of(value) or 0) + 100
+            port = port_of(value)
+            assert port_of(vars_of(getattr(moved, name))[key]) == (port if port is None else port + 100)
 
 
 def vars_of(section: object) -> dict[str, str]:

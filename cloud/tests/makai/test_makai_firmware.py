@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,13 @@ from typing import Any
 import demo
 import pytest
 from account_scene import FormBrowser, add_people
+from firmware_house import FirmwareHouse
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
 from opq_cloud.clients import firmware_jobs
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
-from opq_gateway import config
 from opq_gateway.commands import update
-from opq_gateway.gateway import Gateway
 from opq_proto.firmware import transfer as firmware_transfer
 from opq_proto.firmware.image import Slot, version_number, version_text
 
@@ -29,52 +26,10 @@ PAGE = "/admin/boxes/1/firmware"
 PROBLEM = re.compile(r'role="(?:alert|status)">([^<]*)')
 
 
-class FirmwareHouse:
-    """Broker, gateway, Box 1 and View, over real sockets and a pty."""
-
-    def __init__(self, makai: Any, box: UpdatingBox) -> None:
-        self.makai, self.box = makai, box
-        self.brokers = makai.brokers()
-        acquisition = self.brokers.acquisition_config
-        self.addresses = ServiceAddresses(
-            commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint
-        )
-        lines = [
-            f'data_dir = "{makai.folder}"',
-            'health_endpoint = "127.0.0.1:0"',
-            "[uplink]",
-            f'trigger_endpoint = "{self.brokers.triggering_config.box_endpoint}"',
-            f'command_endpoint = "{acquisition.command_endpoint}"',
-            f'response_endpoint = "{acquisition.response_endpoint}"',
-            "[[box]]",
-            'id = "1"',
-            f'port = "{box.path}"',
-        ]
-        self.file = makai.folder / "gateway.toml"
-        self.file.write_text("\n".join(lines))
-
-    @contextmanager
-    def gateway(self) -> Iterator[Callable[[], None]]:
-        """Runs one; what it yields ends it before its time."""
-        running, stop = Gateway(config.load(self.file)), threading.Event()
-        thread = threading.Thread(target=running.run, args=(stop,))
-        thread.start()
-
-        def end() -> None:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
-
-        try:
-            yield end
-        finally:
-            end()
-
-    @contextmanager
-    def view(self) -> Iterator["Ada"]:
-        scene = demo.Scene(Path(self.makai.folder), keys=self.brokers.keys, addresses=self.addresses)
-        with scene:
-            yield Ada(scene)
+@contextmanager
+def view(house: FirmwareHouse) -> Iterator["Ada"]:
+    with demo.Scene(Path(house.makai.folder), keys=house.brokers.keys, addresses=house.addresses) as scene:
+        yield Ada(scene)
 
 
 class Ada:
@@ -143,15 +98,10 @@ def house(makai: Any, quick: None) -> Iterator[FirmwareHouse]:
             yield found
 
 
-def connected(house: FirmwareHouse) -> None:
-    counters = house.brokers.acquisition.counters
-    house.makai.wait_for(lambda: counters.of("boxes_listening", "1"))
-
-
 def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> None:
     """The Box reports how its trial of the firmware ended."""
-    with house.gateway(), house.view() as ada:
-        connected(house)
+    with house.gateway(), view(house) as ada:
+        house.wait_for_gateway()
         house.makai.wait_for(lambda: "the Box runs" in ada.choose(bundle()))
         for words in ("newer than 1.0.0, which the Box runs", "<td>opqbox", "signed<span>", "slots A and B"):
             assert words in ada.browser.text
@@ -190,8 +140,8 @@ def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> No
 def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """It can be stopped, goes on without View, and is lost with its gateway."""
     with house.gateway() as end_gateway:
-        connected(house)
-        with house.view() as ada:
+        house.wait_for_gateway()
+        with view(house) as ada:
             house.box.erase_answers = 10**9  # it makes room until it is ended
             assert ada.send(bundle()) == 303
             ada.waits_for("Its gateway sends it to the Box")
@@ -207,7 +157,7 @@ def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.M
             house.box.erase_answers = 10**9
             assert ada.send(bundle()) == 303
             ada.waits_for("Its gateway sends it to the Box")
-        with house.view() as ada:  # another process, for all that it knows
+        with view(house) as ada:  # another process, for all that it knows
             assert "Its result is not known" in ada.text() and ada.last_change()[0] == firmware_jobs.BEGUN
             sha256 = hashlib.sha256(bundle()).hexdigest()
             assert "Look at it" not in ada.choose(bundle()) and ada.browser.status == 200

@@ -23,9 +23,8 @@ from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.store import open_store
 from opq_proto.decision import Decision
 from opq_proto.messages import TimeSource, Trigger
-from opq_proto.wire.frames import Response
+from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, Response
 from opq_proto.wire.half_cycles import (
-    HALF_CYCLES_PLUGIN,
     HalfCycleRms,
     half_cycles_to_wire,
     read_question,

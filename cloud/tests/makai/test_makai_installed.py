@@ -362,7 +362,7 @@ def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
         def decide(self, measurement: Any, nominal: Nominal) -> None:
             seen.append(measurement.metrics["rms"].max)
             if measurement.metrics["rms"].max > 100.0:
-                raise KeyError("raised")
+                raise ConnectionError("its process has ended")
 
         def forget(self) -> None:
             seen.clear()

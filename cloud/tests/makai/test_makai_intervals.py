@@ -21,7 +21,7 @@ from opq_proto.kit import log
 from opq_proto.measurement.wire import MeasurementReader, measurement_to_wire
 from opq_proto.messages import Disturbance, Interval, Measurement
 
-T0_NS = 1_800_000_000_000_000_000
+T0_NS = 1_700_000_000_000_000_000
 
 
 def interval(sequence: int, oldest: int | None = None) -> Measurement:

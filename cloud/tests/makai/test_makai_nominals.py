@@ -58,13 +58,34 @@ def test_the_store_is_written_only_on_changes(store: CloudStore) -> None:
     assert read(BoxNominals(store), [says(400.0, 50.0)]) == 0, "it knows, after a restart"
 
 
+def test_a_deleted_box_states_again_under_its_number(store: CloudStore) -> None:
+    """The same gateway returns without a restart of Box or Makai, and states what it stated before."""
+    nominals, gains = BoxNominals(store), BoxGains(lambda: store, 0.01, ServiceCounters())
+    answer = Response(box_id=1)
+    answer.get_data_response.volts_per_lsb = 0.0125
+    rows = [replace(numbered(9, 7), gateway_id=3)]
+    for _ in range(2):
+        read(nominals, rows)
+        gains.read_response("1", answer)
+        record = store.box("1")
+        assert record is not None and (record.nominal_v, record.gateway_id) == (120.0, 3)
+        assert record.calibration_constant == pytest.approx(80.0)
+        assert [each.start_id for each in record.starts] == [7]
+        store.delete_box("1")
+        nominals.forget("1")
+        rows = [replace(numbered(2, 7), gateway_id=3)]
+    read(nominals, [numbered(1, 8)])
+    record = store.box("1")
+    assert record is not None and [each.start_id for each in record.starts] == [8], "none of the deleted Box"
+
+
 def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
-    written = BoxRecord(
-        "1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True, feeder="f2", location_start_time_ms=7
-    )
+    written = BoxRecord("1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True, feeder="f2")
     store.put_box(written)
     read(BoxNominals(store), [says(230.0, 50.0)])
-    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0)
+    after = store.box("1")
+    assert after is not None
+    assert replace(after, stated=()) == replace(written, nominal_v=230.0, nominal_hz=50.0)
 
 
 def numbered(number: int, start_id: int, volts: float = 120.0, backfilled: bool = False) -> Measurement:

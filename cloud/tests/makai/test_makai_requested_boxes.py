@@ -95,7 +95,9 @@ def test_neighbours_and_witnesses_are_chosen() -> None:
     """Neighbours come by feeder distance and region and witnesses from elsewhere."""
 
     def at(feeder: str, region: str, north_km: float, grid: str = "1") -> BoxPlace:
-        return BoxPlace(grid, None, feeder, region, 21.0 + north_km / 111.2, -157.8)
+        return BoxPlace(
+            grid, feeder=feeder, region=region, latitude=21.0 + north_km / 111.2, longitude=-157.8
+        )
 
     places = BoxPlaces(
         {

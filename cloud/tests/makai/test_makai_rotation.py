@@ -12,6 +12,8 @@ import pytest
 import zmq
 from click.testing import CliRunner
 
+from opq_cloud.core.backend.inflow import MessageLimits
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.brokers import peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.keys.backend_keys import BackendKeyFolder, backend_address
@@ -195,7 +197,7 @@ def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.Mon
     with zmq.Context() as context, ExitStack() as opened:
         watched = opened.enter_context(context.socket(zmq.PULL))
         port = watched.bind_to_random_port("tcp://127.0.0.1")
-        found = peers.Peers(context, watched, "many", candidates=0)
+        found = peers.Peers(context, watched, "many", ServiceCounters(), MessageLimits(2**20, 16), 0)
         opened.callback(found.close)
         for _ in range(5):
             opened.enter_context(socket.create_connection(("127.0.0.1", port)))

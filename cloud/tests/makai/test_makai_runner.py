@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from opq_cloud.__main__ import HELP
-from opq_cloud.core.meant_service import meant_service, note_running
+from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
@@ -19,7 +19,7 @@ from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.neighbours import Neighbours, health_from_json, report_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.makai.service import NAMES
-from opq_cloud.serving import ROOMS, _elsewhere
+from opq_cloud.serving import BROKERS, ROOMS, _elsewhere
 from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant, read_record
@@ -56,7 +56,7 @@ def ended(runner: ServiceRunner) -> None:
 
 def test_each_service_is_made_by_one_room() -> None:
     named = [name for own in ROOMS.values() for name in own]
-    assert sorted(named) == sorted(HELP.keys() - {"all", "health"})
+    assert sorted(named) == sorted(HELP.keys() - {"all", "all-but-brokers", "health"})
     assert ROOMS["opq_cloud.makai.service"] == NAMES
 
 
@@ -170,7 +170,7 @@ def test_each_service_is_recorded_with_its_health() -> None:
     """The record has the address of its health."""
     config = with_port_offset(CloudConfig(), 1000)
     found = {name: meant_service(name, config, 1000).health for name in HELP}
-    assert len(set(found.values())) == len(HELP) - 1, "all answers where Mauka does alone"
+    assert len(set(found.values())) == len(HELP) - 2, "both kinds of all answer where Mauka does alone"
     assert found["view"] == "http://127.0.0.1:9888/health" and found["update"] == "http://127.0.0.1:9151/"
     assert found["triggering-service"] == "http://127.0.0.1:9080/"
 
@@ -180,7 +180,9 @@ def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
     config = CloudConfig()
 
     def noted(command: str) -> list[str]:
-        note_running(meant_service(command, config), tmp_path)
+        every = [*ONE_PER_FOLDER, *ONE_PER_STORE]
+        single = [each for each in every if command == "all" or each not in BROKERS]
+        note_running(meant_service(command, config), tmp_path, single)
         return [each.name for each in read_record(tmp_path).services]
 
     note_meant(tmp_path, [MeantService("gateway", "http://127.0.0.1:8913/")])
@@ -188,9 +190,10 @@ def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
     assert noted("view") == ["gateway", "health", "view"]
     assert noted("all") == ["cloud", "gateway"]
     assert noted("triggering-broker") == ["cloud", "gateway", "triggering-broker"]
+    assert noted("all-but-brokers") == ["cloud", "gateway", "triggering-broker"]
     assert noted("mauka") == ["gateway", "mauka", "triggering-broker"]
     (tmp_path / "file").write_text("")
-    note_running(meant_service("view", config), tmp_path / "file")  # it serves all the same
+    note_running(meant_service("view", config), tmp_path / "file", ["view"])  # it serves all the same
 
 
 def test_a_neighbour_that_is_down_is_reported(makai: Any, tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from store_cases import numbered
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
+from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
-from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, SequenceTracker
+from opq_cloud.makai.measurements.missed_minutes import DAY_MS, lost_between
+from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, LostNumbers, SequenceTracker
 from opq_cloud.store import open_store
 from opq_proto.kit import log
 from opq_proto.measurement.batch import Measurements
-from opq_proto.messages import Measurement
+from opq_proto.messages import TREND_MS, Measurement, Trend
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
@@ -133,6 +135,49 @@ def test_stored_measurements_are_acknowledged_again(makai: Any, tmp_path: Path) 
     assert told[-1] == "9" and counters.total("measurements_doubled") == 2
 
 
+def test_lost_measurements_are_named_with_their_span(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage: new ones come first, then the backlog, whose oldest were given up meanwhile."""
+    monkeypatch.setattr(measurement_writer, "WAIT_S", 0.02)
+    store = open_store(None, tmp_path)
+    told = list[str]()
+    config = Config(batch_ms=10, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, ServiceCounters(), log.get(), lambda _, text: told.append(text))
+    at_ms = {row.sequence: row.timestamp_ms for row in numbered(1, 60, 1).rows()}
+
+    def send(sequence: int, oldest: int, message: str) -> None:
+        (row,) = numbered(sequence, 1, 1).rows()
+        writer.accept(batch(replace(row, oldest_sequence=oldest)))
+        makai.wait_for(lambda: told[-1:] == [message])
+
+    def named() -> list[tuple[int, int, int]]:
+        box = store.box("1")
+        return [] if box is None else [(each.count, each.start_ms, each.end_ms) for each in box.lost]
+
+    with in_thread(writer.run):
+        send(3, 3, "3")
+        send(50, 8, "7,8-49,51-50")
+        send(51, 10, "9,10-49,52-51")
+        assert not named(), "10 may be given up, too"
+        send(10, 10, "10,11-49,52-51")
+        makai.wait_for(named)
+        send(52, 50, "52")
+        makai.wait_for(lambda: len(named()) == 2)
+        send(60, 58, "57,58-59,61-60")
+    assert named() == [
+        (6, at_ms[3], at_ms[10]),
+        (39, at_ms[10], at_ms[50]),
+        (5, at_ms[52], at_ms[60]),
+    ]
+    first_ms = at_ms[3] // TREND_MS * TREND_MS
+    store.put_trends(Trend("1", first_ms - ago_ms, {"rms": (1.0, 3.0, 2.0)}) for ago_ms in (TREND_MS, DAY_MS))
+    for last, end_ms in ((2, at_ms[3]), (5, at_ms[10])):  # those before them expired
+        lost = lost_between(store, "1", LostNumbers(1, last, 2))
+        assert (lost.start_ms, lost.end_ms) == (first_ms, end_ms)
+    store.close()
+
+
 def test_unused_numbers_do_not_delay_acknowledgements(makai: Any, tmp_path: Path) -> None:
     """A gateway that was killed skips numbers. What came after them is stored while the Box still holds older
     ones; then it holds no more than that, measures nothing new, and sends it again until it hears."""
@@ -177,6 +222,35 @@ def test_stored_copies_are_not_written_again(
         makai.wait_for(lambda: told[-1:] == ["8"])
     store.close()
     assert sum(written) == 2 and counters.total("measurements_doubled") == 7
+
+
+def test_a_box_is_forgotten_between_two_batches(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's loop learns that it was deleted while the writer stores what came before."""
+    store = open_store(None, tmp_path)
+    counters, told = ServiceCounters(), list[str]()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
+    append = store.append_measurements
+
+    def deleted_meanwhile(rows: Any, columns: Any) -> int:
+        monkeypatch.undo()
+        stored = append(rows, columns)
+        store.delete_box("1")
+        writer.forget(["1"])
+        return stored
+
+    monkeypatch.setattr(store, "append_measurements", deleted_meanwhile)
+    (row,) = numbered(7, 1, 1).rows()
+    with in_thread(writer.run):
+        writer.accept(batch(replace(row, nominal_v=230.0)))
+        makai.wait_for(lambda: counters.total("measurements_stored") == 1)
+        writer.accept(batch(replace(row, sequence=3, nominal_v=230.0)))
+        makai.wait_for(lambda: counters.total("measurements_stored") == 2)
+    record = store.box("1")
+    store.close()
+    assert told[-1] == "3" and record is not None and record.nominal_v == 230.0
 
 
 def test_a_restarted_cloud_requests_unstored_measurements(makai: Any, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ class AwayStore:
     def close(self) -> None:
         self._store.close()
 
+    @property
+    def people(self) -> Any:
+        if self.away.is_set():
+            raise StoreError("the database is away")
+        return self._store.people
+
     def __getattr__(self, name: str) -> Any:
         def call(*values: Any, **named: Any) -> Any:
             if self.away.is_set():

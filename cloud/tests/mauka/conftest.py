@@ -15,7 +15,7 @@ from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka import plugin
 from opq_cloud.mauka.bus import broker as bus_broker
-from opq_cloud.mauka.bus.broker import BUS_ENDPOINT, BusBroker, inject
+from opq_cloud.mauka.bus.broker import BusBroker, inject
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 
 
@@ -70,7 +70,7 @@ def bus(running: Running, monkeypatch: pytest.MonkeyPatch) -> Bus:
     """Whoever joins it waits until it has, however busy the machine: what is published then arrives."""
     monkeypatch.setattr(plugin, "WAIT_SUBSCRIBED_S", 60.0)
     monkeypatch.setattr(bus_broker, "WAIT_BUS_S", 60.0)
-    monkeypatch.setattr(inject, "__defaults__", (BUS_ENDPOINT, 60.0))
+    monkeypatch.setattr(inject, "__defaults__", (60.0,))
     broker = BusBroker(
         MaukaSection(bus_sub_endpoint=free_ports.free_endpoint(), bus_pub_endpoint=free_ports.free_endpoint())
     )

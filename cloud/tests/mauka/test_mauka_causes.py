@@ -441,6 +441,41 @@ def known(number: int, finding: Finding) -> KnownFinding:
     return KnownFinding(number, 1, (1,), finding)
 
 
+def tripped(*others: tuple[str | None, float], feeder: str | None = "f1") -> tuple[IncidentWitness, ...]:
+    """Four Boxes without voltage for 200 s, and others with a dip: (feeder, seconds) of each."""
+    fell = {"change_percent": -100.0, "fading_percent": 100.0}
+    dead = [
+        replace(witness(str(k), "interruption", 0.0, **fell), end_ns=200 * 10**9, feeder=feeder)
+        for k in range(4)
+    ]
+    dips = [
+        replace(witness(str(9 + k), **DIP), end_ns=round(seconds * 1e9), feeder=name)
+        for k, (name, seconds) in enumerate(others)
+    ]
+    return (*dead, *dips)
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "is_trip"),
+    [
+        (tripped(("f2", 0.15)), True),
+        (tripped(("f2", 0.15), ("f3", 0.4)), True),
+        (tripped(), False),  # nothing shows what else was there
+        (tripped(("f1", 0.15)), False),  # the feeder was not switched off as a whole
+        (tripped((None, 0.15)), False),
+        (tripped(("f2", 0.15), feeder=None), False),
+        (tripped(("f2", 20.0)), False),  # a dip that a cleared short circuit does not make
+    ],
+)
+def test_a_breaker_that_opens_is_a_trip(witnesses: tuple[IncidentWitness, ...], is_trip: bool) -> None:
+    """A feeder that is dead after a dip of the others was switched off after a short circuit."""
+    kinds = frozenset(each.kind for each in witnesses)
+    first = hypotheses_for(signs_of(kinds, "region", witnesses))[0]
+    said = cause_sentence(first)
+    assert ("after which feeder f1 was switched off" in said) is is_trip, said
+    assert not is_trip or (first.cause == "fault" and first.probability > 0.9)
+
+
 def test_an_incident_keeps_few_witnesses() -> None:
     findings = [
         known(n + 1, Finding("sag", str(n % 20), n, n + 10**8, 0, residual_percent=float(20 + n)))

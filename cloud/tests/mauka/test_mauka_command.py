@@ -34,7 +34,7 @@ def test_the_command_serves_and_ends_on_sigterm(tmp_path, offset, until):
         end_s = time.monotonic() + 200
         while True:
             try:
-                inject([event_message(1)], f"tcp://127.0.0.1:{9882 + offset}", wait_s=0.5)
+                inject([event_message(1)], f"ipc://{tmp_path}/sockets/bus-in", wait_s=0.5)
                 break
             except NobodyListensError:
                 assert time.monotonic() < end_s

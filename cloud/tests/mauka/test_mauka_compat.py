@@ -1,6 +1,7 @@
 """The original's plug-ins: findings with `compat`, by the text of docs/reference/opq-interop.md E.3, and
 limits by request."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from opq_cloud.store.documents.findings import classifications, compat_metadata,
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_measure.signal import FloatArray
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, TimeSource, Waveform
 
 START_NS = 1_700_000_000_000_000_000
@@ -183,6 +185,12 @@ def test_a_transient_has_the_originals_faults() -> None:
     assert classifications(artefact) == ["IMPULSIVE_TRANSIENT"]
     edge = 10_000_000
     assert artefact.start_ns < START_NS + edge or artefact.end_ns > START_NS + 2_000_000_000 - edge
+
+
+def test_compat_transients_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(PluginError, match=r"(?s)compat +is true; .*'opq-toolkit\[original\]'"):
+        load_analyses([("transient", {"compat": True})])
 
 
 def test_an_impulse_has_the_originals_metadata() -> None:

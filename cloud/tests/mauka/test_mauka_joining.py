@@ -13,8 +13,9 @@ from joining_table import MS, Table, sag
 from opq_cloud.mauka.joining.clusters import same
 from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
 from opq_cloud.mauka.measuring.lines import same_line
-from opq_cloud.mauka.measuring.sightings import LATE_STEADY_NS, family, is_steady, kept
+from opq_cloud.mauka.measuring.sightings import LATE_STEADY_NS, family, kept
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import (
     FindingOnset,
     KnownFinding,
@@ -85,10 +86,11 @@ steady = st.builds(
 )
 """Parts of steady states: many that begin close to each other, and go on with each other."""
 PLACES = {
-    "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),
+    "1": BoxPlace("1", "mill", "feeder1", "valley", latitude=46.5, longitude=7.25),
     "2": BoxPlace("1", "farm", "feeder1", "valley"),
-    "3": BoxPlace("1", "town", "feeder2", "hills", 46.75, 7.5),
+    "3": BoxPlace("1", "town", "feeder2", "hills", latitude=46.75, longitude=7.5),
     "4": BoxPlace("2"),
+    "5": BoxPlace("1", "port", "feeder3", "coast", ("hills", "valley")),
 }
 
 
@@ -431,6 +433,9 @@ def test_scope_follows_from_known_places() -> None:
     assert scope("1") == "local"
     assert scope("1", "2") == "feeder"
     assert scope("1", "3") == "wide_area"
+    assert scope("5") == "local", "a location of three regions"
+    assert scope("1", "5") == "region" and scope("5", "2", "1") == "region", "the valley has them all"
+    assert scope("1", "5", "3") == "wide_area"
     assert scope("4") is None and scope("9", "8") is None
     assert scope("1", "9") == "region" or scope("1", "9") is None
 

@@ -25,14 +25,16 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     opened.close()
 
 
-def put_steady(store: CloudStore, volts: float, hz: float, residual: float = 1.0) -> int:
+def put_steady(
+    store: CloudStore, volts: float, hz: float, residual: float = 1.0, is_stated: bool = True
+) -> int:
     """An event of Box 1: 3 s of a sine, 0.2 s of it at `residual`, stated as nominal."""
     t_s = np.arange(36_000) / 12_000
     wave = np.sqrt(2) * volts * np.sin(2 * np.pi * hz * t_s)
     wave[(t_s >= 1.0) & (t_s < 1.2)] *= residual
     counts = np.round(wave / 0.02).astype(np.int16)
     samples = Waveform("1", START_NS, 1000, TimeSource.GPS, 12_000_000, 0.02, 70_000, counts)
-    stated = replace(samples, start_id=7, nominal_v=volts, nominal_hz=hz)
+    stated = replace(samples, start_id=7, nominal_v=volts, nominal_hz=hz) if is_stated else samples
     number = store.next_event_id()
     trigger = Trigger(f"t{number}", samples.start_ns, samples.end_ns, ("1",), "1", "test")
     event_id = store.open_event(trigger, "test", number)
@@ -71,3 +73,11 @@ def test_a_correction_counts_for_the_past(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "", nominal_v=100.0, nominal_hz=60.0))
     assert found(store, event_id) == []
     assert [kind for kind, _ in found(store, event_id, present_nominal=True)] == ["swell"]
+
+
+def test_an_event_has_the_facts_of_then(store: CloudStore) -> None:
+    """Box 1 has been at another voltage since a day after; its samples state none."""
+    event_id = put_steady(store, 230.0, 50.0, 0.7, is_stated=False)
+    store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
+    store.put_box(BoxRecord("1", "", nominal_v=400.0), START_NS // 10**6 + 86_400_000)
+    assert found(store, event_id) == [("sag", 70)]

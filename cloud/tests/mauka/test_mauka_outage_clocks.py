@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 @pytest.mark.parametrize("by_s", [-400_000.0, -10.0, 13.0, 10_796.0, 3e8])
-@pytest.mark.parametrize("says", [True, False], ids=["reported", "older gateway"])
+@pytest.mark.parametrize("says", [True, False], ids=["reported", "not reported"])
 def test_a_clock_that_is_set_is_no_silence(store: CloudStore, by_s: float, says: bool) -> None:
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)

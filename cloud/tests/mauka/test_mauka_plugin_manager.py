@@ -35,7 +35,7 @@ class Mauka:
 
     def __init__(self, folder, offset):
         self.folder, self.offset = folder, offset
-        self.manager = f"tcp://127.0.0.1:{12000 + offset}"
+        self.manager = f"ipc://{folder}/sockets/plugin-manager"
         self.process = None
         self.open_port = free_ports.free_port()
         """The only one to which a plug-in may connect."""
@@ -90,12 +90,12 @@ def mauka(tmp_path_factory):
     made.process.wait()
 
 
-def run(arguments, offset, cwd):
+def run(arguments, mauka, cwd):
     group = {"opq-tools": tools, "opq-cloud": cloud}[arguments[0]]
     here = Path.cwd()
     os.chdir(cwd)
     try:
-        done = CliRunner().invoke(group, [*arguments[1:], "--port-offset", str(offset)])
+        done = CliRunner().invoke(group, [*arguments[1:], "--data-dir", str(mauka.folder)])
     finally:
         os.chdir(here)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -116,7 +116,7 @@ def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
         if line.startswith("opq-tools mauka status"):  # it has come by then
             until(lambda: "foo hello" in mauka.status("MyFancyPlugin")["output_tail"])
             until(lambda: mauka.status("MyFancyPlugin")["handled"] and mauka.status("MyFancyPlugin")["gives"])
-        done = run(line.split(), mauka.offset, tmp_path)
+        done = run(line.split(), mauka, tmp_path)
         assert done.exit_code == 0, (line, done.output)
         said.append(done.output)
     pushed, injected, status, again, listed, graph, unloaded = said
@@ -144,7 +144,7 @@ def test_install_watch_runs_each_save(mauka, tmp_path, until):
         "--watch",
     ]
     process = subprocess.Popen(
-        [*command, "--port-offset", str(mauka.offset)],
+        [*command, "--data-dir", str(mauka.folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -202,13 +202,13 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
         answer = mauka.ask(wrong)
         assert not succeeded(answer) and why in answer, answer
     twin = write_folder(tmp_path / "twin", MakaiEventPlugin=plugin_code("MakaiEventPlugin", "pass"))
-    refused = run(["opq-tools", "plugin", "install", str(twin)], mauka.offset, tmp_path)
+    refused = run(["opq-tools", "plugin", "install", str(twin)], mauka, tmp_path)
     assert refused.exit_code == 1 and "Mauka has a plug-in of this name" in refused.output
     assert mauka.ask("completions").split(",").count("MakaiEventPlugin") == 1
     folder = write_folder(
         tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("x", str(self.config_get("a")))')
     )
-    assert run(["opq-tools", "plugin", "install", str(folder)], mauka.offset, tmp_path).exit_code == 0
+    assert run(["opq-tools", "plugin", "install", str(folder)], mauka, tmp_path).exit_code == 0
     pid = mauka.status("Echo")["pid"]
     (tmp_path / "mauka.config.json").write_text(
         '{"a": 5, "zmq.mauka.plugin.pub.interface": "tcp://nowhere:1"}'
@@ -225,12 +225,12 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
     for name in ("rms_voltage", "MakaiEventPlugin", "Echo"):  # what was disabled stays so
         assert not rows[name]["running"] and not rows[name]["enabled"], name
-    drawn = run(["opq-cloud", "mauka", "graph", "--svg", "m.svg"], mauka.offset, tmp_path)
+    drawn = run(["opq-cloud", "mauka", "graph", "--svg", "m.svg"], mauka, tmp_path)
     assert drawn.exit_code == 0, drawn.output
     drawing = (tmp_path / "m.svg").read_text()
     ElementTree.fromstring(drawing)
     assert "Echo (stopped)" in drawing and "rms_voltage (stopped)" in drawing
-    nowhere = run(["opq-cloud", "mauka", "graph", "--svg", "none/m.svg"], mauka.offset, tmp_path)
+    nowhere = run(["opq-cloud", "mauka", "graph", "--svg", "none/m.svg"], mauka, tmp_path)
     assert (nowhere.exit_code, nowhere.output.count("\n")) == (1, 1), nowhere.output
     assert "none/m.svg: cannot be written: No such file" in nowhere.output
     assert "Traceback" not in mauka.lines()
@@ -239,7 +239,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
 def test_the_prompt_completes_and_survives_failures(mauka):
     """It completes names, and a failed command does not end it."""
     terminal, inside = pty.openpty()
-    command = [sys.executable, "-m", "opq_tools.cli", "mauka", "--port-offset", str(mauka.offset)]
+    command = [sys.executable, "-m", "opq_tools.cli", "mauka", "--data-dir", str(mauka.folder)]
     process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, close_fds=True)
     os.close(inside)
     said = ""
@@ -272,18 +272,18 @@ def test_a_killed_mauka_analyses_once(mauka, tmp_path, until):
     PluginDeployments(Path(mauka.ask("plugin-folder"))).add(folder)
     assert succeeded(mauka.ask("load-plugin mine"))
     for number in range(3):
-        assert run(["opq-tools", "inject", "foo", str(number)], mauka.offset, tmp_path).exit_code == 0
+        assert run(["opq-tools", "inject", "foo", str(number)], mauka, tmp_path).exit_code == 0
     until(lambda: mauka.status("Slow")["waiting"] == 3)
     mauka.end(signal.SIGKILL)
     mauka.start()
     with zmq.Context() as context, context.socket(zmq.SUB) as heard:
         heard.subscribe("done")
         heard.rcvtimeo = 60_000
-        heard.connect(f"tcp://127.0.0.1:{9883 + mauka.offset}")
+        heard.connect(f"ipc://{mauka.folder}/sockets/bus-out")
         until(lambda: succeeded(mauka.ask("status Slow")))
         said = []
         while not said:  # until the bus knows our socket
-            run(["opq-tools", "inject", "done", "joined"], mauka.offset, tmp_path)
+            run(["opq-tools", "inject", "done", "joined"], mauka, tmp_path)
             said = [heard.recv_multipart()] if heard.poll(500) else []
         with socket.create_server(("127.0.0.1", port), backlog=100):
             found = []

@@ -12,6 +12,7 @@ from rules_house import House
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.broker import BusBroker
 from opq_cloud.mauka.bus.incident_notice import CHANGED, GONE, NEW, IncidentNotice
+from opq_proto.errors import FrameError
 from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_rules.sources import opqmauka
@@ -71,6 +72,16 @@ def test_messages_of_an_analysis_are_rows_too():
     text = json.dumps({"analysis": "peak", "box_id": "4", "values": {"peak_v": 171.5}})
     row = opqmauka.row_of(MaukaMessage(analysis_json=text).SerializeToString())
     assert row == {"peak_v": 171.5, "box": "4", "analysis": "peak"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": "\\ud800"}', "[1]", "7", "[" * 9000, "1" * 9000],
+)
+def test_impossible_values_are_no_row(values):
+    text = '{"analysis": "peak", "box_id": "4", "values": ' + values + "}"
+    with pytest.raises(FrameError):
+        opqmauka.row_of(MaukaMessage(analysis_json=text).SerializeToString())
 
 
 def test_the_default_bus_is_the_services(bus, wire, until):

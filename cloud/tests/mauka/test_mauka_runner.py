@@ -179,8 +179,10 @@ def test_a_failing_analysis_is_tried_again(bus, running, store, until, monkeypat
     runner = AnalysisRunner(bus.settings, lambda: store, analyses, clock=lambda: now_s[0])
     first = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     second = put_event(store, sine("2", (1.0, 1.1, 0.6), START_NS + 60 * 10**9))
-    running.start(runner)
-    assert until(lambda: found_in(store) == ([("1", "sag"), ("2", "sag")], 2))
+    with capture_logs() as lines:
+        running.start(runner)
+        assert until(lambda: found_in(store) == ([("1", "sag"), ("2", "sag")], 2))
+        assert until(lambda: [line for line in lines if line.get("failed") == ["sometimes"]])
     assert [record.event_id for record in store.unanalysed_events()] == [first, second]
     assert until(lambda: runner.last_error) == "analysis sometimes: RuntimeError: broken"
     assert until(lambda: runner.counters.total("failures") == 2)

@@ -46,7 +46,7 @@ def outage(start_ms: int, began_ns: int | None) -> Finding:
         "an original Box",
         "a dip before an outage",
         "a dip after an outage",
-        "an older gateway",
+        "an outage without an axis",
     ],
 )
 def test_a_clock_that_was_set_separates(

@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import CancelledError
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import by_nominal
+from opq_cloud.mauka.running.event_analysis import AnalysisResult, by_nominal
 from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
 from opq_cloud.mauka.running.executor import IDLE_S, WorkerProcesses
+from opq_cloud.mauka.running.worker_notes import STARTING
 from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -246,6 +249,26 @@ def test_an_idle_process_ends(store, jobs_of, bus):
     runner.on_idle()
     wait_until_alive(jobs)
     assert len(jobs.rows()) == 1
+
+
+def test_a_call_that_is_being_sent_is_lost():
+    """At an end its megabytes are not read any more, for which pebble raises TypeError: it is tried again."""
+    with closing(WorkerProcesses(1, 1 << 30)) as processes:
+        calls = [processes.submit(60.0, time.sleep, 60.0), processes.submit(60.0, len, bytes(16 << 20))]
+        time.sleep(0.3)  # pebble writes into a full pipe
+    assert [type(each.exception(1.0)) for each in calls] == [CancelledError, CancelledError]
+
+
+def test_an_analysed_event_ends_a_starts_error(store, bus):
+    """It shows that processes start; the error would stay in health for good."""
+    runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]))
+    record = runner.flow.analysed.record
+    record.note_result(AnalysisResult(failed={STARTING: "no analysing process runs"}), 1)
+    assert runner.last_error == "analysis start: no analysing process runs"
+    record.note_result(AnalysisResult(spent_s={"of a plug-in": 0.1}), 1)
+    assert runner.last_error is not None
+    record.note_result(AnalysisResult(spent_s={record.analyses[0].name: 0.1}), 2)
+    assert runner.last_error is None
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection, NotificationsSection
 from opq_cloud.core.settings.view import MailSection
-from opq_cloud.notifications.incident_watch import IncidentWatch
+from opq_cloud.notifications import incident_watch
+from opq_cloud.notifications.incident_watch import HELD_CHECK_S, IncidentWatch
 from opq_cloud.notifications.outbox import NotificationOutbox
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.sending import made_channels
@@ -36,6 +37,7 @@ from opq_cloud.notifications.service import Notifications
 from opq_cloud.notifications.webhook_channel import SIGNATURE, signature
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.errors import StoreError
 
 SECOND_NS = 10**9
@@ -158,6 +160,41 @@ def test_each_channel_reports_a_sag_once(
     assert first["url"] in text and f'href="{first["url"]}"' in page
     with capsys.disabled():
         print(f"\nincident stored -> mail, webhook and MQTT: {took_s * 1000:.0f} ms")
+
+
+def test_a_message_waits_for_what_was_asked(
+    tmp_path: Path, hook: HookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first Box is analysed while another is asked for more; a message that cannot wait says `so far`."""
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", boxes=["1", "4"])
+        scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        with scene.running() as service:
+            join_bus(scene, service)
+            began_ns = time.time_ns()
+            event_id = scene.put_findings(sag_at("1", began_ns), complete=False)
+            wanted = StoredSampleRequest("rapid", "not steady", spans={"4": (began_ns, began_ns + SECOND_NS)})
+            scene.store.request_samples(event_id, [wanted], 3)
+            scene.complete_event(event_id)  # analysed, and more is wanted
+            wait_for(lambda: service.counters.total("looked_at"))
+            time.sleep(2 * HELD_CHECK_S)
+            assert hook.requests == [], "more is asked for"
+            answer = SamplesAnswer({"4": (began_ns, began_ns + SECOND_NS)}, {}, began_ns)
+            assert scene.store.answer_request(event_id, 1, answer)
+            assert not scene.store.event_record(event_id).finished, "Box 4 owes it"
+            time.sleep(2 * HELD_CHECK_S)
+            assert hook.requests == []
+            scene.put_findings(sag_at("4", began_ns + 1))
+            scene.complete_event(event_id)
+            wait_for(lambda: hook.requests)
+            monkeypatch.setattr(incident_watch, "HELD_S", 0.3)
+            scene.put_findings(sag_at("1", began_ns + 3600 * SECOND_NS), complete=False)
+            wait_for(lambda: len(hook.requests) > 1)
+        texts = [each.headline for each in scene.records.entries()]
+    first, second = hook.bodies
+    assert (first["incident"]["box_ids"], first["incident"]["complete"]) == (["1", "4"], True)
+    assert second["incident"]["complete"] is False
+    assert [text.endswith("(so far: not all of it is analysed yet)") for text in texts] == [True, False]
 
 
 def test_edits_are_reported_only_as_news(tmp_path: Path, hook: HookReceiver) -> None:
@@ -325,6 +362,23 @@ def test_a_hidden_box_is_not_reported(tmp_path: Path, hook: HookReceiver) -> Non
         wait_for(lambda: outbox.sending == 0)
         assert hook.requests == []
         assert [each.state for each in scene.records.entries(ada)] == ["dropped"]
+
+
+@pytest.mark.parametrize("values", [{"role": "owner"}, {"disabled": True}])
+def test_former_administrators_get_nothing_of_services(
+    tmp_path: Path, hook: HookReceiver, values: dict[str, Any]
+) -> None:
+    """What waits for a person who lost the right is dropped, and the rule has no effect."""
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        rule = scene.add_rule(ada, "webhook", about="health", url=hook.url, secret=SECRET)
+        scene.records.add_entry(replace(entry_of(rule.rule_id, ada), kind="health"))
+        scene.store.people.change_account(ada, lambda was: replace(was, **values))
+        assert RuleBook(scene.store.people, ServiceCounters()).rules() == []
+        outbox, _ = outbox_of(scene)
+        outbox.send_due(scene.records.unsent())
+        wait_for(lambda: outbox.sending == 0)
+        assert hook.requests == [] and [each.state for each in scene.records.entries(ada)] == ["dropped"]
 
 
 def test_refused_news_is_sent_later(tmp_path: Path, mail: MailSink) -> None:

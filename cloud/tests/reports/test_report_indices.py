@@ -132,7 +132,8 @@ def test_a_span_that_does_not_exist_is_refused(text: str) -> None:
 def test_the_table_has_a_row_for_each_box(store: CloudStore) -> None:
     table = indices_table(fleet_indices(store, YEAR, PlaceChoice(), NOMINAL, LATER_NS))
     rows = list(table.rows)
-    assert [each["box_id"] for each in rows] == ["1", "2", "3"] and rows[0]["sarfi_70"] == 1
+    assert [each["box_id"] for each in rows] == ["1", "2", "3", None] and rows[0]["sarfi_70"] == 1
+    assert [each["row"] for each in rows] == ["box", "box", "box", "site"]
     assert {column.name for column in table.columns} == set(rows[0])
 
 
@@ -145,7 +146,7 @@ def test_the_command_prints_indices_as_json_and_csv(store: CloudStore, tmp_path:
     shown = run(command, ["--indices", "2026", "--data-dir", str(folder)])
     assert json.loads(shown.output)["span"] == "2026"
     shown = run(command, ["--indices", "2026-W10", "--format", "csv", "--data-dir", str(folder)])
-    assert shown.output.splitlines()[-1].startswith("1,Box 1,")
+    assert shown.output.splitlines()[-1].startswith("box,1,Box 1,")
     shown = run(command, ["--indices", "2026", "--format", "pdf", "--data-dir", str(folder)])
     assert "indices are json or csv" in shown.output
 
@@ -211,7 +212,7 @@ def test_the_lowest_day_is_that_of_all_days(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("low", ["windows", "intervals"])
-def test_older_gateways_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
+def test_missing_windows_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
     """All send windows on one day of January, and two of five Boxes from March on.
 
     The lowest day is either one that windows alone show, while the means of ten minutes look well, or one of

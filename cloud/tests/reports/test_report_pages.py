@@ -12,10 +12,11 @@ import pytest
 from golden_weeks import TEN_MS, TWO_HOURS_MS, columns, disturbance, golden_week, harmonics, starts_of
 from stored_weeks import StoreInMemory, WeeksInMemory
 
-from opq_cloud.reports.fleet import spread_hz
+from opq_cloud.reports.fleet_reading import read_fleet
+from opq_cloud.reports.frequency import spread_hz
 from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.page import PdfMissingError
-from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, chosen_places, read_fleet
+from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, chosen_places
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.reports.written import ReportForm, written
 from opq_cloud.store.box_record import BoxRecord
@@ -66,23 +67,24 @@ def stored(week: ReportWeek) -> StoreInMemory:
 
 
 def test_places_are_sites_and_boxes_without_one() -> None:
-    found = chosen_places(RECORDS, PlaceChoice())
-    assert [(each.site, [box.box_id for box in each.records]) for each in found] == [
-        ("mill", ["1", "2", "3"]),
-        (None, ["4"]),
-        (None, ["10"]),
+    span = 0, 2 * 10**18
+    found = chosen_places(RECORDS, PlaceChoice(), *span)
+    assert [(each.site, each.box_ids) for each in found] == [
+        ("mill", ("1", "2", "3")),
+        (None, ("4",)),
+        (None, ("10",)),
     ]
-    assert [each.name for each in chosen_places(RECORDS, PlaceChoice("feeder", "F1"))] == [
+    assert [each.name for each in chosen_places(RECORDS, PlaceChoice("feeder", "F1"), *span)] == [
         "Site mill",
         "Box 4",
     ]
-    (alone,) = chosen_places(RECORDS, PlaceChoice("box", "2"))
+    (alone,) = chosen_places(RECORDS, PlaceChoice("box", "2"), *span)
     assert (alone.name, alone.site) == ("Box 2, hall b", None)
-    assert chosen_places((), PlaceChoice()) == []
+    assert chosen_places((), PlaceChoice(), *span) == []
     with pytest.raises(NoPlaceError, match="there is no site 'mall'; known: mill"):
-        chosen_places(RECORDS, PlaceChoice("site", "mall"))
+        chosen_places(RECORDS, PlaceChoice("site", "mall"), *span)
     with pytest.raises(NoPlaceError, match="there is no box '77'; known: 1, 2, 3, 4, 5, 10"):
-        chosen_places(RECORDS, PlaceChoice("box", "77"))
+        chosen_places(RECORDS, PlaceChoice("box", "77"), *span)
 
 
 def test_a_site_has_its_phases_side_by_side() -> None:

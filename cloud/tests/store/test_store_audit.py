@@ -98,7 +98,7 @@ def test_an_entry_expires_at_its_time(store: CloudStore) -> None:
     old_ms = round((time.time() - AUDIT_S - 60) * 1000)
     key = f"{old_ms:015d}-x"
     old = {"key": key, "at_ms": old_ms, "account_id": "", "address": "", "what": "old", "subject": ""}
-    store.people.documents.insert(AUDIT, key, old)  # as a version before wrote it, without before and after
+    store.people.documents.insert(AUDIT, key, old)  # without what differs
     assert store.people.changes.entries()[-1] == AuditEntry(key, old_ms, "", "", "old", "")
     assert store.people.expire(time.time() + 10 * AUDIT_S) == 1  # a clock that is wrong takes nothing else
     assert len(store.people.changes.entries()) == 4

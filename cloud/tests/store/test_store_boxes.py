@@ -8,6 +8,7 @@ from dataclasses import replace
 from store_cases import NOW_MS
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.stated_facts import StatedFact
 
 
 def test_a_box_comes_back_as_it_was_put(store: CloudStore) -> None:
@@ -16,16 +17,28 @@ def test_a_box_comes_back_as_it_was_put(store: CloudStore) -> None:
     store.put_box(BoxRecord("9", "Roof"))
     found = store.box("10")
     assert found is not None
-    assert replace(found, location_start_time_ms=None) == box
+    assert replace(found, stated=()) == box
     assert [known.box_id for known in store.boxes()] == ["9", "10"]
     assert store.box("11") is None
+
+
+def test_names_that_look_equal_are_equal(store: CloudStore) -> None:
+    """The letter ü in one character, and as u with two points, as macOS writes file names."""
+    one, two = "M\u00fcller", "Mu\u0308ller"
+    store.put_box(BoxRecord("1", one, site=one, feeder=one, region=one))
+    store.put_box(BoxRecord("2", two, site=two, feeder=two, region=two))
+    found = store.boxes()
+    for fact in ("name", "site", "feeder", "region"):
+        assert {getattr(each, fact) for each in found} == {one}
+        assert {value for each in found for value in each.values_of(fact)} == {one}
 
 
 def test_unknown_facts_leave_what_was_known(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
     first = store.box("1")
     assert first is not None and first.location_start_time_ms is not None
-    assert first == BoxRecord("1", "Cellar", "oahu-1", location_start_time_ms=first.location_start_time_ms)
+    known = BoxRecord("1", "Cellar", "oahu-1", stated=first.stated)
+    assert replace(first, unplugged=None) == known, "the original needs `unplugged`, so MongoDB has it"
     store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
     store.put_box(BoxRecord("1", "Cellar", calibration_constant=50.0))
     assert store.box("1") == replace(first, calibration_constant=50.0, nominal_v=230.0, nominal_hz=50.0)
@@ -48,16 +61,23 @@ def test_every_fact_returns_and_empty_text_removes(store: CloudStore) -> None:
         phase="L1",
         grid="2",
         public_key="k" * 40,
-        location_start_time_ms=NOW_MS,
-        location_archive=(("manoa", NOW_MS - 5), ("lihue", None)),
         retired_ms=NOW_MS + 1,
+        stated=(
+            StatedFact("location", 0, "lihue"),
+            StatedFact("retired_ms", 0, None),
+            StatedFact("location", NOW_MS - 5, "manoa"),
+            StatedFact("location", NOW_MS, "kailua"),
+            StatedFact("retired_ms", NOW_MS + 1, NOW_MS + 1),
+        ),
     )
     store.put_box(box)
     assert store.box("7") == box
+    assert box.location_archive == (("lihue", None), ("manoa", NOW_MS - 5))
     store.put_box(BoxRecord("7", "", feeder="", site="", phase="", grid="", description="", retired_ms=0))
-    assert store.box("7") == replace(
-        box, feeder=None, site=None, phase=None, grid=None, description=None, retired_ms=None
-    )
+    after = store.box("7")
+    assert after is not None
+    bare = replace(box, feeder=None, site=None, phase=None, grid=None, description=None, retired_ms=None)
+    assert replace(after, stated=()) == replace(bare, stated=())
 
 
 def test_a_new_box_without_a_name_has_one(store: CloudStore) -> None:
@@ -67,7 +87,7 @@ def test_a_new_box_without_a_name_has_one(store: CloudStore) -> None:
 
 
 def test_a_moved_boxs_former_places_are_archived(store: CloudStore) -> None:
-    store.put_box(BoxRecord("1", "Cellar", "manoa", location_start_time_ms=NOW_MS))
+    store.put_box(BoxRecord("1", "Cellar", "manoa"), NOW_MS)
     store.put_box(BoxRecord("1", "Cellar", "manoa", region="campus"))
     known = store.box("1")
     assert known is not None and known.location_archive == () and known.location_start_time_ms == NOW_MS
@@ -78,7 +98,7 @@ def test_a_moved_boxs_former_places_are_archived(store: CloudStore) -> None:
     assert moved.location_start_time_ms >= before_ms
     assert moved.location_archive == (("manoa", NOW_MS),)
     assert moved.region is None, "it was that of the former place"
-    store.put_box(BoxRecord("1", "", "manoa", location_start_time_ms=moved.location_start_time_ms + 1))
+    store.put_box(BoxRecord("1", "", "manoa"), moved.location_start_time_ms + 1)
     back = store.box("1")
     assert back is not None
     assert back.location_archive == (("manoa", NOW_MS), ("kailua", moved.location_start_time_ms))

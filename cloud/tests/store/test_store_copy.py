@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from command_in_process import run_in_process
+from filled_store import described, fill
 from pymongo import MongoClient
-from store_before import described, fill
 from store_cases import NOW_MS, numbered, stored_rows
 
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
@@ -118,7 +118,7 @@ def test_a_copy_has_the_whole_store(kinds: str, tmp_path: Path, request: pytest.
         assert check_store(target).problems == check_store(source).problems == []
         new = numbered(100, 70)
         assert target.append_columns(new) == 30, "what Boxes send again is not stored twice"
-        assert target.next_event_id() == 3 and target.next_finding_id() == 6
+        assert target.next_event_id() > 2 and target.next_finding_id() > 5, "no number is given twice"
 
 
 class EndedError(Exception):
@@ -241,12 +241,13 @@ def test_the_commands_report_their_work(tmp_path: Path) -> None:
 
 def test_an_unreachable_mongodb_is_not_a_damaged_store(tmp_path: Path) -> None:
     absent = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
+    absent += "&authMechanismProperties=AWS_SESSION_TOKEN:secret"
     given = run_in_process("store", "check", "--mongo-uri", absent)
     (tmp_path / "config").mkdir()
     (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{absent}"\n')
     configured = run_in_process("store", "check", "--data-dir", str(tmp_path))
     for done in (given, configured):
-        assert done.returncode == 1 and "mongodb://127.0.0.1:1/opq" in done.stderr
+        assert done.returncode == 1 and "mongodb://…@127.0.0.1:1/opq" in done.stderr
         assert "was not checked: MongoDB: " in done.stderr and "Connection refused" in done.stderr
         assert "secret" not in done.stderr and "repair" not in done.stderr and "copy" not in done.stderr
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, TEN_MINUTES_MS
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram
 

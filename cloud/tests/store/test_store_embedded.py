@@ -1,6 +1,5 @@
 """What only the embedded store does: sealed blocks, damage, full disks, schemas."""
 
-import json
 import sqlite3
 import subprocess
 import sys
@@ -15,19 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_cloud.core.service import CloudContext, Retention
-from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store, opened_people
-from opq_cloud.store.documents.findings import incident_document
 from opq_cloud.store.embedded import lost_store, schema
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.view.web.links import make_ticket
-from opq_proto.errors import StoreError
-from opq_proto.kit.sqlite_file import SqliteFile
+from opq_proto.errors import READING_COMMIT, OtherFormError, StoreError
 from opq_proto.measurement.packed import pack_one
-from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
+from opq_proto.messages import Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
 NOW_MS = 1_765_792_486_013
 TRIGGER = Trigger("t", 0, 10**9, ("1", "2"), "1", "x")
@@ -252,42 +247,40 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_older_schema_is_upgraded_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schema_1_goes_one_step_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the published schema, made from a copy of it, gets a further table and column."""
+    published = (Path(__file__).parent / "data" / "schema_1.sql").read_text()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(published)
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute('INSERT INTO opq_boxes VALUES (\'1\', \'{"box_id": "1", "location": "hale"}\')')
+    connection.close()
+    further = (MIGRATIONS[0], "ALTER TABLE opq_boxes ADD COLUMN colour TEXT; CREATE TABLE more (x INTEGER)")
+    monkeypatch.setattr(schema, "MIGRATIONS", further)
     store = EmbeddedStore(path)
+    assert [(box.box_id, box.location) for box in store.boxes()] == [("1", "hale")]
     store.append_measurements([row("1", 1)])
-    store.close()
-    newer = (*MIGRATIONS, "ALTER TABLE opq_boxes ADD COLUMN colour TEXT; CREATE TABLE more (x INTEGER)")
-    monkeypatch.setattr(schema, "MIGRATIONS", newer)
-    store = EmbeddedStore(path)
     assert store.measurements("1", 0, 2**52) == [row("1", 1)]
     store.close()
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         assert connection.execute("SELECT count(*) FROM more").fetchone() == (0,)
     connection.close()
+    assert "".join(MIGRATIONS[0].split()) == "".join(published.split()), "a published schema is never changed"
 
 
-def test_findings_of_an_older_store_can_be_joined(path: Path) -> None:
-    """In schema 2 incidents have no statements, and findings do not say whether they lead."""
-    SqliteFile(path, MIGRATIONS[:2], application_id=schema.APPLICATION_ID).close()
-    known = KnownFinding(1, 1, (1,), Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_percent=60.0))
-    document = incident_document(known, 2**40)
-    for name in ("clock_id", "leads", "by_hand"):
-        del document[name]
+def test_a_file_of_another_form_names_its_reader(path: Path) -> None:
+    """`opq.db` as programs before 0.2.0 marked it."""
     with sqlite3.connect(path) as connection:
-        row_of_before = (1, 1, 10**18, 10**18 + 10**8, 2**40, json.dumps(document))
-        connection.execute("INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?)", row_of_before)
-        connection.execute("INSERT INTO counters VALUES ('incident_id', 1), ('group_id', 1)")
+        connection.execute("CREATE TABLE opq_boxes (box_id TEXT PRIMARY KEY, document TEXT NOT NULL)")
+        connection.execute("PRAGMA application_id = 0x4F505153")
+        connection.execute("PRAGMA user_version = 24")
     connection.close()
-    store = EmbeddedStore(path)
-    assert store.incident(1) is not None and store.incident_facts(1) is None
-    later = Finding("sag", "2", 10**18 + 10**8, 10**18 + 2 * 10**8, 1000, residual_percent=80.0)
-    (stored,) = put_findings(store, 2, [later])
-    assert (stored.finding_id, stored.incident_id) == (2, 1)
-    facts = store.incident_facts(1)
-    assert facts is not None and facts.boxes == 2 and facts.residual_percent == 60.0
-    assert [one.leads for one in store.onsets(0, 2**62)] == [None, False]
-    store.close()
+    before = path.read_bytes()[100:]
+    with pytest.raises(OtherFormError, match=f"opq.db: .* commit {READING_COMMIT} reads; move it away"):
+        EmbeddedStore(path)
+    assert path.read_bytes()[100:] == before, "only the journal's mode in its head may differ"
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

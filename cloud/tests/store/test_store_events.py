@@ -10,6 +10,7 @@ from store_cases import NOW_NS, SAG, SECOND_NS, TRIGGER, wave
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
+from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
 from opq_plugins.sdk.nouns import to_plain
 from opq_proto.errors import StoreError
 from opq_proto.messages import Gap
@@ -20,6 +21,19 @@ def test_event_ids_only_rise_over_a_restart(store: CloudStore, open_again: Calla
     second = store.open_event(TRIGGER, "Makai id x")
     store.close()
     assert (first, second, open_again().next_event_id()) == (1, 2, 3)
+
+
+def test_numbers_are_seconds_once_a_part_is_seen(store: CloudStore) -> None:
+    """Numbers are consecutive until a Box is claimed; afterwards a gap counts nothing that is hidden."""
+    assert isinstance(store, StorePart)
+    assert (store.next_event_id(), store.next_event_id()) == (1, 2)
+    store.people.claim_box("1", "somebody")
+    seconds = [NUMBERS_BEGIN_S + after_s for after_s in (1000, 1000, 1600, 1500, 2000)]
+    store.now_s = iter(seconds).__next__
+    assert [store.next_event_id() for _ in seconds] == [1000, 1001, 1600, 1601, 2000]
+    store.now_s = lambda: NUMBERS_BEGIN_S + 2600.9
+    (finding,) = put_findings(store, 2000, [SAG])
+    assert (finding.finding_id, finding.incident_id) == (2600, 2600)
 
 
 def test_finding_numbers_come_from_the_counter(

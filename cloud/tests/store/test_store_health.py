@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,30 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 from house_under_test import processes_with, until
 from pymongo import MongoClient
+from store_cases import record_health
 from watched_system import ALERT_S, running
 
-from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.config import HealthSection
-from opq_cloud.health.collector import HealthCollector
-from opq_cloud.health.neighbours import Neighbours
-from opq_cloud.health.readings import Answer
+from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
-from opq_proto.kit.system_record import identity_of
-
-
-def recorded(shared: CloudContext, folder: Path) -> None:
-    """One time, with an old document there."""
-    neighbours = Neighbours("health", identity_of(folder), [], ServiceCounters())
-    collector = HealthCollector(HealthSection(), shared, neighbours, folder, folder / "key", None)
-    now = datetime.now(UTC)
-    hours = int((now - timedelta(hours=2)).timestamp() * 1000)
-    shared.store.people.documents.add_all(HEALTH, {f"{hours:013d}.0": {"service": "OLD"}}, "")
-    part = {"name": "makai", "ok": False, "timestamp": int(now.timestamp()), "info": "no store"}
-    box = {"name": "12", "ok": True, "timestamp": int(now.timestamp())}
-    collector._shares = {"12": 0.987}
-    collector._record([Answer("makai", {**part, "subcomponents": [box]}), Answer("view", None, "refused")])
-
 
 EXPECTED = {
     ("HEALTH", "", "UP", ""),
@@ -47,7 +29,7 @@ EXPECTED = {
 
 def test_the_collection_health_has_the_originals_documents(tmp_path: Path) -> None:
     with closing(CloudContext(lambda: open_store(None, tmp_path))) as shared:
-        recorded(shared, tmp_path)
+        record_health(shared, tmp_path)
         found = shared.store.people.documents.find(HEALTH)
     assert {(each["service"], each["serviceID"], each["status"], each["info"]) for each in found} == EXPECTED
     assert all(datetime.fromisoformat(each["timestamp"]).tzinfo is not None for each in found)
@@ -55,7 +37,7 @@ def test_the_collection_health_has_the_originals_documents(tmp_path: Path) -> No
 
 def test_mongo_has_them_with_a_date(mongo_uri: str, tmp_path: Path) -> None:
     with closing(CloudContext(lambda: open_store(mongo_uri, tmp_path))) as shared:
-        recorded(shared, tmp_path)
+        record_health(shared, tmp_path)
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         found = list(client.get_default_database().health.find({}))
     assert {(each["service"], each["serviceID"], each["status"], each["info"]) for each in found} == EXPECTED

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from older_schema import go_back
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
@@ -97,7 +96,7 @@ def test_incidents_are_found_by_what_they_are(store: CloudStore) -> None:
     assert found(store, box_ids=()) == []
     assert found(store, scope="local") == [three, one], "one Box of a known place"
     assert found(store, start_ns=ZERO_NS + 150 * S, end_ns=ZERO_NS + 250 * S) == [three]
-    assert found(store, cell=cell_of(70.0, 0, S // 10)) == [one]
+    assert found(store, cell=cell_of(70.0, S // 10)) == [one]
     assert found(store, kind="outage") == []
     severe = store.find_incidents(IncidentFilter(order="severe"), 10)
     assert [each.severity for each in severe] == sorted((each.severity for each in severe), reverse=True)
@@ -106,7 +105,7 @@ def test_incidents_are_found_by_what_they_are(store: CloudStore) -> None:
     assert store.count_incidents(IncidentFilter(kind="sag"), 100) == 2
     assert store.count_incidents(IncidentFilter(), 3) == 3
     assert sum(store.incident_cells(IncidentFilter()).values()) == 3
-    assert store.incident_cells(IncidentFilter(kind="swell")) == {cell_of(115.0, 0, 3 * S // 10): 1}
+    assert store.incident_cells(IncidentFilter(kind="swell")) == {cell_of(115.0, 3 * S // 10): 1}
 
 
 def test_the_newest_incident_began_last(store: CloudStore) -> None:
@@ -298,39 +297,6 @@ def test_incidents_seen_in_a_row_need_no_marks(store: CloudStore) -> None:
     assert (marks.up_to, marks.numbers) == (3 * MAX_SEEN, {3 * MAX_SEEN + 2})
 
 
-def test_work_of_the_version_before_is_open(tmp_path: Path) -> None:
-    """An incident that was new or seen for all people is open."""
-    store = EmbeddedStore(tmp_path / "opq.db")
-    (one,), (two,) = put(store, finding("1", 0.0)), put(store, finding("1", 500.0))
-    with sqlite3.connect(tmp_path / "opq.db") as database:
-        for number, state in ((one, "new"), (two, "seen")):
-            database.execute("UPDATE incident_index SET work = ? WHERE group_id = ?", (state, number))
-    database.close()
-    assert store.incident_work([one, two]) == {one: IncidentWork("open"), two: IncidentWork("open")}
-    assert found(store, work="open") == [two, one]
-    IncidentEditor(store).acknowledge_incident(one)
-    assert (found(store, work="open"), found(store, work="acknowledged")) == ([two], [one])
-    store.close()
-
-
-def test_incidents_of_an_older_store_have_no_work(tmp_path: Path) -> None:
-    """Incidents stored before work was recorded are not open."""
-    store = EmbeddedStore(tmp_path / "opq.db")
-    (old,) = put(store, finding("1", 0.0))
-    store.close()
-    with sqlite3.connect(tmp_path / "opq.db") as database:
-        go_back(database, 20)
-        database.execute("DELETE FROM incident_tags WHERE tag LIKE 'work:%'")
-    database.close()
-    store = EmbeddedStore(tmp_path / "opq.db")
-    (new,) = put(store, finding("1", 500.0))
-    assert (found(store), found(store, work="open")) == ([new, old], [new])
-    assert store.incident_work([old]) == {old: IncidentWork()}
-    IncidentEditor(store).acknowledge_incident(old)
-    assert found(store, work="acknowledged") == [old]
-    store.close()
-
-
 def test_a_split_outlives_the_next_analysis(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     together = (finding("1", 0.0), finding("2", 0.02, percent=60.0), finding("4", 0.05))
     number = put(store, *together)[0]
@@ -433,22 +399,6 @@ def test_what_expires_leaves_the_index_too(store: CloudStore) -> None:
     assert store.notes_of("ada") == []
 
 
-def test_an_older_store_is_indexed_at_first_look(tmp_path: Path) -> None:
-    """A store of a version before is entered at the first look."""
-    store = EmbeddedStore(tmp_path / "opq.db")
-    numbers = [*put(store, finding("1", 0.0)), *put(store, finding("2", 100.0, "swell", 120.0))]
-    store.close()
-    with sqlite3.connect(tmp_path / "opq.db") as database:
-        for table in ("incident_index", "incident_tags"):
-            database.execute(f"DELETE FROM {table}")
-        database.execute("DELETE FROM counters WHERE name = 'incident_index'")
-    database.close()
-    store = EmbeddedStore(tmp_path / "opq.db")
-    assert found(store) == numbers[::-1]
-    assert found(store, kind="swell", box_id="2") == [numbers[1]]
-    store.close()
-
-
 FILTERS = (
     IncidentFilter(),
     IncidentFilter(kind="sag"),
@@ -520,7 +470,7 @@ def test_a_page_is_read_without_a_sort(tmp_path: Path, wanted: IncidentFilter, b
 
 def test_words_and_cells_are_what_they_say() -> None:
     assert folded("  Ümläut\tK\u0101ne ") == "umlaut kane"
-    assert cell_of(None, 0, S) is None
-    assert cell_of(0.0, 0, S // 100) == 0
-    assert cell_of(89.9, 0, S // 10) == 4 * PLANE_COLUMNS + 1
-    assert cell_of(90.0, 0, S // 10) == 5 * PLANE_COLUMNS + 1
+    assert cell_of(None, S) is None
+    assert cell_of(0.0, S // 100) == 0
+    assert cell_of(89.9, S // 10) == 4 * PLANE_COLUMNS + 1
+    assert cell_of(90.0, S // 10) == 5 * PLANE_COLUMNS + 1

@@ -28,6 +28,7 @@ from opq_cloud.store.incidents.index import (
 from opq_cloud.store.mongo.driver import MongoDocuments
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
+from opq_cloud.store.records.rights import Standing, Way
 from opq_cloud.store.records.seen import incident_at
 from opq_cloud.store.records.tables import INDEX, PARTS
 from opq_cloud.view.pages.visible.seen import SeenStore, seen_lists
@@ -116,17 +117,23 @@ def expected(
         if part is None:
             continue
         work = "open" if len(part.box_ids) == len(whole.box_ids) else None
-        one = msgspec.structs.replace(entry_of_incident(part), kind=part.kind, work=work)
+        there = wanted.shown(part)
+        one = msgspec.structs.replace(
+            entry_of_incident(there), kind=there.kind, work=work, severity=part.severity, scope=part.scope
+        )
+        if wanted.by_severity and work is not None:
+            one = msgspec.structs.replace(one, severity=there.severity)
         fits = (
             (not wanted.kind or wanted.kind in one.kind.split("+"))
             and (not wanted.box_id or wanted.box_id in part.box_ids)
             and (wanted.box_ids is None or bool({*part.box_ids} & {*wanted.box_ids}))
+            and any(wanted.was_there(each.finding.box_id, each.finding.start_ns) for each in part.findings)
             and (not wanted.scope or one.scope == wanted.scope)
             and (wanted.least_severity is None or (one.severity or -1.0) >= wanted.least_severity)
             and (wanted.start_ns is None or one.end_ns > wanted.start_ns)
             and (wanted.end_ns is None or one.start_ns < wanted.end_ns)
             and (wanted.began_ns is None or one.start_ns >= wanted.began_ns)
-            and wanted.cell in (None, cell_of(one.residual_percent, one.start_ns, one.end_ns))
+            and wanted.cell in (None, cell_of(one.residual_percent, one.length_ns))
             and (
                 not wanted.words
                 or (part.box_ids == whole.box_ids and wanted.words in said[whole.incident_id])
@@ -149,7 +156,17 @@ FILTERS = (
     IncidentFilter(began_ns=ZERO_NS + 100 * S, end_ns=ZERO_NS + 241 * S),
     IncidentFilter(box_id="2", began_ns=ZERO_NS + 100 * S),
     IncidentFilter(words="bang"),
-    IncidentFilter(cell=cell_of(70.0, 0, S // 10)),
+    IncidentFilter(box_id="2", words="bang"),
+    IncidentFilter(box_id="3", kind="sag"),
+    IncidentFilter(box_ids=("2", "3"), kind="swell", order="long"),
+    IncidentFilter(box_id="1", cell=cell_of(70.0, S // 10)),
+    IncidentFilter(box_ids=("1", "4"), order="severe"),
+    IncidentFilter(box_id="2", least_severity=2.0),
+    IncidentFilter(
+        box_ids=("1", "2"),
+        stays=(("1", 0, ZERO_NS + 100 * S), ("2", ZERO_NS + 100 * S, 2**62)),
+    ),
+    IncidentFilter(cell=cell_of(70.0, S // 10)),
     IncidentFilter(order="severe"),
     IncidentFilter(order="long", kind="sag"),
 )
@@ -170,13 +187,27 @@ def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> No
             right = expected(every, said, frozenset(boxes), wanted)
             assert seen.find_incidents(wanted, 100) == right, (boxes, wanted)
             assert seen.count_incidents(wanted, 100) == len(right)
-            cells = [cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in right]
+            cells = [cell_of(one.residual_percent, one.length_ns) for one in right]
             assert seen.incident_cells(wanted) == {c: cells.count(c) for c in cells if c is not None}
             if len(right) > 2:
                 place = right[1].place(wanted.order)
                 assert seen.find_incidents(wanted, 2, place) == right[2:4]
                 assert seen.find_incidents(wanted, 9, place, back=True) == right[:1]
     assert in_part > 1
+    for wanted in FILTERS:  # for who sees every Box
+        right = expected(every, said, frozenset("12345"), wanted)
+        plain = [
+            msgspec.structs.replace(each, label=None, machine_kind=None)
+            for each in store.find_incidents(wanted, 100)
+        ]
+        assert plain == right, wanted
+        assert store.count_incidents(wanted, 100) == len(right)
+        if len(right) > 2:
+            place = right[1].place(wanted.order)
+            after = [each.incident_id for each in store.find_incidents(wanted, 2, place)]
+            assert after == [each.incident_id for each in right[2:4]], wanted
+            (before,) = store.find_incidents(wanted, 1, place, back=True)
+            assert before.incident_id == right[0].incident_id, wanted
 
 
 def test_a_visible_part_equals_a_filter_of_all(store: CloudStore) -> None:
@@ -263,21 +294,6 @@ def test_what_expires_leaves_no_row(store: CloudStore) -> None:
     assert list(store.incident_parts(["1", "2"], IncidentFilter())) == []
 
 
-def test_an_older_store_is_indexed_at_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store of a version before is entered at the first look."""
-    monkeypatch.setattr("opq_cloud.store.records.incident_index.FILL_ROWS", 2)  # several slices
-    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
-        disturb(store, 5)
-        before = list(store.incident_parts(["1", "2", "3"], IncidentFilter()))
-    with closing(sqlite3.connect(tmp_path / "opq.db")) as database, database:
-        database.execute("DELETE FROM incident_boxes")
-        database.execute("UPDATE incident_index SET boxes = 0")
-        database.execute("DELETE FROM counters WHERE name LIKE 'incident_boxes%'")
-    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
-        assert list(store.incident_parts(["1", "2", "3"], IncidentFilter())) == before
-        assert len(before) > 4
-
-
 @pytest.mark.parametrize("seed", [3, 5, 8])
 def test_growing_counts_and_tags_stay_right(tmp_path: Path, seed: int) -> None:
     """Counts and tags that grow with the store equal its content."""
@@ -298,7 +314,7 @@ def test_growing_counts_and_tags_stay_right(tmp_path: Path, seed: int) -> None:
 def test_who_sees_everything_gets_the_stores_own_answers(store: CloudStore) -> None:
     put(store, finding("1", 0.0))
     put(store, finding("2", 90.0, "swell", 115.0))
-    seen = SeenStore(store, Visitor(everything=True, without_waveforms=True))
+    seen = SeenStore(store, Visitor(standing=Standing("open", Way.TOKEN, ("read",)), everything=True))
     assert seen.find_incidents(IncidentFilter(), 9) == store.find_incidents(IncidentFilter(), 9)
     assert seen.count_incidents(IncidentFilter(kind="sag"), 9) == 1
 
@@ -310,7 +326,7 @@ def test_rows_are_read_without_a_sort(tmp_path: Path, boxes: int, back: bool) ->
         pass
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
         seen = [str(number) for number in range(boxes)]
-        wanted = IncidentFilter(box_id="1", start_ns=3)
+        wanted = IncidentFilter(box_id="0" if boxes == 1 else "", start_ns=3)
         where = row_conditions(seen, wanted, IndexPlace(9, 7), back)
         parts = [("incident_id", "in", [1, 2]), ("box_id", "in", seen)]
         statements: list[str] = []

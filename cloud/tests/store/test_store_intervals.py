@@ -233,12 +233,13 @@ def test_a_places_interval_is_stored_by_name(store: CloudStore) -> None:
         of_place("7", "mill", 1),
         of_place("9", "hall", 2),
         of_place("9", "8", 3),
+        of_place("9", "mill~0123456789ab", 4),  # the site of an owner, who has not made it yet
     ]
-    assert store.intervals.append([*rows, ten(4)]) == 5
+    assert store.intervals.append([*rows, ten(4)]) == 6
     assert [store.intervals.sequences(box_id, 0, 2**62) for box_id in "789"] == [
         [rows[1].sequence],
         [rows[0].sequence],
-        [rows[2].sequence, rows[3].sequence],
+        [each.sequence for each in rows[2:]],
     ]
     for _ in ("new", "settled"):
         assert store.intervals.box_ids() == [

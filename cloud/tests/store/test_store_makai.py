@@ -12,7 +12,7 @@ from opq_cloud.store.documents.makai import (
     BrokerTraffic,
     MakaiConfig,
     TriggeringLimits,
-    makai_config_document,
+    limits_document,
     makai_config_from_document,
     traffic_from_document,
 )
@@ -104,7 +104,7 @@ def test_the_original_document_is_read_and_written() -> None:
     assert config is not None
     assert config.default == TriggeringLimits() and not config.problems
     assert config.overrides == {"1000": TriggeringLimits(percent_v_low=5.0)}
-    assert makai_config_document(config) == ORIGINAL
+    assert limits_document(config) == ORIGINAL
     assert traffic_from_document({"name": "tb", "bytes": 5}) == BrokerTraffic("tb", 0, 0, {"bytes": 5})
 
 

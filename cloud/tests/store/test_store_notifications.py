@@ -1,13 +1,11 @@
 """Rules, outbox and log of notifications in both stores: one contract."""
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.records.notifications import (
     DAY_MS,
@@ -16,7 +14,6 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
-from opq_proto.kit.sqlite_file import SqliteFile
 
 Another = Callable[[], CloudStore]
 RULE = NotificationRule(
@@ -127,18 +124,3 @@ def test_with_an_account_its_rules_and_notifications_go(store: CloudStore) -> No
     store.people.delete_account(made.account_id)
     assert [each.account_id for each in records.rules()] == ["eve"]
     assert [each.entry_id for each in records.entries()] == ["eves"]
-
-
-def test_accounts_of_the_version_before_open(tmp_path: Path) -> None:
-    EmbeddedStore(tmp_path / "opq.db").close()  # accounts without their store are refused
-    path = tmp_path / "accounts.db"
-    path.unlink(missing_ok=True)
-    before = SqliteFile(path, ACCOUNTS_MIGRATIONS[:1], application_id=ACCOUNTS_APPLICATION_ID)
-    account = {"account_id": "a", "email": "a@b.c", "name": "A", "role": "owner"}
-    document = json.dumps({**account, "password_hash": "h", "created_ms": 1})
-    before.execute("INSERT INTO opq_accounts VALUES ('a', ?)", (document,))
-    before.close()
-    store = EmbeddedStore(tmp_path / "opq.db")
-    NotificationRecords(store.people.documents).put_rule(RULE)
-    assert [each.name for each in store.people.accounts()] == ["A"]
-    store.close()

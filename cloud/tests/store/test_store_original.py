@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.view.pages.visible.registry import RegistryReader
 from opq_proto.errors import StoreError
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
@@ -162,9 +164,13 @@ def test_original_places_are_read_and_ours_written(store: MongoStore, db: Any) -
     db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
     db.locations.insert_one({"slug": "nowhere", "coordinates": None, "description": "to be asked for"})
     db.regions.insert_one({"regionSlug": "oahu", "locationSlug": "uhm"})
+    db.regions.insert_one({"regionSlug": "manoa", "locationSlug": "uhm"})
     assert store.locations() == {"uhm": LocationRecord("uhm", 21.3, -157.8, "UH Manoa")}
-    assert store.regions() == {"uhm": ("oahu",)}
-    store.put_box(BoxRecord("1", "", "kailua", location_start_time_ms=T_MS + 9, feeder="f2"))
+    assert store.regions() == {"uhm": ("manoa", "oahu")}
+    registry = RegistryReader(store).now()
+    assert registry.region_boxes == {"manoa": ("1",), "oahu": ("1",)}, "it is in each"
+    store.put_box(BoxRecord("1", "", feeder="f2"))
+    store.put_box(BoxRecord("1", "", "kailua"), T_MS + 9)
     store.put_location(LocationRecord("kailua", 21.4, -157.74))
     box = db.opq_boxes.find_one({"box_id": "1"})
     assert isinstance(box["location_start_time_ms"], Int64)
@@ -216,14 +222,25 @@ def test_an_original_user_signs_in_to_view(db: Any, mongo_uri: str, tmp_path: Pa
         assert again.sign_in("ada@example.org") == 303
 
 
-def test_every_row_has_the_originals_fields(store: MongoStore, db: Any) -> None:
-    """Every row has the fields that the original's get event data takes."""
-    crossing = Measurement("1", T_MS + 500, {"rms": Metric(80.0, 81.0, 80.5)}, sequence=7, crossing=True)
-    assert store.append_measurements([crossing]) == 1
-    row = db.measurements.find_one({"timestamp_ms": T_MS + 500})
-    taken = [row["voltage"], row["frequency"], row["thd"], row["transient"]]
-    assert taken == [80.5, None, None, None]
-    assert store.measurements("1", T_MS + 500, T_MS + 501) == [crossing]
+def test_the_originals_newest_row_is_a_whole_one(store: MongoStore, db: Any) -> None:
+    """A crossing Measurement has `rms` alone: a row without frequency ends the original's readers."""
+    whole = Measurement("1", T_MS + 400, {"rms": Metric(80.0, 81.0, 80.5), "f": Metric(60.0, 60.0, 60.0)})
+    crossing = Measurement("1", T_MS + 500, {"rms": Metric(80.0, 81.0, 80.5)}, sequence=8, crossing=True)
+    rows = [replace(whole, sequence=7), crossing, replace(whole, timestamp_ms=T_MS + 600, sequence=9)]
+    assert store.append_measurements(rows) == 3 and store.append_measurements(rows) == 0
+    assert store.measurements("1", T_MS + 400, T_MS + 601) == rows
+    assert store.measurements("1", T_MS + 400, T_MS + 601, 2) == rows[:2]
+    assert store.sequences("1", 0, 99) == [7, 8, 9] and store.highest_sequence("1") == 9
+    assert [each.timestamp_ms for each in next(store.last_minutes(60_000, 2))] == [T_MS + 500, T_MS + 600]
+    assert [row for _, some in store.all_measurements(print) for row in some][1:] == rows
+    theirs = list(db.measurements.find({"timestamp_ms": {"$gt": T_MS}}))
+    assert [(row["frequency"], row["voltage"]) for row in theirs] == [(60.0, 80.5)] * 2
+    assert "thd" not in theirs[0], "absent, as the original writes it"
+    store.append_measurements([replace(crossing, timestamp_ms=T_MS + 700, sequence=10)])
+    assert store.latest_measurements()["1"].sequence == 10
+    while store.expire(2**40):
+        continue
+    assert store.counts()["measurements"] == 0
 
 
 def test_an_original_event_is_not_analysed_again(store: MongoStore) -> None:
@@ -245,8 +262,10 @@ def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
     assert incident == store.incident(41) and store.incidents_of([40, 41]) == [incident]
     assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1",), (9354,))
     assert incident.start_ns == T_MS * 1_000_000 + 10_500_000
-    assert incident.residual_percent is None
-    assert incident.findings[0].finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "none is stated"
+    assert incident.residual_percent == 80.0, "24 V off the 120 V of the original"
+    finding = incident.findings[0].finding
+    assert (finding.residual_v, finding.ieee1159) == (96.0, "instantaneous sag")
+    assert finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "none is stated"
 
 
 def test_numbers_continue_above_the_originals(store: MongoStore, db: Any) -> None:
@@ -381,7 +400,7 @@ def test_written_documents_have_original_fields_and_names(store: MongoStore, db:
 
     row = db.measurements.find_one({"sequence": 7})
     assert (row["box_id"], row["voltage"], row["transient"]) == ("1", 120.0, 120.0)
-    assert row["frequency"] is None, "unknown, and there for those who take it from each row"
+    assert "frequency" not in row, "unknown is absent, as where the original writes it"
 
     event = db.events.find_one({"event_id": event_id})
     assert event["description"] == "Makai id m"
@@ -413,7 +432,7 @@ def test_written_documents_have_original_fields_and_names(store: MongoStore, db:
     assert (incident["annotations"], incident["metadata"], incident["location"]) == ([], {}, "uhm")
     assert [m["voltage"] for m in incident["measurements"]] == [120.0]
     sliced = GridFS(db).find_one({"filename": incident["gridfs_filename"]})
-    assert sliced is not None and sliced.metadata == {"incident_id": known.finding_id}
+    assert sliced is not None and (sliced.metadata or {})["incident_id"] == known.finding_id
     assert sliced.read() == data[2 * (5400 - 12) : 2 * (6600 + 12)], "the original's margin of 12 samples"
     other = db.incidents.find_one({"class": "frequency_deviation"})
     assert other["classifications"] == ["FREQUENCY_SWELL"]
@@ -445,7 +464,8 @@ def test_a_new_database_has_the_originals_settings(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         config = client.get_default_database().laha_config.find_one()
     assert config is not None
-    assert set(config["ttls"]) == {"box_samples", "measurements", "trends", "events", "incidents"}
+    names = {"box_samples", "measurements", "trends", "events", "incidents", "phenomena"}
+    assert set(config["ttls"]) == names
     assert all(type(value) is int for value in config["ttls"].values()), "BSON Int32"
 
 

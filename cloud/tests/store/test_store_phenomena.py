@@ -1,13 +1,11 @@
-"""`phenomena` and `ground_truth`: both stores, and the original's documents."""
+"""`phenomena`: both stores, and the original's documents."""
 
-import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from older_schema import go_back
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
@@ -17,7 +15,6 @@ from opq_cloud.store.embedded.statements import find_statement
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.records.phenomena import EDGE_MS, Phenomenon
-from opq_cloud.store.records.reference_meters import MeterValue
 from opq_cloud.store.records.tables import PHENOMENA
 
 DAY_MS = 86_400_000
@@ -108,13 +105,10 @@ def test_a_box_is_found_among_ten_thousand(tmp_path: Path) -> None:
 
 
 def test_the_index_by_box_follows_its_rows(tmp_path: Path) -> None:
-    """Those of an older schema are entered; what is replaced or removed is not found any more."""
+    """What is replaced or removed is not found any more."""
     path = tmp_path / "opq.db"
     with closing(EmbeddedStore(path)) as store:
         store.replace_phenomena("change", "4", *SPAN, [STEP, replace(PROFILE, box_ids=("4", "14"))])
-    with closing(sqlite3.connect(path)) as file, file:
-        go_back(file, 23)
-    with closing(EmbeddedStore(path)) as store:
         assert [len(store.phenomena(*SPAN, box)) for box in ("4", "14", "1")] == [2, 1, 0]
         with store.driver.read() as documents:
             one = dict(next(documents.find(PHENOMENA, [("affected_opq_boxes", "has", "14")])))
@@ -148,16 +142,3 @@ def test_the_originals_phenomena_are_read_and_left(mongo_uri: str) -> None:
         assert {name: kept[name] for name in ORIGINAL} == ORIGINAL
         assert set(ORIGINAL) <= set(collection.find_one({"phenomena_id": ours.phenomenon_id}) or {})
     store.close()
-
-
-def test_meter_values_come_back_each_once(store: CloudStore) -> None:
-    first = MeterValue("feeder meter", "rms_v", 1_700_000_000, actual=120.5)
-    whole = MeterValue("feeder meter", "rms_v", 1_700_000_060, None, 119.0, 121.0, 120.25, 0.5)
-    other = MeterValue("other", "f_hz", 1_700_000_000, 60.01)
-    assert store.put_meter_values([whole, first, other]) == 3
-    again = replace(first, actual=120.75)
-    store.put_meter_values([again])
-    assert store.meter_values("feeder meter", "rms_v", 1_700_000_000, 1_700_000_061) == [again, whole]
-    assert (again.value, whole.value) == (120.75, 120.25)
-    assert store.meters() == {"feeder meter": 2, "other": 1}
-    assert store.remove_meter("feeder meter") == 2 and store.meters() == {"other": 1}

@@ -16,11 +16,11 @@ from opq_cloud.store.trends.pyramid import (
     LEVELS_MS,
     MAX_ROWS,
     SETTLE_MS,
-    TEN_MINUTES_MS,
     level_below,
     level_for,
     merged,
 )
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram, bin_of, quantile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_before import described, fill
+from filled_store import described, fill
 from store_cases import NOW_MS, TRIGGER, numbered, stored_rows, wave
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
@@ -15,7 +15,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store, file_problems
 from opq_cloud.store.upkeep.repair import repair_store
 from opq_cloud.store.upkeep.sqlite_pages import SqlitePages
-from opq_proto.errors import StoreError
+from opq_proto.errors import OtherFormError, StoreError
 
 BOXES, SECONDS = 20, 300
 FLIPS = 40
@@ -130,6 +130,17 @@ def test_a_store_with_broken_header_is_saved(folder: Path) -> None:
     assert report.problems == []
     with closing(EmbeddedStore(folder / "new" / "opq.db")) as store:
         assert described(store) == before
+
+
+@pytest.mark.parametrize(("name", "mark"), [("opq.db", b"OPQS"), (ACCOUNTS_FILE, b"OPQA")])
+def test_a_store_of_another_form_is_not_repaired(folder: Path, name: str, mark: bytes) -> None:
+    """The columns of before 0.2.0 had another order, and rows are filled in by the order of columns."""
+    data = bytearray((folder / name).read_bytes())
+    data[68:72] = mark
+    (folder / name).write_bytes(data)
+    with pytest.raises(OtherFormError, match=f"^{name}: .* form of before 0.2.0"):
+        repair_store(folder, folder / "new", "opq.db")
+    assert list((folder / "new").iterdir()) == []
 
 
 def test_the_log_is_saved_and_damage_kept(tmp_path: Path) -> None:

@@ -1,24 +1,27 @@
-"""`laha_config` followed while a store is open, in both stores; stores of before there were pyramids."""
+"""`laha_config` followed while a store is open, in both stores; trends of the original."""
 
-import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from store_cases import SAG, TRIGGER
 
+from opq_cloud.core.service import CloudContext, ExpiryClock, Retention
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
-from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S, TEN_MINUTES_MS
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S
 from opq_proto.errors import StoreError
-from opq_proto.kit.sqlite_file import run_migration
-from opq_proto.messages import TREND_MS, Measurement, Metric, Trend
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
+from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
 
 NOW_S = int(time.time())
 HOUR = NOW_S * 1000 // HOUR_MS * HOUR_MS
@@ -120,6 +123,7 @@ def test_the_original_reads_what_is_put(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         (found,) = client.get_default_database().laha_config.find()
     ttls = {"box_samples": 900, "measurements": 60, "trends": 2**31 - 1, "events": 70, "incidents": 80}
+    assert found["ttls"].pop("phenomena") > 0, "a plug-in of the original reads it"
     assert found["ttls"] == ttls and all(type(value) is int for value in found["ttls"].values()), "BSON Int32"
     store.close()
 
@@ -137,52 +141,7 @@ def test_the_clock_of_a_measurement_is_kept(store: CloudStore) -> None:
 OLD_TRENDS = 200
 
 
-def old_store(path: Path) -> None:
-    """A file of the schema before pyramids, with trends of two Boxes, one of them an hour long."""
-    with sqlite3.connect(path) as connection:
-        for number, script in enumerate(MIGRATIONS[:2], 1):
-            run_migration(connection, script)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("PRAGMA application_id = 0x4F505153")
-        put = (
-            "INSERT INTO trends (box_id, start_ms, length_ms, location, voltage_min, voltage_max, "
-            "voltage_average) VALUES (?, ?, ?, 'x', ?, ?, ?)"
-        )
-        start_ms = HOUR - OLD_TRENDS * TREND_MS
-        for place in range(OLD_TRENDS):
-            values = (119.0 - place / 100, 121.0 + place / 100, 120.0)
-            connection.execute(put, ("1", start_ms + place * TREND_MS, TREND_MS, *values))
-        connection.execute(
-            put, ("2", HOUR - MINUTES_KEPT_S * 1000 - 5 * HOUR_MS, HOUR_MS, 118.0, 122.0, 120.5)
-        )
-    connection.close()
-
-
-def test_an_older_store_resumes_its_roll_up(tmp_path: Path) -> None:
-    """A store of before is rolled up and goes on after a kill."""
-    path = tmp_path / "opq.db"
-    old_store(path)
-    now_ms = HOUR + 2 * DAY_MS
-    for _ in range(3):  # a process that ends after one slice: the next one goes on
-        store = EmbeddedStore(path)
-        assert store.roll_up(now_ms, slice_rows=5) > 0
-        store.close()
-    store = EmbeddedStore(path)
-    while store.roll_up(now_ms):
-        pass
-    days = store.trend_rows("1", HOUR - DAY_MS, HOUR + DAY_MS, DAY_MS)
-    assert sum(day.covered_ms or 0 for day in days) == OLD_TRENDS * TREND_MS
-    lowest = min(day.metrics["rms"][0] for day in days)
-    assert lowest == 119.0 - (OLD_TRENDS - 1) / 100
-    old_ms = HOUR - MINUTES_KEPT_S * 1000 - 5 * HOUR_MS
-    for length_ms in (HOUR_MS, DAY_MS):
-        (of_other,) = store.trend_rows("2", old_ms, old_ms + 1, length_ms)
-        assert of_other.metrics == {"rms": (118.0, 122.0, 120.5)} and of_other.covered_ms == HOUR_MS
-    assert store.roll_up(now_ms) == 0
-    store.close()
-
-
-def test_older_mongo_trends_are_rolled_up(mongo_uri: str) -> None:
+def test_the_originals_trends_are_rolled_up(mongo_uri: str) -> None:
     """Trends that were in a MongoDB database before are rolled up."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         client.get_default_database().trends.insert_many(
@@ -260,3 +219,62 @@ def test_minutes_are_kept_as_long_as_set(tmp_path: Path, days: int, minutes: int
     assert len(store.trend_rows("1", HOUR, HOUR + HOUR_MS, TEN_MINUTES_MS)) == minutes // 10
     assert len(store.trend_rows("1", HOUR, HOUR + HOUR_MS, HOUR_MS)) == 1
     store.close()
+
+
+def test_an_unset_clock_lets_nothing_expire(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored in 1970 expires as if it were stored when the clock was set."""
+    with monkeypatch.context() as unset:
+        unset.setattr(time, "time", lambda: 600.0)
+        event_id = store.open_event(TRIGGER, "x")
+        put_findings(store, event_id, [SAG])
+    assert expire(store, NOW_S) == 0 and len(store.incidents()) == 1
+    assert store.event_record(event_id) is not None
+    assert expire(store, NOW_S + 364 * 86_400) == 0
+    assert expire(store, NOW_S + 366 * 86_400) == 2 and not store.incidents()
+
+
+def test_a_doubtful_clock_deletes_after_a_day(tmp_path: Path) -> None:
+    monotonic_s = [0.0]
+    clock = ExpiryClock(lambda: monotonic_s[0])
+    known, free = replace(row(1), source=TimeSource.NTP), replace(row(2), box_id="2")
+    far_s = NOW_S + 56 * 365 * 86_400
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        assert clock.expiry_s(far_s, store) == far_s, "there is nothing that could be lost"
+        store.append_measurements([known])
+        assert clock.expiry_s(NOW_S + 3600, store) == NOW_S + 3600
+        assert clock.expiry_s(far_s, store) == NOW_S + 86_400
+        store.append_measurements([replace(free, timestamp_ms=far_s * 1000)])
+        assert clock.expiry_s(far_s, store) == NOW_S + 86_400
+        monotonic_s[0] = 86_399.0
+        assert clock.expiry_s(far_s, store) == NOW_S + 86_400
+        monotonic_s[0] = 86_400.0
+        assert clock.expiry_s(far_s, store) == far_s
+        assert clock.expiry_s(NOW_S, store) == NOW_S
+        assert clock.expiry_s(far_s, store) == NOW_S + 86_400, "a further setting is doubted again"
+    with closing(EmbeddedStore(tmp_path / "empty" / "opq.db")) as store:  # the Measurements have expired
+        assert clock.expiry_s(far_s, store) == NOW_S + 86_400
+        store.open_event(replace(TRIGGER, start_ns=NOW_S * 10**9, end_ns=(NOW_S + 1) * 10**9), "x")
+        assert ExpiryClock().expiry_s(far_s, store) == NOW_S + 1 + 86_400
+        assert ExpiryClock().expiry_s(NOW_S + 86_400, store) == NOW_S + 86_400
+        store.append_measurements([free])
+        assert ExpiryClock().expiry_s(NOW_S, store) == 86_400, "no clock is confirmed"
+        store.put_trends([Trend("2", HOUR - DAY_MS - HOUR_MS, {"rms": (1.0, 3.0, 2.0)})])
+        assert ExpiryClock().expiry_s(NOW_S, store) == NOW_S, "it was the same a day ago"
+        assert ExpiryClock().expiry_s(far_s, store) == 86_400
+
+
+def test_a_doubt_outlasts_a_restart_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the store restarts it."""
+    read: list[ExpiryClock] = []
+
+    def refuse(clock: ExpiryClock, now_s: int, store: CloudStore) -> int:
+        read.append(clock)
+        raise StoreError("refused")
+
+    monkeypatch.setattr(ExpiryClock, "expiry_s", refuse)
+    with closing(CloudContext(lambda: EmbeddedStore(tmp_path / "opq.db"))) as shared:
+        retention = Retention(shared)
+        for _ in range(2):
+            with pytest.raises(StoreError):
+                retention.run(threading.Event())
+    assert read[0] is read[1]

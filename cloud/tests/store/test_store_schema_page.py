@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from original_fields import read_fields_table
 from pymongo import MongoClient
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
@@ -83,6 +84,10 @@ def _keys(index: Mapping[str, Any]) -> str:
 
 def test_the_page_has_the_embedded_stores_tables() -> None:
     assert embedded_schema() in PAGE.read_text()
+
+
+def test_the_page_has_the_originals_read_fields() -> None:
+    assert read_fields_table() in PAGE.read_text(), read_fields_table()
 
 
 def test_the_page_has_the_mongo_stores_indexes(mongo_uri: str) -> None:

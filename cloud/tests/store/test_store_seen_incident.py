@@ -51,14 +51,3 @@ def test_a_public_boxs_notification_hides_its_place() -> None:
     for box_ids, centre in ((("1",), True), (("4",), False), (("1", "4"), False)):
         part = incident_at(incident_of(*box_ids), sight.sees, sight.sees_place)
         assert part is not None and (part.centre is not None) == centre
-
-
-def test_a_steady_states_reach_hides_unseen_boxes() -> None:
-    """How far a steady state reaches says nothing of Boxes that are not seen."""
-    one = Finding("flicker", "4", 1000, 2000, 10, also_at=("1",))
-    incident = Incident(
-        9, "flicker", ("4",), (3,), 1000, 2000, True, None, (StoredFinding(1, 9, 3, one),), scope="region"
-    )
-    part = incident_at(incident, {"4"}.__contains__)
-    assert part is not None and part.scope is None and part.findings[0].finding.also_at == ()
-    assert incident_at(incident, {"1", "4"}.__contains__) == incident

@@ -61,16 +61,6 @@ def test_a_killed_services_place_can_be_taken(
     assert (left["pid"], left["host"]) == (os.getpid(), socket.gethostname())
 
 
-def test_an_older_versions_lock_expires(open_again: Callable[[], CloudStore]) -> None:
-    """A lock of an earlier version is taken after its time."""
-    store, clock = open_again(), [0.0]
-    assert store.people.documents.insert(LEASES, "mauka", {"holder": "far:7 0f", "beat": 3})
-    locks = locks_of(open_again(), clock)
-    assert not locks.acquire()
-    clock[0] += FREE_S
-    assert locks.acquire() and locks.renew() is None
-
-
 def test_a_store_that_is_away_is_no_loss(open_again: Callable[[], CloudStore]) -> None:
     store, away = open_again(), [False]
 

@@ -4,10 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from older_schema import go_back
-from store_cases import NOW_MS, measured, numbered, stored_rows
+from store_cases import measured, numbered
 
-from opq_cloud.store.embedded.schema import MIGRATIONS, block_sum
+from opq_cloud.store.embedded.schema import block_sum
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TimeSource
@@ -33,25 +32,3 @@ def test_a_blocks_checksum_covers_all_its_columns(tmp_path: Path) -> None:
         for place in range(4):
             other = [value + 1 if k == place else value for k, value in enumerate(whole)]
             assert stored != block_sum(*other)
-
-
-def test_a_schema_16_store_sums_new_blocks(tmp_path: Path) -> None:
-    """A store of schema 16 keeps its blocks; later ones get a checksum."""
-    path, first = tmp_path / "opq.db", numbered(1, 50)
-    with closing(EmbeddedStore(path)) as store:
-        store.append_columns(first)
-        store.seal()
-    with closing(sqlite3.connect(path)) as file:
-        go_back(file, 16)
-    with closing(EmbeddedStore(path)) as store:
-        before = stored_rows(first)
-        for box_id in "123":
-            mine = [row for row in before if row.box_id == box_id]
-            assert store.measurements(box_id, NOW_MS, NOW_MS + 100_000) == mine
-        store.append_columns(numbered(51, 50))
-        assert store.seal() == 150
-        assert len(store.measurements("1", NOW_MS, NOW_MS + 200_000)) == 100
-    with closing(sqlite3.connect(path)) as file:
-        sums = [row[-1] is None for row in file.execute(SEALED)]
-        assert sums == [True] * 3 + [False] * 3
-        assert file.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -10,6 +10,14 @@ int64_t opq_unix_s(int32_t year, int32_t month, int32_t day, int32_t hour, int32
     return days * 86400 + (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
 }
 
+bool opq_date_valid(int32_t year, int32_t month, int32_t day) {
+    if (year < 1980 || year > 2099 || month < 1 || month > 12 || day < 1) {
+        return false;
+    }
+    opq_date_t found = opq_date(opq_unix_s(year, month, day, 0, 0, 0)); // 31 February is a day of March
+    return found.month == month && found.day == day;
+}
+
 opq_date_t opq_date(int64_t unix_s) {
     int64_t days = (unix_s >= 0 ? unix_s / 86400 : -((86399 - unix_s) / 86400)) + 719468;
     int64_t era = (days >= 0 ? days : days - 146096) / 146097;

@@ -48,6 +48,10 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
     label.utc_s += clock->config.label_offset_s;
     opq_clock_pass_leap(clock, label.arrival_tick);
     clock->status.labels += label.valid;
+    if (label.valid && !clock->seconds.fixed) {
+        clock->seconds.fixed = true;
+        clock->seconds.fixed_tick = label.arrival_tick;
+    }
     if (!clock->gps_running) { // there are no seconds to name yet, but a fix counts
         label.valid = false;
         if (received->valid) {
@@ -60,13 +64,15 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
     int64_t model_ns =
         clock->gps_running ? opq_loop_at(&clock->gps, label.arrival_tick) - clock->config.pulse_delay_ns : 0;
     int64_t bias_s = clock->seconds.bias_s;
+    int64_t disputed_s = clock->seconds.disputed_s;
     int64_t offset_s = clock->seconds.offset_s;
     opq_seconds_result_t result = opq_seconds_label(&clock->seconds, &label, model_ns, hint);
     clock->status.labels_wrong += result == OPQ_SECONDS_AGAINST;
-    clock->status.label_conflicts += clock->seconds.bias_s != bias_s;
+    clock->status.label_conflicts +=
+        clock->seconds.bias_s != bias_s || (clock->seconds.disputed_s != 0 && clock->seconds.disputed_s != disputed_s);
     if (result == OPQ_SECONDS_SETTLED) {
         int64_t inserted = offset_s - clock->seconds.offset_s;
-        if (clock->gps_trusted && (inserted == 1 || inserted == -1) && opq_seconds_near_leap(label.utc_s, 24)) {
+        if (clock->gps_trusted && (inserted == 1 || inserted == -1) && opq_seconds_near_leap(label.utc_s, OPQ_NEAR_LEAP_S)) {
             clock->status.leap_seconds = (int8_t)(clock->status.leap_seconds + inserted);
         }
         opq_clock_trust(clock);

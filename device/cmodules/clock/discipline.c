@@ -8,6 +8,7 @@
 #define TRAIN_TO_OVERTHROW 64u // a train elsewhere contradicts the clock: accepted if it lasts for a minute
 #define PULSES_TO_TRUST 10u
 #define TRUST_NS 400.0
+#define HINT_TICKS (150 * OPQ_TICK_HZ) // the gateway sends its time once a minute
 #define HINT_NS 250e6          // the gateway's time decides which second it is if it is good to a quarter of one
 
 opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick) {
@@ -23,6 +24,7 @@ opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick) {
 
 opq_seconds_hint_t opq_clock_hint(const opq_clock_t *clock, int64_t tick) {
     if (clock->net_syncs == 0 || clock->net_source != OPQ_SOURCE_NTP || !clock->gps_running ||
+        tick - clock->net_tick > HINT_TICKS ||
         opq_clock_net_bound(clock, tick).bound_ns > HINT_NS) {
         return (opq_seconds_hint_t){0};
     }
@@ -143,7 +145,7 @@ void opq_clock_trust(opq_clock_t *clock) {
     }
     if (!clock->seconds.settled && !clock->seconds.any) { // pulses alone: the gateway's time may give their seconds
         opq_seconds_hint_t hint = opq_clock_hint(clock, clock->gps.tick);
-        clock->seconds.settled = hint.known;
+        clock->seconds.settled = clock->seconds.vouched = hint.known;
         clock->seconds.offset_s = hint.offset_s;
     }
     double bound_ns = OPQ_CLOCK_SIGMAS * opq_root(clock->gps.p_xx);

@@ -12,7 +12,7 @@
 
 enum {
     RECEIVE = 1024,          // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
-    TRANSMIT = 64,           // CFG-VALSET and three CFG-MSG
+    TRANSMIT = 64,           // CFG-VALSET or CFG-MSG, one a second
     BYTES_AT_ONCE = RECEIVE, // bounded: a poll reads what is there at its start
     CONFIGURE_EACH_S = 10,   // a u-blox that lost its supply loses its configuration
     VALSET_ANSWER_S = 2,     // u-blox answers within a second
@@ -25,8 +25,10 @@ static opq_queue_t receive, transmit;
 static opq_nmea_t nmea;
 static opq_ubx_t ubx;
 static opq_fix_t fix;
-static bool started, listening, pulses_only, configuring;
-static uint32_t silent_s, messages_seen, valset_s;  // valset_s: how long an answer is awaited; 0: none is
+static bool started, listening, pulses_only, wants_ubx;
+static uint32_t silent_s, sentences_seen, messages_seen;
+static uint32_t valset_s; // how long an answer is awaited; 0: none is
+static uint32_t request;  // the next CFG-MSG, plus 1; 0: none
 
 static void listen(mp_int_t baud) {
     static mp_int_t running_baud;
@@ -46,18 +48,43 @@ static void listen(mp_int_t baud) {
 
 static void send_valset(void) {
     uint8_t message[OPQ_UBX_VALSET];
-    (void)opq_queue_put(&transmit, message, opq_ubx_valset(message));
+    (void)opq_queue_put(&transmit, message, opq_ubx_valset(wants_ubx, message));
     opq_uart_send(OPQ_UART_GPS);
     ubx.valset = OPQ_UBX_VALSET_UNANSWERED;
     valset_s = 1;
+    request = 0;
 }
 
-static void request_messages(void) {
+// NMEA goes on until NAV-PVT has come: a receiver of generation 6 does not know it.
+static void send_request(void) {
     uint8_t message[OPQ_UBX_ENABLE];
-    for (unsigned i = 0; opq_ubx_enable(i, message) > 0; i++) {
-        (void)opq_queue_put(&transmit, message, sizeof message);
+    if (request == 0 || (wants_ubx && request > OPQ_UBX_REQUESTS && !ubx.fix_reported)) {
+        return;
     }
-    opq_uart_send(OPQ_UART_GPS);
+    request = opq_ubx_request(request - 1, wants_ubx, message) > 0 ? request + 1 : 0;
+    if (request > 0) {
+        (void)opq_queue_put(&transmit, message, sizeof message);
+        opq_uart_send(OPQ_UART_GPS);
+    }
+}
+
+// What the receiver sends is set where the wanted form does not come; of NMEA only in a receiver that speaks UBX.
+static void configure_receiver(void) {
+    bool ublox = ubx.messages != messages_seen;
+    bool comes = wants_ubx ? ublox : nmea.sentences != sentences_seen;
+    silent_s = comes ? 0 : silent_s + 1;
+    messages_seen = ubx.messages;
+    sentences_seen = nmea.sentences;
+    if (valset_s > 0) {
+        bool too_old = ubx.valset == OPQ_UBX_VALSET_REFUSED || valset_s > VALSET_ANSWER_S;
+        request = too_old ? 1 : request;
+        valset_s = too_old || ubx.valset == OPQ_UBX_VALSET_TAKEN ? 0 : valset_s + 1;
+    }
+    send_request();
+    if ((wants_ubx || ublox) && silent_s >= CONFIGURE_EACH_S) {
+        send_valset();
+        silent_s = 0;
+    }
 }
 
 // configure(receiver, leap_seconds, pulse_delay_ns, ppb_per_k, ppb_per_k_sigma[, baud[, label_offset_s]])
@@ -83,7 +110,7 @@ static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
     if (!pulses_only) {
         listen(n > 5 ? mp_obj_get_int(args[5]) : 9600);
     }
-    configuring = strcmp(receiver, "ubx") == 0;
+    wants_ubx = strcmp(receiver, "ubx") == 0;
     silent_s = CONFIGURE_EACH_S; // in the next second
     return mp_const_none;
 }
@@ -124,18 +151,8 @@ static mp_obj_t clock_second(mp_obj_t temperature) {
     int64_t now_tick = opq_tick_now();
     opq_clock_temperature(&opq_box_clock, now_tick, mp_obj_get_float_to_f(temperature));
     opq_clock_tick(&opq_box_clock, now_tick);
-    silent_s = ubx.messages != messages_seen ? 0 : silent_s + 1;
-    messages_seen = ubx.messages;
-    if (valset_s > 0) {
-        if (ubx.valset == OPQ_UBX_VALSET_REFUSED || valset_s > VALSET_ANSWER_S) {
-            request_messages();
-        }
-        bool ended = ubx.valset != OPQ_UBX_VALSET_UNANSWERED || valset_s > VALSET_ANSWER_S;
-        valset_s = ended ? 0 : valset_s + 1;
-    }
-    if (configuring && silent_s >= CONFIGURE_EACH_S) {
-        send_valset();
-        silent_s = 0;
+    if (listening && !pulses_only) {
+        configure_receiver();
     }
     return MP_OBJ_NEW_SMALL_INT(opq_box_clock.status.state);
 }

@@ -79,10 +79,6 @@ static bool time_of_day(const char *text, time_of_day_t *time) {
     return *rest == 0 && time->hour < 24 && time->minute < 60 && (time->second < 60 || leap);
 }
 
-static bool date(int32_t year, int32_t month, int32_t day) {
-    return year >= 2000 && year < 2100 && month >= 1 && month <= 12 && day >= 1 && day <= 31;
-}
-
 // ddmm.mmmm or dddmm.mmmm and a hemisphere.
 static bool angle(const char *text, unsigned degree_digits, const char *hemisphere, const char *sides, int32_t *e7) {
     int32_t degrees;
@@ -132,6 +128,13 @@ static void fill(opq_label_t *label, const opq_nmea_t *nmea, int32_t year, int32
     };
 }
 
+// NMEA 0183's mode: autonomous, differential, float and fixed RTK, precise. An estimate, a time set by hand and a
+// simulator's are none, nor is what no edition names; earlier editions have no mode.
+static bool mode_is_fix(const char *mode) { return mode[0] == 0 || (strchr("ADFPR", mode[0]) != NULL && mode[1] == 0); }
+
+// RMC's two digits: GPS begins in 1980.
+static int32_t century(int32_t year) { return year >= 80 ? 1900 : 2000; }
+
 // $--RMC,hhmmss.ss,A|V,lat,N|S,lon,E|W,knots,course,ddmmyy,variation,E|W[,mode[,status]]
 static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *label, opq_fix_t *fix) {
     if (fields->count < 10) {
@@ -139,11 +142,11 @@ static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
         return OPQ_GPS_NOTHING;
     }
     nmea->fix_reported = true;
-    nmea->fix = fields->at[2][0] == 'A' && (fields->count < 13 || fields->at[12][0] != 'N');
+    nmea->fix = strcmp(fields->at[2], "A") == 0 && (fields->count < 13 || mode_is_fix(fields->at[12]));
     time_of_day_t time;
     int32_t day, month, year;
     bool dated = strlen(fields->at[9]) == 6 && number(fields->at[9], 2, &day) && number(fields->at[9] + 2, 2, &month) &&
-                 number(fields->at[9] + 4, 2, &year) && date(2000 + year, month, day) &&
+                 number(fields->at[9] + 4, 2, &year) && opq_date_valid(year += century(year), month, day) &&
                  time_of_day(fields->at[1], &time);
     if (!dated) {
         nmea->malformed += nmea->fix; // without a fix the fields are empty
@@ -156,7 +159,7 @@ static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
     if (!time.whole && nmea->fix) {
         return OPQ_GPS_FIX; // receivers at 5 or 10 Hz
     }
-    fill(label, nmea, 2000 + year, month, day, &time, nmea->fix);
+    fill(label, nmea, year, month, day, &time, nmea->fix);
     return OPQ_GPS_LABEL;
 }
 
@@ -165,7 +168,7 @@ static opq_gps_t zda(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
     time_of_day_t time;
     int32_t day, month, year;
     if (fields->count < 5 || !time_of_day(fields->at[1], &time) || !number(fields->at[2], 2, &day) ||
-        !number(fields->at[3], 2, &month) || !number(fields->at[4], 4, &year) || !date(year, month, day)) {
+        !number(fields->at[3], 2, &month) || !number(fields->at[4], 4, &year) || !opq_date_valid(year, month, day)) {
         nmea->malformed += fields->count < 5 || fields->at[1][0] != 0;
         return OPQ_GPS_NOTHING;
     }
@@ -186,7 +189,8 @@ static opq_gps_t gga(opq_nmea_t *nmea, const fields_t *fields, opq_fix_t *fix) {
         return OPQ_GPS_NOTHING;
     }
     nmea->fix_reported = true;
-    nmea->fix = fields->at[6][0] >= '1' && fields->at[6][0] <= '5'; // 0 none, 6 dead reckoning, 7 manual, 8 simulator
+    const char *quality = fields->at[6]; // 0 none, 6 dead reckoning, 7 manual, 8 simulator
+    nmea->fix = quality[0] >= '1' && quality[0] <= '5' && quality[1] == 0;
     fix->satellites = (uint8_t)satellites;
     if (nmea->fix) {
         (void)position(fields, 2, fix);

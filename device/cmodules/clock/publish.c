@@ -9,8 +9,9 @@
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
 #define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // inserted so early: the main thread may be busy
 #define LEAP_DOUBT_S 8      // from 23:59:54 on, if it was not announced whether there is a leap second
-#define LEAP_CONTESTED_S 24 // and so long if labels contain one
 #define DOUBTED 10u         // labels in a row against the settled second
+#define LEAP_DEFAULT_OFF_S 2 // leap seconds of a firmware of some years ago
+#define MOST_DOUBT_S 4       // a larger error is not bounded: the time is not known
 
 typedef struct {
     bool known;
@@ -18,9 +19,20 @@ typedef struct {
     double y_ppb;
     opq_bound_t bound;
     uint8_t source;
+    bool seconds_doubtful;
 } target_t;
 
 static double q36(double ppb) { return ppb * 1e-9 * 68719476736.0; }
+
+// Seconds that the receiver's count may be wrong by: others contradict it, or its leap seconds may be a default.
+static double seconds_doubt_s(const opq_clock_t *clock, int64_t tick) {
+    const opq_seconds_t *seconds = &clock->seconds;
+    int64_t off_s = seconds->disputed_s < 0 ? -seconds->disputed_s : seconds->disputed_s;
+    if (off_s == 0 && opq_seconds_leap_doubtful(seconds, tick)) {
+        off_s = LEAP_DEFAULT_OFF_S;
+    }
+    return off_s <= MOST_DOUBT_S ? (double)off_s : 1e9;
+}
 
 static target_t choose(const opq_clock_t *clock, int64_t tick) {
     target_t none = {.y_ppb = clock->gps_running ? clock->gps.y_ppb : clock->net_syncs > 0 ? clock->net.y_ppb : 0.0};
@@ -37,22 +49,32 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
         .source = clock->net_source,
     };
     if (gps.known) {
+        double off_s = seconds_doubt_s(clock, tick);
         gps.bound = opq_clock_gps_bound(clock, tick);
+        gps.bound.bound_ns += off_s * 1e9;
+        gps.seconds_doubtful = off_s > 0.0;
     }
     if (net.known) {
         net.bound = opq_clock_net_bound(clock, tick);
     }
-    if (gps.known && net.known) { // after long holdover the gateway may be better; twice, so that it does not alternate
-        return clock->holding && 2.0 * net.bound.bound_ns < gps.bound.bound_ns ? net : gps;
+    // After long holdover, or before the leap seconds are known, the gateway may be better; twice, so that it does not
+    // alternate.
+    if (gps.known && net.known) {
+        bool may_be = clock->holding || (gps.seconds_doubtful && clock->seconds.disputed_s == 0);
+        return may_be && 2.0 * net.bound.bound_ns < gps.bound.bound_ns ? net : gps;
     }
     return gps.known ? gps : net.known ? net : none;
 }
 
 // Additional uncertainty while it is not certain which second it is.
 static double doubt_ns(const opq_clock_t *clock, const target_t *target, int64_t tick) {
-    double extra = clock->seconds.against >= DOUBTED || tick < clock->leap_end_tick ? 1e9 : 0.0;
+    int64_t against_s = clock->seconds.against_s < 0 ? -clock->seconds.against_s : clock->seconds.against_s;
+    double extra = tick < clock->leap_end_tick ? 1e9 : 0.0;
+    if (clock->seconds.against >= DOUBTED) {
+        extra = against_s > MOST_DOUBT_S ? 1e18 : against_s > 1 ? (double)against_s * 1e9 : 1e9;
+    }
     int64_t utc_s = target->t_ns / OPQ_CLOCK_SECOND_NS;
-    int64_t doubtful_s = clock->seconds.against > 0 ? LEAP_CONTESTED_S : LEAP_DOUBT_S;
+    int64_t doubtful_s = clock->seconds.against > 0 ? OPQ_NEAR_LEAP_S : LEAP_DOUBT_S;
     if (!clock->seconds.leap_reported && opq_seconds_near_leap(utc_s, doubtful_s)) {
         extra = 1e9;
     }
@@ -149,7 +171,7 @@ void opq_clock_publish(opq_clock_t *clock, int64_t now_tick) {
         .uncertainty_ns = doubt < 4294967295.0 ? (int64_t)doubt : INT64_C(4294967295),
         .growth_q36 = target.known && target.bound.growth_ppb > 0.0 ? (int64_t)q36(target.bound.growth_ppb) : 0,
         .rate_millihz = (uint32_t)(rate_hz * 1000.0 / (1.0 + target.y_ppb * 1e-9) + 0.5),
-        .source = target.source,
+        .source = target.seconds_doubtful ? OPQ_SOURCE_FREE : target.source,
     };
     int64_t from_ns = timeline_at(clock, tick);
     aim(clock, &piece, from_ns, target.known ? target.t_ns : from_ns);

@@ -8,12 +8,17 @@
 #define ENOUGH 13u           // of OPQ_VOTES
 #define TURN_OVER 30u        // contradicting labels in a row that replace the settled second
 #define TURN_OVER_AT_LEAP 3u // where a leap second may be
+#define HINT_AGES_S 200      // so long after a leap second the gateway's time may be from before it
 #define RANK_S 10            // time after the last label of a higher rank until a lower one counts again
 #define NO_FIX 3u            // labels in a row
+#define CONTRADICTED 10u     // labels in a row that the gateway's time contradicts, from which on it counts
+#define LEAP_KNOWN_S 810     // 12.5 minutes for the satellites' leap seconds, and TURN_OVER labels after them
 
 void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){0}; }
 
-static void clear(opq_seconds_t *seconds) { seconds->voted = seconds->next = seconds->against = 0; }
+static void clear(opq_seconds_t *seconds) {
+    seconds->voted = seconds->next = seconds->against = seconds->contradicted = 0;
+}
 
 void opq_seconds_reset(opq_seconds_t *seconds) {
     clear(seconds);
@@ -21,6 +26,13 @@ void opq_seconds_reset(opq_seconds_t *seconds) {
 }
 
 bool opq_seconds_fix(const opq_seconds_t *seconds) { return seconds->invalid < NO_FIX; }
+
+bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick) {
+    if (seconds->vouched || seconds->leap_reported || seconds->settled_kind == OPQ_LABEL_UBX_CONFIRMED) {
+        return false;
+    }
+    return seconds->settled_kind == OPQ_LABEL_UBX || tick - seconds->fixed_tick < LEAP_KNOWN_S * OPQ_TICK_HZ;
+}
 
 bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
     opq_date_t day = opq_date(utc_s - 2 * 3600); // at 00:00:xx it is still the day before
@@ -63,6 +75,54 @@ static bool elect(const opq_seconds_t *seconds, int64_t *offset_s, int64_t *late
     *offset_s = ceil_s(median_ms);
     *latency_ms = *offset_s * 1000 - median_ms;
     return agree >= ENOUGH;
+}
+
+// How far the receiver's labels are ahead of UTC by lost weeks. Of any other difference it is not known which of the two
+// clocks has it.
+static int64_t bias_found_s(int64_t offset_s, int64_t utc_s, opq_seconds_hint_t hint) {
+    if (hint.known) {
+        int64_t off_s = offset_s - hint.offset_s;
+        return off_s % OPQ_ROLLOVER_S == 0 ? off_s : 0;
+    }
+    int64_t lost_s = 0;
+    while (utc_s + lost_s < OPQ_EARLIEST_S) {
+        lost_s += OPQ_ROLLOVER_S;
+    }
+    return -lost_s;
+}
+
+static void shift(opq_seconds_t *seconds, int64_t bias_s) {
+    seconds->bias_s += bias_s;
+    for (unsigned i = 0; i < OPQ_VOTES; i++) {
+        seconds->votes_ms[i] -= bias_s * 1000;
+    }
+}
+
+// Compares a settled second, with which its labels agree, with the gateway's time.
+static opq_seconds_result_t compare(opq_seconds_t *seconds, int64_t utc_s, opq_seconds_hint_t hint) {
+    if (!hint.known || opq_seconds_near_leap(utc_s, HINT_AGES_S)) {
+        return OPQ_SECONDS_AGREES;
+    }
+    if (hint.offset_s == seconds->offset_s) {
+        seconds->contradicted = 0;
+        seconds->disputed_s = 0;
+        seconds->vouched = true;
+        return OPQ_SECONDS_AGREES;
+    }
+    seconds->contradicted++;
+    if (seconds->contradicted < CONTRADICTED) {
+        return OPQ_SECONDS_AGREES;
+    }
+    int64_t bias_s = bias_found_s(seconds->offset_s, utc_s, hint);
+    if (bias_s == 0) {
+        seconds->disputed_s = hint.offset_s - seconds->offset_s;
+        return OPQ_SECONDS_AGREES;
+    }
+    shift(seconds, bias_s);
+    seconds->offset_s -= bias_s;
+    seconds->contradicted = 0;
+    seconds->disputed_s = 0;
+    return OPQ_SECONDS_SETTLED;
 }
 
 static bool ranks(opq_seconds_t *seconds, const opq_label_t *label) {
@@ -108,12 +168,13 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         int64_t unusual_ms = latency_ms - seconds->latency_ms;
         if (unusual_ms > -SPREAD_MS && unusual_ms < SPREAD_MS) {
             seconds->against = 0;
-            return OPQ_SECONDS_AGREES;
+            return compare(seconds, utc_s - seconds->bias_s, hint);
         }
         seconds->against++;
         int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) /
                         1000; // -1: a second was inserted, and the labels are one late
-        bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 24);
+        seconds->against_s = off_s;
+        bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, OPQ_NEAR_LEAP_S);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
             return OPQ_SECONDS_SETTLED;
@@ -127,17 +188,15 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
     if (!elect(seconds, &offset_s, &latency_ms)) {
         return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
     }
-    if (hint.known && label->kind < OPQ_LABEL_UBX_CONFIRMED && offset_s != hint.offset_s) {
-        int64_t bias_s = offset_s - hint.offset_s; // the receiver labels the next pulse, or lost 1024 weeks
-        seconds->bias_s += bias_s;
-        for (unsigned i = 0; i < OPQ_VOTES; i++) {
-            seconds->votes_ms[i] -= bias_s * 1000;
-        }
-        offset_s = hint.offset_s;
-    }
+    int64_t bias_s = bias_found_s(offset_s, utc_s - seconds->bias_s, hint);
+    shift(seconds, bias_s);
+    offset_s -= bias_s;
+    seconds->disputed_s = hint.known ? hint.offset_s - offset_s : 0;
+    seconds->vouched = hint.known && hint.offset_s == offset_s;
     seconds->against = 0;
     bool same = seconds->settled && seconds->offset_s == offset_s;
     seconds->settled = true;
+    seconds->settled_kind = label->kind;
     seconds->latency_ms = latency_ms;
     seconds->offset_s = offset_s;
     return same ? OPQ_SECONDS_AGREES : OPQ_SECONDS_SETTLED;

@@ -1,5 +1,5 @@
 // Seconds: which second of UTC a pulse is. The receiver's label comes late over a serial line, sometimes a second
-// late, sometimes wrong; sixteen labels decide. Also leap seconds.
+// late, sometimes wrong; sixteen labels decide, and the gateway's time contradicts them. Also leap seconds.
 #ifndef OPQ_SECONDS_H
 #define OPQ_SECONDS_H
 
@@ -9,6 +9,7 @@
 #include "label.h"
 
 #define OPQ_VOTES 16u
+#define OPQ_NEAR_LEAP_S 24 // so long labels may still show a leap second that was not announced
 
 typedef struct {
     int64_t votes_ms[OPQ_VOTES]; // label minus the model's time at its arrival: offset minus latency
@@ -17,9 +18,16 @@ typedef struct {
     int64_t offset_s; // UTC minus the model's seconds
     bool settled;
     uint32_t against; // labels in a row whose vote contradicts the settled second
+    int64_t against_s; // by how much the last of them
+    uint32_t contradicted; // labels in a row that agree while the gateway's time does not
+    int64_t disputed_s;    // the gateway's second minus the settled one, since it contradicts the receiver
+    bool vouched;          // the gateway's time agreed with it
+    bool fixed;            // there was a valid label,
+    int64_t fixed_tick;    // the first one here
     int64_t bias_s;   // the receiver's labels minus UTC, as found by the gateway's time
     int64_t last_vote_ms;
-    uint8_t kind;       // rank of the votes
+    uint8_t kind;         // rank of the votes,
+    uint8_t settled_kind; // and of those that settled the second
     int64_t rank_tick; // last label of that rank
     int64_t any_tick;   // last label of any kind, valid or not
     bool any;
@@ -52,6 +60,8 @@ void opq_seconds_reset(opq_seconds_t *seconds); // the pulses started again: the
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint);
 bool opq_seconds_fix(const opq_seconds_t *seconds); // false: the receiver reports that it has no fix
+// The labels' leap seconds may be those of the receiver's firmware: the satellites send them every 12.5 minutes.
+bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick);
 bool opq_seconds_near_leap(int64_t utc_s,
                            int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // applies the change

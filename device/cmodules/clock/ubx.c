@@ -1,15 +1,15 @@
 #include "ubx.h"
 
 #include "calendar.h"
+#include "ticks.h"
 
 enum { SYNC1 = 0xB5, SYNC2 = 0x62 };
-enum { NAV = 0x01, ACK = 0x05, CFG = 0x06, TIM = 0x0D };
+enum { NAV = 0x01, ACK = 0x05, CFG = 0x06, TIM = 0x0D, NMEA = 0xF0 };
 enum { NAV_PVT = 0x07, NAV_TIMEUTC = 0x21, NAV_TIMELS = 0x26, TIM_TP = 0x01, CFG_MSG = 0x01, CFG_VALSET = 0x8A };
 enum { ACK_NAK = 0x00, ACK_ACK = 0x01, ACK_LENGTH = 2 };
 enum { PVT_LENGTH = 92, PVT_LENGTH_7 = 84, TIMEUTC_LENGTH = 20, TIMELS_LENGTH = 24, TP_LENGTH = 16 };
 enum { WAIT1, WAIT2, CLASS, ID, LENGTH1, LENGTH2, PAYLOAD, CHECK_A, CHECK_B };
 
-#define WEEK_S INT64_C(604800)
 #define DAY_S INT64_C(86400)
 #define EPOCH_NS 50000000 // a solution farther from the whole second is one of several in it
 
@@ -30,8 +30,8 @@ static int8_t i8(uint8_t value) { return (int8_t)(value < 0x80 ? value : value -
 static bool label_at(const opq_ubx_t *ubx, const uint8_t *at, int32_t nano_ns, opq_label_t *label) {
     uint16_t year = u16(at);
     bool leap = at[4] == 23 && at[5] == 59 && at[6] == 60;
-    if (year < 2000 || year >= 2100 || at[2] < 1 || at[2] > 12 || at[3] < 1 || at[3] > 31 || at[4] > 23 || at[5] > 59 ||
-        (at[6] > 59 && !leap) || nano_ns > EPOCH_NS || nano_ns < -EPOCH_NS) {
+    if (!opq_date_valid(year, at[2], at[3]) || at[4] > 23 || at[5] > 59 || (at[6] > 59 && !leap) ||
+        nano_ns > EPOCH_NS || nano_ns < -EPOCH_NS) {
         return false;
     }
     *label = (opq_label_t){
@@ -42,6 +42,16 @@ static bool label_at(const opq_ubx_t *ubx, const uint8_t *at, int32_t nano_ns, o
     return true;
 }
 
+// Of each number that a message means something by, what ../../../docs/receivers.md says of its values.
+enum { ACCURACY_NS = 100000000 }; // a second that is known no better names no pulse
+enum { GRID_GPS = 0, GRID_GLONASS = 1, GRID_BEIDOU = 2, GRID_GALILEO = 3 };
+enum { FROM_GPS = 2, FROM_BEIDOU = 4, FROM_NAVIC = 7 }; // a change's source; between: SBAS, Galileo, GLONASS
+
+#define BEIDOU_WEEKS 1356 // of GPS before its week 0, 2006-01-01
+#define BEIDOU_S 14       // GPS minus BeiDou time
+#define MOSCOW_S 10800    // GLONASS minus UTC
+#define AGREES_S 60       // a time pulse's second and a solution's are of one day, leap seconds aside
+
 static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[11];                                      // 0 validDate, 1 validTime, 2 fullyResolved
@@ -49,12 +59,12 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     ubx->fix_reported = true;
     ubx->fix = fixed;
     fix->satellites = p[23];
-    if (fixed && p[20] != 5) {
+    if (fixed && p[20] != 5 && (ubx->length < PVT_LENGTH || (p[78] & 1u) == 0)) { // invalidLlh
         fix->longitude_e7 = i32(p + 24);
         fix->latitude_e7 = i32(p + 28);
         fix->position = true;
     }
-    if (!fixed || (valid & 3u) != 3u) {
+    if (!fixed || (valid & 3u) != 3u || u32(p + 12) > ACCURACY_NS) {
         *label = (opq_label_t){.arrival_tick = ubx->first_tick, .kind = OPQ_LABEL_UBX};
         return OPQ_GPS_LABEL; // it reports: no fix
     }
@@ -65,13 +75,15 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     label->kind = (valid & 4u) != 0 ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_UBX;
     ubx->named_s = label->utc_s;
     ubx->named_tow = u32(p);
+    ubx->named_tick = ubx->first_tick;
     return OPQ_GPS_LABEL;
 }
 
 static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[19]; // 0 validTOW, 1 validWKN, 2 validUTC
-    if ((valid & 3u) != 3u || (ubx->fix_reported && !ubx->fix) || !label_at(ubx, p + 12, i32(p + 8), label)) {
+    if ((valid & 3u) != 3u || u32(p + 4) > ACCURACY_NS || (ubx->fix_reported && !ubx->fix) ||
+        !label_at(ubx, p + 12, i32(p + 8), label)) {
         return OPQ_GPS_NOTHING;
     }
     label->valid = true;
@@ -79,17 +91,44 @@ static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
     return OPQ_GPS_LABEL;
 }
 
+// Seconds of GPS's count of weeks in the grid of the pulse, as UTC.
+static bool grid_utc(const opq_ubx_t *ubx, uint8_t grid, int64_t grid_s, int64_t *utc_s) {
+    *utc_s = OPQ_GPS_EPOCH_S + grid_s;
+    switch (grid) {
+    case GRID_GPS:
+    case GRID_GALILEO:
+        *utc_s -= ubx->leap_seconds;
+        return ubx->leap_known;
+    case GRID_GLONASS:
+        *utc_s -= MOSCOW_S;
+        return true;
+    case GRID_BEIDOU:
+        *utc_s += BEIDOU_WEEKS * OPQ_WEEK_S + BEIDOU_S - ubx->leap_seconds;
+        return ubx->leap_known;
+    default: // NavIC, not known, reserved
+        return false;
+    }
+}
+
 // The time of the next pulse.
 static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     bool utc_base = (p[14] & 1u) != 0;
     bool utc_known = (p[14] & 2u) != 0;
-    int64_t tow_s = ((int64_t)u32(p) + 500) / 1000;
-    if (u32(p) >= WEEK_S * 1000 || (utc_base ? !utc_known : !ubx->leap_known)) {
+    bool not_locked = (p[14] & 32u) != 0; // the pulse runs free
+    int64_t grid_s = u16(p + 12) * OPQ_WEEK_S + ((int64_t)u32(p) + 500) / 1000;
+    int64_t utc_s = OPQ_GPS_EPOCH_S + grid_s;
+    if (u32(p) >= OPQ_WEEK_S * 1000 || not_locked ||
+        !(utc_base ? utc_known : grid_utc(ubx, p[15] & 15u, grid_s, &utc_s))) {
+        return OPQ_GPS_NOTHING;
+    }
+    if (ubx->named_s != 0 && (utc_s - ubx->named_s > AGREES_S || utc_s - ubx->named_s < -AGREES_S) &&
+        ubx->first_tick - ubx->named_tick < AGREES_S / 2 * OPQ_TICK_HZ) {
+        ubx->malformed++; // it contradicts the solution
         return OPQ_GPS_NOTHING;
     }
     *label = (opq_label_t){
-        .utc_s = OPQ_GPS_EPOCH_S + u16(p + 12) * WEEK_S + tow_s - (utc_base ? 0 : ubx->leap_seconds),
+        .utc_s = utc_s,
         .arrival_tick = ubx->first_tick,
         .kind = OPQ_LABEL_UBX_CONFIRMED,
         .valid = !ubx->fix_reported || ubx->fix,
@@ -98,31 +137,40 @@ static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
     return OPQ_GPS_LABEL;
 }
 
+// The second that an announced change precedes, from the date; 0: it has none. BeiDou counts days from 0, GPS from 1.
+static int64_t change_date_s(const uint8_t *p) {
+    uint16_t day = (uint16_t)(u16(p + 18) + (p[10] == FROM_BEIDOU));
+    return day >= 1 && day <= 7 ? OPQ_GPS_EPOCH_S + u16(p + 16) * OPQ_WEEK_S + day * DAY_S : 0;
+}
+
 static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[23]; // 0 validCurrLs, 1 validTimeToLsEvent
-    if ((valid & 1u) == 0 || p[8] == 255) {
+    if ((valid & 1u) == 0) {
         return OPQ_GPS_NOTHING;
     }
-    ubx->leap_known = p[8] != 0; // 0: a default of the receiver, not from the satellites
+    // 0 is a default of the firmware, 6 and 7 are somebody's word, 255 is not known.
+    ubx->leap_known = (p[8] >= 1 && p[8] <= 5) || p[8] == 8;
+    if (p[8] == 255) {
+        return OPQ_GPS_NOTHING;
+    }
     ubx->leap_seconds = i8(p[9]);
     *leap = (opq_leap_t){.change = OPQ_LEAP_UNKNOWN, .leap_seconds = ubx->leap_seconds};
     int8_t change = i8(p[11]);
-    if ((valid & 2u) == 0 || p[10] == 0 || change < -1 || change > 1) {
+    if ((valid & 2u) == 0 || p[10] < FROM_GPS || p[10] > FROM_NAVIC || change < -1 || change > 1) {
         return OPQ_GPS_LEAP; // it does not say what is ahead
     }
     leap->change = 0;
     int32_t left_s = i32(p + 12);
-    uint16_t day = u16(p + 18); // 1 Sunday .. 7 Saturday; the change is at the end of it
     if (change != 0 && left_s > 0) {
-        if (day >= 1 && day <= 7) {
-            leap->utc_s = OPQ_GPS_EPOCH_S + u16(p + 16) * WEEK_S + day * DAY_S;
-        } else if (ubx->named_s != 0 && u32(p) == ubx->named_tow) { // no date: the midnight nearest to the rest
-            leap->utc_s = (ubx->named_s + left_s + DAY_S / 2) / DAY_S * DAY_S;
-        } else {
+        // What is left is the same in every system's count; the date is of the system that announces it.
+        bool named = ubx->named_s != 0 && u32(p) == ubx->named_tow;
+        int64_t at_s = named ? (ubx->named_s + left_s + DAY_S / 2) / DAY_S * DAY_S : change_date_s(p);
+        if (at_s == 0 || opq_date(at_s).day != 1) { // leap seconds end a month (ITU-R TF.460-6)
             leap->change = OPQ_LEAP_UNKNOWN;
             return OPQ_GPS_LEAP;
         }
+        leap->utc_s = at_s;
         leap->change = change;
     }
     return OPQ_GPS_LEAP;
@@ -224,18 +272,25 @@ static size_t frame(const uint8_t *body, size_t length, uint8_t *out) {
     return length + 4;
 }
 
-size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]) {
-    static const uint8_t wanted[][2] = {{NAV, NAV_PVT}, {NAV, NAV_TIMELS}, {TIM, TIM_TP}};
-    if (index >= sizeof wanted / sizeof *wanted) {
+size_t opq_ubx_request(unsigned index, bool ubx, uint8_t out[OPQ_UBX_ENABLE]) {
+    static const uint8_t messages[][2] = {
+        {NAV, NAV_PVT}, {NAV, NAV_TIMELS}, {TIM, TIM_TP}, // OPQ_UBX_REQUESTS
+        {NMEA, 0x00},   {NMEA, 0x01},      {NMEA, 0x02},  // GGA, GLL, GSA
+        {NMEA, 0x03},   {NMEA, 0x04},      {NMEA, 0x05},  // GSV, RMC, VTG
+        {NMEA, 0x08},                                     // ZDA
+    };
+    if (index >= sizeof messages / sizeof *messages) {
         return 0;
     }
-    const uint8_t body[] = {CFG, CFG_MSG, 3, 0, wanted[index][0], wanted[index][1], 1};
+    const uint8_t each_second = (index < OPQ_UBX_REQUESTS) == ubx;
+    const uint8_t body[] = {CFG, CFG_MSG, 3, 0, messages[index][0], messages[index][1], each_second};
     return frame(body, sizeof body, out);
 }
 
-size_t opq_ubx_valset(uint8_t out[OPQ_UBX_VALSET]) {
-    // Version 0, layer RAM; CFG-MSGOUT-UBX_NAV_PVT_UART1, _NAV_TIMELS_UART1, _TIM_TP_UART1, each 1 (UBX-20053845)
-    static const uint8_t body[] = {CFG,  CFG_VALSET, 19,   0,    0, 1,    0,    0,    0x07, 0x00, 0x91, 0x20,
-                                   1,    0x61,       0x00, 0x91, 0x20, 1, 0x7E, 0x01, 0x91, 0x20, 1};
+size_t opq_ubx_valset(bool ubx, uint8_t out[OPQ_UBX_VALSET]) {
+    // Version 0, layer RAM; CFG-MSGOUT-UBX_NAV_PVT_UART1, _NAV_TIMELS_UART1, _TIM_TP_UART1, CFG-UART1OUTPROT-NMEA
+    // (UBX-20053845)
+    const uint8_t body[] = {CFG, CFG_VALSET, 24,   0,    0,    1,    0,   0,    0x07, 0x00, 0x91, 0x20, ubx,  0x61,
+                            0x00, 0x91,      0x20, ubx,  0x7E, 0x01, 0x91, 0x20, ubx,  0x02, 0x00, 0x74, 0x10, !ubx};
     return frame(body, sizeof body, out);
 }

@@ -12,7 +12,7 @@
 #define OPQ_UBX_PAYLOAD 100u  // NAV-PVT has 92; longer messages are skipped
 #define OPQ_UBX_LONGEST 1024u // a larger length is noise: it must not consume the next minute
 #define OPQ_UBX_ENABLE 11u
-#define OPQ_UBX_VALSET 27u
+#define OPQ_UBX_VALSET 32u
 
 enum { OPQ_UBX_VALSET_UNANSWERED, OPQ_UBX_VALSET_TAKEN, OPQ_UBX_VALSET_REFUSED };
 
@@ -42,6 +42,7 @@ typedef struct {
     uint8_t valset;      // the answer to CFG-VALSET
     int64_t named_s;     // by the last NAV-PVT,
     uint32_t named_tow;  // at this time of week
+    int64_t named_tick;
     uint8_t payload[OPQ_UBX_PAYLOAD];
 } opq_ubx_t;
 
@@ -51,10 +52,12 @@ void opq_ubx_start(opq_ubx_t *ubx);
 opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix,
                        opq_leap_t *leap);
 
-// CFG-VALSET: requests all of them, each second on UART1. Generation 9 and later; earlier ones refuse it.
-size_t opq_ubx_valset(uint8_t out[OPQ_UBX_VALSET]);
+// CFG-VALSET: what the receiver sends on UART1: NAV-PVT, NAV-TIMELS and TIM-TP each second and no NMEA, whose bytes would
+// make them late; or NMEA again. Generation 9 and later; earlier ones refuse it.
+size_t opq_ubx_valset(bool ubx, uint8_t out[OPQ_UBX_VALSET]);
 
-// CFG-MSG, for earlier generations: requests message `index` of those above, each second on this port. 0: no such index.
-size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]);
+// CFG-MSG, the same for earlier generations, one message at a time on this port. 0: no such index.
+#define OPQ_UBX_REQUESTS 3u // the first ones turn UBX on or off, those after them NMEA
+size_t opq_ubx_request(unsigned index, bool ubx, uint8_t out[OPQ_UBX_ENABLE]);
 
 #endif

@@ -1,4 +1,4 @@
-/* Prints the Measurements of a running system: ./measurements [ADDRESS of port 9881]
+/* Prints the Measurements of a running system: ./measurements ipc://D/sockets/measurements
  *
  * Needs libzmq alone: cc -o measurements measurements.c -lzmq
  * The few fields that it wants are decoded by hand; protobuf-c or nanopb make code for all of opqbox3.proto. */
@@ -68,10 +68,11 @@ static void read_metric(bytes_t entry, float *rms_v) {
 }
 
 int main(int count, char **words) {
+    if (count != 2) return 2;
     void *context = zmq_ctx_new();
     void *inbox = zmq_socket(context, ZMQ_SUB);
     zmq_setsockopt(inbox, ZMQ_SUBSCRIBE, "", 0);
-    if (zmq_connect(inbox, count > 1 ? words[1] : "tcp://127.0.0.1:9881") != 0) {
+    if (zmq_connect(inbox, words[1]) != 0) {
         fprintf(stderr, "%s\n", zmq_strerror(zmq_errno()));
         return 1;
     }

@@ -1,4 +1,4 @@
-"""Prints the Measurements of a running system: python measurements.py [ADDRESS of port 9881]
+"""Prints the Measurements of a running system: python measurements.py ipc://D/sockets/measurements
 
 Needs pyzmq, protobuf and the messages: protoc --python_out=. opqbox3.proto
 """
@@ -9,7 +9,7 @@ import opqbox3_pb2
 import zmq
 
 inbox = zmq.Context().socket(zmq.SUB)
-inbox.connect(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:9881")
+inbox.connect(sys.argv[1])  # or tcp://127.0.0.1:9881, where the configuration has such an address
 inbox.subscribe(b"")  # b"0001": Box 1 only, and 00010 to 00019 too, because a topic is a prefix
 
 while True:

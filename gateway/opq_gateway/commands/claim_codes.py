@@ -18,9 +18,10 @@ CODE_S = 600.0
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: five bits each, without I, L, O and U."""
 CODE_CHARACTERS = 8
-"""40 bits: twenty tries guess the code with a chance of 1 in 5e10."""
-MAX_TRIES = 20
-"""Number of wrong tries after which a code is closed and a new one has to be requested."""
+"""40 bits: MAX_TRIES tries guess the code with a chance of 1 in 1e8."""
+MAX_TRIES = 10_000
+"""Wrong tries after which a code is closed: more than hundreds of accounts may send to View in CODE_S, so
+that strangers do not close the code of the Box's owner."""
 READ_AS = str.maketrans("OIL", "011")
 
 

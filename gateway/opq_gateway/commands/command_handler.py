@@ -8,8 +8,9 @@
                                ledger (half_cycles.py); `opq-uplink` lets the Box's uplink try another cloud
                                (uplink/connection.py); `opq-claim` uses up a code that this gateway shows
                                (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
-                               `opq-update` are for the Box (orders.py); others are answered ok=false (the
-                               original always says true)
+                               `opq-update` are for the Box (orders.py); `opq-challenge` begins the
+                               administrator's proof, without which some are refused (order_proofs.py);
+                               others are answered ok=false (the original always says true)
 
 One thread serves all Boxes. A command for another Box (the topic is a prefix: "1" also receives "10") is
 dropped and counted.
@@ -27,7 +28,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from opq_gateway.commands.claim_codes import ClaimCodes
-from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
+from opq_gateway.commands.half_cycles import LedgerReader, answer_half_cycles
+from opq_gateway.commands.order_proofs import OrderProofs
 from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.commands.requests import (
     MAX_FRAMES,
@@ -43,20 +45,21 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
-from opq_proto.errors import FrameError
+from opq_proto.errors import FrameError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
 from opq_proto.wire.command_client import BoxRefusedError, UnansweredError
 from opq_proto.wire.frames import (
+    CHALLENGE_PLUGIN,
     CLAIM_PLUGIN,
     CYCLE_SAMPLES,
+    HALF_CYCLES_PLUGIN,
     UPLINK_PLUGIN,
     Command,
     Response,
     claim_accepted,
     command_from_wire,
 )
-from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
 
 WAIT_S = 60.0
 """Longest wait for a request's samples."""
@@ -118,9 +121,12 @@ class CommandHandler:
         monotonic_s: Callable[[], float] = time.monotonic,
         software: str = "",
         claims: ClaimCodes | None = None,
+        proofs: OrderProofs | None = None,
     ) -> None:
-        """`software`: the gateway's version, for GetInfo; `claims`: None where no codes are shown."""
+        """`software`: the gateway's version, for GetInfo; `claims`: None where no codes are shown; `proofs`:
+        None where there is no administrator."""
         self._software = software
+        self._proofs = proofs or OrderProofs()
         self._claims = claims
         self.look_for_updates: Callable[[], tuple[bool, str]] = lambda: (False, NO_UPDATES)
         """Makes the gateway look at its repository of releases now; set before `run`."""
@@ -334,13 +340,7 @@ class CommandHandler:
     def _half_cycles(self, desk: CommandedBox, ledger: LedgerReader, command: Command) -> None:
         response = self._response(desk, command)
         answer = response.command_to_plugin_response
-        try:
-            span_ns = read_question(command.send_command_to_plugin.message)
-            found = read_half_cycles(ledger, desk.status.box_id, span_ns)
-            answer.half_cycles.CopyFrom(half_cycles_to_wire(found))
-            answer.ok, answer.detail = True, f"{len(found.t_ns)} points"
-        except (FrameError, OSError) as error:
-            answer.ok, answer.detail = False, str(error)
+        answer_half_cycles(ledger, desk.status.box_id, command.send_command_to_plugin.message, answer)
         desk.counters.add("half_cycles_asked" if answer.ok else "half_cycles_refused")
         desk.respond([response.SerializeToString()])
 
@@ -354,14 +354,23 @@ class CommandHandler:
             desk.counters.add("orders_done" if ok else "orders_refused")
             desk.respond([response.SerializeToString()])
 
+        if sent.plugin_name == CHALLENGE_PLUGIN:
+            reply(True, self._proofs.challenge(desk.status.box_id))
+            return
+        try:
+            message = self._proofs.checked(sent.plugin_name, desk.status.box_id, sent.message)
+        except OpqError as error:
+            desk.counters.add("orders_unproved")
+            reply(False, str(error))
+            return
         if sent.plugin_name == CLAIM_PLUGIN and self._claims is not None:
-            fits = self._claims.spend(desk.status.box_id, sent.message)
+            fits = self._claims.spend(desk.status.box_id, message)
             answer = claim_accepted(desk.status.box_id) if fits else "no such code is open for this Box"
             reply(fits, answer)
             return
         if sent.plugin_name == UPLINK_PLUGIN and desk.move is not None:
             try:
-                move = desk.move(sent.message)
+                move = desk.move(message)
             except FrameError as error:
                 reply(False, str(error))
                 return
@@ -369,7 +378,7 @@ class CommandHandler:
             move()  # after the answer, which leaves on the connection that then ends
             return
         orders = self._orders.get(desk.status.box_id)
-        if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):
+        if orders is None or not orders.execute(sent.plugin_name, message, reply):
             reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")
 
     def _response(self, desk: CommandedBox, command: Command) -> Response:

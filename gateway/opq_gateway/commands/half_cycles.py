@@ -12,8 +12,16 @@ from dataclasses import dataclass, field
 
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
+from opq_proto.errors import FrameError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.wire.half_cycles import MAX_POINTS, HalfCycleRms, HalfCycleSeries
+from opq_proto.wire.half_cycles import (
+    MAX_POINTS,
+    HalfCycleRms,
+    HalfCycleSeries,
+    half_cycles_to_wire,
+    read_question,
+)
+from opq_proto.wire.opqbox3_pb2 import SendCommandToPluginResponse
 
 LedgerReader = Callable[[], Ledger]
 LONGEST_NS = 4 * 3600 * 10**9
@@ -23,6 +31,18 @@ MIN_STEP_NS = 4_000_000
 repetition."""
 MAX_RUNS = 1000
 """Most runs of rising times in one answer. If the clock jumps more often, the answer has the newest rows."""
+
+
+def answer_half_cycles(
+    ledger: LedgerReader, box_id: str, question: str, answer: SendCommandToPluginResponse
+) -> None:
+    """Fills the answer to a question for half cycles; `ok` is false where it or the ledger cannot be read."""
+    try:
+        found = read_half_cycles(ledger, box_id, read_question(question))
+        answer.half_cycles.CopyFrom(half_cycles_to_wire(found))
+        answer.ok, answer.detail = True, f"{len(found.t_ns)} points"
+    except (FrameError, OSError) as error:
+        answer.ok, answer.detail = False, str(error)
 
 
 def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]) -> HalfCycleRms:

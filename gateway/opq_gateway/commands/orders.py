@@ -80,8 +80,8 @@ class BoxOrders:
     def _settings(self, message: str, reply: Reply) -> None:
         if not message:
             self._send_command(Operation.GET_SETTINGS, "", reply)
-        elif "=" not in message or len(message) > LONGEST_ARGUMENT:
-            reply(False, f"want key=value of at most {LONGEST_ARGUMENT} characters, or nothing")
+        elif "=" not in message or len(message) > LONGEST_ARGUMENT or not message.isprintable():
+            reply(False, f"want key=value of at most {LONGEST_ARGUMENT} printable characters, or nothing")
         else:
             self._send_command(Operation.PUT_SETTING, message, reply)
 

@@ -63,6 +63,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "ok": problem is None,
         "timestamp": int(now_s if seen_s is None else now_s - (monotonic_s - seen_s)) if seen_s else 0,
         "info": "; ".join(filter(None, (problem, losses_text(lost)))) or None,
+        **({"note": note} if (note := _note(status)) else {}),
         "levels": {"measurements_held": measurements_held(status)},
         "subcomponents": None,
         "hardware": status.hello.hardware if status.hello else None,
@@ -79,6 +80,15 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "lost": lost,
         "facts": status.facts,
     }
+
+
+def _note(status: BoxStatus) -> str:
+    """What somebody should know of a Box that is well."""
+    lost, refused = status.ledger_lost, status.number_refused
+    found = [f"Box {status.box_id} lost {lost}"] if lost else []
+    if refused:
+        found.append(f"Box {status.box_id} does not take the number of its port: {refused}")
+    return "; ".join(found)
 
 
 class HealthServer:
@@ -198,7 +208,7 @@ def _handler(
             headers = {name.lower(): value for name, value in self.headers.items()}
             if not self.from_this_machine:
                 reply = _json(403, {"error": "claim codes are shown on the gateway's own machine only"})
-            elif (why := page_refusal(headers, on_loopback=True)) is not None:
+            elif (why := page_refusal(headers, on_loopback=not self.asked_by_own_address)) is not None:
                 reply = _json(403, {"error": why})
             else:
                 reply = claim_reply(claims, query, make)

@@ -3,15 +3,15 @@
 Separate from `health.py`, which answers and imports NumPy.
 """
 
-import http.client
 import json
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.http_client import send_request
 from opq_proto.kit.http_server import address_of
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.whole_file import write_whole_file
@@ -26,7 +26,7 @@ def note_address(folder: Path, port: int, endpoint: str) -> Callable[[], None]:
     file = folder / ADDRESS_FILE
     host, _ = address_of(endpoint, "health_endpoint")
     try:
-        write_whole_file(file, [f"{host}:{port}\n".encode()], 0o600)
+        write_whole_file(file, [f"{_bracketed(host)}:{port}\n".encode()], 0o600)
     except OSError:
         return lambda: None  # the disk is full; health reports that
 
@@ -37,6 +37,10 @@ def note_address(folder: Path, port: int, endpoint: str) -> Callable[[], None]:
     return remove
 
 
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def found_address(
     endpoint: str | None, folder: Path | None, offset: int | None, standard: str
 ) -> tuple[str, int]:
@@ -44,9 +48,15 @@ def found_address(
 
     Raises OpqError: no gateway has this data folder.
     """
-    if endpoint is None and folder is not None:
+    if endpoint is not None:
+        return endpoint, offset or 0
+    if folder is not None:
         return address_in(folder), 0  # the address as bound, with the offset
-    return endpoint or standard, find_system(None, offset)[1] if endpoint is None else offset or 0
+    found, its_offset = find_system(None, offset)
+    try:
+        return address_in(found), 0
+    except OpqError:
+        return standard, its_offset
 
 
 def address_in(data_dir: Path) -> str:
@@ -54,8 +64,11 @@ def address_in(data_dir: Path) -> str:
     file = data_dir / "gateway" / ADDRESS_FILE
     try:
         return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
         raise OpqError(f"no gateway runs with --data-dir {data_dir}: {file} is not there") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise OpqError(f"{file}, with the address of the gateway, cannot be read: {why}") from error
 
 
 class RunningGateway:
@@ -64,8 +77,8 @@ class RunningGateway:
     def __init__(self, endpoint: str, port_offset: int) -> None:
         """Raises ConfigError: the endpoint is not an address."""
         host, port = address_of(endpoint, "--endpoint")
-        self._host, self._port = "127.0.0.1" if host == "0.0.0.0" else host, port + port_offset
-        self.address = f"{self._host}:{self._port}"
+        self._host, self._port = "127.0.0.1" if host in ("0.0.0.0", "::") else host, port + port_offset
+        self.address = f"{_bracketed(self._host)}:{self._port}"
 
     def request(self, method: str, path: str) -> tuple[int, object]:
         """The HTTP status and the document of an answer; the document is None where it is not JSON.
@@ -74,17 +87,15 @@ class RunningGateway:
             OpqError: there is no answer.
         """
         try:
-            with closing(http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_S)) as connection:
-                connection.request(method, path)
-                answer = connection.getresponse()
-                status, body = answer.status, answer.read(MAX_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+            url = f"http://{self.address}{path}"
+            answer = send_request(url, ANSWER_S, method=method, most_bytes=MAX_BYTES)
+        except OSError as error:
             why = f"no gateway answers at {self.address} ({error}); it must run on this machine"
             raise OpqError(why) from error
         try:
-            return status, json.loads(body)
+            return answer.status, json.loads(answer.content)
         except ValueError:
-            return status, None
+            return answer.status, None
 
 
 def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, object]:
@@ -98,9 +109,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
     status, answer = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
     if status != 201 or not isinstance(answer, dict) or not {"box_id", "code", "valid_s"} <= set(answer):
         why = answer.get("error") if isinstance(answer, dict) else None
-        raise OpqError(
-            str(why or f"{gateway.address} answers {status}; it is not a gateway, or one of an older version")
-        )
+        raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
     return answer
 
 

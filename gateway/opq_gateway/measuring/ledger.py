@@ -7,26 +7,33 @@ time in its head, so that a read by time can skip it:
 
     magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
 
+What the disk refuses waits in memory, the longer intervals apart from the windows, and is written once the
+disk takes it. Rows beyond that room are lost, and named with their span (lost_rows.py).
+
 It is readable while it is written and after kill -9: reading a file ends at a torn or foreign record, and a
 writer always begins a new file. A power cut loses what the kernel had not written back, some 30 s; the
 samples are in the ring.
 """
 
+import errno
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import msgspec
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DISTURBANCES, KINDS, Values
+from opq_gateway.measuring.lost_rows import LostRows, LostSpan
 from opq_gateway.status import BoxStatus
+from opq_measure.aggregation.aggregator import TWO_HOURS_NS
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
 from opq_proto.kit.rate_limit import RateLimitedLog
@@ -38,7 +45,6 @@ MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
 """A file of windows or half cycles covers an hour, one of longer intervals a day."""
 DAY_NS = 86_400 * 10**9
-TWO_HOURS_NS = 7200 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
@@ -49,6 +55,11 @@ BESIDE_NS = 1_000_000
 """A row that begins less than this before the newest row on disk counts as after it."""
 MAX_WAITING = 10_000
 """Most rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
+MAX_REFUSED = 3000
+"""Most rows of one kind that wait for a full disk, but for windows (MAX_WAITING): two hours and a half of
+3 s, eight hours of 10 s, 20 days of ten minutes; 5 MB at most."""
+WRITTEN_AT_ONCE = 1000
+"""Rows of one kind in a record, so that a try on a full disk costs little."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
@@ -80,8 +91,12 @@ class Ledger:
         self.deleted_bytes = 0
         """Bytes of half cycles that were deleted because they were too old or too many."""
         self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MAX_WAITING)
+        self._refused: dict[str, deque[Values]] = {}
+        """Kind -> rows that no file has yet, the oldest first."""
+        self.lost = LostRows(folder)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: file, begin and end of its time
         private_folder(folder)
+        self.lost.reserve()
 
     def append(self, values: Values) -> None:
         """Adds values, which the next `flush` writes; does not wait for the disk."""
@@ -97,26 +112,65 @@ class Ledger:
     def is_behind(self) -> bool:
         """Whether half of the room for waiting rows is used; then measuring faster than real time has to
         wait."""
-        return 2 * len(self._waiting) >= MAX_WAITING
+        return 2 * max(len(self._waiting), self.refused_rows) >= MAX_WAITING
+
+    @property
+    def refused_rows(self) -> int:
+        """Number of rows that wait because the disk refused them."""
+        return sum(map(len, self._refused.values()))
 
     def flush(self) -> bool:
-        """Writes the waiting rows; False if no rows waited.
+        """Writes the waiting rows, the oldest first; False if no rows waited.
 
         Raises:
-            OSError: the disk is full or gone; the waiting rows are lost.
+            OSError: the disk is full or gone; the rows wait for the next call.
         """
-        waiting: dict[str, list[Values]] = {}
         for values in self._waiting.take_all():
-            waiting.setdefault(values.kind, []).append(values)
-        records: dict[str, list[bytes]] = {}
-        starts: dict[str, int] = {}
-        for kind, rows in waiting.items():
-            series = _series(kind)
-            records.setdefault(series, []).append(_record(kind, rows))
-            starts[series] = min(starts.get(series, rows[0].start_ns), rows[0].start_ns)
-        for series, parts in records.items():
-            self._write(series, starts[series], b"".join(parts))
-        return bool(records)
+            self._refused.setdefault(values.kind, deque()).append(values)
+        waited, problem = bool(self._refused), None
+        for series in {_series(kind): None for kind in self._refused}:
+            try:
+                self._write_series(series)
+            except OSError as error:
+                problem = error  # another series may be on a file that can be written
+        if problem is not None:
+            raise problem
+        return waited
+
+    def take_lost(self) -> list[LostSpan]:
+        """Gives up rows beyond the room for those that the disk refused; returns what that was."""
+        found = []
+        for kind, rows in self._refused.items():
+            more = len(rows) - (MAX_WAITING if kind == "window" else MAX_REFUSED)
+            found += self.lost.add([rows.popleft() for _ in range(more)])
+        self.lost.store()
+        return found
+
+    def give_up(self) -> list[LostSpan]:
+        """Gives up all rows that the disk refused, because the process ends; returns what that was."""
+        found = [span for rows in self._refused.values() for span in self.lost.add(rows)]
+        self._refused.clear()
+        self.lost.store()
+        return found
+
+    def _write_series(self, series: str) -> None:
+        """Writes the rows of a series in parts; those that are written wait no longer."""
+        while True:
+            parts = {
+                kind: list(islice(rows, WRITTEN_AT_ONCE))
+                for kind, rows in self._refused.items()
+                if _series(kind) == series
+            }
+            if not parts:
+                return
+            start_ns = min(rows[0].start_ns for rows in parts.values())
+            self._write(series, start_ns, b"".join(_record(kind, rows) for kind, rows in parts.items()))
+            for kind, written in parts.items():
+                rows = self._refused[kind]
+                for _ in written:
+                    rows.popleft()
+                if not rows:
+                    del self._refused[kind]
 
     def read(self, kind: str, start_ns: int, end_ns: int) -> Iterator[Values]:
         """The rows of a kind that overlap [start_ns, end_ns), in the order of writing.
@@ -235,11 +289,12 @@ class Ledger:
         fd = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             written = os.write(fd, data)
+            if written != len(data):  # a record after a torn one would not be read
+                os.ftruncate(fd, os.fstat(fd).st_size - written)
         finally:
             os.close(fd)
         if written != len(data):
-            del self._open[series]  # a record after a torn one would not be read
-            raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     def _begin(self, series: str, start_ns: int) -> Path:
         self._delete_old(series)
@@ -378,6 +433,16 @@ class LedgerWriter:
         while not stop.wait(EVERY_S):
             self.write()
         self.write()
+        for each in self._ledgers:
+            self._report_lost(each, each.ledger.give_up())
+
+    def _report_lost(self, each: _Written, spans: Iterable[LostSpan]) -> None:
+        """Counts and names rows that are lost for good."""
+        for span in spans:
+            each.counters.add("ledger_dropped", span.rows)
+            self._lines.error(
+                "ledger.lost", key=(each.ledger.box_id, span.kind), box_id=each.ledger.box_id, lost=span.text
+            )
 
     def write(self) -> None:
         """Writes the waiting rows; counts, logs and reports rows that the disk refused or that were too
@@ -393,9 +458,12 @@ class LedgerWriter:
                     each.problem = f"the disk is too slow: {lost} rows lost" if lost else ""
             except OSError as error:
                 counters.add("ledger_failed")
-                each.problem = error.strerror or str(error)
-                self._lines.error("ledger.failed", reason=each.problem)
+                reason = error.strerror or str(error)
+                each.problem = f"{reason}; {ledger.refused_rows} rows wait in memory"
+                self._lines.error("ledger.failed", box_id=ledger.box_id, reason=each.problem)
+            self._report_lost(each, ledger.take_lost())
             counters.set("half_cycles_deleted", ledger.deleted_bytes)
         for status in {id(each.status): each.status for each in self._ledgers}.values():
-            own = (each.problem for each in self._ledgers if each.status is status and each.problem)
-            status.ledger_problem = next(own, "")
+            own = [each for each in self._ledgers if each.status is status]
+            status.ledger_problem = next((each.problem for each in own if each.problem), "")
+            status.ledger_lost = "; ".join(filter(None, (each.ledger.lost.text for each in own)))

@@ -20,11 +20,10 @@ from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.messages import Disturbance, Interval, Measurement
 
-LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
-"""Kind of the ledger -> length of the interval."""
-SENDABLE = (*LENGTHS_MS, "disturbances")
+SENDABLE = (*LENGTH_NAMES, "disturbances")
 READ_AHEAD_ROWS = 50
 """Records of a Box that are read ahead."""
 EVERY_S = 1.0
@@ -124,7 +123,7 @@ def measurement_of(values: Values, sender: str | None = None) -> Measurement:
     else:
         coverage = values.values.get(COVERAGE)
         interval = Interval(
-            LENGTHS_MS[values.kind],
+            LENGTH_NAMES[values.kind],
             values.flagged,
             coverage if isinstance(coverage, float) else None,
             {name: value for name, value in values.values.items() if name != COVERAGE},

@@ -28,6 +28,7 @@ from opq_gateway.mqtt.retained import RetainedTopics
 from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff, doubling
+from opq_proto.kit.port_owner import checked_before_login
 
 POLL_S = 0.2
 CHANNEL_ITEMS = 5000
@@ -127,6 +128,8 @@ class MqttPublisher:
         if section.tls:
             cafile = None if section.ca_file is None else str(section.ca_file)
             client.tls_set_context(ssl.create_default_context(cafile=cafile))
+        elif section.user:
+            client.on_socket_open = checked_before_login(section.host or "", section.port)
         client.will_set(f"{self._board.base}/status", OFFLINE, qos=1, retain=True)
         return client
 

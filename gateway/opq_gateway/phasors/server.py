@@ -1,8 +1,9 @@
 """The stream's TCP side: any number of PMU clients, which cannot delay the feed or each other.
 
 A client that orders data gets every data frame from then on. A client that reads so slowly that more than
-`MAX_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks its
-sockets at least every `POLL_S`, which bounds the delay of an order.
+`MAX_WAITING_BYTES` wait for it, or that sends what is not a frame (a web page's request), is disconnected and
+counted. One thread: it waits for the feed, and checks its sockets at least every `POLL_S`, which bounds the
+delay of an order.
 """
 
 import contextlib
@@ -19,6 +20,8 @@ from opq_gateway.phasors.frames import FrameReader, Order, order_of
 from opq_gateway.phasors.stream import PhasorStream
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import log
+from opq_proto.kit.http_server import address_of
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 POLL_S = 0.05
 MAX_CLIENTS = 16
@@ -39,8 +42,6 @@ class _Client:
     reader: FrameReader = field(default_factory=lambda: FrameReader(MAX_ORDER_BYTES))
     out: bytearray = field(default_factory=bytearray)
     wants_data: bool = False
-    skipped: int = 0
-    """Number of bad runs counted so far."""
 
 
 class PhasorServer:
@@ -64,10 +65,13 @@ class PhasorServer:
         self._most_clients = most_clients
         self._clients: dict[socket.socket, _Client] = {}
         self._log = log.get(service="gateway")
-        host, _, port = endpoint.rpartition(":")
+        self._visits = RateLimitedLog(self._log)
+        host, port = address_of(endpoint, "phasors.endpoint")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+            self._listener = socket.create_server(
+                (host, port), family=family, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
+            )
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PortBusyError(
@@ -136,7 +140,7 @@ class PhasorServer:
         self._clients[client] = _Client(f"{address[0]}:{address[1]}")
         self._selector.register(client, selectors.EVENT_READ)
         self._counters.add("phasor_clients")
-        self._log.info("phasor_client.connected", client=self._clients[client].name)
+        self._visits.info("phasor_client.connected", key=address[0], client=self._clients[client].name)
 
     def _serve(self, client: socket.socket) -> None:
         """Reads orders, and sends waiting frames."""
@@ -159,7 +163,12 @@ class PhasorServer:
 
     def _execute(self, client: socket.socket, received: bytes) -> None:
         state = self._clients[client]
-        for frame in state.reader.feed(received):
+        frames = state.reader.feed(received)
+        if state.reader.bad:  # what looks like an order behind it is not one either
+            self._counters.add("phasor_orders_malformed")
+            self._end(client, "sent what is not a C37.118 frame")
+            return
+        for frame in frames:
             order = order_of(frame) if frame.id_code == self._stream.stream.id_code else None
             answer = None if order is None else self._stream.answer(order)
             if order in (Order.DATA_ON, Order.DATA_OFF):
@@ -170,9 +179,6 @@ class PhasorServer:
                 self._send(client, answer)
                 if client not in self._clients:
                     return
-        if state.reader.bad > state.skipped:
-            self._counters.add("phasor_orders_malformed", state.reader.bad - state.skipped)
-            state.skipped = state.reader.bad
 
     def _send(self, client: socket.socket, frame: bytes) -> None:
         state = self._clients[client]
@@ -202,4 +208,5 @@ class PhasorServer:
         self._selector.unregister(client)
         with contextlib.suppress(OSError):
             client.close()
-        self._log.info("phasor_client.gone", client=state.name, reason=why)
+        host = state.name.rpartition(":")[0]
+        self._visits.info("phasor_client.gone", key=host, client=state.name, reason=why)

@@ -16,9 +16,12 @@ from pathlib import Path
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.raw import HEAD_BYTES, SUFFIX, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_proto.errors import OtherFormError
 from opq_proto.kit.whole_file import flush_to_disk
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
+OTHER_FORMS = (b"OPQRING", b"OPQSEAL")
+"""Begin the segments of programs before 0.2.0."""
 SEALING = ".sealing"
 """Suffix of a sealed file that has not yet replaced its raw one."""
 _Seen = tuple[int, int, int]
@@ -248,10 +251,14 @@ def open_segment(path: Path) -> Segment | None:
 
     Raises:
         OSError: the file cannot be read.
+        OtherFormError: it is a segment in another form.
     """
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
-        layout = raw.raw_layout(os.pread(fd, raw.HEAD_BYTES, 0))
+        head = os.pread(fd, raw.HEAD_BYTES, 0)
+        if head.startswith(OTHER_FORMS):
+            raise OtherFormError(path)
+        layout = raw.raw_layout(head)
         return sealed.describe_sealed(path, fd) if layout is None else raw.describe_raw(path, fd, layout)
 
 

@@ -22,8 +22,6 @@ NOT_ON_DISK = "not on the disk: damaged, or not written back before a power cut"
 GAP_REASONS = {OVERRUN: GapReason.OVERRUN, NOT_RESENT: GapReason.LINE}
 """Text -> reason of the loss; with any other text the gateway lost the samples."""
 _PAYLOAD = struct.Struct("<QQqqH")
-_OLD_PAYLOAD = struct.Struct("<IQqqH")
-"""Of files of gateways that named a start by the Box's boot id alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +53,14 @@ def loss_to_bytes(lost: Lost, most_bytes: int) -> bytes:
     return _PAYLOAD.pack(lost.start_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
 
 
-def loss_from_bytes(data: bytes, first_sample: int, old: bool = False) -> Lost:
-    """The loss in the payload of a record whose head has `first_sample`; `old`: of an older gateway's file.
+def loss_from_bytes(data: bytes, first_sample: int) -> Lost:
+    """The loss in the payload of a record whose head has `first_sample`.
 
     Raises:
         struct.error: too short to be one.
     """
-    payload = _OLD_PAYLOAD if old else _PAYLOAD
-    start_id, samples, start_ns, end_ns, length = payload.unpack_from(data)
-    reason = data[payload.size : payload.size + length].decode(errors="replace")
+    start_id, samples, start_ns, end_ns, length = _PAYLOAD.unpack_from(data)
+    reason = data[_PAYLOAD.size : _PAYLOAD.size + length].decode(errors="replace")
     return Lost(start_id, first_sample, samples, start_ns, end_ns, reason)
 
 

@@ -1,11 +1,9 @@
 """Raw segment: a file of records of one fixed stride, preallocated, written from front to back.
 
     file = head (64 bytes), records (record.py), then zeros where nothing was written yet
-    head = magic "OPQRING3", capacity u32 (samples per record), records u32 (room for this many), epoch u32,
+    head = magic "OPQRAW01", capacity u32 (samples per record), records u32 (room for this many), epoch u32,
            start_id u64, v_per_lsb f64, nominal_v f32, nominal_hz f32 (0: not known), box id str (zero padded,
            16), crc32 u32 over these 60 bytes
-    or   = magic "OPQRING2", capacity u32, records u32, epoch u32, boot_id u32, v_per_lsb f64, box id str
-           (24), crc32 u32 over these 56 bytes: of a gateway that named a start by the Box's boot id alone
 
 A written byte is never changed, so a disk sector that is older than its neighbours damages only what was not
 yet written back. A reader checks each record's crc, and so may read while the writer writes. Unwritten parts
@@ -26,8 +24,7 @@ from opq_proto.messages import TimeSource
 
 SUFFIX: Final = ".seg"
 """Suffix of every file of a ring. The newest file, which a killed gateway was writing, is a raw one."""
-MAGIC: Final = b"OPQRING3"
-OLD_MAGIC: Final = b"OPQRING2"
+MAGIC: Final = b"OPQRAW01"
 HEAD_BYTES: Final = 64
 MAX_CAPACITY: Final = 1 << 16
 READ_AHEAD_BYTES: Final = 1 << 20
@@ -36,7 +33,6 @@ RECORDS_AFTER_SPAN: Final = 4
 """Number of records read after a span, because a loss that begins in it is recorded with the block after it.
 """
 _HEAD = struct.Struct("<8sIIIQdff16s")
-_OLD_HEAD = struct.Struct("<8sIIIId24s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +60,7 @@ def head(capacity: int, records: int, epoch: int, facts: StatedFacts, box: str) 
 
 def box_id(data: bytes) -> str:
     """The Box whose samples a file holds, from its first 64 bytes."""
-    form = _OLD_HEAD if data.startswith(OLD_MAGIC) else _HEAD
-    found: bytes = form.unpack_from(data)[-1]
+    found: bytes = _HEAD.unpack_from(data)[-1]
     return found.rstrip(b"\0").decode(errors="replace")
 
 
@@ -73,12 +68,9 @@ def raw_layout(data: bytes) -> RawLayout | None:
     """The layout given by the first 64 bytes of a file; None where it is not a raw segment."""
     if len(data) < HEAD_BYTES:
         return None
-    old = data.startswith(OLD_MAGIC)
-    form = _OLD_HEAD if old else _HEAD
-    magic, capacity, _, epoch, start_id, v_per_lsb, *nominal, _ = form.unpack_from(data)
-    checksum = int.from_bytes(data[form.size : form.size + 4], "little")
-    known = old or magic == MAGIC
-    if not known or checksum != zlib.crc32(data[: form.size]) or not 0 < capacity <= MAX_CAPACITY:
+    magic, capacity, _, epoch, start_id, v_per_lsb, *nominal, _ = _HEAD.unpack_from(data)
+    checksum = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
+    if magic != MAGIC or checksum != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MAX_CAPACITY:
         return None
     facts = StatedFacts(start_id, v_per_lsb, *(each or None for each in nominal))
 
@@ -86,7 +78,7 @@ def raw_layout(data: bytes) -> RawLayout | None:
         return record.intact_time_ns(one, record.seed(epoch, index))
 
     def parse(many: bytes, first_index: int) -> RecordColumns:
-        return record.parse(many, capacity, epoch, first_index, facts, old)
+        return record.parse(many, capacity, epoch, first_index, facts)
 
     return RawLayout(record.stride_bytes(capacity), time_ns, parse)
 

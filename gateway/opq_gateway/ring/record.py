@@ -2,8 +2,8 @@
 
     record  = crc32 u32 over the rest, count u16, source u8, flags u8, first_sample u64, t_ns i64,
               uncertainty_ns u32, rate_millihz u32, payload (zero padded)         all little endian
-    payload = int16[count]; of a loss (flag 4, count 0): start_id u64 (in OPQRING2: boot_id u32), samples u64,
-              start_ns i64, end_ns i64, length u16 of the reason, reason as UTF-8; `t_ns` is then that of the
+    payload = int16[count]; of a loss (flag 4, count 0): start_id u64, samples u64, start_ns i64, end_ns i64,
+              length u16 of the reason, reason as UTF-8; `t_ns` is then that of the
               block after it
 
 The crc starts not at 0 but at `seed(epoch, index)`. The epoch is random for each file, so that the remains of
@@ -79,13 +79,8 @@ def intact_time_ns(data: bytes, crc_seed: int) -> int | None:
     return int(t_ns) if count or flags & FLAG_LOST else None
 
 
-def parse(
-    data: bytes, capacity: int, epoch: int, first_index: int, facts: StatedFacts, old: bool = False
-) -> RecordColumns:
-    """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out.
-
-    `old`: of a file of an older gateway.
-    """
+def parse(data: bytes, capacity: int, epoch: int, first_index: int, facts: StatedFacts) -> RecordColumns:
+    """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out."""
     stride = stride_bytes(capacity)
     table = np.frombuffer(data, _table(capacity), len(data) // stride)
     view = memoryview(data)
@@ -106,7 +101,7 @@ def parse(
     else:
         flat = counts[np.arange(capacity) < rows["count"][:, None]]
     lost = [
-        losses.loss_from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]), old)
+        losses.loss_from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]))
         for at in np.flatnonzero(good & lost_here)
     ]
     unwritten = sum(

@@ -102,6 +102,7 @@ class Ring:
 
         Raises:
             OSError: the folder cannot be made or read.
+            OtherFormError: a file in it has another form.
         """
         private_folder(folder)
         self.folder = folder

@@ -1,12 +1,10 @@
 """Sealed segment: the content of a raw one, its samples packed by `codec`, in chunks that can be unpacked
 alone.
 
-    file  = index, chunks, index once more, length u32 of the index, magic "OPQSEAL4"
-    index = magic "OPQSEAL5", chunks u32, records u32, start_id u64, v_per_lsb f64, nominal_v f32,
+    file  = index, chunks, index once more, length u32 of the index, magic "OPQEND01"
+    index = magic "OPQSEA01", chunks u32, records u32, start_id u64, v_per_lsb f64, nominal_v f32,
             nominal_hz f32 (0: not known), start_ns i64, end_ns i64, last_ns i64, first_sample i64,
             end_sample i64, box id str (24), one row per chunk, crc32 u32
-    or    = magic "OPQSEAL3", chunks u32, records u32, boot_id u32, v_per_lsb f64, start_ns ... as above: of a
-            gateway that named a start by the Box's boot id alone
     row   = offset u64, length u32, start_ns i64, end_ns i64
     chunk = crc32 u32 over the rest, length u32 of the records, records, samples
 
@@ -67,8 +65,8 @@ def rows_to_bytes(part: RecordColumns) -> bytes:
     )
 
 
-def rows_of_bytes(data: bytes, old: bool = False) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
-    """The reverse of `rows_to_bytes`; `old`: in a file of an older gateway.
+def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
+    """The reverse of `rows_to_bytes`.
 
     Raises:
         ValueError: damaged.
@@ -81,7 +79,7 @@ def rows_of_bytes(data: bytes, old: bool = False) -> tuple[NDArray[np.void], tup
         plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + reasons_bytes + 1)
         if len(plain) != size + reasons_bytes:
             raise ValueError(f"rows are damaged: {len(plain)} bytes for {count} rows")
-        lost = tuple(_losses(plain[size:], old))
+        lost = tuple(_losses(plain[size:]))
     except (struct.error, zlib.error) as error:
         raise ValueError(f"rows are damaged: {error}") from error
     planes = np.frombuffer(plain, np.uint8, size).reshape(8, -1)
@@ -115,21 +113,19 @@ def _loss(one: Lost) -> bytes:
     return _LOSS.pack(one.first_sample, len(payload)) + payload
 
 
-def _losses(data: bytes, old: bool) -> list[Lost]:
+def _losses(data: bytes) -> list[Lost]:
     found = []
     at = 0
     while at < len(data):
         first_sample, length = _LOSS.unpack_from(data, at)
         at += _LOSS.size
-        found.append(losses.loss_from_bytes(data[at : at + length], first_sample, old))
+        found.append(losses.loss_from_bytes(data[at : at + length], first_sample))
         at += length
     return found
 
 
-MAGIC: Final = b"OPQSEAL5"
-OLD_MAGIC: Final = b"OPQSEAL3"
-"""Magic of an older form. OPQSEAL1 is not read, because no release wrote it."""
-END_MAGIC: Final = b"OPQSEAL4"
+MAGIC: Final = b"OPQSEA01"
+END_MAGIC: Final = b"OPQEND01"
 CHUNK_SAMPLES: Final = 24_000
 """Samples that have to be unpacked to read one sample. 20,000 would cost 0.8 % more bytes and take 15 % less
 time."""
@@ -141,7 +137,6 @@ CHUNKS_AT_ONCE: Final = 16
 """Most chunks unpacked together: the memory for that stays below 20 MB."""
 MAX_INDEX_BYTES: Final = 1 << 24
 _HEAD = struct.Struct("<8sIIQdffqqqqq24s")
-_OLD_HEAD = struct.Struct("<8sIIIdqqqqq24s")
 _END = struct.Struct("<I8s")
 _CHUNK = struct.Struct("<II")
 _ROW = np.dtype([("offset", "<u8"), ("length", "<u4"), ("start_ns", "<i8"), ("end_ns", "<i8")])
@@ -159,8 +154,6 @@ class SealedIndex:
     last_ns: int
     first_sample: int
     end_sample: int
-    old: bool
-    """Whether an older gateway wrote it."""
 
 
 def next_chunk_samples(chunk_bytes: int, samples: int) -> int:
@@ -243,7 +236,7 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
     for at in range(0, len(wanted), CHUNKS_AT_ONCE):
         rows = index.table[wanted[at : at + CHUNKS_AT_ONCE]]
         chunks = [os.pread(fd, int(row["length"]), int(row["offset"])) for row in rows]
-        opened += _opened(chunks, index.facts, counts, end_ns, index.old)
+        opened += _opened(chunks, index.facts, counts, end_ns)
     parts = [part for part in opened if part is not None]
     empty = np.zeros(0, np.int16)
     found = RecordColumns(
@@ -257,14 +250,10 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
 
 
 def _opened(
-    chunks: Sequence[bytes],
-    facts: StatedFacts,
-    counts: bool,
-    end_ns: int | None = None,
-    old: bool = False,
+    chunks: Sequence[bytes], facts: StatedFacts, counts: bool, end_ns: int | None = None
 ) -> list[RecordColumns | None]:
     """The chunks, unpacked together, only up to `end_ns` where it is given; None for a damaged one."""
-    readable = [_read_chunk(data, end_ns, old) for data in chunks]
+    readable = [_read_chunk(data, end_ns) for data in chunks]
     unpacked = iter(_unpacked([one for one in readable if one is not None and one.samples]) if counts else ())
     opened: list[RecordColumns | None] = []
     for one in readable:
@@ -292,14 +281,14 @@ class _Chunk:
         return int(self.rows["count"].sum(dtype=np.int64))
 
 
-def _read_chunk(data: bytes, end_ns: int | None, old: bool) -> _Chunk | None:
+def _read_chunk(data: bytes, end_ns: int | None) -> _Chunk | None:
     if len(data) < _CHUNK.size:
         return None
     crc, length = _CHUNK.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         return None
     try:
-        rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length], old)
+        rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length])
     except ValueError:
         return None  # the content is wrong although the crc is right; the caller counts it
     if end_ns is not None:
@@ -319,37 +308,29 @@ def _unpacked(chunks: Sequence[_Chunk]) -> list[NDArray[np.int16] | None]:
 
 def _index(fd: int) -> SealedIndex | None:
     head = os.pread(fd, _HEAD.size, 0)
-    form = _form(head)
-    if form is not None and len(head) == _HEAD.size:
-        length = form.size + form.unpack_from(head)[1] * _ROW.itemsize + 4
+    if head.startswith(MAGIC) and len(head) == _HEAD.size:
+        length = _HEAD.size + _HEAD.unpack_from(head)[1] * _ROW.itemsize + 4
         found = _parsed(os.pread(fd, min(length, MAX_INDEX_BYTES), 0))
         if found is not None:
             return found
     size = os.fstat(fd).st_size
-    if size < _END.size + _OLD_HEAD.size:
+    if size < _END.size + _HEAD.size:
         return None
     length, magic = _END.unpack(os.pread(fd, _END.size, size - _END.size))
-    if magic != END_MAGIC or not _OLD_HEAD.size + 4 <= length <= min(size - _END.size, MAX_INDEX_BYTES):
+    if magic != END_MAGIC or not _HEAD.size + 4 <= length <= min(size - _END.size, MAX_INDEX_BYTES):
         return None
     return _parsed(os.pread(fd, length, size - _END.size - length))
 
 
 def _parsed(data: bytes) -> SealedIndex | None:
-    form = _form(data)
-    if form is None or len(data) < form.size + 4:
+    if not data.startswith(MAGIC) or len(data) < _HEAD.size + 4:
         return None
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         return None
-    _, chunks, records, start_id, v_per_lsb, *rest, _ = form.unpack_from(data)
-    if len(data) != form.size + chunks * _ROW.itemsize + 4:
+    _, chunks, records, start_id, v_per_lsb, *rest, _ = _HEAD.unpack_from(data)
+    if len(data) != _HEAD.size + chunks * _ROW.itemsize + 4:
         return None
     *nominal, start_ns, end_ns, last_ns, first_sample, end_sample = rest
     facts = StatedFacts(start_id, v_per_lsb, *(each or None for each in nominal))
-    table = np.frombuffer(data, _ROW, chunks, form.size)
-    old = form is _OLD_HEAD
-    return SealedIndex(table, records, facts, start_ns, end_ns, last_ns, first_sample, end_sample, old)
-
-
-def _form(data: bytes) -> struct.Struct | None:
-    """The form of the index that these bytes begin with; None: they are not one."""
-    return _HEAD if data.startswith(MAGIC) else _OLD_HEAD if data.startswith(OLD_MAGIC) else None
+    table = np.frombuffer(data, _ROW, chunks, _HEAD.size)
+    return SealedIndex(table, records, facts, start_ns, end_ns, last_ns, first_sample, end_sample)

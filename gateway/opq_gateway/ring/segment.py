@@ -20,7 +20,7 @@ class StatedFacts(NamedTuple):
     start_id: int
     v_per_lsb: float
     nominal_v: float | None = None
-    """Nominal voltage; None: an older gateway wrote the file."""
+    """Nominal voltage; None: the Box stated none."""
     nominal_hz: float | None = None
 
     @classmethod

@@ -7,6 +7,7 @@ a crossing Measurement with a metric `rule_<id>`, which waits on disk like any o
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from opq_gateway.config import Config, data_folder, key_folder
@@ -14,11 +15,13 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import BoxStatus
+from opq_plugins.policy import network_setting
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, rows_of
+    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, rows_of
+    from opq_gateway.rules.wave_publisher import WavePublisher
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
     from opq_rules.box_sources import box_sources
@@ -48,10 +51,12 @@ class EdgeRules:
         statuses: Mapping[str, BoxStatus],
         counters: BoxCounters,
         send: Send,
+        config_file: Path | None = None,
     ) -> None:
         """
         Args:
             send: sends a Measurement at once, from any thread.
+            config_file: the file of `config`, for errors.
 
         Raises:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
@@ -62,7 +67,7 @@ class EdgeRules:
         self._measured: LocalFeed[Item] = LocalFeed("rules")
         self._waves: LocalFeed[WavePiece] = LocalFeed("waves")
         self._crossings: LocalFeed[Measurement] = LocalFeed("crossings")
-        self._lost = self._refused = 0
+        self._lost = self._refused = self._windows_refused = 0
         self._windows = (
             None if wanted.windows_endpoint is None else WavePublisher(wanted.windows_endpoint, self._waves)
         )
@@ -83,7 +88,13 @@ class EdgeRules:
         }
         assert config.data_dir is not None
         private = config.data_dir, key_folder(config).root
-        self._service = RulesService(settings, own=own, private=private, system_dir=config.data_dir)
+        self._service = RulesService(
+            settings,
+            own=own,
+            private=private,
+            system_dir=config.data_dir,
+            network_place=network_setting("rules.plugins", [config_file] if config_file else ()),
+        )
         self.port = self._service.port
         self._service.start()
 
@@ -100,6 +111,9 @@ class EdgeRules:
                     self._measured.offer(item)
             if self._windows is not None:
                 self._windows.send()
+                if (refused := self._windows.refused) > self._windows_refused:
+                    self._counters.add("windows_refused", refused - self._windows_refused)
+                    self._windows_refused = refused
             if (refused := self._service.plugins.unconfined_refused) > self._refused:
                 self._counters.add("plugins_unconfined", refused - self._refused)
                 self._refused = refused

@@ -12,14 +12,11 @@ On their way to measuring, pieces are also given to sources `opqwave` here and t
 import math
 from collections.abc import Mapping, Sequence
 
-import zmq
-
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.box_uplink import crossing_measurement
-from opq_proto.errors import PortBusyError
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.measurement.fields import HARMONICS, edge_columns
 from opq_proto.measurement.intervals import AT_INSTANTS
@@ -28,8 +25,6 @@ from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece
-
-ROWS_WAITING = 1000
 
 
 class SampleTap:
@@ -81,32 +76,6 @@ def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
         block.v_per_lsb,
         block.counts,
     )
-
-
-class WavePublisher:
-    """Publishes the pieces by PUB, on an address of this machine."""
-
-    def __init__(self, endpoint: str, waves: LocalFeed[WavePiece]) -> None:
-        """Binds. Raises PortBusyError: the address cannot be used."""
-        self._waves, self._channel = waves, waves.subscribe()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, ROWS_WAITING)
-        try:
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise PortBusyError(f"rules.windows_endpoint: {endpoint} cannot be used: {error}") from error
-
-    def send(self) -> None:
-        """Sends the waiting pieces; a slow subscriber loses samples, as with any PUB."""
-        for piece in self._channel.take_all():
-            self._socket.send_multipart(piece.frames())
-
-    def close(self) -> None:
-        self._waves.leave(self._channel)
-        self._context.destroy(linger=0)
 
 
 NS_PER_MS = 1_000_000

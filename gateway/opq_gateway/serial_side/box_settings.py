@@ -1,4 +1,8 @@
-"""What the gateway sets in a Box: the limits of its rms, and the approximate time.
+"""What the gateway sets in a Box: its number, the limits of its rms, and the approximate time.
+
+New firmware has the number 0, by which two Boxes on swapped ports could not be distinguished. Such a Box gets
+the `id` that the configuration gives to its port, and keeps it in its flash. Its samples count at once,
+before the answer, because they are of the Box on this port in either case.
 
 The limits come from the gateway's configuration. They are sent after every start of a Box and after each
 change of its settings (which restores its default limits), until the Box acknowledges them. A Box that
@@ -18,7 +22,7 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_proto.link.messages import GpsState, GpsStatus, Hello, Operation, Status
 from opq_proto.messages import TimeSource
 
-LIMITS_TIMEOUT_S = 2.0
+SETTING_TIMEOUT_S = 2.0
 
 
 def limits(config: MeasuringSection) -> str:
@@ -33,6 +37,45 @@ def limits(config: MeasuringSection) -> str:
         "interruption": config.interruption_percent,
     }
     return ",".join(f"{kind}={value / 100:.6g}" for kind, value in percent.items() if value > 0)
+
+
+class BoxNumber:
+    """Gives a Box without a number the number of its port, once per start of the Box and opened port.
+
+    A number that was set to 0 therefore stays 0 until the Box starts again or is on another port. Reader's
+    thread.
+    """
+
+    def __init__(self, box_id: str, commands: BoxCommands, settled: Callable[[str], None]) -> None:
+        """`settled` gets the reason why the Box did not take the number; empty: it took it."""
+        self._box_id = box_id
+        self._commands = commands
+        self._settled = settled
+        self._known_boot: int | None = None  # the start of the Box that has had a number here
+        self._is_requested = False
+
+    def lost(self) -> None:
+        """The port has gone; another Box may be there later."""
+        self._known_boot = None
+
+    def hello(self, hello: Hello) -> None:
+        """Handles a hello: sends the number to a Box without one."""
+        if hello.box_id or self._box_id == "0":
+            self._known_boot = hello.boot_id
+        if self._is_requested or self._known_boot == hello.boot_id:
+            return
+
+        def done(answer: BoxAnswer) -> None:
+            self._is_requested = False
+            if answer.status is None:
+                return  # tried again with the next hello
+            self._known_boot = hello.boot_id
+            taken = answer.status is Status.DONE
+            self._settled("" if taken else f"{answer.status.name.lower()} {answer.detail}".strip())
+
+        self._is_requested = self._commands.send_command(
+            Operation.PUT_SETTING, f"box_id={self._box_id}", SETTING_TIMEOUT_S, done
+        )
 
 
 class CrossingLimits:
@@ -68,7 +111,7 @@ class CrossingLimits:
                 self._refused(f"{answer.status.name.lower()} {answer.detail}".strip())
 
         self._is_requested = self._commands.send_command(
-            Operation.CROSSING_LIMITS, self._argument, LIMITS_TIMEOUT_S, done
+            Operation.CROSSING_LIMITS, self._argument, SETTING_TIMEOUT_S, done
         )
 
 
@@ -78,28 +121,37 @@ GOOD_NS = 250_000_000
 TIME_TIMEOUT_S = 1.0
 
 
+TIME_EACH_S = 60.0
+"""The Box compares its receiver's seconds with a time that is at most 150 s old (cmodules/clock)."""
+
+
 class TimeForGps:
-    """Sends the time to one Box whose receiver is acquiring; reader's thread."""
+    """Sends the time to one Box that has a receiver, each minute; reader's thread."""
 
     def __init__(self, commands: BoxCommands, clocks: Clocks) -> None:
         self._commands = commands
         self._clocks = clocks
-        self._settled = False
+        self._due_s = 0.0
+        self._refused = False
 
     def restart(self) -> None:
         """The Box has started again and has lost the time."""
-        self._settled = False
+        self._due_s, self._refused = 0.0, False
 
     def gps(self, status: GpsStatus) -> None:
         """Handles the report of the receiver's state, once a second."""
-        if self._settled or status.state is not GpsState.ACQUIRING:
+        now_s = self._clocks.monotonic_s()
+        if self._refused or now_s < self._due_s or status.state is GpsState.FREE:
             return
         system = self._clocks.system()
         uncertainty_ns = system.uncertainty_ns + ON_THE_WAY_NS
         if system.source is TimeSource.FREE or uncertainty_ns > GOOD_NS:
             return
         argument = f"{self._clocks.now_ns()},{uncertainty_ns}"
-        self._settled = self._commands.send_command(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done)
+        if self._commands.send_command(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done):
+            self._due_s = now_s + TIME_EACH_S
 
     def _done(self, answer: BoxAnswer) -> None:
-        self._settled = answer.status is Status.DONE or answer.status is Status.UNKNOWN
+        self._refused = answer.status is Status.UNKNOWN
+        if answer.status is not Status.DONE:
+            self._due_s = 0.0

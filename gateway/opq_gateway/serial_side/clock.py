@@ -1,6 +1,9 @@
 """Clock: the time of a block, from the Box; from the system's clock where the Box has none.
 
     the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
+    it knows by a machine's clock, and    the system's clock, by a counted step: what the Box was told before
+    the system's is synchronised and      is as any own time, whatever bound it states
+    another for 20 s
     it knew, and reports FREE now         continued from its last stamp, at the rate that it had
                                           against GPS; the bound grows by HOLDOVER_DRIFT
     it never knew, but is near (60 s),    somebody set it: used as it is, FREE, so that Boxes that
@@ -11,6 +14,9 @@
                                           set an unsynchronised clock meanwhile, as with a running gateway
     it never knew, and another Box here   the same arrivals by that Box's GPS time (gps_comparison.py): source
     has GPS                               NTP, for another clock disciplines it; also for a time that was near
+    its time was near, and the system's   the same arrivals by the system's clock: what was set before that is
+    clock becomes synchronised, or has    of an unknown clock (a small computer without a battery begins in
+    been apart while it was               1970), and the step is counted
 
 A time stamp is never revised; later knowledge is approached by slewing (steering.py). Only a better clock
 than before (first GPS, a system's clock that became synchronised) makes a step, which is counted, and logged
@@ -125,6 +131,9 @@ class BoxClock:
         self._comparison = ClockComparison()
         self._by_gps = False
         """Whether another Box's GPS steers it."""
+        self._overruled = False
+        self._was_free: bool | None = None
+        """Whether the system's clock was not synchronised when the Box's own time was first used."""
         self._arrivals_bound_ns = 0.0
         self._late_ns = 0
         """The least lateness of arrivals since the first one, by the followed Box with GPS."""
@@ -132,7 +141,8 @@ class BoxClock:
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
         """The time of a block's first sample, or the block itself where its own time is used; None: not known
         yet (START_S)."""
-        if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
+        is_timed = samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
+        if is_timed and not self._is_overruled(samples, live, now_s):
             if live:
                 self._passes(samples, now_s)
             return samples
@@ -150,6 +160,21 @@ class BoxClock:
         elif live:
             self._observe(samples, now_s)
         return self.at(samples.first_sample) if self._steering.begun else None
+
+    def _is_overruled(self, samples: Samples, live: bool, now_s: float) -> bool:
+        """Whether the time that the Box knows by a machine's clock is another than the system's clock, which
+        is synchronised: then it is as any own time, until it is GPS or follows the system's clock again."""
+        if samples.source >= TimeSource.HOLDOVER:
+            self._overruled = False
+            return False
+        if live:
+            self._comparison.compare(samples, self._clocks.now_ns(), now_s)
+        if self._overruled:
+            self._overruled = not self._comparison.follows
+        elif self._comparison.is_apart and self._clocks.system().source is not TimeSource.FREE:
+            self._overruled = self._uses_own_time = True
+            self._last_timed = None
+        return self._overruled
 
     @property
     def shared(self) -> bool:
@@ -234,19 +259,14 @@ class BoxClock:
         self.last_step_ns, self.step_reason = by_ns, reason
 
     def _leaves_own_time(self, samples: Samples, now_s: float) -> bool:
-        """Whether from here on another Box's GPS is better than the Box's time, which has no bound.
+        """Whether from here on another clock is better than the Box's time, which has no bound.
 
         Arrivals are recorded from the first block on, because after a busy start every block comes seconds
         late, and only an earlier block shows that.
         """
-        gps = self._clocks.gps
-        if gps is None:
-            return False
         self._collect(samples, now_s)
-        other = gps.reference(round(now_s * 1e9))
-        if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
-            return False
-        if not self._may_begin(now_s):
+        reason = self._better_clock(now_s)
+        if reason is None or not self._may_begin(now_s):
             return False
         period_ns = 1e12 / samples.rate_millihz
         own = SteeringTarget(
@@ -254,8 +274,25 @@ class BoxClock:
         )
         self._steering.steer_to(own)
         self._uses_own_time = False
-        self._steer(samples.first_sample)
+        self._steer(samples.first_sample, step_reason=reason)
         return True
+
+    def _better_clock(self, now_s: float) -> str | None:
+        """Which clock is better than the Box's own time, as the reason of a step; empty: another Box's GPS,
+        which has its own reason; None: none is."""
+        gps, system = self._clocks.gps, self._clocks.system()
+        other = None if gps is None else gps.reference(round(now_s * 1e9))
+        if other is not None and 2 * other.bound_ns < system.uncertainty_ns:
+            return ""
+        is_free = system.source is TimeSource.FREE
+        if self._was_free is None:
+            self._was_free = is_free
+        if is_free:
+            return None
+        if self._was_free:
+            return "the system's clock was synchronised"
+        apart = "the system's clock is synchronised, and the Box's own time is another"
+        return apart if self._comparison.is_apart else None
 
     def _collect(self, samples: Samples, now_s: float) -> bool:
         """Records the arrival of a live block without a time; True when a bucket is full."""
@@ -296,8 +333,8 @@ class BoxClock:
             return lasted_s >= AWAITED_S
         return full or lasted_s >= START_S
 
-    def _steer(self, sample: int, only_as_before: bool = False) -> None:
-        """Estimates the true time, and steers towards it from `sample` on."""
+    def _steer(self, sample: int, only_as_before: bool = False, step_reason: str = "") -> None:
+        """Estimates the true time, and steers towards it from `sample` on; by a step for that reason."""
         assert self._arrivals is not None and self._system is not None
         fit = self._arrivals.fit()
         if fit is None:
@@ -325,7 +362,7 @@ class BoxClock:
         self._go_on(target)
         if only_as_before and not self._steering.begun:
             return
-        reason, slew = reference.step, SLEW_RATE
+        reason, slew = reference.step or step_reason, SLEW_RATE
         if self._by_gps and bound_ns is not None:
             off_ns = abs(self._steering.off_ns(target))
             reason = "compared with another Box's GPS" if off_ns > max(HURRIED_NS, bound_ns) else ""

@@ -32,6 +32,8 @@ class ClockComparison:
     def __init__(self) -> None:
         self._last: tuple[Samples, float] | None = None
         self._since_s = 0.0
+        self._near_s = 0.0
+        """Monotonic time of the last block that came when it should, by the system's clock."""
         self._earliest_ns, self._earliest_before_ns = NO_BLOCK_NS, NO_BLOCK_NS
         self._bound_ns = float(NO_BLOCK_NS)
         """Upper bound of how far the Box's time is behind the system's clock."""
@@ -42,6 +44,11 @@ class ClockComparison:
         earliest_ns = min(self._earliest_ns, self._earliest_before_ns)
         apart = APART_NS < earliest_ns < NO_BLOCK_NS
         return bool(SHARED_NS[0] <= earliest_ns and self._bound_ns <= SHARED_NS[1] and not apart)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the Box's time has been another than the system's clock for two windows without a break."""
+        return self._last is not None and self._last[1] - self._near_s >= 2 * WINDOW_S
 
     def compare(self, samples: Samples, now_ns: int, now_s: float) -> None:
         """Adds a live block that arrived at `now_ns` by the system's clock, `now_s` monotonic."""
@@ -55,6 +62,8 @@ class ClockComparison:
             self._since_s = now_s
             self._earliest_before_ns, self._earliest_ns = self._earliest_ns, NO_BLOCK_NS
         late_ns = now_ns - samples.t_ns - len(samples.counts) * 10**12 // samples.rate_millihz
+        if abs(late_ns) <= APART_NS or self._last is None:
+            self._near_s = now_s
         self._earliest_ns = min(self._earliest_ns, late_ns)
         self._bound_ns = min(self._bound_ns, float(late_ns))
         self._last = samples, now_s

@@ -22,9 +22,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import serial
+from opq_proto.kit.open_port import PortNotOpenedError, open_port
 
 if TYPE_CHECKING:
+    import serial
+
     from opq_proto.link.frames import Decoder
     from opq_proto.link.messages import LinkMessage, Samples
 
@@ -45,7 +47,7 @@ DEFAULT_BAUD = 921_600
 class EarlyPort:
     """One open port and the bytes received from it so far."""
 
-    def __init__(self, device: serial.SerialBase, ring: Path | None) -> None:
+    def __init__(self, device: "serial.SerialBase", ring: Path | None) -> None:
         """`ring`: the folder of the Box's ring on disk; None where it is not known."""
         self.device = device
         self._ring = ring
@@ -162,8 +164,8 @@ class EarlyPorts:
         for wanted in list(self._wanted):
             path, baud, ring = wanted
             try:
-                device = serial.Serial(path, baudrate=baud, timeout=0, write_timeout=1.0, exclusive=True)
-            except (serial.SerialException, OSError, ValueError):
+                device = open_port(path, baud, timeout_s=0, write_timeout_s=1.0)
+            except PortNotOpenedError:
                 continue  # the Station opens the port, and logs a failure
             with self._lock:
                 if wanted not in self._wanted:

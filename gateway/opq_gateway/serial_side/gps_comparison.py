@@ -13,7 +13,7 @@ system's clock is not used, so that setting it does not move time stamps.
     one that comes earlier than ever           was late before: followed at its new time, at once
     several such Boxes                         the one followed so far, unless most of them contradict it
     one that contradicts                       logged, counted, not followed. When there is no other, it is
-                                               followed after SETTLED_S; until then the bound covers both
+                                               followed after CONTRADICTED_S; until then the bound covers both
     two that contradict from the start         neither is followed; a synchronised system clock counts as one
 
 Used by the reader's thread alone, except for `state`. Pure; the clocks are handed in.
@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from opq_gateway.serial_side.arrivals import Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import stepped
 from opq_gateway.serial_side.lateness import Lateness, Pace
-from opq_gateway.serial_side.system_time import SETTLED_S, ClockOffset, read_offset
+from opq_gateway.serial_side.system_time import ClockOffset, read_offset
 from opq_proto.kit import log
 from opq_proto.kit.clock import ClockState, system_clock
 from opq_proto.link.messages import Samples
@@ -52,6 +52,9 @@ CRYSTAL_WANDER = 10e-6
 """Change of this machine's crystal's rate after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
 """A Box that states a larger bound gets a new line when it is locked again."""
+CONTRADICTED_S = 300.0
+"""Longer than a setting of the system's clock has to last (system_time.py): nothing vouches for what a lone
+receiver says."""
 MAX_BOXES = 8
 """Most Boxes that are compared; each costs a fit every five seconds."""
 MAX_CONTRADICTIONS = 3
@@ -334,7 +337,7 @@ class GpsComparison:
         now_s = monotonic_ns / 1e9
         if self._disagrees_s is None:
             self._disagrees_s = now_s
-        if most and (support(best) > 1 or now_s - self._disagrees_s >= SETTLED_S):
+        if most and (support(best) > 1 or now_s - self._disagrees_s >= CONTRADICTED_S):
             self._disagrees_s = None
             return best, 0.0
         return None, abs(best.offset_ns(monotonic_ns) - known.offset_ns(monotonic_ns)) + bound_ns(best)

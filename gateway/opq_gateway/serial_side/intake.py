@@ -12,7 +12,7 @@ from collections.abc import Callable
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.box_commands import BoxCommands
-from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps
+from opq_gateway.serial_side.box_settings import BoxNumber, CrossingLimits, TimeForGps
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
 from opq_gateway.serial_side.outputs import Outputs
@@ -66,6 +66,7 @@ class Intake:
         self._greeting = Greeting(
             status, counters, self._lines, monotonic_s, lambda: self.commands.send_unanswered(Operation.HELLO)
         )
+        self._number = BoxNumber(status.box_id, self.commands, self._numbered)
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
         self._time_for_gps = TimeForGps(self.commands, self._clocks)
         self._box_log = BoxLog(self._log, counters, self._lines)
@@ -83,6 +84,8 @@ class Intake:
     def lost(self) -> None:
         """The port has gone."""
         self.commands.lost()
+        self._number.lost()
+        self._status.number_refused = ""
         self._limits.lost()
 
     def accept_message(self, message: LinkMessage) -> None:
@@ -155,6 +158,8 @@ class Intake:
                 self._status.started = message
 
     def _hello(self, hello: Hello) -> None:
+        if hello.box_id:
+            self._status.number_refused = ""
         if not self._greeting.accept_hello(hello):
             return
         before = self._hello_of_stream
@@ -162,6 +167,7 @@ class Intake:
             self._greeting.hello = None
             self._counters.add("hello_refused")
             return
+        self._number.hello(hello)
         self._limits.hello(hello)
         self._hello_of_stream = hello
         if before is not None and before.boot_id == hello.boot_id:
@@ -194,6 +200,18 @@ class Intake:
             self._counters.add("crossings_untimed")
         else:
             self._outputs.crossing(self._status.box_id, stamped)
+
+    def _numbered(self, refusal: str) -> None:
+        number, reason = self._status.box_id, ""
+        if refusal:
+            set_it = f"opq-tools box settings {number} box_id={number} --force"
+            reason = f"{refusal}; swapped ports go unnoticed: {set_it}"
+            self._counters.add("number_refused")
+            self._log.warning("box.number_refused", reason=reason)
+        else:
+            self._counters.add("numbered")
+            self._log.info("box.numbered", reason="it had no number and keeps that of its port")
+        self._status.number_refused = reason
 
     def _limits_refused(self, why: str) -> None:
         self._counters.add("crossing_limits_refused")

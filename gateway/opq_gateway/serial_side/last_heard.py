@@ -82,13 +82,13 @@ def _read(path: Path) -> HeardSample | None:
         found = json.loads(path.read_bytes())
         kept = HeardSample(
             str(found["machine"]),
-            int(found["start_id"] if "start_id" in found else found["boot_id"]),
+            int(found["start_id"]),
             int(found["sample"]),
             int(found["rate_millihz"]),
             float(found["at_s"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # the first start, or an older gateway
+        return None  # the first start
     return kept if kept.rate_millihz > 0 else None
 
 

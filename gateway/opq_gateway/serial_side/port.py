@@ -18,6 +18,7 @@ from pathlib import Path
 import serial
 
 from opq_gateway.config import BoxSection
+from opq_proto.kit.open_port import PortNotOpenedError, open_port
 from opq_proto.kit.port_trouble import why_not_opened
 
 READ_BYTES = 4096
@@ -226,13 +227,10 @@ class Opening:
     def _open(self) -> None:
         found: SerialPort | str
         try:
-            device = serial.serial_for_url(
-                self._box.port, baudrate=self._box.baud, timeout=0, write_timeout=1.0, exclusive=True
-            )
-            found = SerialPort(device)
-        except (serial.SerialException, OSError, ValueError) as error:
-            found = why_not_opened(error)
-        except Exception as error:  # an exception of a driver's URL handler affects only this port
+            found = SerialPort(open_port(self._box.port, self._box.baud, timeout_s=0, write_timeout_s=1.0))
+        except PortNotOpenedError as error:
+            found = str(error)
+        except Exception as error:  # of a port without a usable descriptor; it affects only this port
             found = f"{type(error).__name__}: {error}"
         with self._lock:
             self._result = found

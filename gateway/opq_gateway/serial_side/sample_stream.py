@@ -17,6 +17,7 @@ from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.last_heard import LastHeard
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
+from opq_gateway.serial_side.rate_watch import RateWatch
 from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.status import BoxStatus
 from opq_proto.kit.rate_limit import RateLimitedLog
@@ -71,6 +72,7 @@ class SampleStream:
         self._ring_writer = RingWriter(ring, status, counters, lines)
         self._last_heard = LastHeard(ring.folder.with_name(f"{ring.folder.name}_heard.json"))
         self._axis: Axis | None = None
+        self._rate = RateWatch()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._counted = (0, 0, 0, 0)
         self._in_order: list[SampleBlock] = []
@@ -111,6 +113,7 @@ class SampleStream:
             newest = self._ring.newest()
             last_s = self._last_heard.ended_s(newest)
         self._axis = Axis(self._status.box_id, hello, newest, self._clocks, last_s)
+        self._rate = RateWatch()
         self._counted = (0, 0, 0, 0)
         self._silent_s = None if last_s is None else self._clocks.monotonic_s() - last_s
         self._ring_start_id = None if newest is None else newest.start_id
@@ -248,6 +251,10 @@ class SampleStream:
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         if self._axis is not None:
             status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
+        if self._rate.add(blocks[-1].end_sample, status.rate_hz, status.sample_monotonic_s):
+            self._counters.add("rate_wrong")
+            self._lines.warning("box.rate_wrong", share=self._rate.wrong_share, stated_hz=status.rate_hz)
+        status.rate_share = self._rate.wrong_share
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # no hole
         self._last_heard.note_block(blocks[-1], status.sample_monotonic_s)
         self._ring_writer.store_blocks(blocks)

@@ -15,7 +15,7 @@ from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
 from opq_gateway.serial_side.port import FULL_TTY_BYTES, LineErrors, Opening, SerialPort, close_aside
-from opq_gateway.status import BoxStatus
+from opq_gateway.status import NO_FRAMES, BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff
 from opq_proto.link.frames import Decoder, encode
@@ -32,6 +32,11 @@ notice, or an adapter that hangs; the port is opened again."""
 ARREARS_PER_ROUND = 200
 """Most messages of an early port that are handled at once: 10 ms of CPU. With more the port would not be read
 in time."""
+UNREADABLE_S = 10.0
+"""A port that brings bytes for this long, and no good frame, is reported; a Box sends 60 frames a second."""
+QUIET_BYTES_S = 2.0
+"""After this long without a byte UNREADABLE_S begins again, so that a noise byte on the line of a Box without
+power is not reported."""
 CHECK_S = 1.0
 """Period of the check that the path still leads to the open device."""
 POLL_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -82,6 +87,9 @@ class BoxStation:
         """When the open port was read last; 0: not yet."""
         self._received_s = 0.0
         self._checked_s = 0.0
+        self._frame_s = 0.0
+        """When the newest good frame was first counted, the port opened, or bytes came after a silence."""
+        self._frames = 0
         self._sequence = 0
         self._bytes = 0
         self._bad = 0
@@ -162,6 +170,8 @@ class BoxStation:
     def _accept_data(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
         if data:
+            if now_s - self._received_s > QUIET_BYTES_S:
+                self._frame_s = now_s
             self._received_s = now_s
         self._bytes += len(data)
         decoder = self._decoder
@@ -186,6 +196,13 @@ class BoxStation:
             if overruns or wrong:
                 self.counters.add("serial_overruns", overruns)
                 self.counters.add("serial_line_errors", wrong)
+        if self._decoder.frames != self._frames:
+            self._frames, self._frame_s = self._decoder.frames, now_s
+            self._status.serial_unreadable = False
+        elif self._received_s - self._frame_s > UNREADABLE_S and not self._status.serial_unreadable:
+            self._status.serial_unreadable = True
+            self.counters.add("serial_unreadable")
+            self._log.warning("serial.unreadable", port=self.box.port, reason=NO_FRAMES)
         if now_s - self._received_s > SILENT_S:
             raise OSError(f"no byte for {SILENT_S:g} s")
         path = self.box.port
@@ -236,7 +253,8 @@ class BoxStation:
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
         self._line_errors = LineErrors(self.fd)
-        self._received_s = self._checked_s = now_s
+        self._received_s = self._checked_s = self._frame_s = now_s
+        self._frames = self._decoder.frames
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")
@@ -264,7 +282,7 @@ class BoxStation:
             self._poll.unregister(self.fd)
             close_aside(port)
         self.fd = -1
-        self._status.serial_open = False
+        self._status.serial_open = self._status.serial_unreadable = False
 
     def _count(self) -> None:
         """Updates the counters: received bytes each second, errors at once."""

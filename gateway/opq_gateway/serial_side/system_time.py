@@ -26,7 +26,8 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 SET_NS = 1_000_000
 """Two readings of the two clocks differ by less than this, unless one was set."""
 FOLLOWED_NS = 100_000_000
-SETTLED_S = 300.0
+SETTLED_S = 45.0
+"""A setting that is undone within this time leaves no trace; Boxes follow any other one within a minute."""
 CRYSTAL_DRIFT = 10e-6
 """Drift of the machine's crystal after its daemon's last correction."""
 

@@ -58,7 +58,7 @@ def _handler(
         def do_POST(self) -> None:
             if not self._refused():
                 length = (self.headers.get_all("Content-Length") or "0")[-1]  # the request that the guard saw
-                body = self.rfile.read(int(length))
+                body = self.read_body(int(length))
                 target = target_of(self.path)
                 self._answer(NO_TARGET if target is None else page.post(target[0], body))
 
@@ -86,7 +86,7 @@ def _handler(
             the answer."""
             length = self.headers.get("Content-Length", "")
             if length.isdecimal() and len(length) < 7:
-                self.rfile.read(min(int(length), MAX_BODY_BYTES))
+                self.read_body(min(int(length), MAX_BODY_BYTES))
 
         def _answer(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
             self.send_reply(reply, {"Content-Security-Policy": page.policy, **HEADERS, **(more or {})})

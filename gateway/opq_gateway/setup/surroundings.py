@@ -9,9 +9,10 @@ from pathlib import Path
 
 from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.setup import saved
+from opq_gateway.setup.adapters import equal_adapters
 from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, KeyFileError, problem_count
-from opq_proto.keys.key_files import read_key_file, read_secret_file
+from opq_proto.keys.key_files import read_secret_file, read_server_key
 from opq_proto.kit import log
 from opq_proto.measurement.fields import BY_KEY, HARMONICS, SENDABLE
 
@@ -39,6 +40,7 @@ def check(config: Config) -> tuple[Found, ...]:
         *_addresses(config),
         *_setup(config),
         *_plugins(config),
+        *without_effect(config),
         *_saved(config),
     )
 
@@ -81,12 +83,24 @@ def _plugins(config: Config) -> Iterator[Found]:
         yield Found("rules.plugins", f"no unsigned plug-in starts here: {why}", False)
 
 
+def without_effect(config: Config) -> Iterator[Found]:
+    """Sections of a part that is off: what they state would not happen."""
+    no_rules = "rules.enabled is not set; what rules of the cloud may do is triggering_service.rules.plugins"
+    for key, section, is_on, why in (
+        ("rules.plugins", config.rules.plugins, config.rules.enabled, no_rules),
+        ("mqtt", config.mqtt, config.mqtt.host is not None, "mqtt.host is missing"),
+        ("phasors", config.phasors, config.phasors.endpoint is not None, "phasors.endpoint is missing"),
+    ):
+        if not is_on and section != type(section)():
+            yield Found(key, f"is without effect: {why}", True)
+
+
 def _keys(config: Config) -> Iterator[Found]:
     keys = key_folder(config)
     wanted = [(keys.server_public, False), *((keys.box_secret(box.id), True) for box in config.box)]
     for path, secret in wanted:
         try:
-            (read_secret_file if secret else read_key_file)(path)
+            (read_secret_file if secret else read_server_key)(path)
         except KeyFileError as error:
             yield Found("keys.folder", str(error), True)
             continue
@@ -114,6 +128,8 @@ def _boxes(config: Config) -> Iterator[Found]:
         elif box.port.startswith(("/dev/ttyACM", "/dev/ttyUSB")):
             text = f"{box.port} changes when another is plugged in; /dev/serial/by-id/... does not"
             yield Found(f"box[{index}].port", text, False)
+    for text in equal_adapters(box.port for box in config.box):
+        yield Found("box", text, False)
     for index, group in enumerate(config.group):
         strangers = sorted(set(group.boxes) - ids)
         if strangers:

@@ -2,7 +2,6 @@
 
 import random
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +14,7 @@ from opq_gateway.update import decide
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.trees import build, tree_tag
 from opq_proto.kit import log
+from opq_proto.kit.http_client import HttpClientError, send_request
 from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, is_turn, version_key
 
 if TYPE_CHECKING:
@@ -256,6 +256,5 @@ class Updater:
         running = {each.box_id: each.hello.firmware for each in self._statuses.values() if each.hello}
         report = replace(report, at_ms=time.time_ns() // 1_000_000, firmware={**running, **self._firmware})
         body, header = seal(replace(report, reason=report.reason[:300]), report_key(*self._keys))
-        request = urllib.request.Request(f"{self._url}/report", body, {HEADER: header})
-        with suppress(OSError, ValueError):
-            urllib.request.urlopen(request, timeout=REPORT_S).close()
+        with suppress(HttpClientError):
+            send_request(f"{self._url}/report", REPORT_S, method="POST", body=body, headers={HEADER: header})

@@ -12,6 +12,7 @@ order, and no crossings.
 """
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import BoxCounters
@@ -31,6 +32,9 @@ from opq_proto.link.messages import Crossing
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
 
 ANSWERS_WAITING = 64
+ANSWER_WAIT_S = 5.0
+"""How long an answer waits for a broker that is absent or reads too slowly. After that, the broker may have
+started again and not know the command any more."""
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 """Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any
 time."""
@@ -79,12 +83,16 @@ class BoxUplink:
     offered_bytes: int = 0
     """Bytes of answers handed in; written by the command handler."""
     taken_bytes: int = 0
-    """Bytes of answers taken out; written by the uplink."""
+    """Bytes of answers that were sent or dropped; written by the uplink."""
+    unsent: deque[tuple[float, list[bytes]]] = field(default_factory=deque)
+    """Answers that libzmq did not take yet, each with the end of its wait."""
     acknowledgement: CloudAcknowledgement | None = None
     """The newest acknowledgement not yet applied; the command handler sets it, the uplink takes it."""
     connection: UplinkConnection | None = None
     down_since_s: float | None = None
     """Start of the outage; None while connected, or once the outage was logged."""
+    left_out_s: float | None = None
+    """When it was last seen that the broker leaves the key out; None: it does not."""
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     place: UplinkPlace | None = None
@@ -156,6 +164,31 @@ class BoxUplink:
             self.send(each, now_s)
         self.counters.add("intervals_queued", len(queued))
         return len(queued)
+
+    def send_answers(self, now_s: float) -> bool:
+        """Sends what other threads handed in; False where the broker does not take all of it yet."""
+        while True:
+            if not self.unsent:
+                self.unsent.extend((now_s + ANSWER_WAIT_S, frames) for frames in self.answers.take_all())
+            if not self.unsent:
+                return True
+            until_s, frames = self.unsent[0]
+            sent = self.connection is not None and self.connection.respond(frames)
+            if not sent and now_s < until_s:
+                return False
+            self.unsent.popleft()
+            self.taken_bytes += sum(map(len, frames))
+            self.counters.add("responses_sent" if sent else "responses_dropped")
+            log.get(service="gateway").debug(
+                "answer.handed_on", box_id=self.box_id, frames=len(frames), sent=sent
+            )
+
+    def drop_answers(self) -> None:
+        """Drops the answers that the broker did not take before the uplink ends."""
+        left = [*(frames for _, frames in self.unsent), *self.answers.take_all()]
+        self.unsent.clear()
+        self.taken_bytes += sum(sum(map(len, frames)) for frames in left)
+        self.counters.add("responses_dropped", len(left))
 
     def allowed(self, most: int, now_s: float) -> int:
         """How many of `most` older Measurements may be sent now."""

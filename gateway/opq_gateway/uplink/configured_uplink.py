@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.box_uplink import UplinkTimeouts
 from opq_gateway.uplink.clock_ids import ClockIds
 from opq_gateway.uplink.connection import Endpoints, Timing, UplinkPlace, UplinkPlaces
-from opq_gateway.uplink.queue import BEYOND_SEQUENCES, Queue
+from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
 
 IN_ORDER_S = 5.0
@@ -20,30 +19,25 @@ def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
     """The queue in D/gateway/queue.sqlite; the caller closes it after the uplink has ended."""
     uplink = config.uplink
     path = data_folder(config) / "queue.sqlite"
-    before = {box.id: _reserved_before(box_folder(config, box.id) / "sequence") for box in config.box}
-    return Queue(path, counters, uplink.queue_hours, uplink.queue_mb * 1_000_000, before=before)
+    return Queue(path, counters, uplink.queue_hours, uplink.queue_mb * 1_000_000)
 
 
-def _reserved_before(path: Path) -> int:
-    """End of the Box's numbers that an earlier gateway without this queue reserved; 0 without such a gateway.
-    The time alone is not a safe start on a machine without a clock."""
-    try:
-        number = int(path.read_text())
-    except (OSError, ValueError):
-        return 0
-    return number if 0 <= number < BEYOND_SEQUENCES else 0
-
-
-def uplink_of(
-    config: Config, server_key: bytes, queue: Queue, on_command: Callable[[str, bytes], None]
-) -> Uplink:
-    """The uplink, still without Boxes; the caller adds them."""
+def places_of(config: Config, server_key: bytes) -> UplinkPlaces:
+    """Where the Boxes' uplinks go."""
     uplink = config.uplink
     endpoints = Endpoints(
         uplink.trigger_endpoint or "", uplink.command_endpoint or "", uplink.response_endpoint or ""
     )
+    return UplinkPlaces(UplinkPlace(endpoints, server_key), partial(box_folder, config))
+
+
+def uplink_of(
+    config: Config, places: UplinkPlaces, queue: Queue, on_command: Callable[[str, bytes], None]
+) -> Uplink:
+    """The uplink, still without Boxes; the caller adds them."""
+    uplink = config.uplink
     return Uplink(
-        UplinkPlaces(UplinkPlace(endpoints, server_key), partial(box_folder, config)),
+        places,
         queue,
         uplink.queue_messages,
         on_command,

@@ -8,15 +8,23 @@ An original Box publishes with PUB. XPUB is the same on the wire, and shows whet
 that unreceived messages are counted. Everything belongs to the uplink's thread.
 
 They go to the configured cloud, or to one that the Box was moved to: `opq-tools box move` sends the plug-in
-command `opq-uplink` with the new place. The uplink tries it; once the new cloud has admitted the Box, the
-place is stored in D/gateway/BOX/uplink.json, before anything is sent there. If it is not admitted within
-TRIAL_S, the Box stays at its former cloud. A change of the configured uplink overrides a stored place.
+command `opq-uplink` with the new place and the administrator's proof. The uplink tries it; once the new cloud
+has admitted the Box, the place is stored in D/gateway/BOX/uplink.json, before anything is sent there. If it
+is not admitted within TRIAL_S, the Box stays at its former cloud. A change of the configured uplink overrides
+a stored place.
 """
 
 import json
+import os
 import random
+import re
+import socket as tcp
+import sys
+import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import zmq
@@ -25,6 +33,7 @@ from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
 from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
+from opq_proto.kit.zmq_addresses import connect_endpoint
 from opq_proto.kit.zmq_inbox import MONITORED, try_send, waiting_messages
 
 ANSWER_QUEUE = 4
@@ -42,11 +51,23 @@ return in one quarter of a second."""
 TRIAL_S = 60.0
 """Time for the new cloud to admit the Box."""
 KEY_LETTERS = 40
+ADMINISTRATOR = re.compile(r"([0-9a-f]{64})?")
 MAX_TEXT = 2_000
 COMMAND_QUEUE = 1000
 """Most commands in libzmq's queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
+WATCHED = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
+NOT_ADMITTED_S = 5.0
+"""A broker that answered the beginning of a handshake, and not its end for this time, does not admit the
+key. It does not refuse it either, because libzmq would never try again."""
+ENDED_HANDSHAKES, ENDED_WITHIN_S = 3, 20.0
+"""A broker that ends so many handshakes of one socket within this time does not admit the key, or has another
+server key. One that stands still ends none; libzmq gives up after 30 s."""
+WELCOME_BYTES = 64 + 2 + 168
+"""Bytes that a broker has sent once it knows its own key to be the right one: greeting and WELCOME. One that
+stands still, or has another key, has sent less. Source: RFC 23, RFC 26."""
+BYTES_RECEIVED_AT = 128
+"""Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later (include/uapi/linux/tcp.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +85,14 @@ class UplinkPlace:
 
     endpoints: Endpoints
     server_key: bytes
+    administrator: str = field(default="", compare=False)
+    """The public key (Ed25519, hex) of its administrator; empty: the one in the gateway's key folder."""
 
 
 def place_to_text(place: UplinkPlace) -> str:
     """The message of `opq-uplink`, and a part of the kept file."""
-    return json.dumps({**asdict(place.endpoints), "server_key": place.server_key.decode("ascii")})
+    keys = {"server_key": place.server_key.decode("ascii"), "administrator": place.administrator}
+    return json.dumps({**asdict(place.endpoints), **keys})
 
 
 def place_from_text(text: str) -> UplinkPlace:
@@ -77,14 +101,17 @@ def place_from_text(text: str) -> UplinkPlace:
         facts = json.loads(text[:MAX_TEXT])
         endpoints = Endpoints(*(str(facts[name]) for name in ("trigger", "command", "response")))
         key = str(facts["server_key"]).encode("ascii")
-    except (ValueError, KeyError, TypeError) as error:
+        administrator = str(facts.get("administrator", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FrameError(f"an uplink has trigger, command, response and server_key ({error!r})") from error
     for endpoint in (endpoints.trigger, endpoints.command, endpoints.response):
         if not endpoint.startswith("tcp://") or not endpoint.rpartition(":")[2].isdecimal():
             raise FrameError(f"{endpoint[:80]!r} is not an address; want e.g. tcp://makai.example:9880")
     if len(key) != KEY_LETTERS:
         raise FrameError(f"server_key has {len(key)} letters; want {KEY_LETTERS}")
-    return UplinkPlace(endpoints, key)
+    if not ADMINISTRATOR.fullmatch(administrator):
+        raise FrameError(f"administrator is {administrator[:80]!r}; want 64 hexadecimal digits")
+    return UplinkPlace(endpoints, key, administrator)
 
 
 class UplinkPlaces:
@@ -169,6 +196,10 @@ class UplinkConnection:
         self.refused = False
         self._subscribed = False
         self._up: dict[str, bool] = {"trigger": False, "command": False, "response": False}
+        self._in_handshake: dict[str, tuple[int, float]] = {}
+        """Socket -> descriptor of its connection, and since when (monotonic), until the handshake ends."""
+        self._ended: dict[str, deque[float]] = {}
+        """Socket -> when its last handshakes were ended by the other side (monotonic)."""
         self.sockets: dict[str, zmq.Socket[bytes]] = {}
         self.monitors: dict[str, zmq.Socket[bytes]] = {}
         endpoints = place.endpoints
@@ -198,11 +229,21 @@ class UplinkConnection:
                 socket.rcvhwm = COMMAND_QUEUE
                 socket.subscribe(box_id.encode())  # a prefix: the command handler compares the id itself
             self.monitors[name] = socket.get_monitor_socket(WATCHED)
-            socket.connect(endpoint)
+            connect_endpoint(socket, endpoint)
 
     @property
     def stands(self) -> bool:
         return self._subscribed and all(self._up.values())
+
+    def is_left_out(self, now_s: float) -> bool:
+        """Whether the broker runs, and does not admit this Box's key, or has another one itself."""
+        return any(
+            len(times_s) == ENDED_HANDSHAKES and now_s - times_s[0] <= ENDED_WITHIN_S
+            for times_s in self._ended.values()
+        ) or any(
+            now_s - since_s >= NOT_ADMITTED_S and _bytes_received(number) >= WELCOME_BYTES
+            for number, since_s in self._in_handshake.values()
+        )
 
     def files(self) -> list[int]:
         """Descriptors to wait for; one is readable when `service` may have data to read."""
@@ -214,7 +255,7 @@ class UplinkConnection:
         once."""
         for name, monitor in self.monitors.items():
             for frames in waiting_messages(monitor):
-                self._happened(name, MONITORED.unpack(frames[0])[0])
+                self._happened(name, *MONITORED.unpack(frames[0]))
         for frames in waiting_messages(self.sockets["trigger"]):
             self._subscribed = frames[0][:1] == b"\x01"
         for frames in waiting_messages(self.sockets["command"]):
@@ -231,7 +272,7 @@ class UplinkConnection:
         return "sent" if try_send(self.sockets["trigger"], frames) else "delayed"
 
     def respond(self, frames: list[bytes]) -> bool:
-        """Sends an answer; False if the broker is absent or too slow."""
+        """Sends an answer; False if the broker is absent, or has not read the ones before."""
         return try_send(self.sockets["response"], frames)
 
     def close(self) -> None:
@@ -241,9 +282,26 @@ class UplinkConnection:
             self.monitors[name].close(linger=0)
             socket.close()
 
-    def _happened(self, name: str, event: int) -> None:
+    def _happened(self, name: str, event: int, value: int) -> None:
         self._up[name] = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if self._in_handshake.pop(name, None) is not None and event == zmq.EVENT_DISCONNECTED:
+            self._ended.setdefault(name, deque(maxlen=ENDED_HANDSHAKES)).append(time.monotonic())
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._ended.pop(name, None)
+        if event == zmq.EVENT_CONNECTED:
+            self._in_handshake[name] = value, time.monotonic()
         if not self._up[name] and name == "trigger":
             self._subscribed = False
         if event & REFUSED:
             self.refused = True
+
+
+def _bytes_received(number: int) -> int:
+    """Bytes that came on the connection of this descriptor; 0 where it has ended."""
+    try:
+        with closing(tcp.socket(fileno=os.dup(number))) as twin:
+            info = twin.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, BYTES_RECEIVED_AT + 8)
+    except OSError:
+        return 0
+    found = info[BYTES_RECEIVED_AT:]
+    return int.from_bytes(found, sys.byteorder) if len(found) == 8 else 0

@@ -75,6 +75,10 @@ WAITING_S = 10.0
 the same."""
 
 
+LEFT_OUT_S = 60.0
+"""A key counts as refused for this long after it was last seen that the broker does not admit it."""
+
+
 class UplinkConnections:
     """The connections of all Boxes, by id."""
 
@@ -136,6 +140,8 @@ class UplinkConnections:
                 self._connect(line)
             elif sweep:
                 self.serve(line)
+            if sweep:
+                self._note_left_out(line, now_s)
             line.tick(now_s)
             self._log_waiting(line, now_s)
 
@@ -174,6 +180,7 @@ class UplinkConnections:
         self._disconnect(line)
         line.disconnected()
         line.status.connected = line.status.refused = False
+        line.left_out_s = None
         line.place, line.retry_s, line.down_since_s = place, 0.0, time.monotonic()
         line.refusals.record_success()
         self._connect(line)
@@ -227,7 +234,7 @@ class UplinkConnections:
     def _stands(self, line: BoxUplink) -> None:
         line.connected(time.monotonic())
         line.refusals.record_success()
-        line.status.refused, line.down_since_s = False, None
+        line.status.refused, line.down_since_s, line.left_out_s = False, None, None
         line.counters.add("uplink_connected")
         self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoint(line))
 
@@ -247,15 +254,28 @@ class UplinkConnections:
                 "it does not admit this Box's key",
             )
 
-    def _refused(self, line: BoxUplink) -> None:
+    def _note_left_out(self, line: BoxUplink, now_s: float) -> None:
+        """Counts and reports a broker of ours that leaves the handshake of a key that it does not admit."""
+        if line.connection is not None and line.connection.is_left_out(now_s):
+            line.left_out_s = now_s
+            self._count_refused(line)
+        elif line.left_out_s is not None and now_s - line.left_out_s >= LEFT_OUT_S:
+            line.left_out_s, line.status.refused = None, False
+
+    def _count_refused(self, line: BoxUplink) -> None:
         line.counters.add("uplink_refused")
         if not line.status.refused:
             self._log.error(
                 "uplink.refused",
                 box_id=line.box_id,
-                reason="the broker refused this Box's key; is its public key in the broker's folder?",
+                endpoint=self._endpoint(line),
+                reason="the broker does not admit this Box's key; is its public key there, and "
+                "the broker's in public_keys/opqserver.key here?",
             )
         line.status.refused = True
+
+    def _refused(self, line: BoxUplink) -> None:
+        self._count_refused(line)
         line.refused(time.monotonic())
         line.disconnected()
         self._disconnect(line)

@@ -14,7 +14,7 @@ from opq_proto.measurement.supply_word import SUPPLY_METRICS, SupplyWord, supply
 from opq_proto.messages import Measurement, Metric
 
 LONGEST_NS = 100 * 10**9
-"""The wire refuses a Measurement of more than 120 s (opq_proto.measurement.wire.MAX_WINDOW_NS)."""
+"""The wire refuses a Measurement of more than 120 s (opq_proto.measurement.invariants.MAX_WINDOW_NS)."""
 NOMINAL_V = 120.0
 """Used where the Box does not report its nominal voltage."""
 

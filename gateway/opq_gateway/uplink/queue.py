@@ -78,13 +78,12 @@ class Queue:
         now_ms: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         hold_s: float = HOLD_S,
-        before: Mapping[str, int] | None = None,
     ) -> None:
         """Opens the file, or makes a new one if it cannot be read; new numbers begin at `now_ms`, ms since
         1970.
 
-        `before` holds, by Box, the numbers that a gateway without this queue reserved; none below them is
-        used again.
+        Raises:
+            OtherFormError: the file has another form.
         """
         self._counters = counters
         self._age_ns = round(hours * 3600e9)
@@ -92,7 +91,7 @@ class Queue:
         self._most_bytes = most_bytes
         self._monotonic_s = monotonic_s
         start = int(time.time() * 1000) if now_ms is None else now_ms
-        self._starts = {box_id: max(start, (before or {}).get(box_id, 0)) for box_id in counters}
+        self._starts = dict.fromkeys(counters, start)
         self._boxes: dict[str, HeldMeasurements] = {}
         self._places: dict[tuple[int, int], int] = {}
         """Places in ledgers that wait for the next transaction."""
@@ -179,7 +178,7 @@ class Queue:
         )
         if held is None or not found:
             return 0
-        own = [sequence for sequence, body in found if not measurement_from_wire(body).is_window]
+        own = [sequence for sequence, body in found if (row := _readable(body)) and not row.is_window]
         if not own or not self._disk.query(lambda file: file.withdraw(held.row.box, own)):
             return 0
         ends = self._disk.query(lambda file: file.ends(held.row.box, -1 if held.upto is None else held.upto))
@@ -195,7 +194,7 @@ class Queue:
         rows = self._disk.query(lambda file: file.read(aside, 0, BEYOND_SEQUENCES, WITHDRAWN_AT_ONCE))
         if not rows:
             return []
-        measurements = [(box_id, measurement_from_wire(body)) for _, body in rows]
+        measurements = [(box_id, row) for _, body in rows if (row := _readable(body))]
         return self.store(measurements, upto={aside: rows[-1][0]})
 
     def store(
@@ -377,12 +376,20 @@ class Queue:
                 continue
             upto = file.excess(held.row.box, held.aged_ns - self._age_ns, share)
             if upto is not None and upto >= held.oldest:
-                kept = [measurement_from_wire(body) for _, body in file.intervals(held.row.box, upto)]
-                kept = [each for each in kept if not each.is_window]
+                rows = (_readable(body) for _, body in file.intervals(held.row.box, upto))
+                kept = [each for each in rows if each is not None and not each.is_window]
                 again += ((box_id, each) for each in kept)
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto) - len(kept))
                 self._remove_upto(held, upto)
         return again
+
+
+def _readable(body: bytes) -> Measurement | None:
+    """Returns a queued Measurement; None where its bytes are damaged."""
+    try:
+        return measurement_from_wire(body)
+    except FrameError:
+        return None
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:

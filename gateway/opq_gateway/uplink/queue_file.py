@@ -7,26 +7,27 @@ checkpoint), but never breaks the file. Numbers that must not be used twice are 
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from opq_proto.kit.sqlite_file import SqliteFile
+from opq_proto.kit.sqlite_file import SqliteFile, reading_address
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS boxes (
+CREATE TABLE boxes (
     box INTEGER PRIMARY KEY, box_id TEXT NOT NULL UNIQUE, reserved INTEGER NOT NULL, last_end_ns INTEGER,
-    acknowledging INTEGER NOT NULL, settled INTEGER NOT NULL, unsent TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS measurements (
+    acknowledging INTEGER NOT NULL, settled INTEGER NOT NULL, unsent TEXT NOT NULL,
+    stores TEXT NOT NULL DEFAULT '');
+CREATE TABLE measurements (
     box INTEGER NOT NULL, sequence INTEGER NOT NULL, end_ns INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (box, sequence)) WITHOUT ROWID;
-"""
-WITH_PLACES = """
-CREATE TABLE IF NOT EXISTS ledger_places (
+CREATE TABLE ledger_places (
     box INTEGER NOT NULL, file INTEGER NOT NULL, place INTEGER NOT NULL,
     PRIMARY KEY (box, file)) WITHOUT ROWID;
 """
-"""Place up to which the rows of each Box's ledger are in the queue."""
-WITH_STORES = "ALTER TABLE boxes ADD COLUMN stores TEXT NOT NULL DEFAULT '';"
+"""`ledger_places`: up to where the rows of each Box's ledger are in the queue."""
+APPLICATION_ID = int.from_bytes(b"opqq")
 WAL_PAGES = 16_384
 """64 MB, beyond which a writer moves the log, in case the checkpoint thread has died."""
 BUSY_S = 1.0
@@ -72,7 +73,12 @@ class QueueFile:
         """Opens or makes the file; `boxes` are ids, each with the first number for a new Box."""
         pragmas = (f"wal_autocheckpoint={WAL_PAGES}",)
         self._file = SqliteFile(
-            path, (SCHEMA, WITH_STORES, WITH_PLACES), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas
+            path,
+            (SCHEMA,),
+            application_id=APPLICATION_ID,
+            synchronous="NORMAL",
+            busy_s=BUSY_S,
+            pragmas=pragmas,
         )
         try:
             self._file.execute_many(
@@ -200,6 +206,42 @@ class QueueFile:
 
     def _number(self, query: str, *parameters: int) -> int:
         return int(self._file.query(query, parameters)[0][0])
+
+
+class QueueReader:
+    """Reads the file of a gateway that may be writing it, and changes nothing.
+
+    Every method raises sqlite3.Error when the file cannot be read now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def sequences(self) -> set[tuple[str, int]]:
+        """(Box, sequence) of the Measurements that wait."""
+        return set(self._rows("SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"))
+
+    def bodies(self) -> list[tuple[str, int, bytes]]:
+        """(Box, sequence, wire form) of all Measurements, also of the withdrawn ones."""
+        withdrawn_too = "measurements JOIN boxes ON boxes.box = abs(measurements.box)"
+        return self._rows(f"SELECT box_id, sequence, body FROM {withdrawn_too}")
+
+    def places(self, box_id: str) -> dict[int, int]:
+        """File of a Box's ledger -> place after the last row that was put into the queue."""
+        found = "SELECT file, place FROM ledger_places JOIN boxes USING (box) WHERE box_id = ?"
+        return dict(self._rows(found, box_id))
+
+    def last_end_ns(self, box_id: str | None = None) -> int | None:
+        """End of the newest Measurement of whole windows that was queued, of a Box or of all."""
+        ((end_ns,),) = self._rows(
+            "SELECT max(last_end_ns) FROM boxes WHERE ?1 IS NULL OR box_id = ?1", box_id
+        )
+        return None if end_ns is None else int(end_ns)
+
+    def _rows(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
+        address = reading_address(self._path)
+        with closing(sqlite3.connect(address, BUSY_S, uri=True)) as file:
+            return file.execute(query, values).fetchall()
 
 
 def checkpoint(path: Path) -> None:

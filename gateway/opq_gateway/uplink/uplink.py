@@ -49,7 +49,9 @@ MEASUREMENTS_PER_TURN = 20
 CHECKPOINT_S = 10.0
 MAX_UNNUMBERED = 20_000
 ANSWER_BYTES = 32_000_000
-"""Most bytes of a Box's answers that wait for the uplink's thread."""
+"""Most bytes of a Box's answers that wait for the uplink's thread or for the broker."""
+ANSWER_RETRY_S = 0.005
+"""Period of tries to send an answer that libzmq does not take yet."""
 
 
 class Uplink:
@@ -79,6 +81,8 @@ class Uplink:
         self._waking = UplinkPoller()
         self._lines = UplinkConnections(places, queue_messages, timing or Timing(), self._waking, on_command)
         self._due: deque[str] = deque()  # Boxes with something in their channels
+        self._slow = set[str]()
+        """Boxes whose broker takes answers more slowly than they are made."""
         self._unnumbered: deque[tuple[str, Measurement]] = deque()
         self._urgent = self._behind = False
         self._commit_s = COMMIT_S
@@ -228,6 +232,8 @@ class Uplink:
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
+        if self._slow:
+            return ANSWER_RETRY_S
         if self._taken:
             return max(0.0, self._committed_s + self._commit_s - now_s)
         if self._behind:
@@ -236,6 +242,8 @@ class Uplink:
 
     def _receive(self) -> None:
         """Receives the items that other threads handed in."""
+        self._due += self._slow
+        self._slow.clear()
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
             wanted, line.wanted = (
@@ -246,12 +254,10 @@ class Uplink:
             if not line.acknowledging:
                 self._commit_s = PROMPT_COMMIT_S
             self._taken += ((line.box_id, measurement) for measurement in line.measurements.take_all())
-            for frames in line.answers.take_all():
-                line.taken_bytes += sum(map(len, frames))
-                sent = line.connection is not None and line.connection.respond(frames)
-                line.counters.add("responses_sent" if sent else "responses_dropped")
-                self._log.debug("answer.handed_on", box_id=line.box_id, frames=len(frames), sent=sent)
-            if wanted is not None:
+            if not line.send_answers(time.monotonic()):
+                self._slow.add(line.box_id)
+                line.wanted = line.wanted or wanted  # the other cloud waits for the answers, too
+            elif wanted is not None:
                 self._lines.move(line, wanted, time.monotonic())
 
     def _send_new(self, now_s: float) -> None:
@@ -316,6 +322,7 @@ class Uplink:
         self._receive()
         self._send_new(time.monotonic())
         for line in self._lines:
+            line.drop_answers()
             line.remember()
         self._queue.write()
 

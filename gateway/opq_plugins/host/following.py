@@ -7,11 +7,10 @@ and writes nothing there: its own release store is in memory, and holds what it 
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 from opq_plugins.host.host import PluginHost
-from opq_plugins.package.archive import NotAllowedError, allowed_signer
+from opq_plugins.package.archive import NotAllowedError
 from opq_plugins.package.manifest import PACKAGE, PackageManifest
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
@@ -139,15 +138,9 @@ class Following(PluginHost):
             )
         return manifest
 
-    def _checked_release(self, installed: Release) -> Release:
-        """The release with its signer by our own policy. NotAllowedError: the policy requires another."""
-        raw, signature = self._releases.raw_manifest(installed), self._releases.signature(installed)
-        return replace(installed, signed_by=allowed_signer(raw, signature, self._policy))
-
     def _take_over(self, manifest: PackageManifest, installed: Release) -> None:
         with self._changing:
             name = manifest.name
-            checked = self._checked_release(installed)
             self._symbols.check(PACKAGE, manifest, (), self.reserved)
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
@@ -157,9 +150,9 @@ class Following(PluginHost):
                     return
                 self._give_up(name)  # deleted there and installed again: other code under the same number
                 current = None
-            self._store.add(checked)
+            self._store.add(installed)
             try:
-                self._switch(manifest, checked)
+                self._switch(manifest, installed)
             except BaseException:
                 if installed.version != current:
                     self._store.drop_version(name, installed.version)

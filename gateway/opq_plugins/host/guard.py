@@ -1,4 +1,8 @@
-"""Pauses after failures: of a trigger or analysis that raises, and of a function whose process fails."""
+"""Pauses after failures: of a trigger or analysis that raises, and of a function whose process fails.
+
+What raises for the rows of one Box is paused for that Box alone (`BoxGuards`), so that one Box stops nothing
+for the others.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,6 +14,10 @@ PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row; the last one repeats."""
 STEADY_S = 60.0
 """After this time without a crash, the pauses start from the first again."""
+MANY_BOXES = 5
+"""Boxes for whose rows a plug-in raises within STEADY_S until it counts as failing for all."""
+BOXES_KEPT = 1000
+"""Boxes whose failures are remembered."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
@@ -32,6 +40,11 @@ class CrashGuard:
     def paused(self) -> bool:
         return self._now() < self._paused_until_s
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether the last crash was long ago."""
+        return self._now() - self._last_crash_s > STEADY_S
+
     def call(
         self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> tuple[bool, Answer | None]:
@@ -52,6 +65,80 @@ class CrashGuard:
         pause_s = self._backoff.record_failure(now_s - self._last_crash_s)
         self._last_crash_s, self._paused_until_s = now_s, now_s + pause_s
         self._on_crash(error, pause_s)
+
+
+class BoxGuards:
+    """Catches what calls of one plug-in raise, and pauses it for the Box whose row caused that.
+
+    It is paused for all Boxes where it raises for MANY_BOXES of them, where its process ends or does not
+    answer (OSError), and where it hangs (TimeoutError). `on_crash(error, pause_s, box_id)` is called each
+    time; box_id is None where it is paused for all.
+    """
+
+    def __init__(
+        self,
+        on_crash: Callable[[Exception, float, str | None], None],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.crashes = 0
+        self._on_crash, self._now = on_crash, monotonic_s
+        self._all = CrashGuard(lambda error, pause_s: on_crash(error, pause_s, None), monotonic_s)
+        self._boxes: dict[str, CrashGuard] = {}
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused for all Boxes."""
+        return self._all.paused
+
+    def paused_boxes(self) -> set[str]:
+        """Returns the Boxes for which alone it is paused."""
+        return {box_id for box_id, guard in list(self._boxes.items()) if guard.paused}
+
+    def call(
+        self,
+        box_id: str,
+        function: Callable[Arguments, Answer],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> tuple[bool, Answer | None]:
+        """Calls for a row of one Box; (True, the result), or (False, None) if it crashed or is paused."""
+        guard = self._boxes.get(box_id)
+        if self._all.paused or (guard is not None and guard.paused):
+            return False, None
+        try:
+            return True, function(*arguments, **named)
+        except OSError as error:
+            self._record_whole(error)
+        except Exception as error:  # foreign code
+            self.record(box_id, error)
+        return False, None
+
+    def call_for_all(
+        self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> tuple[bool, Answer | None]:
+        """Calls for all Boxes together; what this raises pauses it for all."""
+        before = self._all.crashes
+        answer = self._all.call(function, *arguments, **named)
+        self.crashes += self._all.crashes - before
+        return answer
+
+    def record(self, box_id: str, error: Exception) -> None:
+        """Records what a call for a row of this Box raised."""
+        if box_id not in self._boxes:
+            while len(self._boxes) >= BOXES_KEPT:
+                del self._boxes[next(iter(self._boxes))]
+            self._boxes[box_id] = CrashGuard(
+                lambda error, pause_s: self._on_crash(error, pause_s, box_id), self._now
+            )
+        self.crashes += 1
+        self._boxes[box_id].record_crash(error)
+        if sum(not guard.is_steady for guard in self._boxes.values()) >= MANY_BOXES:
+            self._boxes.clear()
+            self._record_whole(error)
+
+    def _record_whole(self, error: Exception) -> None:
+        self.crashes += 1
+        self._all.record_crash(error)
 
 
 class Circuit:

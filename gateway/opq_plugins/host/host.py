@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from opq_plugins import sdk
@@ -12,7 +12,8 @@ from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
 from opq_plugins.host.source_proxy import SourceFactory
 from opq_plugins.host.worker.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
 from opq_plugins.host.worker.supervisor import UnconfinedError
-from opq_plugins.package.manifest import FOLDERS, PACKAGE, PackageManifest
+from opq_plugins.package.archive import NotAllowedError, allowed_signer, signer
+from opq_plugins.package.manifest import FOLDERS, MANIFEST, PACKAGE, PackageManifest
 from opq_plugins.package.properties import Properties, read_properties
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
 from opq_plugins.policy import Policy
@@ -295,16 +296,37 @@ class PluginHost:
         if self._ended:
             raise PluginError(f"{installed.name} was not started: the host of plug-ins has ended")
         folder = self._releases.folder(installed.name, installed.version)
-        trusted = installed.signed_by is not None or installed.name in self._policy.trusted
+        trusted = self._allowed(installed) or installed.name in self._policy.trusted
         if manifest.mode == "inproc" and trusted:
             return InProcessRuntime(folder, manifest, narrowed(self._policy.limits, manifest.limits))
         try:
-            return ProcessRuntime(
-                folder, manifest, installed.manifest, self._policy, trusted, running.crashed
-            )
+            return ProcessRuntime(folder, manifest, MANIFEST, self._policy, trusted, running.crashed)
         except UnconfinedError as error:
             self.unconfined_refused += 1
-            if self._store.currents().get(manifest.name, ("",))[0] == installed.version:
+            if self._is_current(installed):
                 self._trouble[manifest.name] = str(error)
                 self.unconfined = {**self.unconfined, manifest.name: str(error)}
             raise
+
+    def _allowed(self, installed: Release) -> bool:
+        """Whether an allowed key has signed it, by our own policy of now. Raises NotAllowedError."""
+        releases = self._releases
+        try:
+            raw, signature = releases.raw_manifest(installed), releases.signature(installed)
+            return allowed_signer(raw, signature, self._policy) is not None
+        except OSError as error:
+            raise PluginError(f"{installed.name} {installed.version} cannot be read: {error}") from None
+        except NotAllowedError as error:
+            if self._is_current(installed):
+                self._trouble[installed.name] = f"{installed.name} {installed.version} does not run: {error}"
+            raise
+
+    def _signer(self, installed: Release) -> str | None:
+        """The fingerprint of the allowed key that signed it; None: none, or it cannot be read."""
+        with suppress(OSError, PluginError):
+            raw, signature = self._releases.raw_manifest(installed), self._releases.signature(installed)
+            return signer(raw, signature, self._policy.keys)
+        return None
+
+    def _is_current(self, installed: Release) -> bool:
+        return self._store.currents().get(installed.name, ("",))[0] == installed.version

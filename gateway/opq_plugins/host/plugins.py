@@ -158,7 +158,7 @@ class Plugins(PluginHost):
             "version": current[0],
             "previous": current[1],
             "versions": list(versions),
-            "signed_by": versions[current[0]].signed_by,
+            "signed_by": self._signer(versions[current[0]]),
         }
         if runtime is not None or not elsewhere:  # Makai and Mauka count their own calls
             facts |= {

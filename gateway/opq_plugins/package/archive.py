@@ -5,7 +5,7 @@ the manifest does not list (if it has a list). Nothing in a zip is run when it i
 
 A folder is packed to the same bytes each time, with the SHA-256 of each file in the manifest.
 `plugin.json.sig` is an Ed25519 signature over the manifest's bytes, raw (64 bytes) or as base64, as
-`opq-tools release sign` writes it.
+`opq-tools release sign` writes it. It covers the files by their sums, so without them it does not count.
 """
 
 import base64
@@ -248,13 +248,15 @@ def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> 
     signed_by = signer(manifest, signature, policy.keys)
     if signed_by is None and policy.require_signature:
         why = "has no signature" if signature is None else "is not signed by an allowed key"
+        if signature is not None and not parse_manifest(manifest).sha256:
+            why = "lacks a signature of its files (the manifest has no sha256 of them)"
         raise NotAllowedError(f"the plug-in {why}, which the policy requires")
     return signed_by
 
 
 def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> str | None:
-    """The fingerprint of the key that signed; None: not signed, or not by one of `keys`."""
-    if signature is None or not keys:
+    """The fingerprint of the key that signed; None: not signed, without sums, or not by one of `keys`."""
+    if signature is None or not keys or not parse_manifest(manifest).sha256:
         return None
     from opq_proto.keys.signing import SigningError, firmware_public_key  # extra "rules" brings cryptography
 

@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion
 
 from opq_plugins.package.archive import PluginPackage, allowed_signer, read_package, write_files, zip_contents
 from opq_plugins.package.fetch import fetch
-from opq_plugins.package.manifest import MANIFEST, PackageManifest, parse_version
+from opq_plugins.package.manifest import PackageManifest, parse_version
 from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
@@ -91,9 +91,8 @@ class Installer(ReleaseFolder):
             raise PluginError(f"{manifest.name} {version} cannot be stored: {error}") from None
         finally:
             shutil.rmtree(staged.parent, ignore_errors=True)
-        manifest_name = MANIFEST if MANIFEST in package.files else f"{manifest.name}.json"
         now_ms = time.time_ns() // 1_000_000
-        return Release(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
+        return Release(manifest.name, version, package.sha256, signed_by, now_ms)
 
     def commit(self) -> None:
         """Keeps the files unpacked last, and deletes the files that they replaced."""

@@ -8,26 +8,20 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from opq_plugins.package.manifest import (
-    MANIFEST,
-    NAME,
-    PORTABLE,
-    PackageManifest,
-    parse_manifest,
-    parse_version,
-)
+from opq_plugins.package.manifest import MANIFEST, NAME, PackageManifest, parse_manifest, parse_version
 from opq_proto.errors import PluginError
-from opq_proto.kit.sqlite_file import SqliteFile
+from opq_proto.kit.sqlite_file import SqliteFile, reading_address
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS version (
-  name TEXT NOT NULL, version TEXT NOT NULL, manifest TEXT NOT NULL, sha256 TEXT NOT NULL,
+CREATE TABLE version (
+  name TEXT NOT NULL, version TEXT NOT NULL, sha256 TEXT NOT NULL,
   signed_by TEXT, installed_ms INTEGER NOT NULL, PRIMARY KEY (name, version)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS current (
+CREATE TABLE current (
   name TEXT PRIMARY KEY, version TEXT NOT NULL, previous TEXT) WITHOUT ROWID;
 """
+APPLICATION_ID = int.from_bytes(b"opqv")
 CURRENT = """
-SELECT current.name, current.version, manifest, sha256, signed_by, installed_ms
+SELECT current.name, current.version, sha256, signed_by, installed_ms
 FROM current LEFT JOIN version USING (name, version) ORDER BY current.name"""
 WAIT_S = 1.0
 """Longest wait while the other host writes."""
@@ -35,11 +29,10 @@ WAIT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One version. `manifest`: the name of its manifest's file; `signed_by`: a key's fingerprint."""
+    """One version. `signed_by`: the key when it was installed. Each start checks the signature again."""
 
     name: str
     version: str
-    manifest: str
     sha256: str
     signed_by: str | None
     installed_ms: int
@@ -56,15 +49,13 @@ class ReleaseFolder:
 
     def manifest(self, release: Release) -> PackageManifest:
         """Raises OSError or PluginError where it is missing or not valid."""
-        if release.manifest != MANIFEST:  # installed by a version that read eKuiper's form
-            raise PluginError(f"{release.name} {PORTABLE}")
         return parse_manifest(self.raw_manifest(release))
 
     def raw_manifest(self, release: Release) -> bytes:
-        return (self.folder(release.name, release.version) / release.manifest).read_bytes()
+        return (self.folder(release.name, release.version) / MANIFEST).read_bytes()
 
     def signature(self, release: Release) -> bytes | None:
-        path = self.folder(release.name, release.version) / f"{release.manifest}.sig"
+        path = self.folder(release.name, release.version) / f"{MANIFEST}.sig"
         return path.read_bytes() if path.is_file() else None
 
 
@@ -72,8 +63,7 @@ class ReleaseStore:
     """The installed versions in SQLite. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, ())  # user_version stays 0, as in older files
-        self._file.connection.executescript(SCHEMA)
+        self._file = SqliteFile(path, (SCHEMA,), application_id=APPLICATION_ID)
 
     def currents(self) -> dict[str, tuple[str, str | None]]:
         """Name -> (current version, the one before)."""
@@ -87,7 +77,7 @@ class ReleaseStore:
 
     def add(self, release: Release) -> None:
         """Adds a version that is on disk; it is not used yet."""
-        self._file.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?)", astuple(release))
+        self._file.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?)", astuple(release))
 
     def switch(self, name: str, version: str, previous: str | None) -> None:
         self._file.execute("INSERT OR REPLACE INTO current VALUES (?, ?, ?)", (name, version, previous))
@@ -117,7 +107,7 @@ class ReleaseIndex:
 
         Empty if there has never been a file.
         """
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        uri = reading_address(self._path)
         try:
             self._path.stat()
             self._found = True
@@ -132,14 +122,12 @@ class ReleaseIndex:
 
 def _checked(row: tuple[object, ...]) -> Release:
     """Checks a row, because names and versions become parts of paths. Raises PluginError."""
-    name, version, manifest, sha256, signed_by, installed_ms = row
+    name, version, sha256, signed_by, installed_ms = row
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise PluginError(f"a plug-in is called {str(name)[:80]!r}")
     if not isinstance(version, str) or str(parse_version(version)) != version:
         raise PluginError(f"{name} has the version {str(version)[:80]!r}")
-    if not isinstance(manifest, str) or manifest not in (MANIFEST, f"{name}.json"):
-        raise PluginError(f"{name} {version} has the manifest {str(manifest)[:80]!r}")
     if not isinstance(sha256, str) or not isinstance(installed_ms, int):
         raise PluginError(f"{name} {version} lacks its sum or time")
     signer = signed_by if isinstance(signed_by, str) else None
-    return Release(name, version, manifest, sha256, signer, installed_ms)
+    return Release(name, version, sha256, signer, installed_ms)

@@ -1,11 +1,11 @@
-"""A seccomp filter for the process of a plug-in: it refuses system calls that plug-ins do not need.
+"""A seccomp filter for the process of a plug-in: it allows the system calls of `call_table`, and no others.
 
-Landlock does not see some calls that a process may make to files and processes of the same user: changing
-modes and owners, limits and priorities of others. They are refused here, and so are sockets beyond those that
-the server allows. What Landlock limits only in newer kernels (signals, cutting files by name) is refused here
-in older ones.
+Landlock does not see some calls that a process may make to files and processes of the same user: watching
+folders, changing modes and owners, limits and priorities of others. They are refused here, and so are
+sockets beyond those that the server allows. What Landlock limits only in newer kernels (signals, cutting
+files by name) is refused here in older ones.
 
-Source: linux/audit.h, linux/filter.h, asm/unistd_64.h, asm-generic/unistd.h.
+Source: linux/audit.h, linux/filter.h, linux/fcntl.h, asm-generic/ioctls.h, linux/prctl.h.
 """
 
 import ctypes
@@ -16,7 +16,9 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 
+from opq_plugins.sandbox.call_table import CALLS, CallRule
 from opq_plugins.sandbox.protection import LIBC
 
 PR_SET_SECCOMP = 22
@@ -28,46 +30,15 @@ SECCOMP_ALLOW = 0x7FFF0000
 SECCOMP_ERRNO = 0x00050000
 SECCOMP_KILL = 0x80000000
 
-AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""Machine -> its number in seccomp_data.arch."""
-FORBIDDEN = """
-ptrace 101 117, pivot_root 155 41, chroot 161 51, acct 163 89, mount 165 40, umount2 166 39,
-swapon 167 224, reboot 169 142, sethostname 170 161, init_module 175 105, delete_module 176 106,
-add_key 248 217, request_key 249 218, keyctl 250 219, unshare 272 97, perf_event_open 298 241,
-open_by_handle_at 304 265, setns 308 268, process_vm_readv 310 270, process_vm_writev 311 271,
-finit_module 313 273, kexec_load 246 104, bpf 321 280, userfaultfd 323 282, io_uring_setup 425 425,
-kcmp 312 272, memfd_create 319 279, memfd_secret 447 447, shmget 29 194, msgget 68 186,
-semget 64 190, mq_open 240 180, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431,
-fsmount 432 432, fspick 433 433, pidfd_getfd 438 438, mount_setattr 442 442, quotactl 179 60,
-quotactl_fd 443 443, fanotify_init 300 262,
-truncate 76 45, chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, chown 92 -, fchown 93 55,
-lchown 94 -, fchownat 260 54, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, removexattr 197 14,
-lremovexattr 198 15, fremovexattr 199 16, setxattrat 463 463, removexattrat 466 466, utime 132 -,
-utimes 235 -, futimesat 261 -, utimensat 280 88, file_setattr 469 469,
-setpriority 141 140, sched_setaffinity 203 122, sched_setparam 142 118,
-sched_setattr 314 274, ioprio_set 251 30, migrate_pages 256 238, move_pages 279 239,
-process_madvise 440 440, process_mrelease 448 448
-"""
-"""System calls that plug-ins do not need, with their numbers on x86_64 and aarch64. They return EPERM.
-
-Memory without an address (memfd, System V) is among them, because the limit of addresses does not count it.
-"""
-SIGNALS = "tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, pidfd_send_signal 424 424"
-"""They are refused where Landlock does not limit signals; a plug-in may then send signals only to its
-process."""
-OWN_SIGNALS = "kill 62 129, tgkill 234 131"
-CALLS = """
-clone 56 220, clone3 435 435, openat2 437 437, open 2 -, openat 257 56, socket 41 198, socketpair 53 199,
-sendto 44 206, sendmsg 46 211, sendmmsg 307 269, prlimit64 302 261, sched_setscheduler 144 119
-"""
-"""Calls whose arguments decide."""
+AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "arm": 0x40000028}
+"""Machine of `MACHINES` -> its number in seccomp_data.arch."""
 NEW_SPACES = 0x7E020000
 """The flags of clone that make name spaces; one of users would give back all privileges within it."""
 OPEN_MASK = os.O_ACCMODE | os.O_TRUNC
 """Bits of `open` that say how a file is used and whether it is truncated."""
 READ_TRUNCATED = os.O_RDONLY | os.O_TRUNC
 """A file opened for reading must not be truncated; Linux allows it, and so does Landlock before version 3."""
-SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+SENDING = {"send": 3, "sendto": 3, "sendmsg": 2, "sendmmsg": 3}
 """Call -> the place of its flags, because MSG_FASTOPEN connects and Landlock does not see it."""
 KIND_OF_SOCKET = 0xF
 TCP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_TCP
@@ -75,6 +46,16 @@ TCP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_TCP
 UDP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_UDP
 """Protocols allowed for a datagram socket."""
 CAN = 29
+NETLINK_ROUTE = 0
+"""Protocol of netlink that lists addresses and routes; others watch devices, or list the sockets of all."""
+FILE_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 36, 37, 38, 1030, 1031, 1032, 1033, 1034)
+"""Commands of fcntl that are allowed: duplicates, flags, locks (also of 64 bits and of open files), the
+owner's number, the size of a pipe, seals. Others signal the owner (F_SETOWN, F_SETSIG) or watch a file
+(F_SETLEASE, F_NOTIFY)."""
+SIGNALLING_REQUESTS = (0x8901, 0x8902, 0x5412, 0x541C)
+"""Requests of ioctl that are refused: FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX."""
+PROCESS_OPTIONS = (2, 3, 15, 16, 21, 23, 30, 38, 39, 42, 51, 56, 0x53564D41)
+"""Operations of prctl that are allowed: PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_SET_VMA and those that read."""
 
 # Operations of BPF (linux/bpf_common.h).
 LOAD = 0x20
@@ -94,6 +75,8 @@ ALLOW_CALL = GIVE, 0, 0, SECCOMP_ALLOW
 """Instruction that allows the system call."""
 REFUSE_CALL = GIVE, 0, 0, SECCOMP_ERRNO | errno.EPERM
 """Instruction that answers it with EPERM."""
+ABSENT_CALL = GIVE, 0, 0, SECCOMP_ERRNO | errno.ENOSYS
+"""Instruction that answers it as a kernel that lacks the call."""
 Code = list[tuple[int, int, int, int]]
 """BPF: (operation, jump if true, jump if false, operand)."""
 
@@ -105,8 +88,8 @@ def restrict(network: Iterable[str], *, signals_are_limited: bool) -> str:
         network: kinds of `policy.NETWORK` that are allowed: tcp, listen, udp, unix, can.
         signals_are_limited: Landlock keeps signals within the plug-in.
     """
-    machine = platform.machine()
-    if machine not in AUDIT or sys.maxsize < 2**32:
+    machine = this_machine()
+    if machine not in AUDIT:
         return f"off: no table of system calls for {machine}"
     code = program(machine, frozenset(network), signals_are_limited)
     packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
@@ -117,63 +100,91 @@ def restrict(network: Iterable[str], *, signals_are_limited: bool) -> str:
     given = Program(len(code), ctypes.cast(packed, ctypes.c_void_p).value)
     if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(given), 0, 0):
         return f"off: seccomp: {os.strerror(ctypes.get_errno())}"
-    return f"on: {len(numbers(FORBIDDEN, machine))} calls refused"
+    return f"on: {len(numbers(CallRule.REFUSED, machine))} calls refused, and all that it does not know"
 
 
-def numbers(table: str, machine: str) -> dict[str, int]:
-    """Call -> its number on one of AUDIT's machines, without calls that the machine lacks."""
-    column = 1 + list(AUDIT).index(machine)
-    rows = [each.split() for each in table.split(",")]
-    return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
+def this_machine() -> str:
+    """The machine of this process, which may have 32 bits on a kernel of 64, as on a Raspberry Pi."""
+    machine = platform.machine()
+    if sys.maxsize > 2**32:
+        return machine
+    is_arm = machine.startswith(("arm", "aarch64")) and sys.byteorder == "little"
+    return "arm" if is_arm else f"{machine} with 32 bits"
+
+
+def numbers(rule: CallRule, machine: str) -> dict[str, int]:
+    """Call -> its number, for the calls with this rule."""
+    found: dict[str, int] = {}
+    for group in CALLS:
+        if group.rule is rule:
+            found |= group.numbers(machine)
+    return found
 
 
 def program(machine: str, network: frozenset[str], signals_are_limited: bool) -> Code:
-    """The filter: a block for each call, which ends in an answer; all other calls are allowed."""
-    of = numbers(CALLS, machine)
-    blocks: dict[int, Code] = {number: [REFUSE_CALL] for number in numbers(FORBIDDEN, machine).values()}
-    unknown = [(GIVE, 0, 0, SECCOMP_ERRNO | errno.ENOSYS)]
-    # their flags are in memory, where no filter can read them; libraries then use clone and openat
-    blocks |= {of["clone3"]: unknown, of["openat2"]: unknown}
-    blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), REFUSE_CALL, ALLOW_CALL]
-    for name, place in (("open", 1), ("openat", 2)):
-        if name in of:
-            blocks[of[name]] = [
-                _argument(place),
-                (MASK, 0, 0, OPEN_MASK),
-                (EQUAL, 0, 1, READ_TRUNCATED),
-                REFUSE_CALL,
-                ALLOW_CALL,
-            ]
-    for name, place in SENDING.items():
-        blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), REFUSE_CALL, ALLOW_CALL]
-    blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW_CALL, REFUSE_CALL]
-    # libzmq sets the usual scheduler for each of its threads, and aborts if it cannot
-    blocks[of["sched_setscheduler"]] = [_argument(1), (EQUAL, 0, 1, os.SCHED_OTHER), ALLOW_CALL, REFUSE_CALL]
-    if not signals_are_limited:
-        blocks |= {number: [REFUSE_CALL] for number in numbers(SIGNALS, machine).values()}
-        own = [_argument(0), (EQUAL, 0, 1, os.getpid()), ALLOW_CALL, REFUSE_CALL]
-        blocks |= dict.fromkeys(numbers(OWN_SIGNALS, machine).values(), own)
-    if "unix" not in network:  # a socket of datagrams can send to any socket that is a file
-        datagrams = (EQUAL, 0, 1, socket.SOCK_DGRAM)
-        blocks[of["socketpair"]] = [
-            _argument(1),
-            (MASK, 0, 0, KIND_OF_SOCKET),
-            datagrams,
-            REFUSE_CALL,
-            ALLOW_CALL,
-        ]
-    blocks[of["socket"]] = _sockets(network)
+    """The filter: from 0 on, a block for each run of numbers with one answer, which ends in that answer."""
+    blocks: dict[int, Code] = {}
+    plain = {CallRule.ALLOWED: ALLOW_CALL, CallRule.REFUSED: REFUSE_CALL}
+    for rule, answer in plain.items():
+        blocks |= {number: [answer] for number in numbers(rule, machine).values()}
+    for name, number in numbers(CallRule.ARGUMENTS, machine).items():
+        blocks[number] = _by_arguments(name, network)
+    to_itself = _one_of(0, (os.getpid(),), ALLOW_CALL, REFUSE_CALL)
+    for rule, alone in ((CallRule.SIGNALS, [REFUSE_CALL]), (CallRule.OWN_SIGNALS, to_itself)):
+        block = [ALLOW_CALL] if signals_are_limited else alone
+        blocks |= dict.fromkeys(numbers(rule, machine).values(), block)
     code: Code = [
         (LOAD, 0, 0, 4),  # seccomp_data.arch
         (EQUAL, 1, 0, AUDIT[machine]),
         (GIVE, 0, 0, SECCOMP_KILL),
         (LOAD, 0, 0, 0),  # seccomp_data.nr
     ]
-    if machine == "x86_64":
-        code += [(AT_LEAST, 0, 1, 0x40000000), REFUSE_CALL]  # the x32 calls
-    for number, block in blocks.items():
-        code += [(EQUAL, 0, len(block), number), *block]
-    return [*code, ALLOW_CALL]
+    begins = sorted({0, *blocks, *(number + 1 for number in blocks)})
+    for begin, end in pairwise(begins):
+        block = blocks.get(begin, [ABSENT_CALL])
+        if block != blocks.get(end, [ABSENT_CALL]):  # else one run with the next number
+            code += [(AT_LEAST, len(block), 0, end), *block]
+    return [*code, ABSENT_CALL]  # also the calls of x32
+
+
+def _by_arguments(name: str, network: frozenset[str]) -> Code:
+    """The block of a call whose arguments decide."""
+    match name:
+        case "open" | "openat":
+            flags = _argument(1 if name == "open" else 2)
+            return [flags, (MASK, 0, 0, OPEN_MASK), (EQUAL, 0, 1, READ_TRUNCATED), REFUSE_CALL, ALLOW_CALL]
+        case "socket":
+            return _sockets(network)
+        case "socketpair":  # a socket of datagrams can send to any socket that is a file
+            if "unix" in network:
+                return [ALLOW_CALL]
+            datagrams = (EQUAL, 0, 1, socket.SOCK_DGRAM)
+            return [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), datagrams, REFUSE_CALL, ALLOW_CALL]
+        case "send" | "sendto" | "sendmsg" | "sendmmsg":
+            return [_argument(SENDING[name]), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), REFUSE_CALL, ALLOW_CALL]
+        case "fcntl" | "fcntl64":
+            return _one_of(1, FILE_COMMANDS, ALLOW_CALL, REFUSE_CALL)
+        case "ioctl":
+            return _one_of(1, SIGNALLING_REQUESTS, REFUSE_CALL, ALLOW_CALL)
+        case "prctl":
+            return _one_of(0, PROCESS_OPTIONS, ALLOW_CALL, REFUSE_CALL)
+        case "clone":
+            return [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), REFUSE_CALL, ALLOW_CALL]
+        case "prlimit64":
+            return _one_of(0, (0,), ALLOW_CALL, REFUSE_CALL)
+        case "sched_setscheduler":  # libzmq sets the usual one for its threads, and aborts if it cannot
+            return _one_of(1, (os.SCHED_OTHER,), ALLOW_CALL, REFUSE_CALL)
+    raise KeyError(f"{name} has no block; add one, or change its rule in call_table")
+
+
+def _one_of(
+    place: int, values: Iterable[int], then: tuple[int, int, int, int], other: tuple[int, int, int, int]
+) -> Code:
+    """The block of a call whose argument is one of `values`, or another."""
+    code = [_argument(place)]
+    for value in values:
+        code += [(EQUAL, 0, 1, value), then]
+    return [*code, other]
 
 
 def _sockets(network: frozenset[str]) -> Code:
@@ -186,10 +197,11 @@ def _sockets(network: frozenset[str]) -> Code:
         internet.append((socket.SOCK_DGRAM, UDP_PROTOCOLS))
     families = {"unix": socket.AF_UNIX, "can": CAN}
     whole = [int(family) for name, family in families.items() if name in network]
-    if internet:
-        whole.append(socket.AF_NETLINK)  # libraries list the addresses of this machine before they connect
     for family in whole:
         code += [_argument(0), (EQUAL, 0, 1, family), ALLOW_CALL]
+    if internet:  # libraries list the addresses of this machine before they connect
+        code += [_argument(0), (EQUAL, 0, 3, socket.AF_NETLINK)]
+        code += [_argument(2), (EQUAL, 0, 1, NETLINK_ROUTE), ALLOW_CALL]
     for kind, protocols in internet:
         code += [_argument(0), (EQUAL, 1, 0, socket.AF_INET), (EQUAL, 0, 7, socket.AF_INET6)]
         code += [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), (EQUAL, 0, 4, kind)]

@@ -21,7 +21,10 @@ both      export_state(state) -> what JSON has; import_state(version, data, conf
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_plugins.sdk import Value
 from opq_plugins.sdk.nouns import (
@@ -53,8 +56,34 @@ def about(module: ModuleType | None) -> str:
     return ((module and module.__doc__) or "").strip().partition("\n")[0]
 
 
+class RowGuards(Protocol):
+    """Who catches what a trigger raises: `opq_plugins.host.guard.BoxGuards`."""
+
+    def call(self, box_id: str, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]: ...
+    def record(self, box_id: str, error: Exception) -> None: ...
+    def paused_boxes(self) -> set[str]: ...
+
+
+class _Unguarded:
+    """Catches nothing."""
+
+    def call(self, box_id: str, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+        return True, function(*arguments)
+
+    def record(self, box_id: str, error: Exception) -> None:
+        raise error
+
+    def paused_boxes(self) -> set[str]:
+        return set()
+
+
+FAILED_ROWS = 16
+"""Rows of a batch on which a trigger may raise; after these it does not judge the others either."""
+
+
 class TriggerModule:
-    """A trigger's module. After an exception it begins again without memory, at the next Measurement."""
+    """A trigger's module. After an exception its memory is what the other Measurements left; after a call
+    that was ended from outside it begins again without memory, at the next Measurement."""
 
     def __init__(
         self,
@@ -80,21 +109,68 @@ class TriggerModule:
 
     def judge(self, batch: Measurements) -> list[tuple[int, Decision]]:
         """Rows with a decision, of a module that `enters_batches`: its `decide` sees the rows of its mask."""
+        return self.judge_guarded(batch, _Unguarded())[0]
+
+    def judge_guarded(
+        self, batch: Measurements, guards: RowGuards
+    ) -> tuple[list[tuple[int, Decision]], list[int]]:
+        """Works as `judge`; also returns rows of Boxes for which it raised, or is paused."""
         if not self._begun:
             self._begin()
+        found: list[tuple[int, Decision]] = []
+        rows, failed = np.arange(len(batch)), list[int]()
+        if paused := guards.paused_boxes():
+            out = np.array([box_id in paused for box_id in batch.ids], np.bool_)
+            rows, failed = rows[~out], rows[out].tolist()
         self._begun = False
-        found, state, decide = [], self._state, self._module.decide
-        for at in self._module.enters(batch, self.config, state).nonzero()[0].tolist():
-            decision, state = decide(batch.row(at), batch.nominal(at), self.config, state)
-            if decision is not None and (checked := self._check(decision)) is not None:
-                found.append((at, checked))
-        self._state, self._begun = state, True
-        return found
+        for at in self._entering(batch, rows, guards, failed):
+            row = batch.row(at)
+            well, decision = guards.call(row.box_id, self._decide, row, batch.nominal(at))
+            if not well:
+                failed.append(at)
+            elif decision is not None:
+                found.append((at, decision))
+        self._begun = True
+        return found, failed
+
+    def _entering(
+        self, batch: Measurements, rows: NDArray[np.int64], guards: RowGuards, failed: list[int]
+    ) -> list[int]:
+        """Returns which of these rows its mask has; halves them where it raises, to find the Box."""
+        if not len(rows):
+            return []
+        part = batch if len(rows) == len(batch) else batch.part(rows)
+        try:
+            mask: NDArray[np.bool_] = self._module.enters(part, self.config, self._state)
+            return list(map(int, rows[mask]))
+        except OSError:
+            raise
+        except Exception as error:
+            if len(rows) == 1:
+                guards.record(batch.ids[rows[0]], error)
+            if len(rows) == 1 or len(failed) >= FAILED_ROWS:
+                failed += rows.tolist()
+                return []
+        middle = len(rows) // 2
+        return [
+            at
+            for half in (rows[:middle], rows[middle:])
+            for at in self._entering(batch, half, guards, failed)
+        ]
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if not self._begun:
             self._begin()
         self._begun = False
+        try:
+            return self._decide(measurement, nominal)
+        except OSError:
+            raise
+        except Exception:
+            self._begun = True
+            raise
+
+    def _decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         decision, state = self._module.decide(measurement, nominal, self.config, self._state)
         checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True

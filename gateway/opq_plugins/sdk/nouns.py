@@ -36,6 +36,8 @@ MAX_ASKED = 100
 MAX_NAME = 64
 """Characters of a name: of a metric, a kind or a class."""
 MAX_TEXT = 2000
+UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""What a store or a page cannot hold: control characters, and halves of a character."""
 """Characters of a sentence."""
 CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 """The kind of a finding: several are joined by `+`, and pages turn `_` into a blank."""
@@ -158,7 +160,7 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
     findings = list(findings)
     if len(findings) > MAX_FINDINGS:
         raise ValueError(f"gave {len(findings)} findings at once; at most {MAX_FINDINGS}")
-    names = dict.fromkeys(("kind", "box_id", "ieee1159", "itic", "semi_f47"), MAX_NAME)
+    names = dict.fromkeys(("kind", "box_id", "measurement_type", "ieee1159", "itic", "semi_f47"), MAX_NAME)
     for finding in findings:
         if not isinstance(finding, Finding):
             raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
@@ -257,7 +259,8 @@ def _check_figures(figures: object) -> None:
     for pair in figures:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(f"gave a finding with the figure {str(pair)[:80]}; want a name and a number")
-        if len(pair[0]) > MAX_NAME or not (isfinite(pair[1]) and abs(pair[1]) <= LARGEST_NUMBER):
+        wrong_name = len(pair[0]) > MAX_NAME or UNSHOWN.search(pair[0])
+        if wrong_name or not (abs(pair[1]) <= LARGEST_NUMBER and isfinite(pair[1])):
             raise ValueError(
                 f"gave a finding with the figure {str(pair)[:80]}; "
                 f"want a short name, at most {LARGEST_NUMBER:g}"
@@ -279,7 +282,7 @@ def _counts(kind: type, value: bytes) -> object:
 def _check_finite(given: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(given, name)
-        if value is not None and not (isfinite(value) and abs(value) <= LARGEST_NUMBER):
+        if value is not None and not (abs(value) <= LARGEST_NUMBER and isfinite(value)):
             raise ValueError(
                 f"gave a {type(given).__name__} with {name} {value}; want a number below {LARGEST_NUMBER:g}"
             )
@@ -304,3 +307,5 @@ def _check_length(given: object, most: Mapping[str, int]) -> None:
             raise TypeError(f"{what} {type(text).__name__}; want text")
         if text is not None and len(text) > length:
             raise ValueError(f"{what} of {len(text)} characters; at most {length}")
+        if text is not None and UNSHOWN.search(text):
+            raise ValueError(f"{what} {text[:80]!r}; want no control characters but new lines and tabs")

@@ -17,6 +17,7 @@ from pathlib import Path
 from opq_plugins.sandbox import landlock, protection, system_calls
 from opq_plugins.sandbox.process_tree import resident_bytes, started_by
 from opq_plugins.sdk import Value
+from opq_plugins.worker.refusals import name_refusals
 
 LAST_MS = 500
 POLL_MS = 250
@@ -40,7 +41,10 @@ def main() -> None:
         os.close(report_fd)
         from opq_plugins.worker.server import serve  # now as the other user
 
-        serve(socket.socket(fileno=wire_fd), Path(facts["folder"]), facts["manifest"], facts["limits"])
+        wire = socket.socket(fileno=wire_fd)
+        if protections["system calls"].startswith("on"):
+            name_refusals(facts["network"], facts["network_place"])
+        serve(wire, Path(facts["folder"]), facts["manifest"], facts["limits"])
         os._exit(0)
     os.close(wire_fd)
     _keep(child, report_fd, facts["limits"]["memory_bytes"])

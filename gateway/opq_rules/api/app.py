@@ -5,7 +5,6 @@ A.0).
 """
 
 import importlib.metadata
-import re
 import time
 from collections.abc import Callable
 
@@ -24,16 +23,6 @@ from opq_rules.api.routing import Json, RequestThreads, openapi
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
-REMOVED = {
-    r"(/v2|/async)?/data/.*|/async/.*": "use /ruleset/export and /ruleset/import (opq-tools rules)",
-    r"/connections.*|/metadata/(connections|.*/connection)/.*": (
-        "give the properties to /metadata/{sources,sinks}/{type}/confKeys, and name the key"
-    ),
-    r"/ruletest.*|/test/.*": "give the rule and its records to opq-tools rules try",
-    r"/schemas/.*": "name a built-in message in SCHEMAID, or send JSON",
-    r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rules try",
-}
-"""Paths of an earlier version, as a regular expression -> what to do instead."""
 _OTHERS = {
     400: (ENCODING, "the body cannot be read as JSON"),
     404: (NOT_FOUND, "this path is not known"),
@@ -88,8 +77,6 @@ def add_errors(app: Starlette) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, text = _OTHERS.get(error.status_code, (UNDEFINED, str(error.detail)))
-        if instead := next((REMOVED[path] for path in REMOVED if re.fullmatch(path, request.url.path)), ""):
-            text = f"was removed; {instead}"
         refusal = {"error": code, "message": f"{request.method} {request.url.path[:200]}: {text}"}
         return Json(refusal, error.status_code, error.headers)
 

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import click
 
+from opq_plugins.policy import network_setting
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.command_line import usage_line
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.http_server import url_of
 from opq_proto.kit.shared_options import common_option, data_dir_option, port_offset_option
-from opq_proto.kit.system_record import RULES, MeantService, forget_after_ctrl_c, note_meant
+from opq_proto.kit.system_record import (
+    RULES,
+    MeantService,
+    forget_after_ctrl_c,
+    note_meant,
+    refuse_unfinished,
+)
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
 
@@ -41,8 +48,10 @@ def run(
         port = configuration.DEFAULT_PORT + port_offset
     try:
         config = configuration.load(path, data_dir, host, port)
+        refuse_unfinished(configuration.data_folder(config))
         with stopped_by_signals(stop) as signals:
-            service = RulesService(config, stop.set)
+            place = network_setting("plugins", [path] if path else ())
+            service = RulesService(config, stop.set, network_place=place)
             gc.freeze()  # the imports' objects stay; skipping them saves 40 ms in each collection
             service.start()
             own = _note_meant(config, service.port, port_offset or 0)

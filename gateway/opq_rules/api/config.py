@@ -30,7 +30,11 @@ class Config(RuleEngineSection):
 
     endpoint: Annotated[
         str,
-        Field(description="address of REST; beyond loopback it needs token_file", pattern=r"^\S+:\d{1,5}$"),
+        Field(
+            description="address of REST; beyond loopback it needs token_file",
+            pattern=r"^\S+:\d{1,5}$",
+            examples=["127.0.0.1:9081"],
+        ),
         Why("Set it beyond loopback where rules are managed from another machine."),
     ] = f"127.0.0.1:{DEFAULT_PORT}"
     most_body_mb: Annotated[

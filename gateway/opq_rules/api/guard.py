@@ -9,15 +9,16 @@ import hashlib
 import hmac
 import ipaddress
 import struct
-from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
 
-from opq_proto.keys.rest_token import KEY
+from opq_proto.keys.rest_token import CHALLENGE, KEY, PROOFS, proofs_of
 from opq_proto.kit.http_server import has_two_lengths
 from opq_proto.kit.origin_guard import ip_address, page_refusal
 from opq_rules.errors import CONFIGURATION, ENCODING, UNDEFINED
@@ -89,8 +90,7 @@ class RequestGuard:
             refusal = 400, ENCODING, "want a Content-Length or a Transfer-Encoding, not both"
         if refusal is not None:
             self.refused += 1
-            token_file = str(self._tokens.file) if refusal[0] == 401 and is_local(scope, headers) else None
-            await _answer(send, *refusal, token_file=token_file)
+            await _answer(send, *refusal, more=self._for_clients(scope, headers) if refusal[0] == 401 else {})
             return
         received_bytes = 0
 
@@ -125,6 +125,14 @@ class RequestGuard:
         where = f"the token is in {self._tokens.file}" if local else "one of the tokens of token_file"
         return 401, UNDEFINED, f"want the header Authorization: Bearer TOKEN; {where}"
 
+    def _for_clients(self, scope: Message, headers: dict[bytes, str]) -> dict[str, object]:
+        """What our clients read in a refusal: the token's file, and the proofs that this engine has it."""
+        found: dict[str, object] = {KEY: str(self._tokens.file)} if is_local(scope, headers) else {}
+        challenge, server = headers.get(CHALLENGE.lower().encode()), scope.get("server")
+        if challenge is not None and server:
+            found[PROOFS] = proofs_of(self._hashes, challenge, server[1])
+        return found
+
     def _knows(self, header: str) -> bool:
         if not header:
             return False
@@ -148,9 +156,10 @@ def is_local(scope: Message, headers: Collection[bytes]) -> bool:
     return peer is not None and peer.is_loopback and not any(name in headers for name in PROXY_HEADERS)
 
 
-async def _answer(send: Send, status: int, code: int, text: str, token_file: str | None = None) -> None:
-    named = {} if token_file is None else {KEY: token_file}
-    body = msgspec.json.encode({"error": code, "message": text, **named})
+async def _answer(
+    send: Send, status: int, code: int, text: str, more: Mapping[str, object] = MappingProxyType({})
+) -> None:
+    body = msgspec.json.encode({"error": code, "message": text, **more})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

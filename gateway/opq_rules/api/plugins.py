@@ -12,8 +12,6 @@ from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KINDS = {path: kind for kind, path in REST_KINDS.items()}
-REMOVED = {"portables": "use /plugins/packages, which has plug-ins of every kind"}
-"""Parts of the path of an earlier version -> what to do instead."""
 
 
 def routes_of(plugins: Plugins) -> Routes:
@@ -85,8 +83,6 @@ def routes_of(plugins: Plugins) -> Routes:
 
 
 def _kind(kinds: str) -> str:
-    if instead := REMOVED.get(kinds):
-        raise RuleError(f"/plugins/{kinds} was removed; {instead}", NOT_FOUND, 404)
     if kinds not in KINDS:
         raise RuleError(f"/plugins/{kinds[:40]}: want one of {', '.join(KINDS)}", NOT_FOUND, 404)
     return KINDS[kinds]

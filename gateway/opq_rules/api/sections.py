@@ -20,12 +20,6 @@ from opq_rules.sql.syntax import Create
 DEFINED = ("streams", "tables", "rules")
 CONFIGURED = {"sourceConfig": (SOURCES, "source"), "sinkConfig": (SINKS, "sink")}
 SECTIONS = (*DEFINED, *CONFIGURED)
-REMOVED = {
-    "Schema": "name a built-in message in SCHEMAID, or send JSON",
-    "connectionConfig": "give its properties in sourceConfig and sinkConfig",
-    "portablePlugins": "install the plug-ins with opq-tools plugin install, and leave this section out",
-}
-"""Sections of an earlier version -> what to do instead."""
 
 Sections = dict[str, JsonObject]
 MAX_JSON_DEPTH = 50
@@ -54,9 +48,7 @@ def read(text: str | bytes) -> Sections:
     if not isinstance(document, dict):
         raise RuleError("content: want an object", CONFIGURATION)
     problems = [
-        f"{name[:80]}: was removed; {REMOVED[name]}"
-        if name in REMOVED
-        else f"{name[:80]}: unknown; want {', '.join(SECTIONS)}"
+        f"{name[:80]}: unknown; want {', '.join(SECTIONS)}"
         for name, each in document.items()
         if name not in SECTIONS and each
     ]

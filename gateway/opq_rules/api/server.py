@@ -111,8 +111,8 @@ def routes_of(
 
 
 def health_of(engine: Engine, unconfined: Mapping[str, str]) -> JsonObject:
-    """As in docs/reference/contracts.md; not ok while rules load, where one has failed, or where the disk
-    refuses.
+    """As in docs/reference/contracts.md; not ok while rules load, where one has failed or lacks a right,
+    or where the disk refuses.
 
     `unconfined`: installed plug-ins that do not run because this machine cannot confine them -> the reason.
     """
@@ -123,6 +123,9 @@ def health_of(engine: Engine, unconfined: Mapping[str, str]) -> JsonObject:
         {"name": f"plug-in {name}", "ok": False, "timestamp": now_s, "info": why, "subcomponents": []}
         for name, why in unconfined.items()
     ]
+    for rule_id, why in engine.views.not_allowed().items():
+        name = f"rule {rule_id}"
+        failed.append({"name": name, "ok": False, "timestamp": now_s, "info": why, "subcomponents": []})
     if refused := engine.views.refused:
         disk = {"name": "delivery", "ok": False, "timestamp": now_s, "info": refused, "subcomponents": []}
         failed.insert(0, disk)

@@ -6,11 +6,13 @@ REST answers before the rules are loaded, and stops first; then engine and plug-
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from opq_plugins.policy import network_setting
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
 from opq_proto.kit.asgi_server import AsgiServer
@@ -34,12 +36,14 @@ class RulesService:
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
         private: Sequence[Path] = (),
         system_dir: Path | None = None,
+        network_place: str = network_setting("plugins"),
     ) -> None:
         """Opens everything; nothing runs yet.
 
         `own`: sources and sinks of the surrounding service, ("source" or "sink", type) -> factory.
         `private`: its folders with keys and data, in which no rule reads or writes.
         `system_dir`: the data folder of the system that answers; None: the rules' own.
+        `network_place`: where people set what plug-ins may use of the network.
 
         Raises:
             RuleError: the data folder cannot be used, or another engine uses it.
@@ -52,7 +56,8 @@ class RulesService:
         self._socket = _bound(host.strip("[]"), port)
         self.port: int = self._socket.getsockname()[1]
         try:
-            self.plugins = RulePlugins(folder(config), policy(config), own or {}, allowed)
+            rights = replace(policy(config), network_place=network_place)
+            self.plugins = RulePlugins(folder(config), rights, own or {}, allowed)
             self.engine = Engine(folder(config), self.plugins)
             allowed_tokens = AllowedTokens(made_token(folder(config)), folder(config) / NAME, hashes)
             self.token = allowed_tokens.own

@@ -25,7 +25,8 @@ from opq_rules.batch import Emission, Row
 from opq_rules.delivery.dead_letters import DeadLetters
 from opq_rules.delivery.transform import SinkProperties, transformer
 
-_MIGRATIONS = ("CREATE TABLE IF NOT EXISTS kept (n INTEGER PRIMARY KEY, parcel BLOB NOT NULL)",)
+_MIGRATIONS = ("CREATE TABLE kept (n INTEGER PRIMARY KEY, parcel BLOB NOT NULL)",)
+_APPLICATION_ID = int.from_bytes(b"opqp")
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class RefusedParcels:
         self._disk: SqliteFile | None = None
         self._on_disk = 0
         if path is not None and disk_limit > 0:
-            self._disk = SqliteFile(path, _MIGRATIONS, synchronous="NORMAL")
+            self._disk = SqliteFile(path, _MIGRATIONS, application_id=_APPLICATION_ID, synchronous="NORMAL")
             self._on_disk = int(self._disk.query("SELECT COUNT(*) FROM kept")[0][0])
 
     def __len__(self) -> int:

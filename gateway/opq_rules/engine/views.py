@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import msgspec
 
+from opq_plugins.worker.refusals import REFUSED
 from opq_rules.batch import JsonObject, Row
 from opq_rules.engine.catalogue import StreamCatalogue
 from opq_rules.engine.definitions.rule_store import RuleStore
@@ -73,6 +74,26 @@ class RuleViews:
         """`status` as in `rules`, `message`: why it does not run. Raises RuleError 404: unknown rule."""
         rule = self._lifecycle.rule(rule_id)
         return {"status": rule.status, "message": rule.details.message if rule.details is not None else ""}
+
+    def not_allowed(self) -> dict[str, str]:
+        """Rule -> the right that a source or sink of it lacks; it is set in the configuration.
+
+        Only memory is read: health asks also while rules are made or deleted, and when the store is closed.
+        """
+        found = {}
+        for rule in list(self._rules.values()):
+            unit, sinks = rule.unit, rule.sinks
+            if unit is None or rule.status != RUNNING:
+                continue
+            runners = [each.runner for each in self._streams.running(list(unit.inputs.values()))]
+            away = [f"source_{each.name}: {each.last_exception}" for each in runners if each.connection == -1]
+            for sink in sinks.runners if sinks is not None else ():
+                pipeline = sink.pipeline
+                if pipeline is not None and pipeline.counters.connection_status == -1:
+                    away.append(f"sink_{sink.kind}: {pipeline.counters.last_exception}")
+            if lacking := [each for each in away if REFUSED in each]:
+                found[rule.id] = ", ".join(lacking)
+        return dict(sorted(found.items()))
 
     def all_status(self) -> dict[str, JsonObject]:
         return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}

@@ -7,7 +7,6 @@ from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Compiled, Evaluate, folded, refused
 from opq_rules.functions.registry import (
     MAX_ARGUMENTS,
-    REMOVED_ARGUMENTS,
     UNKNOWN,
     AggregateFunction,
     Analytic,
@@ -51,8 +50,7 @@ def checked_definition(node: FunctionCall, functions: Functions | None = None) -
         raise refused(node.at, f"function {node.written} not found", near(node.name, functions))
     count = len(node.arguments)
     if not found.least <= count <= found.most:
-        instead = REMOVED_ARGUMENTS.get(node.name, "") if count > found.most else ""
-        raise refused(node.at, f"{node.written} takes {_counted(found)}, found {count}", instead)
+        raise refused(node.at, f"{node.written} takes {_counted(found)}, found {count}")
     return found
 
 

@@ -198,21 +198,14 @@ class _Compiler:
         of, known = self.compile(node.of)
         low, low_known = self.compile(node.low)
         high, high_known = self.compile(node.high)
-        if type(low_known) in values.NUMBERS and type(high_known) in values.NUMBERS:
-            evaluate = conditions.between_numbers(of, low_known, high_known, node.negated)
-        else:
-            evaluate = conditions.between(of, low, high, node.negated)
-        return folded(evaluate, node.at, known, low_known, high_known)
+        return folded(conditions.between(of, low, high, node.negated), node.at, known, low_known, high_known)
 
     def like(self, node: syntax.Like) -> Compiled:
         of, known = self.compile(node.of)
         pattern, pattern_known = self.compile(node.pattern)
-        negated = node.negated
         if pattern_known is not UNKNOWN and type(pattern_known) not in (str, type(None)):
             raise refused(node.at, f"LIKE {values.shown(pattern_known)}: want a text as pattern")
-        if type(pattern_known) is str:
-            return folded(conditions.like_constant(of, pattern_known, negated), node.at, known, pattern_known)
-        return folded(conditions.like(of, pattern, negated), node.at, known, pattern_known)
+        return folded(conditions.like(of, pattern, node.negated), node.at, known, pattern_known)
 
     def case(self, node: syntax.CaseExpression) -> Compiled:
         if not node.whens:

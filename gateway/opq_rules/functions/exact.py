@@ -3,6 +3,10 @@
 A float is a whole multiple of 2**-60, or at worst of 2**-1074. Summed as whole numbers, the order does not
 matter, panes can be joined, a record that leaves a sliding window leaves no error behind, and a restarted
 rule continues with the same bits. The result is rounded once, when it is asked for.
+
+`math.fsum` over the values of a window would make a whole rule with a sliding window of some thousand values
+cost 47 us an event in place of 8.7, and a tumbling average 1.24 in place of 1.06 (loads of `bench rules`,
+2 vCPU, 2026-11-29), and a window would keep all its values.
 """
 
 from opq_rules.batch import State, Value

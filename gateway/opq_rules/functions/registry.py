@@ -228,18 +228,8 @@ def find(name: str, functions: Functions | None = None) -> Definition | None:
     return (built_in() if functions is None else functions).get(name.lower())
 
 
-REMOVED = {"array_shuffle": "take elements by element_at and rand()"}
-"""Function of an earlier version -> what to do instead."""
-
-
-REMOVED_ARGUMENTS = {"format": "its locale was removed; set separators with regexp_replace"}
-"""Function that took more arguments in an earlier version -> what to do instead."""
-
-
 def near(name: str, functions: Functions | None = None) -> str:
-    """`did you mean "x"?`, what replaces a removed function, or ""."""
-    if instead := REMOVED.get(name.lower()):
-        return f"it was removed; {instead}"
+    """`did you mean "x"?` or ""."""
     known = built_in() if functions is None else functions
     found = difflib.get_close_matches(name.lower(), known, n=1)
     return f'did you mean "{found[0]}"?' if found else ""

@@ -59,9 +59,6 @@ class HitCounters:
         return [[[key, *each] for key, each in known.items()] for known in self._known]
 
     def restore(self, state: State) -> None:
-        if state and isinstance(state[0], int):  # of an older version, which had one count for all
-            rows, where = state[:2], state[2:]
-            state = [[[[], *(where if call.match == "where" else rows)]] for call in self._calls]
         for known, kept in zip(self._known, state, strict=True):
             known.clear()
             known.update((thawed_key(key), (count, ms)) for key, count, ms in kept)

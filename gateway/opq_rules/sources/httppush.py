@@ -19,7 +19,7 @@ from opq_proto.config.settings import configured
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.asgi_server import AsgiServer
 from opq_proto.kit.http_server import address_of, bound_socket
-from opq_proto.kit.origin_guard import is_loopback, page_refusal
+from opq_proto.kit.origin_guard import is_loopback, is_own_host, page_refusal
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _HttpProtocol
@@ -137,7 +137,12 @@ class _PushApp:
         if context is None:
             return 404, "no stream receives at this path"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if (foreign := page_refusal(headers, self._on_loopback)) is not None:
+        foreign = page_refusal(headers, self._on_loopback)
+        if "origin" in headers and not is_own_host(headers.get("host", "")):
+            foreign = (
+                "requests of a page whose name may be anybody's are refused; use the address"  # rebinding
+            )
+        if foreign is not None:
             context.emit_error(f"refused: {foreign}")
             return 403, foreign
         length = headers.get("content-length", "")

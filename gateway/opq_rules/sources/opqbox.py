@@ -20,7 +20,9 @@ from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys.backend_keys import BackendAddress
-from opq_proto.keys.key_files import read_key_file, read_secret_file
+from opq_proto.keys.key_files import read_secret_file, read_server_key
+from opq_proto.kit.service_sockets import local_endpoint
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.measurement.wire import measurement_from_frames
 from opq_proto.wire.frames import topic
@@ -31,7 +33,6 @@ from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS, OVERTAKIN
 from opq_rules.streams.measurement_row import row_of
 
 ALL = "*"
-DEFAULT_URL = "tcp://127.0.0.1:9881"
 POLL_S = 0.2
 MAX_MESSAGES = 1000
 """Records emitted at once."""
@@ -43,7 +44,7 @@ SET_BACK_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    url: str = field(default="", metadata={"help": f"of a triggering broker, e.g. {DEFAULT_URL}"})
+    url: str = field(default="", metadata={"help": "of a triggering broker, e.g. tcp://makai.example:9881"})
     serverKey: str = field(default="", metadata={"help": "file with the broker's public key, for CURVE"})
     ownKey: str = field(default="", metadata={"help": "file with this subscriber's secret key"})
     backfilled: bool = field(default=False, metadata={"help": "also rows of the past, out of order"})
@@ -135,7 +136,7 @@ class Source(SourceOfSdk):
             socket.setsockopt(zmq.RCVHWM, MEASUREMENTS_WAITING)
             if self._keys is not None:
                 socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
-            address = BackendAddress(self._config.url or DEFAULT_URL)
+            address = BackendAddress(self._config.url or local_endpoint("measurements", default_data_dir()))
             subscribe(socket, address, topics_of(self._boxes))
             read_published(socket, "Measurement", rows, context, lambda: in_order([]))
 
@@ -217,7 +218,7 @@ def _keys(config: Config) -> tuple[bytes, bytes, bytes] | None:
     if not config.serverKey:
         return None
     try:
-        own, server = read_secret_file(config.ownKey), read_key_file(config.serverKey)
+        own, server = read_secret_file(config.ownKey), read_server_key(config.serverKey)
     except (KeyFileError, OSError) as error:
         raise ValueError(f"serverKey, ownKey  {error}") from error
     assert own.secret is not None

@@ -4,11 +4,11 @@
 bus is PUB/SUB: what is published without a reader is in the store, and reaches no rule.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import zmq
 from google.protobuf.message import DecodeError
 
@@ -17,11 +17,12 @@ from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 from opq_proto.errors import ConfigError, FrameError, KeyFileError
 from opq_proto.keys.backend_keys import backend_address
+from opq_proto.kit.service_sockets import local_endpoint
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_rules.batch import Row
 from opq_rules.sources.opqbox import read_published, subscribe
 
-DEFAULT_URL = "tcp://127.0.0.1:9883"
 INCIDENT = "incident"
 """Topic of incidents."""
 ANALYSIS = "analysis."
@@ -30,7 +31,9 @@ ANALYSIS = "analysis."
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    url: str = field(default="", metadata={"help": f"of Mauka's bus, e.g. {DEFAULT_URL}?curve=FOLDER"})
+    url: str = field(
+        default="", metadata={"help": "of Mauka's bus, e.g. tcp://mauka.example:9883?curve=FOLDER"}
+    )
 
     def __post_init__(self) -> None:
         if self.url and not self.url.startswith(("tcp://", "ipc://")):
@@ -38,8 +41,10 @@ class Config:
 
 
 class Source(SourceOfSdk):
-    def __init__(self, bus: str = DEFAULT_URL) -> None:
-        """`bus`: the address, with its keys, where the stream has no `url`."""
+    def __init__(self, bus: str | None = None) -> None:
+        """`bus`: the address, with its keys, where the stream has no `url`; None: the bus of the default data
+        folder.
+        """
         self._bus = bus
 
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
@@ -48,7 +53,9 @@ class Source(SourceOfSdk):
         if self._topic != INCIDENT and not re.fullmatch(re.escape(ANALYSIS) + r"[A-Za-z0-9_]+", self._topic):
             raise ValueError(f"DATASOURCE  is {datasource!r}; want {INCIDENT} or {ANALYSIS}NAME")
         try:
-            self._address = backend_address(config.url or self._bus)
+            self._address = backend_address(
+                config.url or self._bus or local_endpoint("bus-out", default_data_dir())
+            )
             if self._address.folder is not None:
                 self._address.client_keys()
         except (ConfigError, KeyFileError) as error:
@@ -73,11 +80,11 @@ def row_of(body: bytes) -> Row:
     """
     try:
         message = MaukaMessage.FromString(body)
-        found = json.loads(message.incident_json or message.analysis_json)
+        found = msgspec.json.decode(message.incident_json or message.analysis_json)
         if not message.incident_json:
             return {**found["values"], "box": found["box_id"], "analysis": found["analysis"]}
         incident: Row = found["incident"]
         row = {**incident, "change": found["kind"], "boxes": found["boxes"], "by": found.get("by")}
         return row if "class" not in incident else {**row, "kind": incident["class"]}
-    except (DecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (DecodeError, msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FrameError(f"{type(error).__name__}: {error}") from None

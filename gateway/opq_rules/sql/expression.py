@@ -4,6 +4,7 @@ From loose to tight: OR, AND, NOT, comparisons (with IN, BETWEEN, LIKE), + - | ^
 then `[i]`, `[a:b]`, `->name` and `.name`. All binary operators group from the left.
 """
 
+from collections.abc import Iterable
 from typing import get_args
 
 from opq_rules.sql import syntax
@@ -130,9 +131,22 @@ def _expression(cursor: Cursor, least: int) -> syntax.Expression:
             left = _tested(cursor, left, kind, False, at)
         else:
             cursor.index += 1
-            left = syntax.BinaryOperation(kind, left, _expression(cursor, power), at)
+            right = _expression(cursor, power)
+            if power == COMPARISON:
+                _refuse_null(cursor, kind, (left, right), at)
+            left = syntax.BinaryOperation(kind, left, right, at)
     cursor.depth -= 1
     return left
+
+
+def _refuse_null(
+    cursor: Cursor, what: str, operands: Iterable[syntax.Expression], at: syntax.TextPlace
+) -> None:
+    """Refuses a comparison with a written NULL: it is never true, whatever the record."""
+    if any(isinstance(each, syntax.Literal) and each.value is None for each in operands):
+        cursor.fail(
+            f"{what} with NULL is never true: null equals nothing", "write isNull(x) or NOT isNull(x)", at
+        )
 
 
 def _operand(cursor: Cursor) -> syntax.Expression:
@@ -215,18 +229,24 @@ def _tested(
     """`IN`, `BETWEEN`, `LIKE`: the next token."""
     cursor.index += 1
     if kind == "LIKE":
-        return syntax.Like(of, _expression(cursor, COMPARISON), negated, at)
+        pattern = _expression(cursor, COMPARISON)
+        _refuse_null(cursor, kind, (of, pattern), at)
+        return syntax.Like(of, pattern, negated, at)
     if kind == "BETWEEN":
         low = _expression(cursor, COMPARISON)
         cursor.want("AND", "an operator or AND; it is BETWEEN low AND high")
-        return syntax.Between(of, low, _expression(cursor, COMPARISON), negated, at)
+        high = _expression(cursor, COMPARISON)
+        _refuse_null(cursor, kind, (of, low, high), at)
+        return syntax.Between(of, low, high, negated, at)
     if not cursor.accept("("):
         if cursor.kinds[cursor.index] not in ("word", "name", "CASE"):
             cursor.unexpected("( and values, or a column that is an array")
         return syntax.In(of, (_expression(cursor, COMPARISON),), True, negated, at)
     if cursor.kinds[cursor.index] == "SELECT":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
-    return syntax.In(of, parenthesised(cursor, "an operator, a comma or )"), False, negated, at)
+    choices = parenthesised(cursor, "an operator, a comma or )")
+    _refuse_null(cursor, kind, (of, *choices), at)
+    return syntax.In(of, choices, False, negated, at)
 
 
 def _case(cursor: Cursor, at: syntax.TextPlace) -> syntax.CaseExpression:
@@ -234,7 +254,10 @@ def _case(cursor: Cursor, at: syntax.TextPlace) -> syntax.CaseExpression:
     of = None if cursor.kinds[cursor.index] == "WHEN" else _expression(cursor, 0)
     whens = []
     while cursor.accept("WHEN"):
+        begins = cursor.at()
         condition = _expression(cursor, 0)
+        if of is not None:
+            _refuse_null(cursor, "WHEN", (of, condition), begins)
         cursor.want("THEN", "an operator or THEN")
         whens.append((condition, _expression(cursor, 0)))
     if not whens:

@@ -28,7 +28,7 @@ def message_class(schema_id: str) -> type[Message]:
     found = MESSAGES.get(schema_id)
     if found is None:
         there = ", ".join(sorted(MESSAGES))
-        instead = "custom schemas were removed; send JSON, or write a plug-in of kind source or sink"
+        instead = "for another schema send JSON, or write a plug-in of kind source or sink"
         raise ValueError(f"unknown schema {schema_id[:200]}; there are {there}; {instead}")
     return found
 

@@ -85,8 +85,8 @@ class EmulatorClock:
 class LiveBox:
     """A Box that runs for the block of `live`."""
 
-    port: Path
-    """The port that a gateway opens."""
+    port: str
+    """The port that a gateway opens: a path or an address."""
     now_s: Callable[[], float] = time.monotonic
     """The Box's time: seconds since its own moment. May raise BackendError."""
     counters: Callable[[], Mapping[str, int]] = dict

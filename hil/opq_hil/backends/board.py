@@ -103,7 +103,7 @@ class BoardBackend:
         why = self.why_not(world)
         if why:
             raise BackendError(why)
-        yield LiveBox(Path(self.port))
+        yield LiveBox(self.port)
 
 
 def _reset(line: BenchLine) -> int:

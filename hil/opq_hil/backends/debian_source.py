@@ -48,6 +48,7 @@ class Mirror:
 
     uri: str
     signed_by: str  # a path; empty: apt's own keyrings; an inline key keeps its line breaks
+    suite: str  # the machine's own release
 
 
 def cache_folder() -> Path:
@@ -129,7 +130,7 @@ def _usable(stanza: Mapping[str, str]) -> Mirror | None:
         "0",
     ):
         return None
-    return Mirror(uris[0], stanza.get("signed-by", "").strip())
+    return Mirror(uris[0], stanza.get("signed-by", "").strip(), suites[0])
 
 
 def _stanzas(text: str) -> Iterator[dict[str, str]]:

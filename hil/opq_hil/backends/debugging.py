@@ -1,7 +1,8 @@
 """GDB at the firmware: the command of a GDB server (QEMU, Renode, OpenOCD, st-util) and of the GDB that fits.
 
 The ELF of the slot has the debug information; the boot loader's is added. Virtual time stops in both
-emulators while GDB holds the core.
+emulators while GDB holds the core. QEMU listens at a Unix socket, because a TCP server of GDB's protocol
+carries out the commands in the body of any web page's request.
 """
 
 import shutil
@@ -17,6 +18,8 @@ from opq_hil.backends.qemu_build import MACHINE, find_qemu
 from opq_hil.backends.renode import SCRIPT, find_renode
 
 HOST = "127.0.0.1"
+SOCKET = "gdb"
+"""Name of QEMU's socket in the session's folder."""
 GDBS = ("gdb-multiarch", "arm-none-eabi-gdb")
 INTERFACE_FILE = "interface/stlink.cfg"
 """OpenOCD's file of the debug probe."""
@@ -33,6 +36,8 @@ class DebugSession:
 
     server: tuple[str, ...]
     gdb: tuple[str, ...]
+    target: str
+    """Where the server listens, as GDB takes it: HOST:PORT, or the path of a socket."""
     probe: bool
     """Whether the server is of a debug probe."""
 
@@ -43,7 +48,7 @@ def qemu_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str,
     serial = ("-serial", "null", "-serial", "null")
     head = (str(find_qemu(lambda _: None).path), "-M", machine, "-icount", ICOUNT)
     quiet = ("-display", "none", "-monitor", "none", "-nodefaults")
-    return (*head, *quiet, *serial, "-S", "-gdb", f"tcp:{HOST}:{port}")
+    return (*head, *quiet, *serial, "-S", "-gdb", f"unix:{folder / SOCKET},server=on,wait=off")
 
 
 def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
@@ -87,10 +92,11 @@ def debug_session(
     if not probe:
         shutil.copyfile(elf.parent / "flash.bin", flash)
     words = SERVERS[server](folder, flash, (world or QUIET_WORLD).absolute(), port)
-    return DebugSession(words, _gdb(elf, port, probe, more), probe)
+    target = str(folder / SOCKET) if server == "qemu" else f"{HOST}:{port}"
+    return DebugSession(words, _gdb(elf, target, probe, more), target, probe)
 
 
-def _gdb(elf: Path, port: int, probe: bool, more: Sequence[str]) -> tuple[str, ...]:
+def _gdb(elf: Path, target: str, probe: bool, more: Sequence[str]) -> tuple[str, ...]:
     gdb = next((found for name in GDBS if (found := shutil.which(name))), None)
     if gdb is None:
         raise BackendError("no GDB for ARM here: apt install gdb-multiarch")
@@ -101,12 +107,12 @@ def _gdb(elf: Path, port: int, probe: bool, more: Sequence[str]) -> tuple[str, .
     ]
     sources = sorted((cache_folder() / "sources").glob("micropython-*/py"))
     first += [f"set substitute-path micropython {sources[-1].parent}"] if sources else []
-    first += [f"target remote {HOST}:{port}", *(["monitor reset halt"] if probe else [])]
+    first += [f"target remote {target}", *(["monitor reset halt"] if probe else [])]
     commands = [word for each in first for word in ("-ex", each)]
     return (gdb, "-q", "-iex", "set confirm off", str(elf), *commands, *more)
 
 
-def launch_document(session: DebugSession, elf: Path, port: int, svd: Path | None) -> dict[str, Any]:
+def launch_document(session: DebugSession, elf: Path, svd: Path | None) -> dict[str, Any]:
     """`.vscode/launch.json` for the extension cortex-debug (marus25.cortex-debug)."""
     entry: dict[str, Any] = {
         "name": "OPQ Box",
@@ -122,7 +128,7 @@ def launch_document(session: DebugSession, elf: Path, port: int, svd: Path | Non
     elif session.server[0] == "st-util":
         entry |= {"servertype": "stutil"}
     else:
-        entry |= {"servertype": "external", "gdbTarget": f"{HOST}:{port}"}
+        entry |= {"servertype": "external", "gdbTarget": session.target}
     if svd is not None:
         entry["svdFile"] = str(svd)
     return {"version": "0.2.0", "configurations": [entry]}

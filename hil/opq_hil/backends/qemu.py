@@ -138,7 +138,7 @@ class Qemu:
             )
             theirs.close()
             try:
-                yield LiveBox(_pty(process, folder / "qemu.log"), EmulatorClock(QmpClock(ours).read_s))
+                yield LiveBox(str(_pty(process, folder / "qemu.log")), EmulatorClock(QmpClock(ours).read_s))
             finally:
                 _end(process)
 

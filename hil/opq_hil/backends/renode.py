@@ -153,7 +153,7 @@ class Renode:
                 session.run_command("connector Connect sysbus.usart1 gateway")
                 session.run_command("start")
                 try:
-                    yield LiveBox(relay.path, EmulatorClock(session.read_virtual_s), relay.counters)
+                    yield LiveBox(str(relay.path), EmulatorClock(session.read_virtual_s), relay.counters)
                 except BaseException:
                     with contextlib.suppress(BackendError):  # the first error is more useful
                         _end_live(session, folder, relay)

@@ -50,8 +50,8 @@ class Gps:
     jitter_ns: float = 0.0
     """rms of the pulse, normal, independent."""
     seed: int = 1
-    form: str = "nmea"
-    """"nmea" (RMC, GGA, ZDA) or "ubx" (NAV-PVT, NAV-TIMELS)."""
+    form: str = "ubx"
+    """"ubx" (NAV-PVT, NAV-TIMELS), or "nmea" (RMC, GGA, ZDA), which nothing confirms for 12.5 minutes."""
     text_delay_ns: int = 180_000_000
     """From the true second to the first byte of its text."""
     satellites: int = 9

@@ -79,7 +79,7 @@ def outage(bench: Bench) -> tuple[FirmwareRun, Digest]:
 def _leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """23:59:60 after 26.7 s."""
     start_ns = (MIDNIGHT_S - 27) * NS_PER_S + 300_000_000
-    return _run(bench, World(32 * NS_PER_S, gps=Gps(start_ns, leap_after_utc_s=MIDNIGHT_S, form="ubx")))
+    return _run(bench, World(32 * NS_PER_S, gps=Gps(start_ns, leap_after_utc_s=MIDNIGHT_S)))
 
 
 def update(bench: Bench) -> tuple[FirmwareRun, Digest]:

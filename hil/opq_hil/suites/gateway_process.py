@@ -23,7 +23,6 @@ from opq_gateway.ring.ring import Ring
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import RING_SAMPLES
-from opq_sim.faults.parts.service import RESTART_S
 
 STOP_S = 10.0
 BACK_S = 120.0
@@ -36,6 +35,8 @@ CAUGHT_UP_S = 1.5
 faster kills the delays add up until a Box gets its request too late.
 """
 CAUGHT_UP_MORE_S = 1.0
+RESTART_S = 0.1
+"""Pause between a kill and the next start: RestartSec of the unit."""
 RATE_HZ = 12_000
 HELD_S = RING_SAMPLES / RATE_HZ
 """A Box that reads a request within this time sends all that it sampled since."""

@@ -151,9 +151,7 @@ def wrong_label(bench: Bench) -> Figures:
 
 def leap_second(bench: Bench) -> Figures:
     """23:59:60 is inserted while locked, announced by UBX."""
-    gps = replace(
-        GPS, utc_start_ns=(MIDNIGHT_S - 40) * NS_PER_S + 300_000_000, leap_after_utc_s=MIDNIGHT_S, form="ubx"
-    )
+    gps = replace(GPS, utc_start_ns=(MIDNIGHT_S - 40) * NS_PER_S + 300_000_000, leap_after_utc_s=MIDNIGHT_S)
     return _leap(bench, World(60 * NS_PER_S, gps=gps))
 
 

@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import serial
-
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS_PER_S
 from opq_proto.errors import OpqError
-from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.kit.open_port import PortNotOpenedError, open_port
 from opq_proto.link import frames as link
 from opq_proto.link.messages import LINK_BAUD, Acknowledgement, Command, LinkMessage, Operation
 
@@ -44,9 +42,9 @@ class BenchLine:
 
     def __enter__(self) -> "BenchLine":
         try:
-            self._serial = serial.serial_for_url(self.port, baudrate=LINK_BAUD, timeout=READ_S)
-        except (OSError, ValueError) as error:
-            raise NoAnswerError(f"cannot open {self.port}: {why_not_opened(error)}") from error
+            self._serial = open_port(self.port, LINK_BAUD, timeout_s=READ_S)
+        except PortNotOpenedError as error:
+            raise NoAnswerError(f"cannot open {self.port}: {error}") from error
         self._start_s = self.now_s()
         return self
 

@@ -103,7 +103,7 @@ class Box:
         self.box_id = box_id
         self.source: SampleSource = source if source is not None else Generator(seed=int(box_id))
         self.hardware = hardware
-        self.settings = commands.BoxSettings(measurements="on" if measurements else "off")
+        self.settings = commands.BoxSettings(box_id=box_id, measurements="on" if measurements else "off")
         self.crossings = BoxCrossings()
         self.decoder = link.Decoder()
         self.overruns = 0
@@ -233,7 +233,7 @@ class Box:
         source = self.source
         return Hello(
             protocol=PROTOCOL,
-            box_id=int(self.box_id),
+            box_id=int(self.settings["box_id"]),
             boot_id=self._boot_id,
             rate_millihz=source.rate_millihz,
             v_per_lsb=self.v_per_lsb,

@@ -68,6 +68,9 @@ KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
 MAX_SETTINGS = 24
 MAX_VALUE_BYTES = 23
 """As in the firmware; 24 settings of 32 + 23 bytes stay below a frame's 2048."""
+NUMBER = re.compile("[0-9]{1,10}")
+MAX_NUMBER = 2**31 - 1
+"""Of the setting `box_id`; 0: the Box has no number."""
 CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
 """Setting -> default, minimum, maximum, as in the firmware's table."""
 
@@ -102,6 +105,8 @@ class BoxSettings:
             raise ValueError(f"already {MAX_SETTINGS} settings")
         if key == "measurements" and value not in ("on", "off"):
             raise ValueError("measurements: want on or off")
+        if key == "box_id" and not (NUMBER.fullmatch(value) and int(value) <= MAX_NUMBER):
+            raise ValueError(f"box_id: want a whole number, {MAX_NUMBER} at most")
         if key in CALIBRATION:
             _, least, most = CALIBRATION[key]
             if not least <= float(value) <= most:
@@ -143,6 +148,7 @@ def answer(box: CommandTarget, command: Command) -> None:
                 acknowledge(Status.BAD_ARGUMENT, str(error))
             else:
                 acknowledge(Status.DONE)
+                box.send(box.hello())
         case Operation.RESET:
             acknowledge(Status.DONE)
             box.reset()

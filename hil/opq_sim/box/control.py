@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from opq_proto.errors import ConfigError, OpqError, PortBusyError
 from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_sim.box.box import Box
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
@@ -35,6 +36,9 @@ from opq_sim.power_system.network_source import power_system_under
 NAME = "control"
 LINE_BYTES = 4096
 CONNECTIONS = 16
+"""Connections at a time; a further one takes the place of the one that has been silent for longest."""
+HIGHEST = 1e12
+"""Largest amount of a number in a request."""
 NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 CAUSE_KEYS = ("do", "cause", "at", "values")
@@ -91,7 +95,9 @@ class Control:
         self._folder = folder
         self._stop = threading.Event()
         self._pending: dict[socket.socket, bytes] = {}
+        """Connection -> its line so far; the one that has been silent for longest is the first."""
         self._log = log.get(service="boxes")
+        self._refusals = RateLimitedLog(self._log)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Answers requests until `stop`.
@@ -106,12 +112,12 @@ class Control:
                 ready.set()
             while not stop.is_set():
                 for key, _ in selector.select(0.1):
+                    if not isinstance(key.fileobj, socket.socket):
+                        continue
                     if key.fileobj is listener:
                         self._accept(listener, selector)
-                    elif isinstance(key.fileobj, socket.socket) and not self._read(key.fileobj):
-                        selector.unregister(key.fileobj)
-                        self._pending.pop(key.fileobj, None)
-                        key.fileobj.close()
+                    elif key.fileobj in self._pending and not self._read(key.fileobj):
+                        self._end(key.fileobj, selector)
             for connection in self._pending:
                 connection.close()
             self._pending.clear()
@@ -134,9 +140,9 @@ class Control:
                 self._stop.set()
                 return {"ok": True, "boxes": list(self._host.boxes)}
             raise ValueError(f"do is {request.get('do')!r}; want 'event', 'list', 'status' or 'stop'")
-        except (ValueError, RecursionError, OpqError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, OpqError) as error:
             self.malformed += 1
-            self._log.warning("control.refused", reason=str(error)[:200], malformed=self.malformed)
+            self._refusals.warning("control.refused", reason=str(error)[:200], malformed=self.malformed)
             return {"ok": False, "error": str(error)}
 
     def _status(self) -> dict[str, Any]:
@@ -215,17 +221,21 @@ class Control:
         with contextlib.suppress(BlockingIOError):
             connection, _ = listener.accept()
             if len(self._pending) >= CONNECTIONS:
-                connection.close()
-                return
+                self._end(next(iter(self._pending)), selector)
             connection.settimeout(0.2)
             self._pending[connection] = b""
             selector.register(connection, selectors.EVENT_READ)
+
+    def _end(self, connection: socket.socket, selector: selectors.BaseSelector) -> None:
+        selector.unregister(connection)
+        self._pending.pop(connection, None)
+        connection.close()
 
     def _read(self, connection: socket.socket) -> bool:
         """Reads from a connection and answers whole lines; False when the connection is closed."""
         try:
             data = connection.recv(LINE_BYTES)
-            *lines, rest = (self._pending[connection] + data).split(b"\n")
+            *lines, rest = (self._pending.pop(connection) + data).split(b"\n")
             if len(rest) > LINE_BYTES:
                 lines.append(rest)
                 data = b""
@@ -239,9 +249,11 @@ class Control:
 
 def _number(request: Mapping[str, Any], key: str) -> float | None:
     value = request.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"{key} is {value!r}; want a number")
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -HIGHEST <= value <= HIGHEST:
+        raise ValueError(f"{key} is {str(value)[:40]}; want a number between -{HIGHEST:g} and {HIGHEST:g}")
+    return float(value)
 
 
 def _allow(request: Mapping[str, Any], keys: tuple[str, ...]) -> None:
@@ -265,7 +277,7 @@ def _listen(folder: Path) -> Iterator[socket.socket]:
                     ) from error
             path.unlink(missing_ok=True)  # left over from a process that was killed
             listener.bind(short)
-        listener.listen(CONNECTIONS)
+        listener.listen(8 * CONNECTIONS)  # a full queue refuses a further peer at once
         listener.setblocking(False)
         try:
             yield listener

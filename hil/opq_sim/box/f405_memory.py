@@ -5,7 +5,9 @@ Source: RM0090 3.3 (flash sectors), 39.1 and 39.2 (unique id, flash size), DS862
 """
 
 SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
-"""RM0090 table 5: sectors 0 to 11 of the 1 MB parts."""
+"""RM0090 table 5: sectors 0 to 11 of the 1 MB parts; an F42x of 2 MB has them twice (table 6)."""
+SECTORS = {512: 8, 1024: 12, 2048: 24}
+"""KiB of flash -> sectors."""
 FLASH = 0x0800_0000
 SYSTEM_ROM = 0x1FFF_0000
 SYSTEM_ROM_BYTES = 0x7A10
@@ -30,16 +32,18 @@ class F405Memory:
         flash: its whole content now; 0xFF where erased.
         erases: how often each sector was erased.
         write_protected: sectors that can be neither programmed nor erased.
+        in_two_banks: option byte DB1M of an F42x with 1 MB.
     """
 
     def __init__(self, *, flash_kib: int = 1024) -> None:
-        if flash_kib not in (512, 1024):
-            raise ValueError(f"flash of {flash_kib} KiB; an F405 has 512 or 1024")
-        self.sectors = SECTOR_KIB if flash_kib == 1024 else SECTOR_KIB[:8]
+        if flash_kib not in SECTORS:
+            raise ValueError(f"flash of {flash_kib} KiB; an F405 has 512 or 1024, an F42x up to 2048")
+        self.sectors = (SECTOR_KIB * 2)[: SECTORS[flash_kib]]
         self.flash = bytearray(b"\xff" * (sum(self.sectors) * 1024))
         self.ram = bytearray(RAM_BYTES)
         self.erases = [0] * len(self.sectors)
         self.write_protected: set[int] = set()
+        self.in_two_banks = False
         page = bytearray(b"\xff" * 256)
         page[UID_ADDRESS - DEVICE_PAGE : UID_ADDRESS - DEVICE_PAGE + 12] = bytes(range(0x30, 0x3C))
         page[FLASH_SIZE_ADDRESS - DEVICE_PAGE : FLASH_SIZE_ADDRESS - DEVICE_PAGE + 2] = flash_kib.to_bytes(
@@ -74,7 +78,7 @@ class F405Memory:
         return None
 
     def _option_bytes(self) -> bytes:
-        open_mask = 0xFFF & ~sum(1 << sector for sector in self.write_protected)
+        open_mask = 0xFFF & ~sum(1 << sector for sector in self.write_protected) | self.in_two_banks << 14
         return b"\xef\xaa" + b"\xff" * 6 + open_mask.to_bytes(2, "little") + b"\xff" * 6
 
     def program(self, address: int, data: bytes) -> bool:

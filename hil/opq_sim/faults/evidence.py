@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.ledger_rows import LENGTHS_MS
+from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.messages import Measurement, Metric
 from opq_sim.faults.parts.gateway_disk import RingContents
 from opq_sim.faults.parts.held_numbers import HeldNumbers
@@ -174,12 +174,13 @@ class Evidence:
         self.findings = list(map(_finding, store.findings()))
         if waves:
             by_id = {event.event_id: event for event in self.events}
-            for event_id in sorted({number for each in self.findings for number in each.event_ids}):
+            numbers = {number for each in self.findings for number in each.event_ids}
+            for event_id in sorted(number for number in numbers if number >= 0):  # -1 is that of an outage
                 self.waveforms |= _waveforms(store.waveforms(event_id), by_id[event_id])
 
     def read_intervals(self, store: StoreReader) -> None:
         """Reads the stored intervals and disturbances. Raises ServiceError: they cannot be read."""
-        self.intervals = {kind: store.intervals(kind) for kind in LENGTHS_MS}
+        self.intervals = {kind: store.intervals(kind) for kind in LENGTH_NAMES}
         self.disturbances = store.disturbances()
 
 

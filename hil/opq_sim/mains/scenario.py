@@ -82,7 +82,7 @@ class EventConfig:
 class BoxConfig:
     """One Box: its steady voltage and its events."""
 
-    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", description="Box id, a whole number")
+    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", examples=["1"], description="Box id, a whole number")
     v_per_lsb: float = Field(default=0.0068, gt=0.0, le=1.0, description="volts of one converter count")
     fundamental_v: float = Field(default=120.0, ge=0.0, le=1000.0, description="rms of the fundamental")
     dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset")

@@ -21,7 +21,7 @@ BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
 class OutletConfig:
     """A Box, where it is plugged in, and its converter and clock."""
 
-    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", description="Box id, a whole number")
+    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", examples=["1"], description="Box id, a whole number")
     at: str = Field(description="a place", examples=["lv1", "feeder1/2.5km"])
     phase: str = Field(default="a", pattern=r"^[abc]$", description="a, b or c, to neutral")
     nominal_v: float | None = Field(

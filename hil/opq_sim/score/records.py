@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from opq_measure.classification.severity import STEADY_STATES
+
 JOIN_NS = 200_000_000
 LONGEST_NS = 2_000_000_000
 """Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (docs/reference/contracts.md,
@@ -18,20 +20,6 @@ OPEN_NS = 2**62
 """End of a disturbance that never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
 """Classes that are one phenomenon at different depths and lengths."""
-STEADY_CLASSES = frozenset(
-    {
-        "harmonics",
-        "interharmonics",
-        "flicker",
-        "noise",
-        "dc_offset",
-        "periodic_notching",
-        "mains_signalling",
-        "unbalance",
-    }
-)
-"""Classes that last: one that begins within another disturbance is an own incident
-(docs/reference/contracts.md, Findings and incidents)."""
 LINES = frozenset({"mains_signalling", "interharmonics"})
 """A telegram, and what it is called where no waveform shows its keying."""
 
@@ -91,4 +79,4 @@ class FoundIncident:
     @property
     def steady(self) -> bool:
         """True if every part of its class is a steady state."""
-        return STEADY_CLASSES.issuperset(self.kind.split("+"))
+        return STEADY_STATES.issuperset(self.kind.split("+"))

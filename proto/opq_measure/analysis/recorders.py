@@ -15,7 +15,7 @@ from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval,
 from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
-from opq_measure.rms import energies
+from opq_measure.rms import energies, urms_half_v
 from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.window import WindowTime
@@ -273,7 +273,7 @@ class CycleRecorder:
         energy = np.maximum(energies(window.volts, halves), 0.0)
         inside = len(window.half_edges) - 1
         whole_v = math.sqrt(float(energy[:inside].sum()) / float(halves[inside] - halves[0]))
-        rms_v = np.sqrt((energy[1:] + energy[:-1]) / (halves[2:] - halves[:-2]))
+        rms_v = urms_half_v(window.volts, halves)
         starts = window.first_sample + halves[: len(rms_v)]
         cycles = len(window.edges) - 1
         hz = cycle_frequency_hz(window.edges, window.rate_hz)

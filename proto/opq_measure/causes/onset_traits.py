@@ -91,8 +91,6 @@ def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: fl
     Args:
         volts: (n,) volts or counts, without gaps.
         hz: about the frequency before.
-    Raises:
-        ValueError: see `phasor_series`.
 
     It takes 3.5 ms of CPU for 6 s at 12 kS/s (one core of a server, 2026-11-22).
     """

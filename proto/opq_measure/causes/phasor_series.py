@@ -14,11 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.least_squares import orders_within
 from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
 SAMPLES_PER_CYCLE = 60
-"""Samples per cycle that are kept: enough for the fifth harmonic."""
+"""Samples per cycle that are kept."""
+MOST_ORDER = 10
+MIN_SAMPLES = 7.5
+"""Fewest samples per cycle; a rate that is measured with a nominal frequency has eight."""
 HOPS_PER_CYCLE = 4
 BEFORE_CYCLES = 12.0
 """Most cycles from which size, phase and frequency before the moment are taken."""
@@ -61,7 +65,8 @@ def phasor_series(
     seconds: float,
     orders: tuple[int, ...] = (2, 3, 5),
 ) -> PhasorSeries | None:
-    """The course around a moment; None if the wave before it is too short or not steady.
+    """The course around a moment; None if the wave before it is too short or not steady, or a cycle has less
+    than `MIN_SAMPLES`.
 
     At least four cycles are needed before the moment, and five in all.
 
@@ -69,13 +74,9 @@ def phasor_series(
         volts: (n,) volts or counts.
         hz: approximate frequency before, accurate to 2 %.
         seconds: length of the part after the moment.
-    Raises:
-        ValueError: hz or rate is not positive, or a cycle has less than 20 samples.
     """
-    if not (hz > 0 and rate_hz >= 20 * hz):
-        raise ValueError(
-            f"want 20 samples of a cycle at least: {rate_hz:g} Hz of samples, {hz:g} Hz of mains"
-        )
+    if not 0 < MIN_SAMPLES * hz <= rate_hz:
+        return None
     cycle = rate_hz / hz
     begin = max(0, math.ceil(moment_sample - (BEFORE_CYCLES + 1) * cycle))
     stop = min(len(volts), math.floor(moment_sample + seconds * rate_hz + cycle))
@@ -106,7 +107,7 @@ def phasor_series(
     harmonics = {
         order: np.abs(_one_cycle(part[:last], t_s[:last], near, per_s, tuned, order)) / abs(old)
         for order in orders
-        if 6 * order <= SAMPLES_PER_CYCLE
+        if order <= orders_within(per_s, tuned, MOST_ORDER)
     }
     return PhasorSeries(centre_s, first / old, harmonics, tuned, abs(old))
 

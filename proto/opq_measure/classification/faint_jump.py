@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opq_measure.least_squares import solved
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 
 SIDE_CYCLES = 6
@@ -83,11 +84,11 @@ def jump_across(
     if min(len(before), len(after)) < MIN_CYCLES or not usable[cycles].all():
         return None
     basis = np.column_stack((np.ones(len(cycles)), cycles - begin, cycles >= stop)).astype(np.float64)
-    inverse = np.linalg.inv(basis.T @ basis)
+    inverse = solved(basis.T @ basis, np.eye(3))
     values = starts[cycles] - starts[before[0]]
-    solved = inverse @ basis.T @ values
-    _, period, late = solved
-    rest = values - basis @ solved
+    factors = inverse @ basis.T @ values
+    _, period, late = factors
+    rest = values - basis @ factors
     sigma = 360.0 / period * float(np.sqrt(rest @ rest / (len(cycles) - 3) * inverse[2, 2]))
     degrees = float(np.remainder(-360.0 * late / period + 180.0, 360.0)) - 180.0
     if not abs(degrees) > JUMP_SIGMAS * sigma:
@@ -105,10 +106,10 @@ def _steps(starts: FloatArray, places: IndexArray) -> tuple[FloatArray, FloatArr
     turns = np.arange(-min(span, int(places[0])), min(span, len(starts) - 1 - int(places[0])) + 1)
     turns = turns[np.abs(turns) > SMEARED_CYCLES]
     basis = np.column_stack((np.ones(len(turns)), turns, turns > 0)).astype(np.float64)
-    inverse = np.linalg.inv(basis.T @ basis)
+    inverse = solved(basis.T @ basis, np.eye(3))
     values = starts[places[:, None] + turns] - starts[places, None]
-    solved = values @ (basis @ inverse)
-    rest = values - solved @ basis.T
+    factors = values @ (basis @ inverse)
+    rest = values - factors @ basis.T
     sigma = np.sqrt(np.sum(rest * rest, axis=1) / (len(turns) - 3) * inverse[2, 2])
-    period = solved[:, 1]
-    return -360.0 * solved[:, 2] / period, 360.0 * sigma / period
+    period = factors[:, 1]
+    return -360.0 * factors[:, 2] / period, 360.0 * sigma / period

@@ -24,8 +24,8 @@ import numpy as np
 from opq_measure.classification.swing import MOST_SIZE_SHARE, Swing, amplitude_course, swing_at, swing_in
 from opq_measure.median import median
 from opq_measure.signal import FloatArray
-from opq_measure.waveform.steady import FITTED_RATE_SHARE, Steady, steady_wave
 from opq_measure.waveform.steady import MIN_CYCLES as LEAST_CYCLES
+from opq_measure.waveform.steady import Steady, steady_wave
 
 ORDERS = 25
 """Most harmonics of a piece."""
@@ -328,9 +328,7 @@ class Pieces:
         cycles = (stop - first) * self._hz / self._rate_hz
         if cycles < MIN_CYCLES:
             return None
-        orders = max(
-            1, min(most, int(ORDERS_PER_CYCLE * cycles), int(FITTED_RATE_SHARE * self._rate_hz / self._hz))
-        )
+        orders = min(most, int(ORDERS_PER_CYCLE * cycles))
         wave = steady_wave(volts, self._rate_hz, first, stop, self._hz, orders)
         return self._settled(volts, wave, None) if self._is_near(wave) else None
 

@@ -48,6 +48,8 @@ LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
 }
 """Class -> the figures that measure it, of which the first known one counts; and the limit. The scale is
 fixed: these are the default limits (a test compares them), and they stay where other limits are set."""
+STEADY_STATES = frozenset(LASTING) - {"rapid_voltage_change"}
+"""Classes that last for hours: other disturbances in that time are not part of them."""
 
 
 def severity_of_part(

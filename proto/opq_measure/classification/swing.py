@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opq_measure.least_squares import solved
 from opq_measure.signal import FloatArray
 
 VALUES_PER_CYCLE = 4
@@ -101,14 +102,14 @@ def swing_at(
 
 
 def _explained(tried_hz: FloatArray, course: tuple[FloatArray, FloatArray], rate_hz: float) -> FloatArray:
-    """(h,) the energy that a sine of each frequency and a mean explain: `_fitted` of all of them at once."""
+    """(h,) the energy that a sine of each frequency and a mean explain; 0 where they cannot be told apart."""
     at, level = course
     share = level / level.mean() - 1
     angle = np.outer(2 * math.pi / rate_hz * tried_hz, at)
     basis = np.stack((np.ones_like(angle), np.cos(angle), np.sin(angle)), axis=1)
     wanted = basis @ share
-    solved = np.linalg.solve(basis @ basis.transpose(0, 2, 1), wanted[:, :, np.newaxis])[:, :, 0]
-    return np.asarray(np.sum(solved * wanted, axis=1))
+    sizes = solved(basis @ basis.transpose(0, 2, 1), wanted[:, :, np.newaxis])[:, :, 0]
+    return np.asarray(np.nan_to_num(np.sum(sizes * wanted, axis=1)))
 
 
 def _fitted(hz: float, course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: float) -> Swing:
@@ -116,11 +117,9 @@ def _fitted(hz: float, course: tuple[FloatArray, FloatArray], mains_hz: float, r
     share = level / level.mean() - 1
     angle = 2 * math.pi * hz / rate_hz * at
     basis = np.column_stack((np.ones(len(at)), np.cos(angle), np.sin(angle)))
-    solved = np.linalg.lstsq(basis, share, rcond=None)[0]
-    left = share - basis @ solved
+    sizes = np.linalg.lstsq(basis, share, rcond=None)[0]
+    left = share - basis @ sizes
     explained = 1 - float(left @ left) / max(float(share @ share), 1e-300)
-    size = (
-        complex(solved[1], -solved[2]) / (1 + solved[0]) / float(np.sinc(hz / mains_hz))
-    )  # a mean of a cycle
+    size = complex(sizes[1], -sizes[2]) / (1 + sizes[0]) / float(np.sinc(hz / mains_hz))  # a mean of a cycle
     seconds = (at[-1] - at[0]) / rate_hz + 1 / mains_hz
     return Swing(float(hz), size, explained, float(hz * seconds))

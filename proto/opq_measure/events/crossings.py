@@ -14,7 +14,6 @@ import numpy as np
 from opq_measure.events.curves import LINE_PERCENT
 from opq_measure.events.ends import SHORT_WINDOWS
 from opq_measure.events.limits import Limits, SlidingReference
-from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import cycles_per_window
 
@@ -131,60 +130,3 @@ class Crossings:
             mean = math.fsum(value * value for value in self._group_rms) / len(self._group_rms)
             self._reference.push_window_rms(math.sqrt(mean), self._touched)
             self._group_rms, self._touched = [], False
-
-
-MEDIAN_SIDE_HALF_CYCLES = 8
-"""The length of a cycle is a median over this many half cycles before and after; a jump affects 7 of the
-17."""
-
-
-def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
-    """(stop - first,) samples: the median length of a cycle around each of the half edges `first` .. `stop`.
-
-    At the ends of `half_edges` the nearest whole neighbourhood is used; the median follows a frequency ramp.
-    """
-    lengths = half_edges[2:] - half_edges[:-2]
-    around = min(MEDIAN_SIDE_HALF_CYCLES, (len(lengths) - 1) // 2)
-    last = len(lengths) - 2 * around - 1
-    rows = np.minimum(np.maximum(np.arange(first, stop) - around, 0), last)
-    near = lengths[rows[:, None] + np.arange(2 * around + 1)]
-    near.sort(axis=1)
-    found: FloatArray = near[:, around]
-    return found
-
-
-def usual_length(half_edges: FloatArray) -> float:
-    """Samples: the median length of a cycle."""
-    return float(median(half_edges[2:] - half_edges[:-2]))
-
-
-def one_cycle_rms(volts: FloatArray, starts: FloatArray, ends: FloatArray) -> FloatArray:
-    """(m,) rms of `volts` from each of `starts` to each of `ends`: Urms(1/2) for events.
-
-    Near a phase jump the distance of two edges is not one cycle, and the rms over it is wrong by percents: a
-    dip with a jump of 30 degrees would look 1 to 3 % deeper. A steady sine over exactly one of its periods
-    has its true rms wherever it begins, so the median length of the cycles around is used.
-    Otherwise the numbers are those of `rms.half_cycle_rms_v` (3.25 and 5.4.1).
-
-    `starts` and `ends` are fractional; a span that would leave `volts` at its end is moved back into it.
-    Each value depends on its own samples alone, so that it is the same to the last bit however a stream was
-    cut.
-
-    Error: below 1e-5 of the value for one period of a sine with 3 % harmonics, 42.5 to 69 Hz at
-    12 kS/s (test_measure_one_cycle.py).
-    """
-    if len(starts) == 0:
-        return np.empty(0)
-    over = np.maximum(0.0, ends - (len(volts) - 1.001))
-    begins, ends = np.maximum(starts - over, 0.0), ends - over
-    low = int(begins.min())
-    square = volts[low : int(ends.max()) + 2] ** 2
-    first, last = begins.astype(np.int64) - low, ends.astype(np.int64) - low
-    inside = np.empty(2 * len(starts), dtype=np.int64)
-    inside[0::2], inside[1::2] = first + 1, last + 1
-    whole = np.add.reduceat(square, inside)[::2] - (square[first + 1] + square[last]) / 2
-    head, tail = 1 - (begins - low - first), ends - low - last
-    part = head * (square[first + 1] + head / 2 * (square[first] - square[first + 1]))
-    rest = tail * (square[last] + tail / 2 * (square[last + 1] - square[last]))
-    found: FloatArray = np.sqrt((whole + part + rest) / (ends - begins))
-    return found

@@ -11,20 +11,14 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
-from opq_measure.events.crossings import (
-    MEDIAN_SIDE_HALF_CYCLES,
-    Crossings,
-    ThresholdCrossing,
-    cycle_lengths,
-    one_cycle_rms,
-    usual_length,
-)
+from opq_measure.events.crossings import Crossings, ThresholdCrossing
 from opq_measure.events.disturbance import Disturbance, MeasuredRmsEvent
 from opq_measure.events.ends import REACH_HALF_EDGES, Surroundings
 from opq_measure.events.limits import Limits
 from opq_measure.events.quiet import Extent, Quiet, quiet
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.events.recent import Recent
+from opq_measure.rms import MEDIAN_SIDE_HALF_CYCLES, cycle_lengths, one_cycle_rms, usual_length
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.windows import Window
 

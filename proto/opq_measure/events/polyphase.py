@@ -7,11 +7,18 @@ Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2 (polyphase dips and swells), 5.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 DIPS = ("sag", "interruption", "undervoltage")
 SWELLS = ("swell", "overvoltage")
+Measured = Callable[[str, int], bool]
+"""Whether a channel is measured at a time in ns."""
+
+
+def always_measured(channel: str, t_ns: int) -> bool:
+    """Every channel, at any time."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,15 @@ class GroupEvent:
     channels: tuple[str, ...]
 
 
-def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tuple[GroupEvent, ...]:
+def group_events(
+    events: Iterable[ChannelEvent], channels: Sequence[str], measured: Measured = always_measured
+) -> tuple[GroupEvent, ...]:
     """The events of a group, in time order.
 
     Args:
         events: of its channels, in any order; those of other channels are left out.
-        channels: all that are measured; an interruption has to affect all of them at one time.
+        channels: all of the group; an interruption has to affect all that are measured at one time.
+        measured: whether a channel is measured at a time (ns); one with an event then is.
     Returns:
         Dips and swells separately. Events with one number are one; an event without a number belongs to the
         one that it overlaps. A dip is called an interruption when each channel has an interruption and
@@ -55,18 +65,25 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
     Raises:
         ValueError: no channel, or an event ends before it begins.
     """
+    found = [joined for joined, _ in groups_of(events, channels, measured)]
+    return tuple(sorted(found, key=lambda each: each.start_ns))
+
+
+def groups_of(
+    events: Iterable[ChannelEvent], channels: Sequence[str], measured: Measured = always_measured
+) -> list[tuple[GroupEvent, list[ChannelEvent]]]:
+    """The same with the events of each; dips first."""
     if not channels:
         raise ValueError("channels is empty, want at least one")
     chosen = sorted((each for each in events if each.channel in channels), key=lambda each: each.start_ns)
     for each in chosen:
         if each.end_ns is not None and each.end_ns < each.start_ns:
             raise ValueError(f"an event of channel {each.channel} ends before it begins")
-    found = [
-        _joined(joined, channels)
+    return [
+        (_joined(members, channels, measured), members)
         for kinds in (DIPS, SWELLS)
-        for joined in _overlapping([each for each in chosen if each.kind in kinds])
+        for members in _overlapping([each for each in chosen if each.kind in kinds])
     ]
-    return tuple(sorted(found, key=lambda each: each.start_ns))
 
 
 def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
@@ -103,7 +120,7 @@ def _lasts_to(event: ChannelEvent, later: ChannelEvent) -> bool:
     return event.end_ns >= later.start_ns
 
 
-def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEvent:
+def _joined(events: Sequence[ChannelEvent], channels: Sequence[str], measured: Measured) -> GroupEvent:
     if len(events) == len(channels) == 1:
         one = events[0]
         own = (one.channel,)
@@ -112,7 +129,7 @@ def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEve
     worst = (min if dip else max)(events, key=lambda each: each.residual_percent)
     ends = [each.end_ns for each in events if each.end_ns is not None]
     return GroupEvent(
-        kind=_kind(events, channels, worst),
+        kind=_kind(events, channels, measured, worst),
         start_ns=events[0].start_ns,
         end_ns=max(ends) if len(ends) == len(events) else None,
         residual_percent=worst.residual_percent,
@@ -121,13 +138,17 @@ def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEve
     )
 
 
-def _kind(events: Sequence[ChannelEvent], channels: Sequence[str], worst: ChannelEvent) -> str:
-    """The kind of the worst channel, but an interruption only when all channels have one at one time."""
+def _kind(
+    events: Sequence[ChannelEvent], channels: Sequence[str], measured: Measured, worst: ChannelEvent
+) -> str:
+    """The kind of the worst channel, but an interruption only when all channels that are measured have one at
+    one time."""
     if worst.kind != "interruption":
         return worst.kind
     interrupted = [each for each in events if each.kind == "interruption"]
     together = any(
-        {other.channel for other in interrupted if _holds(other, each.start_ns)} >= set(channels)
+        {other.channel for other in interrupted if _holds(other, each.start_ns)}
+        >= {channel for channel in channels if measured(channel, each.start_ns)}
         for each in interrupted
     )
     if together:

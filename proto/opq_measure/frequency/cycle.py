@@ -17,6 +17,7 @@ import numpy as np
 from opq_measure.frequency.harmonic_fit import ComplexArray, fit_harmonics
 from opq_measure.frequency.short import ORDERS as SHORT_ORDERS
 from opq_measure.frequency.short import short_span
+from opq_measure.least_squares import solved
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.windows import Window
 
@@ -138,7 +139,7 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
         basis = np.stack((turn.real, by_phase, by_phase * u), axis=1)
         gram = basis @ basis.transpose(0, 2, 1)
         gram += 1e-30 * np.eye(3)
-        move = np.linalg.solve(gram, np.einsum("ijk,ik->ij", basis, rest)[..., None])[..., 0]
+        move = solved(gram, np.einsum("ijk,ik->ij", basis, rest)[..., None])[..., 0]
         left = np.einsum("ij,ij->i", rest, rest) - np.einsum("ij,ijk,ik->i", move, gram, move)
         size, phase, omega = size + move[:, 0], phase + move[:, 1], omega + move[:, 2]
     rest_v = np.sqrt(np.maximum(left, 0.0) / (length - 3))

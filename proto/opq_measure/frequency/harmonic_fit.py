@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.least_squares import FITTED_RATE_SHARE, orders_within, solved
 from opq_measure.line_sums import line_powers, product_in_one_thread
 from opq_measure.signal import FloatArray, SignalArray
 
@@ -22,8 +23,6 @@ ComplexArray = NDArray[np.complex128]
 
 FUNDAMENTAL_SHARE = 0.25
 """Least share of the alternating power that the fundamental must have for its frequency to be valid."""
-FITTED_RATE_SHARE = 0.45
-"""Orders are fitted up to this share of the rate; closer to half the rate, cosine and sine become alike."""
 SETTLED_STEP = 1e-8
 """Relative step below which the next one, which is always made, is below 1e-12 of the frequency."""
 LARGEST_CHANGE_CYCLES = 0.6
@@ -36,7 +35,8 @@ class HarmonicFit:
 
     `frequency_hz` is NaN where there is no fundamental or the steps did not settle. `phasors` (orders,)
     complex peak of order 1 .. at the middle of the stretch, sample (samples - 1) / 2: a signal
-    `Re(sum_k phasors[k - 1] exp(2 pi j k f t)) + dc`. `residual` is the rms of the rest.
+    `Re(sum_k phasors[k - 1] exp(2 pi j k f t)) + dc`. `residual` is the rms of the rest. All are NaN where
+    the orders cannot be told apart.
     """
 
     samples: int
@@ -63,7 +63,7 @@ def fit_harmonics(
     """
     if not 0 < near_hz <= FITTED_RATE_SHARE * rate_hz:
         raise ValueError(f"near_hz is {near_hz:g}, want a number up to {FITTED_RATE_SHARE * rate_hz:g}")
-    orders = max(1, min(orders, int(FITTED_RATE_SHARE * rate_hz / near_hz)))
+    orders = orders_within(rate_hz, near_hz, orders)
     samples = len(volts)
     if samples < 2 * orders + 4 or samples * near_hz < rate_hz * (1 - 1e-6):
         raise ValueError(f"{samples} samples, want a cycle of {near_hz:g} Hz and at least {2 * orders + 4}")
@@ -96,7 +96,7 @@ def _read(
     alternating = energy / samples - float(even[0]) ** 2
     share = abs(phasors[0]) ** 2 / 2 / alternating if alternating > 1e-12 * energy / samples else 0.0
     frequency_hz = omega * rate_hz / (2 * np.pi) if share > FUNDAMENTAL_SHARE else float("nan")
-    residual = float(np.sqrt(max(0.0, energy - explained) / samples))
+    residual = float(np.sqrt(max(energy - explained, 0.0) / samples))
     return HarmonicFit(samples, frequency_hz, float(even[0]), phasors, residual)
 
 
@@ -119,7 +119,7 @@ def _step(x: FloatArray, omega: float, orders: int) -> tuple[float, FloatArray, 
 
 def _solve(gram: FloatArray, *sides: FloatArray) -> FloatArray:
     """(orders, sides) solutions for each right-hand side."""
-    return np.asarray(np.linalg.solve(gram, np.column_stack(sides)), dtype=np.float64)
+    return solved(gram, np.column_stack(sides))
 
 
 def _projections(x: FloatArray, omega: float, orders: int) -> tuple[ComplexArray, complex]:

@@ -7,7 +7,8 @@ one frequency and amplitude does not fit, the tracked phase is used, which follo
 
 import numpy as np
 
-from opq_measure.frequency.harmonic_fit import FITTED_RATE_SHARE, fit_harmonics
+from opq_measure.frequency.harmonic_fit import fit_harmonics
+from opq_measure.least_squares import FITTED_RATE_SHARE
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 from opq_measure.timebase.cycles import track
 

@@ -6,7 +6,8 @@ half.
 
 import math
 
-from opq_measure.frequency.harmonic_fit import FITTED_RATE_SHARE, fit_harmonics
+from opq_measure.frequency.harmonic_fit import fit_harmonics
+from opq_measure.least_squares import orders_within
 from opq_measure.signal import SignalArray, check_samples
 
 CYCLES = 1.5
@@ -31,7 +32,7 @@ def short_hz(volts: SignalArray, rate_hz: float, near_hz: float) -> float:
     check_samples(volts)
     if not 1.2 * rate_hz <= len(volts) * near_hz < math.inf:
         raise ValueError(f"{len(volts)} samples, want at least 1.2 cycles of {near_hz:g} Hz")
-    orders = max(1, min(ORDERS, (len(volts) - 4) // 6, int(FITTED_RATE_SHARE * rate_hz / near_hz)))
+    orders = orders_within(rate_hz, near_hz, min(ORDERS, (len(volts) - 4) // 6))
     return fit_harmonics(volts, rate_hz, near_hz, orders).frequency_hz
 
 

@@ -103,17 +103,20 @@ def ieee1159_names(events: Sequence[SiteEvent], nominal_hz: float) -> dict[str, 
 
 
 def in_one_minute(events: Sequence[SiteEvent], minute_s: float = 60.0) -> tuple[SiteEvent, ...]:
-    """Events that begin within a minute of the first one count once, by the furthest from nominal.
+    """Dips that begin within a minute of the first one count once, by the lowest, and swells by the highest.
 
     A customer whose process stopped at the first of them does not suffer from the next (reclosing). The span
-    is counted from the first event of each group, so that a long series does not become one event.
+    is counted from the first event of each group, so that a long series does not become one event. A swell
+    beside a dip, as by a lost neutral, is an event of its own.
     """
     found: list[list[SiteEvent]] = []
+    last: dict[bool, list[SiteEvent]] = {}
     for each in sorted(events, key=lambda event: event.start_ns):
-        if found and each.start_ns - found[-1][0].start_ns < minute_s * 1e9:
-            found[-1].append(each)
-        else:
-            found.append([each])
+        group = last.get(each.kind in DIPS)
+        if group is None or each.start_ns - group[0].start_ns >= minute_s * 1e9:
+            group = last[each.kind in DIPS] = []
+            found.append(group)
+        group.append(each)
     return tuple(max(group, key=lambda event: abs(event.residual_percent - 100)) for group in found)
 
 

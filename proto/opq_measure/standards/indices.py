@@ -18,13 +18,20 @@ class SupplyIndex:
     """The supply at one place over a span."""
 
     sustained: int
-    """Interruptions that lasted longer than the limit, and began in the span or before it."""
+    """Interruptions that began in the span and lasted longer than the limit."""
     minutes: float
-    """Minutes of the span in such interruptions."""
+    """Minutes of the span in interruptions longer than the limit, whenever these began."""
     short: int
-    """Interruptions that lasted at most that long."""
-    supplied_percent: float
-    """Share of the span that was not in a sustained interruption."""
+    """Interruptions that began in the span and lasted at most that long."""
+    known_minutes: float
+    """Minutes of the span of which it is known whether there was supply."""
+    earlier: int = 0
+    """Interruptions longer than the limit that began before the span and reach into it."""
+
+    @property
+    def supplied_percent(self) -> float:
+        """Share of the known minutes without a sustained interruption; NaN where nothing is known."""
+        return 100 * (1 - self.minutes / self.known_minutes) if self.known_minutes > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class FleetSupply:
     interruptions_per_box: float
     minutes_per_box: float
     supplied_percent: float
+    """Of the minutes of all places of which it is known whether there was supply; NaN where none are."""
 
 
 def supply_of(
@@ -42,33 +50,56 @@ def supply_of(
     start_ns: int,
     end_ns: int,
     sustained_s: float = SUSTAINED_S,
+    supplied_ns: float | None = None,
 ) -> SupplyIndex:
-    """The supply in [start_ns, end_ns) of a place with these interruptions (start, end or None)."""
-    sustained = short = 0
+    """The supply in [start_ns, end_ns) of a place with these interruptions (start, end or None).
+
+    `supplied_ns`: measured time outside the interruptions; None: all of it. An interruption counts where it
+    began, and its minutes where they are.
+    """
+    sustained = short = earlier = 0
     spans: list[tuple[int, int]] = []
     for begin_ns, until_ns in interruptions:
         until_ns = end_ns if until_ns is None else until_ns
         if until_ns <= start_ns or begin_ns >= end_ns:
             continue
         if (until_ns - begin_ns) / 1e9 > sustained_s:
-            sustained += 1
+            sustained += begin_ns >= start_ns
+            earlier += begin_ns < start_ns
             spans.append((max(begin_ns, start_ns), min(until_ns, end_ns)))
         else:
-            short += 1
-    lost_ns = _union_ns(spans)
-    return SupplyIndex(sustained, lost_ns / 60e9, short, 100 * (1 - lost_ns / (end_ns - start_ns)))
+            short += begin_ns >= start_ns
+    lost_ns = union_ns(spans)
+    known_ns = end_ns - start_ns if supplied_ns is None else lost_ns + supplied_ns
+    return SupplyIndex(sustained, lost_ns / 60e9, short, known_ns / 60e9, earlier)
 
 
-def fleet_supply(places: Sequence[SupplyIndex]) -> FleetSupply | None:
-    """The means; None without a place."""
-    if not places:
+def supply_together(parts: Sequence[SupplyIndex]) -> SupplyIndex:
+    """The supply of one Box over parts of a span."""
+    return SupplyIndex(
+        sum(each.sustained for each in parts),
+        sum(each.minutes for each in parts),
+        sum(each.short for each in parts),
+        sum(each.known_minutes for each in parts),
+        sum(each.earlier for each in parts),
+    )
+
+
+def fleet_supply(places: Sequence[SupplyIndex], weights: Sequence[float] | None = None) -> FleetSupply | None:
+    """The means; None without a place.
+
+    `weights`: the share of the span in which each was measured there; without them each is one.
+    """
+    count = float(len(places)) if weights is None else sum(weights)
+    if not count:
         return None
-    count = len(places)
+    known = sum(each.known_minutes for each in places)
+    minutes = sum(each.minutes for each in places)
     return FleetSupply(
-        count,
+        len(places),
         sum(each.sustained for each in places) / count,
-        sum(each.minutes for each in places) / count,
-        sum(each.supplied_percent for each in places) / count,
+        minutes / count,
+        100 * (1 - minutes / known) if known > 0 else math.nan,
     )
 
 
@@ -148,7 +179,7 @@ def frequency_index(middles_s: FloatArray, hertz: FloatArray) -> FrequencyIndex:
     )
 
 
-def _union_ns(spans: Iterable[tuple[int, int]]) -> int:
+def union_ns(spans: Iterable[tuple[int, int]]) -> int:
     """The time in at least one of the spans."""
     total, reached = 0, -1
     for begin_ns, until_ns in sorted(spans):

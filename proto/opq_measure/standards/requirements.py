@@ -35,7 +35,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether enough of the values meet a requirement; NaN and None where no value is known."""
+    """Whether enough of the values meet a requirement; NaN where no value is known."""
 
     count: int
     """Known values."""
@@ -45,6 +45,7 @@ class Judgement:
     lowest: float
     highest: float
     met: bool | None
+    """None: no value is known, or the missing ones decide."""
 
     @property
     def share_percent(self) -> float:
@@ -83,20 +84,25 @@ def inside(values: FloatArray, requirement: Requirement) -> BoolArray:
     return found
 
 
-def judge(values: FloatArray, requirement: Requirement) -> Judgement:
-    """Checks whether enough of the (n,) values lie within the requirement's limits; NaN is unknown."""
+def judge(values: FloatArray, requirement: Requirement, missing: int = 0) -> Judgement:
+    """Checks whether enough of the (n,) values lie within the requirement's limits; NaN is not counted.
+
+    `missing` values of the span are not among them. Each of these may be within or outside: the requirement
+    is met if it is met with all of them outside, and not met if it is not met with all of them within.
+    """
     values = np.asarray(values, dtype=np.float64)
     known = values[~np.isnan(values)]
     if len(known) == 0:
         return Judgement(0, 0, math.nan, math.nan, math.nan, None)
     good = int(np.count_nonzero(inside(known, requirement)))
+    needed = _needed(requirement.percent, len(known) + missing)
     return Judgement(
         len(known),
         good,
         _nearest_to_limit(known, requirement),
         float(known.min()),
         float(known.max()),
-        good >= _needed(requirement.percent, len(known)),
+        True if good >= needed else False if good + missing < needed else None,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from opq_measure.median import median
 from opq_measure.signal import FloatArray, IndexArray, SignalArray
 from opq_measure.timebase.cycles import Track
-from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_wave
+from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, ORDERS, Steady, steady_wave
 
 FITTED_CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
@@ -260,7 +260,7 @@ def _fitted(volts: SignalArray, tracked: Track, begin: float, end: float) -> Ste
         cycles = (stop - start) * hz / tracked.rate_hz
     if cycles < MIN_CYCLES:
         return None
-    orders = None if cycles > FITTED_CYCLES / 2 else round(SHORT_ORDERS * cycles)
+    orders = ORDERS if cycles > FITTED_CYCLES / 2 else round(SHORT_ORDERS * cycles)
     return steady_wave(volts, tracked.rate_hz, start, stop, hz, orders)
 
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from opq_measure.least_squares import orders_within, solved
 from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track, cycles_per_window
@@ -126,11 +127,11 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     first, stop = math.ceil(edges[0]), min(math.floor(edges[-1]), len(volts))
     part = np.asarray(volts[first:stop], dtype=np.float64)
     phase = phases_rad(tracked, np.arange(first, stop, dtype=np.float64))
-    basis = _basis(phase)
+    basis = _basis(phase, orders_within(float(np.diff(edges).mean()), 1.0, max(ORDERS)))
     peak = float(median(np.interp(edges, tracked.positions, tracked.amplitude)))
     off = part - basis @ _solved(basis, part)
     most = float(np.abs(off).max())
-    if not peak > 0 or most < 0.5 * least * peak:
+    if not (peak > 0 and most >= 0.5 * least * peak):
         return None  # 13 harmonics explain everything
     widest = MAX_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP_SHARE * least * peak, widest)
@@ -157,12 +158,12 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     )
 
 
-def _basis(phase: FloatArray) -> FloatArray:
-    """(n, 27) DC, then cosine and sine of each order, so that the first columns are the lowest orders."""
-    basis = np.ones((2 * max(ORDERS) + 1, len(phase)))
+def _basis(phase: FloatArray, orders: int) -> FloatArray:
+    """(n, 2 orders + 1) DC, then cosine and sine of each order, so that the first columns are the lowest."""
+    basis = np.ones((2 * orders + 1, len(phase)))
     turn = np.exp(1j * phase)
     power = np.ones_like(turn)
-    for order in range(1, max(ORDERS) + 1):
+    for order in range(1, orders + 1):
         power *= turn
         basis[2 * order - 1], basis[2 * order] = power.real, power.imag
     return basis.T
@@ -201,7 +202,10 @@ def _without_notches(
     wave, spread = part, floor
     for orders in ORDERS[-3:] if begun else ORDERS:
         columns = basis[:, : 2 * orders + 1]
-        wave = columns @ _solved(columns, part, weight)
+        sizes = _solved(columns, part, weight)
+        if not np.isfinite(sizes).all():  # nearly all samples are outliers
+            break
+        wave = columns @ sizes
         off = np.abs(part - wave)
         fitted = off[weight > 0] if orders == max(ORDERS) else off
         spread = max(1.4826 * float(median(fitted)), floor)
@@ -219,7 +223,7 @@ def _solved(basis: FloatArray, part: FloatArray, weight: FloatArray | None = Non
     gram[np.diag_indices_from(gram)] += (
         RIDGE_WEIGHT * len(part) * order**4
     )  # against high orders that only notches would suggest
-    return np.asarray(np.linalg.solve(gram, weighted.T @ part), dtype=np.float64)
+    return solved(gram, (weighted.T @ part)[:, None])[:, 0]
 
 
 def _runs(beyond: BoolArray, size: FloatArray, level: float) -> list[tuple[int, int]]:

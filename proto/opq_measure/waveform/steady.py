@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.least_squares import orders_within
 from opq_measure.line_sums import LineProducts, line_sums, line_wave
 from opq_measure.signal import FloatArray, SignalArray
 
@@ -24,8 +25,6 @@ ComplexArray = NDArray[np.complex128]
 
 ORDERS = 50
 """Highest order; as IEC 61000-4-30:2015, 5.8."""
-FITTED_RATE_SHARE = 0.45
-"""A share of the rate: harmonics above are not fitted, because a sampler's filter has its edge there."""
 MIN_CYCLES = 1.05
 """Below one cycle DC and fundamental cannot be separated."""
 FREE_CYCLES = 1.4
@@ -109,7 +108,7 @@ class Steady:
 
 
 def steady_wave(
-    volts: SignalArray, rate_hz: float, start: int, stop: int, hz: float, orders: int | None = None
+    volts: SignalArray, rate_hz: float, start: int, stop: int, hz: float, orders: int = ORDERS
 ) -> Steady:
     """The steady wave that fits samples `start` .. `stop` - 1 best.
 
@@ -117,8 +116,8 @@ def steady_wave(
         volts: (n,) counts or volts. The fit is for a few cycles up to some seconds: it takes
             16 (orders + 1) bytes per sample.
         hz: first value of the frequency, accurate to 0.2 cycles over the stretch; refined from 1.4 cycles on.
-        orders: highest harmonic; by default 50, or what lies below 0.45 of the rate. Fewer are fitted where
-            the stretch has less than twice as many samples as unknowns.
+        orders: highest harmonic, at most what lies below 0.45 of the rate. Fewer are fitted where the
+            stretch has less than twice as many samples as unknowns.
     Raises:
         ValueError: shorter than 1.05 cycles, or it leaves the signal.
 
@@ -130,8 +129,7 @@ def steady_wave(
     size = stop - start
     if not (hz > 0 and size * hz >= MIN_CYCLES * rate_hz):
         raise ValueError(f"{size} samples of {hz:g} Hz, want at least {MIN_CYCLES} cycles of a positive one")
-    orders = min(ORDERS, int(FITTED_RATE_SHARE * rate_hz / hz)) if orders is None else orders
-    orders = max(1, min(orders, (size // 2 - 1) // 2))
+    orders = max(1, min(orders_within(rate_hz, hz, orders), (size // 2 - 1) // 2))
     part = np.asarray(volts[start:stop], dtype=np.float64)
     step = 2 * math.pi * hz / rate_hz
     most = 0.1 * step
@@ -147,8 +145,11 @@ def steady_wave(
         if abs(fit.change) * size < max(SETTLED_RAD, SETTLED_SIGMA * sigma_rad):
             step, fit = step + fit.change, fit.moved()
             break
-        step += min(max(fit.change, -most), most)
-        fit = _fit(part, step, orders)
+        further = step + min(max(fit.change, -most), most)
+        tried = _fit(part, further, orders)
+        if not math.isfinite(tried.rest):  # at this frequency the orders cannot be told apart
+            break
+        step, fit = further, tried
     lines = fit.sizes[0] - 1j * fit.sizes[1]
     return Steady(rate_hz, start, stop, step, lines, math.sqrt(fit.rest / max(1, size - 2 * orders - 2)))
 
@@ -156,6 +157,7 @@ def steady_wave(
 @dataclass(frozen=True, slots=True)
 class _Fit:
     """`sizes` (2, orders + 1) of cosines and sines about the middle; `rest` is the sum of squares left.
+    Both are NaN where nothing is fitted, and `change` is 0.
 
     `change` is the Gauss-Newton change of the angle per sample; `drift` is the change of `sizes` per radian
     of it; `gain` times its square is the decrease of `rest`.
@@ -169,7 +171,7 @@ class _Fit:
 
     def moved(self) -> "_Fit":
         """The fit at the next step, estimated for a small change."""
-        rest = max(0.0, self.rest - self.gain * self.change**2)
+        rest = max(self.rest - self.gain * self.change**2, 0.0)
         return replace(self, sizes=self.sizes + self.change * self.drift, rest=rest, change=0.0)
 
 
@@ -179,4 +181,4 @@ def _fit(part: FloatArray, step: float, orders: int) -> _Fit:
     sizes = products.fitted(sums)
     slope = products.slope(sizes, moments)
     explained = float(sizes[0] @ sums.real - sizes[1] @ sums.imag)
-    return _Fit(sizes, max(0.0, float(part @ part) - explained), slope.change, slope.drift, slope.gain)
+    return _Fit(sizes, max(float(part @ part) - explained, 0.0), slope.change, slope.drift, slope.gain)

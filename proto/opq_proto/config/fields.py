@@ -4,6 +4,7 @@ Reads pydantic dataclasses (with ranges and help from `Field`) and plain ones.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -135,10 +136,12 @@ def _number(noun: str, bounds: Mapping[str, Any], whole: bool) -> str:
 
 
 def _text(bounds: Mapping[str, Any]) -> str:
-    if "pattern" in bounds and "examples" in bounds:
+    if "examples" in bounds:
         return f"text such as {' or '.join(map(repr, bounds['examples']))}"
     if "pattern" in bounds:
-        return f"text like {bounds['pattern']}"
+        choices = re.fullmatch(r"\^\((\w+(?:\|\w+)+)\)\$|\^\[(\w+)\]\??\$", bounds["pattern"])
+        found = () if choices is None else choices[1].split("|") if choices[1] else tuple(choices[2])
+        return f"one of {', '.join(map(repr, found))}" if found else "text of another form"
     return "text" + _length(bounds)
 
 

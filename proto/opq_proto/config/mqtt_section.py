@@ -40,7 +40,11 @@ class MqttBrokerSection:
     ] = None
     discovery: Annotated[
         str,
-        Field(pattern=r"^[^#+\s]*$", description="Home Assistant's prefix; empty: no discovery"),
+        Field(
+            pattern=r"^[^#+\s]*$",
+            examples=["homeassistant"],
+            description="Home Assistant's prefix; empty: no discovery",
+        ),
         Why(
             "Change it where Home Assistant has another prefix, and empty it where there is no "
             "Home Assistant."

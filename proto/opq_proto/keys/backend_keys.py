@@ -5,6 +5,10 @@ server's key (`public_keys/opqserver.key`), which admits it where it has `public
 address names folder and key, `tcp://127.0.0.1:9881?curve=/etc/opq/backend&name=cloud`, so that every place
 that takes an address can use keys: a service, a plug-in's settings, a command's option. Without `?curve=` the
 connection is in clear.
+
+Every address that is bound has a ZAP domain, because libzmq then refuses ZMTP 1 and 2: in ZMTP 1 the bytes of
+an HTTP request are a peer's name and those of its body are messages, so that a page in a browser could send
+commands. Programs of libzmq 4 speak ZMTP 3.
 """
 
 import re
@@ -16,8 +20,16 @@ import zmq
 
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.kit.service_sockets import bindable, close_to_others, connectable_path
+from opq_proto.kit.zmq_addresses import bind_endpoint, connect_endpoint
 
 DEFAULT_NAME = "cloud"
+HANDSHAKE_MS = 5000
+"""A connection without a finished handshake is ended after this time, also one without an admitted key; its
+program tries again."""
+KEYS_DOMAIN = "opq-backend"
+CLEAR_DOMAIN = "opq-clear"
+"""A ZAP handler in the socket's context admits everyone to it; without one libzmq does so itself."""
 FOLDER = "backend"
 """Name of the key folder in the data folder."""
 _NAME = r"[a-z0-9][a-z0-9-]{0,31}"
@@ -39,14 +51,6 @@ class BackendKeyFolder(KeyFolder):
         raise KeyFileError(
             f"the name is {box_id!r}; want up to 32 small letters, digits and dashes, such as {DEFAULT_NAME}"
         )
-
-    def check_rights(self) -> None:
-        """Raises KeyFileError where an earlier version left a file that restricts what a key may do."""
-        for path in sorted(self.public_keys.glob(f"{self.prefix}*.rights")):
-            raise KeyFileError(
-                f"{path} restricts what a key may do, and rights per name were removed; revoke that key with "
-                "opq-tools keys revoke --backend, or let it do everything by removing the file"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,28 @@ class BackendAddress:
         return _read(keys.server_public).public, _read(keys.box_secret(self.name), True)
 
     def server_keys(self) -> KeyPair:
-        """Returns the server's pair; raises KeyFileError, also where a key's rights could not be kept."""
+        """Returns the server's pair; raises KeyFileError."""
         keys = self.keys
         if keys is None:
             raise KeyFileError(f"{self.endpoint} is in clear, and has no keys")
-        keys.check_rights()
         return _read(keys.server_secret, True)
+
+    def bind(self, socket: "zmq.Socket[bytes]") -> None:
+        """Binds. With keys, a ZAP handler in the socket's context has to admit its clients.
+
+        Raises:
+            KeyFileError: as in `server_keys`.
+            zmq.ZMQError: the endpoint is not a valid address, or is in use.
+            OSError: the same of a Unix socket.
+        """
+        if socket.getsockopt(zmq.MECHANISM) == zmq.NULL:  # that of Boxes has its keys already
+            if self.folder is not None:
+                self.server_keys().serve(socket, KEYS_DOMAIN)
+            else:
+                socket.setsockopt_string(zmq.ZAP_DOMAIN, CLEAR_DOMAIN)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        bind_endpoint(socket, bindable(self.endpoint))
+        close_to_others(self.endpoint)
 
     def connect(self, socket: "zmq.Socket[bytes]") -> None:
         """Connects, with keys where the address has some.
@@ -95,7 +115,7 @@ class BackendAddress:
         if self.folder is not None:
             server, own = self.client_keys()
             own.secure(socket, server)
-        socket.connect(self.endpoint)
+        connect_endpoint(socket, connectable_path(self.endpoint))
 
 
 def _read(path: Path, secret: bool = False) -> KeyPair:

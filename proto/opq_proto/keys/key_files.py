@@ -6,6 +6,7 @@ on; every file is written under another name and then renamed. Nothing here logs
 key.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -25,6 +26,10 @@ from opq_proto.kit.whole_file import flush_to_disk, private_folder
 _FileMark = tuple[int, int, int, int]
 SURELY_PAST_NS = 2_000_000_000
 """Time stamps of files have steps of up to 2 s (FAT)."""
+KEEPALIVE_IDLE_S = 60
+KERNEL_BYTES = 256 * 1024
+"""Limit of what the kernel keeps of a connection that is not read; Linux keeps up to 6 MB without it, and up
+to twice this with it."""
 MAX_FILE_BYTES = 65_536
 """A key file has about 300 bytes; a larger file than this is refused."""
 
@@ -46,6 +51,23 @@ class KeyPair:
         socket.curve_serverkey = server_key
         socket.curve_publickey = self.public
         socket.curve_secretkey = self.secret or b""
+
+    def serve(self, socket: "zmq.Socket[bytes]", domain: str) -> None:
+        """Makes a socket a CURVE server; a ZAP handler in its context has to admit its clients.
+
+        Raises:
+            KeyFileError: the pair has no secret key.
+        """
+        if self.secret is None:
+            raise KeyFileError("the server's key pair has no secret key")
+        socket.curve_server = 1
+        socket.curve_publickey = self.public
+        socket.curve_secretkey = self.secret
+        socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        socket.setsockopt(zmq.RCVBUF, KERNEL_BYTES)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)  # a Box without power sends no FIN
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
 
 
 def generate() -> KeyPair:
@@ -89,6 +111,25 @@ def read_secret_file(path: Path | str) -> KeyPair:
     if pair.secret is None:
         raise KeyFileError(f"key file {path} has no secret-key; want the private file of the pair")
     return pair
+
+
+def read_server_key(path: Path | str) -> KeyPair:
+    """Reads the copy of a cloud's public key that others have; a missing one is not made here.
+
+    Raises:
+        KeyFileError: the file is missing, too large, or not a key file.
+    """
+    if not os.path.lexists(path):
+        raise KeyFileError(missing_server_key(path))
+    return read_key_file(path)
+
+
+def missing_server_key(path: Path | str) -> str:
+    """The error of a gateway without its cloud's public key; with a pair of its own it would not connect."""
+    return (
+        f"key file {path} is missing; it is the cloud's public key: copy it from curve/public_keys of the "
+        "cloud's machine, where opq-tools keygen --server made it"
+    )
 
 
 def _find(path: Path, data: bytes, name: str) -> bytes | None:
@@ -226,6 +267,16 @@ class KeyFolder:
     def server_public(self) -> Path:
         return self.public_keys / "opqserver.key"
 
+    @property
+    def administrator_secret(self) -> Path:
+        """The private file of the administrator's pair (`keys.administrator`)."""
+        return self.private_keys / "opqadministrator.pem"
+
+    @property
+    def administrator_public(self) -> Path:
+        """The public file of the administrator's pair; a gateway has it beside the server's."""
+        return self.public_keys / "opqadministrator.pub"
+
     def checked_id(self, box_id: str) -> str:
         """Returns the id; raises KeyFileError where it is not a valid one."""
         return checked_box_id(box_id)
@@ -329,6 +380,22 @@ class KeyFolder:
             return frozenset()
         found = (self._first_key.fullmatch(name) or self._incoming_key.fullmatch(name) for name in names)
         return frozenset(match.group(1) for match in found if match is not None)
+
+    def revoked_boxes(self) -> set[str]:
+        """Returns Boxes whose key was revoked, and that have no other one; empty where it cannot be read."""
+        try:
+            return {box_id for box_id, _ in self.box_files(self.revoked_keys)} - self.listed_boxes()
+        except OSError:
+            return set()
+
+    def revoked_owners(self) -> dict[str, str]:
+        """Returns public key (Z85) -> Box, of the keys that were revoked."""
+        found: dict[str, str] = {}
+        with contextlib.suppress(OSError):
+            for box_id, path in self.box_files(self.revoked_keys):
+                with contextlib.suppress(KeyFileError):
+                    found[read_key_file(path).public.decode("ascii")] = box_id
+        return found
 
     def known_boxes(self) -> set[str]:
         """Returns Boxes that have a file: admitted, being exchanged, revoked, or not a valid key."""

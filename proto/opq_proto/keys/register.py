@@ -92,6 +92,8 @@ class KeyRegister:
                 f"{folder.owner} {box_id} is admitted already; {folder.another_key.format(box_id)}"
             )
         self._refuse_a_key_twice(box_id, public)
+        if public is not None and self.revoked_key(box_id) == public:
+            folder.box_revoked(box_id).unlink(missing_ok=True)
         folder.make_folders()
         written = []
         pair = KeyPair(public) if public is not None else generate()
@@ -99,8 +101,34 @@ class KeyRegister:
             written.append(folder.box_secret(box_id))
         if not write_public(folder.box_public(box_id), pair, box_id, replace=False):
             raise KeyFileError(f"{folder.owner} {box_id} was admitted by another program at the same time")
-        folder.box_revoked(box_id).unlink(missing_ok=True)
         return [*written, folder.box_public(box_id)]
+
+    def revoked_key(self, box_id: str) -> bytes | None:
+        """Returns the key of a Box that was revoked, whether it has another one since or not; else None."""
+        try:
+            return read_key_file(self._folder.box_revoked(box_id)).public
+        except KeyFileError:
+            return None
+
+    def revoked_ms(self, box_id: str) -> int | None:
+        """Returns when the key of a Box was revoked; None where it has no revoked key."""
+        try:
+            return self._folder.box_revoked(box_id).stat().st_ctime_ns // 1_000_000
+        except (OSError, KeyFileError):
+            return None
+
+    def admit_again(self, box_id: str) -> list[Path]:
+        """Admits the key that was revoked, which its gateway may still have; returns the file.
+
+        Raises:
+            KeyFileError: it has none, it is admitted with another one, or another Box has this key.
+        """
+        public = self.revoked_key(box_id)
+        if public is None:
+            raise KeyFileError(
+                f"{self._folder.owner} {box_id} has no revoked key that could be admitted again"
+            )
+        return self.add(box_id, public)
 
     def revoke(self, box_id: str) -> bool:
         """Revokes a Box's keys; False where it had none. Its connections end within a second."""
@@ -115,6 +143,20 @@ class KeyRegister:
         except OSError as error:
             raise KeyFileError(f"key file {public} cannot be moved: {error.strerror or error}") from error
         return True
+
+    def forget(self, box_id: str) -> None:
+        """Deletes all files of a Box's keys, the revoked and the private one too.
+
+        Raises:
+            KeyFileError: one cannot be deleted.
+        """
+        folder = self._folder
+        files = folder.box_incoming, folder.box_public, folder.box_revoked, folder.box_secret
+        for path in [each(box_id) for each in files]:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise KeyFileError(f"key file {path} cannot be deleted: {error.strerror or error}") from error
 
     def rotate(self, box_id: str, public: bytes | None = None, force: bool = False) -> list[Path]:
         """Admits a second key of a Box in addition to its first; returns the files written.

@@ -109,24 +109,30 @@ def firmware_public_key(path: Path) -> PublicKey:
     return public_of(key)
 
 
-def new_key(path: Path) -> Path:
-    """Makes a new Ed25519 pair: `path`, readable only by its owner, and `path`.pub, which is returned.
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """The PEM file of a public key."""
+    return key.public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def new_key(path: Path, public_path: Path | None = None) -> Path:
+    """Makes a new Ed25519 pair: `path`, readable only by its owner, and a public file, which is returned.
+
+    `public_path`: None: `path`.pub.
 
     Raises:
         SigningError: one of them exists already; nothing is changed.
     """
-    public_path = path.with_name(path.name + ".pub")
+    public_path = public_path or path.with_name(path.name + ".pub")
     existing = [str(file) for file in (path, public_path) if file.exists()]
     if existing:
         raise SigningError(f"{' and '.join(existing)} exist already; nothing was changed")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secret)
-        write_whole_file(public_path, [public], 0o644)
+        write_whole_file(public_path, [public_pem(key.public_key())], 0o644)
     except OSError as error:
         raise SigningError(f"{error.filename}: {error.strerror}") from None
     return public_path

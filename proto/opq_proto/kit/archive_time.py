@@ -3,7 +3,6 @@
 `opq-tools backup` writes the time at the archive's begin, so that health finds it without reading gigabytes.
 """
 
-import json
 import tarfile
 from datetime import datetime
 from pathlib import Path
@@ -30,15 +29,7 @@ def archive_made_s(path: Path) -> float:
     """
     try:
         with tarfile.open(path) as tar:
-            made_at = tar.pax_headers.get(MADE_AT) or _of_manifest(tar)
+            made_at = tar.pax_headers[MADE_AT]
         return datetime.fromisoformat(made_at).timestamp()
     except (tarfile.TarError, EOFError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is not a whole archive of `opq-tools backup`: {error}") from error
-
-
-def _of_manifest(tar: tarfile.TarFile) -> str:
-    """Of an archive that an earlier version made: reads the heads of all members."""
-    content = tar.extractfile(tar.getmember(MANIFEST))
-    if content is None:
-        raise KeyError(MANIFEST)
-    return str(json.loads(content.read(MAX_MANIFEST_BYTES))["made_at"])

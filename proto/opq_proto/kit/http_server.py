@@ -1,5 +1,8 @@
 """A small HTTP server: a thread per request, a limited number at once, each with a time limit.
 
+A request has HEAD_S to arrive. Where the places are taken, a new connection gets that of an address that has
+more than its own, else that of one whose request has not arrived.
+
 class Handler(ReplyHandler):
     def do_GET(self) -> None:
         self.send_reply((200, "text/plain", b"well"))
@@ -9,12 +12,16 @@ server.start()
 """
 
 import contextlib
+import io
 import selectors
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
@@ -22,10 +29,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.kit import log
-from opq_proto.kit.origin_guard import ip_address
+from opq_proto.kit.origin_guard import host_name, ip_address
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 MAX_AT_ONCE = 16
 LONGEST_S = 60.0
+HEAD_S = 20.0
+"""Time from a connection to its whole request, body included."""
 SILENT_S = 10.0
 MAX_FIELDS = 10
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,7 +61,19 @@ def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
     host, _, port = endpoint.rpartition("://")[2].rpartition(":")
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{key} is {endpoint!r}; want host:port, e.g. 127.0.0.1:8911")
-    return ("0.0.0.0" if host in ALL_ADDRESSES else host.strip("[]")), int(port)
+    return (every_address() if host in ALL_ADDRESSES else host.strip("[]")), int(port)
+
+
+@cache
+def every_address() -> str:
+    """The address with which a server listens at all of this machine's: those of both families, if it has."""
+    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+
+
+def set_families(opened: socket.socket, host: str) -> None:
+    """Lets a socket that is to be bound to `::` take IPv4 too, whatever the machine's default is."""
+    if host == "::":
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 
 
 def url_of(endpoint: str, path: str = "/", port: int | None = None) -> str:
@@ -93,12 +115,23 @@ def bound_socket(host: str, port: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio: TCP_NODELAY
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        set_families(made, host)
         made.bind((host, port))
         made.listen(128)
     except BaseException:
         made.close()
         raise
     return made
+
+
+@dataclass(slots=True)
+class _OpenRequest:
+    """A connection that has a place; times are monotonic."""
+
+    address: str
+    since_s: float
+    until_s: float
+    arrived: bool = False
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -112,22 +145,24 @@ class HttpServer(ThreadingHTTPServer):
         self,
         name: str,
         endpoint: str,
-        handler: type[BaseHTTPRequestHandler],
+        handler: "type[ReplyHandler]",
         *,
         on_refused: Report = lambda reason: None,
         on_late: Report = lambda reason: None,
         most_at_once: int = MAX_AT_ONCE,
         longest_s: float = LONGEST_S,
+        head_s: float = HEAD_S,
     ) -> None:
         """Binds the address.
 
         Args:
             name: the name in logs and errors.
             endpoint: an address that `address_of` reads.
-            on_refused: called when a connection is closed unread because `most_at_once` are served.
-            on_late: called when a connection is closed because its request took longer than `longest_s`.
-            longest_s: limit of a request with its answer, or until `end_time_limit`, so that a peer that
-                sends byte by byte does not occupy a thread for longer.
+            on_refused: called when a connection is closed because `most_at_once` are served.
+            on_late: called when a connection is closed because its request took too long.
+            longest_s: limit of a request with its answer, or until `end_time_limit`.
+            head_s: limit until the request has arrived, so that a peer that sends byte by byte does not
+                occupy a thread for longer.
         Raises:
             ConfigError: the endpoint is not an address.
             PortBusyError: the address is in use, or not an address of this machine.
@@ -136,8 +171,10 @@ class HttpServer(ThreadingHTTPServer):
         self._on_refused, self._on_late = on_refused, on_late
         self._most_at_once = most_at_once
         self._longest_s = longest_s
-        self._since_s: dict[socket.socket, float] = {}
-        self._places = threading.BoundedSemaphore(most_at_once)
+        self._head_s = min(head_s, longest_s)
+        self._open: dict[socket.socket, _OpenRequest] = {}
+        self._lock = threading.Lock()
+        self._broken_off = RateLimitedLog(log.get(page=name))
         address = address_of(endpoint, f"the address of {name}")
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -152,6 +189,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Binds without HTTPServer's query for this machine's name, which may take seconds."""
+        set_families(self.socket, str(self.server_address[0]))
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.port
 
@@ -187,44 +225,102 @@ class HttpServer(ThreadingHTTPServer):
 
     def end_time_limit(self, request: socket.socket) -> None:
         """Ends the time limit of a request that was read, so that its answer may take longer."""
-        self._since_s.pop(request, None)
+        with self._lock:
+            if request in self._open:
+                self._open[request].arrived, self._open[request].until_s = True, float("inf")
+
+    def note_arrived(self, request: socket.socket) -> None:
+        """The whole request is read: from now on the limit of its answer holds."""
+        with self._lock:
+            found = self._open.get(request)
+            if found is not None and not found.arrived:
+                found.arrived, found.until_s = True, found.since_s + self._longest_s
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            self._since_s[request] = time.monotonic()
+        now_s = time.monotonic()
+        newcomer = _OpenRequest(str(client_address[0]), now_s, now_s + self._head_s)
+        with self._lock:
+            ended = self._place_for(newcomer) if len(self._open) >= self._most_at_once else None
+            there_is_one = len(self._open) < self._most_at_once
+            if there_is_one:
+                self._open[request] = newcomer
+        if ended is not None or not there_is_one:
+            self._on_refused(f"more than {self._most_at_once} connections; a connection was refused")
+        if ended is not None:
+            _cut_off(ended)
+        if there_is_one:
             super().process_request(request, client_address)
         else:
-            self._on_refused(f"more than {self._most_at_once} connections; a connection was refused")
             self.shutdown_request(request)
+
+    def _place_for(self, newcomer: _OpenRequest) -> socket.socket | None:
+        """The connection that has to go for a new one, already without its place; None: the new one has to.
+
+        An address that has more than the new one's gives way first, then whose request has not arrived; the
+        oldest goes. Addresses behind a proxy are one, so that the proxy has to limit them.
+        """
+        counts = Counter(each.address for each in self._open.values())
+        address, count = counts.most_common(1)[0]
+        found = list(self._open.items())
+        if count > counts[newcomer.address] + 1:
+            found = [each for each in found if each[1].address == address]
+            found = [each for each in found if not each[1].arrived] or found
+        else:
+            found = [each for each in found if not each[1].arrived]
+        if not found:
+            return None
+        oldest = min(found, key=lambda each: each[1].since_s)[0]
+        del self._open[oldest]
+        return oldest
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._since_s.pop(request, None)
-            self._places.release()
+            with self._lock:
+                self._open.pop(request, None)
 
     def _late_in_s(self) -> float | None:
-        """Returns the seconds until the oldest open request is late; None: no request is open."""
-        oldest_s = min(list(self._since_s.values()), default=None)
-        return None if oldest_s is None else max(0.0, oldest_s + self._longest_s - time.monotonic())
+        """Returns the seconds until the first open request is late; None: no request is open."""
+        with self._lock:
+            first_s = min((each.until_s for each in self._open.values()), default=float("inf"))
+        return None if first_s == float("inf") else max(0.0, first_s - time.monotonic())
 
     def _cut_off_late(self) -> None:
         """Cuts off requests beyond their time limit; their threads then end."""
         now_s = time.monotonic()
-        for request, since_s in list(self._since_s.items()):
-            if now_s >= since_s + self._longest_s and self._since_s.pop(request, None) is not None:
-                self._on_late(f"a request took longer than {self._longest_s:g} s; its connection was closed")
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            late = {request: each for request, each in self._open.items() if now_s >= each.until_s}
+            for request in late:
+                del self._open[request]
+        for request, each in late.items():
+            limit_s = self._longest_s if each.arrived else self._head_s
+            self._on_late(f"a request took longer than {limit_s:g} s; its connection was closed")
+            _cut_off(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Logs a broken connection as a warning, any other error as a bug with its traceback."""
-        logger = log.get(page=self._name, peer=client_address[0])
+        """Logs broken connections as a warning once per period, any other error as a bug with its
+        traceback."""
         if isinstance(sys.exc_info()[1], OSError):
-            logger.warning("page.broken_off")
+            with self._lock:
+                self._broken_off.warning("page.broken_off", peer=client_address[0])
         else:
-            logger.exception("page.failed")
+            log.get(page=self._name, peer=client_address[0]).exception("page.failed")
+
+
+def _cut_off(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Discarded(io.BufferedIOBase):
+    """Takes a body that is not sent."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
 
 
 class ReplyHandler(BaseHTTPRequestHandler):
@@ -236,9 +332,51 @@ class ReplyHandler(BaseHTTPRequestHandler):
 
     @property
     def from_this_machine(self) -> bool:
-        """Whether the request comes from loopback, and no proxy passes on somebody else's."""
+        """Whether the request comes from this machine, and no proxy passes on somebody else's.
+
+        It does where it comes from loopback, or from the very address that it came to.
+        """
         peer = ip_address(str(self.client_address[0]))
-        return peer is not None and peer.is_loopback and not any(name in self.headers for name in FORWARDED)
+        own = ip_address(str(self.connection.getsockname()[0]))
+        here = peer is not None and (peer.is_loopback or peer == own)
+        return here and not any(name in self.headers for name in FORWARDED)
+
+    @property
+    def asked_by_own_address(self) -> bool:
+        """Whether Host is the very address that the request came to, which no other page can be named."""
+        host = ip_address(host_name(self.headers.get("Host", "")))
+        return host is not None and host == ip_address(str(self.connection.getsockname()[0]))
+
+    def do_HEAD(self) -> None:
+        """Answers as GET does, without the body."""
+        get = getattr(self, "do_GET", None)
+        if get is None:
+            self.send_error(501)
+        else:
+            get()
+
+    def end_headers(self) -> None:
+        """Ends the head of the answer; what a handler writes after that of a HEAD request is not sent."""
+        super().end_headers()
+        if self.command == "HEAD":
+            self.wfile = _Discarded()
+
+    def parse_request(self) -> bool:
+        """Reads the head of the request."""
+        found = super().parse_request()
+        if found and self.headers.get("Content-Length", "0") == "0":
+            self._note_arrived()
+        return found
+
+    def read_body(self, length: int) -> bytes:
+        """Reads the body, which ends the time for the request to arrive."""
+        body = self.rfile.read(length)
+        self._note_arrived()
+        return body
+
+    def _note_arrived(self) -> None:
+        if isinstance(self.server, HttpServer):
+            self.server.note_arrived(self.connection)
 
     def send_reply(self, reply: Reply, headers: Mapping[str, str] | None = None) -> None:
         """Sends status, type, length, `headers` and body."""

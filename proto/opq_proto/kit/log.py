@@ -13,7 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
-from typing import Any, Protocol, cast
+from typing import Any, cast
+
+from opq_proto.kit.bound_logger import BoundLogger as BoundLogger
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 
 @contextlib.contextmanager
@@ -41,22 +44,6 @@ LEVELS = {
 }
 
 
-class BoundLogger(Protocol):
-    """The methods of a structlog logger that services use; facts are keys with units."""
-
-    def debug(self, event: str, **facts: Any) -> None: ...
-
-    def info(self, event: str, **facts: Any) -> None: ...
-
-    def warning(self, event: str, **facts: Any) -> None: ...
-
-    def error(self, event: str, **facts: Any) -> None: ...
-
-    def exception(self, event: str, **facts: Any) -> None: ...
-
-    def bind(self, **facts: Any) -> "BoundLogger": ...
-
-
 class _Stderr:
     """Writes a line to the current `sys.stderr` in one piece; stops using a broken stderr."""
 
@@ -76,14 +63,22 @@ class _Stderr:
 
 
 class _Library(logging.Handler):
-    """Logs warnings of libraries (uvicorn, zmq, asyncio) as lines of this log."""
+    """Logs warnings of libraries (uvicorn, zmq, asyncio) as lines of this log.
+
+    Each request of a stranger can cause one, so there is one line per period for each text and exception.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log = RateLimitedLog(structlog.get_logger())
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
         facts: dict[str, Any] = {"library": record.name, "said": record.getMessage()}
+        kind = None
         if record.exc_info:
-            facts["exc_info"] = record.exc_info
-        getattr(structlog.get_logger(), level)("library.complained", **facts)
+            facts["exc_info"], kind = record.exc_info, record.exc_info[0]
+        getattr(self._log, level)("library.complained", key=(record.name, record.msg, kind), **facts)
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -142,7 +137,11 @@ def configure(service: str, level: str | None = None) -> None:
     )
     root = logging.getLogger()
     if not any(isinstance(handler, _Library) for handler in root.handlers):
-        root.addHandler(_Library(logging.WARNING))
+        root.addHandler(_Library())
+
+
+structlog.configure(logger_factory=lambda *_: _Stderr())
+"""A command that does not call `configure` logs on stderr too: its stdout is its answer, perhaps JSON."""
 
 
 def get(**facts: Any) -> BoundLogger:

@@ -17,8 +17,13 @@ _ONE_LINE = {**_NO_CONTROL, **_LINE_BREAKS}
 
 
 def one_line(text: str) -> str:
-    """The text without control characters; line breaks and several spaces in a row are one space."""
-    return " ".join(word for word in text.translate(_ONE_LINE).split(" ") if word).strip()
+    """The text without control characters, composed; line breaks and spaces in a row are one space."""
+    return composed(" ".join(word for word in text.translate(_ONE_LINE).split(" ") if word).strip())
+
+
+def composed(text: str) -> str:
+    """The text with letters such as ü in one character (NFC), so that texts that look equal are equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def refused_letter(text: str) -> str | None:

@@ -2,6 +2,11 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from opq_proto.visible_text import visible
 
 HINTS = {
     errno.ENOENT: "no such port; see /dev/serial/by-id for those there are",
@@ -11,13 +16,19 @@ HINTS = {
 }
 
 
-def why_not_opened(error: Exception) -> str:
+def why_not_opened(error: Exception, port: str = "") -> str:
     """Returns the reason and what to do, without the port's name.
+
+    `port`: its path; programs that have it open are named, as far as this user may see them.
 
     >>> why_not_opened(FileNotFoundError(errno.ENOENT, "could not open port /dev/ttyUSB0: ..."))
     'no such port; see /dev/serial/by-id for those there are'
     """
     code = getattr(error, "errno", None)
+    if code in (errno.EBUSY, errno.EAGAIN) and port.startswith("/"):
+        others = ", ".join(_programs_at(port))
+        if others:
+            return f"another program has it: {others}; end that first"
     if code in HINTS:
         return HINTS[code]
     text = str(error)
@@ -26,3 +37,21 @@ def why_not_opened(error: Exception) -> str:
     if code and "://" not in text:
         return os.strerror(code)
     return text
+
+
+def _programs_at(port: str) -> Iterator[str]:
+    """Other processes that have the port open."""
+    device, ours = Path(port).resolve(), str(os.getpid())
+    for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name == ours:
+            continue
+        with suppress(OSError):  # it ended, or belongs to somebody else
+            if any(_target(file) == device for file in (folder / "fd").iterdir()):
+                yield f"{visible((folder / 'comm').read_text().strip())} (process {folder.name})"
+
+
+def _target(file: Path) -> Path | None:
+    try:
+        return file.readlink()
+    except OSError:
+        return None

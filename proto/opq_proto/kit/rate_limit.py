@@ -6,10 +6,9 @@ Unknown peers can cause any number of both, so the number of keys is limited too
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from opq_proto.kit.log import BoundLogger  # imports structlog
+from opq_proto.kit.bound_logger import BoundLogger
 
 LOG_PERIOD_S = 10.0
 MAX_KEYS = 1000
@@ -23,7 +22,7 @@ class RateLimitedLog:
 
     def __init__(
         self,
-        log: "BoundLogger",
+        log: BoundLogger,
         period_s: float = LOG_PERIOD_S,
         monotonic_s: Callable[[], float] = time.monotonic,
         most_keys: int = MAX_KEYS,
@@ -104,13 +103,16 @@ class TokenBuckets:
 
     def spend(self, key: Hashable, tokens: float = 1.0) -> bool:
         """Takes tokens; False, with nothing taken, where there are fewer."""
-        left = self.left(key)
-        may = left >= tokens
-        self._buckets[key] = (left - tokens if may else left, self._monotonic_s())
+        may = self.left(key) >= tokens
+        self.charge(key, tokens if may else 0.0)
+        return may
+
+    def charge(self, key: Hashable, tokens: float) -> None:
+        """Takes tokens that were used already; a bucket with fewer owes the rest."""
+        self._buckets[key] = (self.left(key) - tokens, self._monotonic_s())
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._most_keys:
             self._buckets.popitem(last=False)
-        return may
 
     def give_back(self, key: Hashable) -> None:
         """Gives back a token that was spent on an action that failed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opq_proto.errors import StoreError
-from opq_proto.kit.sqlite_file import BUSY_S, DAMAGED, Migration, SqliteFile, store_error
+from opq_proto.kit.sqlite_file import BUSY_S, DAMAGED, SqliteFile, store_error
 
 GROUP_LIMIT = 256
 """Most jobs of one commit, so that the first does not wait for ever."""
@@ -34,9 +34,9 @@ class SqliteDatabase:
     def __init__(
         self,
         path: Path,
-        migrations: Sequence[Migration],
+        migrations: Sequence[str],
         *,
-        application_id: int = 0,
+        application_id: int,
         busy_s: float = BUSY_S,
         pragmas: Sequence[str] = (),
         name: str = "sqlite-writer",

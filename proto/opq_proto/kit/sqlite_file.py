@@ -11,12 +11,12 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from opq_proto.errors import StoreError
+from opq_proto.errors import OtherFormError, OtherSchemaError, StoreError
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder
 
 IN_MEMORY = ":memory:"
@@ -27,11 +27,25 @@ WAL_LIMIT_BYTES = 64 << 20
 """A write-ahead log that grew beyond this is cut to this size."""
 
 Row = tuple[Any, ...]
-Migration = str | Callable[[sqlite3.Connection], None]
-"""A script of SQL, or what a script cannot do."""
 Synchronous = Literal["NORMAL", "FULL"]
 """FULL: what is committed survives a power cut. NORMAL: it survives the process, and a power cut may take
 the last seconds, but never breaks the file."""
+
+
+def is_on_read_only(path: Path) -> bool:
+    """Whether a file or folder is on a file system that is mounted read-only."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def reading_address(path: Path) -> str:
+    """The URI by which SQLite reads a file and changes nothing, also on a read-only file system.
+
+    A write-ahead log there is read where SQLite can share it with its writer. Without one no process writes
+    the file, and it is read as it is. Source: sqlite.org/wal.html, read-only databases.
+    """
+    path = path.absolute()
+    as_it_is = path.is_file() and is_on_read_only(path) and not Path(f"{path}-wal").exists()
+    return f"{path.as_uri()}?{'immutable=1' if as_it_is else 'mode=ro'}"
 
 
 class SqliteFile:
@@ -45,9 +59,9 @@ class SqliteFile:
     def __init__(
         self,
         path: Path,
-        migrations: Sequence[Migration],
+        migrations: Sequence[str],
         *,
-        application_id: int = 0,
+        application_id: int,
         synchronous: Synchronous = "FULL",
         busy_s: float = BUSY_S,
         pragmas: Iterable[str] = (),
@@ -55,19 +69,18 @@ class SqliteFile:
         """Open or create `path`, and bring it to the present schema.
 
         Args:
-            migrations: number k changes schema k to k + 1; a published one is never changed. Where files
-                existed before schema numbers, the first script has CREATE TABLE IF NOT EXISTS.
-            application_id: marks this program's files; a file with another one is refused.
+            migrations: script k changes schema k to k + 1; a published one is never changed.
+            application_id: marks files of this form; a file with another one is refused.
             pragmas: further ones, e.g. `cache_size=-16000`.
         Raises:
-            StoreError: the file belongs to another program, or to a newer version of this one.
+            StoreError: the file has another form, or belongs to a newer version of this program.
             sqlite3.Error, OSError: it cannot be opened; `store_error` says what to do.
         """
         self.path = path
         self._lock = threading.RLock()
         self._synchronous, self._busy_s = synchronous, busy_s
         private_folder(path.parent, ours=False)
-        self.read_only = path.is_file() and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        self.read_only = path.is_file() and is_on_read_only(path)
         if str(path) != IN_MEMORY and not self.read_only:
             _keep_private(path)
         self.connection = self.connected()
@@ -87,16 +100,8 @@ class SqliteFile:
             raise
 
     def connected(self) -> sqlite3.Connection:
-        """A further connection to the file.
-
-        A write-ahead log on a read-only file system is read where SQLite can share it with its writer.
-        Without one no process writes the file, and it is read as it is.
-        Source: sqlite.org/wal.html, read-only databases.
-        """
-        address = str(self.path)
-        if self.read_only:
-            has_log = Path(f"{self.path}-wal").exists()
-            address = f"{self.path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
+        """A further connection to the file."""
+        address = reading_address(self.path) if self.read_only else str(self.path)
         return sqlite3.connect(
             address, self._busy_s, isolation_level=None, check_same_thread=False, uri=self.read_only
         )
@@ -162,28 +167,28 @@ class SqliteFile:
             self.connection.close()
 
 
-def run_migration(connection: sqlite3.Connection, migration: Migration) -> None:
+def run_migration(connection: sqlite3.Connection, script: str) -> None:
     """Runs one migration, in the caller's transaction."""
-    if callable(migration):
-        migration(connection)
-        return
-    for statement in migration.split(";"):
-        if statement.strip():
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if part.strip() and sqlite3.complete_statement(statement):  # a trigger has semicolons inside
             connection.execute(statement)
+            statement = ""
 
 
 def migrate(
     connection: sqlite3.Connection,
     path: Path,
-    migrations: Sequence[Migration],
-    application_id: int = 0,
+    migrations: Sequence[str],
+    application_id: int,
     read_only: bool = False,
 ) -> None:
-    """Checks which program owns the file, and runs missing migrations, in one transaction.
+    """Checks the form of the file, and runs missing migrations, in one transaction.
 
     Raises:
-        StoreError: the file belongs to another program or to a newer version of this one, or it is of an
-            older version and cannot be written.
+        StoreError: the file has another form or belongs to a newer version of this program, or its schema
+            is behind and it cannot be written.
         sqlite3.Error: SQLite refuses.
     """
     connection.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
@@ -197,15 +202,13 @@ def migrate(
             )
         )
         if owner != application_id and tables:
-            raise StoreError(f"{path}: is the database of another program; choose another --data-dir")
+            raise OtherFormError(path)
         if version > len(migrations):
-            raise StoreError(
-                f"{path}: has schema {version}, this program knows up to {len(migrations)}; "
-                "use the newer opq-toolkit that wrote it, or another --data-dir"
-            )
+            raise OtherSchemaError(path, version, len(migrations))
         if version < len(migrations) and read_only:
             raise StoreError(
-                f"{path}: has schema {version} of an older version, and its file system is read-only; "
+                f"{path}: has schema {version}, this program makes {len(migrations)} of it, and its "
+                "file system is read-only; "
                 "copy the data folder to where it can be written"
             )
         if version < len(migrations):

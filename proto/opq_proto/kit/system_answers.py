@@ -2,20 +2,16 @@
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
 from typing import Any
 
+from opq_proto.kit.http_client import fetch
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import ID_HEADER, SystemIdentity, SystemRecord, is_of
 from opq_proto.kit.system_verdict import WHOLE_SYSTEM, ServiceAnswer, SystemVerdict, system_verdict
 
 TIMEOUT_S = 2.0
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Without a proxy. It costs as much to make as a request."""
 MAX_BYTES = 10_000_000
 HEALTH_PORTS: Mapping[str, str] = {
     "mauka_health": "/",
@@ -62,14 +58,9 @@ def read_answer(url: str, own: SystemIdentity, timeout_s: float = TIMEOUT_S) -> 
 
 def _read(url: str, own: SystemIdentity, timeout_s: float) -> tuple[Mapping[str, Any] | None, str, bool]:
     try:
-        request = urllib.request.Request(url, headers={ID_HEADER: own.digest} if own.id else {})
-        with DIRECT.open(request, timeout=timeout_s) as answer:
-            document = json.loads(answer.read(MAX_BYTES))
+        document = json.loads(fetch(url, timeout_s, MAX_BYTES, {ID_HEADER: own.digest} if own.id else None))
         if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):
             raise ValueError("it is not an answer about health")
-    except urllib.error.HTTPError as error:
-        return None, f"{url}: {error}", False
-    except (OSError, HTTPException, ValueError, RecursionError) as error:
-        reason = getattr(error, "reason", error)
-        return None, f"{url}: {reason}", isinstance(reason, TimeoutError)
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"{url}: {error}", isinstance(error, TimeoutError)
     return document, "", False

@@ -21,9 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from opq_proto.errors import OpqError
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 FOLDER = "system"
+RESTORING = ".restoring"
+"""In a data folder while `opq-tools restore` works, and after it was killed: nothing may start there."""
+RESTORED = ".restoring.ended"
+"""The name of that folder once everything is in place, until it is removed."""
 ID = "id"
 ID_HEADER = "OPQ-System"
 """Header of a request about health: `SystemIdentity.digest` of the folder for which it asks."""
@@ -36,6 +41,10 @@ GATEWAY = "gateway"
 HEALTH = "health"
 RULES = "rules"
 """`opq-gateway rules`: the rule engine as its own process."""
+
+
+class UnfinishedRestoreError(OpqError):
+    """A data folder has a part of a back-up only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,19 @@ class SystemRecord:
     def port_offset(self) -> int | None:
         """The offset of its services' ports; None where none is meant."""
         return next((each.port_offset for each in self.services), None)
+
+
+def refuse_unfinished(data_dir: Path) -> None:
+    """Raises UnfinishedRestoreError where a restore was broken off."""
+    try:
+        is_unfinished = (data_dir / RESTORING).exists()
+    except OSError:  # a folder of another user: what reads it says so
+        return
+    if is_unfinished:
+        raise UnfinishedRestoreError(
+            f"{data_dir}: a restore was not finished there; run the same `opq-tools restore` again, which "
+            "begins from the start"
+        )
 
 
 def identity_of(data_dir: Path) -> SystemIdentity:

@@ -72,6 +72,8 @@ class Trouble:
     name: str
     """A Box's id, a service, its part, or what a condition is about."""
     info: str
+    helps: str = ""
+    """What to do; empty: what `info` says."""
 
     @property
     def thing(self) -> str:
@@ -86,6 +88,8 @@ class SystemVerdict:
     services: tuple[ServiceVerdict, ...]
     troubles: tuple[Trouble, ...]
     """What is wrong, services that do not run first; nothing that follows from another of them."""
+    notes: tuple[Trouble, ...] = ()
+    """What somebody should know though it is well."""
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Data folder of another system -> its addresses at this one's ports."""
 
@@ -142,7 +146,7 @@ def system_verdict(record: SystemRecord, answers: Mapping[str, ServiceAnswer]) -
     troubles = [Trouble("record", record.problem)] if record.problem else []
     troubles += [Trouble(each.name, each.text) for each in services if each.state is not ServiceState.RUNS]
     troubles += _troubles(services, answers)
-    return SystemVerdict(tuple(services), tuple(troubles), others)
+    return SystemVerdict(tuple(services), tuple(troubles), tuple(_notes(services, answers)), others)
 
 
 def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswer]) -> Iterator[Trouble]:
@@ -157,7 +161,7 @@ def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswe
     for name, part in judged.items():
         if part.get("ok") is not True and name not in named:
             info = str(part.get("info") or "was not well until just now")
-            yield Trouble(service_names.get(name, name), info)
+            yield Trouble(service_names.get(name, name), info, str(part.get("helps") or ""))
     for service in running:
         if service.name == HEALTH and alerts is not None:
             continue  # its parts are the others, whose answers are here
@@ -174,6 +178,21 @@ def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswe
             follows = bool(down & UPLINK) and part.get("sampling") and not part.get("connected")
             if not (listed and is_known) and not follows:
                 yield Trouble(service.name if name == own_name else name, _info(part))
+
+
+def _notes(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswer]) -> Iterator[Trouble]:
+    """Yields each note of services that run and of Health's verdicts once."""
+    found: dict[str, None] = {}
+    for service in services:
+        answer = answers.get(service.url)
+        if answer is None or service.state is not ServiceState.RUNS:
+            continue
+        for document in (answer.alerts, answer.document):
+            for part in () if document is None else _parts(document):
+                if note := str(part.get("note") or ""):
+                    found.setdefault(note)
+    for note in found:
+        yield Trouble("note", note)
 
 
 def _deepest(document: Document) -> Iterator[Document]:

@@ -25,8 +25,7 @@ _OTHERS = 0o077
 def private_folder(path: Path, ours: bool = True) -> Path:
     """Makes a folder, and the missing ones above it, with mode 0700. Raises OSError.
 
-    `ours`: an existing one, which an older version may have made, gets that mode too; one that its operator
-    made, or of another user, stays as it is.
+    `ours`: an existing one gets that mode too; one of its operator or of another user stays as it is.
     """
     if not path.parent.is_dir():
         private_folder(path.parent, ours=False)
@@ -40,7 +39,7 @@ def private_folder(path: Path, ours: bool = True) -> Path:
 
 
 def open_private(path: Path | str, flags: int) -> int:
-    """Opens a file that only its owner may read, also where an older version made it. Raises OSError."""
+    """Opens a file that only its owner may read, also an existing one. Raises OSError."""
     file = os.open(path, flags | os.O_CLOEXEC, PRIVATE_MODE)
     now = os.fstat(file)
     if now.st_mode & _OTHERS and now.st_uid == os.geteuid():

@@ -177,6 +177,16 @@ class Measurements:
             own["extra"] = {at: self.extra[row] for at, row in enumerate(places) if row in self.extra}
         return replace(self, **own)
 
+    def without(self, unknown: NDArray[np.bool_]) -> "Measurements":
+        """Returns the same Measurements, of which these metrics, (n, 4) by METRIC_NAMES, are not known."""
+        extra = dict(self.extra)
+        for at in np.flatnonzero(unknown.any(axis=1)).tolist():
+            row = self.row(at)
+            left_out = {name for name, out in zip(METRIC_NAMES, unknown[at].tolist(), strict=True) if out}
+            metrics = {name: metric for name, metric in row.metrics.items() if name not in left_out}
+            extra[at] = replace(row, metrics=metrics)
+        return replace(self, metrics=np.where(unknown[:, :, np.newaxis], np.nan, self.metrics), extra=extra)
+
     def rounds(self) -> "list[Measurements]":
         """Returns the same Measurements in parts with at most one of each Box; each Box's stay in order."""
         if self.once:

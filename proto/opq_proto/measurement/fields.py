@@ -52,7 +52,7 @@ FIELDS = (
         dtype="",
         unknown=None,
         exported=1,
-        stored=5,
+        stored=1,
         column="box",
         words="the Box",
     ),
@@ -62,7 +62,7 @@ FIELDS = (
         kind="whole",
         dtype="i8",
         exported=3,
-        stored=5,
+        stored=1,
         column="timestamp_ms",
         unit="ms",
         words="end of the window, rounded",
@@ -73,7 +73,7 @@ FIELDS = (
         kind="whole",
         dtype="i8",
         exported=4,
-        stored=5,
+        stored=1,
         column="start_ms",
         unit="ns",
         words="beginning of the window, UTC",
@@ -84,7 +84,7 @@ FIELDS = (
         kind="whole",
         dtype="i8",
         exported=5,
-        stored=5,
+        stored=1,
         column="end_ms",
         unit="ns",
         words="end of the window, UTC",
@@ -95,7 +95,7 @@ FIELDS = (
         kind="bound",
         dtype="i8",
         exported=6,
-        stored=5,
+        stored=1,
         column="uncertainty_ns",
         unit="ns",
         words="uncertainty of its times",
@@ -108,7 +108,7 @@ FIELDS = (
         dtype="i8",
         unknown=0,
         exported=7,
-        stored=5,
+        stored=1,
         column="source",
         words="source of its times: gps, holdover, ntp, free",
     ),
@@ -118,7 +118,7 @@ FIELDS = (
         kind="whole",
         dtype="i8",
         exported=2,
-        stored=5,
+        stored=1,
         column="sequence",
         words="number of the Measurement, per Box",
     ),
@@ -127,7 +127,7 @@ FIELDS = (
         wire=1007,
         kind="whole",
         dtype="i8",
-        stored=5,
+        stored=1,
         words="lowest number that the Box still holds",
     ),
     MeasurementField(
@@ -137,7 +137,7 @@ FIELDS = (
         dtype="",
         unknown=False,
         exported=8,
-        stored=5,
+        stored=1,
         column="backfilled",
         words="whether it was sent later, or again",
     ),
@@ -148,7 +148,7 @@ FIELDS = (
         dtype="",
         unknown=False,
         exported=9,
-        stored=5,
+        stored=1,
         column="crossing",
         words="whether it was sent at once, because a limit was crossed",
     ),
@@ -176,7 +176,7 @@ FIELDS = (
         wire=1012,
         kind="whole",
         dtype="i8",
-        stored=5,
+        stored=1,
         words="clock of its times, where that is not GPS",
     ),
     MeasurementField(
@@ -225,6 +225,18 @@ FIELDS = (
 )
 """In the order of `messages.Measurement`; its `metrics` (3 on the wire) are QUANTITIES and REMARKS."""
 METRICS_WIRE = 3
+MOST_V = 1e8
+"""Volts that nothing exceeds: full scale at the largest gain (`messages.GAIN_V`) is 33 MV."""
+MOST_HZ = 1e4
+"""Frequency that nothing exceeds: mains of aircraft have 400 Hz."""
+MOST_RATIO = 1e6
+"""Ratio that nothing exceeds: a converter of 16 bits has 33,000 counts, and noise is below one."""
+MOST_S = 1e10
+"""Seconds that nothing exceeds, as many as from 1970 to 2286."""
+MOST_OTHER = 1e12
+"""Magnitude of values of metrics that are not in this table, such as those of another maker."""
+MOST_NUMBER = 2**62
+"""Largest number of a Measurement or sample: sums of two still fit 64 bits."""
 STORED = tuple(each for each in FIELDS if each.stored)
 """Fields that both stores keep with each Measurement."""
 
@@ -288,6 +300,10 @@ class Quantity:
     unit: str
     """Unit on the wire; empty: a ratio."""
     words: str
+    least: float = 0.0
+    """Least possible value; what is below does not come from a signal, however broken its converter is."""
+    most: float
+    """Greatest possible value, in the same sense."""
     original: str | None = None
     """Field in documents of the original. The quantities with one are in each Measurement, and in columns."""
     value: str | None = None
@@ -306,6 +322,7 @@ QUANTITIES = (
         key="rms",
         unit="V",
         words="rms voltage of each cycle, Urms(1/2)",
+        most=MOST_V,
         original="voltage",
         value="rms_v",
         limits=("urms_min_v", "urms_max_v"),
@@ -327,6 +344,7 @@ QUANTITIES = (
         key="f",
         unit="Hz",
         words="frequency of 10/12 cycles",
+        most=MOST_HZ,
         original="frequency",
         value="f_hz",
         shown=ShownQuantity(
@@ -347,6 +365,7 @@ QUANTITIES = (
         key="thd",
         unit="",
         words="total harmonic distortion, subgroups to order 50",
+        most=MOST_RATIO,
         original="thd",
         value="thd_ratio",
         shown=ShownQuantity(
@@ -368,6 +387,7 @@ QUANTITIES = (
         key="trans",
         unit="V",
         words="largest magnitude above 400 Hz",
+        most=MOST_V,
         original="transient",
         value="trans_v",
         spoilt=False,
@@ -386,16 +406,24 @@ QUANTITIES = (
         key="rocof",
         unit="Hz/s",
         words="rate of change of frequency, over half a second",
+        least=-100 * MOST_HZ,
+        most=100 * MOST_HZ,
         value="rocof_hz_per_s",
     ),
     Quantity(
         key="pst",
         unit="",
         words="short-term flicker severity, of ten minutes",
+        most=MOST_RATIO,
         value="pst",
         mqtt=MqttEntity(key="pst", topic="10min_flicker", words="Flicker Pst", unit=None, digits=3),
     ),
-    Quantity(key="unbalance", unit="", words="negative to positive sequence, of a group of three Boxes"),
+    Quantity(
+        key="unbalance",
+        unit="",
+        words="negative to positive sequence, of a group of three Boxes",
+        most=MOST_RATIO,
+    ),
 )
 """In the order of pages and of the original's documents; `h2` to `h50` are HARMONICS."""
 LAST_HARMONIC = 50
@@ -438,24 +466,87 @@ class Remark:
     unit: str = ""
     about: Literal["continuity", "restart", "supply", "former"]
     words: str
+    least: float = 0.0
+    """Least possible value."""
+    most: float
+    """Greatest possible value."""
 
 
 REMARKS = (
-    Remark(key="flagged", about="continuity", words="touches a gap (1), or a dip or swell (2)"),
-    Remark(key="clock_set_s", unit="s", about="continuity", words="the clock was set before it, by"),
-    Remark(key="dark_after_s", unit="s", about="continuity", words="its start lost the supply after"),
-    Remark(key="missing_overrun_s", unit="s", about="continuity", words="missing before it: lost in the Box"),
-    Remark(key="missing_line_s", unit="s", about="continuity", words="missing: lost on the line"),
-    Remark(key="missing_gateway_s", unit="s", about="continuity", words="missing: the gateway stood still"),
-    Remark(key="missing_dark_s", unit="s", about="continuity", words="missing: the Box had no supply"),
-    Remark(key="missing_restart_s", unit="s", about="continuity", words="missing: the Box restarted"),
-    Remark(key="restart_cause", about="restart", words="code of `log_codes.RESET_CAUSES`"),
-    Remark(key="supply_v", unit="V", about="supply", words="supply of the Box"),
-    Remark(key="battery_v", unit="V", about="supply", words="battery of the Box"),
-    Remark(key="gateway_supply", about="supply", words="0 while the gateway's supply fails"),
-    Remark(key="missing_s", unit="s", about="former", words="missing, of gateways before the reasons"),
+    Remark(key="flagged", about="continuity", most=255, words="touches a gap (1), or a dip or swell (2)"),
+    Remark(
+        key="clock_set_s",
+        unit="s",
+        about="continuity",
+        least=-MOST_S,
+        most=MOST_S,
+        words="the clock was set before it, by",
+    ),
+    Remark(
+        key="dark_after_s", unit="s", about="continuity", most=MOST_S, words="its start lost the supply after"
+    ),
+    Remark(
+        key="missing_overrun_s",
+        unit="s",
+        about="continuity",
+        most=MOST_S,
+        words="missing before it: lost in the Box",
+    ),
+    Remark(
+        key="missing_line_s", unit="s", about="continuity", most=MOST_S, words="missing: lost on the line"
+    ),
+    Remark(
+        key="missing_gateway_s",
+        unit="s",
+        about="continuity",
+        most=MOST_S,
+        words="missing: the gateway stood still",
+    ),
+    Remark(
+        key="missing_dark_s",
+        unit="s",
+        about="continuity",
+        most=MOST_S,
+        words="missing: the Box had no supply",
+    ),
+    Remark(
+        key="missing_restart_s", unit="s", about="continuity", most=MOST_S, words="missing: the Box restarted"
+    ),
+    Remark(key="restart_cause", about="restart", most=255, words="code of `log_codes.RESET_CAUSES`"),
+    Remark(key="supply_v", unit="V", about="supply", least=-1e3, most=1e3, words="supply of the Box"),
+    Remark(key="battery_v", unit="V", about="supply", least=-1e3, most=1e3, words="battery of the Box"),
+    Remark(key="gateway_supply", about="supply", most=1, words="0 while the gateway's supply fails"),
+    Remark(
+        key="missing_s",
+        unit="s",
+        about="former",
+        most=MOST_S,
+        words="missing, of gateways before the reasons",
+    ),
 )
 """What `measurement.continuity` and `measurement.supply_word` read and write."""
+
+
+LIMITS = {
+    **{each.key: (each.least, each.most) for each in QUANTITIES},
+    **dict.fromkeys(HARMONICS, (0.0, MOST_RATIO)),
+    **{each.key: (each.least, each.most) for each in REMARKS},
+}
+"""Metric -> its least and greatest possible value."""
+OTHER_LIMITS = (-MOST_OTHER, MOST_OTHER)
+_OF_UNITS = {
+    "_v": (0.0, MOST_V),
+    "_hz": (0.0, MOST_HZ),
+    "_ratio": (-1.0, MOST_RATIO),
+    "_deg": (-360.0, 360.0),
+    "pst": (0.0, MOST_RATIO),
+    "plt": (0.0, MOST_RATIO),
+}
+
+
+def interval_limits(name: str) -> tuple[float, float]:
+    """Returns the least and greatest possible value of an interval's quantity; its name ends in its unit."""
+    return next((limits for end, limits in _OF_UNITS.items() if name.endswith(end)), OTHER_LIMITS)
 
 
 def edge_columns() -> dict[str, str]:

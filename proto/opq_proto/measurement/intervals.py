@@ -16,8 +16,23 @@ from opq_proto.messages import AT_INSTANTS as AT_INSTANTS
 from opq_proto.messages import Disturbance as Disturbance
 from opq_proto.messages import Interval as Interval
 
-LENGTHS_MS = (3_000, 10_000, 600_000, 7_200_000)
+THREE_SECONDS_MS, TEN_SECONDS_MS, TEN_MINUTES_MS, TWO_HOURS_MS = 3_000, 10_000, 600_000, 7_200_000
+TEN_MINUTES_NS = TEN_MINUTES_MS * 10**6
+LENGTHS_MS = (THREE_SECONDS_MS, TEN_SECONDS_MS, TEN_MINUTES_MS, TWO_HOURS_MS)
 """Lengths of intervals: 150/180 cycles, 10 s of frequency, 10 minutes, 2 hours (IEC 61000-4-30, 4.4)."""
+LENGTH_NAMES = {
+    "3s": THREE_SECONDS_MS,
+    "10s": TEN_SECONDS_MS,
+    "10min": TEN_MINUTES_MS,
+    "2h": TWO_HOURS_MS,
+}
+"""Length as options, addresses and the gateway's ledger name it -> ms."""
+INTERVAL_WORDS = {
+    THREE_SECONDS_MS: "3 s",
+    TEN_SECONDS_MS: "10 s",
+    TEN_MINUTES_MS: "10 min",
+    TWO_HOURS_MS: "2 h",
+}
 
 
 @dataclass(frozen=True, slots=True)

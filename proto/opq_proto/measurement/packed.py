@@ -10,8 +10,7 @@ number of byte columns. The body is deflated where DEFLATED. At its end, where E
 rows that no column holds.
 
 The columns are those of `fields.STORED` and `fields.METRIC_NAMES`. A later field names the version that has
-it first: older blocks are read without it. Blocks of versions before FIRST_VERSION were other forms, of the
-embedded store alone (`opq_cloud.store.embedded.packed_before`).
+it first: blocks before that are read without it.
 """
 
 import json
@@ -32,8 +31,6 @@ from opq_proto.errors import StoreError
 from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, STORED, USUAL, MeasurementField
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-FIRST_VERSION: Final = 5
-"""0 to 4 were the forms of before."""
 VERSION: Final = max(each.stored for each in STORED)
 """Version that is written."""
 DEFLATED = 1
@@ -483,10 +480,8 @@ def unpack(block: bytes, first: int = 0, stop: int | None = None) -> PackedRows:
         ValueError, struct.error, zlib.error, KeyError, TypeError: it is damaged.
     """
     version, flags, count = _HEAD.unpack_from(block)
-    if not FIRST_VERSION <= version <= VERSION:
-        raise StoreError(
-            f"a block of Measurements has version {version}; this program reads {FIRST_VERSION} to {VERSION}"
-        )
+    if not 1 <= version <= VERSION:
+        raise StoreError(f"a block of Measurements has version {version}; this program reads 1 to {VERSION}")
     if flags & RISING and (first or stop is not None):
         return unpack(block).run(first, count if stop is None else stop)
     columns = _of_version(version)
@@ -549,7 +544,7 @@ def _read_extra(
 
 
 def from_document(document: Mapping[str, Any]) -> Measurement:
-    """Reads the document of a row, which has no Box; one of an older version lacks newer fields."""
+    """Reads the document of a row, which has no Box; what it lacks is unknown."""
     known = {each.name: document.get(each.stored_name, each.unknown) for each in _DOCUMENTED}
     metrics = {key: Metric(*three) for key, three in document["metrics"].items()}
     return Measurement("", metrics=metrics, **known | {"source": TimeSource(known["source"])})

@@ -1,7 +1,8 @@
 """Measurements on the wire: one at a time, and many into arrays.
 
 Milliseconds exist only on the original's wire; fields from 1000 on are additions of this project
-(proto/opqbox3.proto). Unreadable bytes raise FrameError and nothing else.
+(proto/opqbox3.proto). Unreadable bytes raise FrameError and nothing else; what cannot be true is refused
+(`invariants.py`).
 
     messages --> batches: at most one row of each Box, all live or all sent again; a Box's rows stay in order
 """
@@ -9,6 +10,7 @@ Milliseconds exist only on the original's wire; fields from 1000 on are addition
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
+from time import time_ns
 from typing import Any
 
 import numpy as np
@@ -18,34 +20,40 @@ from numpy.typing import NDArray
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS, Nominal, window_ns
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.measurement.batch import NOT_STATED, Measurements
-from opq_proto.measurement.fields import FIELDS, METRIC_NAMES
-from opq_proto.messages import (
-    NOMINAL_HZ,
-    NOMINAL_V,
-    UNKNOWN_UNCERTAINTY_NS,
-    Measurement,
-    Metric,
-    TimeSource,
-    nominal_or_none,
-)
-from opq_proto.wire.frames import TOPIC_BYTES
-from opq_proto.wire.interval_message import (
+from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, MOST_NUMBER
+from opq_proto.measurement.interval_message import (
     read_disturbance,
     read_interval,
     write_disturbance,
     write_interval,
 )
+from opq_proto.measurement.invariants import (
+    LATEST_NS,
+    MAX_AHEAD_NS,
+    Refusals,
+    RefusedError,
+    impossible,
+    is_window,
+    possible_metrics,
+    wrong_of,
+)
+from opq_proto.messages import (
+    NOMINAL_HZ,
+    NOMINAL_V,
+    UNKNOWN_UNCERTAINTY_NS,
+    Measurement,
+    TimeSource,
+    nominal_or_none,
+)
+from opq_proto.wire.frames import TOPIC_BYTES
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire.waveforms import box_number, read_message, time_source
 
 NominalOf = Callable[[str, float | None, float | None], Nominal]
 """(Box, volts and hertz that it states) -> its nominal values."""
 LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
-_TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
-_TIMES_MS = range(2**62 // 1_000_000)
-MAX_WINDOW_NS = 120 * 10**9
-"""600 cycles, the longest window, take 60 s at 10 Hz. One of years would make every disturbance in
-it a part of that one event."""
+MOST_SAMPLES = 2 * 10**9
+"""Samples of one Measurement: two minutes at 10 MS/s are fewer."""
 _USUAL = len(METRIC_NAMES)
 _SOURCES = len(TimeSource)
 _LEAST_NOMINAL = np.array([NOMINAL_V[0], NOMINAL_HZ[0]], np.float32)
@@ -111,52 +119,38 @@ def measurement_from_wire(data: bytes) -> Measurement:
     return measurement_of(checked_message(data))
 
 
-def checked_message(data: bytes) -> WireMeasurement:
-    """Parses a protobuf Measurement.
+def checked_message(data: bytes, latest_ns: int = LATEST_NS) -> WireMeasurement:
+    """Parses a protobuf Measurement. `latest_ns`: the latest time that is believed.
 
     Raises:
-        FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
-            MAX_WINDOW_NS or a sequence beyond 2**63 - 1.
+        RefusedError: its times or numbers cannot be true (`invariants.wrong_of`).
+        FrameError: not a Measurement, or empty.
     """
-    if not data:
-        raise FrameError("empty measurement")
-    message = read_message(WireMeasurement, data)
-    start_ns, end_ns = message.start_ns, message.end_ns
-    if (
-        message.timestamp_ms not in _TIMES_MS
-        or start_ns not in _TIMES_NS  # absent reads as 0
-        or end_ns not in _TIMES_NS
-        or (end_ns - start_ns > MAX_WINDOW_NS and message.HasField("start_ns") and is_window(message))
-        or message.sequence > LARGEST
-        or message.oldest_sequence > LARGEST
-    ):
-        raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
+    message = _parsed(data)
+    if wrong := wrong_of(message, latest_ns):
+        raise RefusedError(message, wrong)
     return message
 
 
-def is_window(message: WireMeasurement) -> bool:
-    """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
-    return not (message.HasField("interval") or message.HasField("disturbance"))
+def _parsed(data: bytes) -> WireMeasurement:
+    if not data:
+        raise FrameError("empty measurement")
+    return read_message(WireMeasurement, data)
 
 
-def measurement_of(message: WireMeasurement) -> Measurement:
+def measurement_of(message: WireMeasurement, refused: Refusals | None = None) -> Measurement:
     """Returns what a checked message says.
 
-    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id, start_id or
-    first_sample beyond 2**63 - 1 are left out; an unknown time source counts as FREE.
+    Values that cannot be true are left out, and counted in `refused`. Impossible nominal values, a clock_id,
+    gateway_id or start_id beyond 2**63 - 1, a first_sample and samples beyond their limits are left out; an
+    unknown time source counts as FREE.
     """
     has = message.HasField
     sequence, oldest = message.sequence, message.oldest_sequence
-    metrics = {}
-    for key, entry in message.metrics.items():
-        low, high, average = entry.min, entry.max, entry.average
-        # the sum is not finite if one of them is not; nearly always this one check is enough
-        if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
-            metrics[key] = Metric(low, high, average)
     return Measurement(
         str(message.box_id),
         message.timestamp_ms,
-        metrics,
+        possible_metrics(message, refused),
         message.start_ns if has("start_ns") else None,
         message.end_ns if has("end_ns") else None,
         message.uncertainty_ns if has("uncertainty_ns") else None,
@@ -169,19 +163,11 @@ def measurement_of(message: WireMeasurement) -> Measurement:
         nominal_or_none(message.nominal_hz, NOMINAL_HZ),
         message.clock_id if 0 < message.clock_id <= LARGEST else None,
         message.gateway_id if 0 < message.gateway_id <= LARGEST else None,
-        message.first_sample if has("first_sample") and message.first_sample <= LARGEST else None,
-        message.samples if has("samples") else None,
+        message.first_sample if has("first_sample") and message.first_sample <= MOST_NUMBER else None,
+        message.samples if has("samples") and message.samples <= MOST_SAMPLES else None,
         message.start_id if 0 < message.start_id <= LARGEST else None,
-        read_interval(message.interval) if has("interval") else None,
-        read_disturbance(
-            message.disturbance,
-            str(message.box_id),
-            message.start_ns,
-            message.end_ns,
-            message.uncertainty_ns if has("uncertainty_ns") else UNKNOWN_UNCERTAINTY_NS,
-        )
-        if has("disturbance")
-        else None,
+        read_interval(message.interval, str(message.box_id), refused) if has("interval") else None,
+        read_disturbance(message, refused) if has("disturbance") else None,
     )
 
 
@@ -191,10 +177,10 @@ def measurement_from_frames(frames: Sequence[bytes]) -> Measurement:
     A broker compares the sender's key with the topic only.
 
     Raises:
-        FrameError: as `measurement_from_wire`.
+        FrameError: as `measurement_from_wire`, and a time that is MAX_AHEAD_NS ahead of now.
         ForeignError: the topic is another Box's.
     """
-    return measurement_of(_message_of(frames))
+    return measurement_of(_message_of(frames, time_ns() + MAX_AHEAD_NS))
 
 
 def sequence_tail(sequence: int, oldest: int, backfilled: bool) -> bytes:
@@ -212,13 +198,15 @@ def bodies_of(batch: Measurements) -> list[bytes]:
     return list(map(measurement_to_wire, batch.rows()))
 
 
-def _message_of(frames: Sequence[bytes]) -> WireMeasurement:
+def _message_of(frames: Sequence[bytes], latest_ns: int) -> WireMeasurement:
     if len(frames) < 2:
         raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
-    message = checked_message(frames[1])
+    message = _parsed(frames[1])
     box = message.box_id
     if frames[0] != b"%04d" % box and frames[0].lstrip(b"0") != str(box or "").encode():
         raise ForeignError(f"Box {box} in a message of {frames[0][:TOPIC_BYTES]!r}")
+    if wrong := wrong_of(message, latest_ns):
+        raise RefusedError(message, wrong)
     return message
 
 
@@ -267,6 +255,8 @@ class MeasurementReader:
         malformed: why some of them are not Measurements.
         intervals: intervals and disturbances, which are not rows of a batch.
         pressing: Boxes with a Measurement that may begin an event.
+        refused: Measurements that cannot be true.
+        refusals: values and Measurements that cannot be true, counted by Box and name.
     """
 
     def __init__(self, swing: float = inf) -> None:
@@ -281,18 +271,25 @@ class MeasurementReader:
         self.malformed: list[FrameError] = []
         self.intervals: list[Measurement] = []
         self.pressing: set[str] = set()
+        self.refused: list[RefusedError] = []
+        self.refusals: Refusals = Refusals()
 
     def read(self, messages: Iterable[Sequence[bytes]]) -> None:
         """Reads a topic and a Measurement each, as `measurement_from_frames`."""
+        latest_ns = time_ns() + MAX_AHEAD_NS
         for frames in messages:
             self.count += 1
             try:
-                message = _message_of(frames)
+                message = _message_of(frames, latest_ns)
+            except RefusedError as error:
+                self.refused.append(error)
+                self.refusals[error.box_id, error.what] += 1
+                continue
             except FrameError as error:
                 self.malformed.append(error)
                 continue
             if not is_window(message):
-                self.intervals.append(measurement_of(message))
+                self.intervals.append(measurement_of(message, self.refusals))
                 continue
             self._windows.append(message)
             if message.crossing or not self._is_even(message):
@@ -303,8 +300,20 @@ class MeasurementReader:
         made, windows = _Rows(), self._windows
         self._windows = []
         for message in windows:
-            made.add_message(message)
-        return made.batches(nominal_of)
+            made.add_message(message, self.refusals)
+        return [self._believed(each) for each in made.batches(nominal_of)]
+
+    def _believed(self, batch: Measurements) -> Measurements:
+        """Returns a batch without metrics that cannot be true."""
+        wrong = impossible(batch.metrics)
+        if batch.extra:
+            wrong[list(batch.extra)] = False  # read one by one; what they do not state is not wrong
+        if not wrong.any():
+            return batch
+        stated = wrong & ~np.isnan(batch.metrics).all(axis=2)
+        for at, place in zip(*(each.tolist() for each in stated.nonzero()), strict=True):
+            self.refusals[batch.box_ids[batch.which[at]], METRIC_NAMES[place]] += 1
+        return batch.without(wrong)
 
     def _is_even(self, message: WireMeasurement) -> bool:
         if "rms" not in message.metrics:  # the map would add a name that is not in it
@@ -325,9 +334,9 @@ class _Rows:
     def batches(self, nominal_of: NominalOf) -> list[Measurements]:
         return [each.columns(nominal_of) for each in self._batches]
 
-    def add_message(self, message: WireMeasurement) -> None:
+    def add_message(self, message: WireMeasurement, refused: Refusals) -> None:
         if not self._add_regular(message):
-            self.add(measurement_of(message))
+            self.add(measurement_of(message, refused))
 
     def _add_regular(self, message: WireMeasurement) -> bool:
         """Adds a message whose arrays say all of it; False: there is more in it, or less."""
@@ -359,7 +368,7 @@ class _Rows:
             return False
         source, clock_id, first_sample = message.time_source, message.clock_id, message.first_sample
         start_id = message.start_id
-        if not isfinite(sum(values)) or start_ns > end_ns or max(clock_id, first_sample, start_id) > LARGEST:
+        if max(clock_id, start_id) > LARGEST or first_sample > MOST_NUMBER or message.samples > MOST_SAMPLES:
             return False
         batch = self._batch_of(str(message.box_id), message.backfilled)
         batch.numbers += (

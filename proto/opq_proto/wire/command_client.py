@@ -3,17 +3,28 @@
 
 import time
 import uuid
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.keys.backend_keys import backend_address
-from opq_proto.wire.frames import Response, command_from_wire, plugin_command, response_from_wire
+from opq_proto.wire.frames import (
+    CHALLENGE_PLUGIN,
+    Response,
+    command_from_wire,
+    plugin_command,
+    response_from_wire,
+)
+from opq_proto.wire.order_proof import STALE, ProofError, needs_proof, prove
 
 CONNECT_S = 5.0
 SETTLE_S = 0.2
 """Time for the subscription to arrive after the handshake: an answer before that is lost."""
+
+PROOF_TRIES = 3
+"""Most challenges for one order: another client's order may use one up."""
 
 
 class UnansweredError(OpqError):
@@ -27,7 +38,15 @@ class BoxRefusedError(OpqError):
 class CommandClient:
     """Sends commands to Boxes within a `with` block, one at a time."""
 
-    def __init__(self, command_endpoint: str, answer_endpoint: str, connect_s: float = CONNECT_S) -> None:
+    def __init__(
+        self,
+        command_endpoint: str,
+        answer_endpoint: str,
+        connect_s: float = CONNECT_S,
+        administrator: Path | None = None,
+    ) -> None:
+        """`administrator`: the private file with which orders are proved that need it."""
+        self._administrator = administrator
         self._endpoints = command_endpoint, answer_endpoint
         self._connect_s = connect_s
         self.identity = f"opqtools{uuid.uuid4().hex}"  # no underscore: those have three parts (A.6)
@@ -68,10 +87,31 @@ class CommandClient:
     def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
         """Sends a plug-in command that this project's gateways know (gateway/README.md); returns the answer.
 
+        An order that gives the Box away or changes its firmware is sent with the administrator's proof.
+
         Raises:
             UnansweredError: no answer came in time.
-            BoxRefusedError: Box or gateway refuse it, or the Box is an original one.
+            BoxRefusedError: Box or gateway refuse it, the Box is an original one, or the administrator's
+                private file is not here.
         """
+        if not needs_proof(plugin, message):
+            return self._send_order(box_id, plugin, message, timeout_s)
+        if self._administrator is None:
+            raise BoxRefusedError(f"Box {box_id}: {plugin} needs the administrator's key")
+        for left in reversed(range(PROOF_TRIES)):
+            challenge = self._send_order(box_id, CHALLENGE_PLUGIN, "", timeout_s)
+            try:
+                proved = prove(plugin, box_id, challenge, message, self._administrator)
+            except ProofError as error:
+                raise BoxRefusedError(f"Box {box_id}: {error}") from error
+            try:
+                return self._send_order(box_id, plugin, proved, timeout_s)
+            except BoxRefusedError as error:
+                if not left or not str(error).endswith(STALE):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
         answer = self.send_command(plugin_command(box_id, plugin, message, self.identity), timeout_s)
         response = answer.command_to_plugin_response
         if not response.ok:

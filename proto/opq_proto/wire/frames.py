@@ -21,9 +21,14 @@ from opq_proto.wire.waveforms import (
 
 __all__ = [
     "ACK_PLUGIN",
+    "CHALLENGE_PLUGIN",
     "CLAIM_PLUGIN",
     "CYCLE_SAMPLES",
+    "HALF_CYCLES_PLUGIN",
+    "NUMBER_SETTING",
+    "SETTINGS_PLUGIN",
     "TAKES_INTERVALS",
+    "UPDATE_PLUGIN",
     "UPLINK_PLUGIN",
     "Command",
     "Response",
@@ -47,6 +52,13 @@ TAKES_INTERVALS = "intervals"
 """What a cloud states with its acknowledgements if it takes fields 1010 and 1011 of a Measurement."""
 UPLINK_PLUGIN = "opq-uplink"
 """Lets a Box's gateway try another cloud; the message is its addresses and server key as JSON."""
+CHALLENGE_PLUGIN = "opq-challenge"
+"""Answers with the challenge for the administrator's next proof (`wire.order_proof`)."""
+UPDATE_PLUGIN = "opq-update"
+SETTINGS_PLUGIN = "opq-settings"
+NUMBER_SETTING = "box_id"
+"""The setting by which a gateway identifies its Box: with another number it is another Box."""
+HALF_CYCLES_PLUGIN = "opq-half-cycles"
 CLAIM_PLUGIN = "opq-claim"
 """Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
 TOPIC_BYTES = 16

@@ -14,7 +14,6 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.wire.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
 from opq_proto.wire.waveforms import time_source
 
-HALF_CYCLES_PLUGIN = "opq-half-cycles"
 MAX_POINTS = 20_000
 """Points of one answer, 120 to 200 kB: 166 s at 60 Hz; for a longer span a point is several half cycles."""
 _LATEST_NS = 2**62

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
+from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import (
     GAIN_V,
     NOMINAL_HZ,
@@ -37,6 +38,10 @@ REQUEST_TOO_LONG = "the request is longer than one answer may be"
 
 MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
+MAX_REASON = 200
+"""Letters of a gap's reason that are read."""
+MOST_MOVED_NS = 2**61
+"""A clock that is set from 1970 to 2043 moves by less."""
 LARGEST_ID = 2**63 - 1
 """What a database's whole number holds; the wire's uint64 goes further."""
 _RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s
@@ -154,6 +159,7 @@ def waveform_from_frames(
     response = read_message(Response, header)
     if response.WhichOneof("response") != "get_data_response":
         return response, None
+    _check_header(response.box_id, response.get_data_response)
     read = [cycle for cycle in (read_message(Cycle, data) for data in cycles) if cycle.datapoints]
     if not read:
         return response, None
@@ -192,6 +198,15 @@ def waveform_from_frames(
         counts,
         numbered=False,
     )
+
+
+def _check_header(box_id: int, header: GetDataResponseHeader) -> None:
+    """Shortens the reasons of gaps to a line. Raises FrameError: numbers that no Box can have."""
+    numbers = [number for gap in header.gap for number in (gap.first_sample, gap.samples)]
+    if abs(header.moved_ns) > MOST_MOVED_NS or max(numbers, default=0) > LARGEST_ID // 4:
+        raise FrameError(f"Box {box_id}: an answer with an impossible gap or setting of the clock")
+    for gap in header.gap:
+        gap.reason = one_line(gap.reason)[:MAX_REASON]
 
 
 def _ours(

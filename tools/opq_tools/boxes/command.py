@@ -6,17 +6,18 @@ the gain with each waveform.
 
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from opq_cloud.actions.box_service import box_of_name, retire_box
+from opq_cloud.actions.box_service import box_of_name, retire_box, since_words, utc_words
 from opq_cloud.actions.command_audit import note_command
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
-from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
@@ -29,14 +30,12 @@ from opq_tools.boxes.facts import (
     fact_options,
     place_options,
     put_place,
+    since_option,
 )
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
+from opq_tools.boxes.losses import delete, lost
 from opq_tools.shared.fact_line import fact_line
-from opq_tools.shared.opened_store import opened_store, store_command
-
-
-class BoxNotKnownError(OpqError):
-    """The store has no such Box."""
+from opq_tools.shared.opened_store import box_not_known, opened_store, store_command
 
 
 @click.group(
@@ -52,6 +51,10 @@ def command() -> None:
               opq-tools boxes place 1 --lat 21.31 --lon -157.81
               opq-tools boxes show
     """
+
+
+command.add_command(delete)
+command.add_command(lost)
 
 
 @command.command("show", short_help="List the Boxes, or show all stored facts of one.")
@@ -104,6 +107,9 @@ def _show_one(store: CloudStore, box_id: str, as_json: bool) -> None:
 def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
     """Set facts of a Box. Facts that are not given stay as they are; "" removes a text.
 
+    They hold from now on, or from --since on, until others are set for a later time: reports and indices of a
+    time before have the facts of then.
+
     A gain that the Box states itself replaces the one given here when its next waveform arrives. Its place is
     set by `boxes place`. --plugged-in takes a retired Box into service again; then it needs a key: `keys add
     BOX`.
@@ -111,6 +117,7 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
     \b
     Examples: opq-tools boxes set 1 --name Cellar --feeder f2 --phase L1
               opq-tools boxes set 7 --v-per-lsb 0.006557
+              opq-tools boxes set 1 --site yard --since 2026-10-26
     """
     _put_facts(box_id, as_json, data_dir, mongo_uri, given)
 
@@ -136,6 +143,7 @@ def set_place(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
 def _put_facts(
     box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, given: dict[str, Any]
 ) -> None:
+    since_ms = given.pop("since_ms")
     if all(value is None for value in given.values()):
         raise click.UsageError("nothing to set: give at least one of the options")
     with opened_store(mongo_uri, data_dir, make=True) as store:
@@ -144,21 +152,41 @@ def _put_facts(
         facts = box_facts(box_id, location, **given)
         _refuse_a_name_twice(store, facts)
         before = _row_if_known(store, box_id)
-        store.put_box(facts)
+        store.put_box(facts, since_ms)
         if facts.region and (stands := location or _location_of(store, box_id)):
             store.put_region(facts.region, stands)
         row = _row_of(store, box_id)
-        note_command(store.people, "set facts of a Box", f"box {box_id}", _plain(before), _plain(row))
+        what = f"set facts of a Box{since_words(since_ms)}"
+        note_command(store.people, what, f"box {box_id}", _plain(before), _plain(row))
+        for line in _stated_for_later(store, facts, since_ms):
+            click.echo(line, err=True)
     _echo(row, as_json)
+
+
+def _stated_for_later(store: CloudStore, facts: BoxRecord, since_ms: int | None) -> Iterator[str]:
+    """Lines for facts that hold only until another value that was set for a later moment."""
+    record = store.box(facts.box_id)
+    if record is None or since_ms is None:
+        return
+    for each in record.stated:
+        if each.since_ms > since_ms and getattr(facts, each.name) is not None:
+            moment = utc_words(each.since_ms)
+            yield (
+                f"{each.name} is {each.value if each.value is not None else 'not known'} since {moment}, as "
+                f"was set before; --since {moment} replaces that"
+            )
 
 
 @command.command("retire", short_help="Take a Box out of service for good; its data stays.")
 @box_argument
+@since_option
 @json_option
 @data_dir_option
 @mongo_option
-def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
-    """Take a Box out of service for good; its data stays.
+def retire(
+    box_id: str, since_ms: int | None, as_json: bool, data_dir: Path | None, mongo_uri: str | None
+) -> None:
+    """Take a Box out of service for good; its data stays, and reports of the time before have it.
 
     It is unplugged, no longer listed without --all, and its key is revoked where the key folder has one.
     `boxes set BOX --plugged-in` takes it into service again.
@@ -167,14 +195,14 @@ def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | N
     """
     with opened_store(mongo_uri, data_dir) as store:
         if store.box(box_id) is None and box_id not in store.latest_measurements():
-            raise _not_known(store, box_id)
+            raise box_not_known(store, box_id)
         before = _row_if_known(store, box_id)
         keys = KeyFolder(find_system(data_dir, None)[0] / "curve")
-        had_key = retire_box(store, keys, box_id)
+        had_key = retire_box(store, keys, box_id, since_ms)
         row = _row_of(store, box_id)
         was: dict[str, Any] = {**_plain(before), "key": "admitted" if had_key else None}
         now: dict[str, Any] = {**_plain(row), "key": "revoked" if had_key else None}
-        note_command(store.people, "retired a Box", f"box {box_id}", was, now)
+        note_command(store.people, f"retired a Box{since_words(since_ms)}", f"box {box_id}", was, now)
     _echo(row, as_json)
 
 
@@ -270,6 +298,7 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
                 "v_per_lsb": 1 / constant if constant else None,
                 "public_key": record.public_key,
                 "retired_ms": record.retired_ms,
+                "stated": [asdict(each) for each in record.stated],
             }
         )
     return rows
@@ -279,7 +308,7 @@ def _row_if_known(store: CloudStore, box_id: str) -> dict[str, Any]:
     return next((row for row in box_rows(store) if row["box_id"] == box_id), {})
 
 
-NOT_SET = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb")
+NOT_SET = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb", "stated")
 """Fields that the Box or the store writes: the log of changes leaves them out."""
 
 
@@ -293,13 +322,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def _row_of(store: CloudStore, box_id: str) -> dict[str, Any]:
     found = _row_if_known(store, box_id)
     if not found:
-        raise _not_known(store, box_id)
+        raise box_not_known(store, box_id)
     return found
-
-
-def _not_known(store: CloudStore, box_id: str) -> BoxNotKnownError:
-    known = ", ".join(row["box_id"] for row in box_rows(store)[:20]) or "none"
-    return BoxNotKnownError(f"Box {box_id} is not known; known: {known}. boxes set {box_id} makes it known")
 
 
 def _location_of(store: CloudStore, box_id: str) -> str | None:
@@ -319,7 +343,11 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(row, indent=1))
         return
     for key, value in row.items():
-        if value is not None and value != []:
+        if key == "stated":
+            for each in value:
+                since = utc_words(each["since_ms"]) if each["since_ms"] else "the beginning"
+                click.echo(fact_line(f"since {since}", f"{each['name']} {each['value']}", 30))
+        elif value is not None and value != []:
             click.echo(fact_line(key, value, 22))
 
 
@@ -333,7 +361,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["name"],
         " ".join(filter(None, where)),
         "" if place is None else f"{place['lat']:g}, {place['lon']:g}",
-        ", ".join(f"{value:g} {unit}" for value, unit in nominal if value),
+        ", ".join(f"{value:g} {unit}" for value, unit in nominal if value) or "not stated",
         "in use" if not row["unplugged"] else "unplugged" if row["retired_ms"] is None else "retired",
         time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(last_ms / 1000)) if last_ms else "never",
     )

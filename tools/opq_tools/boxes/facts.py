@@ -1,17 +1,21 @@
 """Arguments and options of `boxes`, their limits, and the slug of a place."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.site_key import checked_site
+from opq_cloud.store.stated_facts import MS_NS
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.plain_text import refused_letter
+from opq_proto.kit.plain_text import composed, refused_letter
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V
 from opq_tools.shared import values
+from opq_tools.shared.moment import moment_ns
 
 F = TypeVar("F", bound=Callable[..., object])
 LONGEST_TEXT = 200
@@ -52,7 +56,7 @@ def _between(least: float, most: float) -> Reader:
 def _text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     if text is None:
         return None
-    text = text.strip()
+    text = composed(text.strip())
     if len(text) > LONGEST_TEXT:
         raise click.BadParameter(f"has {len(text)} characters, want one line of at most {LONGEST_TEXT}")
     if (letter := refused_letter(text)) is not None:
@@ -67,11 +71,19 @@ def _name(context: click.Context, parameter: click.Parameter, text: str | None) 
     return found
 
 
+def _site(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    try:
+        found = _text(context, parameter, text)
+        return None if found is None else checked_site(found)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 _FACTS = (
     click.option("--name", callback=_name, help="Name, shown on pages next to the Box's number."),
     click.option("--description", callback=_text, help="Description, one line."),
     click.option("--feeder", callback=_text, help="Name of the feeder that it is connected to."),
-    click.option("--site", callback=_text, help="Site: Boxes on the phases of one supply have one."),
+    click.option("--site", callback=_site, help="Site: Boxes on the phases of one supply have one."),
     click.option("--phase", callback=_text, help="Phase that it measures, e.g. L1."),
     click.option(
         "--grid", callback=_text, help="Name of its grid; Boxes of one grid have one frequency.  [default: 1]"
@@ -127,14 +139,28 @@ _PLACE = (
 )
 
 
+def since_option(command: F) -> F:
+    """Adds `--since TIME`, passed as `since_ms`; None: from now on."""
+    text = "When this began (UTC), e.g. 2026-10-26; what was before stays.  [default: now]"
+    return click.option("--since", "since_ms", callback=_since_ms, metavar="TIME", help=text)(command)
+
+
+def _since_ms(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    moment = moment_ns(context, parameter, text)
+    if moment is not None and moment > time.time_ns():
+        raise click.BadParameter(f"{text!r} is to come; want a time that is past, or leave it out")
+    return None if moment is None else moment // MS_NS
+
+
 def fact_options(command: F) -> F:
-    """Adds all options of `boxes set`, named like the parameters of `box_facts`."""
-    return _with(_FACTS, command)
+    """Adds all options of `boxes set`, named like the parameters of `box_facts`, and `--since`."""
+    return _with(_FACTS, since_option(command))
 
 
 def place_options(command: F) -> F:
-    """Adds all options of `boxes place`, named like the parameters of `put_place` and `box_facts`."""
-    return _with(_PLACE, command)
+    """Adds all options of `boxes place`, named like the parameters of `put_place` and `box_facts`, and
+    `--since`."""
+    return _with(_PLACE, since_option(command))
 
 
 def _with(options: Sequence[Callable[[F], F]], command: F) -> F:

@@ -26,15 +26,16 @@ from opq_cloud.store.documents.makai import (
     MakaiConfig,
     SettingValue,
     TriggeringLimits,
-    makai_config_document,
+    limits_document,
     makai_config_from_document,
+    settings_document,
 )
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
-from opq_tools.shared.opened_store import opened_store
+from opq_tools.shared.opened_store import check_known_boxes, opened_store
 
 F = TypeVar("F", bound=Callable[..., object])
 LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))
@@ -168,7 +169,8 @@ def set_limits(
         change = _trigger_change(trigger, rest, back)
     else:
         change = _limit_change(box_id, _numbers(rest), _known(back))
-    _change(change, "set limits" if rest else "removed limits", as_json, data_dir, mongo_uri)
+    what = "set limits" if rest else "removed limits"
+    _change(change, what, as_json, data_dir, mongo_uri, box_id or "")
 
 
 def _list_triggers(names: tuple[str, ...], as_json: bool) -> None:
@@ -275,9 +277,17 @@ def _with_settings(
     return replace(config, triggers={**others, trigger: rest} if rest else others)
 
 
-def _change(change: Change, what: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+def _change(
+    change: Change,
+    what: str,
+    as_json: bool,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    limited_box: str = "",
+) -> None:
     with opened_store(mongo_uri, data_dir) as store:
         before = store.makai_config()
+        check_known_boxes(store, [limited_box], before.overrides if before else ())
         after = change(before)
         store.put_makai_config(after)
         note_command(store.people, what, "makai", _flat(before), _flat(after))
@@ -311,7 +321,7 @@ def _numbers(given: Mapping[str, SettingValue]) -> dict[str, float]:
 
 def _checked(config: MakaiConfig) -> MakaiConfig:
     """Refuses settings that a reader would ignore."""
-    read = makai_config_from_document(makai_config_document(config))
+    read = makai_config_from_document(limits_document(config), settings_document(config))
     if read is not None and (new := [each for each in read.problems if each not in config.problems]):
         raise click.UsageError("; ".join(new))
     return replace(config, problems=())
@@ -336,7 +346,7 @@ def _flat(config: MakaiConfig | None) -> dict[str, object]:
     document = _document(config)
     tables = {"": document["limits"] or {}}
     tables |= {f"box {key} ": value for key, value in document["overrides"].items()}
-    tables |= {f"{key}.": value for key, value in document["triggers"].items()}
+    tables |= {f"{key} ": value for key, value in document["triggers"].items()}
     return {prefix + name: value for prefix, table in tables.items() for name, value in table.items()}
 
 

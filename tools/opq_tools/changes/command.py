@@ -13,7 +13,7 @@ from opq_proto.decision import Nominal
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.opened_store import opened_store, stated_nominal
+from opq_tools.shared.opened_store import check_known_boxes, opened_store, stated_nominal
 
 DAYS_LISTED = 30
 """Days that are listed, and that `--find` analyses."""
@@ -48,6 +48,7 @@ def command(
     """
     now_ns = time.time_ns()
     with opened_store(mongo_uri, data_dir) as store:
+        check_known_boxes(store, [box_id])
         if finds:
             _find(store, now_ns, stated_nominal(data_dir), box_id)
         usual_ns = (now_ns // HOUR_NS - DAYS_LISTED * DAY_H) * HOUR_NS

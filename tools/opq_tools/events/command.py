@@ -22,7 +22,7 @@ from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.incidents.lines import echo_lines, past_lines
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.opened_store import store_command
+from opq_tools.shared.opened_store import check_known_boxes, store_command
 
 MAX_EVENTS = 10_000
 EVENTS_SEARCHED = 1000
@@ -85,8 +85,7 @@ def show_events(
 ) -> None:
     """List events, newest first; with ID, show which Boxes it asked and why, which answered, its incidents.
 
-    Times of --trace count from the end of the Measurement that crossed the limit. A step of an event
-    that an older version stored has no time.
+    Times of --trace count from the end of the Measurement that crossed the limit.
 
     \b
     Examples: opq-tools events show --box 1 --limit 10
@@ -111,6 +110,8 @@ def _list(
 ) -> None:
     found = store.events_by_start(MAX_EVENTS if box_id else limit, None, start_ns, end_ns)
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
+    if box_id is not None and not rows:
+        check_known_boxes(store, [box_id])
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))
         return

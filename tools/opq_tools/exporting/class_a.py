@@ -13,10 +13,11 @@ from opq_cloud.export.tables import ExportTable, StreamForm, table_pieces
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.intervals.phases_together import IntervalsOfSites
 from opq_cloud.store.store import CloudStore
+from opq_proto.kit.plain_text import composed
 from opq_proto.measurement.fields import USUAL
-from opq_tools.exporting.events import boxes_option, licence_option, write_pieces
+from opq_tools.exporting.events import boxes_option, comments_option, licence_option, write_pieces
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.opened_store import store_command
+from opq_tools.shared.opened_store import check_known_boxes, store_command
 
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 LEVELS_MS = {"1m": 60_000, "10m": 600_000, "1h": 3_600_000, "1d": 86_400_000}
@@ -41,8 +42,10 @@ def stream_options(decorated: Decorated) -> Decorated:
             type=click.Choice(["csv", "jsonl", "parquet", "arrow"]),
             default="csv",
             show_default=True,
-            help="Format of the file; DuckDB and pandas read each of them as it is.",
+            help="Format of the file. pandas, DuckDB and spreadsheets read the CSV as it is; "
+            "DuckDB does not read arrow.",
         ),
+        comments_option,
         to_option("Only data before this time (UTC)."),
         from_option("Only data from this time on (UTC), e.g. 2026-11-01 or now-7d."),
         boxes_option,
@@ -67,6 +70,7 @@ def intervals(
     end_ns: int | None,
     form: StreamForm,
     out: Path | None,
+    comments: bool,
     licence: str,
     length: str,
 ) -> None:
@@ -78,10 +82,14 @@ def intervals(
     Examples: opq-tools export intervals --box 1 --from 2026-11-01 --format parquet --out november.parquet
               opq-tools export intervals --length 2h > years.csv
     """
-    reader = IntervalsOfSites(store.intervals, store.boxes())
+    records = store.boxes()
+    reader = IntervalsOfSites(store.intervals, records)
+    box_ids = tuple(map(composed, box_ids))
+    check_known_boxes(store, box_ids, reader.box_ids())
     boxes = sorted(box_ids or reader.box_ids(), key=box_order)
-    table = interval_table(reader, boxes, LENGTHS_MS[length], start_ns or 0, end_ns or LATEST_NS, licence)
-    write_table(table, form, out)
+    span = start_ns or 0, end_ns or LATEST_NS
+    table = interval_table(reader, boxes, LENGTHS_MS[length], *span, licence, records)
+    write_table(table, form, out, comments)
 
 
 @click.command("disturbances", short_help="Export the dips, swells and interruptions of a span of time.")
@@ -93,15 +101,20 @@ def disturbances(
     end_ns: int | None,
     form: StreamForm,
     out: Path | None,
+    comments: bool,
     licence: str,
 ) -> None:
     """Export the disturbances that gateways found by IEC 61000-4-30, in time order per Box.
 
     Example: opq-tools export disturbances --from 2026-01-01 --format jsonl
     """
+    check_known_boxes(store, box_ids)
     boxes = sorted(box_ids, key=box_order)
     write_table(
-        disturbance_table(store.intervals, boxes, start_ns or 0, end_ns or LATEST_NS, licence), form, out
+        disturbance_table(store.intervals, boxes, start_ns or 0, end_ns or LATEST_NS, licence, store.boxes()),
+        form,
+        out,
+        comments,
     )
 
 
@@ -114,14 +127,16 @@ def changes(
     end_ns: int | None,
     form: StreamForm,
     out: Path | None,
+    comments: bool,
     licence: str,
 ) -> None:
     """Export steps, drift, profiles and single hours that Mauka found, as `opq-tools changes` lists them.
 
     Example: opq-tools export changes --from 2026-01-01 --format csv --out changes.csv
     """
+    check_known_boxes(store, box_ids)
     start_ms, end_ms = (start_ns or 0) // 1_000_000, (end_ns or LATEST_NS) // 1_000_000
-    write_table(change_table(store, box_ids, start_ms, end_ms, licence), form, out)
+    write_table(change_table(store, box_ids, start_ms, end_ms, licence), form, out, comments)
 
 
 @click.command("trends", short_help="Export the trends of a span of time.")
@@ -140,6 +155,7 @@ def trends(
     end_ns: int | None,
     form: StreamForm,
     out: Path | None,
+    comments: bool,
     licence: str,
     level: str,
 ) -> None:
@@ -147,6 +163,7 @@ def trends(
 
     Example: opq-tools export trends --level 1d --format parquet --out days.parquet
     """
+    check_known_boxes(store, box_ids)
     length_ms = LEVELS_MS[level]
     first_ms, last_ms = (start_ns or 0) // 10**6, (end_ns or time.time_ns()) // 10**6
     with store.driver.read() as documents:
@@ -156,13 +173,13 @@ def trends(
         for box_id in sorted(stored, key=box_order)
         if not box_ids or box_id in box_ids
     }
-    write_table(trend_table(store, spans, length_ms, USUAL, licence), form, out)
+    write_table(trend_table(store, spans, length_ms, USUAL, licence, store.boxes()), form, out, comments)
 
 
-def write_table(table: ExportTable, form: StreamForm, out: Path | None) -> None:
+def write_table(table: ExportTable, form: StreamForm, out: Path | None, comments: bool) -> None:
     """Writes a table; stdout gets only the rows."""
     if out is not None:
-        write_pieces(table_pieces(table, form), out)
+        write_pieces(table_pieces(table, form, comments=comments), out)
         return
     if form in ("parquet", "arrow"):
         raise ExportError(f"{form} is a file, not text: name it with --out FILE")

@@ -21,10 +21,17 @@ from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.messages import Incident
 from opq_tools.exporting.class_a import changes, disturbances, intervals, trends
-from opq_tools.exporting.events import NUMBER, boxes_option, events, licence_option, write_pieces
+from opq_tools.exporting.events import (
+    NUMBER,
+    boxes_option,
+    comments_option,
+    events,
+    licence_option,
+    write_pieces,
+)
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.opened_store import store_command
+from opq_tools.shared.opened_store import check_known_boxes, store_command
 
 LATEST_MS = 4 * 10**12
 """The year 2096."""
@@ -60,7 +67,7 @@ def table_options(decorated: Decorated) -> Decorated:
         click.option(
             "--out",
             type=click.Path(dir_okay=False, path_type=Path),
-            help="File to write, complete or not at all, with the origin of the data.  [default: stdout]",
+            help="File to write, complete or not at all.  [default: stdout]",
         ),
         click.option(
             "--format",
@@ -70,6 +77,7 @@ def table_options(decorated: Decorated) -> Decorated:
             show_default=True,
             help="Format of the file.",
         ),
+        comments_option,
         to_option("Only data before this time (UTC)."),
         from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h."),
     ):
@@ -107,6 +115,7 @@ def incidents(
     end_ns: int | None,
     form: TableForm,
     out: Path | None,
+    comments: bool,
     licence: str,
     kind: str | None,
     box_id: str,
@@ -119,6 +128,7 @@ def incidents(
     Examples: opq-tools export incidents --from 2026-11-20 --class sag --format csv --out sags.csv
               opq-tools export incidents --findings --box 1 --format parquet --out findings.parquet
     """
+    check_known_boxes(store, [box_id])
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
     if incident_id is None:
         chosen: Iterable[Incident] = all_incidents(store, wanted)
@@ -127,7 +137,7 @@ def incidents(
     else:
         chosen = [known_incident(store, incident_id)]
     table = finding_table if findings else incident_table
-    _write_table(table(chosen, licence), form, out)
+    _write_table(table(chosen, licence), form, out, comments)
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")
@@ -140,25 +150,27 @@ def measurements(
     end_ns: int | None,
     form: TableForm,
     out: Path | None,
+    comments: bool,
     licence: str,
 ) -> None:
     """Export every Measurement of a span of time, in time order per Box; stdout gets only the rows.
 
     Example: opq-tools export measurements --from 2026-11-20 --format json
     """
+    check_known_boxes(store, box_ids)
     stored = tuple(store.latest_measurements())
     if silent := [each for each in box_ids if each not in stored]:
         click.echo(f"no Measurement is stored of Box {', '.join(silent)}", err=True)
     boxes = sorted(box_ids or stored, key=box_order)
     first_ms = 0 if start_ns is None else start_ns // 10**6
     last_ms = LATEST_MS if end_ns is None else end_ns // 10**6
-    _write_table(measurement_table(store, boxes, first_ms, last_ms, licence), form, out)
+    _write_table(measurement_table(store, boxes, first_ms, last_ms, licence), form, out, comments)
 
 
-def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
-    """Writes a table; stdout gets only the rows, a file also states where they come from."""
+def _write_table(table: ExportTable, form: TableForm, out: Path | None, comments: bool) -> None:
+    """Writes a table; stdout gets only the rows, a file of JSON or Parquet also states their origin."""
     if out is not None:
-        write_pieces(table_pieces(table, form), out)
+        write_pieces(table_pieces(table, form, comments=comments), out)
         return
     if form == "parquet":
         raise ExportError("Parquet is a file, not text: name it with --out FILE")

@@ -27,6 +27,9 @@ boxes_option = click.option(
     shell_complete=values.boxes,
     help="Only this Box, by number; repeatable.  [default: all]",
 )
+comments_option = click.option(
+    "--comments", is_flag=True, help="Write the origin of the data above the head of a CSV, in lines with #."
+)
 licence_option = click.option(
     "--licence", default="", help="Licence to state in the file: the terms on which it may be used."
 )
@@ -105,9 +108,12 @@ def _stored(
     if wanted is not None or incident_id is None:
         raise click.UsageError("want the ID of an event, the FILE of a recording, or --incident ID")
     found = incident_records(store, known_incident(store, incident_id), licence)
+    having = dict.fromkeys(each.wave.box_id for each in found)
+    if having and (absent := [box_id for box_id in box_ids if box_id not in having]):
+        raise ExportError(
+            f"incident {incident_id} has no waveform of Box {', '.join(absent)}; it has {', '.join(having)}"
+        )
     records = [each for each in found if not box_ids or each.wave.box_id in box_ids]
-    if found and not records:
-        raise ExportError(f"incident {incident_id} has no waveform of Box {', '.join(box_ids)}")
     return f"incident-{incident_id}", records
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from opq_analyze.nominal_values import nominal_of
 from opq_cloud.export.records import WaveformRecord, safe_name
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
@@ -47,12 +48,13 @@ def _record(recording: Recording, file: str, licence: str) -> WaveformRecord:
         click.echo(f"{visible(str(recording.path))}: {recording.channel.name}: {each}", err=True)
     because = f"{visible(recording.path.name)} ({'; '.join((recording.form, of, *changed))})"
     event = EventRecord(NO_EVENT, "", start_ns, wave.end_ns, (box,), (box,), {}, True, False, because)
+    nominal = nominal_of(recording)
     stated = BoxRecord(
         box,
         visible(recording.path.stem),
         phase=recording.channel.phase or None,
         nominal_v=recording.nominal_v,
-        nominal_hz=recording.nominal_hz,
+        nominal_hz=nominal.hz if nominal.hz_sureness else None,
     )
     return WaveformRecord(wave, event, stated, licence, name=file)
 

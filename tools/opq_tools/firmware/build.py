@@ -21,7 +21,14 @@ from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.build_step import run_step
-from opq_proto.firmware.image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pack_bundle, version_number
+from opq_proto.firmware.image import (
+    FLAG_DEVELOPMENT_KEY,
+    SLOT_BYTES,
+    Slot,
+    make_image,
+    pack_bundle,
+    version_number,
+)
 from opq_proto.keys.signing import development_key, firmware_key, public_of
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.firmware.checks import BuildFigures, check_build
@@ -41,6 +48,9 @@ MAKE_LIMIT_S = 900.0
 """For a machine with two cores, which needs 25 s; it grows on a slower one."""
 FLASH_BYTES = 1 << 20
 FLASH_ORIGIN = 0x0800_0000
+ERASING_BYTES = 16
+ERASED = (Slot.A.address + SLOT_BYTES - ERASING_BYTES, Slot.B.address)
+"""Slot A's marks, which might reject this image; slot B's header, whose image might start instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +256,7 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
     for address, data in parts:
         flash[address - FLASH_ORIGIN : address - FLASH_ORIGIN + len(data)] = data
     write_whole_file(folder / "flash.bin", [bytes(flash)])
-    write_whole_file(folder / "flash.hex", [intel_hex(parts)])
-    write_whole_file(folder / "flash.dfu", [dfuse(parts, board)])
+    written = (*parts, *((address, b"\xff" * ERASING_BYTES) for address in ERASED))
+    write_whole_file(folder / "flash.hex", [intel_hex(written)])
+    write_whole_file(folder / "flash.dfu", [dfuse(written, board)])
     return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development)

@@ -1,7 +1,8 @@
 """The flash of a new Box in the formats that other people's programmers read: Intel HEX and ST's DfuSe.
 
 `flash.hex` is for STM32CubeProgrammer, J-Flash and openocd, `flash.dfu` for `dfu-util -D`. Both leave out
-what is between boot loader and image, so that settings stay.
+what is between boot loader and image, so that settings stay, and have some bytes of 0xFF where a programmer,
+which erases the sectors that it writes, has to erase what an earlier firmware left.
 """
 
 import struct

@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
 
 from opq_hil.backends.backend import BackendError
-from opq_hil.backends.debugging import SERVERS, debug_session, launch_document
+from opq_hil.backends.debugging import SERVERS, DebugSession, debug_session, launch_document
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
 from opq_tools.hil.built_firmware import firmware_for
 
 PORT = 3399
+START_S = 60.0
+"""Longest wait for QEMU's socket; GDB itself waits for a port."""
+POLL_S = 0.02
+SOCKETS = Path("/tmp")
+"""A short name, whatever TMPDIR is: the path of a socket has 107 bytes at most (unix(7))."""
 PACKAGES = {"st-util": "stlink-tools"}
 
 
@@ -49,7 +55,11 @@ PACKAGES = {"st-util": "stlink-tools"}
     help="World file for an emulator.  [default: hil/renode/quiet.world]",
 )
 @click.option(
-    "--gdb-port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port of the server."
+    "--gdb-port",
+    type=click.IntRange(1, 65535),
+    default=PORT,
+    show_default=True,
+    help="Port of the server; QEMU has a socket of its own.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Print both commands; start nothing.")
 @click.option("--launch-json", is_flag=True, help="Print a launch.json for VS Code's cortex-debug.")
@@ -81,20 +91,23 @@ def command(
     if not elf.exists():
         raise BackendError(f"{elf} is not there: opq-tools firmware build keeps it")
     if only_print or launch_json:
-        folder = Path(tempfile.mkdtemp(prefix="opq-debug-"))
+        folder = Path(tempfile.mkdtemp(prefix="opq-debug-", dir=SOCKETS))
         session = debug_session(server, elf, folder, world=world, port=gdb_port, more=gdb_arguments)
         if launch_json:
-            click.echo(json.dumps(launch_document(session, elf, gdb_port, svd), indent=4))
+            click.echo(json.dumps(launch_document(session, elf, svd), indent=4))
+            if not session.probe:
+                click.echo(f"start first: {shlex.join(session.server)}", err=True)
         else:
             click.echo(f"{shlex.join(session.server)}\n{shlex.join(session.gdb)}")
         return
-    with tempfile.TemporaryDirectory(prefix="opq-debug-") as name:
+    with tempfile.TemporaryDirectory(prefix="opq-debug-", dir=SOCKETS) as name:
         session = debug_session(server, elf, Path(name), world=world, port=gdb_port, more=gdb_arguments)
-        sys.exit(_run(session.server, session.gdb))
+        sys.exit(_run(session))
 
 
-def _run(server: tuple[str, ...], gdb: tuple[str, ...]) -> int:
+def _run(session: DebugSession) -> int:
     """Runs GDB in this terminal; GDB's exit code."""
+    server = session.server
     if shutil.which(server[0]) is None:
         raise BackendError(f"no {server[0]} here: apt install {PACKAGES.get(server[0], server[0])}")
     with tempfile.TemporaryFile() as log:
@@ -107,7 +120,10 @@ def _run(server: tuple[str, ...], gdb: tuple[str, ...]) -> int:
         )
         before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is GDB's: it stops the firmware
         try:
-            code = subprocess.run(gdb, check=False).returncode
+            until_s = time.monotonic() + START_S if Path(session.target).is_absolute() else 0.0
+            while time.monotonic() < until_s and process.poll() is None and not Path(session.target).exists():
+                time.sleep(POLL_S)
+            code = subprocess.run(session.gdb, check=False).returncode
             if process.poll():
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()

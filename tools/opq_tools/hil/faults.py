@@ -3,19 +3,38 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from opq_proto.errors import OpqError
 from opq_proto.kit.shared_options import json_option
-from opq_sim.faults import runner
-from opq_sim.faults.runner import Document, SeedLog
-from opq_sim.faults.suites import SUITES
 from opq_tools.hil.playing import made_folder, out_option
+
+if TYPE_CHECKING:
+    from opq_sim.faults.runner import Document, SeedLog
+
+FAULT_SUITES = ("gateway-faults", "cloud-faults", "silence-faults", "clock-faults", "restart-faults")
+
+
+class NoFaultWorldsError(OpqError):
+    """The program runs from a wheel, which holds no worlds of faults."""
+
+
+def shown_suites() -> Mapping[str, str]:
+    """Name -> what it shows, of each suite that this installation can play: none from a wheel."""
+    if find_spec("opq_sim.faults") is None:
+        return {}
+    from opq_sim.faults.suites import SUITES
+
+    return {name: suite.shows for name, suite in SUITES.items()}
 
 
 @click.command("faults")
-@click.argument("suite", type=click.Choice(list(SUITES)))
+@click.argument("suite", type=click.Choice(FAULT_SUITES))
 @click.option("--seeds", type=click.IntRange(1), default=12, show_default=True, help="Number of seeds.")
 @click.option("--first", type=click.IntRange(0), default=1, show_default=True, help="The first seed.")
 @click.option(
@@ -48,21 +67,30 @@ def command(
 
     Example: opq-tools hil faults restart-faults --seeds 100 --first 1 --log seeds.jsonl --out faults
     """
+    if find_spec("opq_sim.faults") is None:
+        raise NoFaultWorldsError(
+            "schedules of faults are not part of an installed opq-toolkit; clone the project, "
+            "run `tools/run --help` in the clone once, then `.venv/bin/opq-tools hil faults` there"
+        )
+    from opq_sim.faults.runner import SeedLog
+
     log = None if seed_log is None else SeedLog(seed_log, suite)
     all_well = _play(suite, range(first, first + seeds), side_by_side, log, made_folder(out), as_json)
     sys.exit(0 if all_well else 1)
 
 
 def _play(
-    name: str, seeds: range, side_by_side: int | None, log: SeedLog | None, folder: Path, as_json: bool
+    name: str, seeds: range, side_by_side: int | None, log: "SeedLog | None", folder: Path, as_json: bool
 ) -> bool:
     """Runs the schedules of `seeds` that are not in the log; True if every one, old or new, passed."""
+    from opq_sim.faults import runner
+
     begin_s = time.monotonic()
     before = [] if log is None else [log.played[seed] for seed in seeds if seed in log.played]
     if before:
         click.echo(f"{len(before)} of {len(seeds)} seeds are in the log already", err=True)
 
-    def ended(document: Document) -> None:
+    def ended(document: "Document") -> None:
         click.echo(runner.line(name, document), err=True)
         if log is not None:
             log.add(document)

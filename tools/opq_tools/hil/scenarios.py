@@ -10,7 +10,7 @@ from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.catalogue import SCENARIOS, chosen
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import json_option
-from opq_sim.faults.suites import SUITES
+from opq_tools.hil.faults import FAULT_SUITES, shown_suites
 from opq_tools.hil.playing import backend_option, bench, built_options, out_option
 
 
@@ -55,7 +55,7 @@ def run(
     Examples: opq-tools hil run cold_start
               opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
-    if seeded := [name for name in names if name in SUITES]:
+    if seeded := [name for name in names if name in FAULT_SUITES]:
         raise click.UsageError(
             f"{seeded[0]} is a suite of faults by seed; play it by opq-tools hil faults {seeded[0]}"
         )
@@ -74,8 +74,8 @@ def list_all(as_json: bool) -> None:
             for name, scenario in SCENARIOS.items()
         ]
         rows += [
-            {"name": name, "suite": "", "soak": True, "shows": faults.shows}
-            for name, faults in SUITES.items()
+            {"name": name, "suite": "", "soak": True, "shows": shows}
+            for name, shows in shown_suites().items()
         ]
         click.echo(json.dumps(rows, indent=1))
         return
@@ -83,5 +83,5 @@ def list_all(as_json: bool) -> None:
         (name, f"{scenario.suite}{' soak' if scenario.soak else ''}", scenario.line)
         for name, scenario in SCENARIOS.items()
     ]
-    cells += [(name, "faults", faults.shows) for name, faults in SUITES.items()]
+    cells += [(name, "faults", shows) for name, shows in shown_suites().items()]
     click.echo(text_table(("name", "suite", "what it shows"), cells))

@@ -26,7 +26,7 @@ from opq_proto.messages import Incident
 from opq_tools.incidents.lines import echo_lines, incident_lines
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.opened_store import store_command
+from opq_tools.shared.opened_store import check_known_boxes, store_command
 
 MAX_LISTED = 10_000
 incident_argument = click.argument(
@@ -109,6 +109,7 @@ def show_incidents(
             raise click.UsageError("the options that choose from the list go without ID")
         _show_one(store, incident_id, as_json)
         return
+    check_known_boxes(store, [box_id])
     wanted = IncidentFilter(
         kind or "",
         box_id,
@@ -119,10 +120,16 @@ def show_incidents(
         assigned_to=_account_id(store, assigned_to) if assigned_to else "",
     )
     entries = store.find_incidents(wanted, limit)
-    found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
+    found = [wanted.shown(each) for each in store.incidents_of([one.incident_id for one in entries])]
     _echo(found, as_json)
     if not found and not as_json:
         click.echo("no stored incident fits these options")
+    if (progress := store.index_progress()) is not None:
+        click.echo(
+            f"the incidents of before the first start are being indexed, the newest first: "
+            f"{progress.percent} % are done; older ones are not listed yet",
+            err=True,
+        )
 
 
 def _show_one(store: CloudStore, incident_id: int, as_json: bool) -> None:
@@ -285,6 +292,12 @@ def split(
     Example: opq-tools incidents split 17 --box 4
     """
     findings = _known(store, incident_id).findings
+    having = dict.fromkeys(each.finding.box_id for each in findings)
+    if absent := [box_id for box_id in box_ids if box_id not in having]:
+        raise IncidentEditError(
+            f"incident {incident_id} has no finding of Box {', '.join(absent)}; it has some of: "
+            + ", ".join(having)
+        )
     chosen = {*finding_ids, *(each.finding_id for each in findings if each.finding.box_id in box_ids)}
     fresh = IncidentEditor(store).split_incident(incident_id, chosen)
     _echo([_known(store, number) for number in (incident_id, fresh)], as_json)

@@ -67,7 +67,7 @@ class _Summed:
 
 
 class ArchiveWriter:
-    """Writes files into an archive; `close` ends it with its manifest."""
+    """Writes files into an archive; `close` ends it with its manifest, and an error abandons it."""
 
     def __init__(self, out: IO[bytes], made_at: str, version: str, compressed: bool = False) -> None:
         self._tar = tarfile.open(  # noqa: SIM115 - close() ends it
@@ -78,6 +78,14 @@ class ArchiveWriter:
         )
         self._made_at, self._version = made_at, version
         self._files: dict[str, ArchivedFile] = {}
+
+    def __enter__(self) -> "ArchiveWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # otherwise tarfile writes the rest when it is removed from memory, to a file that is closed
+            setattr(self._tar.fileobj, "closed", True)  # noqa: B010 - it is missing in its type
 
     def add(self, name: str, path: Path) -> None:
         """Adds a file. Raises OSError; ArchiveError: it became shorter while it was read."""

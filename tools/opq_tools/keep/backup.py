@@ -16,18 +16,23 @@ from opq_proto.errors import OpqError
 from opq_proto.kit import system_record
 from opq_proto.kit.archive_time import SUFFIXES, is_compressed
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
+from opq_proto.kit.sqlite_file import reading_address
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
 from opq_tools.shared.progress import shown_progress
 
 SQLITE_HEAD = b"SQLite format 3\0"
-NOT_BACKED_UP = frozenset({"exports", "log", "ports", system_record.FOLDER})
+NOT_BACKED_UP = frozenset(
+    {"exports", "log", "lost+found", "ports", system_record.FOLDER, system_record.RESTORED}
+)
 """Of the data folder: what is made again; a restored folder is another system."""
 NUMBERS_RESERVED = ".numbers-reserved"
 """Marks that no number beyond those in the gateway's queue was used. After the copy some are, so that a
 gateway on the copy has to begin far behind them (`opq_gateway.uplink.sequence_numbers`)."""
 DATABASE_SUFFIXES = ("-journal", "-shm", "-wal")
 RING = "ring"
+OF_UNITS = Path("/etc/opq/cloud.toml")
+"""The cloud's configuration where systemd or a container runs it."""
 
 
 class BackupError(OpqError):
@@ -71,7 +76,7 @@ def _copied_database(path: Path, to: Path) -> Path:
     """A database as it is at one moment, whoever writes to it."""
     try:
         with (
-            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
+            closing(sqlite3.connect(reading_address(path), uri=True, timeout=60)) as source,
             closing(sqlite3.connect(to)) as target,
         ):
             source.backup(target)  # in one step: a step by step copy begins again after each write
@@ -104,9 +109,9 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str |
         with (
             tempfile.TemporaryDirectory(dir=to.parent, prefix=".opq-backup-") as beside,
             os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as out,
+            ArchiveWriter(out, made_at, version("opq-toolkit"), is_compressed(to)) as archive,
             shown_progress("files", len(paths)) as show,
         ):
-            archive = ArchiveWriter(out, made_at, version("opq-toolkit"), is_compressed(to))
             for done, path in enumerate(paths):
                 show(done)
                 name = path.relative_to(data_dir).as_posix()
@@ -164,8 +169,8 @@ def command(to: Path, rings: bool, data_dir: Path | None, mongo_uri: str | None,
     """Copy a system's data into one archive, while it runs: store, accounts, keys, settings, rules, plug-ins,
     the gateway's ledger and its queue.
 
-    With --mongo-uri the store is copied from there, into the form of an embedded one, which
-    `opq-tools restore` puts into either kind.
+    Where the configuration names a MongoDB, or --mongo-uri does, the store is copied from there, into the
+    form of an embedded one, which `opq-tools restore` puts into either kind.
 
     TO is a folder that is there, in which the archive gets a name with the time, or a file that is made. A
     file ends with .tar; with .tar.gz or .tgz it is compressed. The archive holds secret keys and is readable
@@ -176,6 +181,11 @@ def command(to: Path, rings: bool, data_dir: Path | None, mongo_uri: str | None,
     folder, _ = find_system(data_dir, None)
     if not folder.is_dir():
         raise BackupError(f"{folder}: there is no such data folder; give --data-dir")
+    system_record.refuse_unfinished(folder)
+    if mongo_uri is None and any(each.is_file() for each in (folder / "config/cloud.toml", OF_UNITS)):
+        from opq_tools.shared.opened_store import store_place  # a gateway alone has not what it needs
+
+        mongo_uri, _ = store_place(None, folder)
     to = _named(to)
     if to.resolve().is_relative_to(folder.resolve()):
         raise BackupError(f"{to}: is in the data folder itself; give another place")

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
-from opq_cloud.store.embedded.earlier_in_use import EarlierInUseError
+from opq_cloud.store.passed_over import without_password
 from opq_cloud.store.upkeep.checking import CheckReport, check_store, file_problems
 from opq_cloud.store.upkeep.copying import CopyReport, Shown, copy_store, read_store
 from opq_cloud.store.upkeep.repair import repair_store
-from opq_proto.errors import OpqError, problem_count
+from opq_proto.errors import OpqError, OtherFormError, problem_count
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
@@ -74,7 +74,7 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     try:
         opened = open_store(mongo_uri, Path(folder))
     except OpqError as error:
-        if mongo_uri or isinstance(error, EarlierInUseError):  # nothing was read, so nothing is known of it
+        if mongo_uri or isinstance(error, OtherFormError):  # nothing was read, so nothing is known of it
             unread = shown_place(mongo_uri or folder)
             raise StoreNotWellError(f"{unread} was not checked: {error}") from error
         problems.append(str(error))
@@ -150,7 +150,7 @@ def copy(origin: str, place: str | None, dry_run: bool, as_json: bool) -> None:
         shown = opened.enter_context(shown_counts(source))
         others = source.others()
         if dry_run or place is None:
-            report = read_store(source, shown)
+            report = read_store(source, shown, samples=(place or "").startswith(SCHEMES))
         else:
             target = opened.enter_context(closing(_open(place)))
             report = copy_store(source, target, shown_place(origin), shown)
@@ -159,9 +159,8 @@ def copy(origin: str, place: str | None, dry_run: bool, as_json: bool) -> None:
 
 
 def shown_place(place: str) -> str:
-    """Returns a place without the password in it."""
-    scheme, found, rest = place.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else str(Path(place).resolve())
+    """Returns a place without the passwords in it."""
+    return without_password(place) if "://" in place else str(Path(place).resolve())
 
 
 def _open(place: str, must_exist: bool = False, untouched: bool = False) -> CloudStore:

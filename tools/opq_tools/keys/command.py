@@ -7,11 +7,8 @@ The connections are requested from a running broker.
 import json
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import click
 
@@ -21,6 +18,7 @@ from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import KeyFolder, checked_public_key, read_key_file
 from opq_proto.keys.register import KeyRegister, key_fingerprint
 from opq_proto.kit.command_line import CommandGroup, text_table
+from opq_proto.kit.http_client import fetch
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.shared_options import port_offset_option
 from opq_proto.kit.system_place import find_system
@@ -164,11 +162,15 @@ def list_keys(place: KeyPlace, of_backend: bool, port_offset: int | None) -> Non
 @_who
 @_backend
 @_public
+@click.option("--again", is_flag=True, help="The key that was revoked, which the Box's gateway still has.")
 @_place_options
 @mongo_option()
 @pass_place
-def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str | None) -> None:
+def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str | None, again: bool) -> None:
     """Admit WHO: make a key pair for each, or take the public key of a pair that a Box made itself.
+
+    A Box whose key was revoked gets a new pair too, which its gateway then needs; with --again it keeps the
+    one that it has.
 
     With --backend, a service on another machine needs, in a folder like this one,
     `public_keys/opqserver.key` and `private_keys/opqpeer_NAME_secret`.
@@ -178,6 +180,8 @@ def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str
               opq-tools keys add 7 --public-key opqbox7.key
               opq-tools keys add --backend cloud view
     """
+    if again and (of_backend or public_key is not None):
+        raise click.UsageError("--again is for Boxes, without --public-key: their revoked key is taken")
     if of_backend:
         add_service(place, _names(who), public_key)
         return
@@ -185,7 +189,19 @@ def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str
     public = _key_of(boxes, public_key)
     register = KeyRegister(KeyFolder(place.key_folder_to_fill("curve")))
     log = KeyLog(place, register, "admitted a Box by its key", "box")
-    _report(_each(boxes, lambda box_id: register.add(box_id, public), log), place)
+    former = {box_id: register.revoked_key(box_id) for box_id in boxes}
+
+    def one(box_id: str) -> list[Path]:
+        written = register.admit_again(box_id) if again else register.add(box_id, public)
+        if not again and former[box_id] not in (None, public):
+            click.echo(
+                f"Box {box_id} has another key than the one that was revoked: its gateway needs "
+                f"{written[0]}, or a new start where that is its own folder",
+                err=True,
+            )
+        return written
+
+    _report(_each(boxes, one, log), place)
 
 
 @command.command("revoke", short_help="Revoke Boxes' keys: their connections end within a second.")
@@ -319,9 +335,8 @@ def _connections(port_offset: int) -> dict[str, int] | None:
     for name in ASKED_SERVICES:
         try:
             url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"
-            with urlopen(url, timeout=TIMEOUT_S) as answer:
-                found = json.loads(answer.read(LARGEST_ANSWER_BYTES))
-        except (URLError, HTTPException, OSError, ValueError):
+            found = json.loads(fetch(url, TIMEOUT_S, LARGEST_ANSWER_BYTES))
+        except (OSError, ValueError):
             continue
         if isinstance(found, dict) and all(isinstance(count, int) for count in found.values()):
             return found

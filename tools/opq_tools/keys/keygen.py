@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from opq_proto.keys.administrator import check_absent, create_administrator
 from opq_proto.keys.key_files import KeyFolder
 
 MAX_BOX_ID = 2**31 - 1
@@ -43,20 +44,30 @@ def box_ids(text: str) -> tuple[str, ...]:
     "--boxes", default="", metavar="IDS", help="Numbers of the Boxes to make pairs for, e.g. 1,2,5-9."
 )
 @click.option(
+    "--administrator",
+    is_flag=True,
+    help="Make the administrator's pair, which proves moves and firmware updates of Boxes to their gateways.",
+)
+@click.option(
     "--force", is_flag=True, help="Overwrite existing keys; peers with the old ones lose their connection."
 )
-def command(out: Path, server: bool, boxes: str, force: bool) -> None:
-    """Make CURVE key pairs in ZPL files; only you can read the private ones.
+def command(out: Path, server: bool, boxes: str, administrator: bool, force: bool) -> None:
+    """Make CURVE key pairs in ZPL files, and the administrator's; only you can read the private ones.
 
     Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed. What
     root makes belongs to the owner of the folder, so that the services of its user read it.
 
-    Example: opq-tools keygen --out ~/.local/share/opq/curve --server --boxes 1,2,5-9
+    Example: opq-tools keygen --out ~/.local/share/opq/curve --server --administrator --boxes 1,2,5-9
     """
     ids = box_ids(boxes)
-    if not server and not ids:
-        raise click.UsageError("nothing to make: give --server, --boxes 1,2 or both")
-    written = KeyFolder(out).create(server=server, box_ids=ids, force=force)
+    if not (server or administrator or ids):
+        raise click.UsageError("nothing to make: give --server, --administrator or --boxes 1,2")
+    keys = KeyFolder(out)
+    if administrator and not force:
+        check_absent(keys)
+    written = keys.create(server=server, box_ids=ids, force=force)
+    if administrator:
+        written += create_administrator(keys)
     if os.geteuid() == 0:
         owner = out.stat()
         for path in {*written, *(each.parent for each in written)}:

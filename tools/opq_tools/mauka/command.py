@@ -15,7 +15,7 @@ PROMPT = "opq-mauka> "
 
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--endpoint", help="Address of the plug-in manager.  [default: that of the data folder]")
 @data_dir_option
 @port_offset_option
 def command(
@@ -41,7 +41,7 @@ def command(
 
 def manager_endpoint(endpoint: str | None, port_offset: int | None, data_dir: Path | None = None) -> str:
     """Address of Mauka's plug-in manager; raises click.UsageError where the offset gives no valid port."""
-    return endpoint or service_address("plugin_manager", port_offset, data_dir)
+    return endpoint or service_address("plugin-manager", port_offset, data_dir)
 
 
 def run_prompt(where: str) -> None:

@@ -43,7 +43,7 @@ MAX_EVENTS = 100_000
 @data_dir_option
 @mongo_option
 @click.option(
-    "--endpoint", help="Address of the bus where plug-ins publish.  [default: tcp://127.0.0.1:9882]"
+    "--endpoint", help="Address of the bus where plug-ins publish.  [default: that of the data folder]"
 )
 @port_offset_option
 def command(
@@ -93,7 +93,7 @@ def command(
     else:
         body = read_input(path) if path is not None else (message or "").encode()
         messages = [(topic, body)]
-    where = endpoint or service_address("mauka_in", offset)
+    where = endpoint or service_address("bus-in", offset, folder)
     count = inject(messages, where)
     click.echo(f"published {count} message{'s' if count != 1 else ''} on {topic} at {where}")
 

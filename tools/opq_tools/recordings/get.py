@@ -7,9 +7,8 @@ commit and checked against its sha256; a file that differs from the one used for
 import hashlib
 import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.http_client import HttpClientError, HttpLateError, send_request
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.recordings.public import LARGEST_FILE_BYTES, LIST, read_list
 
@@ -25,6 +25,8 @@ COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"
 BASE_URL = "https://raw.githubusercontent.com"
 """Below it: owner/name/commit/path."""
 TIMEOUT_S = 30.0
+WHOLE_S = 600.0
+"""Limit of a whole download; TIMEOUT_S is that of a silence."""
 
 COMMON: Mapping[str, object] = {
     "event_id": 9354,
@@ -199,16 +201,19 @@ def _is_here(path: Path, digest: str, *, force: bool) -> bool:
 
 def _download(url: str, size: int) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            content: bytes = answer.read(size + 1)  # one more, to notice a longer file
-    except urllib.error.HTTPError as error:
-        raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise DownloadError(f"{url}: cannot be reached: {error.reason}") from error
-    except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise DownloadError(f"{url}: the download broke off: {reason}") from error
-    return content
+        answer = send_request(url, WHOLE_S, most_bytes=size, by_proxy=True, silent_s=TIMEOUT_S)
+    except HttpLateError as error:
+        raise DownloadError(f"{url}: the download broke off: {error}") from error
+    except HttpClientError as error:
+        reason = error.__cause__
+        if isinstance(reason, http.client.HTTPException | ConnectionResetError | ValueError):
+            raise DownloadError(f"{url}: the download broke off: {str(error).strip()}") from error
+        if reason is None:
+            raise DownloadError(f"{url}: {error}; nothing kept") from error
+        raise DownloadError(f"{url}: cannot be reached: {error}") from error
+    if answer.status != HTTPStatus.OK:
+        raise DownloadError(f"{url}: the server answers {answer.status}")
+    return answer.content
 
 
 def _checked(content: bytes, digest: str, url: str, size: int | None = None) -> bytes:

@@ -7,21 +7,31 @@ from pathlib import Path
 import click
 
 from opq_cloud.export.records import ExportError
+from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices
 from opq_cloud.reports.limit_table import known_standards, limit_table
-from opq_cloud.reports.reading import PlaceChoice, read_fleet
+from opq_cloud.reports.missing_letters import missing_letters, missing_words
+from opq_cloud.reports.page import report_html
+from opq_cloud.reports.reading import PlaceChoice
 from opq_cloud.reports.week import span_of, week_of
-from opq_cloud.reports.written import FORMS, ReportForm, written, written_indices
+from opq_cloud.reports.written import FORMS, ReportForm, moment_of, written, written_indices
+from opq_proto.kit.plain_text import composed
 from opq_proto.kit.shared_options import data_dir_option, mongo_option
 from opq_tools.exporting.events import write_pieces
 from opq_tools.shared import values
 from opq_tools.shared.opened_store import opened_store, stated_nominal
 
 
+def _composed(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    return composed(text.strip())
+
+
 @click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--box", "box_id", default="", shell_complete=values.boxes, help="Only this Box.")
-@click.option("--site", default="", help="Only this site: its phases side by side.")
-@click.option("--feeder", default="", help="Every place of this feeder.  [default: every place]")
+@click.option("--site", default="", callback=_composed, help="Only this site: its phases side by side.")
+@click.option(
+    "--feeder", default="", callback=_composed, help="Every place of this feeder.  [default: every place]"
+)
 @click.option(
     "--week",
     default="last",
@@ -94,8 +104,13 @@ def command(
             found = fleet_indices(store, span_of(indices, zone, now_ns), choice, nominal, now_ns)
             made = written_indices(found, form)
         else:
-            fleet = read_fleet(store, limit_table(standard), week_of(week, zone, now_ns), choice, nominal)
+            chosen = limit_table(standard), week_of(week, zone, now_ns), choice
+            fleet = read_fleet(store, *chosen, nominal, now_ns)
             made = written(fleet, form, now_ns)
+            if form == "pdf":
+                page = report_html(fleet, moment_of(now_ns), for_paper=True)
+                if missing := missing_words(missing_letters(page)):
+                    click.echo(f"{out}: {missing}", err=True)
     if out is not None:
         write_pieces([made], out)
         return

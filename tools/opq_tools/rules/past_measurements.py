@@ -58,11 +58,12 @@ def history(
 
     Raises:
         ServerRefusedError: there is no store.
+        BoxNotKnownError: it does not know one of the Boxes.
     """
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
     from opq_tools.exporting.command import LATEST_MS
-    from opq_tools.shared.opened_store import store_place
+    from opq_tools.shared.opened_store import check_known_boxes, store_place
 
     mongo_uri, folder = store_place(mongo_uri, data_dir)
     if mongo_uri is None and not (folder / FILE_NAME).is_file():
@@ -71,6 +72,7 @@ def history(
         )
     store = open_store(mongo_uri, folder)
     try:
+        check_known_boxes(store, box_ids)
         for box_id in box_ids or tuple(store.latest_measurements()):
             yield from all_measurements(store, box_id, first_ms, min(last_ms, LATEST_MS))
     finally:

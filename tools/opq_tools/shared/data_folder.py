@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.system_record import refuse_unfinished
 
 LOCK_NAME = "up.lock"
 
@@ -24,7 +25,9 @@ def in_use_by_this(data_dir: Path, option: str = "--data-dir", beside: str = "")
     Raises:
         InUseError: another `up` or `sim history` holds it, it cannot be made or written, or its name is not
             UTF-8.
+        UnfinishedRestoreError: a restore was broken off there.
     """
+    refuse_unfinished(data_dir)
     try:
         str(data_dir).encode("utf-8")
     except UnicodeEncodeError as error:  # configuration files could not name it

@@ -11,7 +11,7 @@ import click
 import httpx
 
 from opq_proto.errors import OpqError
-from opq_proto.keys.rest_token import named_token
+from opq_proto.keys.rest_token import CHALLENGE, UnprovedError, new_challenge, proved_token
 from opq_proto.kit.origin_guard import is_loopback
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.shared_options import data_dir_option, port_offset_option
@@ -26,23 +26,31 @@ class ServerRefusedError(OpqError):
 
 
 class _EngineToken(httpx.Auth):
-    """Sends the token; where none was given, the one in the file that an engine of this machine names."""
+    """Sends the token; where none was given, the one in the file that an engine of this machine names.
+
+    At an address of this machine each request, with the token, waits for the proof that the program there has
+    the token (`rest_token`).
+    """
 
     def __init__(self, given: str | None) -> None:
-        self._token, self._is_given = given, given is not None
+        self._given = given
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._sign(request)
-        answer = yield request
-        if answer.status_code == 401 and not self._is_given and is_loopback(request.url.netloc.decode()):
-            self._token = named_token(answer.read())
-            if self._token is not None:
-                self._sign(request)
-                yield request
-
-    def _sign(self, request: httpx.Request) -> None:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+        token = self._given
+        if is_loopback(request.url.netloc.decode()):
+            challenge = new_challenge()
+            root = request.url.copy_with(raw_path=b"/")
+            answer = yield httpx.Request("GET", root, headers={CHALLENGE: challenge})
+            port = request.url.port or (443 if request.url.scheme == "https" else 80)
+            refusal = answer.read()
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                raise UnprovedError(f"the program at port {port} is not a rule engine of this project")
+            token = proved_token(refusal, challenge, port, self._given)
+            if token is None:
+                return  # its refusal, which names the file, is the answer
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        yield request
 
 
 class RuleServer:
@@ -88,6 +96,8 @@ class RuleServer:
             answer = self._http.request(method, path, **given)
         except httpx.TransportError as error:
             raise self._nobody(error) from error
+        except UnprovedError as error:
+            raise self._unproved(error) from error
         if answer.status_code >= 400:
             raise ServerRefusedError(_refusal(answer, sql))
         is_json = answer.headers.get("content-type", "").startswith("application/json")
@@ -105,6 +115,13 @@ class RuleServer:
                         yield line.removeprefix("data: ")
         except httpx.TransportError as error:
             raise self._nobody(error) from error
+        except UnprovedError as error:
+            raise self._unproved(error) from error
+
+    def _unproved(self, error: UnprovedError) -> ServerRefusedError:
+        return ServerRefusedError(
+            f"{self._url}: {error}; --url or --port-offset names another engine, --token-file another token"
+        )
 
     def _nobody(self, error: httpx.TransportError) -> ServerRefusedError:
         return ServerRefusedError(

@@ -17,56 +17,15 @@ from opq_proto.kit.shared_options import json_option
 
 FOLDER = Path(__file__).resolve().parents[2] / "bench"
 BENCHMARKS = {
-    "measure": (
-        "bench.measure",
-        "Frequency, rms, harmonics, dips: error and CPU beside pqopen-lib (extra `bench`).",
-    ),
-    "pipeline": (
-        "bench.pipeline",
-        "Latency of each stage over 50 injected sags; CPU and memory per Box.",
-    ),
-    "gateway": (
-        "bench.gateway.figures",
-        "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
-    ),
-    "recordings": (
-        "bench.recordings",
-        "1 GB of int16, WAV, COMTRADE, CSV: MB/s and memory beside a NumPy read; analyze in times real time.",
-    ),
-    "compression": (
-        "bench.compression",
-        "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",
-    ),
-    "view": (
-        "bench.view.figures",
-        "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
-    ),
-    "store": (
-        "bench.store",
-        "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
-    ),
-    "history": (
-        "bench.history",
-        "Class A intervals: bytes, storing, a year's chart, a week's percentiles beside reading intervals.",
-    ),
-    "makai": (
-        "bench.makai.figures",
-        "Makai in its own processes: CPU a Measurement, latency, memory a connection, handshakes.",
-    ),
-    "mauka": (
-        "bench.mauka",
-        "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
-    ),
-    "reports": (
-        "bench.reports",
-        "100 weekly reports out of a store, in each form: CPU beside the percentiles alone (extra `report`).",
-    ),
-    "rules": (
-        "bench.rules.figures",
-        "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
-    ),
+    "makai": "Makai in its own processes: CPU a Measurement, latency, memory a connection, handshakes.",
+    "gateway": "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
+    "rules": "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
+    "view": "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
+    "store": "A Measurement and a class A interval stored: CPU, bytes; any span of a Box to a year.",
+    "pipeline": "Latency of each stage over 50 sags; CPU and memory per Box; Mauka's events and joining.",
+    "measure": "Error and CPU beside pqopen-lib, recordings beside a NumPy read (extra `bench`).",
 }
-"""Name -> (module with `run(quick: bool) -> BenchResult`, its line in the list)."""
+"""Module with `run(quick: bool) -> BenchResult` -> its line in the list."""
 
 
 class NoBenchmarksError(OpqError):
@@ -84,7 +43,7 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
     Example: opq-tools bench pipeline --quick --json
     """
     if list_all:
-        rows = [(known, line) for known, (_, line) in BENCHMARKS.items()]
+        rows = list(BENCHMARKS.items())
         click.echo(text_table(("name", "what it measures"), rows))
         return
     if name not in BENCHMARKS:
@@ -95,10 +54,10 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
             "the benchmarks are not part of an installed opq-toolkit; clone the project, "
             "run `tools/run --help` in the clone once, then `.venv/bin/opq-tools bench` there"
         )
-    from bench.result import BenchResult, commit, machine, row_text
+    from bench.harness.result import BenchResult, commit, machine, row_text
 
     log.configure("bench", "warning")  # what is measured may log; stdout is for the result
-    result: BenchResult = importlib.import_module(BENCHMARKS[name][0]).run(quick)
+    result: BenchResult = importlib.import_module(f"bench.{name}").run(quick)
     if as_json:
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
         return

@@ -16,7 +16,6 @@ PLACES = {
     "event": ("sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
     "show": ("sim.show", "Show what runs and what has happened, or draw a scenario."),
     "stop": ("sim.stop", "End a running `sim`."),
-    "gen": ("sim.gen", "Samples of the original's simulator, on stdout."),
     "score": ("sim.score", "Compare stored incidents with the truth of a run."),
     "history": ("sim.history.command", "Simulate days of a grid within minutes, into a store."),
     "fleet": ("sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),

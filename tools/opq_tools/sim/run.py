@@ -1,9 +1,6 @@
 """`opq-tools sim N`: runs simulated Boxes on ptys in the foreground."""
 
-import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,7 +15,6 @@ from opq_sim.box.control import serve, truth_written
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_sim.box.host import BoxHost
 from opq_sim.foreign.generations import foreign_host, key_folder
-from opq_sim.original_sim.stream import OriginalSimControl, OriginalSimStream
 from opq_tools.sim.command import ports_dir_option, scenario_option
 
 
@@ -46,17 +42,6 @@ from opq_tools.sim.command import ports_dir_option, scenario_option
     metavar="DIR",
     help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
-@click.option(
-    "--control-port",
-    type=click.IntRange(0, 65_535),
-    help="Send the samples of the original's simulator, with its HTTP control "
-    "on this port (8000 there; 0: any free one).",
-)
-@click.option(
-    "--fifo",
-    type=click.Path(path_type=Path),
-    help="With --control-port: also write its frames to this FIFO (/tmp/opqsim in the original).",
-)
 @data_dir_option
 @ports_dir_option
 def command(
@@ -67,8 +52,6 @@ def command(
     first_id: int | None,
     port_offset: int | None,
     truth: Path | None,
-    control_port: int | None,
-    fifo: Path | None,
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
@@ -80,7 +63,6 @@ def command(
     Examples:
       opq-tools sim 3 --scenario lightning_dip
       opq-tools sim 2 --foreign cur --first-id 101     # beside a running `up`
-      opq-tools sim 1 --control-port 8000 --fifo /tmp/opqsim
     """
     if foreign is None and (first_id is not None or port_offset is not None):
         raise ConfigError(
@@ -88,15 +70,11 @@ def command(
         )
     log.configure("boxes", "warning")
     folder = ports_dir or (data_dir or default_data_dir()) / "ports"
-    if control_port is None:
-        hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
-    else:
-        hosted = original_boxes(boxes, scenario)
+    hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
     if foreign is not None:
         data, offset = find_system(data_dir, port_offset)
         place = ports_dir or data / "foreign"  # `up` has its own in `ports`
-        with controlled(hosted, control_port, fifo):
-            run_foreign(foreign, hosted, first_id, data, offset, place, truth)
+        run_foreign(foreign, hosted, first_id, data, offset, place, truth)
         return
     host = BoxHost(hosted, ports_dir=folder)
 
@@ -107,7 +85,7 @@ def command(
     host.on_open = show
     stop = threading.Event()
     try:
-        with stopped_by_signals(stop), truth_written(host, truth), controlled(hosted, control_port, fifo):
+        with stopped_by_signals(stop), truth_written(host, truth):
             serve(host, folder, stop)
     except OSError as error:
         raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error
@@ -119,42 +97,6 @@ def _first(fleet: Fleet, count: int) -> list[Box]:
     if not boxes:
         raise ConfigError("the scenario has no Boxes; give another")
     return boxes[:count]
-
-
-def original_boxes(count: int, scenario: str | None) -> list[Box]:
-    """Makes Boxes 1 .. count on one stream of the original's simulator.
-
-    Raises:
-        ConfigError: a scenario is given; its samples come from another simulator.
-    """
-    if scenario is not None:
-        raise ConfigError("--control-port and --scenario are both given; samples come from one of them")
-    stream = OriginalSimStream()
-    boot_ids = (1 + secrets.randbelow(0xFFFF_FFFF) for _ in range(count))
-    return [
-        Box(str(number), stream, hardware="original simulator", boot_id=boot_id)
-        for number, boot_id in enumerate(boot_ids, start=1)
-    ]
-
-
-@contextmanager
-def controlled(hosted: list[Box], port: int | None, fifo: Path | None) -> Iterator[None]:
-    """Runs the control of `original_boxes` during the block; without a port there is none.
-
-    Raises:
-        ConfigError: a FIFO without a port.
-        OpqError: as `OriginalSimControl`.
-    """
-    if port is None:
-        if fifo is not None:
-            raise ConfigError("--fifo: its frames are the original simulator's; give --control-port, too")
-        yield
-        return
-    stream = hosted[0].source
-    assert isinstance(stream, OriginalSimStream)
-    with OriginalSimControl(stream, port, fifo) as control:
-        click.echo(f"control http://127.0.0.1:{control.port}/")
-        yield
 
 
 MAX_NUMBER = 2**31 - 1

@@ -61,7 +61,8 @@ def check_command(
     Checks keys and values, and what the machine must have: key files, ports, a folder to write
     in. With --port-offset it names the addresses in FILE that a start with that offset does not move.
 
-    Exit code 0: correct; 1: correct, but this machine lacks something; 2: wrong.
+    Exit code 0: correct; 1: correct, but this machine lacks something, or a section or key is without effect;
+    2: wrong.
 
     Example: opq-tools config check gateway.toml; opq-tools config check --sample > gateway.toml
     """

@@ -3,7 +3,7 @@
 Files of the toolkit and of the original are recognised by their keys, and loaded as their services load them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -85,7 +85,7 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
         ConfigError: the file is wrong; the text has every problem.
     """
     if kind == "original Box":
-        return Checked(kind, notes=box_of_original(document))
+        return _judged(kind, box_of_original(document))
     if kind == UP_KIND:
         return _up(path)
     if kind == "rules":
@@ -98,7 +98,10 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
     from opq_gateway import config
     from opq_gateway.setup.surroundings import check
 
-    found = check(config.load(path, data_dir))
+    return _judged(kind, check(config.load(path, data_dir)))
+
+
+def _judged(kind: str, found: Sequence[Found]) -> Checked:
     return Checked(
         kind, tuple(item for item in found if item.fatal), tuple(item for item in found if not item.fatal)
     )
@@ -113,15 +116,18 @@ def _up(path: Path) -> Checked:
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original.config import ConfigNotice, read_config
+    from opq_tools.up.config_problems import idle_sections, room_problems
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables
 
     notices: list[ConfigNotice] = []
+    idle: list[Found] = []
     with TemporaryDirectory() as folder:
         plan = UpPlan(Path(folder), 0, None, (HardwareBox("1", "/dev/ttyACM0"),), read_tables(path), False)
         plan.prepare()
-        found = plan.room_problems()
+        found = room_problems(Path(folder) / "config")
         if not found:
+            idle = [Found(key, text, True) for key, text in idle_sections(Path(folder) / "config")]
             config = read_config([Path(folder) / "config" / "cloud.toml"], {}, notify=notices.append)
             judged_triggers(config.triggering_service)
             judged_analyses(config)
@@ -133,16 +139,17 @@ def _up(path: Path) -> Checked:
         ]
     if lines:
         raise ConfigError("\n".join([f"{path}: {problem_count(lines)}, nothing was started", *lines]))
-    return Checked(UP_KIND, notes=tuple(Found(f"cloud.{each.key}", each.text, False) for each in notices))
+    notes = [Found(f"cloud.{each.key}", each.text, False) for each in notices]
+    return _judged(UP_KIND, [*idle, *notes])
 
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, plug-ins."""
 
-    from opq_cloud.core.start_check import backend_findings, missing_keys, missing_secrets
+    from opq_cloud.core.start_check import backend_findings, missing_keys, missing_secrets, without_effect
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.service import judged_analyses
-    from opq_cloud.original.config import ConfigNotice, read_config
+    from opq_cloud.original.config import MISSPELT, ConfigNotice, read_config
     from opq_cloud.original.places import broker_sources
 
     notices: list[ConfigNotice] = []
@@ -151,10 +158,12 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     judged_triggers(config.triggering_service)
     judged_analyses(config)
     backend_keys, findings = backend_findings(config)
-    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
+    missing = [(each.key, each.text) for each in notices if each.event == MISSPELT]
+    missing += [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
+    missing += without_effect(config)
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
         missing.append(("store.mongo_uri", "is not an address; want mongodb://host:port/database"))
-    notes = [*((each.key, each.text) for each in notices), *findings]
+    notes = [*((each.key, each.text) for each in notices if each.event != MISSPELT), *findings]
     return Checked(
         kind,
         tuple(Found(key, text, True) for key, text in missing),
@@ -193,6 +202,8 @@ def _port_in(key: str, value: str) -> int | None:
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
     """Where each setting of an original Box's file belongs in ours; no value of a secret key is shown."""
+    from opq_cloud.original.config import ALIKE
+
     notes = []
     for key, value in document.items():
         if key == "windows_in_storage_buffer" and isinstance(value, int | float):
@@ -204,5 +215,8 @@ def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
         elif key in KEYS_ELSEWHERE:
             notes.append(Found(key, KEYS_ELSEWHERE[key], False))
         else:
-            notes.append(Found(key, "not known, and not needed here", False))
+            absent = [each for each in (*ORIGINAL_BOX, *KEYS_ELSEWHERE) if each not in document]
+            near = get_close_matches(key, absent, 1, ALIKE)
+            hint = f'did you mean "{near[0]}"?' if near else "not needed here"
+            notes.append(Found(key, f"not known, {hint}", bool(near)))
     return tuple(notes)

@@ -1,8 +1,6 @@
 """`opq-tools open`: pages in the browser. (`open.py` would hide the built-in name.)"""
 
 import json
-import urllib.error
-import urllib.request
 import webbrowser
 from importlib import resources
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.http_client import send_request
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
@@ -117,17 +116,27 @@ def _address(what: str, data_dir: Path | None, port_offset: int | None) -> str:
     if what == "grafana":
         return _answering(GRAFANA, "start it with deploy/compose.yaml, or open yours by its own address")
     port, path = PLACES[what]
-    address = f"http://127.0.0.1:{with_offset(port, find_system(data_dir, port_offset)[1])}{path}"
-    return _answering(address, "start a system with `opq-tools up`, or name its --port-offset")
+    folder, offset = find_system(data_dir, port_offset)
+    own = f"http://127.0.0.1:{with_offset(port, offset)}{path}"
+    answering = _answering(own, "start a system with `opq-tools up`, or name its --port-offset")
+    public = _public_address(folder) if port == "view" else None
+    return answering if public is None else f"{public}{path}"
+
+
+def _public_address(folder: Path) -> str | None:
+    """View's address for others, by the configuration of this machine's cloud; None: it has none."""
+    try:
+        from opq_tools.shared.opened_store import configured_system  # extra "cloud"
+    except ModuleNotFoundError:
+        return None
+    _, config = configured_system(folder)
+    return None if config is None else config.view.address
 
 
 def _answering(address: str, instead: str) -> str:
     """Returns the address if a server answers there, whatever its answer is. Raises NotOpenedError."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(address, timeout=ANSWER_S).close()
-    except urllib.error.HTTPError:
-        return address
+        send_request(address, ANSWER_S, method="HEAD")
     except OSError as error:
         raise NotOpenedError(f"nothing answers at {address} ({error}); {instead}") from error
     return address

@@ -28,14 +28,20 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_tools.boxes.command import box_rows
-from opq_tools.shared.opened_store import StoreMissingError, store_to_show
+from opq_tools.shared.opened_store import StoreMissingError, configured_system, passed_over, store_to_show
 from opq_tools.system.doctor.stores import check_clock
 
 INCIDENTS_SHOWN = 3
+INCIDENTS_READ = 100
+"""Incidents found last, of which the latest are shown: what is imported has higher numbers."""
+DOCTOR = "opq-tools doctor says what helps"
 LOCKED = "database is locked"
 """SQLite's words."""
 BUSY_S = 1.0
 """A store that is locked for longer is not waited for."""
+LOST_SHOWN = 3
+"""Holes that are named, the last of each Box."""
+SEEN = "opq-tools boxes lost lists all that was lost; with --seen these notes end"
 BOXES_SHOWN = 20
 SITES_SHOWN = 10
 SILENT_S = CONDITIONS["silence"].limit
@@ -49,18 +55,19 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
         answered = pool.submit(read_system, record, offset)
         stored = _stored(folder) if may_read else _not_stored(f"{folder} cannot be read by this user")
         verdict = answered.result()
-    not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
+    not_ok = [{"name": each.thing, "info": each.info, "helps": each.helps} for each in verdict.troubles]
     if may_read and "store_problem" in stored and not is_named(stored["store_problem"], verdict):
-        not_ok.append({"name": "store", "info": stored["store_problem"]})
+        not_ok.append({"name": "store", "info": stored["store_problem"], "helps": DOCTOR})
     if may_read and not any(each["name"].startswith("clock") for each in not_ok):
-        not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
+        not_ok += [{"name": each.what, "info": each.text, "helps": each.fix} for each in check_clock(folder)]
     reported = any(each["name"].startswith("disk") for each in not_ok)
     if (
         disk is not None
         and not reported
         and 1 - disk["free_bytes"] / disk["bytes"] >= CONDITIONS["disk"].limit
     ):
-        not_ok.append({"name": "disk", "info": f"{disk['free_bytes'] / 1e9:.2f} GB are free at {folder}"})
+        info = f"{disk['free_bytes'] / 1e9:.2f} GB are free at {folder}"
+        not_ok.append({"name": "disk", "info": info, "helps": CONDITIONS["disk"].helps})
     runs = {each.name: each for each in verdict.services if each.state is ServiceState.RUNS}
     page = runs.get(CLOUD) or runs.get("view")
     return {
@@ -74,11 +81,22 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
             for each in verdict.services
         ],
         "not_ok": not_ok,
+        "notes": [
+            *(each.info for each in verdict.notes),
+            *(_passed_over(folder) if may_read else ()),
+            *stored.pop("lost", ()),
+        ],
         "others": [{"data_dir": other, "urls": list(urls)} for other, urls in verdict.others.items()],
         "gateway": _gateway(runs.get(GATEWAY)),
         **stored,
         "disk": disk,
     }
+
+
+def _passed_over(folder: Path) -> list[str]:
+    """A store whose history is not shown, with what helps."""
+    found = passed_over(folder)
+    return [] if found is None else [f"{found.text}: {found.fix}"]
 
 
 def is_named(problem: str, verdict: SystemVerdict) -> bool:
@@ -91,6 +109,9 @@ def is_named(problem: str, verdict: SystemVerdict) -> bool:
 
 
 def _page(folder: Path, offset: int) -> str:
+    _, config = configured_system(folder)
+    if config is not None and config.view.address is not None:
+        return config.view.address
     view = next((each.health for each in read_record(folder).services if each.name == "view"), None)
     return view.removesuffix("/health") if view else f"http://127.0.0.1:{PORTS['view'] + offset}"
 
@@ -112,8 +133,10 @@ def _stored(folder: Path) -> dict[str, Any]:
     try:
         with closing(store_to_show(folder, BUSY_S)) as store:
             rows = [row for row in box_rows(store) if row["retired_ms"] is None]
+            lost = [f"Box {box.box_id}: {each.words}" for box in store.boxes() for each in box.lost]
             sites = _sites(store)
-            incidents = store.incidents(limit=INCIDENTS_SHOWN)
+            found = store.incidents(limit=INCIDENTS_READ)  # find_incidents may index, which is a page's work
+            incidents = sorted(found, key=lambda each: -each.start_ns)[:INCIDENTS_SHOWN]
             damaged = _damaged(store)
     except StoreMissingError:
         return {"boxes": [], "sites": [], "incidents": []}
@@ -128,6 +151,7 @@ def _stored(folder: Path) -> dict[str, Any]:
             for each in incidents
         ],
         **({"damaged": damaged} if damaged else {}),
+        "lost": [*lost[-LOST_SHOWN:], *([SEEN] if lost else [])],
     }
 
 
@@ -181,7 +205,10 @@ def _service_lines(status: Mapping[str, Any]) -> list[str]:
     is_ill = meant or status["not_ok"]
     words = "well" if status["ok"] else "not well" if is_ill else "nothing is meant to run here"
     lines = [f"system      {status['data_dir']}: {words}"]
-    lines += [f"not well    {each['name']}: {each['info']}" for each in status["not_ok"]]
+    for each in status["not_ok"]:
+        lines.append(f"not well    {each['name']}: {each['info']}")
+        lines += [f"            {each['helps']}"] if each["helps"] else []
+    lines += [f"note        {each}" for each in status["notes"]]
     running = [each["name"] for each in status["services"] if each["state"] == ServiceState.RUNS]
     if running:
         lines.append(f"runs        {', '.join(running)}")

@@ -12,31 +12,18 @@ from pathlib import Path
 import click
 
 from opq_proto.kit.ending import stopped_by_signals
-from opq_proto.kit.ports import PORTS
 from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, noted
 from opq_proto.kit.system_record import forget_meant, identity_of, note_meant
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_tools.shared import values
 from opq_tools.shared.data_folder import in_use_by_this
-from opq_tools.up.access import page_access
+from opq_tools.up.access import page_access, view_url_of
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config
 from opq_tools.up.plan_store import earlier_incidents
-from opq_tools.up.port_claims import claimed_ports
+from opq_tools.up.port_claims import claimed_ports, ports_of
 from opq_tools.up.run import UpOutcome, UpRun
-
-NOT_OF_UP = {
-    "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
-    "event_service_health",
-    "health",
-    "notifications_health",
-    "shares",  # one triggering service serves all Boxes
-    "triggering_broker_health",
-    "triggering_service_health",
-    "update",
-}
-"""Ports of opq_proto.kit.ports that `up` does not bind, so that e.g. a web server may use 8080."""
 
 
 @click.command("up")
@@ -117,6 +104,10 @@ def command(
     Without --box, --replay and --sim, three Boxes are simulated: Boxes 1 and 4 see a reconstructed
     lightning dip each minute, Box 2 sees no disturbance.
 
+    A file for --config has the tables [gateway] and [cloud], with sections such as [cloud.view]: see
+    docs/reference/settings-gateway.md and docs/reference/settings-cloud.md. `opq-tools config check FILE`
+    checks it.
+
     Example: opq-tools up --replay event_9354_box1.i16 --replay event_9354_box4.i16
     """
     if math.isnan(timeout_s):
@@ -133,11 +124,10 @@ def command(
         )
     real = hardware(boxes, fleet.box_ids if fleet else ())
     where = (data_dir or default_data_dir()).expanduser().absolute()
-    ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
     # the folder before the ports, which another `up` on the folder would hold
     with (
         in_use_by_this(where, beside=" and --port-offset"),
-        claimed_ports(ports, None if free_ports else port_offset or 0, typed_command()) as offset,
+        claimed_ports(ports_of(config), None if free_ports else port_offset or 0, typed_command()) as offset,
         noted(where, offset) as not_noted,
     ):
         if not_noted:
@@ -153,7 +143,7 @@ def command(
         if config:
             plan.check()
         write_simulated_places(plan)
-        view_url = f"http://127.0.0.1:{PORTS['view'] + offset}"
+        view_url = view_url_of(plan)
         run = UpRun(
             plan,
             view_url,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from opq_cloud.view.web.words import class_phrase
+from opq_cloud.view.web.words import THIN, class_phrase
 from opq_tools.up.stages import Newest
 
 SETTLED_S = 5.0
@@ -95,19 +95,14 @@ class IncidentLines:
 
 
 def incident_words(incident: Mapping[str, Any], began_ms: float) -> str:
-    """`sag to 85.2 % at Box 1`; with its time where it began before a moment."""
-    residual, start_ms = incident.get("residual_percent"), incident.get("start_ms")
-    much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
-    kind, at = class_phrase(str(incident.get("class"))), boxes_at(incident.get("box_ids") or ())
+    """`sag to 85.2 % at Box 1`, its summary; with its time where it began before a moment."""
+    start_ms, phrase = incident.get("start_ms"), class_phrase(str(incident.get("class")))
+    text = str(incident.get("summary")).replace(THIN, " ")
+    words = phrase + text[len(phrase) :]
     if not isinstance(start_ms, int | float) or start_ms >= began_ms:
-        return f"{kind}{much}{at}"
+        return words
     began = datetime.fromtimestamp(start_ms / 1000, UTC)
-    return f"{kind}{much}{at}, which began at {began:%Y-%m-%d %H:%M:%S} UTC, before this start"
-
-
-def boxes_at(box_ids: Sequence[object]) -> str:
-    """` at Box 1`, ` at Boxes 1, 4 and 3 more`; empty without a Box."""
-    return f" at {boxes_named(box_ids)}" if box_ids else ""
+    return f"{words}, which began at {began:%Y-%m-%d %H:%M:%S} UTC, before this start"
 
 
 def boxes_named(box_ids: Sequence[object]) -> str:

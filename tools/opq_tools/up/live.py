@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from opq_cloud.view.web.words import THIN, age
 from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.port_owner import check_port_owner
 from opq_tools.up.incident_lines import boxes_named
 
 READ_S = 20.0
@@ -58,6 +59,8 @@ class LiveFeed(OwnThread):
             self._stop.wait(RETRY_S)
 
     def _read(self) -> None:
+        if "Authorization" in self._headers:
+            check_port_owner(self._host, self._port)
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=READ_S)
         try:
             self._connection.request("GET", "/live", headers=self._headers)

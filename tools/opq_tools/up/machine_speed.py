@@ -5,11 +5,11 @@ Boxes would fit. A machine is too slow if SLOW_WINDOWS in a row are: one standst
 first window begins after the start, which is heavy.
 """
 
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from opq_cloud.view.pages.machine_notice import MachineNotice
+from opq_proto.kit.http_client import fetch
 from opq_proto.kit.own_thread import OwnThread
 
 WINDOW_S = 20.0
@@ -100,14 +100,8 @@ class SpeedWatch(OwnThread):
         windows = SlowWindows()
         while not self._stop.wait(self._window_s):
             try:
-                with opener().open(self._url, timeout=self._window_s) as answer:
-                    now = counts_in(answer.read().decode("utf-8", "replace"))
-            except (OSError, ValueError):
+                now = counts_in(fetch(self._url, self._window_s).decode("utf-8", "replace"))
+            except OSError:
                 windows.skip()  # the gateway is not there, or too slow to answer
                 continue
             self._on_window(windows.notice(now))
-
-
-def opener() -> urllib.request.OpenerDirector:
-    """Without a proxy: the gateway is on this machine."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

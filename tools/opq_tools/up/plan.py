@@ -12,7 +12,8 @@ import tomli_w
 
 from opq_gateway.config import UplinkSection
 from opq_proto.config.reading import read_document
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, problem_count
+from opq_proto.keys.administrator import ensure_administrator
 from opq_proto.keys.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.keys.backend_keys import FOLDER as BACKEND
 from opq_proto.keys.key_files import KeyFolder
@@ -97,6 +98,7 @@ class UpPlan:
     def prepare(self) -> None:
         """Makes missing keys and writes both configurations; existing keys are left unchanged."""
         self.keys.ensure([box.box_id for box in self.boxes])
+        ensure_administrator(self.keys)
         backend = self.config.get("cloud", {}).get("backend_keys", {})
         if isinstance(backend, Mapping) and backend.get("enabled") is True and not backend.get("folder"):
             BackendKeyFolder(self.data_dir / BACKEND).ensure([str(backend.get("name", DEFAULT_NAME))])
@@ -137,32 +139,21 @@ class UpPlan:
         """Has both rooms check the files that `prepare` wrote, before anything starts.
 
         Raises:
-            ConfigError: with all problems of both.
+            ConfigError: with all problems of both, and the sections of a part that is off.
         """
-        problems = [
-            text.replace(f"{room}.toml:", f"[{room}] of --config:", 1)
-            for room, text in self.room_problems().items()
-        ]
-        if problems:
-            raise ConfigError("\n".join(problems))
-
-    def room_problems(self) -> dict[str, str]:
-        """Room -> all problems that it finds in the file that `prepare` wrote for it."""
         # imported here: without --config there is nothing of the user to check
-        from opq_cloud.original.config import read_config as read_cloud
-        from opq_gateway.config import load as read_gateway
+        from opq_tools.up.config_problems import idle_sections, room_problems
 
         folder = self.data_dir / "config"
-        problems = {}
-        for room, read in (
-            ("gateway", lambda: read_gateway(folder / "gateway.toml")),
-            ("cloud", lambda: read_cloud([folder / "cloud.toml"], {}, None)),
-        ):
-            try:
-                read()
-            except ConfigError as error:
-                problems[room] = str(error)
-        return problems
+        problems = [
+            text.replace(f"{room}.toml:", f"[{room}] of --config:", 1)
+            for room, text in room_problems(folder).items()
+        ]
+        if not problems and (idle := idle_sections(folder)):
+            lines = [f"  {key}  {text}" for key, text in idle]
+            problems = ["\n".join([f"--config: {problem_count(idle)}, nothing was started", *lines])]
+        if problems:
+            raise ConfigError("\n".join(problems))
 
     def commands(self) -> dict[str, list[str]]:
         """Process name -> its command."""

@@ -27,9 +27,12 @@ def store_of(plan: UpPlan) -> "Iterator[CloudStore]":
 def earlier_incidents(plan: UpPlan) -> list[dict[str, object]]:
     """The newest incidents of earlier runs, as pages get them; none where no store opens."""
     from opq_cloud.store.incidents.as_json import incident_json
+    from opq_cloud.view.web.words import headline, names_of
 
     try:
         with store_of(plan) as store:
-            return [incident_json(each) for each in store.incidents(limit=EARLIER_INCIDENTS)]
+            found = store.incidents(limit=EARLIER_INCIDENTS)
+            names = names_of(store.boxes())
+            return [{**incident_json(each), "summary": headline(each, names)} for each in found]
     except OpqError:  # the cloud logs why
         return []

@@ -8,11 +8,38 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from opq_proto.errors import PortBusyError
+from opq_proto.kit.ports import PORTS
+from opq_proto.kit.service_sockets import SOCKETS
 from opq_proto.kit.shared_options import MAX_OFFSET
 
+NOT_OF_UP = {
+    *SOCKETS.values(),  # its services meet at Unix sockets of the folder
+    "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
+    "event_service_health",
+    "health",
+    "notifications_health",
+    "shares",  # one triggering service serves all Boxes
+    "triggering_broker_health",
+    "triggering_service_health",
+    "update",
+}
+"""Ports of opq_proto.kit.ports that `up` does not bind, so that e.g. a web server may use 8080."""
+PORTS_OF_UP = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
 OFFSET_STEP = 100
+INCIDENT_IDS = "incident_ids"
+
+
+def ports_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the ports of a run with this configuration of `up`.
+
+    It has another address for numbers of incidents where an original's service has that port.
+    """
+    stated = config.get("cloud", {}).get("mauka", {}).get("incident_id_endpoint")
+    moved = isinstance(stated, str) and not stated.endswith(f":{PORTS[INCIDENT_IDS]}")
+    return {name: port for name, port in PORTS_OF_UP.items() if name != INCIDENT_IDS or not moved}
 
 
 @contextmanager

@@ -21,6 +21,7 @@ TICK_S = 0.2
 STAGES = {
     "box.event_sent",
     "event.finished",
+    "event.more_stored",
     "event.waveform_stored",
     "incident.stored",
     "trigger.completes",

@@ -156,7 +156,9 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
         case "event.finished":
             missing = facts.get("missing") or {}
             gone = "".join(f"; without Box {box_id}: {why}" for box_id, why in missing.items())
-            return "makai", f"event {facts.get('event_id')} complete{gone}"
+            return "makai", f"event {facts.get('event_id')}: all Boxes have answered{gone}"
+        case "event.more_stored":
+            return "makai", f"event {facts.get('event_id')}: what was asked for since then is stored too"
         case "incident.stored":
             ids = [str(each) for each in facts.get("box_ids") or ()]
             boxes = f"{'Box' if len(ids) == 1 else 'Boxes'} {', '.join(ids)}"

@@ -1,23 +1,29 @@
-"""The addresses between services, and whether they have keys: `[backend_keys]` of the configuration.
+"""The addresses between services: which of them meet, and whether they have keys.
+
+They are Unix sockets of the data folder where the configuration states nothing (`kit/service_sockets.py`).
+A setting of a service that connects follows that of the one that binds, unless it is stated itself.
 
     [backend_keys]
-    enabled = true             # all of them, on every machine
+    enabled = true             # all of them, on every machine; not stated: those that other machines reach
     folder = "D/backend"       # made by `opq-tools keys add --backend cloud`
     name = "cloud"             # whose key this process connects with
 
-`with_backend_keys` puts the key folder into each address (`opq_proto.keys.backend_keys`), where binding and
-connecting finds it. Addresses of Boxes have other keys, and those over HTTP have no keys.
+`placed` puts the key folder into each address (`opq_proto.keys.backend_keys`), where binding and connecting
+finds it. Addresses of Boxes have other keys, and those over HTTP have no keys.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from opq_cloud.core.backend.sockets import beyond_loopback
-from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.meant_service import WHOLE
+from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_proto.errors import KeyFileError
-from opq_proto.keys.backend_keys import FOLDER, BackendAddress, backend_address
+from opq_proto.keys.backend_keys import FOLDER, BackendAddress, BackendKeyFolder, backend_address
+from opq_proto.kit.service_sockets import in_data_dir
+from opq_proto.kit.zmq_addresses import connectable
 
 BOUND = {
     "triggering_broker": ("backend_endpoint",),
@@ -42,41 +48,94 @@ CONNECTED = {
 """By section, the addresses that its command connects to; `mauka` also connects to those in BOUND."""
 
 
-def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
-    """Returns the configuration with the key folder in each address; unchanged where keys are off.
+def placed(config: CloudConfig, data_dir: Path) -> CloudConfig:
+    """Returns the configuration with its addresses between services as they are bound and connected to.
 
-    An address that names a folder itself keeps it.
+    Each has its place in the data folder, or follows what the other side states, and has the key folder where
+    it has keys. An address that names a folder of keys itself keeps it.
     """
-    wanted = config.backend_keys
-    if not wanted.enabled:
-        return config
-    folder = (wanted.folder or data_dir / FOLDER).absolute()
-
-    def with_keys(old: Any, keys: Iterable[str]) -> Any:
-        new = {}
+    defaults, stated = CloudConfig(), {}
+    for section, keys in BOUND.items():
         for key in keys:
-            address = backend_address(getattr(old, key))
-            if address.folder is None:
-                new[key] = str(BackendAddress(address.endpoint, folder, wanted.name))
-        return replace(old, **new)
-
-    changes = {
-        section: with_keys(getattr(config, section), (*BOUND.get(section, ()), *CONNECTED.get(section, ())))
-        for section in BOUND.keys() | CONNECTED.keys()
-    }
+            address = getattr(getattr(config, section), key)
+            if address != (usual := getattr(getattr(defaults, section), key)):
+                stated[usual] = address
+    with_keys = _WithKeys(config.backend_keys, data_dir, stated.values())
+    changes = {}
+    for section in BOUND.keys() | CONNECTED.keys():
+        old, new = getattr(config, section), {}
+        for key in BOUND.get(section, ()):
+            new[key] = with_keys.bound(in_data_dir(getattr(old, key), data_dir))
+        for key in CONNECTED.get(section, ()):
+            address = getattr(old, key)
+            address = connectable(stated[address]) if address in stated else address
+            new[key] = with_keys.connected(in_data_dir(address, data_dir))
+        changes[section] = replace(old, **new)
     return replace(config, **changes)
+
+
+class _WithKeys:
+    """Puts the key folder into addresses that have keys."""
+
+    def __init__(self, wanted: BackendKeysSection, data_dir: Path, bound: Iterable[str]) -> None:
+        """`bound`: the addresses that a service of this configuration binds, where it states them."""
+        self._enabled, self._name = wanted.enabled, wanted.name
+        self._folder = (wanted.folder or data_dir / FOLDER).absolute()
+        self._reached = {connectable(each) for each in bound if self._has_keys(each)}
+
+    def bound(self, address: str) -> str:
+        return self._in_folder(address) if self._has_keys(address) else address
+
+    def connected(self, address: str) -> str:
+        """An address elsewhere has keys where the folder has what it takes to use them."""
+        if self._enabled is None and beyond_loopback(address) and address not in self._reached:
+            with suppress(KeyFileError):
+                BackendAddress(address, self._folder, self._name).client_keys()
+                return self._in_folder(address)
+            return address
+        return self._in_folder(address) if self._enabled or address in self._reached else address
+
+    def _has_keys(self, address: str) -> bool:
+        """Whether a service that binds it asks for keys."""
+        return beyond_loopback(backend_address(address).endpoint) if self._enabled is None else self._enabled
+
+    def _in_folder(self, text: str) -> str:
+        address = backend_address(text)
+        if address.folder is not None:
+            return text
+        return str(BackendAddress(address.endpoint, self._folder, self._name))
+
+
+def make_missing_keys(config: CloudConfig, data_dir: Path) -> None:
+    """Makes the pairs of addresses that have keys because other machines reach them.
+
+    `config`: as `placed` returns it. Where the configuration states whether there are keys, or in which
+    folder, it makes none.
+
+    Raises:
+        KeyFileError: a file cannot be read or written.
+    """
+    wanted, folder = config.backend_keys, own_folder(config, data_dir)
+    if folder and any(address.folder == folder for _, address in _bound(WHOLE[0], config)):
+        BackendKeyFolder(folder).ensure([wanted.name])
+
+
+def own_folder(config: CloudConfig, data_dir: Path) -> Path | None:
+    """Returns the folder in which a start makes missing keys; None: none."""
+    wanted = config.backend_keys
+    return (data_dir / FOLDER).absolute() if wanted.enabled is None and wanted.folder is None else None
 
 
 def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
     for section, keys in BOUND.items():
-        if command in ("all", section.replace("_", "-")):
+        if command in (*WHOLE, section.replace("_", "-")):
             for key in keys:
                 yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
 
 
 def _connected(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
     for section, keys in CONNECTED.items():
-        if command in ("all", section.replace("_", "-")):
+        if command in (*WHOLE, section.replace("_", "-")):
             for key in keys:
                 yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, requested_key
-from opq_cloud.core.backend.sockets import BACKEND_DOMAIN, Context, open_socket, service_context
+from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, is_in_clear, requested_key
+from opq_cloud.core.backend.sockets import Context, open_socket, service_context
 from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.errors import ConfigError
-from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder, backend_address
+from opq_proto.keys.backend_keys import KEYS_DOMAIN, BackendAddress, BackendKeyFolder, backend_address
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import OwnThread
 from opq_proto.kit.rate_limit import RateLimitedLog
@@ -76,8 +76,10 @@ class BackendAdmission(OwnThread):
 
     def _verdict(self, request: list[bytes]) -> list[bytes]:
         """Answers a request; as for Boxes 300 and not 400: libzmq gives up for good after 400."""
-        key, problem = requested_key(request, BACKEND_DOMAIN)
+        key, problem = requested_key(request, KEYS_DOMAIN)
         request_id = request[1] if len(request) > 1 else b""
+        if is_in_clear(request):
+            return [b"1.0", request_id, b"200", b"OK", b"", b""]
         if not problem and key in self._allowed.boxes:
             return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
         problem = problem or "key is not in public_keys"
@@ -100,27 +102,25 @@ class BackendContext:
 
 
 @contextmanager
-def backend_context(
-    context: Context, addresses: Sequence[str], counters: ServiceCounters
-) -> Iterator[BackendContext]:
-    """Yields the service's own context in clear; with keys another one, as one context has one ZAP handler.
+def backend_context(addresses: Sequence[str], counters: ServiceCounters) -> Iterator[BackendContext]:
+    """Yields a context of its own, as one context has one ZAP handler: those of Boxes have another.
 
     Raises:
         ConfigError: the addresses name different folders.
     """
     found = [backend_address(address) for address in addresses]
     with_keys = {address.folder: address for address in found if address.folder is not None}
-    if not with_keys:
-        yield BackendContext(context, None)
-        return
     if len(with_keys) > 1:
         raise ConfigError(f"{', '.join(map(str, found))}: want one folder of keys for all of them")
     with ExitStack() as opened:
-        own = opened.enter_context(service_context())
-        admission = BackendAdmission(own, _folder(*with_keys.values()), counters)
+        context = opened.enter_context(service_context())
+        if not with_keys:
+            yield BackendContext(context, None)
+            return
+        admission = BackendAdmission(context, _folder(*with_keys.values()), counters)
         opened.enter_context(closing(admission))
         admission.start()
-        yield BackendContext(own, admission)
+        yield BackendContext(context, admission)
 
 
 def _folder(address: BackendAddress) -> BackendKeyFolder:

@@ -16,6 +16,7 @@ from zmq.utils import z85
 
 from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import ServiceCounters
+from opq_proto.keys.backend_keys import CLEAR_DOMAIN
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.own_thread import OwnThread
@@ -42,6 +43,11 @@ def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
         return "", "no CURVE key"
     key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
     return key, "" if request[2].partition(b"/")[0] == domain.encode() else "wrong domain"
+
+
+def is_in_clear(request: list[bytes]) -> bool:
+    """Whether a ZAP request is for an address without keys in the same context, which admits everyone."""
+    return len(request) >= CREDENTIALS_AT and request[5] == b"NULL" and request[2] == CLEAR_DOMAIN.encode()
 
 
 class FurtherKeys(Protocol):
@@ -92,7 +98,7 @@ class AllowList(OwnThread):
         """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
         self.news = PollableEvent()
         """Set while `changes` may have any."""
-        self._folder = folder
+        self.folder = folder
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
@@ -153,7 +159,7 @@ class AllowList(OwnThread):
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            path = _existing(self._folder.public_keys)
+            path = _existing(self.folder.public_keys)
             try:
                 for changes in watch(
                     path,
@@ -169,7 +175,7 @@ class AllowList(OwnThread):
                     )
                     if changes or registered_changed or self._signature() != self._read_at:
                         self._reload()
-                    if path != _existing(self._folder.public_keys):
+                    if path != _existing(self.folder.public_keys):
                         break
             except OSError as error:  # inotify's limits, or the folder was removed meanwhile
                 self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
@@ -178,7 +184,7 @@ class AllowList(OwnThread):
 
     def _revoke_missing(self) -> None:
         """Takes out Boxes without a file before all files are looked at, which takes long with 10,000."""
-        if missing := self._of_folder - self._folder.listed_boxes():
+        if missing := self._of_folder - self.folder.listed_boxes():
             left = {
                 key: tuple(each for each in boxes if each not in missing) for key, boxes in self._read.items()
             }
@@ -188,9 +194,9 @@ class AllowList(OwnThread):
     def _reload(self) -> None:
         self._read_at = self._signature()  # first, so that a key that arrives meanwhile is read again
         self._revoke_missing()
-        owners, problems = self._folder.owners()
+        owners, problems = self.folder.owners()
         if problems and not self._stop.wait(SETTLE_S):
-            owners, problems = self._folder.owners()
+            owners, problems = self.folder.owners()
         for problem in problems:
             if problem not in self._problems:
                 self._counters.add("key_files_refused")
@@ -201,7 +207,7 @@ class AllowList(OwnThread):
         read = {key.decode("ascii"): boxes for key, boxes in owners.items()}
         if read != self._read:
             self._read_incoming = {
-                key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
+                key.decode("ascii"): box_id for key, box_id in self.folder.incoming().items()
             }
             self._read = read
             self.news.set()
@@ -210,10 +216,10 @@ class AllowList(OwnThread):
         if self._registered is None:
             return
         self._used = keys = self._registered.keys
-        of_folder = self._folder.known_boxes()
+        of_folder = self.folder.known_boxes()
         for key, boxes in keys.items():
             more = tuple(box_id for box_id in boxes if box_id not in of_folder)
-            if more and (self._folder.shared_keys or key not in owners):
+            if more and (self.folder.shared_keys or key not in owners):
                 owners[key] = (*owners.get(key, ()), *more)
 
     def _signature(self) -> tuple[int, int, int] | None:
@@ -222,7 +228,7 @@ class AllowList(OwnThread):
         Two changes within TICK_NS may have the same time stamp.
         """
         try:
-            status = self._folder.public_keys.stat()
+            status = self.folder.public_keys.stat()
         except OSError:
             return None
         if abs(time.time_ns() - status.st_mtime_ns) < TICK_NS:

@@ -94,7 +94,8 @@ class FanoutSocket:
 
     def read_subscriptions(self) -> None:
         """Counts subscribers' messages, which would pile up; ends connections beyond a limit."""
-        for first, frames in receive(self.socket, MESSAGES_PER_TURN):
+        receipt = None if self._peers is None else self._peers.inflow
+        for first, frames in receive(self.socket, MESSAGES_PER_TURN, receipt):
             self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")
             if self._peers is not None:
                 self._peers.note_subscription(first, frames[0])

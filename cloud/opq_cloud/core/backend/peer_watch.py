@@ -9,9 +9,10 @@ import time
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.core.backend.sockets import Socket, connect, connectable, has_message, open_monitor
+from opq_cloud.core.backend.sockets import Socket, connect, has_message, open_monitor
 from opq_cloud.core.backend.waits import Stop, wait_for
 from opq_proto.keys.backend_keys import backend_address
+from opq_proto.kit.zmq_addresses import connectable
 
 WAITED_S = 7.0
 """A connection without its peer for this time is reported."""
@@ -25,6 +26,10 @@ EVENTS = (
 )
 NOBODY = "no service answers there"
 OTHER_KIND = "another kind of socket is there; is it the address of another service?"
+NOT_ADMITTED = (
+    "it does not answer with this service's key: at the service there, opq-tools keys list --backend says "
+    "whether that was revoked; or it is the address of another service"
+)
 REFUSED = "it refuses the connection: one side lacks keys, the keys differ, or it is not an address of ZeroMQ"
 
 
@@ -35,6 +40,7 @@ class PeerWatch:
         """Call it before the socket is connected; `key` is the configuration's name of the address."""
         self.problem: str | None = None
         self.monitor = open_monitor(socket.context, socket, f"peer-{int(socket.get(zmq.FD))}", EVENTS)
+        self._socket = socket
         self._address = f"{key} {endpoint} ({zmq.SocketType(int(socket.get(zmq.TYPE))).name})"
         self.has_met = False
         """Whether it has an admitted connection now."""
@@ -68,7 +74,9 @@ class PeerWatch:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.has_met = True
         elif event == zmq.EVENT_CONNECTED:
-            self._reason = OTHER_KIND  # unless the handshake succeeds, or fails with another reason
+            # unless the handshake succeeds, or fails with another reason
+            has_key = self._socket.get(zmq.MECHANISM) == zmq.CURVE
+            self._reason = NOT_ADMITTED if has_key else OTHER_KIND
         elif event == zmq.EVENT_DISCONNECTED:
             if self.has_met:
                 self.has_met = False

@@ -16,6 +16,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.core.backend.admission import BackendAdmission, backend_context
+from opq_cloud.core.backend.inflow import Inflow, MessageLimits
 from opq_cloud.core.backend.sockets import (
     RESTING_POLL_MS,
     Context,
@@ -25,7 +26,6 @@ from opq_cloud.core.backend.sockets import (
     open_monitor,
     open_socket,
     receive,
-    service_context,
 )
 from opq_cloud.core.backend.tcp_connections import remote_address, shut_down
 from opq_cloud.core.backend.waits import wait_for
@@ -36,9 +36,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.wire.measurement_turns import is_unpadded, subscribed_topics
 
-EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
-WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-"""A peer in clear, with another server's key, or without ZeroMQ. Their value is not a descriptor."""
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 MAX_CONNECTIONS = 256
@@ -47,6 +45,10 @@ MAX_TOPICS = 1000
 """Limit of the topics of one subscriber."""
 MAX_ALL = 10
 """Limit of the times that a connection with turns subscribes to everything: each takes 6 ms."""
+WAITING_BYTES = 16 * 2**20
+"""Limit of a message of a connection, and of what it sent and the service has not received (`inflow.py`)."""
+MAX_FRAMES = 16
+"""Limit of the frames of a message; none of ours and of the original has more than four."""
 UNREAD_S = 60.0
 """The kernel ends a subscriber that has read nothing for so long while something waits for it."""
 
@@ -90,6 +92,9 @@ class BackendPeers:
         self._socket, self._name, self._counters = socket, name, counters
         self._log = RateLimitedLog(log.get())
         self._peers: dict[int, BackendPeer] = {}
+        self._in_handshake: list[int] = []
+        """Descriptors, in the order of their arrival. What ends from here did not speak ZeroMQ 3, or had no
+        key that is admitted."""
         self._checked_s = time.monotonic()
         self._context_admission, self._turns = admission, turns
         self._unplaced = False
@@ -105,12 +110,16 @@ class BackendPeers:
             socket.setsockopt(zmq.TCP_MAXRT, round(UNREAD_S * 1000))
         if turns:
             socket.setsockopt(zmq.XPUB_MANUAL, 1)  # peers get only forms that they can read
-        self.monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
+        waiting_bytes = max(WAITING_BYTES, 2 * int(socket.getsockopt(zmq.MAXMSGSIZE)))
+        limits = MessageLimits(waiting_bytes, MAX_FRAMES)
+        self.inflow = Inflow(name, counters, limits, self._sender_of, curve=False)
+        self.monitor = open_monitor(context, socket, name, EVENTS)
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def close(self) -> None:
+        self.inflow.close()
         self._socket.disable_monitor()
         self.monitor.close()
 
@@ -121,7 +130,7 @@ class BackendPeers:
 
     def messages(self, limit: int) -> Iterator[list[bytes]]:
         """Yields at most `limit` waiting messages of admitted peers."""
-        for first, frames in receive(self._socket, limit):
+        for first, frames in receive(self._socket, limit, self.inflow):
             if self._admission is not None and not self._note_key(_descriptor(first), first):
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
                     self._socket.send(b"")  # before the next request; not for a peer
@@ -130,7 +139,7 @@ class BackendPeers:
 
     def subscriptions(self) -> Iterator[bytes]:
         """Yields subscribers' messages of an XPUB, each with its first byte."""
-        for first, frames in receive(self._socket, SUBSCRIPTIONS_AT_ONCE):
+        for first, frames in receive(self._socket, SUBSCRIPTIONS_AT_ONCE, self.inflow):
             if self._admits_topic(_descriptor(first), first, frames[0]):
                 yield frames[0]
 
@@ -199,16 +208,23 @@ class BackendPeers:
         for frames in waiting_messages(self.monitor):
             self._forms = None
             event = parse_monitor_message(frames)
-            if event["event"] & WITHOUT_HANDSHAKE:
-                if self._admission is not None:
-                    self._counters.add("backend_handshakes_failed", label=self._name)
+            if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                del self._in_handshake[-1:]  # it names no descriptor; a program of ZeroMQ is done at once
                 continue
             number = int(event["value"])
             self._peers.pop(number, None)
+            self.inflow.remove(number)
+            if number in self._in_handshake:
+                self._in_handshake.remove(number)
+                self._counters.add("backend_handshakes_failed", label=self._name)
+                self._log.warning("backend.handshake_failed", key=self._name, address=self._name)
             if event["event"] == zmq.EVENT_ACCEPTED:
+                self._in_handshake.append(number)
                 address = remote_address(number)
                 if address is not None:
                     self._peers[number] = BackendPeer(address)
+                    self.inflow.curve = self._admission is not None
+                    self.inflow.open(number, address)
                     if len(self._peers) > MAX_CONNECTIONS:
                         self._end(number, "connections")
         self._counters.set("backend_connections_now", len(self._peers), label=self._name)
@@ -261,8 +277,13 @@ class BackendPeers:
             elif peer.key not in now:
                 self._end(number, "revoked")
 
+    def _sender_of(self, number: int) -> str | None:
+        peer = self._peers.get(number)
+        return None if peer is None else peer.key
+
     def _end(self, number: int, reason: str) -> None:
         peer, self._forms = self._peers.pop(number), None
+        self.inflow.remove(number)
         shut_down(number, peer.address)
         self._counters.add("backend_ended", label=f"{self._name} {reason}")
         facts = {"address": self._name, "peer": str(peer.address), "reason": reason}
@@ -284,8 +305,7 @@ def answer_requests(
         PortBusyError, ConfigError, KeyFileError: as `sockets.bind`.
     """
     with ExitStack() as opened:
-        own = opened.enter_context(service_context())
-        backend = opened.enter_context(backend_context(own, [endpoint], counters))
+        backend = opened.enter_context(backend_context([endpoint], counters))
         socket = opened.enter_context(closing(open_socket(backend.context, zmq.REP)))
         peers = BackendPeers(backend.context, socket, key, counters, admission=backend.admission)
         opened.enter_context(closing(peers))

@@ -4,12 +4,13 @@ import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import zmq
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys.backend_keys import backend_address
-from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit.zmq_addresses import connectable
 from opq_proto.kit.zmq_inbox import EVENTS, POLLIN, copy_received
 
 Socket = zmq.Socket[bytes]
@@ -32,10 +33,6 @@ gap for each of its 7200 Cycles less than 0.5 MB."""
 LARGEST_TOPIC_BYTES = 1024
 """The same limit where peers only subscribe: libzmq keeps each byte of a topic in a node of its own."""
 ZAP_DOMAIN = "opq"
-BACKEND_DOMAIN = "opq-backend"
-BACKEND_HANDSHAKE_MS = 5000
-"""A back-end connection without an admitted key is ended after this time; a program tries again."""
-KEEPALIVE_IDLE_S = 60
 
 
 class PollPace:
@@ -86,19 +83,6 @@ def open_monitor(context: Context, socket: Socket, name: str, events: int) -> So
     return monitor
 
 
-def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> None:
-    """Makes `socket` a CURVE server; a ZAP handler must admit its clients: else none is admitted."""
-    if pair.secret is None:
-        raise ConfigError("the server's key pair has no secret key")
-    socket.setsockopt(zmq.CURVE_SERVER, 1)
-    socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
-    socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
-    socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
-    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)  # a Box without power sends no FIN
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-
-
 def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     """Binds; `key` is the configuration's name of the address.
 
@@ -110,12 +94,9 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     """
     address = backend_address(endpoint)
     endpoint = address.endpoint
-    if address.folder is not None:
-        curve_server(socket, address.server_keys(), BACKEND_DOMAIN)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, BACKEND_HANDSHAKE_MS)
     try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
+        address.bind(socket)
+    except (zmq.ZMQError, OSError) as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL):
             raise PortBusyError(
                 f"{service} cannot bind {endpoint}: {error.strerror}; end the program that uses it, "
@@ -142,11 +123,6 @@ def connect(socket: Socket, endpoint: str, key: str) -> None:
         ) from error
 
 
-def connectable(endpoint: str) -> str:
-    """Returns the address to connect to for `endpoint` of a bind: `tcp://*:9882` is reached on loopback."""
-    return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
-
-
 def beyond_loopback(endpoint: str) -> bool:
     """Returns True if other machines may reach a socket bound there."""
     host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
@@ -158,7 +134,15 @@ def has_message(socket: Socket) -> bool:
     return bool(int(socket.get(EVENTS)) & POLLIN)
 
 
-def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
+class Receipt(Protocol):
+    """Notes each message that was received, as `Inflow` does."""
+
+    def deliver(self, first: zmq.Frame, size_bytes: int, frames: int) -> None: ...
+
+
+def receive(
+    socket: Socket, limit: int, receipt: Receipt | None = None
+) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
     """Yields at most `limit` waiting messages: the first frame with its metadata, and all frames as bytes.
 
     Frame by frame, because recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
@@ -175,6 +159,8 @@ def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]
         while more:
             frames.append(socket.recv())
             more = socket.getsockopt(zmq.RCVMORE)  # type: ignore[assignment]
+        if receipt is not None:
+            receipt.deliver(first, sum(map(len, frames)), len(frames))
         yield first, frames
 
 

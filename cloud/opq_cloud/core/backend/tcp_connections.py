@@ -1,14 +1,17 @@
 """One connection of a socket that libzmq owns: the kernel's count of its bytes, and ending it.
 
 libzmq has no call that ends one peer. Its frames and monitors name the file descriptor, and operations
-on that affect the peer alone; a number that was reused meanwhile is detected by the peer's address.
+on that affect the peer alone; a number that was reused meanwhile is detected by the peer's address. A
+connection to a Unix socket has no address, so it is known by its inode, and the kernel counts no bytes of it.
 Source: include/uapi/linux/tcp.h (TCP_INFO).
 """
 
+import errno
 import os
 import socket as tcp
 import struct
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 LAST_SENT_AT = 44
 """Offset of tcpi_last_data_sent (u32, ms ago)."""
@@ -18,17 +21,50 @@ BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
 _INET = int(tcp.AF_INET)
-"""As int, like the next three: an Enum costs as much as the call."""
+"""As int, like the next four: an Enum costs as much as the call."""
+_INET6 = int(tcp.AF_INET6)
 _STREAM = int(tcp.SOCK_STREAM)
 _TCP = int(tcp.IPPROTO_TCP)
 _TCP_INFO = int(tcp.TCP_INFO)
 
 
+@contextmanager
+def _connection(number: int) -> Iterator[tcp.SocketType]:
+    """Yields the connection by a descriptor of its own, which stays its; by `number` where none is left."""
+    try:
+        twin = os.dup(number)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        borrowed = tcp.SocketType(_INET6, _STREAM, 0, number)  # INET6: room for each kind of address
+        try:
+            yield borrowed
+        finally:
+            borrowed.detach()
+        return
+    try:
+        own = tcp.socket(fileno=twin)
+    except OSError:  # the number was reused by a file
+        os.close(twin)
+        raise
+    with closing(own):
+        yield own
+
+
+def _address(connection: tcp.SocketType) -> object:
+    """Raises OSError when it is not connected."""
+    address = connection.getpeername()
+    if connection.getsockopt(tcp.SOL_SOCKET, tcp.SO_DOMAIN) != tcp.AF_UNIX:
+        return address
+    process, *_ = struct.unpack("=3i", connection.getsockopt(tcp.SOL_SOCKET, tcp.SO_PEERCRED, 12))
+    return f"process {process}", os.fstat(connection.fileno()).st_ino
+
+
 def remote_address(number: int) -> object:
     """Returns the address that the descriptor is connected to; None when it is not a connection."""
     try:
-        with closing(tcp.socket(fileno=os.dup(number))) as twin:
-            return twin.getpeername()
+        with _connection(number) as found:
+            return _address(found)
     except OSError:
         return None
 
@@ -36,10 +72,10 @@ def remote_address(number: int) -> object:
 def shut_down(number: int, address: object) -> bool:
     """Ends the connection if it is still that peer's; its owner sees it as if the peer had gone."""
     try:
-        with closing(tcp.socket(fileno=os.dup(number))) as twin:
-            if address is None or twin.getpeername() != address:
+        with _connection(number) as found:
+            if address is None or _address(found) != address:
                 return False  # the number was reused by another connection
-            twin.shutdown(tcp.SHUT_RDWR)
+            found.shutdown(tcp.SHUT_RDWR)
     except OSError:
         return False  # gone already
     return True
@@ -63,9 +99,8 @@ def bytes_at(info: bytes, offset: int) -> int | None:
     return int(struct.unpack_from("=Q", info, offset)[0]) if len(info) >= offset + 8 else None
 
 
-def bytes_sent(number: int) -> int | None:
-    """Returns the bytes sent, each counted once; None from a kernel that does not count them."""
-    info = tcp_info(number)
+def bytes_sent(info: bytes) -> int | None:
+    """Returns the bytes sent of `tcp_info`, each counted once; None where they are not counted."""
     if len(info) < BYTES_SENT_AT + 16:
         return None
     sent, again = struct.unpack_from("=QQ", info, BYTES_SENT_AT)

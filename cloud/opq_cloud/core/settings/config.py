@@ -1,4 +1,4 @@
-"""Configuration of the cloud: one frozen section per service, defaults = the original's addresses.
+"""Configuration of the cloud: one frozen section per service.
 
 Read by `opq_proto.config.reading.load` from TOML (sections as below) or, key for key, from the
 original's JSON (`opq_cloud/original`). Addresses are on loopback until a file says
@@ -57,13 +57,16 @@ class CloudKeysSection:
 
 @section
 class BackendKeysSection:
-    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/backend-keys.md)."""
+    """Keys of the addresses at which services meet (docs/backend-keys.md)."""
 
     enabled: Annotated[
-        bool,
-        Field(description="these addresses require CURVE keys; false: in clear, as in the original"),
-        Why("Set it where the services are on several machines, or others use the machine."),
-    ] = False
+        bool | None,
+        Field(
+            description="whether these addresses require CURVE keys; none: those beyond loopback do, with "
+            "keys that are made at the start"
+        ),
+        Why("Set true where others use the machine, false for programs of the original elsewhere."),
+    ] = None
     folder: Annotated[
         Path | None,
         Field(description="folder of `opq-tools keys add --backend`; none: backend in the data folder"),
@@ -71,7 +74,11 @@ class BackendKeysSection:
     ] = None
     name: Annotated[
         str,
-        Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$", description="name of the key with which services connect"),
+        Field(
+            pattern="^[a-z0-9][a-z0-9-]{0,31}$",
+            examples=["cloud", "view-2"],
+            description="name of the key with which services connect",
+        ),
         Why("Change it where services have a key each, so that one can be revoked alone."),
     ] = "cloud"
 
@@ -130,7 +137,11 @@ class WatchedService:
     ]
     url: Annotated[
         str,
-        Field(pattern="^https?://", description="address whose answer has the form of the original's health"),
+        Field(
+            pattern="^https?://",
+            examples=["http://127.0.0.1:8911"],
+            description="address whose answer has the form of the original's health",
+        ),
         Why("Name a service of yours whose health belongs on the same page."),
     ]
 
@@ -163,6 +174,7 @@ class HealthSection:
         str | None,
         Field(
             pattern="^https?://",
+            examples=["https://monitor.example.org/ping/opq"],
             description="address of a monitoring service, requested each minute while health and "
             "notifications run; none: no request",
         ),

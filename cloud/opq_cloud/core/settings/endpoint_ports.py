@@ -32,7 +32,7 @@ def address_problems(
         if inner is not None and isinstance(value, Mapping):
             problems += address_problems(inner, value, (*path, name))
         elif name.endswith("_endpoint") and isinstance(value, str) and not _names_a_port(value):
-            wanted = "want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881"
+            wanted = "want host:port, e.g. 127.0.0.1:8888, [::1]:8888 or tcp://127.0.0.1:9881"
             problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
     return problems
 

@@ -18,8 +18,8 @@ class TriggeringBrokerSection:
     backend_endpoint: Annotated[
         str,
         Field(description="subscribers read measurements here"),
-        Why("Change it where another program has the port, or a subscriber is on another machine."),
-    ] = "tcp://127.0.0.1:9881"
+        Why("Set tcp://127.0.0.1:9881 for programs of other users, tcp://*:9881 for other machines."),
+    ] = "ipc://measurements"
     receive_queue_bytes: Annotated[
         int,
         Field(
@@ -71,13 +71,13 @@ class AcquisitionBrokerSection:
     request_endpoint: Annotated[
         str,
         Field(description="clients send commands here"),
-        Why("Change it where another program has the port, or a client is on another machine."),
-    ] = "tcp://127.0.0.1:9884"
+        Why("Set tcp://127.0.0.1:9884 for programs of other users, tcp://*:9884 for other machines."),
+    ] = "ipc://commands"
     answer_endpoint: Annotated[
         str,
         Field(description="clients read answers here"),
-        Why("Change it where another program has the port, or a client is on another machine."),
-    ] = "tcp://127.0.0.1:9899"
+        Why("Set tcp://127.0.0.1:9899 for programs of other users, tcp://*:9899 for other machines."),
+    ] = "ipc://answers"
     metrics_interval_s: Annotated[
         float,
         Field(ge=0, le=86_400, description="interval of the traffic figures in makai_metrics; 0: none"),
@@ -194,15 +194,15 @@ class TriggeringServiceSection:
         str,
         Field(description="the broker's backend_endpoint"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9881"
+    ] = "ipc://measurements"
     request_endpoint: Annotated[
         str,
         Field(description="the acquisition broker's address of this name"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9884"
+    ] = "ipc://commands"
     identity: Annotated[
         str | None,
-        Field(pattern="^[^_]+$", description="name of this instance; none: random"),
+        Field(pattern="^[^_]+$", examples=["north"], description="name of this instance; none: random"),
         Why("Set it where several triggering services share a broker, so that logs name them."),
     ] = None
     plugins: Annotated[
@@ -265,22 +265,22 @@ class EventServiceSection:
         str,
         Field(description="the acquisition broker's address of this name"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9899"
+    ] = "ipc://answers"
     request_endpoint: Annotated[
         str,
         Field(description="the acquisition broker's address of this name"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9884"
+    ] = "ipc://commands"
     event_endpoint: Annotated[
         str,
         Field(description="PUB: [instance, event id]"),
-        Why("Change it where another program has the port, or a subscriber is on another machine."),
-    ] = "tcp://127.0.0.1:10000"
+        Why("Set tcp://127.0.0.1:10000 for programs of other users, tcp://*:10000 for other machines."),
+    ] = "ipc://events"
     event_id_endpoint: Annotated[
         str,
         Field(description="REP: event ids"),
-        Why("Change it where another program has the port, or a client is on another machine."),
-    ] = "tcp://127.0.0.1:10001"
+        Why("Set tcp://127.0.0.1:10001 for programs of other users, tcp://*:10001 for other machines."),
+    ] = "ipc://event-ids"
     answer_timeout_s: Annotated[
         float,
         Field(gt=0, le=3600, description="time after which a Box that does not answer is missing"),

@@ -169,7 +169,7 @@ class MaukaSection:
         str,
         Field(description="PUB address of the event service"),
         Why("Change it where the event service has another address."),
-    ] = "tcp://127.0.0.1:10000"
+    ] = "ipc://events"
     incident_id_endpoint: Annotated[
         str,
         Field(description="numbers for incidents of original plug-ins (REP)"),
@@ -178,38 +178,38 @@ class MaukaSection:
     plugin_manager_endpoint: Annotated[
         str,
         Field(description="text commands for plug-ins (REP); everybody who reaches it can stop them"),
-        Why("Change it where another program has the port, and keep it on loopback."),
-    ] = "tcp://127.0.0.1:12000"
+        Why("Set tcp://127.0.0.1:12000 for the original's prompt."),
+    ] = "ipc://plugin-manager"
     bus_sub_endpoint: Annotated[
         str,
         Field(description="bus: plug-ins publish here"),
-        Why("Change it where another program has the port, or a plug-in is on another machine."),
-    ] = "tcp://127.0.0.1:9882"
+        Why("Set tcp://127.0.0.1:9882 for plug-ins of other users, tcp://*:9882 for other machines."),
+    ] = "ipc://bus-in"
     bus_pub_endpoint: Annotated[
         str,
         Field(description="bus: plug-ins subscribe here"),
-        Why("Change it where another program has the port, or a plug-in is on another machine."),
-    ] = "tcp://127.0.0.1:9883"
+        Why("Set tcp://127.0.0.1:9883 for plug-ins of other users, tcp://*:9883 for other machines."),
+    ] = "ipc://bus-out"
     measurement_endpoint: Annotated[
         str,
         Field(description="triggering broker (SUB), read while an analysis takes Measurements"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9881"
+    ] = "ipc://measurements"
     event_id_endpoint: Annotated[
         str,
         Field(description="event ids (REQ), for TriggerPlugin"),
         Why("Change it where the event service has another address."),
-    ] = "tcp://127.0.0.1:10001"
+    ] = "ipc://event-ids"
     request_endpoint: Annotated[
         str,
         Field(description="commands to Boxes (PUSH), for its plug-ins"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9884"
+    ] = "ipc://commands"
     answer_endpoint: Annotated[
         str,
         Field(description="Boxes' answers (SUB), for its plug-ins"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9899"
+    ] = "ipc://answers"
     heartbeat_s: Annotated[
         float,
         Field(gt=0, le=3600, description="interval of heartbeats of plug-ins; original: 60"),

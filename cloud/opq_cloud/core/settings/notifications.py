@@ -12,7 +12,11 @@ class NotificationMqttSection(MqttBrokerSection):
 
     topic: Annotated[
         str,
-        Field(pattern=r"^[^+#/\s][^+#\s]*$", description="prefix of topics, before account and rule"),
+        Field(
+            pattern=r"^[^+#/\s][^+#\s]*$",
+            examples=["opq/notify"],
+            description="prefix of topics, before account and rule",
+        ),
         Why("Change it where several systems share a broker."),
     ] = "opq/notifications"
 
@@ -23,7 +27,7 @@ class NotificationsSection:
         str,
         Field(description="Mauka's bus, topic incident"),
         Why("Change it where Mauka's bus has another address."),
-    ] = "tcp://127.0.0.1:9883"
+    ] = "ipc://bus-out"
     watched_endpoint: Annotated[
         str,
         Field(description="health page with the state of Boxes and services"),

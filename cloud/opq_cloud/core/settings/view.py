@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from opq_proto.config.reading import Field, Why, section
 
@@ -12,7 +13,11 @@ class MailSection:
 
     server: Annotated[
         str | None,
-        Field(pattern=r"^\S+:\d{1,5}$", description="host:port; none: no mail is sent"),
+        Field(
+            pattern=r"^\S+:\d{1,5}$",
+            examples=["mail.example.org:587"],
+            description="host:port; none: no mail is sent",
+        ),
         Why("Set it so that invitations, new passwords and notifications reach people."),
     ] = None
     security: Annotated[
@@ -43,12 +48,16 @@ class RuleEngineEntry:
 
     name: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="name on the pages"),
+        Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", examples=["north"], description="name on the pages"),
         Why("Choose a name that people know, because the pages show it."),
     ]
     url: Annotated[
         str,
-        Field(pattern="^https?://", description="address of its REST, e.g. http://127.0.0.1:9081"),
+        Field(
+            pattern="^https?://",
+            examples=["http://127.0.0.1:9081"],
+            description="address of its REST, e.g. http://127.0.0.1:9081",
+        ),
         Why("Set the address where this engine listens."),
     ]
     token_file: Annotated[
@@ -69,12 +78,12 @@ class ViewSection:
         str,
         Field(description="the triggering broker's backend_endpoint"),
         Why("Change it where the broker has another address."),
-    ] = "tcp://127.0.0.1:9881"
+    ] = "ipc://measurements"
     bus_endpoint: Annotated[
         str,
         Field(description="Mauka's bus, topic incident"),
         Why("Change it where Mauka's bus has another address."),
-    ] = "tcp://127.0.0.1:9883"
+    ] = "ipc://bus-out"
     poll_s: Annotated[
         float,
         Field(gt=0, le=60, description="interval at which the store is read, in addition to the bus"),
@@ -104,13 +113,18 @@ class ViewSection:
     registration: Annotated[
         Literal["closed", "invitation", "open"],
         Field(description="who may make an account"),
-        Why("Set `open` for a public project, and `closed` where administrators make all accounts."),
+        Why(
+            "Set `open` for a public project with a mail server, which sends a link to prove each e-mail, "
+            "and `closed` where no further account is to be made."
+        ),
     ] = "invitation"
     public_url: Annotated[
         str | None,
         Field(
-            pattern=r"^https?://[^\s/]+$",
-            description="address for people, used in mails; with https, secure cookies",
+            pattern=r"^https?://[^\s/?#]+(/[A-Za-z0-9._~-]+)*/?$",
+            examples=["https://pq.example.org", "https://example.org/opq"],
+            description="address for people, used in mails; with https, secure cookies; with a path, "
+            "View is below that path of a site",
         ),
         Why("Set it before mails are sent, because their links begin with it."),
     ] = None
@@ -123,6 +137,7 @@ class ViewSection:
         str | None,
         Field(
             pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s'\"<>;,]*$",
+            examples=["https://tile.example.org/{z}/{x}/{y}.png"],
             description="map tiles, with {z}, {x} and {y}; none: outlines only",
         ),
         Why("Set it for streets and names on the map, from a server that may see who looks at it."),
@@ -147,3 +162,13 @@ class ViewSection:
         tuple[RuleEngineEntry, ...],
         Field(description="rule engines on the pages of administration; none: Makai's, without token"),
     ] = ()
+
+    @property
+    def address(self) -> str | None:
+        """`public_url` without a slash at its end."""
+        return self.public_url.rstrip("/") if self.public_url else None
+
+    @property
+    def base_path(self) -> str:
+        """The path of `public_url`, such as `/opq`; empty without one."""
+        return urlsplit(self.address or "").path

@@ -10,19 +10,29 @@ Source: ZeroMQ RFC 27 (ZAP 1.0).
 
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import zmq
 
 from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, requested_key
-from opq_cloud.core.backend.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
-from opq_cloud.core.service import REFUSED, UNKNOWN, ServiceCounters
+from opq_cloud.core.backend.inflow import MessageLimits
+from opq_cloud.core.backend.sockets import (
+    ZAP_DOMAIN,
+    Context,
+    Socket,
+    bind,
+    open_socket,
+    receive,
+)
+from opq_cloud.core.service import REFUSED, UNKNOWN, HealthReport, ServiceCounters
 from opq_cloud.makai.brokers.peers import CANDIDATES_THAT_SEND, HANDSHAKES_EXAMINED, Peers
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.keys.register import KeyRegister
 from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.origin_guard import ip_address
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 
@@ -30,6 +40,13 @@ ADDRESS_AT = 3
 """Place of the peer's address in a ZAP request."""
 HANDSHAKES_S = 0.1
 """Longest time of answering handshakes in one turn, because a storm must not delay revoking a key."""
+MEASUREMENTS = MessageLimits(waiting_bytes=2 * 2**20, frames=16)
+"""Of a connection to 9880: its queue with Measurements of 10 kB, and what the kernel has. One has some
+0.5 kB, with all harmonics 3 kB, and two frames."""
+SUBSCRIPTIONS = MessageLimits(waiting_bytes=256 * 1024, frames=16)
+"""Of a connection to 8194."""
+ANSWERS = MessageLimits(waiting_bytes=16 * 2**20, frames=10_000)
+"""Of a connection to 8196: two minutes of 12 kS/s have 7,201 frames and some 4 MB."""
 UNPLACED_KEPT = 4
 """Handshakes remembered per key without a known connection: three sockets, and one new connection."""
 
@@ -41,6 +58,22 @@ class UnplacedHandshake:
     address: str
     answered_s: float
     """Monotonic."""
+
+
+KNOCKING_S = 300.0
+"""A key that is not admitted is reported for this long after it came."""
+MOST_KNOCKING = 100
+"""Keys that are not admitted, and remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnockingKey:
+    """A key (Z85) that is not admitted and came."""
+
+    key: str
+    address: str
+    at_s: float
+    """Monotonic, the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +100,10 @@ class AdmittedSocket:
         """All Boxes whose key sent this frame, where several have it; else empty."""
         return self.handler.sharers(frame)
 
+    def messages(self, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
+        """Yields as `receive` does."""
+        return receive(self.socket, limit, self.peers.inflow)
+
 
 class ZapHandler:
     """Admits Boxes to the sockets it opened; used by one thread, between two polls."""
@@ -90,18 +127,22 @@ class ZapHandler:
         self._limited = RateLimitedLog(log)
         self._sockets: list[Socket] = []
         self._failed = 0
+        self._knocking: dict[str, KnockingKey] = {}
+        """Keys that were not admitted lately."""
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
         self._allowed = AllowList(folder, counters, log, registered)
         self._allowed.start()
 
-    def open(self, kind: int, endpoint: str, service: str, key: str, **options: int) -> AdmittedSocket:
+    def open(
+        self, kind: int, endpoint: str, service: str, key: str, limits: MessageLimits, **options: int
+    ) -> AdmittedSocket:
         """Opens and binds a socket, as `open_socket` and `bind` do."""
         socket = open_socket(self._context, kind, **options)
         self._sockets.append(socket)
-        curve_server(socket, self._pair, f"{ZAP_DOMAIN}/{len(self.peers)}")
+        self._pair.serve(socket, f"{ZAP_DOMAIN}/{len(self.peers)}")
         candidates = HANDSHAKES_EXAMINED if kind == zmq.PULL else CANDIDATES_THAT_SEND
-        peers = Peers(self._context, socket, key, candidates)
+        peers = Peers(self._context, socket, key, self._counters, limits, candidates, self._boxes_of)
         self.peers.append(peers)
         bind(socket, endpoint, service, key)
         return AdmittedSocket(socket, peers, self)
@@ -197,6 +238,10 @@ class ZapHandler:
         found[UNKNOWN] = total - found.total()
         return {box_id: count for box_id, count in found.items() if count > 0}
 
+    def _boxes_of(self, key: str) -> tuple[str, ...]:
+        """The Boxes of a key, or the key; from any thread."""
+        return self._allowed.sharers.get(key) or (self._allowed.boxes.get(key, key),)
+
     def _complete_rotation(self, key: str) -> None:
         """Replaces a Box's key by its second key when the Box first uses that one."""
         box_id = self._allowed.incoming.pop(key)
@@ -223,9 +268,42 @@ class ZapHandler:
             for peers in self.peers
         )
 
-    def refuse(self, key: str, reason: str) -> None:
+    def health(self) -> list[HealthReport]:
+        """Returns a note on each Box that comes with its revoked key, and one on all unknown keys."""
+        since_s, folder = time.monotonic() - KNOCKING_S, self._allowed.folder
+        lately = [each for each in list(self._knocking.values()) if each.at_s >= since_s]
+        if not lately:
+            return []
+        found, unknown, owners = list[HealthReport](), list[KnockingKey](), folder.revoked_owners()
+        for each in lately:
+            if (box_id := owners.get(each.key)) is None:
+                unknown.append(each)
+                continue
+            note = (
+                f"Box {box_id} comes from {each.address or 'a gateway'} with its revoked key, and is not "
+                f"admitted: take it out of its gateway, or opq-tools keys add {box_id} --again"
+            )
+            found.append(HealthReport(f"key of Box {box_id}", True, note=note))
+        if unknown:
+            newest = max(unknown, key=lambda each: each.at_s)
+            count = "a key that is" if len(unknown) == 1 else f"{len(unknown)} keys that are"
+            note = (
+                f"{count} not admitted here came in the last {KNOCKING_S / 60:.0f} minutes, last "
+                f"{newest.key} from {newest.address or 'a gateway'}: opq-tools keys add BOX --public-key "
+                f"'{newest.key}', if it is that of a Box of yours"
+            )
+            found.append(HealthReport("keys that are not admitted", True, note=note))
+        return found
+
+    def refuse(self, key: str, reason: str, address: str = "") -> None:
         """Counts a refusal by key; logs at most every 10 s per key, with the number since the last line."""
         self._counters.add("refused", label=key)
+        if key:
+            known = self._knocking.pop(key, None)  # the newest is the last one
+            if len(self._knocking) >= MOST_KNOCKING:
+                del self._knocking[next(iter(self._knocking))]
+            address = str(ip_address(address) or address) or ("" if known is None else known.address)
+            self._knocking[key] = KnockingKey(key, address, time.monotonic())
         self._limited.warning("peer.refused", key=(key, reason), public_key=key, reason=reason)
 
     def _note_connection(self, frame: zmq.Frame, peers: Peers, key: str) -> None:
@@ -251,7 +329,8 @@ class ZapHandler:
             request_id = request[1] if len(request) > 1 else b""
             if box_id is None:
                 answer = [b"1.0", request_id, b"300", reason.encode(), b"", b""]
-                self.refuse(key, reason)
+                address = request[ADDRESS_AT].decode("ascii", "replace") if len(request) > ADDRESS_AT else ""
+                self.refuse(key, reason, address)
             else:
                 answer = [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
             try_send(self._zap, answer)

@@ -9,11 +9,12 @@ Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 import zmq
 
+from opq_cloud.core.backend.inflow import BEFORE_READY_BYTES, Inflow, MessageLimits
 from opq_cloud.core.backend.sockets import Context, Socket, open_monitor
 from opq_cloud.core.backend.tcp_connections import (
     BYTES_RECEIVED_AT,
@@ -24,6 +25,10 @@ from opq_cloud.core.backend.tcp_connections import (
     shut_down,
     tcp_info,
 )
+from opq_cloud.core.descriptors import box_connections
+from opq_cloud.core.service import ServiceCounters
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import MONITORED, waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -33,8 +38,6 @@ _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
-BEFORE_READY_BYTES = 64 + 170
-"""Greeting and WELCOME; READY, or ERROR, comes after them."""
 HANDSHAKES_EXAMINED = 64
 """Handshakes from one address at once that are examined; beyond it a connection stays unknown until its
 first frame, because each handshake would examine all of them at 3 us each."""
@@ -45,6 +48,10 @@ WATCH_S = 0.02
 READY_S = 0.0005
 """First wait for READY; each further one is twice as long."""
 SETTLE_PERIOD_S = 1.0
+MOST_PER_KEY = 8
+"""Limit of the connections of one Box to one address: one, and those that ended without TCP noticing."""
+SILENT_EXAMINED = 16
+"""Of so many of the oldest, the first that sent no INITIATE is ended."""
 EXAMINED_AT_ONCE = 256
 """Connections that one turn examines, 3 us each: thousands at once would delay a revoked key."""
 READY_BEFORE_S = 0.1
@@ -59,8 +66,16 @@ class Peers:
     """Connections of one bound TCP socket, by file descriptor; used by one thread."""
 
     def __init__(
-        self, context: Context, socket: Socket, name: str, candidates: int = HANDSHAKES_EXAMINED
+        self,
+        context: Context,
+        socket: Socket,
+        name: str,
+        counters: ServiceCounters,
+        limits: MessageLimits,
+        candidates: int = HANDSHAKES_EXAMINED,
+        boxes_of: Callable[[str], Sequence[str]] = lambda key: (key,),
     ) -> None:
+        """`boxes_of`: the Boxes of a key, or the key; from any thread."""
         self.unknown: set[int] = set()
         """Accepted connections with an unknown key: still in handshake, or one of several at once."""
         self.unplaced: dict[int, float] = {}
@@ -73,8 +88,8 @@ class Peers:
         self._keys: dict[int, str] = {}
         self._per_key: Counter[str] = Counter()
         self._address: dict[int, object] = {}
-        self._unknown_from: dict[str | None, set[int]] = {}
-        """Those of `unknown` by the address that they come from."""
+        self._unknown_from: dict[str | None, dict[int, None]] = {}
+        """Those of `unknown` by the address that they come from, the oldest first."""
         self._candidates = min(candidates, HANDSHAKES_EXAMINED)
         self._unclear_s: float | None = None
         """When an answer went to a connection that was not found: the next READY may be that one's."""
@@ -83,6 +98,10 @@ class Peers:
         """When the present examination began."""
         self._examined: Iterator[int] = iter(())
         """Connections that it has not reached yet."""
+        self._name, self._counters, self._boxes_of = name, counters, boxes_of
+        self._log = RateLimitedLog(log.get())
+        self._most = box_connections()
+        self.inflow = Inflow(name, counters, limits, self._sender_of, curve=True)
         self._watched = socket
         self.monitor = open_monitor(context, socket, name, EVENTS)
 
@@ -90,6 +109,7 @@ class Peers:
         return len(self._address)
 
     def close(self) -> None:
+        self.inflow.close()
         self._watched.disable_monitor()
         self.monitor.close()
 
@@ -105,8 +125,10 @@ class Peers:
                 address = remote_address(number)
                 if address is not None:
                     self._address[number] = address
+                    self.inflow.open(number, address)
                     self.unknown.add(number)
-                    self._unknown_from.setdefault(_host(address), set()).add(number)
+                    self._unknown_from.setdefault(_host(address), {})[number] = None
+                    self._end_too_many(number)
 
     def note_key(self, number: int, key: str) -> bool:
         """Notes that a frame with that key came by this connection; True once: another one has it too."""
@@ -128,14 +150,14 @@ class Peers:
 
     def admitted_connection(self, address: str) -> int | None:
         """Returns the connection that ZAP has just admitted; None when unclear, and not within WATCH_S."""
-        unknown = self._unknown_from.get(address, set())
+        unknown = self._unknown_from.get(address, {})
         if len(unknown) == 1 and self._candidates:
             return next(iter(self.in_handshake(address)), None)
         until_s, wait_s = time.monotonic() + WATCH_S, READY_S
         while len(unknown) <= self._candidates and self._unclear_s is None and time.monotonic() < until_s:
             time.sleep(wait_s)
             wait_s *= 2
-            ready = [number for number in unknown if (bytes_sent(number) or 0) > BEFORE_READY_BYTES]
+            ready = [number for number in unknown if (bytes_sent(tcp_info(number)) or 0) > BEFORE_READY_BYTES]
             if len(ready) == 1:
                 return ready[0]
             if ready:
@@ -166,7 +188,7 @@ class Peers:
 
     def _set_aside_finished(self, numbers: Iterable[int], now_s: float) -> None:
         for number in numbers:
-            if number in self.unknown and (bytes_sent(number) or 0) > BEFORE_READY_BYTES:
+            if number in self.unknown and (bytes_sent(tcp_info(number)) or 0) > BEFORE_READY_BYTES:
                 self._discard_unknown(number)
                 self.unplaced[number] = now_s - sent_ago_s(tcp_info(number))
 
@@ -197,6 +219,8 @@ class Peers:
             self._per_key[before] -= 1
         self._keys[number] = key
         self._per_key[key] += 1
+        if self._per_key[key] > MOST_PER_KEY * len(self._boxes_of(key)):
+            self._end_one(next(each for each, owner in self._keys.items() if owner == key), "of one key")
         return self._per_key[key] > 1
 
     def end_connections(self, key: str) -> int:
@@ -230,6 +254,29 @@ class Peers:
             if number in self.unknown and _is_without_answer(number):
                 self._shut_down(number)
 
+    def _sender_of(self, number: int) -> str | None:
+        key = self._keys.get(number)
+        return None if key is None else ", ".join(self._boxes_of(key)[:3])
+
+    def _end_too_many(self, newest: int) -> None:
+        """Ends a connection where there are too many: without a handshake, or in all."""
+        if len(self.unknown) > self._most // 2:
+            # of the address that has most, so that others get in
+            crowd = max(self._unknown_from.values(), key=len)
+            oldest = list(islice(crowd, SILENT_EXAMINED))
+            self._end_one(
+                next((each for each in oldest if not _has_initiated(each)), oldest[0]), "in handshake"
+            )
+        if len(self._address) > self._most:
+            self._end_one(next(chain(self.unplaced, self.unknown, (newest,))), "in all")
+
+    def _end_one(self, number: int, reason: str) -> None:
+        host, sender = _host(self._address.get(number)), self._sender_of(number)
+        self._shut_down(number)
+        self._counters.add("connections_ended", label=f"{self._name} {reason}")
+        facts = {"address": self._name, "reason": f"too many {reason}", "peer": host, "sender": sender}
+        self._log.warning("connection.ended", key=(self._name, reason, host), **facts, most=self._most)
+
     def _shut_down(self, number: int) -> bool:
         address = self._address.get(number)
         self._remove(number)
@@ -240,11 +287,12 @@ class Peers:
             return
         self.unknown.discard(number)
         host = _host(self._address.get(number))
-        self._unknown_from[host].discard(number)
+        self._unknown_from[host].pop(number, None)
         if not self._unknown_from[host]:
             del self._unknown_from[host]
 
     def _remove(self, number: int) -> None:
+        self.inflow.remove(number)
         self._discard_unknown(number)
         self.unplaced.pop(number, None)
         self.refused.discard(number)
@@ -259,7 +307,7 @@ class Peers:
 
 def _is_without_answer(number: int) -> bool:
     """Returns True if INITIATE has come, and neither READY nor ERROR has been sent."""
-    sent = bytes_sent(number)
+    sent = bytes_sent(tcp_info(number))
     return sent is not None and sent <= BEFORE_READY_BYTES and _has_initiated(number)
 
 

@@ -15,12 +15,14 @@ from collections import deque
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-from opq_cloud.core.backend.sockets import Socket
+from opq_cloud.core.backend.sockets import Receipt, Socket
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.kit.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
 """Memory of a waiting message besides its contents: a Frame, a list, two bytes objects, libzmq's copy."""
+FRAME_BYTES = 100
+"""Memory of each frame after the second, besides its contents."""
 MAX_READ = 20_000
 """Messages read before some are handled."""
 SECOND_S = 1.0
@@ -49,7 +51,7 @@ class ReceiveQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def read_waiting(self, socket: Socket) -> int:
+    def read_waiting(self, socket: Socket, receipt: Receipt | None = None) -> int:
         """Reads the messages of `socket`, at most MAX_READ; returns how many it had."""
         append = self._waiting.append
         for number in range(MAX_READ):
@@ -59,12 +61,15 @@ class ReceiveQueue:
                 return number
             body = first.bytes
             frames = [body]
-            size = len(body) + MESSAGE_BYTES
+            size = len(body)
             while frame.more:  # frame by frame: recv_multipart(copy=False) costs four times as much
                 frame = _receive(socket, 0, False)
                 body = frame.bytes
                 frames.append(body)
                 size += len(body)
+            if receipt is not None:
+                receipt.deliver(first, size, len(frames))
+            size += MESSAGE_BYTES + FRAME_BYTES * (len(frames) - 2)
             append((first, frames, size))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:

@@ -30,7 +30,6 @@ class BoxGains:
         self._store = store
         self._fallback = v_per_lsb_fallback
         self._counters = counters
-        self._known: dict[str, float] = {}
         self._uncalibrated: frozenset[str] = frozenset()
         self._warned: set[str] = set()
 
@@ -56,12 +55,9 @@ class BoxGains:
             return
         self._uncalibrated -= {box_id}
         constant = 1 / header.volts_per_lsb
-        if self._known.get(box_id) == constant:
-            return
         record = self._store().box(box_id)
         if record is None or record.calibration_constant != constant:
             self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # others stay
-        self._known[box_id] = constant
 
     def health(self) -> list[HealthReport]:
         """Returns a line per Box whose last waveform had no gain; not ok where none is configured either."""

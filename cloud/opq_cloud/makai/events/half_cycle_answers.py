@@ -18,8 +18,8 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
-from opq_proto.wire.frames import plugin_command, response_from_wire
-from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
+from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, plugin_command, response_from_wire
+from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_question
 
 
 class HalfCycleAnswers:

@@ -16,7 +16,6 @@ from types import FrameType
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
-from opq_proto.errors import PluginError
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.own_thread import OwnThread
 
@@ -33,7 +32,7 @@ WORKER_CALLS = "opq_plugins.host.worker.remote"
 """The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""
 
 
-class HungTriggerError(PluginError):
+class HungTriggerError(TimeoutError):
     """Raised in a trigger's call that does not end."""
 
 

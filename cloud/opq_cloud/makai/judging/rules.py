@@ -11,6 +11,7 @@ from pathlib import Path
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.makai import CloudRulesSection
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_plugins.policy import network_setting
 from opq_proto.decision import NS_PER_MS, Decision
 from opq_proto.errors import ConfigError
 from opq_proto.kit.channel import Channel
@@ -48,10 +49,11 @@ class RuleHost:
         triggers: TriggersInUse,
         bus_endpoint: str | None = None,
         private: Sequence[Path] = (),
+        config_files: Sequence[Path] = (),
     ) -> None:
         """`triggers` has the plug-ins installed in the engine's host until `close`.
 
-        `private`: folders in which no rule reads or writes.
+        `private`: folders in which no rule reads or writes. `config_files`: for errors.
         `bus_endpoint`: where streams of type `opqmauka` read Mauka's bus, unless they have a `url`.
 
         Raises:
@@ -72,10 +74,15 @@ class RuleHost:
         )
         own: dict[tuple[str, str], Callable[[], object]] = {
             **box_sources(self._feed),
-            ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
+            ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
-        self._service = RulesService(settings, own=own, private=private)
+        self._service = RulesService(
+            settings,
+            own=own,
+            private=private,
+            network_place=network_setting("triggering_service.rules.plugins", config_files),
+        )
         self.port = self._service.port
         self._triggers = triggers
         plugins, engine = self._service.plugins, self._service.engine
@@ -116,6 +123,9 @@ class RuleHost:
         info = f"{totals['rules']} rules, {totals['rules_running']} running"
         if failed:
             info += f"; stopped by an error: {', '.join(failed[:RULES_NAMED])}"
+        for rule_id, why in list(views.not_allowed().items())[:RULES_NAMED]:
+            info += f"; rule {rule_id}: {why}"
+            failed = [*failed, rule_id]
         return HealthReport("rules", not failed, info=info)
 
     def close(self) -> None:

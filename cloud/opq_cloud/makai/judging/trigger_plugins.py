@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_plugins.host.guard import CrashGuard
+from opq_plugins.host.guard import BoxGuards
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
@@ -51,8 +51,10 @@ class RunnableTrigger(Protocol):
 
 
 class TriggerPlugin:
-    """One trigger. A crash loses the decision on this Measurement, and its memory until it is shown the past
-    again."""
+    """One trigger. A crash loses the decision on this Measurement, and pauses it for this Box (`BoxGuards`).
+
+    A crash as a whole also loses its memory, until it is shown the past again.
+    """
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class TriggerPlugin:
         self._settings: Any = trigger.config if isinstance(trigger, TriggerModule) else None
         self._counters = counters
         self._log = log.bind(plugin=name)
-        self._guard = CrashGuard(self._crashed)
+        self._guard = BoxGuards(self._crashed)
         self._now = monotonic_s
         self._lost = False
         """Whether it lost its memory by a failure and has not judged since."""
@@ -93,19 +95,25 @@ class TriggerPlugin:
         if self._batches is None:
             decided = ((at, self._decide(columns.row(at), columns.nominal(at))) for at in range(len(columns)))
             return [(at, decision) for at, decision in decided if decision is not None]
+        lost, self._lost = self._lost, False
+        found, failed = self._judge_batch(self._batches, columns)
+        if failed:
+            self._not_judged([columns.row(at) for at in failed])
+        self._lost |= lost and len(failed) == len(columns)
+        return found
+
+    def _judge_batch(self, trigger: TriggerModule, columns: Measurements) -> tuple[Found, Sequence[int]]:
+        """Returns rows with a decision, and those that it could not judge."""
         self._judging = columns
-        well, found = self._guard.call(self._batches.judge, columns)
-        self._lost &= not well
-        if not well:
-            self._not_judged(columns)
-        return found or []
+        _, answer = self._guard.call_for_all(trigger.judge_guarded, columns, self._guard)
+        return ([], range(len(columns))) if answer is None else answer
 
     def _decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """Calls it for one row."""
         well, decision = self.call_for(measurement, nominal)
         self._lost &= not well
         if not well:
-            self._not_judged(measurement)
+            self._not_judged([measurement])
         elif isinstance(self._trigger, TriggerModule) and self._trigger.says_problems:
             self._count_row_errors(*self._trigger.problems())
         return decision
@@ -142,7 +150,7 @@ class TriggerPlugin:
         """Clears its memory."""
         if self._forgot():
             self._lost, self._shown_s = False, self._now()
-        self._guard.call(self._trigger.forget)
+        self._guard.call_for_all(self._trigger.forget)
 
     def see_again(self, columns: Measurements) -> Found:
         """Works as `judge` for rows that were judged before; skips those that must not be shown again."""
@@ -157,8 +165,7 @@ class TriggerPlugin:
                 if (decision := self.call_for(row, shown.nominal(at))[1]) is not None
             ]
         else:
-            self._judging = shown
-            found = self._guard.call(self._batches.judge, shown)[1] or []
+            found, _ = self._judge_batch(self._batches, shown)
         return found if left is None else [(int(left[at]), decision) for at, decision in found]
 
     def health(self) -> HealthReport:
@@ -168,10 +175,9 @@ class TriggerPlugin:
     def call_for(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
         """Calls it; returns whether it answered, and its answer."""
         self._judging = measurement
-        return self._guard.call(self._trigger.decide, measurement, nominal)
+        return self._guard.call(measurement.box_id, self._trigger.decide, measurement, nominal)
 
-    def _not_judged(self, judging: Judging) -> None:
-        rows = _rows_of(judging)
+    def _not_judged(self, rows: Sequence[Measurement]) -> None:
         self._counters.add("not_judged", len(rows), label=self.name)
         self._hide(rows)
 
@@ -185,7 +191,7 @@ class TriggerPlugin:
         return self._lost
 
     def _well(self) -> bool:
-        return not self._guard.paused
+        return not self._guard.paused and not self._guard.paused_boxes()
 
     def _facts(self) -> str:
         missed = round(self._counters.of("not_judged", self.name))
@@ -193,15 +199,24 @@ class TriggerPlugin:
         judged = [f"{missed} measurements not judged"] if missed else []
         failed = round(self._counters.of("row_errors", self.name))
         rows = [f"{failed} rows could not be computed, the last: {self._problem[:200]}"] if failed else []
-        return ", ".join(crashes + judged + rows)
+        boxes = sorted(self._guard.paused_boxes())
+        paused = [f"paused for Box {', '.join(boxes[:10])}"] if boxes else []
+        return ", ".join(crashes + paused + judged + rows)
 
-    def _crashed(self, error: Exception, pause_s: float) -> None:
-        self._lost = True
+    def _crashed(self, error: Exception, pause_s: float, box_id: str | None) -> None:
+        self._lost |= box_id is None
         if self._judging is not None:
-            self._hide(_rows_of(self._judging))
+            self._hide([row for row in _rows_of(self._judging) if box_id in (None, row.box_id)])
         self._counters.add("plugin_crashes", label=self.name)
         trace = "".join(traceback.format_exception(error))
-        self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)
+        self._limited.error(
+            "plugin.crashed",
+            key=box_id or "",
+            box_id=box_id,
+            error=repr(error),
+            pause_s=pause_s,
+            traceback=trace,
+        )
 
 
 class TimeShare:
@@ -248,7 +263,7 @@ class InstalledTrigger(TriggerPlugin):
         if not self._version:  # being deleted
             return None
         if not self._installed.up:  # one crash is one fault, for any number of Measurements meanwhile
-            self._not_judged(measurement)
+            self._not_judged([measurement])
             return None
         return super()._decide(measurement, nominal)
 
@@ -268,7 +283,7 @@ class InstalledTrigger(TriggerPlugin):
         """Resets the guard for a new version: the old one's faults do not pause it."""
         version = self._installed.version
         if version != self._version:
-            self._version, self._guard = version, CrashGuard(self._crashed)
+            self._version, self._guard = version, BoxGuards(self._crashed)
             self._share = TimeShare()
 
     def call_for(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:

@@ -55,6 +55,11 @@ class BoxNominals:
         changed = [box_id for box_id in {**newest, **starts} if self._write(box_id, newest, starts)]
         return len(changed)
 
+    def forget(self, box_id: str) -> None:
+        """Forgets a deleted Box: what it states is stored again if its number returns."""
+        for known in (self._stated, self._starts, self._gateways):
+            known.pop(box_id, None)
+
     def _read_gateways(self, columns: Measurements) -> None:
         for row in () if columns.backfilled else columns.extra.values():
             if row.gateway_id is not None and self._gateways.get(row.box_id) != row.gateway_id:

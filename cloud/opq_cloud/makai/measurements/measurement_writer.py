@@ -6,6 +6,7 @@ a Measurement without room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import merge
 from itertools import islice
@@ -18,13 +19,14 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
-from opq_cloud.makai.measurements.missed_minutes import MissedMinutes
+from opq_cloud.makai.measurements.missed_minutes import MissedMinutes, lost_between
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, trend_of
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger
 from opq_proto.measurement.batch import Measurements, joined
+from opq_proto.measurement.invariants import RefusedError
 from opq_proto.measurement.wire import NominalOf, batches_of
 from opq_proto.messages import TREND_MS, Measurement, Trend
 
@@ -36,7 +38,10 @@ BATCH_ROWS = 1000
 """So many are stored at once, before `batch_ms` are over."""
 """Interval of the checks where nothing arrives."""
 CORRECTING_S = 0.1
-"""Time per `ack_interval_s` for minutes that came in two parts, or twice, or were open at a kill."""
+"""Time per `ack_interval_s` for minutes that came in two parts, or twice, or were open at a kill, and as much
+for the spans of what was lost: after an outage each Box of a fleet may have one."""
+ENDING_S = 2.0
+"""Time for those spans when the service ends."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
@@ -73,6 +78,10 @@ class MeasurementWriter:
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
         number that it holds. Any thread adds, the writer's takes.
         """
+        self._refused_rows: deque[RefusedError] = deque(maxlen=config.queue_rows)
+        """Measurements whose numbers are noted next."""
+        self._deleted: deque[str] = deque()
+        """Deleted Boxes that are not forgotten yet. Any thread adds, the writer's takes."""
         self._refused: str | None = None
         """The reason why the store refuses."""
         self._began_s: float | None = None
@@ -99,6 +108,13 @@ class MeasurementWriter:
         """Accepts one Measurement, as `accept`."""
         self.accept(*batches_of([row], nominal_of))
 
+    def accept_refused(self, refused: Iterable[RefusedError]) -> None:
+        """Accepts Measurements that cannot be true and are not stored; from any thread.
+
+        Their numbers count as stored, or their Boxes would send them for ever.
+        """
+        self._refused_rows.extend(each for each in refused if each.sequence is not None)
+
     def without_stored(self, columns: Measurements) -> Measurements:
         """Returns rows that were sent again without those that are stored, which need not be judged and are
         counted. From any thread.
@@ -122,14 +138,19 @@ class MeasurementWriter:
             self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
         return columns.part(~stored)
 
+    def forget(self, box_ids: Iterable[str]) -> None:
+        """Forgets what is known of deleted Boxes before the next batch is stored; from any thread."""
+        self._deleted.extend(box_ids)
+
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop`; then stores waiting Measurements and the open minutes too."""
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
         self._put_trends(time.monotonic())
         while not stop.is_set():
             self._gather(stop)
+            self._forget_deleted()
             self._began_s = time.monotonic()
-            stored = self._flush() and self._flush_intervals()
+            stored = self._flush() and self._flush_intervals() and self._note_refused()
             now = time.monotonic()
             if now >= next_acknowledgement:
                 next_acknowledgement = now + self._config.ack_interval_s
@@ -140,9 +161,16 @@ class MeasurementWriter:
             if not stored:
                 stop.wait(RETRY_S)
         self._receive(None, 1, 0.0)
-        if self._flush() and self._flush_intervals():
+        if self._flush() and self._flush_intervals() and self._note_refused():
             self._put_trends(time.monotonic(), everything=True)
-            self._acknowledge_all()
+            self._acknowledge_all(ends=True)
+
+    def _forget_deleted(self) -> None:
+        """Forgets them in the writer's thread: a batch that is being stored needs its Boxes' numbers."""
+        while self._deleted:
+            box_id = self._deleted.popleft()
+            self._trackers.pop(box_id, None)
+            self._nominals.forget(box_id)
 
     def _gather(self, stop: threading.Event) -> None:
         if not self._rows:
@@ -216,6 +244,21 @@ class MeasurementWriter:
                     self._to_acknowledge.add(row.box_id)
         return True
 
+    def _note_refused(self) -> bool:
+        """Notes the numbers of refused Measurements; False: the store could not be read."""
+        while self._refused_rows:
+            each = self._refused_rows[0]
+            try:
+                self._know([(each.box_id, each.sequence, each.oldest_sequence)])
+            except StoreError:
+                self._counters.add("store_errors")
+                return False
+            self._refused_rows.popleft()
+            if each.sequence is not None:
+                self._trackers[each.box_id].add(each.sequence, each.oldest_sequence)
+                self._to_acknowledge.add(each.box_id)
+        return True
+
     def _drop_stored(self) -> int:
         """Drops rows that were sent again and stored while they waited; returns how many rows are left."""
         left = (self.without_stored(each) if each.backfilled else each for each in self._batch)
@@ -267,7 +310,8 @@ class MeasurementWriter:
         of_intervals = self._store.intervals.sequences(box_id, first, highest)
         return SequenceTracker(merge(stored, of_intervals), first)
 
-    def _acknowledge_all(self) -> None:
+    def _acknowledge_all(self, ends: bool = False) -> None:
+        until = time.monotonic() + (ENDING_S if ends else CORRECTING_S)
         while self._again:
             box_id, oldest = self._again.popitem()
             self._to_acknowledge.add(box_id)
@@ -279,7 +323,26 @@ class MeasurementWriter:
             if tracker is not None and message is not None:
                 self._acknowledge(box_id, message)
                 self._counters.set("measurements_lost", tracker.lost, label=box_id)
+                if tracker.knows_end_of_lost:
+                    self._name_lost(box_id, tracker, until)
         self._to_acknowledge.clear()
+        for box_id, tracker in list(self._trackers.items()) if ends else ():
+            self._name_lost(box_id, tracker, until)
+
+    def _name_lost(self, box_id: str, tracker: SequenceTracker, until: float) -> None:
+        """Names what was lost with its span, in the log and the store; later where there is no time now, or
+        the store refuses."""
+        numbers = tracker.unnamed
+        if numbers is None or time.monotonic() > until:
+            return
+        try:
+            lost = lost_between(self._store, box_id, numbers)
+            self._store.note_lost(box_id, lost)
+        except StoreError:  # it is counted all the same
+            self._counters.add("store_errors")
+        else:
+            tracker.unnamed = None
+            self._log.error("measurements.lost", box_id=box_id, lost=lost.words)
 
     def _put_trends(self, now: float, everything: bool = False) -> None:
         over = self._trends.over(now, everything)

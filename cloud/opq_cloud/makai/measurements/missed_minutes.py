@@ -5,10 +5,14 @@ send again what is stored, so after a start they are found by the Measurements t
 last minutes of each Box, then the rest of its last day.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterator
 
+from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
+from opq_cloud.store.box_record import LostMeasurements
 from opq_cloud.store.store import CloudStore
+from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TREND_MS
 
@@ -18,6 +22,11 @@ DAY_MS = 86_400_000
 """Measurements are kept for so long at least."""
 WHOLE_MS = TREND_MS - 2_000
 """A trend that covers less may be of a part of its minute."""
+
+LATEST_MS = 2**43
+"""No Measurement is of the year 2248."""
+SEARCHED_HOURS = 1000
+"""Hours before lost Measurements in which a Box's last trend is searched."""
 
 
 class MissedMinutes:
@@ -86,3 +95,46 @@ class MissedMinutes:
                 return
             yield box_id, minute_ms
             start_ms = minute_ms + TREND_MS
+
+
+def lost_between(store: CloudStore, box_id: str, numbers: LostNumbers) -> LostMeasurements:
+    """Finds the times of the Measurements before and after lost numbers of a Box. Raises StoreError."""
+    before_ms, after_ms = _times_around(store, box_id, numbers.first)
+    if numbers.count <= numbers.last - numbers.first:  # some between them are stored
+        _, after_ms = _times_around(store, box_id, numbers.last + 1)
+    if before_ms is None and after_ms is not None:
+        before_ms = _end_of_trends(store, box_id, after_ms)
+    known = [each for each in (before_ms, after_ms) if each is not None] or [time.time_ns() // 1_000_000]
+    return LostMeasurements(numbers.count, known[0], known[-1])
+
+
+def _times_around(store: CloudStore, box_id: str, number: int) -> tuple[int | None, int | None]:
+    """The times of the last Measurement below a number, and of the first from it on.
+
+    Halves the span of time. A store may read all rows of the span that it is asked for, so each step asks for
+    the later half of what is left.
+    """
+    before_ms: int | None = None
+    after_ms: int | None = None
+    start_ms, end_ms = 0, LATEST_MS
+    while start_ms < end_ms:
+        middle_ms = (start_ms + end_ms) // 2
+        row = next(iter(store.measurements(box_id, middle_ms, end_ms, 1)), None)
+        if row is not None and (row.sequence or 0) < number:
+            before_ms = row.timestamp_ms
+            start_ms = before_ms + 1
+        else:
+            after_ms = after_ms if row is None else row.timestamp_ms
+            end_ms = middle_ms
+    return before_ms, after_ms
+
+
+def _end_of_trends(store: CloudStore, box_id: str, until_ms: int) -> int | None:
+    """The end of a Box's last minute before a time, whose Measurements expired; None: it is not known."""
+    hour_ms = until_ms // HOUR_MS * HOUR_MS
+    hours = store.trend_rows(box_id, hour_ms - SEARCHED_HOURS * HOUR_MS, hour_ms, HOUR_MS)
+    for start_ms in (hour_ms, *(row.start_ms for row in hours[-1:])):
+        end_ms = min(start_ms + HOUR_MS, until_ms // TREND_MS * TREND_MS)
+        if start_ms < end_ms and (rows := store.trend_rows(box_id, start_ms, end_ms, TREND_MS)):
+            return rows[-1].start_ms + TREND_MS
+    return hours[-1].start_ms + HOUR_MS if hours else None

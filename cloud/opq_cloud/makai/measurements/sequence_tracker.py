@@ -2,11 +2,21 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 MAX_RANGES = 1000
 """Limit of the separate runs above the first hole; beyond it, the highest is dropped and sent again."""
 MAX_HOLES = 50
 """Holes named in one acknowledgement; the rest follow when these are filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostNumbers:
+    """Numbers that were given up; between the first and the last one others may be stored."""
+
+    first: int
+    last: int
+    count: int
 
 
 class SequenceTracker:
@@ -21,6 +31,8 @@ class SequenceTracker:
         """The highest number stored without a hole; None before the first."""
         self.lost = 0
         """Numbers below the Box's oldest that never came."""
+        self.unnamed: LostNumbers | None = None
+        """Those of them whose span is not stored yet."""
         self._unsure: int | None = None if begin is None else begin - 1
         """Numbers up to this one may be lost: never stored, though `upto` is beyond them."""
         self._runs: list[tuple[int, int]] = []
@@ -63,6 +75,15 @@ class SequenceTracker:
         at = bisect_left(runs, (sequence + 1,)) - 1
         return at >= 0 and runs[at][0] <= sequence <= runs[at][1]
 
+    @property
+    def knows_end_of_lost(self) -> bool:
+        """Whether the number after the last of `unnamed` is stored, so that their span has its end.
+
+        While a gateway gives up older numbers, the next ones are not here yet, and may be given up, too.
+        """
+        lost = self.unnamed
+        return lost is not None and (lost.last < (self._unsure or 0) or self.has(lost.last + 1))
+
     def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
         """Returns holes between stored numbers, as (first, last), the lowest first."""
         holes: list[tuple[int, int]] = []
@@ -93,8 +114,13 @@ class SequenceTracker:
 
     def _give_up(self, upto: int) -> None:
         assert self.upto is not None
-        there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
-        self.lost += upto - self.upto - there
+        below = [(first, min(last, upto)) for first, last in self._runs if first <= upto]
+        count = upto - self.upto - sum(last - first + 1 for first, last in below)
+        if count:
+            known = self.unnamed or LostNumbers(self.upto + 1, upto, 0)
+            last = below[-1][0] - 1 if below and below[-1][1] == upto else upto
+            self.unnamed = LostNumbers(known.first, last, known.count + count)
+            self.lost += count
         self._unsure = self.upto = upto  # in this order: `has` reads them in the other
         self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
 

@@ -16,6 +16,7 @@ from opq_cloud.mauka.measuring.compat_findings import original_voltages
 from opq_cloud.mauka.measuring.results import (
     EVENT_LIMITS,
     RESULTS,
+    ClassificationError,
     MeasuredRun,
     NominalConfig,
     measured_runs,
@@ -68,7 +69,8 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
     be found in a piece shorter than two cycles. What `classify` takes for the effect of a phase jump or of
-    noise is not a finding. Raises ValueError when a waveform cannot be measured.
+    noise is not a finding; where that cannot be decided, every dip and swell is one. Raises ValueError when a
+    waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)
@@ -78,8 +80,12 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     for piece in pieces:
         if not piece.analysis.disturbances:
             continue
-        parts = RESULTS.parts_of(piece, limits)
-        shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
+        shown = {each.start_sample for each in piece.analysis.disturbances}
+        try:
+            parts = RESULTS.parts_of(piece, limits)
+            shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
+        except ClassificationError:
+            pass  # the analyses of the other classes report it
         with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
         found += [
             with_onset(_finding(disturbance, details, piece), piece, disturbance, pieces)

@@ -7,11 +7,12 @@ Source: IEEE 1159-2019, 4.1 and table 2; the measuring is `opq_measure.waveform.
 """
 
 from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
 
 from opq_cloud.mauka.measuring.compat_findings import original_transient_findings
+from opq_cloud.mauka.measuring.compat_transients import MISSING, TransientSettings
 from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_measure.classification.measured_signal import TRANSIENTS
-from opq_measure.original.transients import TransientSettings
 from opq_proto.messages import Event, Finding
 
 name = "transient"
@@ -35,6 +36,10 @@ class Config(NominalConfig):
     autocorrelation: float = field(default=0.4, metadata={"minimum": 0.0, "maximum": 1.0})
     filter_order: int = field(default=4, metadata={"minimum": 1, "maximum": 8})
     cutoff_hz: float = field(default=500.0, metadata={"minimum": 1.0, "maximum": 5999.0})
+
+    def __post_init__(self) -> None:
+        if self.compat and find_spec("scipy") is None:
+            raise ValueError(f"compat  is true; {MISSING}")
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:

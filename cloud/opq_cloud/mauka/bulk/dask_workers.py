@@ -116,7 +116,11 @@ def dask_client(scheduler: str) -> Iterator["Client"]:
         with (
             dask_config.set(QUIET),
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                host="127.0.0.1",
+                security=True,  # keys for this run: whoever connects has Python run as this user
             ) as cluster,
             Client(cluster) as client,
         ):

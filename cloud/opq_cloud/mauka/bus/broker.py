@@ -156,7 +156,6 @@ log = logs.get(service="mauka")
 MALFORMED_LOG_S = 60.0
 WAIT_BUS_S = 1.0
 """The bridge waits this long for the bus, before it passes on what was announced meanwhile."""
-BUS_ENDPOINT = MaukaSection().bus_sub_endpoint
 INJECT_HWM = 100_000
 INJECT_LINGER_MS = 30_000
 """A command's messages are on the wire before it says how many it published, or the bus hangs."""
@@ -182,9 +181,7 @@ class BusBroker:
         """Runs until `stop`; raises PortBusyError when an address is taken."""
         with ExitStack() as opened:
             sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
-            backend = opened.enter_context(
-                backend_context(opened.enter_context(service_context()), [sub, pub], self.counters)
-            )
+            backend = opened.enter_context(backend_context([sub, pub], self.counters))
             context, admission = backend.context, backend.admission
             out = opened.enter_context(closing(Publisher(context, MESSAGES_PER_PEER, self.counters)))
             source = opened.enter_context(closing(subscriber(context, MESSAGES_PER_PEER, [""])))
@@ -273,7 +270,7 @@ class NobodyListensError(OpqError):
     """No bus subscribed at the address within the time to wait."""
 
 
-def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, wait_s: float = 3.0) -> int:
+def inject(messages: Iterable[tuple[str, bytes]], endpoint: str, wait_s: float = 3.0) -> int:
     """Publishes (topic, body) pairs; returns how many.
 
     Waits until the bus has subscribed, so that the first message is not lost. Raises

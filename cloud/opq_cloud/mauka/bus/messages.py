@@ -6,6 +6,7 @@ message is a plug-in's name and the literal `EXIT`. Source: docs/reference/opq-i
 
 import json
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ WINDOWED_FREQUENCY = "windowed_frequency"
 EXIT = b"EXIT"
 BRIDGE_SOURCE = "makai_event_bridge"
 
+PROCESS = uuid.uuid4().hex
+"""Names this process in its heartbeats: a plug-in of the same name elsewhere is another Mauka's."""
 LARGEST_ID = 0xFFFF_FFFF
 """Event and incident ids are uint32 on the wire."""
 
@@ -67,7 +70,7 @@ def heartbeat(
     message = new_message(source)
     message.heartbeat.last_received_timestamp_ms = last_received_ms
     message.heartbeat.on_message_count = handled & LARGEST_ID
-    message.heartbeat.status = json.dumps(status)
+    message.heartbeat.status = json.dumps({**status, "process": PROCESS})
     message.heartbeat.plugin_state = state
     return message
 

@@ -25,6 +25,7 @@ from opq_cloud.mauka.bus.messages import (
     WINDOWED_FREQUENCY,
     payload,
 )
+from opq_cloud.mauka.bus_plugins.other_mauka import OtherMauka
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.waiting_events import OriginalEvents
 from opq_cloud.store.store import CloudStore
@@ -45,9 +46,13 @@ class MakaiEventPlugin(MaukaPlugin):
     NAME = "MakaiEventPlugin"
     GIVES = (ADC_SAMPLES, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, WINDOWED_FREQUENCY)
 
-    def __init__(self, config: PluginConfig, store: Callable[[], CloudStore]) -> None:
+    def __init__(
+        self, config: PluginConfig, store: Callable[[], CloudStore], other: OtherMauka | None = None
+    ) -> None:
+        """`other`: where its MakaiEventPlugin is alive, that one publishes, and this one does not."""
         super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
         self._store = store
+        self._other = other or OtherMauka()
         self._waiting: deque[tuple[float, int, Collection[str]]] = deque()
         """When it is due, event id, Boxes."""
         self._originals = OriginalEvents(store, self.counters)
@@ -77,6 +82,9 @@ class MakaiEventPlugin(MaukaPlugin):
         return min(waited_s, self._originals.due_s)
 
     def _produce_event(self, event_id: int, box_ids: Collection[str]) -> None:
+        if self.name in self._other.names():
+            self.counters.add("left_to_another")
+            return
         event = self._store().event(event_id)
         for wave in event.waveforms if event is not None else ():
             if wave.box_id in box_ids:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.bus.messages import HEARTBEAT
+from opq_cloud.mauka.bus.messages import HEARTBEAT, PROCESS
+from opq_cloud.mauka.bus_plugins.other_mauka import OtherMauka
 from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, MaukaPlugin, PluginConfig
 from opq_proto.errors import FrameError
 from opq_proto.wire.mauka_pb2 import MaukaMessage
@@ -36,6 +37,10 @@ class PluginHeartbeat:
     last_recv_ms: int
     plugin_state: str
     status: Mapping[str, object]
+
+    @property
+    def is_of_another_process(self) -> bool:
+        return self.status.get("process") != PROCESS
 
     def number(self, key: str, default: float) -> float:
         """Returns a number in its JSON; anything else counts as `default`."""
@@ -99,13 +104,18 @@ class StatusPlugin(MaukaPlugin):
     NAME = "StatusPlugin"
 
     def __init__(
-        self, config: PluginConfig, expected: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        config: PluginConfig,
+        expected: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        other: OtherMauka | None = None,
     ) -> None:
         super().__init__(config, [HEARTBEAT], StatusPlugin.NAME)
         self._clock = clock
         self._started_s = clock()
         self._expected = tuple(expected)
         self._heartbeats: dict[str, PluginHeartbeat] = {}
+        self._other = other or OtherMauka(clock)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         try:
@@ -115,6 +125,9 @@ class StatusPlugin(MaukaPlugin):
             return
         if not is_json:
             self.counters.add("malformed")
+        if heartbeat.plugin_name in (*self._expected, self.name) and heartbeat.is_of_another_process:
+            self._other.note(heartbeat.plugin_name)
+            return
         self._heartbeats.pop(heartbeat.plugin_name, None)
         if heartbeat.plugin_state == STOPPED and heartbeat.plugin_name not in self._expected:
             return  # it was stopped on purpose
@@ -136,6 +149,8 @@ class StatusPlugin(MaukaPlugin):
         now_s = self._clock()
         heartbeats = self._heartbeats.copy()
         parts = []
+        if (problem := self._other.problem) is not None:
+            parts.append(HealthReport("second Mauka", False, info=problem))
         for name in sorted(heartbeats):
             trouble = heartbeats[name].trouble(now_s)
             last_s = int(time.time()) if trouble is None else heartbeats[name].timestamp_ms // 1000

@@ -140,9 +140,7 @@ class SystemStatsPlugin(MaukaPlugin):
             "plugin_stats": {name: dict(row) for name, row in self._plugins.items()},
             "system_stats": self._machine.documents(),
             "laha_stats": laha,
-            "other_stats": {
-                "ground_truth": {"count": counts["ground_truth"], "size_bytes": sizes.get("ground_truth")}
-            },
+            "other_stats": {"ground_truth": {"count": 0, "size_bytes": 0}},
         }
 
     def _note_heartbeat(self, message: MaukaMessage) -> None:

@@ -124,7 +124,8 @@ def _fault(signs: IncidentSigns) -> Signs:
             None if kind is None else kind.probability,
         ),
         _sign(signs.scope in ("feeder", "region", "wide_area"), 0.5, "wide", "several places saw it"),
-        _sign(
+        _tripped(signs)
+        or _sign(
             signs.stays and not signs.came_back,
             -3.0,
             "stays",
@@ -545,6 +546,18 @@ def _left_others(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
         return _sign(True, weight, "hz_apart_before", words, signs.hz_apart_before, "Hz")
     words = "the frequency left that of other Boxes"
     return _sign(signs.is_apart, weight, "hz_apart", words, signs.hz_apart, "Hz")
+
+
+def _tripped(signs: IncidentSigns) -> CauseEvidence | None:
+    """Evidence where a feeder is without voltage after a dip that the others got over: its breaker opened."""
+    trip = signs.trip
+    if trip is None:
+        return None
+    words = (
+        f"feeder {trip.feeder} then had no voltage for {trip.lasting_s:.0f} s, as when its breaker opens; "
+        "other feeders had a dip that ended"
+    )
+    return _sign(True, 2.5, "feeder_trip", words, trip.lasting_s, "s")
 
 
 def _second_came(signs: IncidentSigns, weight: float) -> CauseEvidence | None:

@@ -36,8 +36,21 @@ BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_vo
 """Names that a step gets where it takes the voltage across 90 or 110 %."""
 CAME_BACK_PERCENT = 30.0
 """No switching raises a voltage this much into its band: it was this much too low before."""
+DEAD_PERCENT = 10.0
+"""Percent of nominal below which there is no supply (IEEE 1159-2019, table 2)."""
+LASTING_S = 3.0
+"""A change that lasts longer stays; a cleared short circuit is over before."""
 STANDS_PERCENT = 110.0
 """Percent of nominal. A swell that is above this at its start had begun before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeederTrip:
+    """A feeder that stayed without voltage after a dip that other feeders had and got over."""
+
+    feeder: str
+    lasting_s: float
+    """The shortest time without voltage of its Boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ class IncidentSigns:
     all_small: bool = False
     """Whether no Box changed by more than a tap change."""
     dip_type: DipType | None = None
+    trip: FeederTrip | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
     """Figures of an unbalance; empty if the incident has no unbalance."""
 
@@ -85,7 +99,8 @@ class IncidentSigns:
     def stays(self) -> bool:
         """Returns True if the change lasts to the end of the waveform, or for more than three seconds."""
         fades = self.fading_percent
-        return (self.lasting_s is None and fades is not None and fades > 90) or (self.lasting_s or 0.0) > 3.0
+        held = self.lasting_s is None and fades is not None and fades > 90
+        return held or (self.lasting_s or 0.0) > LASTING_S
 
     @property
     def came_back(self) -> bool:
@@ -190,8 +205,32 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
         opposite=_opposite(witnesses),
         all_small=bool(seen) and all(abs(each["onset_change_percent"]) <= 3.0 for each in seen),
         dip_type=_dip_type(witnesses),
+        trip=_trip(witnesses),
         uneven=next((each for each in figures if "u2_percent" in each), {}),
     )
+
+
+def _trip(witnesses: Sequence[IncidentWitness]) -> FeederTrip | None:
+    """Returns the feeder whose breaker opened, by the feeders that people stated; None where none shows it.
+
+    All its Boxes are without voltage for long, and Boxes of other feeders had a dip that ended.
+    """
+    seconds = {each.box_id: (each.end_ns - each.start_ns) / 1e9 for each in witnesses}
+    low = [each for each in witnesses if family(each.kind) == LOW_FAMILY or each.kind == "outage"]
+    dead = [
+        each
+        for each in low
+        if (each.residual_percent or 0.0) < DEAD_PERCENT and seconds[each.box_id] > LASTING_S
+    ]
+    feeders = {each.feeder for each in dead}
+    if len(feeders) != 1 or (feeder := feeders.pop()) is None:
+        return None
+    others = [each for each in low if each not in dead]
+    if not others or any(each.feeder in (None, feeder) for each in others):
+        return None
+    if any(seconds[each.box_id] > LASTING_S for each in others):
+        return None
+    return FeederTrip(feeder, min(seconds[each.box_id] for each in dead))
 
 
 def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str, float]) -> bool:

@@ -16,8 +16,8 @@ from opq_cloud.store.records.phenomena import Phenomenon
 from opq_cloud.store.records.phenomenon_words import ANALYSIS
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 
-TEN_MINUTES_MS = 600_000
 HOUR_MS = 3_600_000
 BOXES_COMPARED = 8
 """Boxes of one phase that are compared with each other."""

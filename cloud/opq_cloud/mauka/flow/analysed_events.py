@@ -146,7 +146,8 @@ class AnalysedEvents:
             all_saw = {one.name for one in event.analyses}.issuperset(now_there)
             if all_saw and self._store().mark_analysed(job.event_id, job.record.revision):
                 self._waiting.note_marked(job.event_id, event.began_ms)
-        self.findings.report(job, event.stored)
+        failed = {name for result in (job.result, *event.results) for name in result.failed}
+        self.findings.report(job, event.stored, failed)
         self._plugin.counters.add("events")
 
     def _note_not_asked(self, name: str, outcome: EventOutcome, rest_s: float = 0.0) -> None:

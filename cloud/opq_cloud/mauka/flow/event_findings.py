@@ -6,7 +6,7 @@ grow by the Measurements stored since.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opq_cloud.mauka.bus.incident_notice import MAX_BOXES
 from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
@@ -57,8 +57,11 @@ class EventFindings:
         found = at_first_times(self._store(), job.event, findings)
         return self._findings.put(job.event_id, found), time.monotonic_ns()
 
-    def report(self, job: AnalysisJob, stored: Iterable[Stored]) -> None:
-        """Counts, follows, publishes and logs all that was stored of an event. Raises StoreError."""
+    def report(self, job: AnalysisJob, stored: Iterable[Stored], failed: Collection[str]) -> None:
+        """Counts, follows, publishes and logs all that was stored of an event. Raises StoreError.
+
+        `failed`: the analyses that failed on it, so that it is not wholly analysed.
+        """
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
         self._plugin.counters.add("findings", len(written))
         for name, count in Counter(item.finding.analysis or "" for item, _ in written).items():
@@ -71,7 +74,8 @@ class EventFindings:
         for incident_id, stored_ns in sorted(first_ns.items()):
             if not job.again:
                 self._log_incident(incident_id, job.begun_ns.get(incident_id, stored_ns))
-        log.info("event.analysed", event_id=job.event_id, findings=len(written), again=job.again)
+        lacks = {"failed": sorted(failed)} if failed else {}
+        log.info("event.analysed", event_id=job.event_id, findings=len(written), again=job.again, **lacks)
 
     def grow(self, at_once: bool = False) -> None:
         """Extends open disturbances by the Measurements stored since. Raises StoreError."""

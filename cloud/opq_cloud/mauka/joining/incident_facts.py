@@ -19,8 +19,9 @@ from opq_cloud.mauka.causes.hypotheses import hypotheses_for
 from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import shows_onset, signs_of
 from opq_cloud.mauka.measuring.onset_figures import WITHIN_MS
-from opq_cloud.mauka.measuring.sightings import family, is_steady
+from opq_cloud.mauka.measuring.sightings import family
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import (
     RANK_PENALTY,
     IncidentFacts,
@@ -101,7 +102,8 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
         worst=rank,
         places=(place.place or "",),
         feeders=(place.feeder or "",),
-        regions=(place.region or "",),
+        regions=_few([place.regions or ("",)]),
+        common_regions=place.regions,
         frequency_alone=one.kind == "frequency_deviation",
         weights=weights,
         kinds=tuple(sorted(set(one.kind.split("+")))),
@@ -166,6 +168,7 @@ def _together(parts: Sequence[IncidentFacts], boxes: int) -> IncidentFacts:
         places=_few(each.places for each in parts),
         feeders=_few(each.feeders for each in parts),
         regions=_few(each.regions for each in parts),
+        common_regions=_common([each.common_regions for each in parts if each.regions != ("",)]),
         frequency_alone=all(each.frequency_alone for each in parts),
         kinds=tuple(sorted({kind for each in parts for kind in each.kinds})),
         witnesses=heaviest(chain.from_iterable(each.witnesses for each in parts)),
@@ -181,6 +184,11 @@ def _sums(weights: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
 def _few(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Keeps the first names; "" sorts first, so an unknown name is never lost."""
     return tuple(sorted(set(chain.from_iterable(names)))[:_NAMES_KEPT])
+
+
+def _common(names: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Returns the names that are in each of these."""
+    return tuple(sorted(set[str]().union(*names).intersection(*names)))
 
 
 def _first(arrivals: Iterable[BoxArrival]) -> tuple[BoxArrival, ...]:
@@ -219,7 +227,7 @@ def scope_of(facts: IncidentFacts) -> str | None:
         return "local"
     feeders = [each for each in facts.feeders if each]
     regions = [each for each in facts.regions if each]
-    if len(regions) > 1 or (facts.frequency_alone and len(feeders) > 1):
+    if (len(regions) > 1 and not facts.common_regions) or (facts.frequency_alone and len(feeders) > 1):
         return "wide_area"
     if len(feeders) > 1:
         return "region"

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opq_cloud.mauka.measuring.sample_axis import is_other_axis
-from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, is_steady
+from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 

@@ -16,7 +16,7 @@ from opq_cloud.mauka.joining.onset_rule import (
     OnsetScan,
     onset_key,
 )
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
 

@@ -19,7 +19,8 @@ from opq_cloud.mauka.joining.onset_rule import AROUND_NS, OnsetGroup, OnsetKey, 
 from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.joining.preceding import PrecedingIncidents
 from opq_cloud.mauka.joining.steady_placing import StatePlacing
-from opq_cloud.mauka.measuring.sightings import family, is_steady
+from opq_cloud.mauka.measuring.sightings import family
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import (
     FindingMove,
     FindingOnset,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.joining.onset_rule import onset_key
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import FindingMove, JoinPlan, KnownFinding, onset
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_measure.waveform.alignment import SITES_DEGREES, Lag, lag_between
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform, WaveformAlignment

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from opq_cloud.mauka.measuring.compat_transients import TransientSettings, original_transients
 from opq_measure.original.cycles import CYCLE_SAMPLES, cycle_thd_percent, fitted_cycles_hz, window_rms_v
 from opq_measure.original.runs import (
     NOMINAL_V,
@@ -19,7 +20,6 @@ from opq_measure.original.runs import (
     ieee1159_runs,
     runs_within,
 )
-from opq_measure.original.transients import TransientSettings, original_transients
 from opq_measure.signal import FloatArray
 from opq_proto.messages import Event, Finding, Waveform
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.mauka.measuring.onset_figures import Figures, hz_apart, onset_figures
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
@@ -30,6 +30,7 @@ from opq_measure.classification.parts import ClassifiedPart
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import WAVEFORM_SAMPLES
+from opq_proto.errors import OpqError
 from opq_proto.messages import Event, Finding, Waveform
 
 K = TypeVar("K")
@@ -49,6 +50,10 @@ ONSET_CYCLES = 2.0
 """A waveform shows an onset if so much precedes it: what is normal before it is not measured in less."""
 EVENT_LIMITS = ClassLimits(short_changes=False)
 """Limits of `classify`, but rapid voltage changes need the second of 61000-4-30, 5.11."""
+
+
+class ClassificationError(OpqError):
+    """A waveform is measured, but its classes cannot be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +122,22 @@ class MeasuredResults:
         return MeasuredRun(piece.run, self._analysis(piece.run, key), key)
 
     def parts_of(self, piece: MeasuredRun, limits: ClassLimits) -> tuple[ClassifiedPart, ...]:
-        """Returns the disturbances of a piece by these limits."""
+        """Returns the disturbances of a piece by these limits.
+
+        Raises:
+            ClassificationError: the piece cannot be classified.
+        """
         key = (piece.key, limits)
         with self._lock:
             known = self._parts.get(key)
         if known is not None:
             return known
-        found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis, limits.rms), limits)
+        try:
+            found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis, limits.rms), limits)
+        except (ValueError, ArithmeticError, LookupError) as error:  # LinAlgError is a ValueError
+            raise ClassificationError(
+                f"the waveform of Box {piece.run.box_id} cannot be classified ({type(error).__name__})"
+            ) from error
         with self._lock:
             _keep(self._parts, key, found, self._most)
         return found

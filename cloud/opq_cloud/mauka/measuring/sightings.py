@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM_KIND, as_telegram, line_hz, same_line
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_measure.analysis.conditions import THD_BEFORE
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import END_WITHIN_S, UNKNOWN_UNCERTAINTY_NS, Finding
@@ -46,26 +47,6 @@ _FAMILY = {
     "overvoltage": HIGH_FAMILY,
     **dict.fromkeys(LINES, "line"),
 }
-
-
-STEADY_STATES = frozenset(
-    {
-        "harmonics",
-        "interharmonics",
-        "flicker",
-        "noise",
-        "dc_offset",
-        "periodic_notching",
-        "mains_signalling",
-        "unbalance",
-    }
-)
-"""Classes that last for hours: other disturbances in that time are not part of them."""
-
-
-def is_steady(kind: str) -> bool:
-    """Returns True if every part of a class is a steady state."""
-    return STEADY_STATES.issuperset(kind.split("+"))
 
 
 def family(kind: str) -> str:

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from opq_proto.kit.sqlite_file import FILE_ERRORS, SqliteFile, store_error
 
-APPLICATION_ID = 0x4F50514D  # "OPQM"
+APPLICATION_ID = int.from_bytes(b"opqm")
 MIGRATIONS = (
     """
     CREATE TABLE message (

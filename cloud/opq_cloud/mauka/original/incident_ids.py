@@ -21,10 +21,12 @@ log = logs.get(service="mauka")
 
 SOURCE = "incident_id_service"
 RETRY_S = 0.5
+LOST_S = 20.0
+"""Incidents that the original lost are looked for at this interval."""
 
 
 class IncidentIds:
-    """Counters: `ids_given`, `malformed`, `store_errors`."""
+    """Counters: `ids_given`, `malformed`, `store_errors`, `incidents_lost` by the original."""
 
     name = "mauka.incident-ids"
 
@@ -41,8 +43,18 @@ class IncidentIds:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; raises PortBusyError when the address is taken."""
+        threading.Thread(target=self._watch, args=(stop,), name="lost-incidents", daemon=True).start()
         key, answer = "mauka.incident_id_endpoint", partial(self._answer, stop)
         answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, answer)
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Looks for incidents that the original lost, so that health reports them."""
+        while not stop.wait(LOST_S):
+            try:
+                self.counters.set("incidents_lost", self._shared.store.lost_incidents())
+            except StoreError as error:
+                self.counters.add("store_errors")
+                self._limited.warning("incident_id.store_failed", error=str(error))
 
     def _answer(self, stop: threading.Event, socket: Socket, frames: list[bytes]) -> None:
         """Answers each request, an invalid one empty: without an answer the original hangs for good."""

@@ -22,12 +22,10 @@ from opq_cloud.mauka.outages.surroundings import Surroundings
 from opq_proto.decision import window_ns
 from opq_proto.measurement.continuity import (
     CLOCK_SET,
-    DARK_CAUSES,
     GapReason,
     dark_s,
     goes_on,
     missing_s,
-    restart_cause,
     supplied_restart,
 )
 from opq_proto.measurement.supply_word import supply_word
@@ -97,16 +95,13 @@ class GapJudge:
 
     def _dark_s(self, box: HeardBox, before: Measurement, after: Measurement) -> float | None:
         """For how long the Box had no supply between two Measurements, as its gateway reports it; None: it
-        does not. An older gateway reports only that the Box began again after its supply was lost."""
+        does not."""
         if self._lossless:  # what is not stored was not measured
             return (window_ns(after)[0] - row_end_ns(before)) / NS_PER_S
         reported_s = dark_s(after.metrics)
         if reported_s == 0.0 and not after.backfilled:  # its gateway's clock is behind where it ended
             is_over = self._clock() - box.pause_end_s > self._config.silence_s
             return 0.0 if is_over else max(0.0, box.pause_s - LOOK_S)
-        if reported_s is None and not missing_s(after.metrics) and CLOCK_SET not in after.metrics:
-            by_power = restart_cause(after.metrics) in DARK_CAUSES
-            reported_s = (window_ns(after)[0] - row_end_ns(before)) / NS_PER_S if by_power else None
         return reported_s
 
     def end_silence(self, gap: Gap) -> Iterable[OutageChange]:

@@ -44,8 +44,7 @@ class Fact(Enum):
     REPORT = auto()
     """The gateway reports for how long the Box had no supply."""
     RESTART = auto()
-    """A loss of supply without a length: an older gateway reports only that the Box restarted by power; in a
-    history nothing is reported, and what is not stored was not measured."""
+    """A loss of supply in a history: nothing is reported there, and what is not stored was not measured."""
     CLOCK_SET = auto()
     """The clock was set, which shows how long the last loss of supply was."""
 

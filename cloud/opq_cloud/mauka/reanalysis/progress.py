@@ -70,9 +70,6 @@ class ReanalysisProgress:
         self._done.update(event_ids)
 
     def _note(self, line: Any) -> None:
-        if isinstance(line, list):  # from an older version
-            self._done.update(line)
-            return
         self._done.update(line["events"])
         self._results.append((line["events"], line["said"]))
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from opq_cloud.mauka.joining.clusters import Cluster, gap_ns, same, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf
 from opq_cloud.mauka.joining.planning import JoinPlanning
-from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding

@@ -7,6 +7,7 @@ from opq_cloud.mauka.running.event_analysis import AnalysisResult
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION
+from opq_cloud.mauka.running.worker_notes import STARTING
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.kit import log as logs
 
@@ -30,6 +31,8 @@ class AnalysisRecord:
     def note_result(self, result: AnalysisResult, event_id: int) -> None:
         """Counts and logs the results of analyses of an event."""
         counters = self._plugin.counters
+        if any(one.name in result.spent_s for one in self.analyses):
+            self._plugin.clear_error(ERROR_PREFIX + STARTING)
         for name, spent_s in result.spent_s.items():
             counters.add("analysis_ms", 1000 * spent_s, label=name)
             self._costs.add(name, spent_s)

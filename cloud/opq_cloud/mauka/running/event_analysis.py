@@ -75,31 +75,34 @@ class EventOutcome:
         self.lacking |= other.lacking
 
 
-def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
-    """The nominal values of a Box from the store; `otherwise` for those that the store does not have."""
+def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal, t_ns: int | None = None) -> Nominal:
+    """The nominal values of a Box from the store, those of a moment or of now; `otherwise` for those that the
+    store does not have."""
     box = store.box(box_id)
     if box is None:
         return otherwise
+    if t_ns is not None:
+        box = box.at(t_ns)
     return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
 
 
 def nominal_of_wave(store: CloudStore, wave: Waveform, otherwise: Nominal, present: bool = False) -> Nominal:
     """Returns the nominal values by which a waveform is judged: those that the start of its samples stated.
 
-    What it did not state is the Box's, from the store. `present`: the Box's come first, because a person
-    corrected them for the past, too.
+    What it did not state is the Box's of then, from the store. `present`: those that the Box has now come
+    first, because a person corrected them for the past, too.
     """
     stated = Nominal(wave.nominal_v or otherwise.volts, wave.nominal_hz or otherwise.hz)
     if present or not (wave.nominal_v and wave.nominal_hz):
-        known = nominal_of_box(store, wave.box_id, stated)
+        known = nominal_of_box(store, wave.box_id, stated, None if present else wave.start_ns)
         return known if present else Nominal(wave.nominal_v or known.volts, wave.nominal_hz or known.hz)
     return stated
 
 
-def place_of_box(store: CloudStore, box_id: str) -> BoxPlace:
-    """Returns the place of a Box from its own record in the registry."""
+def place_of_box(store: CloudStore, t_ns: int, box_id: str) -> BoxPlace:
+    """Returns the place of a Box at a moment, from its own record in the registry."""
     box = store.box(box_id)
-    return BoxPlace() if box is None else box_place(box, {}, {})
+    return BoxPlace() if box is None else box_place(box.at(t_ns), {}, {})
 
 
 def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
@@ -310,7 +313,7 @@ def analyse_stored(
             yield EventResult(event_id, (), (), {"store": "its waveforms are not stored any more"})
             continue
         record = store.event_record(event_id)
-        event = with_wiring(event, partial(place_of_box, store))
+        event = with_wiring(event, partial(place_of_box, store, event.start_ns))
         result = analyse_event(event, analyses, nominal_of, states)
         by = alignments_of(event, result.findings, nominal_of)
         order = () if record is None or not ordered else analysis_order(event, record.opened_by)

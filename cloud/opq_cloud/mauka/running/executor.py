@@ -161,8 +161,22 @@ class WorkerProcesses(Executor):
         answer.set_running_or_notify_cancel()
         self._under_way[answer] = float("inf") if limit_s is None else self._clock() + START_S + limit_s
         done = pool.schedule(function, arguments, timeout=limit_s)
-        done.add_done_callback(partial(_hand_on, answer))
+        done.add_done_callback(partial(self._hand_on, pool, answer))
         return answer
+
+    def _hand_on(self, pool: ProcessPool, answer: "Future[Any]", done: "Future[Any]") -> None:
+        """Passes on the result of pebble's Future, unless the call was given up meanwhile.
+
+        While the processes are ended, `_end` answers: a call that is just being sent fails with any error.
+        """
+        if answer.done() or pool is not self._pool:
+            return
+        try:
+            answer.set_result(done.result())
+        except ProcessExpired as error:
+            answer.set_exception(ConnectionError(f"its process ended ({_ending(error.exitcode)})"))
+        except BaseException as error:
+            answer.set_exception(error)
 
     def wait(self, futures: Collection["Future[Any]"], seconds: float) -> None:
         if futures:
@@ -243,18 +257,6 @@ class WorkerProcesses(Executor):
 
 def _is_alive(row: dict[str, Any]) -> bool:
     return Path(f"/proc/{row['pid']}").exists()
-
-
-def _hand_on(answer: "Future[Any]", done: "Future[Any]") -> None:
-    """Passes on the result of pebble's Future, unless the call was given up meanwhile."""
-    if answer.done():
-        return
-    try:
-        answer.set_result(done.result())
-    except ProcessExpired as error:
-        answer.set_exception(ConnectionError(f"its process ended ({_ending(error.exitcode)})"))
-    except BaseException as error:
-        answer.set_exception(error)
 
 
 def _ending(code: int) -> str:

@@ -2,23 +2,46 @@
 D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `site`,
-`phase`, `grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions:
-in MongoDB they make the documents, in the embedded store its JSON columns.
+`phase`, `grid`, `gateway_id`, `retired_ms`, `starts`, `lost`, `stated_ms` and `stated_number` of a Box are
+ours. Both stores use these functions: in MongoDB they make the documents, in the embedded store its JSON.
+
+The facts of now are the fields of the document, `location_start_time_ms` and `stated_ms` (fact -> ms) say
+since when. Former ones are in the original's `location_archive`: each entry has the location of then and
+its `location_start_time_ms`, as in the original, and in `facts` what was stated for that moment, where that
+is more than the location. `stated_number` counts the changes, so that of two writers one reads again.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.box_record import MADE_UP, BoxRecord, LocationRecord, LostMeasurements
+from opq_cloud.store.stated_facts import (
+    BEGINNING_MS,
+    FACTS,
+    MS_NS,
+    SERVICE,
+    Course,
+    StatedFact,
+    courses_of,
+    stated_of,
+    value_at,
+    with_statement,
+)
 from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 _TEXTS = ("description", "region", "feeder", "site", "phase", "grid", "public_key")
 """Fields that are a text, or "" where the text was removed."""
+_TEXTS_OF_FACTS = ("location", "region", "feeder", "site", "phase", "grid")
+_REMOVED: Mapping[str, Any] = {"unplugged": False, "retired_ms": 0, **dict.fromkeys(_TEXTS_OF_FACTS, "")}
+ORIGINAL_DEFAULTS: Mapping[str, Any] = {"unplugged": False, "calibration_constant": 1}
+"""Fields that the original's Mauka reads of each Box, as its View writes them where they are not known."""
 LARGEST_LATITUDE = 90.0
 LARGEST_LONGITUDE = 180.0
+LOST = "lost"
+"""Field of a Box with the Measurements that were lost (`LostMeasurements`)."""
 REVISION = "boxes_revision"
 """Name of a counter in both stores, raised by each change of a Box, location or region."""
 
@@ -33,62 +56,107 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
         "calibration_constant": box.calibration_constant,
         "nominal_v": box.nominal_v,
         "nominal_hz": box.nominal_hz,
-        "location_start_time_ms": box.location_start_time_ms,
         "retired_ms": box.retired_ms,
         "gateway_id": box.gateway_id,
         **{name: getattr(box, name) for name in _TEXTS},
     }
-    if box.location_archive:
-        document["location_archive"] = [_archived(*entry) for entry in box.location_archive]
     if box.starts:
         document["starts"] = [asdict(start) for start in box.starts]
     return {key: value for key, value in document.items() if value is not None}
 
 
-def box_changes(known: Mapping[str, Any] | None, box: BoxRecord, now_ms: int) -> dict[str, Any]:
+def box_changes(
+    known: Mapping[str, Any] | None, box: BoxRecord, now_ms: int, since_ms: int | None = None
+) -> dict[str, Any]:
     """Returns the fields to set in the stored document `known` so that it agrees with `box`.
 
-    If a Box moves, its former place is added to `location_archive`, as the original's View does, and a region
-    that was set for the Box itself is cleared. A new Box always gets a name, because the original's index on
-    the name is unique.
+    `since_ms`: from when its facts hold; None: from now on. Where another value is stated for later, that
+    stays the present one. If a Box moves, a region that was set for the Box itself is cleared. A new Box
+    always gets a name, because the original's index on the name is unique.
     """
     changes = box_document(box)
     if known is None:
         changes.setdefault("name", f"Box {box.box_id}")
         known = {}
-    before = known.get("location")
-    if box.location is not None and box.location != before:
-        changes.setdefault("location_start_time_ms", now_ms)
-        if before and not box.location_archive:
-            former = _archived(before, known.get("location_start_time_ms"))
-            changes["location_archive"] = [*(known.get("location_archive") or ()), former]
-        if known.get("region"):
-            changes.setdefault("region", "")
-    return changes
+    before = box_from_document({"box_id": box.box_id, **known})
+    if box.location is not None and box.location != (before.location or "") and before.region:
+        changes.setdefault("region", "")
+    courses = {**courses_of(before.stated), **courses_of(box.stated)}
+    for name in FACTS:
+        if name not in changes:
+            continue
+        value = changes[name] or None
+        course = courses.get(name, ())
+        stood = getattr(before, name)
+        if before.description == MADE_UP and box.description is None and not course and since_ms is None:
+            courses[name] = ((now_ms, value),)
+            continue
+        moment_ms = since_ms
+        if name in SERVICE and not box.stated:
+            moment_ms = box.retired_ms or since_ms
+            if moment_ms is None and known and (stood or None) != value:
+                moment_ms = now_ms
+        if moment_ms is None and name == "location" and value and not course and stood is None:
+            courses[name] = ((now_ms, value),)
+        elif not (box.stated and course and course[-1][1] == value):
+            courses[name] = with_statement(course, stood or None, value, moment_ms, now_ms)
+        if course := courses.get(name, ()):
+            changes[name] = _as_stored(name, course[-1][1])
+    return {**changes, **_stated_fields(courses, known)}
 
 
-def _archived(location: str, start_ms: int | None) -> dict[str, Any]:
-    return {"location": location, "location_start_time_ms": start_ms}
+def _as_stored(name: str, value: Any) -> Any:
+    """The value of a fact in its field; a removed one is empty, because a field that is left out stays."""
+    return _REMOVED.get(name) if value is None else value
+
+
+def _stated_fields(courses: Mapping[str, Course], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a document that say since when its facts hold, and what held before."""
+    former: dict[int, dict[str, Any]] = {}
+    since = {}
+    for name, course in courses.items():
+        for since_ms, value in course[:-1]:
+            former.setdefault(since_ms, {})[name] = value
+        if course and course[-1][0]:
+            since[name] = course[-1][0]
+    places = courses.get("location", ())
+    found: dict[str, Any] = {}
+    if former or known.get("location_archive"):
+        found["location_archive"] = [
+            _archived(
+                value_at(places, since_ms * MS_NS) if places else known.get("location"), since_ms, facts
+            )
+            for since_ms, facts in sorted(former.items())
+        ]
+    if "location" in since:
+        found["location_start_time_ms"] = since.pop("location")
+    if since or known.get("stated_ms"):
+        found["stated_ms"] = since
+    if any(known.get(name) != value for name, value in found.items()):
+        found["stated_number"] = (_whole(known.get("stated_number")) or 0) + 1
+    return found
+
+
+def _archived(location: str | None, since_ms: int, facts: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the archive: the original's where only the location was stated."""
+    entry: dict[str, Any] = {"location": location or "", "location_start_time_ms": since_ms}
+    return entry if facts.keys() == {"location"} else {**entry, "facts": facts}
 
 
 def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
     """Reads a Box, also where the original wrote it or a person edited it; invalid values become None."""
     unplugged = document.get("unplugged")
+    retired_ms = _whole(document.get("retired_ms")) or None
     return BoxRecord(
         box_id=str(document["box_id"]),
         name=str(document.get("name") or document["box_id"]),
         location=document.get("location") or None,
-        calibration_constant=_number(document.get("calibration_constant")),
+        calibration_constant=_constant(document.get("calibration_constant")),
         nominal_v=_nominal(document.get("nominal_v"), NOMINAL_V),
         nominal_hz=_nominal(document.get("nominal_hz"), NOMINAL_HZ),
         unplugged=None if unplugged is None else bool(unplugged),
-        location_start_time_ms=_whole(document.get("location_start_time_ms")),
-        location_archive=tuple(
-            (str(entry["location"]), _whole(entry.get("location_start_time_ms")))
-            for entry in document.get("location_archive") or ()
-            if isinstance(entry, Mapping) and entry.get("location")
-        ),
-        retired_ms=_whole(document.get("retired_ms")) or None,
+        retired_ms=retired_ms,
+        stated=stated_of(_courses(document)),
         starts=tuple(
             StatedStart(
                 first_number,
@@ -99,9 +167,64 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
             for entry in document.get("starts") or ()
             if isinstance(entry, Mapping) and (first_number := _whole(entry.get("first_number"))) is not None
         ),
+        lost=tuple(_lost(document)),
         gateway_id=_whole(document.get("gateway_id")) or None,
         **{name: str(document.get(name) or "") or None for name in _TEXTS},
     )
+
+
+def _lost(document: Mapping[str, Any]) -> Iterator[LostMeasurements]:
+    for entry in document.get(LOST) or ():
+        if isinstance(entry, Mapping):
+            whole = [_whole(entry.get(name)) for name in ("count", "start_ms", "end_ms")]
+            if None not in whole:
+                yield LostMeasurements(*(each or 0 for each in whole))
+
+
+def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
+    """The courses of the facts of a document, of those that were not always as they are."""
+    stated: list[StatedFact] = []
+    for entry in document.get("location_archive") or ():
+        if isinstance(entry, Mapping):
+            since_ms = _whole(entry.get("location_start_time_ms")) or BEGINNING_MS
+            facts = entry.get("facts", entry)
+            if isinstance(facts, Mapping):
+                found = (name for name in FACTS if name in facts)
+                stated += (StatedFact(name, since_ms, _fact(name, facts[name])) for name in found)
+    stored = document.get("stated_ms")
+    since = {**stored} if isinstance(stored, Mapping) else {}
+    since["location"] = document.get("location_start_time_ms")
+    former = courses_of(stated)
+    for name in FACTS:
+        value = _fact(name, document.get(name))
+        stated_ms = _whole(since.get(name))
+        if stored is None and name in SERVICE and (retired_ms := _whole(document.get("retired_ms"))):
+            stated_ms = retired_ms  # of a record that was made before facts had times
+            stated.append(StatedFact(name, BEGINNING_MS, None))
+        last = former.get(name, ())
+        if stated_ms is None and last:
+            stated_ms = last[-1][0] + 1
+        if stated_ms is not None and (last or value is not None):
+            stated.append(StatedFact(name, stated_ms, value))
+    return courses_of(stated)
+
+
+def _fact(name: str, value: object) -> Any:
+    """The value of a fact as a record has it, also from a document that a person edited."""
+    if name in _TEXTS_OF_FACTS:
+        return str(value or "") or None
+    if name == "unplugged":
+        return True if value else None
+    if name == "retired_ms":
+        return _whole(value) or None
+    if name == "calibration_constant":
+        return _constant(value)
+    return _nominal(value, NOMINAL_V if name == "nominal_v" else NOMINAL_HZ)
+
+
+def _constant(value: object) -> float | None:
+    """Reads counts per volt; the whole number 1 is what the original writes where it is not known."""
+    return None if isinstance(value, int) and value == 1 else _number(value)
 
 
 def _number(value: object) -> float | None:

@@ -5,11 +5,12 @@ The original's fields keep name and meaning; what the original does not have is 
 store has the same documents in a JSON column.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.original_incidents import annotations, stated_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.severity import severity_of
 from opq_proto.decision import NS_PER_MS
@@ -56,10 +57,6 @@ COMPAT_METADATA = (
 )
 _WHOLE = ("Num_Cycles", "num_extra_zero_crossings", "Start_Index", "Peak_Index", "End_Index")
 
-_KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
-    "FREQUENCY_SAG": "frequency_deviation",
-    "FREQUENCY_SWELL": "frequency_deviation",
-}
 HALF_CYCLE_MS = 8.33
 """The original's limit: a duration at or below it has no IEEE 1159 word."""
 
@@ -186,7 +183,6 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
         "beside": list(finding.beside),
-        "also_at": list(finding.also_at),
         "samples_began_ns": finding.samples_began_ns,
         "start_id": finding.start_id,
     }
@@ -196,11 +192,15 @@ def known_from_document(document: Document) -> KnownFinding:
     """Reads a finding; an incident of the original becomes an incident of its own, with its number."""
     start_ns, end_ns = _time_ns(document, "start"), _time_ns(document, "end")
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
-    severity = document.get("severity")  # null or absent where an older version or the original wrote it
+    severity = document.get("severity")  # absent where the original wrote it
     number = int(document["incident_id"])
     event_id = int(document.get("event_id", -1))
+    if "class" not in document:
+        stated = stated_incident(document)
+        document = {**stated._asdict(), "residual_percent": stated.residual_percent, **document}
+        document |= {"class": stated.kind, "figures": dict(stated.figures)}
     finding = Finding(
-        kind=str(document["class"] if "class" in document else _kind_of_original(document)),
+        kind=str(document["class"]),
         box_id=str(document["box_id"]),
         start_ns=start_ns,
         end_ns=start_ns if ongoing else end_ns,
@@ -223,7 +223,6 @@ def known_from_document(document: Document) -> KnownFinding:
         alignment=_alignment(document),
         onset_seen=bool(document.get("onset_seen", True)),
         beside=tuple(document.get("beside", ())),
-        also_at=tuple(document.get("also_at", ())),
         samples_began_ns=document.get("samples_began_ns"),
         start_id=document.get("start_id"),
         severity=None if severity is None else float(severity),
@@ -237,10 +236,9 @@ def known_from_document(document: Document) -> KnownFinding:
             Finding(
                 **{
                     **piece,
-                    "figures": _piece_figures(piece),
+                    "figures": _pairs(piece.get("figures", {}).items()),
                     "alignment": _alignment(piece),
                     "beside": tuple(piece.get("beside", ())),
-                    "also_at": tuple(piece.get("also_at", ())),
                 }
             )
             for piece in document.get("pieces", ())
@@ -250,20 +248,18 @@ def known_from_document(document: Document) -> KnownFinding:
     )
 
 
-def _kind_of_original(document: Document) -> str:
-    words = document.get("classifications") or ["UNDEFINED"]
-    return "+".join(sorted({_KINDS.get(str(word), str(word).lower()) for word in words}))
+def shown_from_document(document: Document) -> KnownFinding:
+    """Reads a finding with what people wrote on it; a finding of ours is stored without that."""
+    known = known_from_document(document)
+    said = known.finding.because
+    notes = [each for each in annotations(document) if each not in said]
+    because = "; ".join([*([said] if said else ()), *notes])
+    return replace(known, finding=replace(known.finding, because=because))
 
 
 def _alignment(document: Document) -> WaveformAlignment | None:
     fields = document.get("alignment")
     return None if fields is None else WaveformAlignment(**fields)
-
-
-def _piece_figures(piece: Document) -> tuple[tuple[str, float], ...]:
-    """Reads an object, or a list of lists of an older version: some MongoDB-like servers refuse those."""
-    figures = piece.get("figures", ())
-    return _pairs(figures.items() if isinstance(figures, Mapping) else figures)
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:

@@ -24,8 +24,10 @@ _MAX_VALUES = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "perce
 _MAX_PERCENT = 100.0
 IDENTITY = "store_identity"
 """Name of a counter in both stores whose value identifies the store."""
-MAKAI_CONFIG_KEYS = ("triggering", "triggers")
+MAKAI_CONFIG_KEYS = ("triggering", "triggers", "limited")
 """Fields of the document that this project writes."""
+LIMITED = "limited"
+"""False in a document whose limits are only there for the original, which ends without them."""
 SettingValue = float | int | bool | str | None
 """A value of a trigger's Config; None turns a limit off."""
 
@@ -75,17 +77,25 @@ class BrokerTraffic:
     """`bytes` for tb; `sent` and `recv`, also in bytes, for ab."""
 
 
-def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfig | None:
-    """Reads the document `makai_config`; returns None if the store has no such document.
+def makai_config_from_document(
+    document: Mapping[str, Any] | None, settings: Mapping[str, Any] | None = None
+) -> MakaiConfig | None:
+    """Reads the document `makai_config`; returns None if the store has neither limits nor settings.
 
     Other programs and people write it, so wrong values raise nothing; they are listed in `problems`.
+
+    Args:
+        settings: the document of the triggers' settings, where the store keeps them apart.
     """
-    if document is None:
+    if document is None and settings is None:
         return None
+    document = document or {LIMITED: False}
     problems: list[str] = []
-    triggers = _triggers(document.get("triggers"), problems)
+    triggers = _triggers((settings or document).get("triggers"), problems)
     triggering = document.get("triggering")
-    if triggering is None and triggers:
+    if document.get(LIMITED) is False and not triggers and not problems:
+        return None
+    if document.get(LIMITED) is False or (triggering is None and triggers):
         return MakaiConfig(TriggeringLimits(), {}, tuple(problems), triggers, limited=False)
     if not isinstance(triggering, Mapping):
         triggering = {}
@@ -106,15 +116,24 @@ def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfi
     return MakaiConfig(default, overrides, tuple(problems), triggers)
 
 
-def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
-    """Returns the document that the original's threshold plug-in and Mauka read, with any `triggers`."""
-    triggers = {name: dict(settings) for name, settings in config.triggers.items() if settings}
-    own = {"triggers": triggers} if triggers else {}
-    if not config.limited:
-        return own
+def limits_document(config: MakaiConfig | None) -> dict[str, Any]:
+    """Returns the document that the original's threshold plug-in and Mauka read; they end without one.
+
+    Where no limits are stated, it has the default ones, and `limited` says so. The original's optimiser
+    writes the document again without that field: its limits are stated.
+    """
+    if config is None or not config.limited:
+        return {**limits_document(MakaiConfig(TriggeringLimits())), LIMITED: False}
     overrides = limits_documents(config, config.overrides)
     default = {text: float(getattr(config.default, name)) for name, text in _DEFAULT_NAMES.items()}
-    return {"triggering": {**default, "triggering_overrides": overrides}, **own}
+    return {"triggering": {**default, "triggering_overrides": overrides}}
+
+
+def settings_document(config: MakaiConfig | None) -> dict[str, Any]:
+    """Returns the triggers' settings; without any, an empty document."""
+    found = {} if config is None else config.triggers
+    triggers = {name: dict(settings) for name, settings in found.items() if settings}
+    return {"triggers": triggers} if triggers else {}
 
 
 def limits_documents(config: MakaiConfig | None, box_ids: Iterable[str]) -> list[dict[str, Any]]:

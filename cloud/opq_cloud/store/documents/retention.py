@@ -18,6 +18,8 @@ FOR_EVER_S = 2**31 - 1
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
 """The original's fifth TTL. Not used here, but the original's services end without it."""
+PHENOMENA_TTL = "phenomena", 31_536_000
+"""A TTL that a plug-in of the original reads, though its own first document lacks it. Not used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def ttls_document(ttls: Ttls) -> dict[str, int]:
     Raises:
         StoreError: a TTL is not a whole number from 1 to 2147483647.
     """
-    document = {"box_samples": BOX_SAMPLES_S}
+    document = {"box_samples": BOX_SAMPLES_S, **dict([PHENOMENA_TTL])}
     for field in fields(Ttls):
         value = getattr(ttls, field.name)
         seconds = FOR_EVER_S if value is None and field.name == "trends" else value

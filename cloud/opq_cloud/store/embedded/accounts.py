@@ -15,8 +15,7 @@ from opq_cloud.store.embedded.schema import DAMAGED
 from opq_proto.kit.sqlite_database import SqliteDatabase
 
 ACCOUNTS_FILE = "accounts.db"
-ACCOUNTS_APPLICATION_ID = 0x4F50_5141
-"""`OPQA`."""
+ACCOUNTS_APPLICATION_ID = int.from_bytes(b"opqa")
 ACCOUNTS_MIGRATIONS = (
     """
     CREATE TABLE opq_accounts (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
@@ -28,47 +27,23 @@ ACCOUNTS_MIGRATIONS = (
     CREATE TABLE opq_box_access (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE opq_audit (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_audit_account_id ON opq_audit (json_extract(document, '$.account_id'));
-    """,
-    """
+    CREATE INDEX opq_audit_subject ON opq_audit (json_extract(document, '$.subject'));
     CREATE TABLE opq_notification_rules (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_notification_rules_account_id
         ON opq_notification_rules (json_extract(document, '$.account_id'));
     CREATE TABLE opq_notifications (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_notifications_account_id ON opq_notifications (json_extract(document, '$.account_id'));
     CREATE INDEX opq_notifications_state ON opq_notifications (json_extract(document, '$.state'));
-    """,
-    """
     CREATE TABLE opq_secrets (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    """
-    CREATE INDEX opq_audit_subject ON opq_audit (json_extract(document, '$.subject'));
-    """,
-    """
-    CREATE TABLE opq_saved_views (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    CREATE INDEX opq_saved_views_account_id ON opq_saved_views (json_extract(document, '$.account_id'));
-    """,
-    """
     CREATE TABLE opq_incident_announcements (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE opq_reanalyses (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    CREATE INDEX opq_reanalyses_account_id ON opq_reanalyses (json_extract(document, '$.account_id'));
-    """,
-    """
-    CREATE TABLE laha_stats (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    """
+    CREATE TABLE opq_seen_incidents (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE opq_leases (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    """
     CREATE TABLE opq_gateway_updates (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    """
+    CREATE TABLE laha_stats (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE health (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     """,
-    """
-    CREATE TABLE opq_seen_incidents (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    """,
 )
-"""Script k changes schema k to k + 1; a published script is never changed."""
+"""Script k changes schema k to k + 1; a published script is never changed. The first is that of 0.2.0."""
 
 
 class AccountsDriver(SqliteDriver):

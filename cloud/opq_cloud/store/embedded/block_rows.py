@@ -1,31 +1,19 @@
-"""Reads the rows of stored blocks of any version, and finds the row that was written last."""
+"""Reads the rows of stored blocks, and finds the row that was written last."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.embedded.packed_before import block_before
-from opq_proto.measurement.packed import FIRST_VERSION, ROW, PackedRows, joined, unpack_all
+from opq_proto.measurement.packed import ROW, PackedRows, unpack_all
 
 NO_ROWS = PackedRows(np.empty(0, ROW))
 
 
 def unpack_blocks(blocks: Iterable[bytes]) -> PackedRows:
     """Returns the rows of blocks, one after the other."""
-    parts: list[PackedRows] = []
-    present: list[bytes] = []
-    for block in blocks:
-        if block[0] >= FIRST_VERSION:
-            present.append(block)
-            continue
-        if present:
-            parts.append(unpack_all(present))
-            present = []
-        parts.append(block_before(block))
-    if present:
-        parts.append(unpack_all(present))
-    return joined(parts) if parts else NO_ROWS
+    found = list(blocks)
+    return unpack_all(found) if found else NO_ROWS
 
 
 def by_time(rows: PackedRows) -> PackedRows:

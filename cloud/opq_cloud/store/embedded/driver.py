@@ -140,6 +140,9 @@ class SqliteDocuments:
     def put(self, table: Table, documents: Iterable[Fields]) -> None:
         self.connection.executemany(put_statement(table), (_row(table, each) for each in documents))
 
+    def add(self, table: Table, documents: Sequence[Fields]) -> int:
+        return sum(self.insert(table, each) for each in documents)
+
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
         before = self.get(table, *key)
         after = changed(None if before is None else dict(before))
@@ -228,7 +231,7 @@ class SqliteDocuments:
 
     def put_file(self, name: str, data: bytes, metadata: Fields) -> object:
         """Replaces a file of this name: it is not seen before the transaction ends."""
-        self.delete_files(name)
+        self.delete_files([name])
         digest = hashlib.sha256(data).hexdigest()
         file = self._run(
             "INSERT INTO files (filename, length, sha256, metadata) VALUES (?, ?, ?, ?)",
@@ -260,9 +263,10 @@ class SqliteDocuments:
             )
         return data
 
-    def delete_files(self, name: str) -> None:
-        self._run("DELETE FROM chunks WHERE file = (SELECT file FROM files WHERE filename = ?)", (name,))
-        self._run("DELETE FROM files WHERE filename = ?", (name,))
+    def delete_files(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._run("DELETE FROM chunks WHERE file = (SELECT file FROM files WHERE filename = ?)", (name,))
+            self._run("DELETE FROM files WHERE filename = ?", (name,))
 
     def count_files(self) -> int:
         return int(self._run("SELECT count(*) FROM files").fetchone()[0])
@@ -288,6 +292,9 @@ class SqliteDriver:
     @property
     def lost_file(self) -> str | None:
         return None if self._watched is None else _lost_while_open(*self._watched)
+
+    def lost_incidents(self) -> int:
+        return 0
 
     def others(self, known: Iterable[str]) -> dict[str, int]:
         return {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import TABLES, TICKETS
 from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_file import reading_address
 
 BEING_MADE_S = 5.0
 """A file that another process creates is empty for an instant."""
@@ -34,9 +35,7 @@ def refuse_lost(path: Path) -> None:
 def _was_in_use(accounts: Path) -> bool:
     """Whether it has anything but invitations: `--first-admin` writes one before there is a store."""
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{accounts.absolute().as_uri()}?mode=ro", uri=True)
-        ) as opened:
+        with contextlib.closing(sqlite3.connect(reading_address(accounts), uri=True)) as opened:
             tables = {
                 name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             }

@@ -28,6 +28,7 @@ from opq_cloud.store.embedded.sealing import (
     UnsealedRows,
     box_rows,
     counter,
+    delete_box,
     expire,
     last_minutes,
     parcel_rows,
@@ -360,6 +361,27 @@ class MeasurementLog(StorePart):
                 for sequence in rows.table["sequence"].tolist():
                     spans.add(sequence)
         return spans
+
+    def _delete_log(self, box_id: str) -> None:
+        """Deletes a Box's rows and numbers; parcels, which are of several Boxes, are sealed first.
+
+        Raises:
+            StoreError: its rows still arrive, or another process seals at the same moment.
+        """
+        with self._sealing:
+            self.seal()
+            if not self._database.write(lambda connection: self._delete_box(connection, box_id)):
+                raise StoreError(f"Box {box_id} still sends, or the store is busy; try again in a minute")
+
+    def _delete_box(self, connection: sqlite3.Connection, box_id: str) -> bool:
+        number = _number(connection, box_id)
+        if number is None:
+            return True
+        if any(len(rows) for rows in parcel_rows(connection, number)):
+            return False
+        delete_box(connection, number)
+        self._discard_cached()
+        return True
 
     def _count_log(self) -> int:
         with self._database.read() as connection:

@@ -65,8 +65,7 @@ class ParcelSlots:
                 f"SELECT length(boxes) + length(packed), slot FROM parcels WHERE parcel <= {_SEALED}"
             )
             for length, slot in found:
-                if length is not None:  # a parcel of schema 9 has no `boxes`
-                    insort(self._free, (length, slot))
+                insort(self._free, (length, slot))
         at = bisect_left(self._free, (needed, 0))
         if at < len(self._free) and self._free[at][0] <= needed + needed // WASTE_DIVISOR + GRAIN_BYTES:
             return self._free.pop(at)
@@ -75,8 +74,7 @@ class ParcelSlots:
 
 def seal_parcels(connection: sqlite3.Connection, last_parcel: int) -> None:
     """Marks parcels up to this one as sealed; deletes slots that no parcel took since the last call."""
-    unused = f"parcel <= {_SEALED} OR (boxes IS NULL AND parcel <= ?)"  # and parcels of schema 9
-    connection.execute(f"DELETE FROM parcels WHERE {unused}", (last_parcel,))
+    connection.execute(f"DELETE FROM parcels WHERE parcel <= {_SEALED}")
     connection.execute(
         "INSERT INTO counters VALUES ('parcels_sealed', ?1) "
         "ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",

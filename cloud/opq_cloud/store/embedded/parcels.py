@@ -18,20 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.embedded.block_rows import NO_ROWS
-from opq_cloud.store.embedded.packed_before import parcel_before
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.packed import ALL_KNOWN, BITS, ROW, PackedRows, joined, pack, packed_rows, unpack
 
 MIN_ROWS = 20
 """Fewer rows go into the append table: a parcel takes at least a page."""
-_BOXES_HEAD = struct.Struct("<BII")
-"""_PRESENT, added to 1 if steps have four bytes each (else one); the first Box; rows. Lengths (u4) and steps
-follow."""
-_PRESENT = 2
+_BOXES_HEAD = struct.Struct("<?II")
+"""Whether steps have four bytes each, else one; the first Box; rows. Lengths (u4) and steps follow."""
 STRETCH_ROWS = 200
 """Part of the form, never changed. Compresses as well as all rows at once; unpacked in 65 us."""
 
-Stored = tuple[bytes | None, bytes]
+Stored = tuple[bytes, bytes]
 """`boxes` and `packed` of a parcel."""
 
 
@@ -76,33 +73,22 @@ def pack_parcel(parcel: ParcelRows) -> tuple[bytes, bytes]:
     stretches = [pack(rows.run(at, at + STRETCH_ROWS), rising=False) for at in begins]
     steps = np.diff(whose)
     wide = bool(steps.max(initial=0) >= 1 << 8)
-    head = _BOXES_HEAD.pack(_PRESENT + wide, int(whose[0]), len(whose))
+    head = _BOXES_HEAD.pack(wide, int(whose[0]), len(whose))
     lengths = np.array([len(each) for each in stretches], "<u4")
     return head + lengths.tobytes() + steps.astype("<u4" if wide else "u1").tobytes(), b"".join(stretches)
 
 
-def unpack_parcel(boxes: bytes | None, packed: bytes) -> ParcelRows:
+def unpack_parcel(boxes: bytes, packed: bytes) -> ParcelRows:
     """Returns all rows, in the order of their Boxes."""
-    if _is_of_before(boxes):
-        return ParcelRows(*parcel_before(boxes, packed))
-    assert boxes is not None
     whose, lengths = _unpack_boxes(boxes)
     return ParcelRows(whose, _unpack_rows(lengths, packed, 0, len(whose)))
 
 
-def rows_of_box(boxes: bytes | None, read_packed: Callable[[], bytes], number: int) -> PackedRows:
+def rows_of_box(boxes: bytes, read_packed: Callable[[], bytes], number: int) -> PackedRows:
     """Returns the rows of one Box; `read_packed` is called only where there may be any."""
-    if _is_of_before(boxes):
-        whose, rows = parcel_before(boxes, read_packed())
-        return rows.part(whose == number)
-    assert boxes is not None
     whose, lengths = _unpack_boxes(boxes)
     first, stop = np.searchsorted(whose, (number, number + 1)).tolist()
     return NO_ROWS if first == stop else _unpack_rows(lengths, read_packed(), first, stop)
-
-
-def _is_of_before(boxes: bytes | None) -> bool:
-    return boxes is None or boxes[0] < _PRESENT
 
 
 def _unpack_rows(lengths: NDArray[np.int64], packed: bytes, first: int, stop: int) -> PackedRows:
@@ -118,10 +104,9 @@ def _unpack_rows(lengths: NDArray[np.int64], packed: bytes, first: int, stop: in
 
 def _unpack_boxes(boxes: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns (n,) the Box of each row, rising, and the bytes of each stretch."""
-    kind, first, count = _BOXES_HEAD.unpack_from(boxes)
+    wide, first, count = _BOXES_HEAD.unpack_from(boxes)
     stretches = -(-count // STRETCH_ROWS)
     lengths = np.frombuffer(boxes, "<u4", stretches, _BOXES_HEAD.size)
-    wide = kind == _PRESENT + 1
     steps = np.frombuffer(boxes, "<u4" if wide else "u1", count - 1, _BOXES_HEAD.size + lengths.nbytes)
     whose = np.empty(count, np.int64)
     whose[0] = first

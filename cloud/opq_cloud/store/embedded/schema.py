@@ -1,4 +1,4 @@
-"""Tables of the embedded store, its schema number, and the migrations from older ones.
+"""Tables of the embedded store, its schema number, and the steps from one to the next.
 
 Measurements are stored in two steps. First they are appended: `parcels` has the rows of many Boxes that one
 commit brings, `measurements` those of small commits and those without a sequence number, in the order they
@@ -15,16 +15,10 @@ import struct
 import zlib
 from pathlib import Path
 
-from opq_cloud.store.documents.readable import READ_ERRORS
-from opq_cloud.store.embedded.packed_before import row_before
-from opq_proto.errors import StoreError
-from opq_proto.kit import log
 from opq_proto.kit.sqlite_database import SqliteDatabase
-from opq_proto.kit.sqlite_file import Migration
-from opq_proto.measurement.packed import pack_one
 
-APPLICATION_ID = 0x4F50_5153
-"""`OPQS`: distinguishes these files from other SQLite databases."""
+APPLICATION_ID = int.from_bytes(b"opqs")
+"""Distinguishes these files from other SQLite databases."""
 
 CHECKPOINT_PAGES = 8000
 """32 MB of log before pages are copied to the file, because pages of parcels are written many times."""
@@ -39,69 +33,36 @@ DAMAGED = (
 )
 
 
-def _pack_appended(connection: sqlite3.Connection) -> None:
-    """Packs the rows of the append table, which had a column for each of their four means.
-
-    A damaged row is left out and logged: it would stop each sealing from then on.
-    """
-    connection.execute("ALTER TABLE measurements RENAME TO measurements_before")
-    connection.execute(
-        "CREATE TABLE measurements (id INTEGER PRIMARY KEY, box INTEGER NOT NULL, "
-        "timestamp_ms INTEGER NOT NULL, sequence INTEGER, packed BLOB NOT NULL)"
-    )
-    rows = connection.execute("SELECT * FROM measurements_before ORDER BY id")
-    for number, box, *row in rows:
-        try:
-            packed = pack_one(row_before(*row))
-        except (*READ_ERRORS, StoreError, struct.error) as error:
-            log.get().error("store.row_damaged", id=number, box=box, timestamp_ms=row[0], why=repr(error))
-        else:
-            values = number, box, *row[:2], packed
-            connection.execute("INSERT INTO measurements VALUES (?, ?, ?, ?, ?)", values)
-    connection.execute("DROP TABLE measurements_before")
-
-
-def _keep_phenomenon_boxes(connection: sqlite3.Connection) -> None:
-    """Makes the index of phenomena by Box, and the triggers that keep it."""
-    connection.execute(
-        "CREATE TABLE phenomenon_boxes (item TEXT NOT NULL, phenomena_id INTEGER NOT NULL, "
-        "PRIMARY KEY (item, phenomena_id)) WITHOUT ROWID"
-    )
-    connection.execute("CREATE INDEX phenomenon_boxes_by_number ON phenomenon_boxes (phenomena_id)")
-    forget = "DELETE FROM phenomenon_boxes WHERE phenomena_id = old.phenomena_id"
-    enter = (
-        "INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, {row}.phenomena_id FROM {rows}json_each("
-        "CASE WHEN json_valid({row}.document) THEN {row}.document ELSE '{{}}' END, '$.affected_opq_boxes') "
-        "AS each WHERE each.value IS NOT NULL"
-    )
-    new = enter.format(rows="", row="new")
-    for name, when, steps in (
-        ("phenomena_entered", "INSERT", (new,)),
-        ("phenomena_changed", "UPDATE", (forget, new)),
-        ("phenomena_removed", "DELETE", (forget,)),
-    ):
-        body = "; ".join(steps)
-        connection.execute(f"CREATE TRIGGER {name} AFTER {when} ON phenomena BEGIN {body}; END")
-    connection.execute(enter.format(rows="phenomena, ", row="phenomena"))
-
-
-MIGRATIONS: tuple[Migration, ...] = (
+MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE opq_boxes (box_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE locations (slug TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE regions (
+        location TEXT NOT NULL, region TEXT NOT NULL, PRIMARY KEY (location, region)) WITHOUT ROWID;
+    CREATE TABLE laha_config (document TEXT NOT NULL);
+    CREATE TABLE makai_config (document TEXT NOT NULL);
+    CREATE TABLE makai_metrics (
+        timestamp_ms INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX makai_metrics_by_time ON makai_metrics (timestamp_ms);
+    CREATE INDEX makai_metrics_expire ON makai_metrics (expire_at);
 
     CREATE TABLE box_marks (
         box INTEGER PRIMARY KEY, box_id TEXT NOT NULL UNIQUE,
         spans BLOB NOT NULL DEFAULT x'', plain_high_ms INTEGER, newest BLOB);
     CREATE TABLE measurements (
         id INTEGER PRIMARY KEY, box INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL, sequence INTEGER,
-        voltage REAL, frequency REAL, thd REAL, transient REAL, more BLOB NOT NULL);
+        packed BLOB NOT NULL);
+    CREATE TABLE parcels (
+        slot INTEGER PRIMARY KEY, parcel INTEGER NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, boxes BLOB NOT NULL, packed BLOB NOT NULL);
     CREATE TABLE segments (
         segment INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
         rows INTEGER NOT NULL, expire_at INTEGER NOT NULL);
     CREATE TABLE blocks (
         block INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-        rows INTEGER NOT NULL, packed BLOB NOT NULL);
+        rows INTEGER NOT NULL, packed BLOB NOT NULL, sum INTEGER NOT NULL);
+
     CREATE TABLE trends (
         box_id TEXT NOT NULL, start_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL DEFAULT 60000,
         location TEXT NOT NULL,
@@ -109,139 +70,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         frequency_min REAL, frequency_max REAL, frequency_average REAL,
         thd_min REAL, thd_max REAL, thd_average REAL,
         transient_min REAL, transient_max REAL, transient_average REAL,
-        other TEXT, PRIMARY KEY (box_id, start_ms)) WITHOUT ROWID;
+        other TEXT, covered_ms INTEGER, PRIMARY KEY (box_id, start_ms)) WITHOUT ROWID;
     CREATE INDEX trends_by_time ON trends (length_ms, start_ms);
-
-    CREATE TABLE events (
-        event_id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, start_ns INTEGER NOT NULL,
-        end_ns INTEGER NOT NULL, finished INTEGER NOT NULL DEFAULT 0,
-        analysed INTEGER NOT NULL DEFAULT 0, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX events_unfinished ON events (event_id) WHERE finished = 0;
-    CREATE INDEX events_unanalysed ON events (event_id) WHERE finished = 1 AND analysed = 0;
-    CREATE INDEX events_expire ON events (expire_at);
-    CREATE TABLE box_events (
-        event_id INTEGER NOT NULL, box_id TEXT NOT NULL, document TEXT NOT NULL,
-        PRIMARY KEY (event_id, box_id)) WITHOUT ROWID;
-    CREATE TABLE files (
-        file INTEGER PRIMARY KEY, filename TEXT NOT NULL UNIQUE, length INTEGER NOT NULL,
-        sha256 TEXT NOT NULL, metadata TEXT NOT NULL);
-    CREATE TABLE chunks (
-        file INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (file, n));
-
-    CREATE TABLE incidents (
-        incident_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, start_ns INTEGER NOT NULL,
-        end_ns INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX incidents_by_group ON incidents (group_id);
-    CREATE INDEX incidents_by_end ON incidents (end_ns);
-    CREATE INDEX incidents_expire ON incidents (expire_at);
-    """,
-    """
-    CREATE TABLE locations (slug TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE regions (
-        location TEXT NOT NULL, region TEXT NOT NULL, PRIMARY KEY (location, region)) WITHOUT ROWID;
-    """,
-    """
-    ALTER TABLE trends ADD COLUMN covered_ms INTEGER;
-    CREATE TABLE rollups (
-        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
-        covered_ms INTEGER NOT NULL, packed BLOB NOT NULL, other TEXT,
-        PRIMARY KEY (box_id, length_ms, start_ms)) WITHOUT ROWID;
-    CREATE TABLE rollups_due (
-        length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL, box_id TEXT NOT NULL,
-        PRIMARY KEY (length_ms, start_ms, box_id)) WITHOUT ROWID;
-    CREATE TABLE rollups_fill (box_id TEXT NOT NULL, start_ms INTEGER NOT NULL);
-    INSERT INTO rollups_fill SELECT '', 0 WHERE EXISTS (SELECT 1 FROM trends);
-    CREATE TABLE laha_config (document TEXT NOT NULL);
-    """,
-    """
-    CREATE TABLE makai_config (document TEXT NOT NULL);
-    CREATE TABLE makai_metrics (
-        timestamp_ms INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX makai_metrics_by_time ON makai_metrics (timestamp_ms);
-    CREATE INDEX makai_metrics_expire ON makai_metrics (expire_at);
-    """,
-    """
-    ALTER TABLE incidents ADD COLUMN box_id TEXT AS (json_extract(document, '$.box_id'));
-    ALTER TABLE incidents ADD COLUMN kind TEXT AS (json_extract(document, '$.class'));
-    ALTER TABLE incidents ADD COLUMN uncertainty_ns INTEGER AS (json_extract(document, '$.uncertainty_ns'));
-    ALTER TABLE incidents ADD COLUMN clock_id INTEGER AS (json_extract(document, '$.clock_id'));
-    ALTER TABLE incidents ADD COLUMN leads INTEGER AS (json_extract(document, '$.leads'));
-    ALTER TABLE incidents ADD COLUMN by_hand INTEGER AS (coalesce(json_extract(document, '$.by_hand'), 0));
-    CREATE INDEX incidents_by_box ON incidents (box_id, end_ns, start_ns);
-    CREATE INDEX incidents_by_onset ON incidents
-        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand);
-    CREATE INDEX incidents_leading ON incidents (start_ns) WHERE leads IS NOT 0;
-    CREATE TABLE incident_facts (group_id INTEGER PRIMARY KEY, document TEXT NOT NULL);
-    """,
-    """
-    CREATE TABLE incident_index (
-        group_id INTEGER PRIMARY KEY, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
-        length_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine_kind TEXT NOT NULL, label TEXT,
-        residual_percent REAL, severity REAL, scope TEXT, cell INTEGER, words TEXT NOT NULL DEFAULT '');
-    CREATE INDEX incident_index_severe ON incident_index (coalesce(severity, 0), group_id);
-    CREATE INDEX incident_index_long ON incident_index (coalesce(length_ns, 0), group_id);
-    CREATE INDEX incident_index_by_start ON incident_index (start_ns);
-    CREATE INDEX incident_index_by_end ON incident_index (end_ns);
-    CREATE INDEX incident_index_cell ON incident_index (cell, group_id);
-    CREATE TABLE incident_tags (
-        tag TEXT NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY (tag, group_id)) WITHOUT ROWID;
-    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
-    CREATE TABLE incident_notes (
-        note_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, account_id TEXT NOT NULL,
-        document TEXT NOT NULL);
-    CREATE INDEX incident_notes_by_group ON incident_notes (group_id);
-    CREATE INDEX incident_notes_by_account ON incident_notes (account_id);
-    """,
-    """
-    ALTER TABLE events ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX events_with_requests ON events (event_id) WHERE requests > 0;
-    """,
-    """
-    CREATE TABLE parcels (
-        parcel INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-        rows INTEGER NOT NULL, packed BLOB NOT NULL);
-    """,
-    """
-    ALTER TABLE incident_index ADD COLUMN boxes INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE incident_boxes (
-        group_id INTEGER NOT NULL, box_id TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
-        kind TEXT NOT NULL, residual_percent REAL, length_ns INTEGER NOT NULL,
-        worst_start_ns INTEGER NOT NULL, worst_id INTEGER NOT NULL,
-        PRIMARY KEY (group_id, box_id)) WITHOUT ROWID;
-    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, group_id);
-    CREATE INDEX incidents_by_group_box ON incidents (group_id, box_id);
-    DROP INDEX incidents_by_group;
-    """,
-    """
-    ALTER TABLE parcels RENAME TO parcels_before;
-    CREATE TABLE parcels (
-        slot INTEGER PRIMARY KEY, parcel INTEGER NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-        rows INTEGER NOT NULL, boxes BLOB, packed BLOB NOT NULL);
-    INSERT INTO parcels (parcel, start_ms, end_ms, rows, packed)
-        SELECT parcel, start_ms, end_ms, rows, packed FROM parcels_before ORDER BY parcel;
-    DROP TABLE parcels_before;
-    """,
-    """
-    CREATE TABLE incident_heirs (group_id INTEGER PRIMARY KEY, heir INTEGER NOT NULL);
-    CREATE INDEX incident_heirs_by_heir ON incident_heirs (heir);
-    """,
-    """
-    ALTER TABLE incident_tags RENAME TO incident_tags_before;
-    CREATE TABLE incident_tags (
-        tag TEXT NOT NULL, start_ns INTEGER NOT NULL, group_id INTEGER NOT NULL,
-        PRIMARY KEY (tag, start_ns, group_id)) WITHOUT ROWID;
-    INSERT INTO incident_tags SELECT t.tag, i.start_ns, i.group_id
-        FROM incident_tags_before t JOIN incident_index i ON i.group_id = t.group_id;
-    DROP TABLE incident_tags_before;
-    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
-    DROP INDEX incident_index_by_end;
-    CREATE INDEX incident_index_by_end ON incident_index (end_ns, start_ns);
-    DROP INDEX incident_boxes_by_box;
-    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, start_ns);
-    CREATE INDEX incident_boxes_by_start ON incident_boxes (start_ns);
-    CREATE INDEX events_by_start ON events (start_ns / 1000000);
-    """,
-    """
     CREATE TABLE trends_new (
         start_ms INTEGER NOT NULL, box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, location TEXT NOT NULL,
         voltage_min REAL, voltage_max REAL, voltage_average REAL,
@@ -249,32 +79,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         thd_min REAL, thd_max REAL, thd_average REAL,
         transient_min REAL, transient_max REAL, transient_average REAL,
         other TEXT, covered_ms INTEGER, PRIMARY KEY (start_ms, box_id)) WITHOUT ROWID;
-    """,
-    """
-    CREATE INDEX incident_index_labelled ON incident_index (start_ns) WHERE label IS NOT NULL;
-    """,
-    """
-    CREATE INDEX box_events_by_box ON box_events (box_id, event_id);
-    """,
-    """
-    ALTER TABLE incidents ADD COLUMN
-        samples_began_ns INTEGER AS (json_extract(document, '$.samples_began_ns'));
-    DROP INDEX incidents_by_onset;
-    CREATE INDEX incidents_by_onset ON incidents
-        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
-            samples_began_ns);
-    """,
-    """
-    ALTER TABLE blocks ADD COLUMN sum INTEGER;
-    """,
-    """
-    ALTER TABLE incidents ADD COLUMN start_id INTEGER AS (json_extract(document, '$.start_id'));
-    DROP INDEX incidents_by_onset;
-    CREATE INDEX incidents_by_onset ON incidents
-        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
-            samples_began_ns, start_id);
-    """,
-    """
+    CREATE TABLE rollups (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+        covered_ms INTEGER NOT NULL, packed BLOB NOT NULL, other TEXT,
+        PRIMARY KEY (box_id, length_ms, start_ms)) WITHOUT ROWID;
+    CREATE TABLE rollups_due (
+        length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL, box_id TEXT NOT NULL,
+        PRIMARY KEY (length_ms, start_ms, box_id)) WITHOUT ROWID;
+
     CREATE TABLE intervals_new (
         box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ns INTEGER NOT NULL,
         sequence INTEGER NOT NULL, body BLOB NOT NULL,
@@ -290,38 +102,111 @@ MIGRATIONS: tuple[Migration, ...] = (
         box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, level INTEGER NOT NULL, start_ms INTEGER NOT NULL,
         packed BLOB NOT NULL, PRIMARY KEY (box_id, length_ms, level, start_ms));
     CREATE INDEX interval_blocks_by_start ON interval_blocks (start_ms);
+    CREATE TABLE intervals_damaged (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ns INTEGER NOT NULL, part TEXT NOT NULL,
+        body BLOB, why TEXT NOT NULL, PRIMARY KEY (start_ns, box_id, length_ms, part));
     CREATE TABLE disturbances (
         box_id TEXT NOT NULL, family TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
         closed INTEGER NOT NULL, kind TEXT NOT NULL, uncertainty_ns INTEGER NOT NULL, residual_v REAL,
         polyphase_group INTEGER NOT NULL, PRIMARY KEY (box_id, family, start_ns));
     CREATE INDEX disturbances_by_start ON disturbances (start_ns);
-    """,
-    _pack_appended,
-    """
-    ALTER TABLE incident_index ADD COLUMN work TEXT;
-    ALTER TABLE incident_index ADD COLUMN assigned_to TEXT;
-    ALTER TABLE incident_index ADD COLUMN known_cause TEXT;
-    """,
-    """
+
+    CREATE TABLE events (
+        event_id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, start_ns INTEGER NOT NULL,
+        end_ns INTEGER NOT NULL, finished INTEGER NOT NULL DEFAULT 0,
+        analysed INTEGER NOT NULL DEFAULT 0, expire_at INTEGER NOT NULL, document TEXT NOT NULL,
+        requests INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX events_by_start ON events (start_ns / 1000000);
+    CREATE INDEX events_unfinished ON events (event_id) WHERE finished = 0;
+    CREATE INDEX events_unanalysed ON events (event_id) WHERE finished = 1 AND analysed = 0;
+    CREATE INDEX events_with_requests ON events (event_id) WHERE requests > 0;
+    CREATE INDEX events_expire ON events (expire_at);
+    CREATE TABLE box_events (
+        event_id INTEGER NOT NULL, box_id TEXT NOT NULL, document TEXT NOT NULL,
+        PRIMARY KEY (event_id, box_id)) WITHOUT ROWID;
+    CREATE INDEX box_events_by_box ON box_events (box_id, event_id);
+    CREATE TABLE files (
+        file INTEGER PRIMARY KEY, filename TEXT NOT NULL UNIQUE, length INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, metadata TEXT NOT NULL);
+    CREATE TABLE chunks (
+        file INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (file, n));
+
+    CREATE TABLE incidents (
+        incident_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, start_ns INTEGER NOT NULL,
+        end_ns INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL,
+        box_id TEXT AS (json_extract(document, '$.box_id')),
+        kind TEXT AS (json_extract(document, '$.class')),
+        uncertainty_ns INTEGER AS (json_extract(document, '$.uncertainty_ns')),
+        clock_id INTEGER AS (json_extract(document, '$.clock_id')),
+        leads INTEGER AS (json_extract(document, '$.leads')),
+        by_hand INTEGER AS (coalesce(json_extract(document, '$.by_hand'), 0)),
+        samples_began_ns INTEGER AS (json_extract(document, '$.samples_began_ns')),
+        start_id INTEGER AS (json_extract(document, '$.start_id')));
+    CREATE INDEX incidents_by_end ON incidents (end_ns);
+    CREATE INDEX incidents_by_box ON incidents (box_id, end_ns, start_ns);
+    CREATE INDEX incidents_by_group_box ON incidents (group_id, box_id);
+    CREATE INDEX incidents_by_onset ON incidents
+        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
+            samples_began_ns, start_id);
+    CREATE INDEX incidents_leading ON incidents (start_ns) WHERE leads IS NOT 0;
+    CREATE INDEX incidents_expire ON incidents (expire_at);
+    CREATE TABLE incident_facts (group_id INTEGER PRIMARY KEY, document TEXT NOT NULL);
+    CREATE TABLE incident_heirs (group_id INTEGER PRIMARY KEY, heir INTEGER NOT NULL);
+    CREATE INDEX incident_heirs_by_heir ON incident_heirs (heir);
+
+    CREATE TABLE incident_index (
+        group_id INTEGER PRIMARY KEY, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        length_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine_kind TEXT NOT NULL, label TEXT,
+        residual_percent REAL, severity REAL, scope TEXT, cell INTEGER, words TEXT NOT NULL DEFAULT '',
+        boxes INTEGER NOT NULL DEFAULT 0, work TEXT, assigned_to TEXT, known_cause TEXT);
+    CREATE INDEX incident_index_severe ON incident_index (coalesce(severity, 0), group_id);
+    CREATE INDEX incident_index_long ON incident_index (coalesce(length_ns, 0), group_id);
+    CREATE INDEX incident_index_by_start ON incident_index (start_ns);
+    CREATE INDEX incident_index_by_end ON incident_index (end_ns, start_ns);
+    CREATE INDEX incident_index_cell ON incident_index (cell, group_id);
+    CREATE INDEX incident_index_labelled ON incident_index (start_ns) WHERE label IS NOT NULL;
+    CREATE TABLE incident_boxes (
+        group_id INTEGER NOT NULL, box_id TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        kind TEXT NOT NULL, residual_percent REAL, length_ns INTEGER NOT NULL,
+        worst_start_ns INTEGER NOT NULL, worst_id INTEGER NOT NULL,
+        PRIMARY KEY (group_id, box_id)) WITHOUT ROWID;
+    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, start_ns);
+    CREATE INDEX incident_boxes_by_start ON incident_boxes (start_ns);
+    CREATE TABLE incident_tags (
+        tag TEXT NOT NULL, start_ns INTEGER NOT NULL, group_id INTEGER NOT NULL,
+        PRIMARY KEY (tag, start_ns, group_id)) WITHOUT ROWID;
+    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
+    CREATE TABLE incident_notes (
+        note_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, account_id TEXT NOT NULL,
+        document TEXT NOT NULL);
+    CREATE INDEX incident_notes_by_group ON incident_notes (group_id);
+    CREATE INDEX incident_notes_by_account ON incident_notes (account_id);
+
     CREATE TABLE phenomena (
         phenomena_id INTEGER PRIMARY KEY, start_ts_ms INTEGER NOT NULL, end_ts_ms INTEGER NOT NULL,
         expire_at INTEGER NOT NULL, document TEXT NOT NULL);
     CREATE INDEX phenomena_by_end ON phenomena (end_ts_ms);
     CREATE INDEX phenomena_expire ON phenomena (expire_at);
-    CREATE TABLE ground_truth (
-        meter_name TEXT NOT NULL, sample_type TEXT NOT NULL, ts_s INTEGER NOT NULL,
-        actual REAL, min REAL, max REAL, avg REAL, stddev REAL,
-        PRIMARY KEY (meter_name, sample_type, ts_s)) WITHOUT ROWID;
+    CREATE TABLE phenomenon_boxes (
+        item TEXT NOT NULL, phenomena_id INTEGER NOT NULL, PRIMARY KEY (item, phenomena_id)) WITHOUT ROWID;
+    CREATE INDEX phenomenon_boxes_by_number ON phenomenon_boxes (phenomena_id);
+    CREATE TRIGGER phenomena_entered AFTER INSERT ON phenomena BEGIN
+        INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, new.phenomena_id FROM json_each(
+            CASE WHEN json_valid(new.document) THEN new.document ELSE '{}' END, '$.affected_opq_boxes'
+        ) AS each WHERE each.value IS NOT NULL;
+    END;
+    CREATE TRIGGER phenomena_changed AFTER UPDATE ON phenomena BEGIN
+        DELETE FROM phenomenon_boxes WHERE phenomena_id = old.phenomena_id;
+        INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, new.phenomena_id FROM json_each(
+            CASE WHEN json_valid(new.document) THEN new.document ELSE '{}' END, '$.affected_opq_boxes'
+        ) AS each WHERE each.value IS NOT NULL;
+    END;
+    CREATE TRIGGER phenomena_removed AFTER DELETE ON phenomena BEGIN
+        DELETE FROM phenomenon_boxes WHERE phenomena_id = old.phenomena_id;
+    END;
     """,
-    """
-    CREATE TABLE intervals_damaged (
-        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ns INTEGER NOT NULL, part TEXT NOT NULL,
-        body BLOB, why TEXT NOT NULL, PRIMARY KEY (start_ns, box_id, length_ms, part));
-    """,
-    _keep_phenomenon_boxes,
 )
-"""Script k changes schema k to k + 1; a published script is never changed."""
-
+"""Script k changes schema k to k + 1; a published script is never changed. The first is that of 0.2.0."""
 
 BOXES_PER_SEGMENT = 1 << 24
 """`blocks.block` = segment * this + box: one whole number as key, so that a block of 1 to 4 kB is
@@ -331,10 +216,7 @@ _SUMMED = struct.Struct("<qqqq")
 
 
 def block_sum(block: int, start_ms: int, end_ms: int, rows: int, packed: bytes) -> int:
-    """Returns the checksum of a row of `blocks`; those of schema 16 and before have none.
-
-    Measurements expire after a day by default, and the blocks without a sum with them.
-    """
+    """Returns the checksum of a row of `blocks`."""
     return zlib.crc32(packed, zlib.crc32(_SUMMED.pack(block, start_ms, end_ms, rows)))
 
 
@@ -342,8 +224,8 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
     """Opens or creates the store's file, and migrates it to the present schema.
 
     Raises:
-        StoreError: no folder or file can be made there, it is not a database of this store, its schema
-            is newer than this program, or it stays locked.
+        StoreError: no folder or file can be made there, it has another form or a newer schema, or it stays
+            locked.
     """
     return SqliteDatabase(
         path,

@@ -200,6 +200,20 @@ def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
     return rows
 
 
+def delete_box(connection: sqlite3.Connection, number: int) -> None:
+    """Deletes all of the Box with this number that is not in a parcel; other processes then read again."""
+    for (segment,) in connection.execute("SELECT segment FROM segments").fetchall():
+        block = segment * BOXES_PER_SEGMENT + number
+        gone = connection.execute("SELECT rows FROM blocks WHERE block = ?", (block,)).fetchone()
+        if gone is not None:
+            connection.execute("DELETE FROM blocks WHERE block = ?", (block,))
+            connection.execute("UPDATE segments SET rows = rows - ? WHERE segment = ?", (*gone, segment))
+            connection.execute("DELETE FROM segments WHERE segment = ? AND rows <= 0", (segment,))
+    connection.execute("DELETE FROM measurements WHERE box = ?", (number,))
+    connection.execute("DELETE FROM box_marks WHERE box = ?", (number,))
+    next_number(connection, "seal_generation")
+
+
 def sweep(connection: sqlite3.Connection) -> None:
     """Deletes blocks of killed passes: those before the oldest row of `segments`."""
     connection.execute(

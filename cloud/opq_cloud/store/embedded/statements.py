@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from opq_cloud.store.driver import EarliestStart, Key, Select, Table, Where
+from opq_cloud.store.driver import EarliestStart, Key, Table, Where
 
 FEW_DOCUMENTS = 10_000
 """If fewer documents end after a moment, a search since then starts at the earliest start of these."""
@@ -199,11 +199,8 @@ def _shape(where: Where) -> tuple[Shape, Values]:
     values: Values = []
     for name, operator, value in where:
         mark: object = _GIVEN
-        if operator in ("has any", "not in") or (operator == "in" and not isinstance(value, Select)):
+        if operator in ("in", "has any", "not in"):
             values.append(to_json(list(value)))
-        elif isinstance(value, Select):
-            mark, given = find_statement(value.table, value.where, fields=(value.field,))
-            values += given
         elif isinstance(value, EarliestStart):
             mark, given = earliest_statement(value)
             values += given
@@ -260,8 +257,7 @@ def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
             continue
         home = plan.home(name)
         if operator == "in":
-            values = "SELECT value FROM json_each(?)" if mark is _GIVEN else mark
-            conditions.append(f"{'+' if listed else ''}{home} IN ({values})")
+            conditions.append(f"{'+' if listed else ''}{home} IN (SELECT value FROM json_each(?))")
             listed = True
         elif operator == "not in":
             conditions.append(f"{home} NOT IN (SELECT value FROM json_each(?))")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
-from opq_cloud.store.embedded.earlier_in_use import refuse_earlier_in_use
 from opq_cloud.store.embedded.lost_store import refuse_lost
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.embedded.schema import open_database
@@ -24,8 +23,8 @@ class EmbeddedStore(MeasurementLog, StoreRecords):
 
     def __init__(self, path: Path, *, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS) -> None:
         refuse_lost(path)
-        refuse_earlier_in_use(path)
         super().__init__(open_database(path, busy_s), seal_rows)
+        self.place = None, path.parent, False
         self.people = AccountRecords(AccountsDriver(path.with_name(ACCOUNTS_FILE), busy_s))
 
     def all_measurements(

@@ -15,14 +15,9 @@ from typing import Any
 
 from opq_cloud.store.documents.readable import READ_ERRORS, ReadableDocuments
 from opq_cloud.store.driver import TrendPlace
-from opq_cloud.store.trends.pyramid import (
-    HOUR_MS,
-    LEVELS_MS,
-    TEN_MINUTES_MS,
-    kept_s,
-    merged,
-)
+from opq_cloud.store.trends.pyramid import HOUR_MS, LEVELS_MS, kept_s, merged
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
@@ -143,20 +138,9 @@ class SqliteTrendRows:
         self._run(f"DELETE FROM trends_new WHERE (start_ms, box_id) IN ({settled})", limits)
 
     def unmarked(self, limit: int) -> list[TrendPlace] | None:
-        position = self._run("SELECT box_id, start_ms FROM rollups_fill").fetchone()
-        if position is None:
-            return None
-        return self._run(
-            "SELECT box_id, start_ms FROM trends WHERE (box_id, start_ms) > (?, ?) "
-            "ORDER BY box_id, start_ms LIMIT ?",
-            (*position, limit),
-        ).fetchall()
+        return None  # only this program writes trends here
 
-    def note_marked(self, last: TrendPlace | None) -> None:
-        if last is None:
-            self._run("DELETE FROM rollups_fill")
-        else:
-            self._run("UPDATE rollups_fill SET box_id = ?, start_ms = ?", last)
+    def note_marked(self, last: TrendPlace | None) -> None: ...
 
     def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
         if ttl_s is not None:
@@ -187,6 +171,13 @@ class SqliteTrendRows:
     def remove_rows(self, old: Sequence[object]) -> int:
         delete = "DELETE FROM rollups WHERE box_id = ? AND length_ms = ? AND start_ms = ?"
         return self._connection.executemany(delete, old).rowcount  # type: ignore[arg-type]  # of `old_rows`
+
+    def remove_box(self, box_id: str, limit: int) -> int:
+        gone = self._run("DELETE FROM trends_new WHERE box_id = ?", (box_id,)).rowcount
+        for table, keys in (("trends", "box_id, start_ms"), ("rollups", "box_id, length_ms, start_ms")):
+            some = f"SELECT {keys} FROM {table} WHERE box_id = ? LIMIT ?"
+            gone += self._run(f"DELETE FROM {table} WHERE ({keys}) IN ({some})", (box_id, limit)).rowcount
+        return gone
 
     def count(self) -> int:
         return int(self._run(f"SELECT count(*) FROM {_ALL_MINUTES}").fetchone()[0])

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 
+from opq_cloud.store.incidents.box_events import naming_event
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.witness import hypothesis_document
 from opq_proto.messages import (
@@ -18,9 +19,12 @@ def incident_json(incident: Incident) -> dict[str, object]:
     """Returns the keys of docs/reference/contracts.md, `up --until-incident` and "Findings and incidents",
     and a few more.
 
+    `duration_ms` is that of the event whose class and residual voltage the incident has, at `worst_box_id`;
+    it is null where its end was not seen.
     `end_ms` is null while the incident is open; `end_by_ms` is the latest moment of its end. `cause` is the
     likeliest hypothesis, null without any.
     """
+    named = naming_event(incident)
     first_ns = incident.arrivals[0].start_ns if incident.arrivals else 0
     return {
         "id": incident.incident_id,
@@ -30,6 +34,8 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "end_ms": round(incident.end_ns / 1e6, 3) if incident.closed else None,
         "end_by_ms": round(incident.latest_end_ns / 1e6, 3) if incident.closed else None,
         "residual_percent": incident.residual_percent,
+        "duration_ms": round(named.length_ns / 1e6, 3) if named.closed else None,
+        "worst_box_id": named.box_id,
         "event_ids": list(incident.event_ids),
         "closed": incident.closed,
         "classes": classes_by_box(incident),
@@ -97,7 +103,7 @@ def finding_json(item: StoredFinding) -> dict[str, object]:
     """Returns a finding as JSON, without the fields for joining and visibility."""
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
-    del facts["onset_seen"], facts["beside"], facts["also_at"]
+    del facts["onset_seen"], facts["beside"]
     facts["figures"] = dict(item.finding.figures)
     return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}
 

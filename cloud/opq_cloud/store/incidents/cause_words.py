@@ -39,6 +39,8 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
     if hypothesis.cause == UNKNOWN:
         return f"The cause is not known ({share}): {what} points to one."
     details = dict(hypothesis.details)
+    if "tripped_feeder" in details:
+        what += f", after which feeder {details['tripped_feeder']} was switched off"
     more = []
     if "dip_type" in details:
         more.append(f"dip of type {details['dip_type']}")

@@ -6,11 +6,12 @@ written with it. A label is a class that a person gave; it replaces the class th
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
 
+from opq_cloud.store.incidents.box_events import naming_event, narrowed
 from opq_cloud.store.incidents.join_plan import IncidentFacts
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
@@ -32,8 +33,6 @@ PLANE_ROWS = len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
 WORK_STATES = ("open", "acknowledged")
 """Not yet acknowledged, or acknowledged."""
-_STATES_BEFORE = {"new": "open", "seen": "open"}
-"""What a version stored that had one mark for all people -> its state."""
 
 
 class IncidentEditError(OpqError):
@@ -50,8 +49,7 @@ class IncidentNote:
     account_id: str
     """The person's account; empty for a command on the store's own machine."""
     kind: str
-    """`note`, `label`, `split`, `merge`; of work `acknowledge`, `assign`, `cause`; `seen` of older versions.
-    """
+    """`note`, `label`, `split`, `merge`; of work `acknowledge`, `assign`, `cause`."""
     text: str
     """The text of the note; of a label the class, of `assign` the account. "" takes it back."""
 
@@ -64,7 +62,7 @@ class IncidentWork:
     """What people do about an incident; made of their notes."""
 
     state: str | None = None
-    """One of WORK_STATES; None for incidents of a version that did not know it."""
+    """One of WORK_STATES; None for those that the original stored before the first start."""
     assigned_to: str = ""
     """An account; empty where it is not assigned."""
     known_cause: str = ""
@@ -108,7 +106,11 @@ class IncidentFilter:
     """A class; it matches each part of a combined class."""
     box_id: str = ""
     box_ids: tuple[str, ...] | None = None
-    """The incident is at one of these at least: the Boxes of a region, or those that a visitor may see."""
+    """The incident is at one of these at least, such as the Boxes of a site. With Boxes, class, residual
+    voltage, times and field are asked of what was there, and an entry says what was there."""
+    stays: tuple[tuple[str, int, int], ...] = ()
+    """When the Boxes of `box_ids` were there, as (Box, from, to) in ns: what began at one at another time was
+    elsewhere. Empty: always."""
     scope: str = ""
     least_severity: float | None = None
     start_ns: int | None = None
@@ -127,11 +129,41 @@ class IncidentFilter:
     cause_known: bool = False
     unseen: SeenMarks | None = None
     """The incident is new to the account with these marks."""
+    _stays_of: dict[str, list[tuple[int, int]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """Box -> its `stays`; lists ask for thousands of incidents."""
+
+    def __post_init__(self) -> None:
+        for box_id, first, last in self.stays:
+            self._stays_of.setdefault(box_id, []).append((first, last))
 
     @property
     def at(self) -> tuple[str, ...] | None:
         """The Boxes of `box_id`, else of `box_ids`; None for any."""
         return (self.box_id,) if self.box_id else self.box_ids
+
+    @property
+    def by_severity(self) -> bool:
+        """Whether the severity at its Boxes decides what is listed, or where."""
+        return self.at is not None and (self.least_severity is not None or self.order == "severe")
+
+    def was_there(self, box_id: str, start_ns: int) -> bool:
+        """Whether what began at this moment at a Box is of the filter's Boxes."""
+        if self.stays and box_id not in self._stays_of:
+            return False
+        if self.at is None or box_id not in self.at:
+            return self.at is None
+        return not self.stays or any(first <= start_ns < last for first, last in self._stays_of[box_id])
+
+    def shown(self, incident: Incident) -> Incident:
+        """Returns an incident as a list of this filter shows it: what it was at its Boxes."""
+        if not self.stays:
+            return narrowed(incident, self.at)
+        found = (each.finding for each in incident.findings)
+        return narrowed(
+            incident, {each.box_id for each in found if self.was_there(each.box_id, each.start_ns)}
+        )
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -175,11 +207,13 @@ class IndexedIncident(msgspec.Struct, frozen=True):
     """The state as it is stored; this and the next two are None for the part that a visitor sees."""
     assigned_to: str | None = None
     known_cause: str | None = None
+    length_ns: int = 0
+    """The length of the event that names it: of one Box."""
 
     def fits_work(self, wanted: IncidentFilter) -> bool:
         """As its tags do, without making them: it is asked of each incident that a visitor sees a part of."""
         return (
-            (not wanted.work or wanted.work == state_of(self.work))
+            (not wanted.work or wanted.work == self.work)
             and (wanted.unseen is None or wanted.unseen.is_new(self.incident_id, self.start_ns))
             and (not wanted.assigned_to or wanted.assigned_to == self.assigned_to)
             and (not wanted.cause_known or bool(self.known_cause))
@@ -189,7 +223,7 @@ class IndexedIncident(msgspec.Struct, frozen=True):
         """Returns the incident's place in a list in this order."""
         if order == "newest":
             return IndexPlace(self.start_ns, self.incident_id)
-        value = self.severity or 0.0 if order == "severe" else float(self.end_ns - self.start_ns)
+        value = self.severity or 0.0 if order == "severe" else float(self.length_ns)
         return IndexPlace(value, self.incident_id)
 
 
@@ -209,9 +243,16 @@ class IndexPlace:
         return self.value, self.number
 
 
-def state_of(stored: str | None) -> str | None:
-    """Returns the state of work for what an entry of the index has."""
-    return _STATES_BEFORE.get(stored or "", stored)
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How many numbers of incidents are looked at, of all that were stored before the first start."""
+
+    done: int
+    all: int
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.done // self.all
 
 
 def tags_of(kind: str) -> tuple[str, ...]:
@@ -219,11 +260,11 @@ def tags_of(kind: str) -> tuple[str, ...]:
     return tuple(f"class:{part}" for part in kind.split("+"))
 
 
-def cell_of(residual_percent: float | None, start_ns: int, end_ns: int) -> int | None:
+def cell_of(residual_percent: float | None, length_ns: int) -> int | None:
     """Returns the field of the plane, row by row from the deepest and shortest; None without a residual."""
     if residual_percent is None:
         return None
-    seconds = (end_ns - start_ns) / 1e9
+    seconds = length_ns / 1e9
     column = sum(seconds > limit for limit in DURATIONS_S)
     row = sum(residual_percent >= limit for limit in PERCENTS)
     return row * PLANE_COLUMNS + column
@@ -259,6 +300,12 @@ def work_of(notes: Iterable[IncidentNote], state: str | None) -> IncidentWork:
     )
 
 
+def named_length_ns(residual_percent: float | None, worst_ns: int, whole_ns: int) -> int:
+    """Returns the length that an incident is listed with: of its worst finding, or of all of it where no
+    finding has a voltage, as a steady state is seen in pieces."""
+    return whole_ns if residual_percent is None else worst_ns
+
+
 def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:
     return IndexedIncident(
         facts.incident_id,
@@ -268,11 +315,12 @@ def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:
         facts.residual_percent,
         facts.severity,
         facts.scope,
+        length_ns=named_length_ns(facts.residual_percent, facts.worst[1], facts.end_ns - facts.start_ns),
     )
 
 
 def entry_of_incident(incident: Incident) -> IndexedIncident:
-    """Makes an entry for an incident without facts, stored by an older version or by the original."""
+    """Makes an entry for an incident without facts, as the original stores them."""
     return IndexedIncident(
         incident.incident_id,
         incident.start_ns,
@@ -281,4 +329,9 @@ def entry_of_incident(incident: Incident) -> IndexedIncident:
         incident.residual_percent,
         incident.severity,
         incident.scope,
+        length_ns=named_length_ns(
+            incident.residual_percent,
+            naming_event(incident).length_ns,
+            incident.end_ns - incident.start_ns,
+        ),
     )

@@ -57,7 +57,7 @@ class KnownFinding:
     pieces: tuple[Finding, ...] = ()
     """The separate sightings that no other sighting covers; empty where the finding is the only one."""
     leads: bool | None = None
-    """Whether its incident's onset is its own; None where an older version stored it without this."""
+    """Whether its incident's onset is its own; None where the original stored it."""
     by_hand: bool = False
     """Whether a person assigned it to its incident."""
 
@@ -115,6 +115,8 @@ class IncidentFacts:
     """Places, feeders and regions: at most two of each, the alphabetically first; "" where unknown."""
     feeders: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    common_regions: tuple[str, ...] = ()
+    """The regions that hold all of its Boxes of which a region is known: a location may have several."""
     frequency_alone: bool = False
     """Whether all its findings are frequency deviations."""
     weights: tuple[int, int, int] = (0, 0, 0)
@@ -146,12 +148,11 @@ class IncidentFacts:
     def of_document(cls, document: Mapping[str, Any]) -> "IncidentFacts":
         """The inverse."""
         known = {name: document[name] for name in _FACTS if name in document}
-        for name in ("worst", "places", "feeders", "regions", "weights", "kinds"):
+        for name in ("worst", "places", "feeders", "regions", "common_regions", "weights", "kinds"):
             if name in known:
                 known[name] = tuple(known[name])
         arrivals = document.get("arrivals") or dict.fromkeys(_ARRIVAL, ())
-        nobody = [None] * len(arrivals["box_id"])  # written by an older version
-        columns = (arrivals.get(name, nobody) for name in _ARRIVAL)
+        columns = (arrivals[name] for name in _ARRIVAL)
         known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
         known["witnesses"] = tuple(map(IncidentWitness.of_document, document.get("witnesses", ())))
         known["sides"] = tuple(BoxSide(**each) for each in document.get("sides", ()))
@@ -195,6 +196,14 @@ class JoinPlan:
     def new_incidents(self) -> int:
         named = {*(one.incident_id for one in self.written), *(one.incident_id for one in self.moved)}
         return sum(number < 0 for number in named)
+
+    def first_findings(self) -> dict[int, int]:
+        """Returns new incident -> its first new finding, each as the number below 0 that stands for it."""
+        first: dict[int, int] = {}
+        for one in self.written:
+            if one.incident_id < 0 and one.finding_id < 0:
+                first.setdefault(one.incident_id, one.finding_id)
+        return first
 
 
 @dataclass(frozen=True, slots=True)

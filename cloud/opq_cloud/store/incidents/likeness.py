@@ -10,6 +10,7 @@ It is in this package for the same reason as `severity.py`: pages and tools show
 import math
 from dataclasses import dataclass
 
+from opq_cloud.store.incidents.box_events import naming_event
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_proto.messages import Incident
 
@@ -51,7 +52,7 @@ def traits_of_entry(entry: IndexedIncident, box_ids: frozenset[str]) -> Incident
         entry.incident_id,
         entry.start_ns,
         frozenset(entry.kind.split("+")),
-        entry.end_ns - entry.start_ns,
+        entry.length_ns,
         entry.residual_percent,
         box_ids=box_ids,
     )
@@ -69,7 +70,7 @@ def traits_of(incident: Incident) -> IncidentTraits:
         incident.incident_id,
         incident.start_ns,
         frozenset(incident.kind.split("+")),
-        incident.end_ns - incident.start_ns,
+        naming_event(incident).length_ns,
         incident.residual_percent,
         max(jumps, key=abs, default=0.0 if incident.findings else None),
         frozenset(incident.box_ids),

@@ -5,13 +5,19 @@ as `seen.incident_at` gives from all findings; a test compares the two. Pure.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
 
 import msgspec
 
-from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
+from opq_cloud.store.incidents.index import (
+    IncidentFilter,
+    IndexedIncident,
+    IndexPlace,
+    cell_of,
+    named_length_ns,
+)
 from opq_cloud.store.incidents.join_plan import KnownFinding, rank_of, worst_rank
 
 
@@ -44,24 +50,45 @@ class IndexedParts:
     boxes: int
     """Number of all its Boxes."""
     parts: tuple[BoxPart, ...]
+    everything: bool = False
+    """Whether the reader sees every Box; `parts` are then those of the requested Boxes alone."""
+    wanted: IncidentFilter = field(default_factory=IncidentFilter)
+    """The list; with Boxes, an entry is what was there."""
+    severity: float | None = None
+    """The highest at the list's Boxes; None: that of the whole."""
 
     @property
     def whole(self) -> bool:
-        return len(self.parts) == self.boxes
+        """Whether the reader sees all Boxes of the incident."""
+        return self.everything or len(self.parts) == self.boxes
+
+    @property
+    def there(self) -> tuple[BoxPart, ...]:
+        """The rows of the list's Boxes, at least one."""
+        was_there = self.wanted.was_there
+        return tuple(part for part in self.parts if was_there(part.box_id, part.start_ns))
 
     def seen(self) -> IndexedIncident:
-        """Returns the entry for a person who sees these Boxes only: nothing of other Boxes or the whole."""
-        if self.whole:
-            return msgspec.structs.replace(self.entry, label=None, machine_kind=None)
-        worst = max(self.parts, key=lambda part: part.rank)
-        return IndexedIncident(
-            self.entry.incident_id,
-            min(part.start_ns for part in self.parts),
-            max(part.end_ns for part in self.parts),
-            worst.kind,
-            worst.residual_percent,
-            severity=None,
-            scope=None,
+        """Returns the entry for the reader: nothing of Boxes that are hidden or that were not requested."""
+        parts = self.there
+        if len(parts) == self.boxes:
+            shown = self.entry
+            return shown if self.everything else msgspec.structs.replace(shown, label=None, machine_kind=None)
+        worst = max(parts, key=lambda part: part.rank)
+        start_ns, end_ns = min(part.start_ns for part in parts), max(part.end_ns for part in parts)
+        known = self.entry
+        if not self.whole:
+            known = IndexedIncident(known.incident_id, 0, 0, "", None, severity=None, scope=None)
+        return msgspec.structs.replace(
+            known,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            kind=worst.kind,
+            residual_percent=worst.residual_percent,
+            severity=known.severity if self.severity is None or not self.whole else self.severity,
+            label=None,
+            machine_kind=None,
+            length_ns=named_length_ns(worst.residual_percent, worst.length_ns, end_ns - start_ns),
         )
 
     def fits(self, seen: IndexedIncident, wanted: IncidentFilter) -> bool:
@@ -77,10 +104,7 @@ class IndexedParts:
             and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)
             and (wanted.end_ns is None or seen.start_ns < wanted.end_ns)
             and (wanted.began_ns is None or seen.start_ns >= wanted.began_ns)
-            and (
-                wanted.cell is None
-                or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
-            )
+            and (wanted.cell is None or wanted.cell == cell_of(seen.residual_percent, seen.length_ns))
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
             and seen.fits_work(wanted)
         )
@@ -95,19 +119,11 @@ Row = tuple[int, int]
 """Start of an incident at one Box, and its number."""
 
 
-def row_boxes(
-    seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
-) -> tuple[Collection[str], tuple[str, ...]]:
-    """Returns the Boxes whose rows are read, and those of which an incident must be at one (empty for any).
-
-    From the newest down, the rows of the requested Boxes suffice. Between limits they do not: an incident may
-    be within the limits by its row at another Box.
-    """
+def row_boxes(seen: Collection[str] | None, wanted: IncidentFilter) -> Collection[str] | None:
+    """Returns the Boxes whose rows are read: those that are requested and seen; None for every Box."""
     if wanted.at is None:
-        return seen, ()
-    if back or beyond is not None or wanted.end_ns is not None:
-        return seen, wanted.at
-    return [box_id for box_id in wanted.at if box_id in seen], ()
+        return seen
+    return wanted.at if seen is None else [box_id for box_id in wanted.at if box_id in seen]
 
 
 def in_order(

@@ -1,7 +1,7 @@
 """Severity of a finding, on the scale of `opq_measure.classification.severity`. Pure.
 
-It follows from the finding's other fields. It is computed when a finding is written, and again when one of an
-older version is read. A person who sees a part of an incident gets the highest severity of that part.
+It follows from the finding's other fields. It is computed when a finding is written, and again when one of
+the original is read. A person who sees a part of an incident gets the highest severity of that part.
 """
 
 from opq_measure.classification.severity import severity_of_part

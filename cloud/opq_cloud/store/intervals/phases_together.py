@@ -5,17 +5,24 @@ there are none, they follow from the fundamentals that each Box had at common in
 computed when they are read, so that nothing has to be made again where a Box reports late.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Protocol
 
 import numpy as np
 
-from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, distribution_of, summed
 from opq_cloud.store.intervals.interval_rows import joined
+from opq_cloud.store.intervals.served_phases import (
+    PLACE_FACTS,
+    IntervalReader,
+    chosen_rows,
+    phases_of,
+    read_served,
+    service_spans,
+)
+from opq_cloud.store.site_key import may_name_intervals
 from opq_measure.aggregation.instants import (
     INSTANTS_PER_INTERVAL,
     MOST_CLOCK_PERCENT,
@@ -23,21 +30,18 @@ from opq_measure.aggregation.instants import (
     together,
 )
 from opq_measure.signal import FloatArray
-from opq_proto.measurement.intervals import AT_INSTANTS, Disturbance, IntervalColumns
+from opq_proto.kit.plain_text import composed
+from opq_proto.measurement.intervals import (
+    AT_INSTANTS,
+    TEN_MINUTES_MS,
+    TEN_MINUTES_NS,
+    Disturbance,
+    IntervalColumns,
+)
 
-TEN_MS = 600_000
-TEN_NS = TEN_MS * 10**6
 NAMES = (*AT_INSTANTS, "uncertainty_ns", "f_hz")
 PHASES = ("a", "b", "c")
 COMPUTED = tuple(name for name in PhasesTogether._fields if name != "coverage")
-
-
-class IntervalReader(Protocol):
-    """The store's intervals, or those that one visitor sees."""
-
-    def read(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> IntervalColumns: ...
 
 
 class StoredIntervals(IntervalReader, Protocol):
@@ -57,21 +61,23 @@ def site_intervals(
 ) -> IntervalColumns:
     """Returns the ten minutes of a site that begin in [start_ns, end_ns), in time order.
 
-    `records`: its Boxes.
+    `records`: Boxes that are or were there; each phase has what the Boxes of then measured.
     """
-    of_group = intervals.read(site, TEN_MS, start_ns, end_ns)
-    boxes = sorted(
-        (phase, each.box_id) for each in records if (phase := phase_letter(each.phase)) is not None
+    site = composed(site)
+    of_group = intervals.read(
+        site, TEN_MINUTES_MS, start_ns, end_ns if may_name_intervals(site) else start_ns
     )
-    most = -(-end_ns // TEN_NS) - -(-start_ns // TEN_NS)
-    if tuple(phase for phase, _ in boxes) != PHASES or len(of_group.start_ns) >= most:
+    spans = service_spans(records, start_ns, end_ns, lambda box: box.site == site, PLACE_FACTS)
+    phases = [each for each in phases_of(spans) if each.phase is not None]
+    most = -(-end_ns // TEN_MINUTES_NS) - -(-start_ns // TEN_MINUTES_NS)
+    if tuple(each.phase for each in phases) != PHASES or len(of_group.start_ns) >= most:
         return of_group
     found = phases_together(
-        site, [intervals.read(box_id, TEN_MS, start_ns, end_ns, NAMES) for _, box_id in boxes]
+        site, [read_served(intervals, each, TEN_MINUTES_MS, start_ns, end_ns, NAMES) for each in phases]
     )
-    found = _chosen(found, np.flatnonzero(~np.isin(found.start_ns, of_group.start_ns)))
-    both = joined(site, TEN_MS, [each for each in (of_group, found) if len(each.start_ns)])
-    return _chosen(both, np.argsort(both.start_ns))
+    found = chosen_rows(found, np.flatnonzero(~np.isin(found.start_ns, of_group.start_ns)))
+    both = joined(site, TEN_MINUTES_MS, [each for each in (of_group, found) if len(each.start_ns)])
+    return chosen_rows(both, np.argsort(both.start_ns))
 
 
 class IntervalsOfSites:
@@ -81,21 +87,22 @@ class IntervalsOfSites:
         self._intervals = intervals
         self._sites: dict[str, list[BoxRecord]] = {}
         for each in boxes:
-            if each.site and not each.retired_ms:
-                self._sites.setdefault(each.site, []).append(each)
+            for site in each.values_of("site"):
+                if may_name_intervals(site):
+                    self._sites.setdefault(site, []).append(each)
 
     def box_ids(self) -> list[str]:
         """Returns the Boxes, groups and sites of which there may be intervals."""
         return sorted({*self._intervals.box_ids(), *self._sites})
 
     def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns:
-        if length_ms != TEN_MS or box_id not in self._sites:
+        if length_ms != TEN_MINUTES_MS or box_id not in self._sites:
             return self._intervals.read(box_id, length_ms, start_ns, end_ns)
         return site_intervals(self._intervals, box_id, self._sites[box_id], start_ns, end_ns)
 
     def span_ns(self, box_id: str, length_ms: int) -> tuple[int, int] | None:
         names = [box_id]
-        if length_ms == TEN_MS:
+        if length_ms == TEN_MINUTES_MS:
             names += (each.box_id for each in self._sites.get(box_id, ()))
         spans = [span for name in names if (span := self._intervals.span_ns(name, length_ms)) is not None]
         return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
@@ -103,7 +110,7 @@ class IntervalsOfSites:
     def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary:
         """Returns the summary of what is stored; of a site also the names that are computed."""
         stored = self._intervals.summary(box_id, length_ms, start_ns, end_ns)
-        if length_ms != TEN_MS or box_id not in self._sites:
+        if length_ms != TEN_MINUTES_MS or box_id not in self._sites:
             return stored
         nothing = {(name, 0, False): distribution_of(name, np.empty(0, np.float32)) for name in COMPUTED}
         return summed([stored, IntervalSummary(parts=nothing)])
@@ -119,7 +126,7 @@ def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalCol
     `clock_ratio` alone. They are flagged where one of the three is, and where some instants are missing.
     """
     starts = reduce(np.intersect1d, [each.start_ns for each in phases])
-    own = [_chosen(each, np.searchsorted(each.start_ns, starts)) for each in phases]
+    own = [chosen_rows(each, np.searchsorted(each.start_ns, starts)) for each in phases]
     angles, volts = (
         [_column(each, name, (len(starts), INSTANTS_PER_INTERVAL)) for each in own] for name in AT_INSTANTS
     )
@@ -129,15 +136,15 @@ def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalCol
     flagged = np.logical_or.reduce([each.flagged for each in own]) | partly
     columns = IntervalColumns(
         site,
-        TEN_MS,
+        TEN_MINUTES_MS,
         starts,
-        starts + TEN_NS,
+        starts + TEN_MINUTES_NS,
         np.asarray(flagged, np.bool_),
         found.coverage.astype(np.float32),
         {name: np.asarray(value, np.float32) for name, value in found._asdict().items() if name in COMPUTED},
     )
     said = ~np.isnan(found.u2_ratio) | (100 * found.clock_ratio > MOST_CLOCK_PERCENT)
-    return _chosen(columns, np.flatnonzero(said))
+    return chosen_rows(columns, np.flatnonzero(said))
 
 
 def _column(columns: IntervalColumns, name: str, shape: tuple[int, ...]) -> FloatArray:
@@ -146,15 +153,3 @@ def _column(columns: IntervalColumns, name: str, shape: tuple[int, ...]) -> Floa
     if found is None or found.shape != shape:
         return np.full(shape, np.nan)
     return found.astype(np.float64)
-
-
-def _chosen(columns: IntervalColumns, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> IntervalColumns:
-    return replace(
-        columns,
-        start_ns=columns.start_ns[rows],
-        end_ns=columns.end_ns[rows],
-        flagged=columns.flagged[rows],
-        coverage=columns.coverage[rows],
-        values={name: value[rows] for name, value in columns.values.items()},
-        sequences=None if columns.sequences is None else columns.sequences[rows],
-    )

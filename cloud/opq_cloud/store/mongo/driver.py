@@ -20,13 +20,20 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
-from opq_cloud.store.mongo.filters import filter_of, following, needed
-from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, store_errors, upsert
+from opq_cloud.store.mongo.filters import REVISION, filter_of, following, needed
+from opq_cloud.store.mongo.server import (
+    LockLostError,
+    MongoServer,
+    StoreLock,
+    explain,
+    insert_new,
+    store_errors,
+    upsert,
+)
 from opq_cloud.store.mongo.trend_rows import MongoTrendRows
 from opq_proto.errors import StoreError
 
 T = TypeVar("T")
-REVISION = "_revision"
 DOCUMENTS_PER_REQUEST = 100
 """Documents that one request puts."""
 OWN = frozenset(
@@ -35,7 +42,9 @@ OWN = frozenset(
         "trends",
         "opq_rollups",
         "opq_counters",
+        "opq_crossings",
         "opq_locks",
+        "opq_schema",
         "opq_set_back",
         "fs.files",
         "fs.chunks",
@@ -85,13 +94,7 @@ class MongoDocuments:
             yield plain
 
     def _filter(self, table: Table, where: Where) -> Fields:
-        return filter_of(
-            table,
-            where,
-            lambda one: self._of(one.table).distinct(
-                _name(one.table, one.field), self._filter(one.table, one.where)
-            ),
-        )
+        return filter_of(table, where)
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
         if not where and most is None:
@@ -146,6 +149,10 @@ class MongoDocuments:
                 return
         for where, change in changes:
             upsert(partial(collection.update_one, where, change, upsert=True))
+
+    def add(self, table: Table, documents: Sequence[Fields]) -> int:
+        self.beat()
+        return insert_new(self._of(table), [_stored(table, each) for each in documents])
 
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
         collection, where = self._of(table), _key(table, key)
@@ -243,8 +250,9 @@ class MongoDocuments:
     def drop_file(self, file: object) -> None:
         self._server.delete_files({"_id": file})
 
-    def delete_files(self, name: str) -> None:
-        self._server.delete_files({"filename": name})
+    def delete_files(self, names: Iterable[str]) -> None:
+        if listed := list(names):
+            self._server.delete_files({"filename": {"$in": listed}})
 
     def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
         found = self._file(names, file, box_id)
@@ -303,6 +311,10 @@ class MongoDriver:
     @property
     def foreign_numbers(self) -> str | None:
         return self._server.numbers_problem
+
+    @store_errors
+    def lost_incidents(self) -> int:
+        return self._server.lost_incidents()
 
     @store_errors
     def others(self, known: Iterable[str]) -> dict[str, int]:

@@ -1,16 +1,17 @@
 """MongoDB's filters and projections, from the conditions of `driver.Where`. Pure."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from opq_cloud.store.driver import EarliestStart, Fields, Key, Select, Table, Where
+from opq_cloud.store.driver import EarliestStart, Fields, Key, Table, Where
 
+REVISION = "_revision"
+"""Field of our documents that each change raises."""
 _OPERATORS = {"!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
-def filter_of(table: Table, where: Where, selected: Callable[[Select], list[Any]]) -> Fields:
-    """Returns the filter; `selected` reads the values of a Select."""
+def filter_of(table: Table, where: Where) -> Fields:
+    """Returns the filter of these conditions."""
     every: list[Fields] = []
     for name, operator, value in where:
         field = "_id" if name == table.id_field else name
@@ -19,8 +20,7 @@ def filter_of(table: Table, where: Where, selected: Callable[[Select], list[Any]
         if operator in ("=", "has"):
             every.append({field: value})
         elif operator in ("in", "has any"):
-            values = selected(value) if isinstance(value, Select) else list(value)
-            every.append({field: {"$in": values}})
+            every.append({field: {"$in": list(value)}})
         elif operator == "not in":
             every.append({field: {"$nin": list(value)}})
         elif operator == "contains":

@@ -8,38 +8,49 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import pymongo
 from bson.int64 import Int64
 from gridfs import GridFS
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    InvalidURI,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+)
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.readable import ReadableDocuments
-from opq_cloud.store.documents.retention import Ttls, ttls_document
+from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL, check_schema, put_first_documents, put_schema
+from opq_cloud.store.mongo.lost_incidents import LostIncidents
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 
 DEFAULT_DATABASE = "opq"
 ANSWER_MS = 5000
-"""Time limit to find a server."""
-ROLLUPS_FILL = "rollups_fill"
-"""In `opq_counters`: up to where trends that an older version stored are marked for roll-up."""
+"""Time limit to find a server, and of its first answer: one that accepts connections may not answer."""
 LEASE_S = 5.0
 """A lock that its holder did not renew for this time may be taken over."""
 LOCK_WAIT_S = 30.0
+DUPLICATE_KEY = 11000
 OTHERS_NUMBERS = 1_000_000
 """Incident numbers that are left to another service in the same store; it gives them one by one."""
 LARGEST_NUMBER = 2**31 - 1
 """The original's numbers are 32 bits wide."""
 FOREIGN_SHOWN_S = 3600.0
 
+SILENT = "found yet, Timeout"
+"""PyMongo's words where neither an answer nor a refusal came."""
 FOREIGN_NUMBERS = (
     "another service numbers incidents in this store too; both may use the same number, and one incident is "
     "lost; end it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of "
@@ -47,17 +58,14 @@ FOREIGN_NUMBERS = (
 )
 NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
     "event_id": (("events", "event_id", {}),),
-    "incident_id": (("incidents", "incident_id", {}),),
-    "group_id": (
-        ("incidents", "group_id", {}),
-        ("incidents", "incident_id", {"group_id": {"$exists": False}}),  # the original's have no group
-    ),
+    "incident_id": (("incidents", "incident_id", {}), ("incidents", "group_id", {})),
     "note_id": (("opq_incident_notes", "note_id", {}),),
     "phenomena_id": (("phenomena", "phenomena_id", {}),),
 }
 """Counter -> collections, fields and filters of the documents that have its numbers."""
 INDEXES: Mapping[str, Sequence[Sequence[str]]] = {
     "measurements": (("box_id", "timestamp_ms"), ("expire_at",)),
+    "opq_crossings": (("box_id", "timestamp_ms"), ("box_id", "sequence"), ("expire_at",)),
     "trends": (("box_id", "timestamp_ms"), ("expire_at",)),
     "opq_rollups": (("box_id", "length_ms", "start_ms"), ("expire_at",)),
     "opq_rollups_due": (("length_ms", "start_ms", "box_id"),),
@@ -132,6 +140,11 @@ def upsert(call: Callable[[], T]) -> T:
 def explain(error: PyMongoError) -> StoreError:
     """Makes a StoreError, never with the address, which may contain a password."""
     text = str(error).partition(", full error:")[0].partition("(configured timeouts")[0].strip()
+    if isinstance(error, NetworkTimeout) or SILENT in text:
+        return StoreError(
+            "MongoDB: the server does not answer in time: look at its log and its disk, start it again, or "
+            "correct mongo_uri"
+        )
     if isinstance(error, ConnectionFailure):
         return StoreError(f"MongoDB: {text[:200]}: start the server, or correct mongo_uri")
     if isinstance(error, InvalidURI):
@@ -147,6 +160,18 @@ def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
     return collection.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
 
 
+def insert_new(collection: Collection[Document], documents: Sequence[Document]) -> int:
+    """Inserts those of the documents that are not there, by one request; returns how many."""
+    if not documents:
+        return 0
+    try:
+        return len(collection.insert_many(documents, ordered=False).inserted_ids)
+    except BulkWriteError as error:
+        if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
+            raise
+        return int(error.details["nInserted"])
+
+
 def _key_of(field: str) -> tuple[str, int]:
     return field.removeprefix("-"), DESCENDING if field.startswith("-") else ASCENDING
 
@@ -155,15 +180,20 @@ class MongoServer:
     """The database at a `mongodb://…` address."""
 
     @store_errors
-    def __init__(self, uri: str, untouched: bool = False) -> None:
-        """Connects, and creates missing indexes, counters and `laha_config`, unless `untouched`.
+    def __init__(self, uri: str, untouched: bool = False, answer_s: float | None = None) -> None:
+        """Connects, and creates missing indexes, counters and settings, unless `untouched`.
+
+        `answer_s`: how long an answer is waited for; without it for ever, but for the first one.
 
         Raises:
-            StoreError: no server answers, it refuses the connection, or `uri` is not an address.
+            StoreError: no server answers, it refuses the connection, `uri` is not an address, or the
+                database has another form or schema.
         """
         patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
         if "serverselectiontimeoutms" in uri.lower():
             patience = {}  # the address sets it itself
+        if answer_s is not None and "sockettimeoutms" not in uri.lower():
+            patience |= {"socketTimeoutMS": int(answer_s * 1000), "retryReads": False}
         try:
             self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
         except ValueError as error:  # pymongo's own parser lets through: "[", a port that is not a number
@@ -172,26 +202,29 @@ class MongoServer:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
             self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))
             self.fs = GridFS(self.db)
+            with pymongo.timeout(self.client.options.server_selection_timeout):
+                is_ours = check_schema(self.db)
             if not untouched:
+                if not is_ours:
+                    put_schema(self.db)
                 self._prepare()
-                self._put_first_ttls()
-        except PyMongoError:
+                put_first_documents(self.db)
+        except (PyMongoError, StoreError):
             self.client.close()
             raise
-        self.foreign = False
-        """Whether another service has given numbers of incidents since this process gave its first."""
         self._indexing, self._indexed = threading.Lock(), set[str]()
         self._numbered: set[str] = set()
         """Counters of which this process gave a number."""
         self._foreign_seen: tuple[int, float] | None = None
+        self._lost, self._leave_numbers = LostIncidents(self.db), False
+        """`_leave_numbers`: the next number given to a finding is OTHERS_NUMBERS higher."""
         self._limited = RateLimitedLog(log.get(service="store"))
         self.readable = ReadableDocuments()
 
     def _prepare(self) -> None:
         db, there = self.db, set(self.db.list_collection_names())
         known = {
-            name: db[name].index_information() if name in there else {}
-            for name in (*INDEXES, "opq_boxes", "ground_truth")
+            name: db[name].index_information() if name in there else {} for name in (*INDEXES, "opq_boxes")
         }
         for name, details in known["measurements"].items():
             if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
@@ -211,10 +244,6 @@ class MongoServer:
         for name, key in (("events", "event_id"), ("incidents", "incident_id"), ("opq_boxes", "box_id")):
             if [(key, ASCENDING)] not in made[name]:  # the original may have one
                 self._unique_index(db[name], key)
-        by_meter = [(field, ASCENDING) for field in ("meter-name", "sample-type", "ts-s")]
-        if by_meter not in made["ground_truth"]:
-            with suppress(OperationFailure):  # a server may refuse hyphens: it reads these few without
-                db.ground_truth.create_index(by_meter)
 
     def _unique_sequences(self, keys: list[tuple[str, int]]) -> None:
         """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""
@@ -238,12 +267,6 @@ class MongoServer:
         except OperationFailure:  # a server with another reason refuses this call too
             collection.create_index(key)
 
-    def _put_first_ttls(self) -> None:
-        """Writes `laha_config` where it is missing: the original's services need it, with Int32 values."""
-        if self.db.laha_config.find_one() is None:
-            first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
-            upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
-
     def index_once(self, collection: str, fields: tuple[str, ...]) -> None:
         """Makes indexes, before the first document only: a store without accounts has no such collections."""
         with self._indexing:
@@ -257,10 +280,9 @@ class MongoServer:
 
         So a first run continues where the original stopped. A stored number of a finding that the counter did
         not give is another service's, which is noted; from then on OTHERS_NUMBERS numbers are left
-        to it, those of incidents too.
+        to it.
         """
         counters = self.db.opq_counters
-        findings, apart = name == "incident_id", name == "group_id" and self.foreign
         while True:
             upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
             document = counters.find_one_and_update(
@@ -268,26 +290,41 @@ class MongoServer:
             )
             value = int(document["value"]) if document is not None else 0
             in_use = max(self.highest(*place) for place in NUMBERED[name])
-            if in_use < value:
+            findings = name == "incident_id"
+            is_free = in_use < value or value < in_use <= self._counted(name)  # or another of ours is faster
+            if findings and not is_free and name in self._numbered:
+                self.note_foreign(in_use)
+            if findings and self._leave_numbers:
+                self._leave_numbers = False
+                in_use = max(in_use, value)
+                in_use += OTHERS_NUMBERS if in_use + OTHERS_NUMBERS <= LARGEST_NUMBER else 0
+            elif is_free:
                 self._numbered.add(name)
                 return value
-            if name in self._numbered and (findings or apart):
-                if findings:
-                    self.note_foreign(in_use)
-                in_use += OTHERS_NUMBERS if in_use + OTHERS_NUMBERS <= LARGEST_NUMBER else 0
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
 
+    def _counted(self, name: str) -> int:
+        found = self.db.opq_counters.find_one({"_id": name})
+        return 0 if found is None else int(found["value"])
+
     def note_foreign(self, number: int) -> None:
-        """Notes a number of an incident that our counter did not give."""
-        self.foreign, self._foreign_seen = True, (number, time.monotonic())
+        """Notes a number of an incident that our counter did not give; the next numbers are left to it."""
+        self._foreign_seen, self._leave_numbers = (number, time.monotonic()), True
         self._limited.warning("incident_numbers.foreign", number=number, problem=FOREIGN_NUMBERS)
+
+    def lost_incidents(self) -> int:
+        """Counts the incidents that the original has lost, and notes those of the last hour."""
+        if lost := self._lost.read_new(FOREIGN_SHOWN_S):
+            self.note_foreign(max(lost))
+        return len(self._lost.numbers)
 
     @property
     def numbers_problem(self) -> str | None:
-        seen = self._foreign_seen
+        seen, lost = self._foreign_seen, len(self._lost.numbers)
         if seen is None or time.monotonic() > seen[1] + FOREIGN_SHOWN_S:
             return None
-        return f"{FOREIGN_NUMBERS} (number {seen[0]})"
+        counted = f", and the original has lost {lost} incidents" if lost else ""
+        return f"{FOREIGN_NUMBERS} (number {seen[0]}{counted})"
 
     def highest(self, collection: str, field: str, where: Document) -> int:
         """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""
@@ -298,11 +335,10 @@ class MongoServer:
     def delete_files(self, where: Document, keep: object = None) -> None:
         """Deletes these files of GridFS and their chunks, except `keep`. A missing file is not an error."""
         files, chunks = self.db["fs.files"], self.db["fs.chunks"]
-        for file in list(files.find(where)):
-            if file["_id"] == keep:
-                continue
-            files.delete_one({"_id": file["_id"]})
-            chunks.delete_many({"files_id": file["_id"]})
+        gone = [each["_id"] for each in files.find(where, {"_id": 1}) if each["_id"] != keep]
+        if gone:
+            files.delete_many({"_id": {"$in": gone}})
+            chunks.delete_many({"files_id": {"$in": gone}})
 
     @contextmanager
     def lock(self, name: str) -> Iterator["StoreLock"]:

@@ -2,27 +2,31 @@
 part D).
 
 An original database can be opened unchanged, and original tools can read this store's. This project adds
-fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, `opq_set_back`,
-those of the incidents' index and those of accounts (`records.accounts.TABLES`). This module has Measurements
-(D.1) alone; all else is written once, in `records/`.
+fields, and the collections `opq_counters`, `opq_crossings`, `opq_locks`, `opq_rollups`, `opq_rollups_due`,
+`opq_schema`, `opq_set_back`, `opq_trigger_settings`, those of the incidents' index and those of accounts
+(`records.accounts.TABLES`). This module has Measurements (D.1) alone; all else is written once, in
+`records/`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, groupby
+from heapq import merge
+from itertools import chain, groupby, islice
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.driver import MongoDriver
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
-from opq_cloud.store.mongo.server import MongoServer, expire, explain, store_errors, upsert
+from opq_cloud.store.mongo.server import MongoServer, expire, explain, insert_new, store_errors, upsert
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
@@ -31,13 +35,9 @@ from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import ORIGINAL_FIELDS, STORED
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-DUPLICATE_KEY = 11000
 COPIED_ROWS = 1000
 OLDER_ROWS = 10
 """Rows of a Box that are tried for its latest Measurement, where the newest one cannot be read."""
-NO_METRICS = dict.fromkeys(ORIGINAL_FIELDS.values())
-"""The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
-
 WHOLE = tuple(each.name for each in STORED if each.kind in ("whole", "bound") and each.name != "timestamp_ms")
 FLAGS = tuple(each.name for each in STORED if each.kind == "flag")
 """Fields of a Measurement that a document has where they are known, or set."""
@@ -46,11 +46,15 @@ FLAGS = tuple(each.name for each in STORED if each.kind == "flag")
 class MongoStore(StoreRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
-    def __init__(self, uri: str, untouched: bool = False) -> None:
-        server = MongoServer(uri, untouched)
+    def __init__(self, uri: str, untouched: bool = False, answer_s: float | None = None) -> None:
+        server = MongoServer(uri, untouched, answer_s)
         super().__init__(MongoDriver(server))
+        self.place = uri, Path(), True
         self._server, self._db, self._readable = server, server.db, server.readable
         self._rows = self._db.measurements
+        self._crossings = self._db.opq_crossings
+        """Measurements of a crossing, with `rms` alone: the original reads each row's frequency."""
+        self._both = self._rows, self._crossings
         self._set_back = self._db.opq_set_back
         """By Box without numbers whose clock was set back: time of its last row, and its latest time."""
         self._numbers: dict[str, int] = {}
@@ -68,12 +72,9 @@ class MongoStore(StoreRecords):
             return 0
         for box_id, place in set_back.items():
             upsert(partial(self._set_back.replace_one, {"_id": box_id}, place, upsert=True))
-        try:
-            return len(self._rows.insert_many(fresh.values(), ordered=False).inserted_ids)
-        except BulkWriteError as error:
-            if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
-                raise
-            return int(error.details["nInserted"])
+        crossings = [each for each in fresh.values() if each.get("crossing")]
+        whole = [each for each in fresh.values() if not each.get("crossing")]
+        return insert_new(self._rows, whole) + insert_new(self._crossings, crossings)
 
     def _drop_repeated(self, fresh: dict[str, Document]) -> dict[str, Document]:
         """Drops stored rows without a number; returns the place of Boxes whose last row is not their latest.
@@ -109,32 +110,38 @@ class MongoStore(StoreRecords):
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
         span = {"box_id": box_id, "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
-        return self._read_rows(self._rows.find(span).sort("timestamp_ms", ASCENDING).limit(limit))
+        every = (rows.find(span).sort("timestamp_ms", ASCENDING).limit(limit) for rows in self._both)
+        return self._read_rows(islice(merge(*every, key=itemgetter("timestamp_ms")), limit))
 
     @store_errors
     def latest_measurements(self) -> dict[str, Measurement]:
-        """Makes one indexed query per Box, from the last Box to the first."""
+        """Makes one indexed query per Box and collection, from the last Box to the first."""
         newest: dict[str, Measurement] = {}
-        for found in self._latest_of_each():
+        for found in self._latest_of_each(self._rows):
             older = self._rows.find({"box_id": found["box_id"]}).sort("timestamp_ms", DESCENDING)
             every = chain([found], older.skip(1).limit(OLDER_ROWS))  # the others only if it cannot be read
             row = next(self._readable.read_all("measurements", measurement_from_document, every), None)
             if row is not None:
                 newest[row.box_id] = row
+        for row in self._read_rows(self._latest_of_each(self._crossings)):
+            if row.box_id not in newest or row.timestamp_ms > newest[row.box_id].timestamp_ms:
+                newest[row.box_id] = row
         self._use_order_of_writing(newest)
         return newest
 
-    def _latest_of_each(self, fields: Sequence[str] | None = None) -> Iterator[Document]:
+    def _latest_of_each(
+        self, rows: Collection[Document], fields: Sequence[str] | None = None
+    ) -> Iterator[Document]:
         """Yields the document of each Box that has the latest time, by one indexed query per Box."""
         order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
-        found = self._rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is not text
+        found = rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is not text
         while found is not None:
             yield found
-            found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)
+            found = rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)
 
     @store_errors
     def newest_ms(self) -> int | None:
-        every = self._latest_of_each(("box_id", "timestamp_ms"))
+        every = self._latest_of_each(self._rows, ("box_id", "timestamp_ms"))
         times = (each.get("timestamp_ms") for each in every)
         return max((int(each) for each in times if isinstance(each, int | float)), default=None)
 
@@ -146,13 +153,18 @@ class MongoStore(StoreRecords):
         """
         numbers = {row.box_id: row.sequence for row in newest.values() if row.sequence is not None}
         following = [f"{box_id}:{number + 1}" for box_id, number in numbers.items()]
-        later = {str(d["box_id"]) for d in self._rows.find({"_id": {"$in": following}}, {"box_id": 1})}
+        later = {
+            str(each["box_id"])
+            for rows in self._both
+            for each in rows.find({"_id": {"$in": following}}, {"box_id": 1})
+        }
         known, self._numbers = self._numbers, numbers
         later |= {box_id for box_id, number in numbers.items() if known.get(box_id, number) == number}
         order = [("sequence", DESCENDING)]
         for box_id in later:
             after = {"box_id": box_id, "sequence": {"$gt": Int64(numbers[box_id])}}
-            for row in self._read_rows(self._rows.find(after).sort(order).limit(1)):
+            last = [each for rows in self._both for each in rows.find(after).sort(order).limit(1)]
+            for row in self._read_rows(sorted(last, key=itemgetter("sequence"))):
                 newest[box_id] = row
         for place in self._set_back.find():
             latest = newest.get(str(place["_id"]))
@@ -169,7 +181,9 @@ class MongoStore(StoreRecords):
     @store_errors
     def _last_of(self, box_id: str, newest_ms: int, length_ms: int, limit: int) -> list[Measurement]:
         span = {"box_id": box_id, "timestamp_ms": {"$gte": newest_ms - length_ms, "$lte": newest_ms}}
-        return self._read_rows(self._rows.find(span).sort("timestamp_ms", DESCENDING).limit(limit))[::-1]
+        every = (rows.find(span).sort("timestamp_ms", DESCENDING).limit(limit) for rows in self._both)
+        found = merge(*every, key=itemgetter("timestamp_ms"), reverse=True)
+        return self._read_rows(islice(found, limit))[::-1]
 
     def _read_rows(self, found: Iterable[Document]) -> list[Measurement]:
         return list(self._readable.read_all("measurements", measurement_from_document, found))
@@ -184,8 +198,9 @@ class MongoStore(StoreRecords):
         order = [("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]
         found: list[Document] = []
         try:
-            rows = self._rows.find(where).sort(order)
-            for _, group in groupby(rows, itemgetter("box_id", "timestamp_ms")):
+            in_place = itemgetter("box_id", "timestamp_ms")
+            rows = merge(*(each.find(where).sort(order) for each in self._both), key=in_place)
+            for _, group in groupby(rows, in_place):
                 found += group
                 if len(found) >= COPIED_ROWS:
                     yield self._copied(found, damaged)
@@ -206,30 +221,35 @@ class MongoStore(StoreRecords):
     @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
         span = {"box_id": box_id, "sequence": {"$gte": Int64(first), "$lte": Int64(last)}}
-        found = self._rows.find(span, {"_id": 0, "sequence": 1}).sort("sequence", ASCENDING)
-        return [int(document["sequence"]) for document in found]
+        found = (rows.find(span, {"_id": 0, "sequence": 1}) for rows in self._both)
+        return sorted(int(document["sequence"]) for document in chain(*found))
 
     @store_errors
     def highest_sequence(self, box_id: str) -> int | None:
-        found = self._rows.find_one(
-            {"box_id": box_id, "sequence": {"$gte": 0}}, {"sequence": 1}, sort=[("sequence", DESCENDING)]
-        )
-        return None if found is None else int(found["sequence"])
+        numbered: Document = {"box_id": box_id, "sequence": {"$gte": 0}}
+        order = [("sequence", DESCENDING)]
+        found = (rows.find_one(numbered, {"sequence": 1}, sort=order) for rows in self._both)
+        return max((int(each["sequence"]) for each in found if each is not None), default=None)
 
     @store_errors
     def _expire_log(self, now_s: int, slice_rows: int) -> int:
-        return expire(self._rows, now_s, slice_rows)
+        return sum(expire(rows, now_s, slice_rows) for rows in self._both)
+
+    @store_errors
+    def _delete_log(self, box_id: str) -> None:
+        for rows in self._both:
+            rows.delete_many({"box_id": box_id})
+        self._set_back.delete_one({"_id": box_id})
 
     @store_errors
     def _count_log(self) -> int:
-        return int(self._rows.estimated_document_count())
+        return sum(int(rows.estimated_document_count()) for rows in self._both)
 
 
 def _document(row: Measurement, expire_at: Int64) -> Document:
     sequenced = row.sequence is not None
     document: Document = {
         "_id": f"{row.box_id}:{row.sequence}" if sequenced else f"{row.box_id}@{row.timestamp_ms}",
-        **NO_METRICS,
         **measurement_fields(row),
         "expire_at": expire_at,
         "metrics": {

@@ -8,7 +8,8 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
-from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, expire, upsert
+from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
+from opq_cloud.store.mongo.server import MongoServer, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram
@@ -95,6 +96,10 @@ class MongoTrendRows:
 
     def remove_rows(self, old: Sequence[object]) -> int:
         return self._rollups.delete_many({"_id": {"$in": list(old)}}).deleted_count
+
+    def remove_box(self, box_id: str, limit: int) -> int:
+        of_box = {"box_id": box_id}
+        return sum(rows.delete_many(of_box).deleted_count for rows in (self._minutes, self._rollups))
 
     def count(self) -> int:
         return int(self._minutes.estimated_document_count())

@@ -21,32 +21,37 @@ from opq_cloud.store.records.keyed_documents import (
     OriginalUsers,
     PeopleDriver,
 )
+from opq_cloud.store.records.rights import Action, Relation, Standing, Way, may
 from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS, SeenMarkRecords
 
 R = TypeVar("R")
 
-ROLES = ("admin", "owner", "researcher", "viewer")
 PRIVACIES = ("nothing", "region", "all")
 """What the public sees of a Box: no figure, figures of its region (all such Boxes together), the Box itself.
 """
+MOVE_SHOWN_S = 7 * 86_400
+"""For so long after a move everybody sees a Box where it was."""
 ACCOUNTS = "opq_accounts"
 SESSIONS = "opq_sessions"
 TICKETS = "opq_tickets"
 ACCESSES = "opq_box_access"
+DELETED = "deleted_ms"
+"""Field of the access to a Box that was deleted: when."""
 SECRETS = "opq_secrets"
 NOTIFICATION_RULES = "opq_notification_rules"
 NOTIFICATIONS = "opq_notifications"
-SAVED_VIEWS = "opq_saved_views"
-"""Of an earlier version; what an account saved goes with it."""
 INCIDENT_ANNOUNCEMENTS = "opq_incident_announcements"
-REANALYSES = "opq_reanalyses"
-"""Re-analyses were orders of an earlier version; an account's go with it."""
 LEASES = "opq_leases"
 GATEWAY_UPDATES = "opq_gateway_updates"
 LAHA_STATS = "laha_stats"
 """The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""
 HEALTH = "health"
 """The original's collection (D.8), under its own name."""
+KEPT_BY_ACCOUNT = {
+    NOTIFICATION_RULES: "rule_id",
+    NOTIFICATIONS: "entry_id",
+}
+"""Table with documents of an account -> the field that is the document's key."""
 TABLES: Mapping[str, KeyedTable] = {
     ACCOUNTS: KeyedTable(("email",), overwritten=True),
     SESSIONS: KeyedTable(("account_id",)),
@@ -55,10 +60,8 @@ TABLES: Mapping[str, KeyedTable] = {
     AUDIT: KeyedTable(("account_id", "subject"), checked_change, checked_removal),
     NOTIFICATION_RULES: KeyedTable(("account_id",)),
     NOTIFICATIONS: KeyedTable(("account_id", "state")),
-    SAVED_VIEWS: KeyedTable(("account_id",)),
     SECRETS: KeyedTable(),
     INCIDENT_ANNOUNCEMENTS: KeyedTable(),
-    REANALYSES: KeyedTable(("account_id",)),
     LEASES: KeyedTable(),
     SEEN_INCIDENTS: KeyedTable(),
     GATEWAY_UPDATES: KeyedTable(),
@@ -67,9 +70,13 @@ TABLES: Mapping[str, KeyedTable] = {
 }
 
 
+VOUCHED = ("invitation", "claim")
+"""Purposes of tickets that are valid only while the account that made them may make them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A person who may sign in, unless the account is disabled."""
+    """A person who may sign in, while the account is in force."""
 
     account_id: str
     email: str
@@ -88,6 +95,14 @@ class Account:
     theme: str = "system"
     voltage_unit: str = "V"
     """`V` or `percent` of nominal: where an address of Examine or `/past` names none."""
+
+    @property
+    def in_force(self) -> bool:
+        return not self.disabled
+
+    def standing(self, way: Way, scopes: tuple[str, ...] = ()) -> Standing:
+        """What the person is who uses the account in this way, for `rights.may`."""
+        return Standing(self.role, way, scopes, self.in_force)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class AccountTicket:
 
     ticket_hash: str
     purpose: str
-    """`first_admin`, `invitation`, `reset`, `claim`, `token` or `notify`."""
+    """`first_admin`, `invitation`, `registration`, `reset`, `claim`, `token` or `notify`."""
     created_ms: int
     expires_s: int
     account_id: str = ""
@@ -120,6 +135,8 @@ class AccountTicket:
     label: str = ""
     scopes: tuple[str, ...] = ()
     """What a token may read: `read`, `waveforms`. An old token, made without scopes, reads all."""
+    made_by: str = ""
+    """The administrator's account that made an invitation or a claim code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +145,44 @@ class BoxAccess:
 
     box_id: str
     owner_id: str = ""
+    """The owner who is named; others may own it too (`further_owner_ids`)."""
     shared_ids: tuple[str, ...] = ()
     privacy: str = "nothing"
     public_waveforms: bool = False
     """Whether the public also sees its raw waveforms, where `privacy` is `all`."""
+    mark_place: tuple[float, ...] = ()
+    """The public place (latitude, longitude) of a Box that was moved; empty: it has none yet."""
+    mark_until_ms: int = 0
+    """Until then everybody sees the Box at `mark_place`."""
+    further_owner_ids: tuple[str, ...] = ()
+    """Owners beside that one, from the original's `BoxOwners`; they have the same rights."""
+    asked_site: str = ""
+    """The key of the site of another owner that this Box's owner asks to join."""
+
+    @property
+    def owner_ids(self) -> tuple[str, ...]:
+        return (self.owner_id, *self.further_owner_ids) if self.owner_id else ()
+
+    def without_owner(self, account_id: str) -> "BoxAccess":
+        """The access after one of several owners has left."""
+        first, *further = (each for each in self.owner_ids if each != account_id)
+        return replace(self, owner_id=first, further_owner_ids=tuple(further))
+
+    def released(self, had_place: bool) -> "BoxAccess":
+        """The access of a Box without an owner. A new place is not shown for MOVE_SHOWN_S."""
+        now_ms = _now_ms()
+        held = had_place or now_ms < self.mark_until_ms
+        return BoxAccess(self.box_id, mark_until_ms=now_ms + MOVE_SHOWN_S * 1000 if held else 0)
+
+    def relation_to(self, account_id: str) -> Relation:
+        """What the Box is to an account; to a stranger with an empty id."""
+        if account_id and account_id in self.owner_ids:
+            return Relation.OWN
+        if account_id in self.shared_ids:
+            return Relation.SHARED
+        if self.privacy != "all":
+            return Relation.NONE
+        return Relation.PUBLIC_WAVEFORMS if self.public_waveforms else Relation.PUBLIC
 
 
 class AccountRecords:
@@ -191,29 +242,42 @@ class AccountRecords:
         account = self.account(account_id)
         freed = []
         for access in self.accesses().values():
-            if access.owner_id == account_id:
+            if account_id in access.owner_ids and len(access.owner_ids) > 1:
+                self.change_access(access.box_id, lambda was: was.without_owner(account_id))
+            elif access.owner_id == account_id:
                 freed.append(access.box_id)
-                self._documents.remove(ACCESSES, access.box_id)
+                self.change_access(access.box_id, lambda was: was.released(had_place=True))
             elif account_id in access.shared_ids:
                 self.share_box(access.box_id, account_id, False)
-        self.end_sessions(account_id)
+        self.end_access(account_id)
+        self.end_codes(account_id)
         for ticket in self.tickets():
-            if ticket.account_id == account_id or (account and ticket.email == account.email):
+            if account and ticket.email == account.email:
                 self._documents.remove(TICKETS, ticket.ticket_hash)
-        for table, key in (
-            (NOTIFICATION_RULES, "rule_id"),
-            (NOTIFICATIONS, "entry_id"),
-            (SAVED_VIEWS, "view_id"),
-            (REANALYSES, "key"),
-        ):
-            for document in self._documents.find(table, "account_id", account_id):
-                self._documents.remove(table, document[key])
+        self._remove_kept(account_id, NOTIFICATION_RULES, NOTIFICATIONS)
         self._documents.remove(SEEN_INCIDENTS, account_id)
         self.changes.forget_account(account_id, freed)
         self._documents.remove(ACCOUNTS, account_id)
         if account is not None and self._originals is not None:
             self._originals.delete(account.email)
         return tuple(freed)
+
+    def set_mailed_password(self, account_id: str, password_hash: str) -> bool:
+        """Sets the password of a person who has opened a mailed link; ends all sessions, tokens and links.
+
+        Returns False where there is no such account.
+        """
+        if self.account(account_id) is None:
+            return False
+        self.change_account(account_id, lambda was: replace(was, password_hash=password_hash))
+        self.end_access(account_id)
+        return True
+
+    def _remove_kept(self, account_id: str, *tables: str) -> None:
+        """Removes what an account keeps in these tables."""
+        for table in tables:
+            for document in self._documents.find(table, "account_id", account_id):
+                self._documents.remove(table, document[KEPT_BY_ACCOUNT[table]])
 
     def has_original_users(self) -> bool:
         """Returns whether the store is a database of the original with users of its View."""
@@ -246,10 +310,17 @@ class AccountRecords:
     def end_session(self, token_hash: str) -> bool:
         return self._documents.remove(SESSIONS, token_hash) is not None
 
-    def end_sessions(self, account_id: str, keep: str = "") -> int:
-        """Ends all sessions but `keep`; returns the number of ended ones."""
+    def end_access(self, account_id: str, keep: str = "") -> int:
+        """Ends an account's sessions but `keep`, its tokens and links; returns how many sessions ended."""
         ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
+        tickets = [each.ticket_hash for each in self.tickets(account_id=account_id)]
+        self._documents.remove_many(TICKETS, tickets)
         return self._documents.remove_many(SESSIONS, ended)
+
+    def end_codes(self, account_id: str) -> None:
+        """Ends the invitations and claim codes that an account has made."""
+        made = [each.ticket_hash for each in self.tickets() if each.made_by == account_id]
+        self._documents.remove_many(TICKETS, made)
 
     # Links, codes and tokens
     def add_ticket(self, ticket: AccountTicket) -> None:
@@ -260,9 +331,23 @@ class AccountRecords:
         self._documents.insert(TICKETS, ticket.ticket_hash, asdict(ticket))
 
     def ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
-        """Returns a ticket; None where it is unknown, for another purpose, or expired."""
+        """Returns a ticket; None where it is unknown, for another purpose, expired, or not backed."""
         found = _record(AccountTicket, self._documents.get(TICKETS, ticket_hash))
-        return found if found is not None and _holds(found, purpose, now_s) else None
+        if found is None or not _holds(found, purpose, now_s) or not self.is_backed(found):
+            return None
+        return found
+
+    def is_backed(self, ticket: AccountTicket) -> bool:
+        """Whether the account that made a code, or in whose name a token reads, has the right now."""
+        if ticket.purpose in VOUCHED:
+            maker = self.account(ticket.made_by)
+            return maker is not None and may(maker.standing(Way.CODE), Action.VOUCH)
+        if not ticket.account_id:  # made by a user who may write the store, or for an unknown e-mail
+            return True
+        account = self.account(ticket.account_id)
+        if account is None or ticket.purpose == "reset":  # a mailed password proves the e-mail
+            return account is not None and not account.disabled
+        return account.in_force
 
     def tickets(self, purpose: str = "", account_id: str | None = None) -> list[AccountTicket]:
         """Returns all tickets; only those of a purpose or an account, where given."""
@@ -284,15 +369,14 @@ class AccountRecords:
         own = {each.ticket_hash for each in self.tickets(purpose, account_id)}
         return ticket_hash in own and self.remove_ticket(ticket_hash)
 
-    def end_tickets(self, purpose: str, account_id: str) -> None:
-        """Removes all tickets of this purpose that an account has."""
-        for ticket in self.tickets(purpose, account_id):
-            self.remove_ticket(ticket.ticket_hash)
-
     # Boxes
     def accesses(self) -> dict[str, BoxAccess]:
         """Returns Box -> access, of all Boxes that have one."""
         return {each.box_id: each for each in _records(BoxAccess, self._documents.find(ACCESSES))}
+
+    def any_access(self) -> bool:
+        """Whether a Box was ever published, shared or claimed."""
+        return bool(self._documents.newest(ACCESSES, "", 1))
 
     def accesses_revision(self) -> tuple[int, ...] | None:
         """Returns a value that differs after each change of `accesses` by any process; None if unknown."""
@@ -309,6 +393,28 @@ class AccountRecords:
         return self._documents.change(
             ACCESSES, box_id, lambda was: None if was["owner_id"] else {**was, "owner_id": account_id}
         )
+
+    def add_owner(self, box_id: str, account_id: str) -> None:
+        """Makes the account an owner of a Box, beside those that it has."""
+
+        def changed(was: BoxAccess) -> BoxAccess:
+            if account_id in was.owner_ids:
+                return was
+            return replace(was, further_owner_ids=(*was.further_owner_ids, account_id))
+
+        if not self.claim_box(box_id, account_id):
+            self.change_access(box_id, changed)
+
+    def forget_box(self, box_id: str) -> None:
+        """Removes who owns and sees a Box, and notes that it was deleted."""
+        self._documents.remove(ACCESSES, box_id)
+        fresh = asdict(BoxAccess(box_id)) | {DELETED: time.time_ns() // 1_000_000}
+        self._documents.insert(ACCESSES, box_id, fresh)
+
+    def deletions(self) -> dict[str, int]:
+        """Returns Box -> when it was last deleted (ms), also where its number was given again since."""
+        found = self._documents.find(ACCESSES)
+        return {str(each["box_id"]): int(each[DELETED]) for each in found if DELETED in each}
 
     def change_access(self, box_id: str, changed: Callable[[BoxAccess], BoxAccess]) -> None:
         self._documents.insert(ACCESSES, box_id, asdict(BoxAccess(box_id)))

@@ -93,10 +93,16 @@ class AuditRecords:
         after: Mapping[str, object] | None = None,
         by: str = BY_PAGE,
     ) -> None:
-        """Adds one entry, with only the fields whose values differ."""
+        """Adds one entry, with only the fields whose values differ.
+
+        A dot in a field's name becomes a space: a database in MongoDB's protocol may refuse it in a key.
+        """
         at_ms, below_ms = divmod(time.time_ns(), 1_000_000)  # changes of one ms keep their order
         key = f"{at_ms:015d}-{below_ms:06d}{secrets.token_hex(4)}"
-        was, now = changed_fields(before or {}, after or {})
+        was, now = (
+            {name.replace(".", " "): text for name, text in values.items()}
+            for values in changed_fields(before or {}, after or {})
+        )
         entry = AuditEntry(key, at_ms, account_id, address, what, subject, was, now, by)
         self._documents.insert(AUDIT, key, asdict(entry))
 
@@ -173,7 +179,7 @@ def _known(values: Mapping[str, str | None], names: Collection[str]) -> dict[str
 
 
 def read_entry(document: Mapping[str, Any]) -> AuditEntry:
-    """Reads an entry, also one of an older version without `before`, `after` and `by`."""
+    """Reads an entry."""
     names = {each.name for each in fields(AuditEntry)}
     return AuditEntry(**{name: value for name, value in document.items() if name in names})
 

@@ -5,11 +5,15 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
-from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
+from opq_cloud.store.box_record import BoxRecord, LocationRecord, LostMeasurements, box_order
 from opq_cloud.store.documents.boxes import (
+    LOST,
+    ORIGINAL_DEFAULTS,
     REVISION,
     box_changes,
+    box_document,
     box_from_document,
     location_document,
     location_from_document,
@@ -18,6 +22,8 @@ from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.part import StorePart
 from opq_cloud.store.records.tables import BOXES, LOCATIONS, REGIONS
 
+LOST_KEPT = 20
+"""Holes that are kept of a Box, the newest."""
 FOREIGN_S = 5.0
 """The original's View writes a MongoDB without counting; its changes are seen after this time."""
 
@@ -38,13 +44,32 @@ class BoxRecords(StorePart):
             revision = documents.number(REVISION) or 0
             return revision if documents.atomic else revision + int(time.monotonic() / FOREIGN_S)
 
-    def put_box(self, box: BoxRecord) -> None:
+    def put_box(self, box: BoxRecord, since_ms: int | None = None) -> None:
         now_ms = time.time_ns() // 1_000_000
 
-        def changed(known: Fields | None) -> Fields:
-            return {**(known or {}), **box_changes(known, box, now_ms)}
+        def job(documents: Documents) -> bool:
+            needed = ORIGINAL_DEFAULTS if documents.original else {}
 
-        self._write_counted(lambda documents: documents.change(BOXES, (box.box_id,), changed))
+            def changed(known: Fields | None) -> Fields:
+                return {**needed, **(known or {}), **box_changes(known, box, now_ms, since_ms)}
+
+            return documents.change(BOXES, (box.box_id,), changed)
+
+        self._write_counted(job)
+
+    def note_lost(self, box_id: str, lost: LostMeasurements) -> None:
+        def changed(known: Fields | None) -> Fields:
+            needed = ORIGINAL_DEFAULTS if known is None else {}
+            before = {**needed, **(known or box_document(BoxRecord(box_id, f"Box {box_id}")))}
+            return {**before, LOST: [*before.get(LOST, ()), asdict(lost)][-LOST_KEPT:]}
+
+        self._write_counted(lambda documents: documents.change(BOXES, (box_id,), changed))
+
+    def forget_lost(self, box_id: str) -> None:
+        def changed(known: Fields | None) -> Fields | None:
+            return {**known, LOST: []} if known and known.get(LOST) else None
+
+        self._write_counted(lambda documents: documents.change(BOXES, (box_id,), changed))
 
     def boxes(self) -> list[BoxRecord]:
         with self._driver.read() as documents:

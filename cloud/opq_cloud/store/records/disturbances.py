@@ -6,6 +6,7 @@ from typing import Any
 
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.tables import DISTURBANCES
+from opq_proto.measurement.fields import interval_limits
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Disturbance
 
 KINDS = ("dip", "swell", "interruption")
@@ -49,14 +50,22 @@ def _newness(document: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def disturbance_of(document: Fields) -> Disturbance:
-    """The disturbance of a stored document."""
-    residual_v = document["residual_v"]
+    """The disturbance of a stored document; a residual voltage that cannot be true is unknown.
+
+    Raises:
+        ValueError: it ends before it begins.
+    """
+    residual_v = math.nan if document["residual_v"] is None else float(document["residual_v"])
+    least, most = interval_limits("residual_v")
+    start_ns, end_ns = int(document["start_ns"]), int(document["end_ns"]) if document["closed"] else None
+    if end_ns is not None and end_ns <= start_ns:
+        raise ValueError(f"it begins at {start_ns} ns and ends at {end_ns} ns")
     return Disturbance(
         str(document["box_id"]),
         str(document["kind"]),
-        int(document["start_ns"]),
-        int(document["end_ns"]) if document["closed"] else None,
+        start_ns,
+        end_ns,
         int(document["uncertainty_ns"]),
-        math.nan if residual_v is None else float(residual_v),
+        residual_v if least <= residual_v <= most else math.nan,
         int(document["polyphase_group"]),
     )

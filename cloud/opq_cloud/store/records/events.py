@@ -42,7 +42,7 @@ class EventRecords(StorePart):
     """Events without their samples."""
 
     def next_event_id(self) -> int:
-        return self._driver.write(lambda documents: documents.next_numbers("event_id")[0])
+        return self._driver.write(lambda documents: self._draw_numbers(documents, "event_id")[0])
 
     def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
         expire_at = expires(self._ttls.events)
@@ -54,7 +54,7 @@ class EventRecords(StorePart):
                 for known in same:
                     return int(known["event_id"])
                 if drawn is None or drawn > (documents.number("event_id") or 0):
-                    drawn = documents.next_numbers("event_id")[0]
+                    drawn = self._draw_numbers(documents, "event_id")[0]
                 if documents.insert(EVENTS, event_document(drawn, trigger, description, expire_at)):
                     return drawn
                 drawn = None  # another process opened it, or another event has the number

@@ -7,12 +7,17 @@ completes the rest.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Protocol
 
-from opq_cloud.store.documents.findings import incident_document, known_from_document
+from opq_cloud.store.documents.boxes import box_from_document
+from opq_cloud.store.documents.events import waveform_from_document
+from opq_cloud.store.documents.findings import incident_document, known_from_document, shown_from_document
+from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Documents, Fields, Where
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
@@ -26,13 +31,17 @@ from opq_cloud.store.incidents.join_plan import (
     with_label,
 )
 from opq_cloud.store.records.incident_index import REVISION as INDEX_REVISION
-from opq_cloud.store.records.incident_parts import IncidentParts
+from opq_cloud.store.records.original_index import OriginalIndex
 from opq_cloud.store.records.part import box_locations, expires
-from opq_cloud.store.records.tables import EVENTS, FACTS, INCIDENTS
-from opq_proto.messages import Incident
+from opq_cloud.store.records.tables import BOXES, EVENTS, FACTS, INCIDENTS
+from opq_proto.errors import StoreError
+from opq_proto.messages import Incident, Waveform
+from opq_proto.wire.waveforms import ORIGINAL_RATE_MILLIHZ
 
 REVISION = "joins"
 """Counter of the plans that changed something."""
+COPIED_MARGIN_SAMPLES = 12
+"""Samples that the original adds on both sides of an incident in its file `incident_N`."""
 _ONSET = (
     "incident_id",
     "group_id",
@@ -50,19 +59,32 @@ _ONSET = (
 
 
 class FindingCopies(Protocol):
-    """What the original stores of the samples with each finding, for its own programs."""
+    """What the original stores of the samples with each finding, for its own programs.
 
-    def add(self, documents: Documents, known: KnownFinding, document: Fields) -> None:
-        """Stores the samples, and names them in the finding's document."""
+    A file is written after its finding's document is stored: a number that another service has taken is
+    refused there, and that service's file of the same name stays as it is.
+    """
 
-    def delete(self, documents: Documents, finding_id: int) -> None: ...
+    def add(self, known: KnownFinding, document: Fields) -> None:
+        """Adds the finding's Measurements to its document."""
+
+    def put_samples(self, documents: Documents, known: KnownFinding) -> None:
+        """Stores the samples of a stored finding as a file, and names it in the finding's document."""
+
+    def delete(self, documents: Documents, finding_id: int) -> None:
+        """Deletes the file that was written here; one of another service stays."""
+
+
+def samples_file(finding_id: int) -> str:
+    """Returns the name of the file with the samples of a finding."""
+    return f"incident_{finding_id}"
 
 
 class NumberTakenError(Exception):
     """Another service has stored its own incident with a number that was just given to a finding of ours."""
 
 
-class FindingRecords(IncidentParts):
+class FindingRecords(OriginalIndex):
     """`incidents`, one document per finding; `group_id` is the incident, with facts in `incident_facts`."""
 
     _copies: FindingCopies | None = None
@@ -98,7 +120,7 @@ class FindingRecords(IncidentParts):
             return _facts(documents, [incident_id]).get(incident_id)
 
     def next_finding_id(self) -> int:
-        return self._driver.write(lambda documents: documents.next_numbers("incident_id")[0])
+        return self._driver.write(lambda documents: self._draw_numbers(documents, "incident_id")[0])
 
     def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
         expire_at = expires(self._ttls.incidents)
@@ -108,10 +130,7 @@ class FindingRecords(IncidentParts):
                 return None
             if plan.changes:  # first, so that a plan that another process made meanwhile is refused
                 documents.raise_number(REVISION)
-            numbers = GivenNumbers(
-                documents.next_numbers("incident_id", plan.new_findings()),
-                documents.next_numbers("group_id", plan.new_incidents()),
-            )
+            numbers = _numbers_for(plan, documents.original, partial(self._draw_numbers, documents))
             try:
                 self._write_plan(documents, plan, numbers, expire_at)
             except NumberTakenError:
@@ -167,12 +186,15 @@ class FindingRecords(IncidentParts):
             return
         for known, document in made:
             if self._copies is not None:
-                self._copies.add(documents, known, document)
-            if known.finding_id in stored:
-                documents.put(INCIDENTS, [document])
+                self._copies.add(known, document)
+            if known.finding_id in stored:  # what was copied stays where its source has expired
+                copied = ("measurements", "gridfs_filename")
+                documents.put(INCIDENTS, [{k: v for k, v in document.items() if v or k not in copied}])
             elif not documents.insert(INCIDENTS, document):
                 documents.note_taken(known.finding_id)
                 raise NumberTakenError
+            if self._copies is not None:
+                self._copies.put_samples(documents, known)
 
     def incident(self, incident_id: int) -> Incident | None:
         return next(iter(self.incidents_of([incident_id])), None)
@@ -194,6 +216,8 @@ class FindingRecords(IncidentParts):
 
     def _incidents(self, documents: Documents, numbers: Sequence[int]) -> list[Incident]:
         """Reads incidents, in this order; one of the original has no group and is an incident of its own."""
+        if not numbers:
+            return []
         groups: dict[int, list[Fields]] = {}
         for document in documents.find(INCIDENTS, [("group_id", "in", list(numbers))]):
             groups.setdefault(int(document["group_id"]), []).append(document)
@@ -203,12 +227,33 @@ class FindingRecords(IncidentParts):
             for document in documents.find(INCIDENTS, theirs):
                 groups.setdefault(int(document["incident_id"]), []).append(document)
         facts, given = _facts(documents, list(groups)), self._labels(documents, list(groups))
-        known = {number: list(self._readable_findings(groups.get(number, ()))) for number in numbers}
+        known = {
+            number: self._read_all(INCIDENTS, shown_from_document, groups.get(number, ()))
+            for number in numbers
+        }
         return [
             with_label(incident_of(findings, facts.get(number)), given.get(number))
             for number, findings in known.items()
             if findings
         ]
+
+    def copied_samples(self, incident: Incident) -> list[Waveform]:
+        """Returns the samples that are stored with each finding; they are kept as long as the incident."""
+        numbers = [item.finding_id for item in incident.findings]
+        named: Where = [("incident_id", "in", numbers), ("gridfs_filename", "!=", "")]
+        fields = ("incident_id", "box_id", "start_timestamp_ms", "gridfs_filename", "samples")
+        with self._driver.read() as documents:
+            found = list(documents.find(INCIDENTS, named, fields=fields)) if documents.original else []
+            boxes = {str(each.get("box_id")): documents.get(BOXES, each.get("box_id")) for each in found}
+            waves = []
+            for each in found:
+                name, box = str(each.get("gridfs_filename")), boxes[str(each.get("box_id"))]
+                with suppress(StoreError, *READ_ERRORS):  # the page says that there is none
+                    constant = None if box is None else box_from_document(box).calibration_constant
+                    place = each.get("samples") or {"start_ns": _original_start_ns(each)}
+                    placed = {"box_id": each["box_id"], **place}
+                    waves.append(waveform_from_document(placed, documents.read_file([name]), constant))
+        return waves
 
     def complete_copy(self) -> None:
         self._index_all()
@@ -218,28 +263,49 @@ class FindingRecords(IncidentParts):
         with self._driver.read() as documents:
             for document in documents.find(INCIDENTS, [("gridfs_filename", "=", "")]):
                 for known in self._readable_findings([document]):
-                    copies.add(documents, known, document)
+                    copies.add(known, document)
                     documents.put(INCIDENTS, [document])
+                    copies.put_samples(documents, known)
 
     def _expire_findings(self, documents: Documents, now_s: int, slice_rows: int) -> int:
         where = [("expire_at", "<=", now_s)]
         fields = ("incident_id", "group_id", "box_id")
         due = list(documents.find(INCIDENTS, where, limit=slice_rows, fields=fields))
-        if not due:
-            return 0
-        if self._copies is not None:
-            for each in due:
-                self._copies.delete(documents, int(each["incident_id"]))
+        return self._remove_findings(documents, due, where) if due else 0
+
+    def _remove_findings(self, documents: Documents, due: Sequence[Fields], where: Where = ()) -> int:
+        """Removes findings, where these conditions hold still, and the incidents that have no other."""
+        if documents.original:
+            documents.delete_files([samples_file(int(each["incident_id"])) for each in due])
         numbers = [each["incident_id"] for each in due]
         gone = documents.remove(INCIDENTS, [("incident_id", "in", numbers), *where])
         pairs = [(int(each.get("group_id") or each["incident_id"]), str(each["box_id"])) for each in due]
-        for number in {number for number, _ in pairs}:
-            left = documents.find(INCIDENTS, [("group_id", "=", number)], limit=1, fields=("incident_id",))
-            if not list(left):
-                documents.remove(FACTS, [("incident_id", "=", number)])
-                self._forget_incident(documents, number)
-        self._enter_parts(documents, pairs)
+        numbers = sorted({number for number, _ in pairs})
+        left = documents.find(INCIDENTS, [("group_id", "in", numbers)], fields=("group_id",))
+        kept = {int(each["group_id"]) for each in left}
+        ended = [number for number in numbers if number not in kept]
+        if ended:
+            self._forget_incidents(documents, ended)
+        self._enter_parts(documents, [pair for pair in pairs if pair[0] in kept])
         return gone
+
+
+def _numbers_for(plan: JoinPlan, original: bool, draw: Callable[..., list[int]]) -> GivenNumbers:
+    """Gives a plan its numbers.
+
+    Beside the original, an incident has the number of its first finding: of all numbers given to findings,
+    also at 9777, each is given once, so an incident of ours never has the number of one of the original.
+    """
+    findings = draw("incident_id", plan.new_findings())
+    count = plan.new_incidents()
+    if not original:
+        return GivenNumbers(findings, draw("group_id", count))
+    given, first = GivenNumbers(findings), plan.first_findings()
+    incidents = [
+        given.finding(first[-place]) if -place in first else draw("incident_id")[0]
+        for place in range(1, count + 1)
+    ]
+    return GivenNumbers(findings, incidents)
 
 
 def _onset(document: Fields) -> FindingOnset:
@@ -258,6 +324,12 @@ def _onset(document: Fields) -> FindingOnset:
         document.get("samples_began_ns"),
         document.get("start_id"),
     )
+
+
+def _original_start_ns(document: Fields) -> int:
+    """Returns the time of the first sample of an incident's file that the original wrote."""
+    margin_ns = COPIED_MARGIN_SAMPLES * 10**12 // ORIGINAL_RATE_MILLIHZ
+    return round(float(document["start_timestamp_ms"]) * 1e6) - margin_ns
 
 
 def _facts(documents: Documents, numbers: Sequence[int]) -> dict[int, IncidentFacts]:

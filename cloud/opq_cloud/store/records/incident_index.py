@@ -20,7 +20,6 @@ from opq_cloud.store.incidents.index import (
     entry_of_facts,
     entry_of_incident,
     label_of,
-    state_of,
     tags_of,
     words_of,
     work_of,
@@ -31,11 +30,11 @@ from opq_cloud.store.records.tables import FACTS, HEIRS, INCIDENTS, INDEX, NOTES
 from opq_proto.errors import StoreError
 
 FILL_ROWS = 500
-"""Incidents of an older version that are indexed in one write."""
+"""Incidents of a copied store that are indexed in one write."""
 FOREIGN_S = 2.0
 """Incidents that an original Mauka stores are indexed after this time."""
 FILLED = "incident_index"
-"""Counter: whether older incidents are indexed, and the original's up to which number."""
+"""Counter: whether the incidents of a copied store are indexed."""
 REVISION = "incident_index_revision"
 """Counter that rises after each write to the index, so that a reader may keep what it read under a value."""
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
@@ -52,6 +51,7 @@ ENTRY = (
     "work",
     "assigned_to",
     "known_cause",
+    "length_ns",
 )
 
 
@@ -59,10 +59,10 @@ class IncidentIndex(StorePart, ABC):
     """`incident_index`, `incident_notes` and `incident_heirs`."""
 
     _filled: frozenset[str] = frozenset()
-    """Counters of tables that have every older incident."""
+    """Counters of tables that have every copied incident."""
     _filled_s = 0.0
 
-    def find_incidents(
+    def _find_entries(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]:
         self._fill_index()
@@ -77,12 +77,12 @@ class IncidentIndex(StorePart, ABC):
             )
             return [IndexedIncident(**each) for each in found]
 
-    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+    def _count_entries(self, wanted: IncidentFilter, most: int) -> int:
         self._fill_index()
         with self._driver.read() as documents:
             return documents.count(INDEX, conditions(wanted), most)
 
-    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+    def _entry_cells(self, wanted: IncidentFilter) -> dict[int, int]:
         self._fill_index()
         with self._driver.read() as documents:
             return documents.tally(INDEX, conditions(wanted), "cell")
@@ -96,7 +96,7 @@ class IncidentIndex(StorePart, ABC):
                 raise StoreError(f"there is no incident {number}; it may have been joined with another")
             if documents.count(NOTES, [("incident_id", "=", number)], MAX_NOTES) >= MAX_NOTES:
                 raise StoreError(f"incident {number} has {MAX_NOTES} notes, the most that are kept")
-            (note_id,) = documents.next_numbers("note_id")
+            (note_id,) = self._draw_numbers(documents, "note_id")
             stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
             documents.insert(NOTES, stored.as_document())
             write_notes(documents, number)
@@ -166,7 +166,7 @@ class IncidentIndex(StorePart, ABC):
     ) -> None:
         """Indexes what a plan has written: incidents with facts and others; forgets those that are gone."""
         for one in facts:
-            _enter(documents, entry_of_facts(one), ())
+            enter_incident(documents, entry_of_facts(one), ())
         for number in {*written} - {one.incident_id for one in facts}:
             self._enter_stored(documents, number)  # the plan does not have its facts
         for number in gone:
@@ -177,11 +177,12 @@ class IncidentIndex(StorePart, ABC):
             else:
                 _inherit(documents, number, int(kept["group_id"]))
 
-    def _forget_incident(self, documents: Documents, number: int) -> None:
-        """Deletes the entry, notes and other rows of an expired incident."""
-        for table in (INDEX, NOTES, PARTS):
-            documents.remove(table, [("incident_id", "=", number)])
-        documents.remove(HEIRS, [("heir", "=", number)])
+    def _forget_incidents(self, documents: Documents, numbers: Sequence[int]) -> None:
+        """Deletes the entries, notes and other rows of expired incidents."""
+        for table in (INDEX, NOTES, PARTS, FACTS):
+            documents.remove(table, [("incident_id", "in", numbers)])
+        documents.remove(HEIRS, [("heir", "in", numbers)])
+        documents.raise_number(REVISION)
 
     def _enter_stored(self, documents: Documents, number: int, work: IncidentWork = OPEN) -> None:
         """Indexes a stored incident, from its findings."""
@@ -190,10 +191,10 @@ class IncidentIndex(StorePart, ABC):
         if known := self._read_all(INCIDENTS, known_from_document, found):
             fresh = None if facts is None or facts.get("stale") else IncidentFacts.of_document(facts)
             incident = incident_of(known, fresh)
-            _enter(documents, entry_of_incident(incident), incident.box_ids, work)
+            enter_incident(documents, entry_of_incident(incident), incident.box_ids, work)
 
     def _fill_index(self) -> None:
-        """Indexes incidents that a version without the index stored, and those of an original Mauka."""
+        """Indexes incidents that were copied without the index, and new ones of an original Mauka."""
 
         def enter(documents: Documents, numbers: Sequence[int]) -> None:
             for number in numbers:
@@ -202,20 +203,12 @@ class IncidentIndex(StorePart, ABC):
 
         self._fill_table(FILLED, INDEX, enter)
         if time.monotonic() - self._filled_s >= FOREIGN_S:
-            with self._driver.read() as documents:
-                if documents.original:
-                    self._driver.write(self._enter_foreign)
+            self._index_foreign()
             self._filled_s = time.monotonic()
 
-    def _enter_foreign(self, documents: Documents) -> None:
-        mark = documents.number(FILLED) or 0
-        theirs = [("group_id", "=", None), ("incident_id", ">", mark)]
-        found = list(documents.find(INCIDENTS, theirs, sort=("incident_id",)))
-        for known in self._read_all(INCIDENTS, known_from_document, found):
-            incident = incident_of([known])
-            _enter(documents, entry_of_incident(incident), incident.box_ids)
-            self._enter_parts(documents, [(known.incident_id, known.finding.box_id)])
-            documents.raise_number(FILLED, known.incident_id)
+    @abstractmethod
+    def _index_foreign(self) -> None:
+        """Indexes some of the original's incidents, the others in the background; see `original_index`."""
 
     @abstractmethod
     def _enter_parts(self, documents: Documents, pairs: Iterable[tuple[int, str]]) -> None:
@@ -224,7 +217,7 @@ class IncidentIndex(StorePart, ABC):
     def _fill_table(
         self, counter: str, table: Table, enter: Callable[[Documents, Sequence[int]], None]
     ) -> None:
-        """Enters the incidents of a version without this table, once, in slices; a stop loses no slice."""
+        """Enters incidents that were copied without this table, once, in slices; a stop loses no slice."""
         if counter in self._filled:
             return
 
@@ -239,7 +232,8 @@ class IncidentIndex(StorePart, ABC):
             return ended
 
         with self._driver.read() as documents:
-            done = documents.number(counter) is not None
+            unnumbered = documents.original and documents.number("incident_id") is None  # none of ours
+            done = unnumbered or documents.number(counter) is not None
             if not done and self._driver.read_only:
                 done = not _is_missing(documents, table)
         while not done:
@@ -297,29 +291,37 @@ def _is_missing(documents: Documents, table: Table) -> bool:
     return False
 
 
-def _enter(
-    documents: Documents, entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork = OPEN
-) -> None:
-    """Writes an entry; a class from a label stays, and so does the work of one that is there."""
-    number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
-    values: Fields = {
+def new_entry(entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork) -> Fields:
+    """Returns the document of an incident that is not indexed yet."""
+    tags = [*tags_of(entry.kind), *(f"box:{box_id}" for box_id in box_ids), *work.tags]
+    new = {**_entry_values(entry), "incident_id": entry.incident_id, "words": "", "label": None}
+    return {**new, "boxes": 0, "tags": tags, **_work_fields(work)}
+
+
+def _entry_values(entry: IndexedIncident) -> Fields:
+    return {
         "start_ns": entry.start_ns,
         "end_ns": entry.end_ns,
-        "length_ns": entry.end_ns - entry.start_ns,
+        "length_ns": entry.length_ns,
         "kind": entry.kind,
         "machine_kind": entry.kind,
         "residual_percent": entry.residual_percent,
         "severity": entry.severity,
         "severity_key": float(entry.severity or 0.0),
         "scope": entry.scope,
-        "cell": cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
+        "cell": cell_of(entry.residual_percent, entry.length_ns),
     }
+
+
+def enter_incident(
+    documents: Documents, entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork = OPEN
+) -> None:
+    """Writes an entry; a class from a label stays, and so does the work of one that is there."""
+    number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
+    values = _entry_values(entry)
     before = documents.get(INDEX, number)
     if before is None:
-        tags = [*tags_of(entry.kind), *boxes, *work.tags]
-        new = {**values, "incident_id": number, "words": "", "label": None, "boxes": 0, "tags": tags}
-        new |= _work_fields(work)
-        if documents.insert(INDEX, new):
+        if documents.insert(INDEX, new_entry(entry, box_ids, work)):
             return
         before = documents.get(INDEX, number) or {}  # another process was faster
     kind = str(before.get("label") or entry.kind)
@@ -329,9 +331,7 @@ def _enter(
 
 
 def _work(entry: Fields) -> IncidentWork:
-    return IncidentWork(
-        state_of(entry.get("work")), entry.get("assigned_to") or "", entry.get("known_cause") or ""
-    )
+    return IncidentWork(entry.get("work"), entry.get("assigned_to") or "", entry.get("known_cause") or "")
 
 
 def _work_fields(work: IncidentWork) -> Fields:

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from opq_cloud.store.documents.findings import known_from_document
-from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Select
-from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
+from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.incident_index import (
     REVISION,
     IncidentIndex,
@@ -31,9 +34,46 @@ class IncidentParts(IncidentIndex):
         with self._driver.read() as documents:
             return documents.number(REVISION) or 0
 
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        if wanted.at is None:
+            return self._find_entries(wanted, limit, beyond, back)
+        if wanted.order == "newest":
+            return list(islice(self._there(wanted, beyond, back), limit))
+        found = sorted(self._there(wanted), key=lambda one: one.place(wanted.order).key, reverse=not back)
+        if beyond is not None:
+            found = [
+                one
+                for one in found
+                if (one.place(wanted.order).key > beyond.key) is back
+                and one.place(wanted.order).key != beyond.key
+            ]
+        return found[:limit]
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        if wanted.at is None:
+            return self._count_entries(wanted, most)
+        return sum(1 for _ in islice(self._there(wanted), most))
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        if wanted.at is None:
+            return self._entry_cells(wanted)
+        cells = (cell_of(one.residual_percent, one.length_ns) for one in self._there(wanted))
+        return dict(Counter(cell for cell in cells if cell is not None))
+
+    def _there(
+        self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
+    ) -> Iterator[IndexedIncident]:
+        """Yields what was at the Boxes of a filter, by its start there."""
+        for parts in self.incident_parts(None, wanted, beyond, back):
+            one = parts.seen()
+            if parts.fits(one, wanted):
+                yield one
+
     def incident_parts(
         self,
-        seen: Collection[str],
+        seen: Collection[str] | None,
         wanted: IncidentFilter,
         beyond: IndexPlace | None = None,
         back: bool = False,
@@ -42,9 +82,30 @@ class IncidentParts(IncidentIndex):
         with self._driver.read() as documents:
 
             def read(numbers: Sequence[int]) -> Iterator[IndexedParts]:
-                return _read_parts(documents, numbers, seen, wanted)
+                found = _read_parts(documents, numbers, seen, wanted)
+                return self._with_severity(documents, found) if wanted.by_severity else found
 
             yield from in_order(_rows(documents, seen, wanted, beyond, back), read, beyond, back)
+
+    def _with_severity(self, documents: Documents, found: Iterable[IndexedParts]) -> Iterator[IndexedParts]:
+        """Yields them with the severity at the list's Boxes, where these are not all."""
+        entries = list(found)
+        there = {
+            one.entry.incident_id: box_ids
+            for one in entries
+            if len(box_ids := {part.box_id for part in one.there}) < one.boxes
+        }
+        most: dict[int, float] = {}
+        if there:
+            boxes = sorted(set().union(*there.values()))
+            own: list[Condition] = [("group_id", "in", list(there)), ("box_id", "in", boxes)]
+            for each in self._read_all(INCIDENTS, known_from_document, documents.find(INCIDENTS, own)):
+                number, severity = each.incident_id, severity_of(each.finding)
+                if each.finding.box_id in there.get(number, ()):
+                    most[number] = max(severity, most.get(number, severity))
+        for one in entries:
+            number = one.entry.incident_id
+            yield replace(one, severity=most.get(number)) if number in there else one
 
     def seen_whole(self, numbers: Sequence[int], sees: Callable[[str], bool]) -> list[int]:
         self._fill_parts()
@@ -65,17 +126,15 @@ class IncidentParts(IncidentIndex):
 
     def _fill_parts(self) -> None:
         self._fill_index()
-        self._fill_table(FILLED, PARTS, self._enter_older)
+        self._fill_table(FILLED, PARTS, self._enter_copied)
 
-    def _enter_older(self, documents: Documents, numbers: Sequence[int]) -> None:
-        """Writes the rows of incidents that a version without these rows stored."""
+    def _enter_copied(self, documents: Documents, numbers: Sequence[int]) -> None:
+        """Writes the rows of incidents that were copied without these rows."""
         fields = ("incident_id", "group_id", "box_id")
         found: list[Fields] = []
         if numbers:
             among = [("group_id", ">=", numbers[0]), ("group_id", "<=", numbers[-1])]
             found += documents.find(INCIDENTS, among, fields=fields)
-        if documents.original and documents.number(f"{FILLED}_to") is None:
-            found += documents.find(INCIDENTS, [("group_id", "=", None)], fields=fields)
         pairs = {(int(each.get("group_id") or each["incident_id"]), str(each["box_id"])) for each in found}
         self._enter_parts(documents, pairs)
 
@@ -106,7 +165,7 @@ class IncidentParts(IncidentIndex):
             known = of_pair.get(pair, []) if is_new else self._of_pair(documents, pair, fresh)
             existed = not is_new and documents.get(PARTS, number, box_id) is not None
             if known:
-                rows.append(_row(number, part_of(known)))
+                rows.append(part_row(number, part_of(known)))
             elif existed:
                 documents.remove(PARTS, [("incident_id", "=", number), ("box_id", "=", box_id)])
             if not (known and existed):
@@ -154,13 +213,11 @@ def _count_boxes(documents: Documents, number: int, more: int) -> None:
 
 
 def row_conditions(
-    seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+    seen: Collection[str] | None, wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
 ) -> list[Condition]:
     """Returns the conditions for the rows at these Boxes, from `beyond` on."""
-    boxes, among = row_boxes(seen, wanted, beyond, back)
-    found: list[Condition] = [("box_id", "in", list(boxes))]
-    if among:  # an incident must be at one of these
-        found.append(("incident_id", "in", Select(PARTS, "incident_id", [("box_id", "in", list(among))])))
+    boxes = row_boxes(seen, wanted)
+    found: list[Condition] = [] if boxes is None else [("box_id", "in", list(boxes))]
     since = None if wanted.start_ns is None else EarliestStart(INDEX, wanted.start_ns)
     plain: tuple[Condition, ...] = (
         ("start_ns", ">=", since),
@@ -179,7 +236,7 @@ def row_order(back: bool) -> tuple[str, str]:
 
 def _rows(
     documents: Documents,
-    seen: Collection[str],
+    seen: Collection[str] | None,
     wanted: IncidentFilter,
     beyond: IndexPlace | None,
     back: bool,
@@ -191,11 +248,13 @@ def _rows(
 
 
 def _read_parts(
-    documents: Documents, numbers: Sequence[int], seen: Collection[str], wanted: IncidentFilter
+    documents: Documents, numbers: Sequence[int], seen: Collection[str] | None, wanted: IncidentFilter
 ) -> Iterator[IndexedParts]:
     """Yields these incidents with their rows, if the whole incident overlaps the wanted span."""
     parts: dict[int, list[BoxPart]] = {}
-    where = [("incident_id", "in", list(numbers)), ("box_id", "in", list(seen))]
+    shown = row_boxes(None, wanted) if seen is None else seen
+    where: list[Condition] = [("incident_id", "in", list(numbers))]
+    where += [] if shown is None else [("box_id", "in", list(shown))]
     for row in documents.find(PARTS, where):
         parts.setdefault(row["incident_id"], []).append(_part(row))
     for entry in documents.find(INDEX, [("incident_id", "in", list(parts))]):
@@ -203,10 +262,12 @@ def _read_parts(
         if after and (wanted.end_ns is None or entry["start_ns"] < wanted.end_ns):
             own = sorted(parts[entry["incident_id"]], key=lambda part: part.box_id)
             words, boxes = str(entry.get("words") or ""), int(entry.get("boxes") or 0)
-            yield IndexedParts(entry_of(entry), words, boxes, tuple(own))
+            found = IndexedParts(entry_of(entry), words, boxes, tuple(own), seen is None, wanted)
+            if not wanted.stays or found.there:
+                yield found
 
 
-def _row(number: int, part: BoxPart) -> Fields:
+def part_row(number: int, part: BoxPart) -> Fields:
     return {
         "incident_id": number,
         "box_id": part.box_id,

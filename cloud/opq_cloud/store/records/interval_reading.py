@@ -17,7 +17,7 @@ from opq_cloud.store.intervals.new_rows import add_new_row
 from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.measurement.intervals import TEN_SECONDS_MS, THREE_SECONDS_MS, IntervalColumns
 
 ROWS = 0
 """Level of INTERVAL_BLOCKS: the intervals themselves."""
@@ -27,7 +27,7 @@ MONTH = 2
 """Level of INTERVAL_BLOCKS: how a month's values are distributed."""
 DAY_MS = DAY_NS // 1_000_000
 HOUR_MS = 3_600_000
-BLOCK_MS = {3_000: HOUR_MS, 10_000: HOUR_MS}
+BLOCK_MS = {THREE_SECONDS_MS: HOUR_MS, TEN_SECONDS_MS: HOUR_MS}
 """Length of interval -> time that a block spans; the others span a day."""
 
 

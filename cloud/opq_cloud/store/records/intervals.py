@@ -42,6 +42,7 @@ from opq_cloud.store.records.tables import (
 )
 from opq_cloud.store.records.tables import INTERVALS_DAMAGED as DAMAGED
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
+from opq_cloud.store.site_key import is_owners_key
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import Disturbance, Measurement
@@ -53,6 +54,7 @@ NUMBERS_KEPT_S = 90 * 86_400
 nothing either, but is counted as new."""
 MOST_COUNTED = 1000
 """Damaged rows are counted so far."""
+DELETED_AT_ONCE = 2000
 KEPT_DAYS = 3653
 """Ten years."""
 LAST_S = (2**63 - 1) // 10**9
@@ -118,7 +120,7 @@ class IntervalRecords:
 
     def _strangers(self, rows: Iterable[Measurement]) -> set[tuple[str, str]]:
         """Returns (Box, place) of rows that are not stored: the place has the name of a Box, or it is a site
-        that other Boxes state, and this one does not."""
+        that other Boxes state, or may state later because it has an owner, and this one does not."""
         places = {(each.box_id, place) for each in rows if (place := place_of(each))}
         if not places:
             return places
@@ -127,7 +129,8 @@ class IntervalRecords:
         return {
             (box_id, place)
             for box_id, place in places
-            if place.isdecimal() or (sites.get(box_id) != place and place in sites.values())
+            if place.isdecimal()
+            or (sites.get(box_id) != place and (is_owners_key(place) or place in sites.values()))
         }
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
@@ -194,13 +197,42 @@ class IntervalRecords:
             return sorted(found | set(documents.tally(INTERVALS_DUE, (), "box_id")))
 
     def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
-        """Returns disturbances that begin in [start_ns, end_ns), by time and Box; None: of all Boxes."""
-        where: list[Any] = [("start_ns", ">=", start_ns), ("start_ns", "<", end_ns)]
-        if box_id is not None:
-            where = [("box_id", "=", box_id), *where]
+        """Returns disturbances that begin in [start_ns, end_ns), by time and Box; None: of all Boxes.
+
+        One that cannot be true is left out and counted.
+        """
+        return self._disturbances(box_id, [[("start_ns", ">=", start_ns), ("start_ns", "<", end_ns)]])
+
+    def disturbances_during(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        """Returns the same with those that began before and had not ended, however long before."""
+        before = ("start_ns", "<", start_ns)
+        return self._disturbances(
+            box_id,
+            [
+                [before, ("end_ns", ">", start_ns)],
+                [before, ("end_ns", "<=", start_ns), ("closed", "=", 0)],
+                [("start_ns", ">=", start_ns), ("start_ns", "<", end_ns)],
+            ],
+        )
+
+    def _disturbances(self, box_id: str | None, wheres: Sequence[Sequence[Any]]) -> list[Disturbance]:
+        of_box = [] if box_id is None else [("box_id", "=", box_id)]
         with self._driver.read() as documents:
-            found = [disturbance_of(each) for each in documents.find(DISTURBANCES, where)]
+            found = [
+                each
+                for where in wheres
+                for document in documents.find(DISTURBANCES, [*of_box, *where])
+                if (each := self._disturbance(document))
+            ]
         return sorted(found, key=lambda each: (each.start_ns, each.box_id, each.kind))
+
+    def _disturbance(self, document: Fields) -> Disturbance | None:
+        try:
+            return disturbance_of(document)
+        except ValueError as error:
+            place = f"Box {document['box_id']} at {document['start_ns']} ns"
+            self._driver.readable.note(DISTURBANCES.collection, {"_id": place}, error)
+            return None
 
     def summary(
         self,
@@ -286,6 +318,20 @@ class IntervalRecords:
         if not gone:
             self._swept_hour = now_s // 3600
         return gone
+
+    def delete_box(self, box_id: str) -> None:
+        """Deletes all of a Box; what a site has of its Boxes together stays."""
+        of_box = [("box_id", "=", box_id)]
+
+        def job(documents: Documents) -> int:
+            gone = documents.remove(INTERVALS_DUE, of_box)  # first, so that no block is made of what goes
+            gone += documents.remove(NEW, of_box)
+            for table in (INTERVAL_BLOCKS, DAMAGED, DISTURBANCES, INTERVAL_NUMBERS):
+                gone += documents.remove(table, of_box, DELETED_AT_ONCE)
+            return gone
+
+        while self._driver.write(job):
+            continue
 
     def counts(self) -> dict[str, int]:
         """Returns the number of documents by table."""

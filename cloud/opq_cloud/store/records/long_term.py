@@ -1,11 +1,10 @@
-"""The part of the store's interface that is about years: intervals, phenomena, other meters."""
+"""The part of the store's interface that is about years: intervals and phenomena."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.phenomena import Phenomenon
-from opq_cloud.store.records.reference_meters import MeterValue
 
 
 class SeenIntervals(Protocol):
@@ -32,15 +31,3 @@ class LongTermStore(Protocol):
 
         What it found before keeps its number; what it no longer finds is removed.
         """
-
-    def put_meter_values(self, values: Iterable[MeterValue]) -> int:
-        """Stores values of other meters, in place of those of the same time; returns how many."""
-
-    def meter_values(self, meter: str, quantity: str, start_s: int, end_s: int) -> list[MeterValue]:
-        """Returns another meter's values from [start_s, end_s), in time order."""
-
-    def meters(self) -> dict[str, int]:
-        """Returns meter -> number of its values."""
-
-    def remove_meter(self, meter: str) -> int:
-        """Removes all values of a meter; returns how many."""

@@ -8,14 +8,15 @@ from opq_cloud.store.documents.makai import (
     MAKAI_CONFIG_KEYS,
     BrokerTraffic,
     MakaiConfig,
-    makai_config_document,
+    limits_document,
     makai_config_from_document,
+    settings_document,
     traffic_document,
     traffic_from_document,
 )
-from opq_cloud.store.driver import Documents, Fields
+from opq_cloud.store.driver import Documents, Fields, Table
 from opq_cloud.store.records.part import StorePart, expires
-from opq_cloud.store.records.tables import MAKAI_CONFIG, TRAFFIC
+from opq_cloud.store.records.tables import MAKAI_CONFIG, TRAFFIC, TRIGGER_SETTINGS
 
 
 class MakaiRecords(StorePart):
@@ -27,19 +28,26 @@ class MakaiRecords(StorePart):
 
     def makai_config(self) -> MakaiConfig | None:
         with self._driver.read() as documents:
-            return makai_config_from_document(documents.get(MAKAI_CONFIG))
+            settings = documents.get(TRIGGER_SETTINGS) if documents.original else None
+            return makai_config_from_document(documents.get(MAKAI_CONFIG), settings)
 
     def put_makai_config(self, config: MakaiConfig | None) -> None:
-        """Changes the document in place, so that a reader always finds one."""
-        new = {} if config is None else makai_config_document(config)
+        """Changes the document in place, so that a reader always finds one.
 
-        def changed(known: Fields | None) -> Fields:
-            return {key: each for key, each in (known or {}).items() if key not in MAKAI_CONFIG_KEYS} | new
+        In the original's database the triggers' settings are a document of their own: the original's
+        optimiser writes `makai_config` again, with its own fields alone.
+        """
+        settings = settings_document(config)
+        stated = {} if config is None or not config.limited else limits_document(config)
 
-        if config is None or config.is_empty:
-            self._driver.write(lambda documents: documents.remove(MAKAI_CONFIG, ()))
-        else:
-            self._driver.write(lambda documents: documents.change(MAKAI_CONFIG, (), changed))
+        def job(documents: Documents) -> None:
+            if documents.original:
+                _replace(documents, MAKAI_CONFIG, limits_document(config))
+                _replace(documents, TRIGGER_SETTINGS, settings)
+            else:
+                _replace(documents, MAKAI_CONFIG, stated | settings)
+
+        self._driver.write(job)
 
     def put_traffic(self, traffic: BrokerTraffic) -> None:
         new = {**traffic_document(traffic), "expire_at": expires(self._ttls.measurements)}
@@ -55,3 +63,15 @@ class MakaiRecords(StorePart):
     def _expire_traffic(self, documents: Documents, now_s: int, slice_rows: int) -> int:
         """Deletes expired rows; those of the original have no `expire_at`."""
         return documents.remove(TRAFFIC, [("expire_at", "<=", now_s)], slice_rows)
+
+
+def _replace(documents: Documents, table: Table, new: Fields) -> None:
+    """Replaces the one document of a table, but for fields of others; removes it where there is nothing."""
+    if not new:
+        documents.remove(table, ())
+        return
+
+    def changed(known: Fields | None) -> Fields:
+        return {key: each for key, each in (known or {}).items() if key not in MAKAI_CONFIG_KEYS} | new
+
+    documents.change(table, (), changed)

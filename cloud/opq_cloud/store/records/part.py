@@ -10,6 +10,9 @@ from opq_cloud.store.records.tables import BOXES, RETENTION
 
 T = TypeVar("T")
 
+NUMBERS_BEGIN_S = 1_735_689_600
+"""2025-01-01 UTC, from which numbers count seconds; 31 bits last until 2093."""
+
 
 class StorePart:
     """Some tables and the store's methods on them; the store inherits from all parts."""
@@ -17,6 +20,24 @@ class StorePart:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._live_ttls = LiveTtls(self._stored_ttls, Ttls())
+        self._numbers_from_clock = False
+        self.now_s: Callable[[], float] = time.time
+        """The clock of numbers."""
+
+    def _parts_are_seen(self) -> bool:
+        """Whether there is somebody who sees only some Boxes."""
+        return False
+
+    def _draw_numbers(self, documents: Documents, name: str, count: int = 1) -> list[int]:
+        """Returns the next numbers of events, findings or incidents.
+
+        Once somebody sees only a part of them, a number is the second in which it is drawn, or the next one
+        after the last, so that a gap between visible numbers does not count hidden ones.
+        """
+        self._numbers_from_clock = self._numbers_from_clock or self._parts_are_seen()
+        if count and self._numbers_from_clock:
+            documents.raise_number(name, int(self.now_s()) - NUMBERS_BEGIN_S - 1)
+        return documents.next_numbers(name, count)
 
     @property
     def _ttls(self) -> Ttls:

@@ -61,7 +61,7 @@ class PhenomenonRecords(StorePart):
             for each in found:
                 same = next((old for old in known if _is_same(old, each)), None)
                 if same is None:
-                    number = documents.next_numbers("phenomena_id")[0]
+                    number = self._draw_numbers(documents, "phenomena_id")[0]
                     new.append(replace(each, phenomenon_id=number))
                 else:
                     known.remove(same)

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 
 from opq_cloud.store.incidents.join_plan import worst_of
 from opq_cloud.store.records.accounts import Account, BoxAccess
+from opq_cloud.store.records.rights import Action, Way, may
 from opq_proto.messages import Incident, StoredFinding
-
-SEES_EVERYTHING = ("admin", "researcher")
-"""Roles that see every Box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,14 @@ class BoxSight:
 
 
 def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
-    """Returns what an account sees: everything by its role, or its own, shared and public Boxes."""
-    if account.role in SEES_EVERYTHING:
+    """Returns what may be reported to an account now: everything by its role, or the Boxes related to it."""
+    standing = account.standing(Way.MESSAGE)
+    if may(standing, Action.SEE):
         return BoxSight(True)
-    known = tuple(accesses)
-    full = frozenset(each.box_id for each in known if account.account_id in (each.owner_id, *each.shared_ids))
-    public = frozenset(each.box_id for each in known if each.privacy == "all")
-    return BoxSight(False, full | public, full)
+    related = {each.box_id: each.relation_to(account.account_id) for each in accesses}
+    seen = {box_id: known for box_id, known in related.items() if may(standing, Action.SEE, known)}
+    placed = frozenset(box_id for box_id, known in seen.items() if may(standing, Action.SEE_PLACE, known))
+    return BoxSight(False, frozenset(seen), placed)
 
 
 def incident_at(
@@ -56,8 +55,7 @@ def incident_at(
     placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
     references = {each.finding.alignment.box_id for each in incident.findings if each.finding.alignment}
     references |= {each.aligned_to for each in incident.arrivals if each.aligned_to}
-    reached = {box_id for each in incident.findings for box_id in each.finding.also_at}
-    if whole and unhidden and placed and all(map(sees, references | reached)):
+    if whole and unhidden and placed and all(map(sees, references)):
         return incident
     findings = tuple(_as_seen(each, sees) for each in incident.findings if sees(each.finding.box_id))
     arrivals = tuple(
@@ -70,7 +68,7 @@ def incident_at(
             incident,
             findings=findings,
             arrivals=arrivals,
-            scope=incident.scope if all(map(sees, reached)) else None,
+            scope=incident.scope,
             hypotheses=incident.hypotheses if unhidden else (),
             centre=incident.centre if placed else None,
         )
@@ -104,8 +102,6 @@ def _as_seen(item: StoredFinding, sees: Callable[[str], bool]) -> StoredFinding:
     one = item.finding
     if _is_hidden(item, sees):
         one = replace(one, because="", figures=(), beside=())
-    if not all(map(sees, one.also_at)):
-        one = replace(one, also_at=())
     if one.alignment is not None and not sees(one.alignment.box_id):
         of_pair = one.clock_id == one.alignment.common_id  # made from the number of that Box
         one = replace(one, alignment=None, clock_id=None if of_pair else one.clock_id)

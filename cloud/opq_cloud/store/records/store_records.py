@@ -3,22 +3,26 @@
 from abc import abstractmethod
 from threading import Lock
 
-from opq_cloud.store.driver import Documents, Driver, Table
+from opq_cloud.store.driver import Documents, Driver, Table, Where
 from opq_cloud.store.records import tables
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.box_deletion import BoxDeletion
 from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.makai import MakaiRecords
 from opq_cloud.store.records.phenomena import PhenomenonRecords
-from opq_cloud.store.records.reference_meters import MeterRecords
-from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, GROUND_TRUTH, INCIDENTS, PHENOMENA
+from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
 
+UNSET_CLOCK_S = 946_684_800
+"""2000-01-01 UTC. A machine without a battery begins in 1970 until its clock is set."""
+
 
 class StoreRecords(
+    BoxDeletion,
     FindingRecords,
     EventRecords,
     WaveformRecords,
@@ -26,7 +30,6 @@ class StoreRecords(
     BoxRecords,
     MakaiRecords,
     PhenomenonRecords,
-    MeterRecords,
 ):
     """`store.CloudStore` but for the measurement log, which the store of each database adds."""
 
@@ -37,6 +40,9 @@ class StoreRecords(
         self.intervals = IntervalRecords(driver)
         self._expired: dict[str, int] = {}
         self._expired_lock = Lock()
+
+    def _parts_are_seen(self) -> bool:
+        return self.people.any_access()
 
     def seen_intervals(self, box_id: str) -> IntervalRecords | None:
         return self.intervals
@@ -58,11 +64,34 @@ class StoreRecords(
     def numbers_problem(self) -> str | None:
         return self._driver.foreign_numbers
 
+    def lost_incidents(self) -> int:
+        return self._driver.lost_incidents()
+
     @property
     def problem(self) -> str | None:
         return self._driver.lost_file
 
+    def _renew_undated(self, now_s: int) -> None:
+        """Lets what was stored before the machine's clock was set expire as if it were stored now.
+
+        Events are kept as incidents are, because an incident keeps its events.
+        """
+        before: Where = [("expire_at", "<", UNSET_CLOCK_S)]
+        ttls = self._ttls
+        kept = (EVENTS, max(ttls.events, ttls.incidents)), (INCIDENTS, ttls.incidents)
+        with self._driver.read() as documents:
+            due = [(table, ttl_s) for table, ttl_s in kept if documents.count(table, before, 1)]
+
+        def job(documents: Documents) -> None:
+            for table, ttl_s in due:
+                documents.set_fields(table, before, {"expire_at": now_s + ttl_s})
+
+        if due and now_s >= UNSET_CLOCK_S:
+            self._driver.write(job)
+
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
+        self._renew_undated(now_s)
+
         def job(documents: Documents) -> dict[str, int]:
             return {
                 "events": self._expire_events(documents, now_s, max(1, slice_rows // 100)),
@@ -89,7 +118,7 @@ class StoreRecords(
         counts = {"measurements": self._count_log()}
         with self._driver.read() as documents:
             counts["trends"] = documents.trends.count()
-            for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES, PHENOMENA, GROUND_TRUTH):
+            for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES, PHENOMENA):
                 counts[table.name] = documents.count(table)
             return {**counts, "fs.files": documents.count_files()}
 
@@ -102,6 +131,7 @@ class StoreRecords(
         return self._driver.bytes_of({**counts, "fs.chunks": counts["fs.files"]})
 
     def close(self) -> None:
+        self._end_indexing()
         self.people.close()
         self._close_log()
         self._driver.close()

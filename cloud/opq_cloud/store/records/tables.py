@@ -26,6 +26,8 @@ REGIONS = Table(
 )
 RETENTION = Table("laha_config", identity=lambda one: "ttls", versioned=False)
 MAKAI_CONFIG = Table("makai_config", versioned=False)
+TRIGGER_SETTINGS = Table("opq_trigger_settings", versioned=False)
+"""Of MongoDB alone; the embedded store has them in `makai_config`, which no other program writes there."""
 DUE = Table(
     "rollups_due",
     ("length_ms", "start_ms", "box_id"),
@@ -192,20 +194,6 @@ PHENOMENA = Table(
     columns=_own("phenomena_id", "start_ts_ms", "end_ts_ms", "expire_at"),
     listed=("affected_opq_boxes", "phenomenon_boxes"),
     identity=lambda one: f"phenomenon {one['phenomena_id']}",
-    wide=True,
-    versioned=False,
-)
-GROUND_TRUTH = Table(
-    "ground_truth",
-    ("meter-name", "sample-type", "ts-s"),
-    columns={
-        "meter-name": "meter_name",
-        "sample-type": "sample_type",
-        "ts-s": "ts_s",
-        **_own("actual", "min", "max", "avg", "stddev"),
-    },
-    in_columns=True,
-    identity=lambda one: f"{one['meter-name']}/{one['sample-type']}/{one['ts-s']}",
     wide=True,
     versioned=False,
 )

@@ -19,18 +19,20 @@ from opq_cloud.store.trends.pyramid import (
     LEVELS_MS,
     MINUTES_KEPT_S,
     SETTLE_MS,
-    TEN_MINUTES_MS,
     kept_s,
     level_above,
     level_below,
     merged,
     read_level,
 )
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""
 MARKS_KNOWN = 50_000
+WAIT_MS = 3_600_000
+"""A row that is due for longer than this waits for others, as in a store of years at its first start."""
 
 
 class TrendRecords(StorePart):
@@ -100,6 +102,10 @@ class TrendRecords(StorePart):
         with self._driver.read() as documents:
             return read_level(documents.trends.rows, box_id, start_ms, end_ms, length_ms)
 
+    def trends_wait(self, now_ms: int) -> bool:
+        with self._driver.read() as documents:
+            return bool(_due(documents, now_ms - WAIT_MS, 1)) or documents.trends.unmarked(1) is not None
+
     def _roll_up_trends(self, now_ms: int, slice_rows: int) -> int:
         with self._driver.read() as documents:  # mostly nothing is due: then no write is made
             if not _due(documents, now_ms, 1) and documents.trends.unmarked(1) is None:
@@ -131,7 +137,7 @@ class TrendRecords(StorePart):
         trends = documents.trends
         found = trends.rows(box_id, TREND_MS, start_ms, start_ms + TEN_MINUTES_MS)
         minutes = [row for row in found if row.length_ms == TREND_MS]
-        if len(minutes) < len(found):  # an hour already merged, by a version without roll-ups
+        if len(minutes) < len(found):  # an hour already merged, because its minutes were old
             _mark(documents, HOUR_MS, [(box_id, start_ms)])
         if not minutes:
             return
@@ -206,7 +212,7 @@ def _due(documents: Documents, now_ms: int, limit: int) -> list[Fields]:
 
 
 def _fill(documents: Documents) -> int:
-    """Marks the next trends stored by a version without roll-ups as due; returns 0 where all are marked."""
+    """Marks the next trends that the original stored as due for roll-up; returns 0 where all are marked."""
     found = documents.trends.unmarked(FILL_ROWS)
     if found is None:
         return 0

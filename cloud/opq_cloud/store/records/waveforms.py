@@ -137,14 +137,18 @@ class WaveformRecords(StorePart):
         """Deletes expired events with their files; returns how many."""
         where = [("expire_at", "<=", now_s)]
         due = list(documents.find(EVENTS, where, limit=slice_rows, fields=("event_id", "half_cycles")))
-        for event in due:
-            same = [("event_id", "=", event["event_id"])]
-            for part in list(documents.find(BOX_EVENTS, same)):
-                documents.delete_files(file_names(part)[0])
-            documents.remove(BOX_EVENTS, same)
-            for box_id in event.get("half_cycles", {}):
-                documents.delete_files(half_cycles_name(event["event_id"], box_id))
-            documents.remove(EVENTS, [*same, *where])  # the original's numbers may come twice
+        if not due:
+            return 0
+        same = [("event_id", "in", [event["event_id"] for event in due])]
+        files = [file_names(part)[0] for part in documents.find(BOX_EVENTS, same)]
+        files += [
+            half_cycles_name(event["event_id"], box_id)
+            for event in due
+            for box_id in event.get("half_cycles", {})
+        ]
+        documents.delete_files(files)
+        documents.remove(BOX_EVENTS, same)
+        documents.remove(EVENTS, [*same, *where])  # the original's numbers may come twice
         return len(due)
 
 

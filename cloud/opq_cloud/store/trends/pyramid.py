@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import isfinite
 
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
 
-TEN_MINUTES_MS = 600_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 LEVELS_MS = (TREND_MS, TEN_MINUTES_MS, HOUR_MS, DAY_MS)

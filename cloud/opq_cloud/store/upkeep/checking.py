@@ -16,6 +16,7 @@ from opq_cloud.store.records.tables import BOX_EVENTS, EVENTS, INCIDENTS, NOTES
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.upkeep.copying import Shown, read_store
 from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_file import reading_address
 
 MOST_LINES = 50
 """Lines of SQLite's own check of one file."""
@@ -33,7 +34,7 @@ def check_store(store: CloudStore, shown: Shown = lambda name, count: None) -> C
     """Reads everything, and compares sums and references."""
     report = CheckReport()
     try:
-        found = read_store(store, shown)
+        found = read_store(store, shown, samples=True)
         report.checked = {name: each.count for name, each in found.copied.items()}
         report.problems += found.problems
         unnamed = sum(each.left for each in found.copied.values()) - len(found.problems)
@@ -49,7 +50,7 @@ def check_store(store: CloudStore, shown: Shown = lambda name, count: None) -> C
 def file_problems(path: Path) -> list[str]:
     """Returns what SQLite itself finds in a file, documents that are not JSON, and lost blocks."""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as file:
+        with closing(sqlite3.connect(reading_address(path), uri=True, timeout=60)) as file:
             file.execute("BEGIN")  # one state of the file, others may write
             found = file.execute(f"PRAGMA quick_check({MOST_LINES})").fetchall()
             lines = [f"{path.name}: {' '.join(line.split())}" for (line,) in found if line != "ok"]

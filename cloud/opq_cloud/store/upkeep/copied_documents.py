@@ -26,11 +26,9 @@ from opq_cloud.store.records.waveforms import file_names
 from opq_proto.measurement.fields import STORED
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
-TEXT_FIELDS = frozenset(
-    {"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "meter-name", "sample-type", "part"}
-)
+TEXT_FIELDS = frozenset({"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "part"})
 """Fields of keys that are texts; the others are whole numbers."""
-STORE_MADE_FIELDS = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
+STORE_MADE_FIELDS = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts", "samples"})
 """Fields that a store makes for itself."""
 
 
@@ -52,7 +50,7 @@ def copied_document(table: Table, document: Fields) -> Fields:
 
     Raises one of `readable.READ_ERRORS`: it cannot be read.
     """
-    new = {name: _plain(value) for name, value in document.items() if name not in STORE_MADE_FIELDS}
+    new = {name: plain_value(value) for name, value in document.items() if name not in STORE_MADE_FIELDS}
     for name in table.key:
         new[name] = _checked(name, new[name])
     if table is EVENTS:
@@ -134,12 +132,12 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Returns a value as JSON has it; a time or an id of MongoDB is a text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): plain_value(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain_value(each) for each in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)  # pymongo has a type of its own for 64 bits
     return value if value is None or isinstance(value, bool | float | str | bytes) else str(value)

@@ -14,10 +14,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from opq_cloud.store.documents.makai import IDENTITY
+from opq_cloud.store.documents.makai import IDENTITY, limits_document, settings_document
 from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields, Table
 from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.records.findings import samples_file
 from opq_cloud.store.records.tables import (
     BOX_EVENTS,
     BOXES,
@@ -25,7 +26,6 @@ from opq_cloud.store.records.tables import (
     DUE,
     EVENTS,
     FACTS,
-    GROUND_TRUTH,
     HEIRS,
     INCIDENTS,
     INTERVAL_BLOCKS,
@@ -42,22 +42,23 @@ from opq_cloud.store.records.tables import (
     TRAFFIC,
 )
 from opq_cloud.store.store import CloudStore, LogPlace
-from opq_cloud.store.trends.pyramid import LEVELS_MS, TEN_MINUTES_MS
+from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_cloud.store.upkeep.copied_documents import (
     TEXT_FIELDS,
     copied_document,
     document_sum,
     files_of,
     measurement_sum,
+    plain_value,
     sum_of,
     trend_sum,
 )
 from opq_proto.errors import StoreError
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Measurement
 
 TABLES = (
     RETENTION,
-    MAKAI_CONFIG,
     BOXES,
     LOCATIONS,
     REGIONS,
@@ -76,7 +77,6 @@ TABLES = (
     INTERVAL_NUMBERS,
     DISTURBANCES,
     PHENOMENA,
-    GROUND_TRUTH,
 )
 NUMBERED = (
     (EVENTS, "event_id"),
@@ -96,8 +96,10 @@ FILES = "files"
 """What is copied, by the name in the report, beside the tables; the next two likewise."""
 MEASUREMENTS = "measurements"
 TRENDS = "trends"
-NOT_COMPARED = frozenset({DUE.name})
-"""Marks of what is rolled up next; an original has none."""
+SAMPLES = "samples of findings"
+"""Files of a MongoDB, which the embedded store does not have."""
+NOT_COMPARED = frozenset({DUE.name, SAMPLES})
+"""Marks of what is rolled up next; an original has none. Samples are made from events, too."""
 MARK = "store-copy"
 """In the target's table of leases: how far the copy is."""
 FOR_EVER_S = 2**33
@@ -150,7 +152,7 @@ def copy_store(
     Raises:
         StoreError: the target has other data, or differs at the end; a database failed.
     """
-    copy = _Copy(source, target, shown)
+    copy = _Copy(source, target, shown, samples=target.place[0] is not None)
     copy.begin(origin)
     report = copy.run()
     target.complete_copy()
@@ -168,16 +170,21 @@ def copy_store(
     return report
 
 
-def read_store(source: CloudStore, shown: Shown = lambda name, count: None) -> CopyReport:
-    """Reads all that a copy would, and writes nothing."""
-    return _Copy(source, None, shown).run()
+def read_store(
+    source: CloudStore, shown: Shown = lambda name, count: None, samples: bool = False
+) -> CopyReport:
+    """Reads all that a copy would, and writes nothing.
+
+    `samples`: reads those of findings too, which a copy from a MongoDB into an embedded store leaves out.
+    """
+    return _Copy(source, None, shown, samples).run()
 
 
 class _Copy:
     """One run; the report is noted in the target after each batch."""
 
-    def __init__(self, source: CloudStore, target: CloudStore | None, shown: Shown) -> None:
-        self._source, self._target, self._shown = source, target, shown
+    def __init__(self, source: CloudStore, target: CloudStore | None, shown: Shown, samples: bool) -> None:
+        self._source, self._target, self._shown, self._with_samples = source, target, shown, samples
         self._report = CopyReport()
         self._origin = ""
 
@@ -202,6 +209,7 @@ class _Copy:
         target = self._target
         for table in TABLES:
             self._copy_table(table, self._source.driver, None if target is None else target.driver)
+        self._copy_limits()
         if people.driver.exists():
             for name, table in people.tables.items():
                 if name != LEASES:
@@ -220,6 +228,20 @@ class _Copy:
         if self._target is not None:
             mark: Fields = {"from": self._origin, **asdict(self._report)}
             self._target.people.documents.change(LEASES, MARK, lambda before: mark)
+
+    def _copy_limits(self) -> None:
+        """Copies limits and settings of triggers, which a MongoDB has in two documents."""
+        config, copied = self._source.makai_config(), self._report.of(MAKAI_CONFIG.name)
+        if copied.done:
+            return
+        if config is not None:
+            for problem in config.problems:
+                self._report.leave(MAKAI_CONFIG.name, f"{MAKAI_CONFIG.name}: {problem}")
+            stated = {**limits_document(config), **settings_document(config)}
+            copied.add([document_sum(MAKAI_CONFIG, stated)])
+            if self._target is not None:
+                self._target.put_makai_config(config)
+        self._note(MAKAI_CONFIG.name, None, done=True)
 
     def _copy_table(self, table: Table, source: Driver, target: Driver | None) -> None:
         copied = self._report.of(table.name)
@@ -267,10 +289,40 @@ class _Copy:
                     report.leave(FILES, str(error))
                 else:
                     files.append((each.name, data, {"event_id": each.event_id, "box_id": each.box_id}, new))
+        samples = self._samples(documents, batch, copied) if table is INCIDENTS else []
         if target is not None:
-            target.write(partial(_store, table=table, new=list(copied.values()), files=files))
+            target.write(partial(_store, table=table, new=list(copied.values()), files=[*files, *samples]))
         report.of(table.name).add([document_sum(table, each) for each in copied.values()])
-        report.of(FILES).add([sum_of(name.encode() + b"\0" + data) for name, data, *_ in files])
+        for name, stored in ((FILES, files), (SAMPLES, samples)):
+            report.of(name).add([sum_of(each.encode() + b"\0" + data) for each, data, *_ in stored])
+
+    def _samples(
+        self, documents: Documents, batch: list[Fields], copied: dict[object, Fields]
+    ) -> list[StoredFile]:
+        """Returns the samples that a MongoDB keeps with findings, whose events may have expired.
+
+        Their documents get the Measurements that are kept in them.
+        """
+        if not documents.original or not self._with_samples:
+            return []
+        files: list[StoredFile] = []
+        named = {int(each["incident_id"]): each for each in batch if each.get("gridfs_filename")}
+        wanted: list[Condition] = [("incident_id", "in", list(named))]
+        for row in documents.find(INCIDENTS, wanted, fields=("incident_id", "measurements")):
+            number = int(row["incident_id"])
+            new, place = copied.get((number,)), named[number].get("samples")
+            if new is None:
+                continue
+            name = samples_file(number)
+            try:
+                data = documents.read_file([str(named[number]["gridfs_filename"])])
+            except StoreError as error:
+                self._report.leave(SAMPLES, str(error))
+                continue
+            kept = {"gridfs_filename": name, "measurements": plain_value(row.get("measurements") or [])}
+            new |= kept if place is None else {**kept, "samples": plain_value(place)}
+            files.append((name, data, {"incident_id": number}, new))
+        return files
 
     def _copy_trends(self) -> None:
         report, done = self._report.of(TRENDS), self._report.of(TRENDS).place

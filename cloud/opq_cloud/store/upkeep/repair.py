@@ -19,13 +19,15 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import broken_references, lost_measurements
 from opq_cloud.store.upkeep.copying import FILES, MEASUREMENTS, TRENDS, CopyReport, Shown, copy_store
 from opq_cloud.store.upkeep.sqlite_pages import Row, SqlitePages
-from opq_proto.errors import StoreError
-from opq_proto.kit.sqlite_file import Migration, run_migration
+from opq_proto.errors import OtherFormError, StoreError
+from opq_proto.kit.sqlite_file import run_migration
 
 HOLDS = {"blocks": MEASUREMENTS, "parcels": MEASUREMENTS, "trends_new": TRENDS, "chunks": FILES}
 """Table of a file -> what its rows are part of, as the report names it."""
 VERSION_AT = 60
 """Where a file's schema number stands in its header."""
+FORM_AT = 68
+"""Where the mark of its form stands there."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ def repair_store(
         name: of the store's file in both folders.
     Raises:
         StoreError: the new folder has a store, nothing can be read, or the disk is full.
+        OtherFormError: the store is in the form of before 0.2.0.
     """
     if (into / name).exists():
         raise StoreError(f"{into / name}: is there already; give an empty folder")
@@ -82,14 +85,17 @@ def _with_log(path: Path, beside: Path) -> Path:
     return copy
 
 
-def salvage(path: Path, to: Path, scripts: Sequence[Migration], owner: int) -> Iterator[tuple[str, str]]:
+def salvage(path: Path, to: Path, scripts: Sequence[str], owner: int) -> Iterator[tuple[str, str]]:
     """Copies all rows that can be read into a new file; yields each table that lost some, with a line.
 
     Raises:
         StoreError: the page with the schema cannot be read.
+        OtherFormError: the file is in the form of before 0.2.0, whose columns have another order.
     """
     with path.open("rb") as file:
         data = mmap(file.fileno(), 0, access=ACCESS_READ)
+    if data[FORM_AT : FORM_AT + 4] == owner.to_bytes(4).upper():  # that mark had the same letters as capitals
+        raise OtherFormError(path.name)
     pages = SqlitePages(data)
     roots = pages.roots()
     if not roots:

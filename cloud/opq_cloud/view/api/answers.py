@@ -14,8 +14,8 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.export.tables import known_numbers
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.gate import current_visitor
+from opq_cloud.view.web.shares import pause_refusal, share_key
 from opq_cloud.view.web.time_span import TimeSpan, read_span
-from opq_cloud.view.web.visitors import Visitor, visitor_network
 from opq_proto.kit.rate_limit import TokenBuckets
 
 REQUEST_BURST = 120
@@ -84,8 +84,8 @@ def cursor_text(kind: CursorKind, *place: int) -> str:
     """An opaque text: where the next page begins; new rows do not move it.
 
     Args:
-        place: for Measurements the millisecond, for events the number of the last one examined (its time may
-            be hidden), for incidents the start and the number of the last one sent.
+        place: for Measurements the millisecond, for events the number of the last one sent (its time may be
+            hidden), for incidents the start and the number of the last one sent.
     """
     return base64.urlsafe_b64encode(f"{kind}:{':'.join(map(str, place))}".encode()).decode().rstrip("=")
 
@@ -127,23 +127,17 @@ class RequestLimits:
 
     async def request(self) -> None:
         """Counts a request. Raises RestProblemError 429."""
-        self._spend(self._requests, REQUESTS_PER_S, "request")
+        await self._spend(self._requests, REQUESTS_PER_S, "request")
 
     async def export(self) -> None:
         """Counts an export. Raises RestProblemError 429."""
-        self._spend(self._exports, EXPORT_PER_S, "export")
+        await self._spend(self._exports, EXPORT_PER_S, "export")
 
-    def _spend(self, buckets: TokenBuckets, per_s: float, what: str) -> None:
-        key = limit_key(current_visitor())
+    async def _spend(self, buckets: TokenBuckets, per_s: float, what: str) -> None:
+        key = share_key(current_visitor())
         if not buckets.spend(key):
             self._counters.add("requests_limited", label=what)
+            await pause_refusal()
             wait_s = max(1, round((1.0 - buckets.left(key)) / per_s))
             text = f"Too many {what}s; {per_s:g} a second are answered. Try again in {wait_s} s."
             raise RestProblemError(429, text, {"Retry-After": str(wait_s)})
-
-
-def limit_key(visitor: Visitor) -> str:
-    """The account or network whose requests are counted together."""
-    if visitor.account is not None:
-        return visitor.account.account_id
-    return visitor_network(visitor.address)

@@ -5,9 +5,9 @@ It reads the store as the visitor sees it, so that it can show no more than the 
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, level_for
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
@@ -15,9 +15,11 @@ from opq_cloud.view.live.messages import LARGEST_ID, newest_json
 from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.measurement.text import measurement_json
 from opq_proto.messages import TREND_MS, Measurement, Trend
 
@@ -27,9 +29,15 @@ ONE_MS_ROWS = 5000
 BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
-OneBox = Annotated[str | None, Query(pattern=shapes.BOX_PATTERN)]
+OneBox = Annotated[str | None, Query(pattern=shapes.BOX_PATTERN, examples=["1"])]
 From = Annotated[str, Query(alias="from", max_length=40, examples=["now-24h"])]
 To = Annotated[str, Query(alias="to", max_length=40, examples=["now"])]
+
+
+def check_box(context: VisitorContext, box_id: str) -> None:
+    """Raises RestProblemError 404 for a Box that does not exist, or that the visitor does not see."""
+    if not context.knows(box_id):
+        raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
 
 
 class BoxRoutes:
@@ -38,8 +46,8 @@ class BoxRoutes:
     def __init__(self, context: VisitorContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         for path, route, shape in (
             ("/boxes", self.boxes, shapes.BoxList),
             ("/boxes/{box_id}", self.box, shapes.BoxShape),
@@ -59,8 +67,7 @@ class BoxRoutes:
 
     def box(self, request: Request, box_id: BoxId) -> Response:
         """One Box."""
-        if not self._context.knows(box_id):
-            raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
+        check_box(self._context, box_id)
         latest = self._context.hub.newest(box_id)
         shown = self._context.box(box_id)
         share = self._context.measured_shares([box_id]).get(box_id)
@@ -77,6 +84,7 @@ class BoxRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Measurements of a span as they were stored, oldest first; kept for a day."""
+        check_box(self._context, box_id)
         span = rest_span(start, end, self._context.now_ns())
         place = cursor_place("measurements", cursor)
         first_ms = span.start_ms if place is None else max(place[0], span.start_ms)
@@ -101,6 +109,7 @@ class BoxRoutes:
         level: Literal["auto", "1m", "10m", "1h", "1d"] = "auto",
     ) -> Response:
         """Any span by rows of one length: [min, mean, max] of each metric, null where it is not known."""
+        check_box(self._context, box_id)
         now_ns = self._context.now_ns()
         span = rest_span(start, end, now_ns)
         try:

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from opq_cloud.store.trends.pyramid import HOUR_MS, MAX_ROWS
 from opq_cloud.view.api.answers import json_answer, rest_span
-from opq_cloud.view.api.box_routes import BoxId, From, To
+from opq_cloud.view.api.box_routes import BoxId, From, To, check_box
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.boxes.sparkline import spark_steps
 from opq_cloud.view.pages.drawing.box_history import read_history
 from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter
 from opq_proto.measurement.fields import DRAWN_KEYS
 
 BUCKET_MS = 10_000
@@ -24,8 +25,8 @@ class ChartedRoutes:
     def __init__(self, context: VisitorContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         for path, route in (
             ("/availability", self.availability),
             ("/recent", self.recent),
@@ -71,6 +72,7 @@ class ChartedRoutes:
         self, request: Request, box_id: BoxId, minutes: Annotated[int, Query(ge=1, le=MAX_MINUTES)] = 60
     ) -> Response:
         """[min, mean, max] of each metric per 10 s (longer spans: per minute), up to now."""
+        check_box(self._context, box_id)
         now_ms = self._context.now_ns() // 1_000_000
         width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
         found = self._context.buckets(box_id, width_ms, now_ms - minutes * 60_000, now_ms + 60_000)
@@ -100,6 +102,7 @@ class ChartedRoutes:
         rows: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
     ) -> Response:
         """Any span of a Box by rows of one length: [min, mean, max] of each metric, and what they cover."""
+        check_box(self._context, box_id)
         now_ns = self._context.now_ns()
         span = rest_span(start, end, now_ns)
         try:

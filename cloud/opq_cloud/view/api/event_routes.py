@@ -1,8 +1,10 @@
 """Events and waveforms of `/api/v1`, as far as the pages show them."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from opq_cloud.export.selection import event_records
 from opq_cloud.store.event_record import EventRecord
@@ -12,13 +14,13 @@ from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import BoxId, Cursor, Number
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.pages.visible.seen import seen_record
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter, client_gone
 from opq_proto.decision import NS_PER_MS
 
 EVENTS_READ = 500
-"""Events that one request examines, where most are hidden; such a page is short and has a next one."""
+"""Events read at once for a visitor from whom some are hidden."""
 
 
 class EventRoutes:
@@ -28,8 +30,8 @@ class EventRoutes:
         self._context = context
         self._services = services
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         for path, route, shape in (
             ("/events", self.events, shapes.EventList),
             ("/events/{event_id}", self.event, shapes.EventShape),
@@ -41,25 +43,35 @@ class EventRoutes:
     def events(
         self, request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Cursor = None
     ) -> Response:
-        """Events, the newest first by their start, without samples; a page may be short and have a next."""
-        whole, visitor = self._services.store, self._services.visitor
-        place, looked = cursor_place("events", cursor), 0
-        last = None if place is None else whole.event_record(place[0])
-        found: list[EventRecord] = []
-        following, page = None, list[EventRecord]()
-        while place is None or last is not None:  # where the cursor's event has expired, older ones have too
-            beyond = None if last is None else IndexPlace(last.start_ns // NS_PER_MS, last.event_id)
-            page = whole.events_by_start(limit + 1, beyond)
+        """Events, the newest first by their start, without samples."""
+        place, beyond = cursor_place("events", cursor), None
+        if place is not None:
+            is_seen = self._context.store.event_record(place[0]) is not None
+            last = self._services.store.event_record(place[0]) if is_seen else None
+            if last is None:  # it has expired, and so have older ones; a hidden event is answered alike
+                return json_answer(request, {"items": [], "next": None})
+            beyond = IndexPlace(last.start_ns // NS_PER_MS, last.event_id)
+        found = list(islice(self._seen_events(beyond, limit + 1), limit + 1))
+        following = cursor_text("events", found[limit - 1].event_id) if len(found) > limit else None
+        items = [_event_json(each) for each in found[:limit]]
+        return json_answer(request, {"items": items, "next": following})
+
+    def _seen_events(self, beyond: IndexPlace | None, wanted: int) -> Iterator[EventRecord]:
+        """Yields visible events by their start, the newest first; hidden ones change no page's length.
+
+        The search ends if the client is gone. Its CPU time is taken from the visitor's.
+        """
+        whole, visitor, gone = self._services.store, self._services.visitor, client_gone()
+        at_once = wanted if visitor.unlimited else EVENTS_READ
+        while (page := whole.events_by_start(at_once, beyond)) and not gone():
             for record in page:
-                if len(found) == limit or looked == EVENTS_READ:
-                    following = cursor_text("events", last.event_id) if last else None
-                    break
-                last, looked = record, looked + 1
-                seen = record if visitor.unlimited else seen_record(record, visitor)
-                found += [] if seen is None else [seen]
-            if following or len(page) <= limit:
-                break
-        return json_answer(request, {"items": [_event_json(each) for each in found], "next": following})
+                if visitor.unlimited:
+                    yield record
+                elif any(map(visitor.sees, record.boxes_triggered)):
+                    seen = self._context.store.event_record(record.event_id)
+                    if seen is not None:
+                        yield seen
+            beyond = IndexPlace(page[-1].start_ns // NS_PER_MS, page[-1].event_id)
 
     def event(self, request: Request, event_id: Number) -> Response:
         """An event without its samples: who was asked, why, and what is missing."""

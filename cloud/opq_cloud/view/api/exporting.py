@@ -4,41 +4,30 @@ Raw waveforms go to those who may see them: owners, people they share with, rese
 the public only where a Box's owner allows it; to a token only with the scope `waveforms`.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from opq_cloud.export.comtrade import DataForm
-from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
-from opq_cloud.export.records import ExportError, WaveformRecord
-from opq_cloud.export.selection import (
-    all_incidents,
-    change_table,
-    event_records,
-    finding_table,
-    incident_records,
-    incident_table,
-    measurement_table,
-)
-from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
-from opq_cloud.view.api.answers import RequestLimits, etag_of, rest_span, tagged
+from opq_cloud.export.event_files import WaveformForm
+from opq_cloud.export.tables import MEDIA_TYPES, TableForm
+from opq_cloud.view.api.answers import RequestLimits, rest_span, tagged
 from opq_cloud.view.api.box_routes import From, Number, To
+from opq_cloud.view.api.export_jobs import TableExport, WaveformExport, table_export, waveform_export
 from opq_cloud.view.api.incident_routes import MOVED
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.pages.incidents.incident_list import WORDS_CHARACTERS, read_list_address
+from opq_cloud.view.pages.incidents.incident_list import WORDS_CHARACTERS
 from opq_cloud.view.pages.visible.registry import BOX_ID
+from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_proto.messages import Incident
+from opq_cloud.view.web.shares import PageRouter, in_thread, refuse_large
 
 MAX_BOXES = 50
-MAX_SAMPLES = 10_000_000
-"""Samples of one answer; they are held in memory together, two bytes each."""
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MAX_BOXES, description="these only")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
-CACHE_HEADERS = {"Vary": "Cookie, Authorization"}
+CACHE_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
 FILE_KINDS = (
     "application/zip",
@@ -99,12 +88,13 @@ Chosen = Annotated[dict[str, str], Depends(chosen_incidents)]
 class ExportRoutes:
     """Files; only GET."""
 
-    def __init__(self, context: VisitorContext, limits: RequestLimits) -> None:
+    def __init__(self, context: VisitorContext, jobs: SeenJobs, limits: RequestLimits) -> None:
         self._context = context
+        self._jobs = jobs
         self._limits = limits
 
-    def router(self) -> APIRouter:
-        router = APIRouter(dependencies=[Depends(self._limits.export)])
+    def router(self) -> PageRouter:
+        router = PageRouter(dependencies=[Depends(self._limits.export)])
         for path, route in (
             ("/events/{event_id}/export", self.event),
             ("/incidents/{incident_id}/export", self.incident),
@@ -118,7 +108,7 @@ class ExportRoutes:
             router.add_api_route(path, route, response_class=Response, responses=FILE_ANSWER | moves)
         return router
 
-    def event(
+    async def event(
         self,
         request: Request,
         event_id: Number,
@@ -127,10 +117,10 @@ class ExportRoutes:
         box: Boxes = None,
     ) -> Response:
         """The waveforms of an event; several Boxes are a zip where a format has one rate."""
-        records = event_records(self._context.store, event_id, _box_ids(box))
-        return _waveforms(request, f"event-{event_id}", records, form, data)
+        wanted = WaveformExport(event_id, box_ids=_box_ids(box), form=form, data=data)
+        return await self._sent(request, waveform_export, wanted)
 
-    def incident(
+    async def incident(
         self,
         request: Request,
         incident_id: Number,
@@ -138,59 +128,82 @@ class ExportRoutes:
         data: Data = "binary",
     ) -> Response:
         """All waveforms of an incident's events that you may see, up to ten million samples."""
-        incident = self._seen_incident(request, incident_id)
-        records = incident_records(self._context.store, incident, most_samples=MAX_SAMPLES)
-        return _waveforms(request, f"incident-{incident_id}", records, form, data)
+        moved = _moved(request, incident_id)
+        wanted = WaveformExport(incident_id=incident_id, moved=moved, form=form, data=data)
+        return await self._sent(request, waveform_export, wanted)
 
-    def _seen_incident(self, request: Request, incident_id: int) -> Incident:
-        """The incident. Raises HTTPException 404, or 301 to the same address of the one that has it now."""
-        path = request.url.path.replace(f"/{incident_id}/", "/{}/")
-        query = request.url.query.replace("{", "%7B").replace("}", "%7D")
-        return self._context.incident_of_address(str(incident_id), f"{path}?{query}" if query else path)
-
-    def incident_findings(
+    async def incident_findings(
         self, request: Request, incident_id: Number, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """The findings of an incident as a table."""
-        found = self._seen_incident(request, incident_id)
-        return _table(f"incident-{incident_id}-findings", finding_table([found]), form)
+        wanted = TableExport("findings", form, incident_id, _moved(request, incident_id))
+        return await self._sent(request, table_export, wanted)
 
-    def measurements(
+    async def measurements(
         self,
+        request: Request,
         box: Annotated[list[str], Query(min_length=1, max_length=MAX_BOXES, examples=[["1"]])],
         start: From = "now-24h",
         end: To = "now",
         form: Annotated[TableForm, Query(alias="format")] = "csv",
     ) -> Response:
         """Every stored Measurement of these Boxes in a span."""
-        span = rest_span(start, end, self._context.now_ns())
-        table = measurement_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
-        return _table("measurements", table, form)
+        box_ids, span = await self._known(box), rest_span(start, end, self._context.now_ns())
+        refuse_large(self._context.visitor, len(box_ids), span.length_ms)
+        wanted = TableExport("measurements", form, box_ids=box_ids, span=span)
+        return await self._sent(request, table_export, wanted)
 
-    def incidents(
-        self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
+    async def incidents(
+        self, request: Request, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """Every incident of a filter, as the list of incidents has it; of the last 30 days without one."""
-        return _table("incidents", incident_table(self._chosen_incidents(chosen)), form)
+        return await self._sent(request, table_export, TableExport("incidents", form, chosen=chosen))
 
-    def findings(self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv") -> Response:
+    async def findings(
+        self, request: Request, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
+    ) -> Response:
         """Every finding of the incidents of such a filter."""
-        return _table("findings", finding_table(self._chosen_incidents(chosen)), form)
+        return await self._sent(request, table_export, TableExport("findings", form, chosen=chosen))
 
-    def changes(
+    async def changes(
         self,
+        request: Request,
         box: Boxes = None,
         start: From = "now-30d",
         end: To = "now",
         form: Annotated[TableForm, Query(alias="format")] = "csv",
     ) -> Response:
         """What changed over weeks at these Boxes, or at all."""
-        span = rest_span(start, end, self._context.now_ns())
-        table = change_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
-        return _table("changes", table, form)
+        box_ids, span = await self._known(box), rest_span(start, end, self._context.now_ns())
+        wanted = TableExport("changes", form, box_ids=box_ids, span=span)
+        return await self._sent(request, table_export, wanted)
 
-    def _chosen_incidents(self, chosen: Mapping[str, str]) -> Iterator[Incident]:
-        return all_incidents(self._context.store, read_list_address(self._context, chosen).wanted)
+    async def _known(self, boxes: Sequence[str] | None) -> list[str]:
+        """The Boxes of an address; 404 where the visitor sees none of them."""
+        box_ids = _box_ids(boxes)
+        if box_ids and not await in_thread(lambda: any(map(self._context.knows, box_ids))):
+            raise RestProblemError(404, f"There is no Box {' or '.join(box_ids)} that you may see.")
+        return box_ids
+
+    async def _sent(self, request: Request, work: Callable[..., Iterator[Any]], wanted: object) -> Response:
+        """The file, written while it is read; nothing but its ETag where the client has it."""
+        head, pieces = await self._jobs.parts("export", work, wanted)
+        known = tagged(request, head.etag) if head.etag else None
+        if known is not None:
+            await pieces.aclose()
+            return known
+        named = {"Content-Disposition": f'attachment; filename="{head.name}"'}
+        tag = {"ETag": head.etag} if head.etag else {}
+        return StreamingResponse(
+            pieces, media_type=head.media_type, headers={**named, **CACHE_HEADERS, **tag}
+        )
+
+
+def _moved(request: Request, incident_id: int) -> str:
+    """The same address, with `{}` for the number of the incident that this one is part of now."""
+    path = request.url.path.replace(f"/{incident_id}/", "/{}/")
+    query = request.url.query.replace("{", "%7B").replace("}", "%7D")
+    return f"{path}?{query}" if query else path
 
 
 def _box_ids(boxes: Sequence[str] | None) -> list[str]:
@@ -200,28 +213,3 @@ def _box_ids(boxes: Sequence[str] | None) -> list[str]:
                 400, f"{box_id[:40]!r} is not an id of a Box; allowed are 1 to 32 letters, digits, _ . and -"
             )
     return list(dict.fromkeys(boxes or ()))
-
-
-def _waveforms(
-    request: Request, stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm
-) -> Response:
-    """The same data give the same bytes, so the ETag is made from their facts."""
-    contents = json.dumps([form, data, *((each.facts(), each.event.revision) for each in records)])
-    etag = etag_of(contents.encode())
-    return tagged(request, etag) or _sent(event_file(stem, records, form, data), {"ETag": etag})
-
-
-def _table(stem: str, table: ExportTable, form: TableForm) -> Response:
-    try:
-        pieces = table_pieces(table, form)
-    except ExportError as error:
-        raise RestProblemError(501, f"{error}") from None
-    return _sent(ExportFile(f"{stem}.{form}", MEDIA_TYPES[form], pieces), {})
-
-
-def _sent(file: ExportFile, headers: dict[str, str]) -> Response:
-    named = f'attachment; filename="{file.name}"'
-    given = {"Content-Disposition": named, "Cache-Control": "private, no-cache"}
-    return StreamingResponse(
-        file.pieces, media_type=file.media_type, headers={**given, **CACHE_HEADERS, **headers}
-    )

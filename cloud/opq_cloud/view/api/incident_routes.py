@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 
 from opq_cloud.export.selection import EVERY_INCIDENT, finding_row
 from opq_cloud.store.incidents.as_json import incident_json
@@ -16,11 +16,12 @@ from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
-from opq_cloud.view.api.box_routes import Cursor, Number, OneBox
+from opq_cloud.view.api.box_routes import Cursor, Number, OneBox, check_box
 from opq_cloud.view.pages.incidents.incident_work import work_filter, work_json
 from opq_cloud.view.pages.visible.past_before import past_before
-from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
+from opq_cloud.view.pages.visible.seen_sites import sites_then
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.words import CLASS_PHRASES, headline, worst
 from opq_proto.messages import Incident
 
@@ -38,8 +39,8 @@ class IncidentRoutes:
     def __init__(self, context: VisitorContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         for path, route, shape in (
             ("/incidents", self.incidents, shapes.IncidentList),
             ("/incidents/{incident_id}", self.incident, shapes.IncidentShape),
@@ -61,15 +62,18 @@ class IncidentRoutes:
         assigned: Annotated[str, Query(max_length=64, description="`me`, or an account")] = "",
         cause: Annotated[Literal["known"] | None, Query(description="only with a known cause")] = None,
     ) -> Response:
-        """Incidents, the newest first by their start; a page may be short and still have a next."""
+        """Incidents, the newest first by their start; a page may be short and still have a next.
+
+        With `box`, each is what it was at that Box: class, residual voltage, times and findings.
+        """
         given = {"work": work or "", "assigned": assigned, "cause": cause or ""}
         wanted = work_filter(given, self._context)
         page, following = self._incident_page(limit, cursor, box, kind, wanted)
         names, known = self._context.names(page), self._work([each.incident_id for each in page])
-        sites, marks = seen_sites(self._context), self._context.seen_marks()
+        marks = self._context.seen_marks()
         items = [
             _incident_json(each, headline(each, names), known.get(each.incident_id), marks)
-            | {"sites": sites_of_boxes(sites, each.box_ids)}
+            | {"sites": sites_then(self._context, each.box_ids, each.start_ns)}
             for each in page
         ]
         return json_answer(request, {"items": items, "next": following})
@@ -83,7 +87,7 @@ class IncidentRoutes:
         summary, number = headline(found, self._context.names([found])), found.incident_id
         marks = self._context.seen_marks()
         document = _incident_json(found, summary, self._work([number]).get(number), marks)
-        document["sites"] = sites_of_boxes(seen_sites(self._context), found.box_ids)
+        document["sites"] = sites_then(self._context, found.box_ids, found.start_ns)
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
             {"event_id": record.event_id, **request_json(each)}
@@ -132,6 +136,8 @@ class IncidentRoutes:
         place = cursor_place("incidents", cursor)
         beyond = None if place is None else IndexPlace(*place)
         page = incidents_of_page(self._context.store, beyond, limit, box, kind, wanted)
+        if box and not page.incidents:
+            check_box(self._context, box)
         last = page.last
         return page.incidents, None if last is None else cursor_text(
             "incidents", int(last.value), last.number
@@ -168,9 +174,11 @@ def incidents_of_page(
     Raises HTTPException 400 where there is no such class.
     """
     check_class(store, kind)
-    entries = store.find_incidents(replace(wanted, kind=kind or "", box_id=box_id or ""), limit + 1, beyond)
+    wanted = replace(wanted, kind=kind or "", box_id=box_id or "")
+    entries = store.find_incidents(wanted, limit + 1, beyond)
     last = entries[limit - 1].place("newest") if len(entries) > limit else None
-    return IncidentsOfPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), last)
+    found = store.incidents_of([each.incident_id for each in entries[:limit]])
+    return IncidentsOfPage(tuple(wanted.shown(each) for each in found), last)
 
 
 def _incident_json(

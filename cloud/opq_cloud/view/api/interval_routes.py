@@ -2,18 +2,20 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from opq_cloud.actions.site_now import site_json
 from opq_cloud.export.class_a import disturbance_json, interval_rows
 from opq_cloud.store.records.phenomenon_words import phenomenon_json
+from opq_cloud.store.site_key import KEY_CHARACTERS
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
-from opq_cloud.view.api.box_routes import BoxId, Cursor, From, OneBox, To
+from opq_cloud.view.api.box_routes import BoxId, Cursor, From, OneBox, To, check_box
 from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter
+from opq_proto.measurement.intervals import LENGTH_NAMES
 
-LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 MAX_INTERVALS = 1000
 """Intervals of one answer."""
 MAX_DISTURBANCES = 1000
@@ -29,8 +31,8 @@ class IntervalRoutes:
     def __init__(self, context: VisitorContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         for path, route, shape in (
             ("/boxes/{box_id}/intervals", self.intervals, shapes.IntervalList),
             ("/boxes/{box_id}/disturbances", self.disturbances, shapes.DisturbanceList),
@@ -53,6 +55,8 @@ class IntervalRoutes:
         """What changed over weeks, of one Box or of all, by number: steps, drift, profiles, likeness."""
         span, place = rest_span(start, end, self._context.now_ns()), cursor_place("phenomena", cursor)
         known = self._context.store.phenomena(span.start_ms, span.end_ms, box or "")
+        if box and not known:
+            check_box(self._context, box)
         items = sorted(map(phenomenon_json, known), key=lambda each: int(str(each["id"])))
         items = [each for each in items if place is None or int(str(each["id"])) > place[0]]
         following = cursor_text("phenomena", int(str(items[limit - 1]["id"]))) if len(items) > limit else None
@@ -64,7 +68,7 @@ class IntervalRoutes:
         items = [{"name": name, "box_ids": [each.box_id for each in boxes]} for name, boxes in found]
         return json_answer(request, {"items": items, "next": None})
 
-    def site(self, request: Request, name: Annotated[str, Path(max_length=60)]) -> Response:
+    def site(self, request: Request, name: Annotated[str, Path(max_length=KEY_CHARACTERS)]) -> Response:
         """The phases of a site side by side over the newest ten minutes, unbalance, and events of 30 days."""
         return json_answer(request, site_json(seen_site(self._context, name)))
 
@@ -79,7 +83,8 @@ class IntervalRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Intervals of one length that begin in a span, oldest first; harmonics are `h1_v` to `h50_v`."""
-        length_ms = LENGTHS_MS[length]
+        check_box(self._context, box_id)
+        length_ms = LENGTH_NAMES[length]
         span = rest_span(start, end, self._context.now_ns())
         place = cursor_place("intervals", cursor)
         at_ns = span.start_ms * SPAN_NS if place is None else max(place[0], span.start_ms * SPAN_NS)
@@ -107,6 +112,7 @@ class IntervalRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Dips, swells and interruptions that begin in a span, oldest first."""
+        check_box(self._context, box_id)
         span = rest_span(start, end, self._context.now_ns())
         place = cursor_place("disturbances", cursor)
         at_ns = span.start_ms * SPAN_NS if place is None else max(place[0], span.start_ms * SPAN_NS)

@@ -1,21 +1,19 @@
-"""The orders of `/api/v1`: raw samples of a Box, messages for Mauka's bus, and work on an incident.
+"""The orders of `/api/v1`: raw samples of a Box, and messages for Mauka's bus.
 
-All need a token with the scope `write`, messages an administrator's; browsers have pages for it.
+Both need a token with the scope `write`, messages an administrator's; browsers have pages for it.
 """
 
 from base64 import b64decode
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-import anyio.to_thread
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS
 from opq_cloud.clients.plugin_manager import PluginManagerError, publish_events, publish_on_bus
-from opq_cloud.store.incidents.index import IncidentEditError, IncidentWork
+from opq_cloud.store.records.rights import Action
 from opq_cloud.view.api import shapes
-from opq_cloud.view.api.answers import limit_key, rest_span
+from opq_cloud.view.api.answers import rest_span
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.boxes.waveform_requests import (
@@ -24,19 +22,11 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
-from opq_cloud.view.pages.incidents.incident_work import (
-    changed_work,
-    mark_seen,
-    may_edit,
-    may_mark,
-    work_json,
-)
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.forms import visitor_after_body
+from opq_cloud.view.web.shares import PageRouter, in_thread, share_key
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.decision import NS_PER_MS
-from opq_proto.kit.plain_text import one_line
 
 EVENT_TOPIC = "MakaiEvent"
 """The topic on which events are announced."""
@@ -102,8 +92,8 @@ class InjectionRoutes:
     def __init__(self, services: ViewServices) -> None:
         self._services = services
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         router.add_api_route(
             "/injections",
             self.inject,
@@ -132,7 +122,7 @@ class InjectionRoutes:
         if (wanted.event_ids or wanted.start) and wanted.topic != EVENT_TOPIC:
             raise RestProblemError(400, f"Stored events go with the topic {EVENT_TOPIC}.")
         try:
-            count = await anyio.to_thread.run_sync(self._published, wanted)
+            count = await in_thread(self._published, wanted)
         except PluginManagerError as error:
             raise RestProblemError(503, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         account_id = visitor.account.account_id if visitor.account else ""
@@ -173,12 +163,13 @@ class InjectionRoutes:
 
 def _check_administers(visitor: Visitor) -> None:
     """Raises RestProblemError 403 for a visitor who may not inject."""
-    if not visitor.writes or not visitor.admin:
+    if not visitor.may(Action.INJECT):
         raise RestProblemError(403, "This needs an administrator's token with the scope write.")
 
 
-def _check_writes(visitor: Visitor) -> None:
-    if not visitor.writes:
+def check_writes(visitor: Visitor) -> None:
+    """Raises RestProblemError 403 for a visitor without a token that writes."""
+    if not visitor.may(Action.WRITE_BY_API):
         raise RestProblemError(403, "This needs a token with the scope write; the page Account makes one.")
 
 
@@ -208,8 +199,8 @@ class RequestRoutes:
         self._services = services
         self._requests = requests
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
+    def router(self) -> PageRouter:
+        router = PageRouter()
         router.add_api_route(
             "/boxes/{box_id}/waveforms",
             self.request_waveform,
@@ -233,7 +224,7 @@ class RequestRoutes:
         def opened() -> int:
             now_ns = self._services.now_ns()
             event_id = self._requests.open_request(
-                box_id, wanted.start, str(wanted.seconds), limit_key(visitor), now_ns
+                box_id, wanted.start, str(wanted.seconds), share_key(visitor), now_ns
             )
             account_id = visitor.account.account_id if visitor.account else ""
             subject = f"box {box_id}, event {event_id}"
@@ -242,7 +233,7 @@ class RequestRoutes:
             return event_id
 
         try:
-            event_id = await anyio.to_thread.run_sync(opened)
+            event_id = await in_thread(opened)
         except WaveformRefusedError as error:
             headers = {"Retry-After": "20"} if error.status == 429 else None
             raise RestProblemError(error.status, str(error), headers) from None
@@ -251,80 +242,6 @@ class RequestRoutes:
         return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})
 
     def _check_may_request(self, visitor: Visitor, box_id: str) -> None:
-        _check_writes(visitor)
+        check_writes(visitor)
         if not visitor.may_request(box_id) or self._services.store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
-
-
-class WorkAsk(BaseModel):
-    """What becomes of an incident; what is absent stays."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    acknowledged: bool | None = None
-    assigned_to: Annotated[str | None, Field(max_length=254, examples=["ada@example.org"])] = None
-    """`me`, the e-mail address of an account, or an empty text to take it back."""
-    known_cause: Annotated[str | None, Field(max_length=CAUSE_CHARACTERS)] = None
-    seen: Literal[True] | None = None
-    """Not new any more to the token's account."""
-
-
-class WorkRoutes:
-    """One POST: to acknowledge, to assign, to state a cause."""
-
-    def __init__(self, context: VisitorContext, services: ViewServices) -> None:
-        self._context = context
-        self._services = services
-
-    def router(self) -> APIRouter:
-        router = APIRouter()
-        router.add_api_route(
-            "/incidents/{incident_id}/work",
-            self.work,
-            methods=["POST"],
-            response_model=dict[str, str | None],
-            openapi_extra=body_of(WorkAsk),
-            responses=refusals(403, 413),
-        )
-        return router
-
-    async def work(
-        self, request: Request, incident_id: Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[3])]
-    ) -> Response:
-        """Acknowledge an incident, assign it, state its cause, mark it as seen. Needs the scope `write`."""
-        _check_writes(self._services.visitor)
-        asked = await read_request_body(request, WorkAsk, 4096)
-        visitor = await visitor_after_body(request)
-        try:
-            done = await anyio.to_thread.run_sync(self._changed, visitor, incident_id, asked)
-        except IncidentEditError as error:
-            raise RestProblemError(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-        return JSONResponse(work_json(self._context, done), 200, {"Cache-Control": "no-store"})
-
-    def _changed(self, visitor: Visitor, number: int, asked: WorkAsk) -> IncidentWork:
-        _check_writes(visitor)
-        store = self._services.store
-        incident = store.incident(number)
-        if asked == WorkAsk(seen=True) and incident is not None and may_mark(visitor, incident):
-            mark_seen(store, visitor, [number])
-            whole = visitor.everything or bool(store.seen_whole([number], visitor.sees))
-            return store.incident_work([number])[number] if whole else IncidentWork()
-        if incident is None or visitor.account is None or not may_edit(visitor, incident):
-            raise RestProblemError(404, f"There is no incident {number} that you may change.")
-        before = store.incident_work([number])[number]
-        state, assigned, cause = before.state, before.assigned_to, before.known_cause
-        if asked.acknowledged is not None:
-            state = "acknowledged" if asked.acknowledged else "open"
-        if asked.assigned_to is not None:
-            found = visitor.account
-            if asked.assigned_to not in ("", "me"):
-                by_email = store.people.account_of(asked.assigned_to)
-                if by_email is None:
-                    raise RestProblemError(400, "assigned_to is not the e-mail address of an account.")
-                found = by_email
-            assigned = found.account_id if asked.assigned_to else ""
-        if asked.known_cause is not None:
-            cause = one_line(asked.known_cause)
-        if asked.seen:
-            mark_seen(store, visitor, [number])
-        return changed_work(store, incident, visitor, IncidentWork(state, assigned, cause))[1]

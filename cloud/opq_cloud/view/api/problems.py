@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.export.records import ExportError
+from opq_cloud.view.web.dear_work import JobLostError
+from opq_cloud.view.web.shares import ClientGoneError, no_answer
 from opq_cloud.view.web.visitors import VISITOR
 from opq_proto.errors import StoreError
 
@@ -26,6 +28,10 @@ class RestProblemError(Exception):
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, headers
+
+    def __reduce__(self) -> tuple[type["RestProblemError"], tuple[object, ...]]:
+        """From the process of a job."""
+        return type(self), (self.status, self.detail, self.headers)
 
 
 def problem(
@@ -85,6 +91,9 @@ def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
         log.warning("store.unreadable", path=request.url.path, why=str(error))
         return problem(503, "The store cannot be read now.", request.url.path, headers={"Retry-After": "5"})
 
+    def on_lost_job(request: Request, error: Exception) -> JSONResponse:
+        return problem(503, f"This was not made: {error}.", request.url.path)
+
     def on_failure(request: Request, error: Exception) -> JSONResponse:
         counters.add("requests_failed")
         log.error("request.failed", path=request.url.path, exc_info=error)
@@ -96,6 +105,8 @@ def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
         (RestProblemError, on_problem),
         (ExportError, on_export),
         (StoreError, on_store),
+        (ClientGoneError, no_answer),
+        (JobLostError, on_lost_job),
         (Exception, on_failure),
     ):
         app.add_exception_handler(kind, handler)

@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from opq_cloud.reports.indices import indices_document
 from opq_cloud.reports.written import MEDIA_TYPES, ReportForm, written_indices
 from opq_cloud.view.api.answers import RequestLimits, json_answer
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.pages.reports.seen_reports import ReportAddress, ReportRefusedError, SeenReports
+from opq_cloud.view.pages.reports.report_jobs import ReportJobs
+from opq_cloud.view.pages.reports.seen_reports import ReportAddress, ReportRefusedError
+from opq_cloud.view.web.shares import PageRouter
 from opq_proto.errors import OpqError, StoreError
 
 Place = Annotated[str, Query(max_length=80, description="all, box:1, site:mill or feeder:f2")]
@@ -18,16 +20,16 @@ Zone = Annotated[str, Query(max_length=40, description="the clock of the week")]
 class ReportRoutes:
     """Only GET."""
 
-    def __init__(self, reports: SeenReports, limits: RequestLimits) -> None:
-        self._reports, self._limits = reports, limits
+    def __init__(self, jobs: ReportJobs, limits: RequestLimits) -> None:
+        self._jobs, self._limits = jobs, limits
 
-    def router(self) -> APIRouter:
-        router = APIRouter(dependencies=[Depends(self._limits.export)])
+    def router(self) -> PageRouter:
+        router = PageRouter(dependencies=[Depends(self._limits.export)])
         router.add_api_route("/reports/week", self.week, response_class=Response)
         router.add_api_route("/reports/indices", self.indices, response_class=Response)
         return router
 
-    def week(
+    async def week(
         self,
         place: Place = "all",
         week: Annotated[str, Query(max_length=10, description="2026-W47, or last")] = "last",
@@ -38,7 +40,7 @@ class ReportRoutes:
         """The report of a week of places that you may see, by a standard, as a file."""
         address = ReportAddress(place, week, zone, standard)
         try:
-            fleet, made = self._reports.written(address, form)
+            week_name, made = await self._jobs.file(address, form)
         except ReportRefusedError as error:
             raise RestProblemError(400, f"{error}.") from None
         except StoreError:
@@ -46,14 +48,14 @@ class ReportRoutes:
         except OpqError as error:
             raise RestProblemError(501, f"{error}") from None
         plain = "".join(each if each.isascii() and each.isalnum() else "-" for each in place)
-        name = f"{fleet.week.name}-{plain}-{standard}.{form}"
+        name = f"{week_name}-{plain}-{standard}.{form}"
         headers = {
             "Content-Disposition": f'attachment; filename="{name}"',
             "Cache-Control": "private, no-cache",
         }
         return Response(made, media_type=MEDIA_TYPES[form], headers=headers)
 
-    def indices(
+    async def indices(
         self,
         request: Request,
         place: Place = "all",
@@ -63,7 +65,7 @@ class ReportRoutes:
     ) -> Response:
         """Interruptions, supply, data, SARFI and frequency over a year, month or week, by Box and feeder."""
         try:
-            found = self._reports.indices(place, span, zone)
+            found = await self._jobs.indices(place, span, zone)
         except ReportRefusedError as error:
             raise RestProblemError(400, f"{error}.") from None
         if form == "json":

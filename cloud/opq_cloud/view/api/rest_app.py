@@ -19,12 +19,14 @@ from opq_cloud.view.api.event_routes import EventRoutes
 from opq_cloud.view.api.exporting import ExportRoutes
 from opq_cloud.view.api.incident_routes import IncidentRoutes
 from opq_cloud.view.api.interval_routes import IntervalRoutes
-from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes, WorkRoutes
+from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.api.report_routes import ReportRoutes
 from opq_cloud.view.api.shapes import ProblemShape
+from opq_cloud.view.api.work_routes import WorkRoutes
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.pages.routes import PageParts
+from opq_cloud.view.web.sign_in import GuessLimits
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
@@ -86,11 +88,11 @@ def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
     app.include_router(EventRoutes(context, services).router())
     app.include_router(IncidentRoutes(context).router())
     app.include_router(ChartedRoutes(context).router())
-    app.include_router(ExportRoutes(context, limits).router())
-    app.include_router(ReportRoutes(parts.reports, limits).router())
+    app.include_router(ExportRoutes(context, parts.jobs, limits).router())
+    app.include_router(ReportRoutes(parts.report_jobs, limits).router())
     app.include_router(RequestRoutes(services, parts.requests).router())
     app.include_router(InjectionRoutes(services).router())
-    app.include_router(WorkRoutes(context, services).router())
+    app.include_router(WorkRoutes(context, services, GuessLimits()).router())
     _add_live(app, live)
     _add_page(app, page_of)
     add_problems(app, services.counters)
@@ -132,7 +134,8 @@ def allowed_words(schema: dict[str, Any]) -> str:
     if "minimum" in schema and "maximum" in schema:
         return f"{schema['minimum']} to {schema['maximum']}"
     if "pattern" in schema:
-        return f"a text like {schema['pattern']}"
+        examples = schema.get("examples")
+        return f"a text such as {examples[0]}" if examples else "a text of its form"
     if schema.get("type") == "array":
         return "several, each as name=value"
     longest = schema.get("maxLength")

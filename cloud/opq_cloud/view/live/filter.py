@@ -34,7 +34,9 @@ class LiveFilter:
         """Whether a message passes; a removed incident always does: pages that show it must remove it."""
         if message.event == "measurement":
             return self._wants(message.box_id) and self._due(message.box_id)
-        return message.incident is None or any(map(self._wants, message.incident.box_ids))
+        if message.incident is None or message.event == "incident_gone":
+            return True
+        return any(map(self._wants, message.incident.box_ids))
 
     def after(self, shown: Shown) -> Shown:
         """A filter that applies `shown` first, then this one."""

@@ -106,8 +106,15 @@ class LiveHub:
     def drop_incident(self, incident_id: int) -> None:
         """Removes an incident from the pages, after it was joined into an older one."""
         with self._lock:
-            if self._incidents.pop(incident_id, None) is not None:
-                self._publish(LiveMessage("incident_gone", json.dumps({"id": incident_id})))
+            known = self._incidents.pop(incident_id, None)
+            if known is not None:
+                text = json.dumps({"id": incident_id})
+                self._publish(LiveMessage("incident_gone", text, incident=known.incident))
+
+    def lowest_incident(self) -> int | None:
+        """The lowest number of the known incidents; None: none is known."""
+        with self._lock:
+            return min(self._incidents, default=None)
 
     def known_incidents(self) -> set[int]:
         with self._lock:
@@ -131,6 +138,12 @@ class LiveHub:
         """The newest Measurement of each Box."""
         with self._lock:
             return {box_id: recent.newest().measurement for box_id, recent in self._recent.items()}
+
+    def forget_boxes(self, box_ids: Iterable[str]) -> None:
+        """Forgets the Measurements of deleted Boxes."""
+        with self._lock:
+            for box_id in box_ids:
+                self._recent.pop(box_id, None)
 
     def box_ids(self) -> list[str]:
         """Ids of all Boxes that have sent data."""
@@ -304,10 +317,9 @@ class LiveHub:
         self._publish_measurement(measurement, recent)
 
     def _missed(self, after: str | None) -> list[LiveMessage]:
-        text = (after or "").partition("-")[0]
-        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        first = number_after(after)
+        if first is None:
             return []
-        first = int(text)
         same_if_only_a_number = "-" not in (after or "")
         return [
             message
@@ -395,6 +407,12 @@ class LiveHub:
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
             subscriber.wake_once()
+
+
+def number_after(after: str | None) -> int | None:
+    """The number of a Last-Event-ID, after which incidents are sent; None where it states none."""
+    text = (after or "").partition("-")[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def newest_of(known: Iterable[tuple[Incident | None, LiveMessage]], limit: int) -> list[LiveMessage]:

@@ -5,8 +5,9 @@ import zlib
 from dataclasses import dataclass, field
 
 from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.view.live.recent import NewestMeasurement, window_ms
-from opq_cloud.view.web.words import Names, class_tone, class_words, headline, is_steady, outline
+from opq_cloud.view.web.words import Names, class_tone, class_words, headline, outline
 from opq_proto.measurement.fields import USUAL
 from opq_proto.measurement.flagged import flags_of
 from opq_proto.measurement.text import FIGURES_TEXT, figures_json, figures_values
@@ -26,6 +27,7 @@ class LiveMessage:
     box_id: str = ""
     """The Box of a measurement; empty for others."""
     incident: Incident | None = None
+    """The incident, or what it was before its removal; None for a measurement."""
     names: Names = field(default_factory=dict)
     wire: bytes = field(init=False)
     """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all receivers."""

@@ -10,7 +10,7 @@ again every other second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -19,12 +19,14 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_cloud.view.live.compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_cloud.view.live.filter import LiveFilter, read_live_filter, read_page_boxes
-from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.hub import LiveHub, number_after
+from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.live.page_feed import Boxes
 from opq_cloud.view.live.seen import SeenFeed
-from opq_cloud.view.live.streams import Subscriber, loop_wake
+from opq_cloud.view.live.streams import INCIDENTS_WAITING, Subscriber, loop_wake
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.gate import ENDED, current_visitor, request_facts
+from opq_cloud.view.web.shares import charge_stream, pause_refusal
 from opq_cloud.view.web.visitors import (
     PROXY_HEADERS,
     WHO,
@@ -69,13 +71,15 @@ class LiveRoute:
         visitors: Visitors,
         region_boxes: Callable[[str], Iterable[str]],
         maps: MapTexts,
+        newest_incidents: Callable[[int], Iterable[LiveMessage]],
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
-        """`region_boxes`: the Boxes of a region that the present visitor may see."""
+        """`region_boxes`: the Boxes of a region that the visitor may see; `newest_incidents` likewise."""
         self._hub = hub
         self._visitors = visitors
         self._region_boxes = region_boxes
         self._maps = maps
+        self._newest_incidents = newest_incidents
         self._heartbeat_s = heartbeat_s
         self._frames = SharedFrames()
         self._checked: AnswerCache[Visitor] = AnswerCache(CHECKED_EVERY_S / 2, VISITORS_KEPT)
@@ -86,6 +90,7 @@ class LiveRoute:
         return router
 
     async def live(self, request: Request) -> Response:
+        charge_stream()
         if self._hub.full():
             text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
             return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
@@ -95,10 +100,12 @@ class LiveRoute:
                 f"Your address has {self._hub.streams_of_network} live feeds open, the most that one address "
                 "may have ([view] live_streams); close one and try again.\n"
             )
+            await pause_refusal()
             return PlainTextResponse(text, 429, {"Retry-After": str(AGAIN_S)})
         query, feed = request.query_params, SeenFeed(current_visitor())
         after = request.headers.get("last-event-id") or query.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        older = await self._older(after)
         try:
             if "values" in query:
                 windows = self._maps.read_windows(query.getlist("map"))
@@ -107,15 +114,37 @@ class LiveRoute:
                 if frames is not None:
                     headers["Content-Encoding"] = "gzip"
                 shown, made_for = read_page_boxes(query), query.get("feed")
-                stream = self._page(after, facts, feed, shown, windows, frames, made_for)
+                stream = self._page(after, older, facts, feed, shown, windows, frames, made_for)
             else:
-                stream = self._events(after, facts, feed, read_live_filter(query, self._region_boxes))
+                wanted = read_live_filter(query, self._region_boxes)
+                older = [each for each in older if wanted.passes(each)]
+                stream = self._events(after, older, facts, feed, wanted)
         except ValueError as error:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
+    async def _older(self, after: str | None) -> list[LiveMessage]:
+        """The incidents above `after` that the hub does not know any more, as the visitor sees them.
+
+        The hub keeps the newest of all Boxes, among which hidden ones may leave no room for visible ones.
+        """
+        number, lowest = number_after(after), self._hub.lowest_incident()
+        if number is None or (lowest is not None and lowest <= number + 1):
+            return []
+        try:
+            newest = await anyio.to_thread.run_sync(self._newest_incidents, INCIDENTS_WAITING)
+        except StoreError:
+            return []
+        numbered = {each.incident.incident_id: each for each in newest if each.incident is not None}
+        return [numbered[k] for k in sorted(numbered) if number < k and (lowest is None or k < lowest)]
+
     async def _events(
-        self, after: str | None, facts: RequestFacts, feed: SeenFeed, wanted: LiveFilter
+        self,
+        after: str | None,
+        older: Sequence[LiveMessage],
+        facts: RequestFacts,
+        feed: SeenFeed,
+        wanted: LiveFilter,
     ) -> AsyncIterator[bytes]:
         """Yields each Measurement at once: for programs."""
         news = asyncio.Event()
@@ -129,7 +158,7 @@ class LiveRoute:
             return
         sent_s = checked_s = loop.time()
         try:
-            yield f"retry: {RETRY_MS}\n\n".encode()
+            yield f"retry: {RETRY_MS}\n\n".encode() + b"".join(each.wire for each in older)
             while not subscriber.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
                     if not await self._still_may(facts, feed, subscriber, wanted.boxes):
@@ -151,6 +180,7 @@ class LiveRoute:
     async def _page(
         self,
         after: str | None,
+        older: Sequence[LiveMessage],
         facts: RequestFacts,
         feed: SeenFeed,
         shown: Boxes,
@@ -174,6 +204,8 @@ class LiveRoute:
         try:
             retry = f"retry: {RETRY_MS}\n\n".encode()
             yield retry if frames is None else GZIP_HEAD + frames.of(retry)
+            for data in _pieces([each.wire for each in older], frames):
+                yield data
             begun = feed.visitor
             may = made_for in (None, begun.feed_name)
             while not page.closed:
@@ -216,11 +248,10 @@ class LiveRoute:
         except StoreError:
             return True  # like the pages, the feed continues with what is known
         before = feed.visitor
-        same = (now.session_hash, now.everything) == (before.session_hash, before.everything)
         feed.visitor = now
         if (now.full, now.public) != (before.full, before.public):
             self._hub.show(stream, _seen_of(now, wanted), _seen_of(now, None))
-        return same and now.sees_something
+        return now.is_still(before) and now.sees_something
 
     def _visitor(self, facts: RequestFacts) -> Visitor:
         """Streams of one browser share one query."""

@@ -24,12 +24,10 @@ class SeenFeed:
             return message
         if message.event == "measurement":
             return message if visitor.sees(message.box_id) else None
-        if message.incident is None:  # the incident is gone: its number reveals nothing
-            return message
-        part = seen_incident(message.incident, visitor)
+        part = None if message.incident is None else seen_incident(message.incident, visitor)
         if part is None:
             return None
-        if part is message.incident:
+        if part is message.incident or message.event == "incident_gone":  # which has only the number
             return message
         names = {box_id: name for box_id, name in message.names.items() if visitor.sees(box_id)}
         return incident_message(part, names)

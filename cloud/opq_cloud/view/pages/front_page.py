@@ -5,9 +5,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.boxes.sparkline import NORMAL_PERCENT, spark_scale, spark_steps
@@ -20,6 +21,7 @@ from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.pages.visible.shown_box import BOXES_A_PAGE, pages_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 
 ON_FRONT_PAGE = 5
 """Rows of incidents, above the Boxes."""
@@ -38,8 +40,8 @@ class FrontPage:
         self._folder = folder
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/", self.boxes)
         return router
 
@@ -64,10 +66,16 @@ class FrontPage:
         steps = {each.box_id: spark_steps(context.hub.recent(each.box_id)) for each in drawn}
         scale = spark_scale((steps.get(each.box_id, ()), each.nominal_v) for each in records)
         shares = context.measured_shares()
-        cards = [
-            box_card(context, each, steps.get(each.box_id, ()), scale, measured=shares.get(each.box_id))
-            for each in records
-        ]
+        cards, failed = made_parts(
+            records,
+            lambda each: f"Box {each.box_id}",
+            lambda each: box_card(
+                context, each, steps.get(each.box_id, ()), scale, measured=shares.get(each.box_id)
+            ),
+        )
+        week = made_part("This week", self._weeks.now) if page == 1 else None
+        if isinstance(week, FailedPart):
+            failed, week = (*failed, week), None
         return self._render(
             "boxes.html",
             here="boxes",
@@ -87,7 +95,8 @@ class FrontPage:
             rows_shown=ON_FRONT_PAGE,
             names=self._context.names(newest),
             after=feed_after(context, newest),
-            week=self._weeks.now() if page == 1 else None,
+            week=week,
+            failed=failed,
             summary=_summary(len(ids), len(live)),
             stale_words=None if live else stale_words(context, None),
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.reports.indices import PlaceIndices
+from opq_cloud.reports.indices import indices_document
+from opq_cloud.reports.place_indices import PlaceIndices
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import day_span, local_day
 from opq_cloud.view.pages.reports.seen_reports import SeenReports
@@ -95,12 +96,10 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
         return ()
     year, week, _ = local_day(context.now_ns() // 1_000_000, zone_of(zone)).isocalendar()
     found = reports.indices("all", f"{year}-W{week:02d}", zone)
-    boxes = [box for place in found.places for box in place.boxes]
-    if not any(box.complete_percent for box in boxes) or not boxes:
+    means, index = indices_document(found), found.frequency.index
+    if not means["complete_percent"]:
         return ()
     worst = max(found.places, key=_badness)
-    index, mean = found.frequency.index, sum(box.supply.supplied_percent for box in boxes) / len(boxes)
-    measured = sum(box.complete_percent for box in boxes) / len(boxes)
     below = dict(worst.sarfi.beyond)[90.0]
     minutes = max(box.supply.minutes for box in worst.boxes)
     return (
@@ -109,7 +108,11 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
             worst.name if any(_badness(worst)) else "all well",
             f"{words.counted(below, 'dip', 'dips')}, {words.number(minutes, 1, 'min')} without supply",
         ),
-        ("With supply", words.number(mean, 3, "%"), f"{words.number(measured, 1, '%')} measured"),
+        (
+            "With supply",
+            words.number(means["supplied_percent"], 3, "%"),
+            f"{words.number(means['complete_percent'], 1, '%')} measured",
+        ),
         (
             "Frequency",
             _hertz(index.median_hz),

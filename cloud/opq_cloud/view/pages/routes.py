@@ -11,6 +11,7 @@ from opq_cloud.view.pages.account.admin_pages import AdminPages
 from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
 from opq_cloud.view.pages.account.entry_pages import EntryPages
 from opq_cloud.view.pages.account.notification_pages import NotificationPages
+from opq_cloud.view.pages.account.site_joins import SiteJoinPages
 from opq_cloud.view.pages.admin.admin_routes import admin_routers
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.site_page import SitePages
@@ -28,9 +29,12 @@ from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages
 from opq_cloud.view.pages.map.shared_pages import SharedPages
 from opq_cloud.view.pages.past.page import PastPages
+from opq_cloud.view.pages.past.verdict_calendar import VerdictCalendar
+from opq_cloud.view.pages.reports.report_jobs import ReportJobs
 from opq_cloud.view.pages.reports.report_pages import WeekReportPages
 from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.search import SearchPages
+from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.pages.waveform_pages import EventPages, WaveformPages
@@ -49,6 +53,8 @@ class PageParts:
     requests: WaveformRequests
     grid: GridReader
     reports: SeenReports
+    jobs: SeenJobs
+    report_jobs: ReportJobs
     maps: MapFeeds
 
 
@@ -58,7 +64,8 @@ def page_parts(services: ViewServices) -> PageParts:
     requests = WaveformRequests(services.store)
     renderer = PageRenderer(services.now_ns)
     maps = MapFeeds(grid, services.counters)
-    return PageParts(services, context, renderer, requests, grid, SeenReports(context, services), maps)
+    reports, jobs = SeenReports(context, services), SeenJobs(services)
+    return PageParts(services, context, renderer, requests, grid, reports, jobs, ReportJobs(jobs), maps)
 
 
 def page_routes(parts: PageParts) -> list[BaseRoute]:
@@ -82,10 +89,10 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         IncidentPages(context, services, examine, render).router(),
         examine.router(),
         OverlayPages(context, signals, render).router(),
-        PastPages(context, services, render).router(),
+        PastPages(context, services, VerdictCalendar(services, parts.jobs), render).router(),
         BoxPages(context, box_client, render).router(),
         SitePages(context, render).router(),
-        WeekReportPages(context, parts.reports, render).router(),
+        WeekReportPages(context, parts.reports, parts.report_jobs, render).router(),
         EventPages(context, render).router(),
         SearchPages(context, render).router(),
         SharedPages(context, parts.grid, services.config, render).router(),
@@ -93,10 +100,11 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         AccountPages(accounts).router(),
         # a separate client, so that a silent Box does not delay the claim of another
         BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code).router(),
+        SiteJoinPages(accounts).router(),
         AdminPages(accounts).router(),
         NotificationPages(accounts).router(),
         IncidentEditPages(accounts).router(),
-        RecordingPages(accounts, services.examiner).router(),
+        RecordingPages(accounts, services.examiner, parts.jobs.places).router(),
         WaveformPages(accounts, parts.requests, context).router(),
         *admin_routers(accounts, services),
         theme_routes(),

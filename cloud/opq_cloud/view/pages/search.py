@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 
 MAX_CHARACTERS = 100
@@ -61,8 +62,8 @@ class SearchPages:
         self._context = context
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/search", self.page, response_class=HTMLResponse)
         router.add_api_route("/search/found", self.found)
         return router
@@ -153,7 +154,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
             ("Action", "Add a notification rule", "messages about incidents", NEW_RULE),
             ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
         ]
-        if visitor.account.role in ("admin", "owner"):
+        if visitor.may_claim:
             rows.append(("Action", "Claim a Box", "code or fingerprint of its key", "/account/boxes#claim"))
     elif visitor.accounts_in_use:
         rows.append(("Page", "Sign in", "account, log in", "/sign-in"))

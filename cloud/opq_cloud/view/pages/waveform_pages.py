@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
-from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter
@@ -26,12 +25,12 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     waiting_boxes,
 )
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.drawing.tick import Tick
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.kit.round_levels import round_levels
+from opq_proto.kit.drawing import HEIGHT, WIDTH, Axis, Tick, extremes_line
 from opq_proto.messages import Incident, Waveform
 
 COLUMNS = 1000
@@ -66,8 +65,8 @@ class EventPages:
         self._context = context
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/events/{event_id}", self.event)
         return router
 
@@ -121,7 +120,7 @@ class EventPages:
         store = self._context.store
         near = store.find_incidents(wanted, INCIDENTS_COMPARED)
         found = store.incidents_of([each.incident_id for each in near])
-        return [each for each in found if event_id in each.event_ids]
+        return [wanted.shown(each) for each in found if event_id in each.event_ids]
 
 
 class WaveformPages:
@@ -132,8 +131,8 @@ class WaveformPages:
         self._requests = requests
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         path = "/boxes/{box_id}/waveforms"
         router.add_api_route(path, self.form_page, response_class=HTMLResponse)
         router.add_route(path, form_route(self.request_waveform), methods=["POST"])
@@ -197,23 +196,16 @@ def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
     volts = wave.volts
     low, high = float(volts.min()), float(volts.max())
     pad = max((high - low) * 0.06, 1e-6)
-    bottom, top = low - pad, high + pad
     seconds = len(volts) / wave.rate_hz
-    levels = tuple(
-        Tick(round((top - value) / (top - bottom) * 100, 2), text)
-        for value, text in round_levels(bottom, top)
-    )
-    times = tuple(
-        Tick(round(value / seconds * 100, 2), f"{text} s")
-        for value, text in round_levels(0.0, seconds)
-        if value < seconds * 0.95
-    )
+    time, level = Axis(0.0, seconds, WIDTH), Axis(low - pad, high + pad, HEIGHT, is_upright=True)
+    times = tuple(Tick(each.percent, f"{each.words} s") for each in time.ticks() if each.percent < 95)
+    y = level.places(volts)
     clock = f"{words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
     return WaveDrawing(
         name,
         series,
-        _path(volts, bottom, top),
-        levels,
+        extremes_line(time.places(np.arange(len(volts)) / wave.rate_hz), y, y, COLUMNS),
+        tuple(level.ticks()),
         times,
         seconds,
         wave.rate_hz,
@@ -221,16 +213,4 @@ def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
         float(np.sqrt(np.mean(volts**2))),
         float(np.abs(volts).max()),
         clock,
-    )
-
-
-def _path(volts: NDArray[np.float64], bottom: float, top: float) -> str:
-    edges = np.linspace(0, len(volts), min(COLUMNS, len(volts)) + 1).astype(int)[:-1]
-    lowest, highest = np.minimum.reduceat(volts, edges), np.maximum.reduceat(volts, edges)
-    x = edges / max(1, len(volts)) * 1000
-    y_low, y_high = ((top - each) / (top - bottom) * 500 for each in (lowest, highest))
-    if len(volts) <= COLUMNS:
-        return "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y_low, strict=True))
-    return "M" + "L".join(
-        f"{a:.1f},{b:.1f}L{a:.1f},{c:.1f}" for a, b, c in zip(x, y_low, y_high, strict=True)
     )

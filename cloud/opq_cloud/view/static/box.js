@@ -3,7 +3,7 @@
 /* global uPlot */
 
 import { axis, chart, colour, failed, fetchJson, readout } from "./charts.js";
-import { timeBeside } from "./times.js";
+import { accountClock, accountZone, timeBeside } from "./times.js";
 import { fixed, serverNowMs } from "./words.js";
 
 const REFRESH_MS = 30_000;
@@ -67,7 +67,7 @@ function hatchHoles(plot) {
   ctx.restore();
 }
 
-const clock = (t, increment) => new Date(t * 1000).toISOString().slice(11, increment < 60 ? 19 : 16);
+const clock = (t, increment) => accountClock(t).slice(11, increment < 60 ? 19 : 16);
 
 function draw(place, rows, bucketMs) {
   const { digits, unit, series = "0" } = place.dataset;
@@ -76,7 +76,8 @@ function draw(place, rows, bucketMs) {
   const text = readout((plot, k) => {
     const mean = plot.data[2][k];
     const moment = new Date(plot.data[0][k] * 1000);
-    const time = `${moment.toISOString().slice(11, 19)} UTC (${timeBeside(moment)})`;
+    const utcTime = `${moment.toISOString().slice(11, 19)} UTC (${timeBeside(moment)})`;
+    const time = accountZone === "UTC" ? utcTime : `${clock(plot.data[0][k], 1)} ${accountZone}`;
     return mean === null ? "" : `${time}   ${fixed(mean, Number(digits))}\u202f${unit}`;
   });
   const paths = uPlot.paths.stepped({ align: 1 });

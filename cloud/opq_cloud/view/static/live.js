@@ -153,10 +153,29 @@ function showReporting() {
   if (place.textContent !== text) place.textContent = text;
 }
 
+// The list of one Box says what an incident was there; the feed has it as a whole. So the page's own list is read again.
+const LIST_MS = 1_000;
+let listTimer = null;
+
+function readList(list) {
+  listTimer ??= setTimeout(async () => {
+    listTimer = null;
+    const answer = await fetch(location.pathname).catch(() => null);
+    if (!answer?.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("incidents");
+    if (!fresh) return;
+    list.replaceChildren(...fresh.children);
+    document.getElementById("no-incidents").hidden = list.children.length > 0;
+  }, LIST_MS);
+}
+
 function showIncident(incident) {
   const list = document.getElementById("incidents");
   const template = document.getElementById("incident-row");
-  if (list && template && (!list.dataset.onlyBox || incident.box_ids.includes(list.dataset.onlyBox))) {
+  if (list && list.dataset.onlyBox) {
+    if (incident.box_ids.includes(list.dataset.onlyBox)) readList(list);
+  } else if (list && template) {
     if (isFolded(list, incident)) return;
     const old = list.querySelector(`li[data-incident="${incident.id}"]`);
     const row = template.content.firstElementChild.cloneNode(true);

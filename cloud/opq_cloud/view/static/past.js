@@ -5,7 +5,7 @@
 
 import { axis, chart, colour, failed, readout } from "./charts.js";
 import { isForPage } from "./keys.js";
-import { timeBeside } from "./times.js";
+import { accountClock, accountZone, aheadS, timeBeside } from "./times.js";
 import { fixed, utc } from "./words.js";
 
 const RENEW_MS = 30_000;
@@ -171,18 +171,30 @@ function labels(splits, increment, weeks) {
   let date = "";
   return splits.map((t) => {
     if (weeks) return increment < DAY_S ? `${DAYS[Math.floor(t / DAY_S)] ?? ""} ${iso(t).slice(11, 16)}` : (DAYS[Math.floor(t / DAY_S)] ?? "");
-    const at = new Date(t * 1000);
-    const day = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}${increment >= 28 * DAY_S ? ` ${at.getUTCFullYear()}` : ""}`;
-    const clock = iso(t).slice(11, increment < 60 ? 19 : 16);
+    const at = accountClock(t);
+    const [year, month, of] = at.slice(0, 10).split("-").map(Number);
+    const day = `${of} ${MONTHS[month - 1]}${increment >= 28 * DAY_S ? ` ${year}` : ""}`;
+    const clock = at.slice(11, increment < 60 ? 19 : 16);
     const words = increment >= DAY_S ? day : day === date ? clock : `${clock}\n${day}`;
     date = day;
     return words;
   });
 }
 
+/** Whole steps of the account's clock. */
+function splitsOf(low, high, increment) {
+  const found = [];
+  for (let step = Math.ceil((low + aheadS(low)) / increment); ; step += 1) {
+    const t = step * increment - aheadS(step * increment - aheadS(low));
+    if (t > high) return found;
+    if (t >= low) found.push(t);
+  }
+}
+
 function timeOf(t, stepMs, weeks) {
   if (weeks) return `${DAYS[Math.floor(t / DAY_S)]} ${iso(t).slice(11, 16)}, ${weeks}`;
   if (stepMs >= DAY_S * 1000) return `${iso(t).slice(0, 10)} UTC`;
+  if (accountZone !== "UTC") return `${accountClock(t)} ${accountZone}`;
   return `${utc(t * 1000, 0)} UTC${narrow.matches ? "" : ` (${timeBeside(new Date(t * 1000))})`}`;
 }
 
@@ -214,6 +226,7 @@ function chosen(plot, weeks, show) {
   } else if (width > LEAST_DRAG_PX && !weeks) {
     const [from, to] = [left, left + width].map((px) => Math.round(plot.posToVal(px, "x") * 1000));
     const address = new URL(location.href);
+    address.searchParams.delete("zone"); // the moments below are in UTC
     address.searchParams.set("from", utc(from, 0).replace(" ", "T"));
     address.searchParams.set("to", utc(Math.max(to, from + 10_000), 0).replace(" ", "T"));
     location.assign(address);
@@ -246,7 +259,7 @@ function draw(place, item, facts) {
       cursor: { drag: { x: true, y: true, uni: 30, setScale: false }, sync: { key: "past", setSeries: false }, points: { show: false }, bind: { dblclick: () => () => zoom("all") } },
       scales: { x: { time: false, range: () => [start / 1000, end / 1000] }, y: { range: () => seen } },
       axes: [
-        axis({ size: 44, space: 78, incrs: [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10_800, 21_600, 43_200, ...[1, 2, 7, 14, 28, 56, 91, 182, 365].map((days) => days * DAY_S)], values: (_, splits, __, ___, increment) => labels(splits, increment, weeks) }),
+        axis({ size: 44, space: 78, incrs: [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10_800, 21_600, 43_200, ...[1, 2, 7, 14, 28, 56, 91, 182, 365].map((days) => days * DAY_S)], ...(weeks ? {} : { splits: (_, __, low, high, increment) => splitsOf(low, high, increment) }), values: (_, splits, __, ___, increment) => labels(splits, increment, weeks) }),
         axis({ size: 62 }),
       ],
       series: [{}, ...item.series.flatMap(() => [hidden, hidden, hidden])],

@@ -8,6 +8,16 @@ const zone = usable(root.dataset.zone) ?? Intl.DateTimeFormat().resolvedOptions(
 const local = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: zone });
 const named = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
 
+/** The zone that an account chose, else UTC: axes and forms are in it, and say so. */
+export const accountZone = usable(root.dataset.zone) ?? "UTC";
+const accountDays = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: accountZone });
+
+/** `2026-11-22 15:02:04` by the account's clock, of seconds since 1970. */
+export const accountClock = (t) => accountDays.format(new Date(t * 1000));
+
+/** How far the account's clock is ahead of UTC at a moment, seconds. */
+export const aheadS = (t) => Date.parse(`${accountClock(t).replace(" ", "T")}Z`) / 1000 - Math.floor(t);
+
 /** The zone of an account; undefined without one, or if this browser does not know it. */
 function usable(name) {
   try {

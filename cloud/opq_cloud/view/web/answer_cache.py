@@ -7,14 +7,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from opq_cloud.view.web.single_maker import SingleMaker
 
 T = TypeVar("T")
 
 
 class AnswerCache(Generic[T]):
-    """`of` may be called from any thread; a caller waits only for its own answer to be made."""
+    """`of` may be called from any thread; a caller waits only for its own answer (`single_maker.py`)."""
 
     def __init__(
         self, seconds: float, most: int = 64, monotonic_s: Callable[[], float] = time.monotonic
@@ -25,7 +26,7 @@ class AnswerCache(Generic[T]):
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._found: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
-        self._making: dict[Hashable, _Making] = {}
+        self._maker = SingleMaker()
 
     def known(self, key: Hashable) -> T | None:
         """The answer that is kept; None where there is none."""
@@ -37,28 +38,20 @@ class AnswerCache(Generic[T]):
         """The answer that `make` gave less than `seconds` ago, or gives now; exceptions are not cached."""
         with self._lock:
             kept = self._fresh(key)
+        if kept is not None:
+            return kept[1]
+        with self._maker.made_here(key):
+            with self._lock:
+                kept = self._fresh(key)
             if kept is not None:
                 return kept[1]
-            making = self._making.setdefault(key, _Making())
-            making.waiting += 1
-        try:
-            with making.lock:
-                with self._lock:
-                    kept = self._fresh(key)
-                if kept is not None:
-                    return kept[1]
-                began_s, made = self._monotonic_s(), make()
-                with self._lock:
-                    self._found[key] = began_s, made
-                    self._found.move_to_end(key)
-                    while len(self._found) > self._most or self._first_is_old():
-                        self._found.popitem(last=False)
-                return made
-        finally:
+            began_s, made = self._monotonic_s(), make()
             with self._lock:
-                making.waiting -= 1
-                if not making.waiting:
-                    self._making.pop(key, None)
+                self._found[key] = began_s, made
+                self._found.move_to_end(key)
+                while len(self._found) > self._most or self._first_is_old():
+                    self._found.popitem(last=False)
+            return made
 
     def _first_is_old(self) -> bool:
         """An outdated answer is dropped at once, not only when its place is needed."""
@@ -71,11 +64,3 @@ class AnswerCache(Generic[T]):
             return None
         self._found.move_to_end(key)
         return kept
-
-
-@dataclass(slots=True)
-class _Making:
-    """One answer while a thread makes it."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    waiting: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
 
+from opq_cloud.store.records.rights import Action
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.visitors import Visitor
 
@@ -79,7 +80,7 @@ def _advice(code: int, visitor: Visitor) -> str:
                 "You see your own Boxes, those that are shared with you, and public ones. The owner of "
                 "a Box can share it, an administrator can change your role."
             )
-        refused = code == 403 and not visitor.admin
+        refused = code == 403 and not visitor.may(Action.ADMINISTER)
         return "An administrator of this View can change your role." if refused else ""
     if code == 429:
         return "Wait a minute, then try again."

@@ -7,6 +7,7 @@ Sec-Fetch-Site; `guard.py`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.store.records.rights import Action
+from opq_cloud.view.web.shares import REQUEST_SHARE, in_thread, pause_refusal
 from opq_cloud.view.web.visitors import SESSION_COOKIE, VISITOR, Visitor
 from opq_proto.kit.plain_text import one_line
 
@@ -41,6 +44,8 @@ FORMS_AT_ONCE = 4
 """Forms of visitors without a session that run at once; a password takes 30 ms."""
 FORMS_WAITING = 64
 """Forms of visitors without a session that may wait for a place."""
+FORMS_OF_ADDRESS = 16
+"""Forms of one address that run or wait: a class that signs in, and not all places."""
 BUSY_WORDS = "Many are signing in at this moment. Try again in a few seconds."
 BUSY_RETRY_S = 5
 """Retry-After of this refusal."""
@@ -128,18 +133,24 @@ class FormPlaces:
     def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
         self._limiter = anyio.CapacityLimiter(FORMS_AT_ONCE)
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
 
     async def run(self, answer: Callable[[], Response]) -> Response:
         """Runs `answer` in a thread when its turn comes. HTTPException 503 where too many already wait."""
-        if self._taken >= FORMS_AT_ONCE + FORMS_WAITING:
+        share = REQUEST_SHARE.get()
+        key = share.key if share is not None else ""
+        full = self._taken.total() >= FORMS_AT_ONCE + FORMS_WAITING
+        if full or (key and self._taken[key] >= FORMS_OF_ADDRESS):
             self._counters.add("sign_ins_refused")
+            await pause_refusal()
             raise HTTPException(503, BUSY_WORDS, {"Retry-After": str(BUSY_RETRY_S)})
-        self._taken += 1
+        self._taken[key] += 1
         try:
-            return await anyio.to_thread.run_sync(answer, limiter=self._limiter)
+            return await in_thread(answer, limiter=self._limiter)
         finally:
-            self._taken -= 1
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
 
 
 async def read_form(request: Request, file_bytes: int = 0, empty_files: bool = False) -> SentForm:
@@ -191,27 +202,31 @@ def _limited(receive: Receive, most_bytes: int) -> Receive:
 
 
 def form_route(
-    handler: Handler, places: FormPlaces | None = None, file_bytes: int = 0, empty_files: bool = False
+    handler: Handler,
+    places: FormPlaces | None = None,
+    file_bytes: int = 0,
+    empty_files: bool = False,
+    run: Callable[[Callable[[], Response]], Awaitable[Response]] = in_thread,
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
 
     With `places`, visitors who are not signed in may send the form; with None they are refused. The form may
-    bring files of `file_bytes` in total; one without a byte does not count, unless `empty_files`.
+    bring files of `file_bytes` in total; one without a byte does not count, unless `empty_files`. `run` runs
+    the answer to a visitor with a session.
     """
 
     async def endpoint(request: Request) -> Response:
-        if places is None and not VISITOR.get().session_hash:
+        if places is None and not VISITOR.get().may(Action.USE_ACCOUNT):
             raise HTTPException(401, SIGNED_OUT)
         form = await read_form(request, file_bytes, empty_files)
         try:
             visitor = await visitor_after_body(request)
-            if places is None and not visitor.session_hash:
+            if places is None and not visitor.may(Action.USE_ACCOUNT):
                 raise HTTPException(401, SIGNED_OUT)
             if not visitor.accepts_form(form.text("form_token")):
                 raise HTTPException(403, EXPIRED)
-            if places is not None:
-                return await places.run(partial(handler, request, visitor, form))
-            return await anyio.to_thread.run_sync(handler, request, visitor, form)
+            answer = partial(handler, request, visitor, form)
+            return await (run if places is None else places.run)(answer)
         finally:
             form.close()
 

@@ -10,24 +10,47 @@ from functools import partial
 from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
+from starlette.requests import Request
 
 from opq_cloud.view.web.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
 from opq_cloud.view.web.guard import V1, App, Receive, Scope, Send, send_problem
-from opq_cloud.view.web.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
+from opq_cloud.view.web.long_answers import receive_while_allowed
+from opq_cloud.view.web.shares import (
+    PAGES_AT_ONCE,
+    PAGES_OF_ACCOUNT,
+    REQUEST_CPU_S,
+    REQUEST_SHARE,
+    FairShares,
+    RequestShare,
+    share_key,
+)
+from opq_cloud.view.web.visitors import (
+    NOBODY,
+    VISITOR,
+    RequestFacts,
+    Visitor,
+    Visitors,
+    visitor_network,
+)
 from opq_proto.errors import StoreError
 
-FOR_ALL = ("/static/", "/theme/", "/health", "/map/outlines.json")
+FOR_ALL = ("/static/", "/theme/", "/health", "/robots.txt")
 """Paths that are answered without identifying the visitor."""
+FOR_ALL_IN_TURN = ("/map/outlines.json",)
+"""The same for what takes CPU time, which is that of the address."""
 METRICS = "/metrics"
 """Without a session or token only for programs of this machine."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/feeds", "/share")
 """Pages that are the same for everybody, also for signed-in visitors."""
-WITH_REGIONS = ("/map", "/past", "/grid", "/wall")
+WITH_REGIONS = ("/map", "/past", "/wall")
 """Pages that also show figures of regions, where no Box itself is public."""
+LIVE = ("/live", f"{V1}/live")
+"""Feeds, which check their visitors themselves."""
 ENDED = b"event: ended\ndata: {}\n\n"
 """The answer to a live feed whose session has ended: an event source does not report why it was refused."""
+VisitorOf = Callable[[RequestFacts], Visitor]
 NO_PAGE = ("/api/", "/live", "/map/state", "/search/found", METRICS)
 
 
@@ -40,9 +63,11 @@ class VisitorGate:
         visitors: Visitors,
         unavailable: Callable[[Scope, StoreError], App],
         signed_out: Callable[[Scope], App],
+        shares: FairShares,
     ) -> None:
         """`unavailable` answers while the store cannot be read; `signed_out` answers a stranger's forms."""
         self._app = app
+        self._shares = shares
         self._visitors = visitors
         self._unavailable = unavailable
         self._signed_out = signed_out
@@ -50,6 +75,9 @@ class VisitorGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
             await self._app(scope, receive, send)
+            return
+        if _under(scope["path"], FOR_ALL_IN_TURN):
+            await self._in_share(visitor_network(request_facts(scope).address), scope, receive, send)
             return
         of_counters = _under(scope["path"], (METRICS,))
         if of_counters and request_facts(scope).is_local:
@@ -60,9 +88,8 @@ class VisitorGate:
                 self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
             )
             facts = request_facts(scope)
-            visitor = self._visitors.at_once(facts)
-            if visitor is None:
-                visitor = await anyio.to_thread.run_sync(visitor_of, facts)
+            identify = partial(self._identified, visitor_of, facts)
+            visitor = await identify()
         except StoreError as error:
             if _under(scope["path"], (V1,)):
                 await send_problem(send, 503, "The store cannot be read now.", scope["path"])
@@ -88,11 +115,39 @@ class VisitorGate:
             return
         if scope["method"] == "POST":
             scope[VISITOR_AGAIN] = partial(visitor_of, facts)
+        elif not _under(path, LIVE):
+            receive = receive_while_allowed(receive, identify, visitor)
         token = VISITOR.set(visitor)
+        try:
+            at_once = PAGES_AT_ONCE if visitor.account is None else PAGES_OF_ACCOUNT
+            await self._in_share(share_key(visitor), scope, receive, send, at_once)
+        finally:
+            VISITOR.reset(token)
+
+    async def _identified(self, visitor_of: VisitorOf, facts: RequestFacts) -> Visitor:
+        found = self._visitors.at_once(facts)
+        return found if found is not None else await anyio.to_thread.run_sync(visitor_of, facts)
+
+    async def _in_share(
+        self, key: str, scope: Scope, receive: Receive, send: Send, at_once: int = PAGES_AT_ONCE
+    ) -> None:
+        """Answers while whose request this is has CPU time."""
+        shares = self._shares
+        shares.charge(key, REQUEST_CPU_S)
+        wait_s = shares.wait_s(key)
+        if wait_s:
+            words, again = await shares.refuse(key), (b"retry-after", str(wait_s).encode())
+            if _under(scope["path"], (V1,)):
+                await send_problem(send, 429, words.strip(), scope["path"], again)
+            else:
+                await _send(send, 429, b"text/plain; charset=utf-8", words.encode(), again)
+            return
+        gone, reads = Request(scope, receive).is_disconnected, scope["method"] in ("GET", "HEAD")
+        token = REQUEST_SHARE.set(RequestShare(shares, key, gone, at_once, reads))
         try:
             await self._app(scope, receive, send)
         finally:
-            VISITOR.reset(token)
+            REQUEST_SHARE.reset(token)
 
 
 def request_facts(scope: Scope) -> RequestFacts:

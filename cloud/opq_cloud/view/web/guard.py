@@ -9,13 +9,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.view.web.base_path import stripped, with_base
 from opq_proto.errors import ConfigError
-from opq_proto.kit.http_server import has_two_lengths
+from opq_proto.kit.http_server import every_address, has_two_lengths
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
+from opq_proto.kit.plain_text import composed
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -58,6 +60,7 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+_ESCAPED = re.compile(r"[A-Za-z]?(?:%[0-9A-Fa-f]{2})+")
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})
 STAY_WITH_TLS = (b"strict-transport-security", b"max-age=31536000")
 """Source: RFC 6797."""
@@ -70,7 +73,7 @@ def listen_address(endpoint: str) -> tuple[str, int]:
     if not port.isdigit() or not 0 <= int(port) <= 65535:
         raise ConfigError(f"view.http_endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:8888")
     host = host.strip("[]")
-    return ("0.0.0.0" if host in ("", "*") else host), int(port)
+    return (every_address() if host in ("", "*") else host), int(port)
 
 
 def allowed_hosts(config: ViewSection) -> frozenset[str]:
@@ -82,6 +85,13 @@ def allowed_hosts(config: ViewSection) -> frozenset[str]:
     if not config.allowed_hosts and host in ALL_ADDRESSES:
         return frozenset({"*"})
     return LOOPBACK_NAMES | frozenset(config.allowed_hosts or (host,)) | ({public} if public else frozenset())
+
+
+def _composed_part(part: re.Match[str]) -> str:
+    """Letters of a query that may be written in two characters, in one: names that look equal are equal."""
+    plain = unquote(part[0], errors="surrogateescape")
+    found = composed(plain)
+    return part[0] if found == plain else quote(found, safe="", errors="surrogateescape")
 
 
 async def send_problem(
@@ -104,8 +114,13 @@ class ViewGuard:
         allowed_hosts: Iterable[str],
         over_tls: bool = False,
         counters: ServiceCounters | None = None,
+        base_path: str = "",
     ) -> None:
-        """`allowed_hosts`: names without port; `*` allows all. `over_tls`: browsers must stay with TLS."""
+        """`allowed_hosts`: names without port; `*` allows all. `over_tls`: browsers must stay with TLS.
+
+        `base_path`: of another site, below which View is.
+        """
+        self._base_path = base_path
         self._counters = counters or ServiceCounters()
         self._app = app
         self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
@@ -115,6 +130,15 @@ class ViewGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        query = scope.get("query_string", b"")
+        if b"%" in query or not scope["path"].isascii():
+            scope = {
+                **scope,
+                "path": composed(scope["path"]),
+                "query_string": _ESCAPED.sub(_composed_part, query.decode("latin-1")).encode("latin-1"),
+            }
+        if self._base_path:
+            scope = stripped(scope, self._base_path)
         refusal = self._refusal(scope)
         if refusal is not None:
             status, text = refusal
@@ -134,7 +158,8 @@ class ViewGuard:
                 extra = [item for item in self._headers if item[0] not in given]
                 if b"cache-control" not in given:
                     extra.append((b"cache-control", b"no-cache"))
-                message["headers"] = [*message["headers"], *extra]
+                headers = [*message["headers"], *extra]
+                message["headers"] = with_base(headers, self._base_path) if self._base_path else headers
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -7,7 +7,8 @@ from opq_cloud.view.web.passwords import new_secret, secret_hash
 
 FIRST_ADMIN_S = 24 * 3600
 INVITATION_S = 7 * 86_400
-RESET_S = 3600
+MAILED_S = 3600
+"""How long a link for a new password or an account is valid."""
 CLAIM_S = 7 * 86_400
 FOR_EVER_S = 100 * 365 * 86_400
 TOKEN_START = "opq_"
@@ -26,6 +27,7 @@ def make_ticket(
     box_id: str = "",
     label: str = "",
     scopes: tuple[str, ...] = (),
+    made_by: str = "",
 ) -> str:
     """Stores a ticket and returns its secret, which is not stored anywhere."""
     secret = (TOKEN_START if purpose in ("token", "notify") else "") + new_secret()
@@ -42,6 +44,7 @@ def make_ticket(
             box_id=box_id,
             label=label,
             scopes=scopes,
+            made_by=made_by,
         )
     )
     return secret

@@ -6,6 +6,8 @@ account.
 
 import smtplib
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 
@@ -14,10 +16,38 @@ import structlog
 from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
+from opq_cloud.view.web.visitors import visitor_network
+from opq_proto.kit.rate_limit import TokenBuckets
 
 log = structlog.get_logger()
+REMEMBERED = 100_000
+"""Addresses and senders whose links are counted."""
 MAILS_WAITING = 100
 """The number of mails that may wait; more are dropped and counted."""
+
+
+class LinkLimits:
+    """Limits how many links are mailed; any thread may call the methods.
+
+    To one e-mail 3 at once, then one an hour, which is as long as a link is valid; for one sender 10, then
+    one in five minutes. A device or network that signed in to the account before (`known_place`) counts
+    alone, so that strangers do not use up its mails.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._receivers = TokenBuckets(3, 1 / 3600, REMEMBERED, monotonic_s)
+        self._senders = TokenBuckets(10, 1 / 300, REMEMBERED, monotonic_s)
+
+    def accepts_sender(self, address: str, known_place: str = "") -> bool:
+        """Counts a request from this address for a link; False where there were too many."""
+        with self._lock:
+            return self._senders.spend((visitor_network(address) or address, known_place))
+
+    def accepts_receiver(self, email: str, known_place: str = "") -> bool:
+        """Counts a link to this e-mail; False where there were too many: the last ones are still valid."""
+        with self._lock:
+            return self._receivers.spend((email, known_place))
 
 
 class Mailer:

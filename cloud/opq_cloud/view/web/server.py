@@ -13,6 +13,7 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.web.guard import App, ViewGuard, allowed_hosts, listen_address
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.asgi_server import AsgiServer
+from opq_proto.kit.http_server import set_families, url_of
 
 STOP_CHECK_S = 0.4
 LAST_ANSWERS_S = 1
@@ -58,15 +59,14 @@ async def serve(
 def guarded(app: App, config: ViewSection, counters: ServiceCounters) -> ViewGuard:
     """The application inside its guard."""
     over_tls = (config.public_url or "").startswith("https://")
-    return ViewGuard(app, allowed_hosts(config), over_tls, counters)
+    return ViewGuard(app, allowed_hosts(config), over_tls, counters, config.base_path)
 
 
 def bound_listener(endpoint: str) -> tuple[socket.socket, str]:
     """The bound socket of an endpoint, and its URL. Raises PortBusyError or ConfigError."""
     host, port = listen_address(endpoint)
     listener = _bind(host, port)
-    name = f"[{host}]" if ":" in host else host
-    return listener, f"http://{name}:{listener.getsockname()[1]}"
+    return listener, url_of(endpoint.rstrip("/"), "", listener.getsockname()[1])
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -77,6 +77,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # for its connections too
+        set_families(listener, host)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

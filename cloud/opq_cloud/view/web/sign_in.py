@@ -3,7 +3,9 @@
 For any reason (e-mail, password, code, a disabled account), the answer is the same and takes as long.
 """
 
+import functools
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -26,6 +28,8 @@ from opq_cloud.view.web.visitors import visitor_network
 from opq_proto.kit.rate_limit import TokenBuckets
 
 SESSION_S = 30 * 86_400
+DEVICE_S = 365 * 86_400
+"""A device that signed in is known for this long; it still needs the password."""
 AGENT_CHARACTERS = 160
 MAX_SESSIONS = 100
 """Sessions that one account may have; a further one ends the session that was unused for longest."""
@@ -39,9 +43,12 @@ FAILURES_REMEMBERED = 100_000
 class GuessLimits:
     """Limits how often passwords may be tried; a right one does not count.
 
-    For one e-mail from one address 5 at once, then one a minute; for one e-mail from anywhere 30, then one in
-    30 s (a flood delays its owner, but does not lock the account); from one address 30, then two a minute. An
-    IPv6 address counts as its /64, because one household has the whole /64.
+    For one e-mail from one address 5 at once, then one a minute; for one e-mail from all strangers together
+    30, then one in 30 s; from one address 30, then two a minute. An IPv6 address counts as its /64, because
+    one household has the whole /64.
+
+    Strangers cannot use up the tries of a place that is known to belong to the account: a device or an
+    address that signed in before, or its own session. Each has 5 at once, then one a minute.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -50,14 +57,12 @@ class GuessLimits:
         self._emails = TokenBuckets(30, 1 / 30, FAILURES_REMEMBERED, monotonic_s)
         self._addresses = TokenBuckets(30, 1 / 30, FAILURES_REMEMBERED, monotonic_s)
 
-    def spend(self, email: str, address: str) -> bool:
-        """Counts a try. Returns False, and counts nothing, where there were too many."""
-        email, address = _keys(email, address)
-        rows: tuple[tuple[TokenBuckets, object], ...] = (
-            (self._pairs, (email, address)),
-            (self._emails, email),
-            (self._addresses, address),
-        )
+    def spend(self, email: str, address: str, known_place: str = "") -> bool:
+        """Counts a try. Returns False, and counts nothing, where there were too many.
+
+        `known_place`: the place whose own tries count; empty for a stranger.
+        """
+        rows = self._rows(email, address, known_place)
         with self._lock:
             if any(buckets.left(key) < 1.0 for buckets, key in rows):
                 return False
@@ -65,16 +70,47 @@ class GuessLimits:
                 buckets.spend(key)
         return True
 
-    def give_back(self, email: str, address: str) -> None:
-        email, address = _keys(email, address)
+    def give_back(self, email: str, address: str, known_place: str = "") -> None:
+        """Gives back the try of a right password."""
         with self._lock:
-            self._pairs.give_back((email, address))
-            self._emails.give_back(email)
-            self._addresses.give_back(address)
+            for buckets, key in self._rows(email, address, known_place):
+                buckets.give_back(key)
+
+    def _rows(self, email: str, address: str, known_place: str) -> tuple[tuple[TokenBuckets, object], ...]:
+        email, network = email.strip().lower()[:320], network_of(address)
+        if known_place:
+            return ((self._pairs, (email, known_place)),)
+        return (self._pairs, (email, network)), (self._emails, email), (self._addresses, network)
 
 
-def _keys(email: str, address: str) -> tuple[str, str]:
-    return email.strip().lower()[:320], visitor_network(address) or address
+def network_of(address: str) -> str:
+    """The network under which tries are counted; an address of this machine counts as itself."""
+    return visitor_network(address) or address
+
+
+def device_mark(key: bytes, account_id: str, device: str = "", issued_s: int | None = None) -> str:
+    """The text of the device cookie: a number of this browser, when it was issued, and a signature of both.
+
+    `device`: the number that the browser has already; a new one where it has none.
+    """
+    device = device or secrets.token_hex(8)
+    issued_s = int(time.time()) if issued_s is None else issued_s
+    return f"{device}.{issued_s}.{_device_signature(key, account_id, device, issued_s)}"
+
+
+def marked_device(key: bytes, account_id: str, mark: str, now_s: float | None = None) -> str:
+    """The device that signed in to this account before; empty where the mark is not valid for it."""
+    found = re.fullmatch(r"([0-9a-f]{16})\.([0-9]{1,12})\.([0-9a-f]{64})", mark)
+    if found is None:
+        return ""
+    device, issued_s = found[1], int(found[2])
+    fits = hmac.compare_digest(found[3], _device_signature(key, account_id, device, issued_s))
+    age_s = (time.time() if now_s is None else now_s) - issued_s
+    return device if fits and age_s < DEVICE_S else ""
+
+
+def _device_signature(key: bytes, account_id: str, device: str, issued_s: int) -> str:
+    return hmac.digest(key, f"{account_id}.{device}.{issued_s}".encode(), "sha256").hex()
 
 
 class SignIn:
@@ -83,6 +119,25 @@ class SignIn:
     def __init__(self, people: AccountRecords) -> None:
         self._people = people
         self.limits = GuessLimits()
+        self._device_key = functools.cache(lambda: people.installation_secret("device"))
+
+    def known_place(self, email: str, address: str, mark: str) -> str:
+        """The device or the network that signed in to the account of this e-mail before; else empty.
+
+        `mark`: the device cookie.
+        """
+        account = self._people.account_of(email)
+        account_id = account.account_id if account else ""
+        device, network = marked_device(self._device_key(), account_id, mark), network_of(address)
+        known = {network_of(each.address) for each in self._people.sessions(account_id)}
+        if account is None:  # it was read as for an account, so that the time does not reveal one
+            return ""
+        return f"device {device}" if device else network if network in known else ""
+
+    def mark_of(self, account: Account, before: str) -> str:
+        """The device cookie for a browser that proved to be this account's; `before`: the one that it has."""
+        key, account_id = self._device_key(), account.account_id
+        return device_mark(key, account_id, marked_device(key, account_id, before))
 
     def account_of(self, email: str, password: str, code: str) -> Account | None:
         """The account with this password and, where it has a second factor, this code; otherwise None."""
@@ -93,7 +148,7 @@ class SignIn:
             if original_password_fits(user.bcrypt_hash if user else None, password) and user:
                 account = self._from_original(user, password)
                 fits = account is not None
-        if account is None or not fits or account.disabled:
+        if account is None or not fits or not account.in_force:
             return None
         return account if not account.totp_secret or self.use_code(account, code) else None
 
@@ -140,7 +195,7 @@ class SignIn:
         if made is None:
             return None
         for box_id in user.box_ids:
-            self._people.claim_box(box_id, made.account_id)
+            self._people.add_owner(box_id, made.account_id)
         records = NotificationRecords(self._people.documents)
         now_ms = time.time_ns() // 1_000_000
         for rule in original_rules(made.account_id, user.preferences, role == "admin", now_ms):

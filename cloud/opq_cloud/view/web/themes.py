@@ -7,7 +7,9 @@ set after it, read from there, so that each colour is defined in one place.
 import re
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import HTTPException, Response
+
+from opq_cloud.view.web.shares import PageRouter
 
 SHEET = Path(__file__).parents[1] / "static" / "view.css"
 THEME_NAMES = ("light", "dark")
@@ -21,7 +23,7 @@ def theme_sheet(name: str) -> str:
     return f":root {{ color-scheme: {name}; {' '.join(colours)} }}\n"
 
 
-def theme_routes() -> APIRouter:
+def theme_routes() -> PageRouter:
     """The routes `/theme/light.css` and `/theme/dark.css`."""
     sheets = {f"{name}.css": theme_sheet(name) for name in THEME_NAMES}
 
@@ -30,6 +32,6 @@ def theme_routes() -> APIRouter:
             raise HTTPException(404, f"There is no theme {file}.")
         return Response(sheets[file], media_type="text/css")
 
-    router = APIRouter(include_in_schema=False)
+    router = PageRouter(include_in_schema=False)
     router.add_api_route("/theme/{file}", theme)
     return router

@@ -1,12 +1,14 @@
 """The span of time that a page shows, from its address: `?from=now-24h&to=now`.
 
-Pure. A moment is `now`, `now-90m` (s, m, h, d, w, y of 365 days), a time in UTC (`2026-11-22T06:00`) or
-milliseconds since 1970. A relative moment stays relative in every link, so that a link stays live.
+Pure. A moment is `now`, `now-90m` (s, m, h, d, w, y of 365 days), `now/d`, a time in UTC
+(`2026-11-22T06:00`) or milliseconds since 1970. A relative moment stays relative in every link, so that a
+link stays live.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from opq_cloud.store.trends.pyramid import LONGEST_MS
 from opq_proto.kit.typed_time import UNITS_S, typed_ns
@@ -27,7 +29,10 @@ PRESET_WORDS = {
     "90d": "90 days",
     "1y": "1 year",
 }
-_MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
+_MOMENT = (
+    "now, now-24h (s, m, h, d, w or y), now/d (the beginning of the day), a time in UTC such as "
+    "2026-11-22T06:00, or ms since 1970"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def read_time_ms(name: str, words: str, now_ms: int) -> int:
     if words.isascii() and words.isdigit() and len(words) <= 14:
         return int(words)
     try:
-        found_ms = typed_ns(words, now_ms * 1_000_000) // 1_000_000
+        found_ms = typed_ns(words, now_ms * 1_000_000, name == "to") // 1_000_000
     except ValueError:
         raise ValueError(f"{name} is {words[:40]!r}; want {_MOMENT}") from None
     return found_ms if words.startswith("now") else max(0, found_ms)
@@ -110,6 +115,27 @@ def _ending_now(length_ms: int, now_ms: int) -> TimeSpan:
         if length_ms % UNITS_MS[name] == 0:
             count, unit = length_ms // UNITS_MS[name], name
     return TimeSpan(now_ms - length_ms, now_ms, f"now-{count}{unit}", "now")
+
+
+def utc_words(words: str, zone: ZoneInfo) -> str:
+    """What a person typed by the clock of a zone as words of an address, in UTC; other words stay."""
+    return _by_clock(words, zone, UTC)
+
+
+def zone_words(words: str, zone: ZoneInfo) -> str:
+    """The words of an address as the clock of a zone shows them, for the field of a form."""
+    return _by_clock(words, UTC, zone)
+
+
+def _by_clock(words: str, stated: tzinfo, shown: tzinfo) -> str:
+    """A time without a zone, stated by one clock, as the other shows it; other words stay."""
+    try:
+        found = None if words.isdigit() else datetime.fromisoformat(words)
+    except ValueError:
+        return words
+    if found is None or found.tzinfo is not None or not 1970 < found.year < 2200:
+        return words
+    return found.replace(tzinfo=stated).astimezone(shown).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def input_words(moment_ms: int) -> str:

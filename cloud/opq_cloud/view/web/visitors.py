@@ -1,4 +1,4 @@
-"""Identifies visitors by the session or token of a request, and determines which Boxes they may see.
+"""Identifies visitors by the session or token of a request; their rights are those of `store/records/rights`.
 
 A View on loopback that has no account yet is open to its machine. Once there is an account, or beyond
 loopback, visitors who are not signed in see what the owners of Boxes show to the public.
@@ -19,12 +19,16 @@ from http.cookies import CookieError, SimpleCookie
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.records.accounts import Account, AccountRecords, BoxAccess
+from opq_cloud.store.records.rights import OPEN as OPEN_ROLE
+from opq_cloud.store.records.rights import Action, Relation, Standing, Way, may
 from opq_cloud.view.web.passwords import secret_hash
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, ip_address
 
 SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"
 """The cookie that binds the forms of a browser that is not signed in."""
+DEVICE_COOKIE = "opq_device"
+"""The cookie of a browser that signed in before: its tries are counted apart from those of strangers."""
 IDLE_S = 14 * 86_400
 """A session ends when it was not used for this time."""
 SEEN_EVERY_MS = 300_000
@@ -38,6 +42,7 @@ _FORWARDED_FOR = re.compile(r'for="?\[?([^\s;,"\]]*)', re.IGNORECASE)
 ADDRESS_CHARACTERS = 45
 WHO = ("cookie", "authorization")
 """Headers that identify a visitor."""
+STRANGERS = Standing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,13 @@ class Visitor:
     """A visitor, and the Boxes that they may see."""
 
     account: Account | None = None
+    standing: Standing = STRANGERS
+    """What the visitor is at this moment, for every question about rights."""
     session_hash: str = ""
-    """Empty without a session; then nothing can be changed."""
     form_secret: str = ""
     address: str = ""
     everything: bool = False
-    """True for an admin, a researcher, or anybody while the page is open."""
+    """Whether the visitor sees every Box."""
     accounts_in_use: bool = True
     """False while the page is open, and then pages show nothing about accounts."""
     own: frozenset[str] = frozenset()
@@ -60,12 +66,6 @@ class Visitor:
     public_waveforms: frozenset[str] = frozenset()
     regional: frozenset[str] = frozenset()
     """Boxes that count in the figures of their region."""
-    on_this_machine: bool = False
-    """No account exists yet and the request comes from loopback: the page is open to this machine."""
-    without_waveforms: bool = False
-    """The request has a token without the scope `waveforms`."""
-    writes: bool = False
-    """The request has a token with the scope `write`."""
 
     @property
     def identified(self) -> bool:
@@ -77,23 +77,41 @@ class Visitor:
         """The unit of voltages where an address names none."""
         return self.account.voltage_unit if self.account else "V"
 
+    def may(self, action: Action, *box_ids: str) -> bool:
+        """Whether the visitor may do this, to all of these Boxes where some are given."""
+        return may(self.standing, action, min(map(self.relation_to, box_ids), default=Relation.NONE))
+
+    def relation_to(self, box_id: str) -> Relation:
+        """What the Box is to the visitor."""
+        if box_id in self.full:
+            return Relation.OWN if box_id in self.own else Relation.SHARED
+        if box_id in self.public:
+            return Relation.PUBLIC_WAVEFORMS if box_id in self.public_waveforms else Relation.PUBLIC
+        return Relation.NONE
+
     @property
     def unlimited(self) -> bool:
         """Whether nothing is hidden, so that the store can be read directly."""
         return self.everything and not self.without_waveforms
 
     @property
-    def admin(self) -> bool:
-        return self.account is not None and self.account.role == "admin"
+    def without_waveforms(self) -> bool:
+        """Whether the request has a token without the scope `waveforms`."""
+        return not may(self.standing, Action.SEE_WAVEFORMS, Relation.OWN)
 
     @property
     def administers(self) -> bool:
-        """Whether this is a signed-in admin, who may change what is for administrators."""
-        return self.admin and bool(self.session_hash)
+        """Whether the visitor may change what is for administrators."""
+        return self.may(Action.ADMINISTER)
 
     @property
     def sees_administration(self) -> bool:
-        return self.administers or self.on_this_machine
+        return self.may(Action.READ_ADMINISTRATION)
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the page is open to this machine, because no account exists yet."""
+        return self.standing.way is Way.MACHINE
 
     @property
     def sees_something(self) -> bool:
@@ -111,6 +129,12 @@ class Visitor:
             return True
         return not ((before.full | before.public) - self.full - self.public)
 
+    def is_still(self, before: "Visitor") -> bool:
+        """Whether this is the same person with the same role, session or token as `before`."""
+        same = (self.session_hash, self.standing) == (before.session_hash, before.standing)
+        ids = [each.account and each.account.account_id for each in (self, before)]
+        return same and ids[0] == ids[1] and self.everything == before.everything
+
     def sees_waveform(self, box_id: str) -> bool:
         if self.without_waveforms:
             return False
@@ -120,13 +144,20 @@ class Visitor:
         """Whether the Box's exact place is visible; the public sees a place near it (`public.fuzz`)."""
         return self.everything or box_id in self.full
 
+    @property
+    def own_to_change(self) -> frozenset[str]:
+        """The own Boxes, where the present role may change them; a former owner only reads them."""
+        return self.own if may(self.standing, Action.CHANGE_BOX, Relation.OWN) else frozenset()
+
     def may_change(self, box_id: str) -> bool:
-        """Whether the visitor may change the Box: its owner or an admin, by a session."""
-        return bool(self.session_hash) and (self.admin or box_id in self.own)
+        return self.may(Action.CHANGE_BOX, box_id)
+
+    @property
+    def may_claim(self) -> bool:
+        return self.may(Action.CLAIM_BOX)
 
     def may_request(self, box_id: str) -> bool:
-        """Whether the visitor may request raw samples: owner or admin, by session or a token that writes."""
-        return (bool(self.session_hash) or self.writes) and (self.admin or box_id in self.own)
+        return self.may(Action.ORDER_SAMPLES, box_id)
 
     def form_token(self) -> str:
         """A new token for each page: a constant one could be guessed from compressed answers (BREACH)."""
@@ -160,7 +191,7 @@ def _public_digest(boxes: frozenset[str]) -> str:
 NOBODY = Visitor()
 UNKNOWN = Visitor(accounts_in_use=False)
 """The visitor where the store cannot be read: nothing is shown, not even about accounts."""
-OPEN = Visitor(everything=True, accounts_in_use=False)
+OPEN = Visitor(standing=Standing(OPEN_ROLE), everything=True, accounts_in_use=False)
 VISITOR: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
 """The visitor of the request that this thread or task answers; a task that sets none sees nothing."""
 
@@ -279,7 +310,8 @@ class Visitors:
         """The visitor of a request. Raises StoreError when the store cannot be read."""
         known = self._read()
         if self.config.sign_in == "never":
-            return self._signed_in(request, known, OPEN) or OPEN
+            everybody = replace(OPEN, address=request.address)
+            return self._signed_in(request, known, everybody) or everybody
         is_open = not known.any_account and self.config.sign_in != "always" and request.from_this_machine
         public = Visitor(
             form_secret=request.cookie(FORM_COOKIE),
@@ -290,11 +322,11 @@ class Visitors:
         )
         if is_open:
             return self._by_token(request, known, public) or Visitor(
+                standing=Standing(OPEN_ROLE, Way.MACHINE),
                 form_secret=public.form_secret,
                 address=public.address,
                 everything=True,
                 accounts_in_use=False,
-                on_this_machine=True,
             )
         return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
 
@@ -330,28 +362,29 @@ class Visitors:
         if now_ms - session.seen_ms > IDLE_S * 1000:
             return None
         account = self.people.account(session.account_id)
-        if account is None or account.disabled:
+        if account is None or not account.in_force:
             return None
         if now_ms - session.seen_ms > SEEN_EVERY_MS:
             self.people.touch_session(session.token_hash, now_ms)
-        return _visitor(account, known, public, session.token_hash, secret)
+        found = _visitor(account, account.standing(Way.SESSION), known, public)
+        return replace(found, session_hash=session.token_hash, form_secret=secret)
 
     def _by_token(self, request: RequestFacts, known: _Known, public: Visitor) -> Visitor | None:
-        """The visitor of `Authorization: Bearer opq_…`; the scope `write` allows to request waveforms."""
+        """The visitor of `Authorization: Bearer opq_…`."""
         secret = request.bearer_token
         if not secret.startswith("opq_"):
             return None
         ticket = self.people.ticket(secret_hash(secret), "token")
         if ticket is None:
             return None
-        without = bool(ticket.scopes) and "waveforms" not in ticket.scopes
+        scopes = ticket.scopes or ("read", "waveforms")
         if not ticket.account_id:  # made by a user who may write the store's files: `opq-tools up`
-            return Visitor(everything=True, address=request.address, without_waveforms=without)
+            standing = Standing(OPEN_ROLE, Way.TOKEN, scopes)
+            return Visitor(standing=standing, everything=True, address=request.address)
         account = self.people.account(ticket.account_id)
-        if account is None or account.disabled:
+        if account is None:
             return None
-        writes = "write" in ticket.scopes
-        return replace(_visitor(account, known, public), without_waveforms=without, writes=writes)
+        return _visitor(account, account.standing(Way.TOKEN, scopes), known, public)
 
     def _read(self) -> _Known:
         now_s = self._monotonic_s()
@@ -384,7 +417,8 @@ def _accesses(revision: tuple[int, ...] | None, accesses: Mapping[str, BoxAccess
     owned: dict[str, set[str]] = {}
     shared: dict[str, set[str]] = {}
     for box_id, access in accesses.items():
-        owned.setdefault(access.owner_id, set()).add(box_id)
+        for account_id in access.owner_ids:
+            owned.setdefault(account_id, set()).add(box_id)
         for account_id in access.shared_ids:
             shared.setdefault(account_id, set()).add(box_id)
     shown = {box_id: access for box_id, access in accesses.items() if access.privacy == "all"}
@@ -399,20 +433,15 @@ def _accesses(revision: tuple[int, ...] | None, accesses: Mapping[str, BoxAccess
     )
 
 
-def _visitor(
-    account: Account, known: _Known, public: Visitor, session_hash: str = "", form_secret: str = ""
-) -> Visitor:
+def _visitor(account: Account, standing: Standing, known: _Known, public: Visitor) -> Visitor:
     own = known.boxes.owned.get(account.account_id, frozenset())
-    shared = known.boxes.shared.get(account.account_id, frozenset())
-    return Visitor(
+    return replace(
+        public,
         account=account,
-        session_hash=session_hash,
-        form_secret=form_secret,
-        address=public.address,
-        everything=public.everything or account.role in ("admin", "researcher"),
+        standing=standing,
+        form_secret="",
+        accounts_in_use=True,
+        everything=public.everything or may(standing, Action.SEE),
         own=own,
-        full=own | shared,
-        public=public.public,
-        public_waveforms=public.public_waveforms,
-        regional=public.regional,
+        full=own | known.boxes.shared.get(account.account_id, frozenset()),
     )

@@ -9,6 +9,16 @@ from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.incidents.box_events import (
+    DOWNWARD,
+    UPWARD,
+    BoxEvent,
+    BoxGroup,
+    groups_of,
+    naming_event,
+    other_words,
+)
+from opq_cloud.store.incidents.box_events import is_steady as is_steady
 from opq_cloud.store.incidents.join_plan import worst_rank
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
@@ -50,22 +60,6 @@ CLASS_PHRASES = {
     "outage": "outage",
 }
 """The classes of docs/reference/contracts.md, `analyze`, as within a sentence."""
-STEADY_STATES = frozenset(
-    {
-        "harmonics",
-        "interharmonics",
-        "flicker",
-        "noise",
-        "dc_offset",
-        "periodic_notching",
-        "mains_signalling",
-        "unbalance",
-    }
-)
-"""Classes, as Mauka's, that are incidents of one Box each, and may last for hours."""
-DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
-UPWARD = frozenset({"swell", "overvoltage"})
-
 ITIC_WORDS = {
     "no_interruption_in_function": "No interruption in function",
     "no_damage": "No damage region: may stop, is not harmed",
@@ -300,10 +294,6 @@ def is_given(box_id: str, name: str) -> bool:
     return name not in ("", box_id, f"Box {box_id}")
 
 
-def is_steady(kind: str) -> bool:
-    return STEADY_STATES.issuperset(kind.split("+"))
-
-
 def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is only counted."""
     if len(ids) > BOXES_LISTED:
@@ -346,39 +336,66 @@ def _severity_rank(item: StoredFinding) -> tuple[float, tuple[float, int, int, s
 
 
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:
-    """`Sag to 85.2 % at Box 1`."""
-    where, what = boxes(incident.box_ids, names), class_words(incident.kind)
-    level = _level(incident)
-    if level is None:
-        return f"{what} at {where}"
-    return f"{what} to {level} at {where}"
+    """`Sag to 85.2 % at Box 1, rapid voltage change at Box 4`: what the worst Boxes had, then the others."""
+    main, others = groups_of(incident)
+    level = "" if main.lowest is None else f" to {number(main.lowest, 1, '%')}"
+    what = f"{class_words(incident.kind)}{level} at {boxes(main.box_ids, names)}"
+    return ", ".join([what, *_others_words(others, names)])
 
 
 def span_of(incident: Incident) -> str:
-    """Its duration: `148 ms`, or `between 1.8 s and 12 s` where its end was not measured."""
-    least, most = ((end - incident.start_ns) / 1e9 for end in (incident.end_ns, incident.latest_end_ns))
-    if incident.latest_end_ns == incident.end_ns:
+    """The length of the event that names it: `148 ms`, `between 1.8 s and 12 s` without a known end."""
+    return _length(naming_event(incident))
+
+
+def lasted(incident: Incident) -> str:
+    """`span_of`, or words where its end was not seen."""
+    return span_of(incident) if naming_event(incident).closed else "open at the end"
+
+
+def shown_length(incident: Incident) -> str:
+    """`span_of`, as far as it was seen: `At least 3 min 20 s`."""
+    return span_of(incident) if naming_event(incident).closed else f"At least {span_of(incident)}"
+
+
+def cycles_of(incident: Incident) -> str:
+    """Its cycles, and at several Boxes the one that had them: `7.9 cycles, at Box 1`."""
+    event, found = naming_event(incident), worst(incident)
+    if event.latest_end_ns > event.end_ns:
+        return "nothing was measured around its end"
+    whole = found is not None and found.finding.end_ns - found.finding.start_ns == event.length_ns
+    count = cycles(found.finding.duration_cycles) if found is not None and whole else ""
+    if len(incident.box_ids) == 1:
+        return count
+    return ", ".join(filter(None, (count, f"at Box {event.box_id}")))
+
+
+def _length(event: BoxEvent) -> str:
+    least, most = ((end - event.start_ns) / 1e9 for end in (event.end_ns, event.latest_end_ns))
+    if event.latest_end_ns == event.end_ns:
         return duration(least)
     return f"between {duration(least)} and {duration(most)}"
 
 
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
-    """The text after the class in a list: `to 85.2 % for 148 ms at Box 1`."""
-    where = boxes(incident.box_ids, names)
-    lasting = span_of(incident)
-    if not incident.closed:
+    """The text after the class in a list: `to 85.2 % for 148 ms at Box 1, rapid voltage change at Box 4`."""
+    main, others = groups_of(incident)
+    named = naming_event(incident)
+    lasting = _length(named)
+    if not named.closed:
         lasting = f"{lasting} so far, without an end"
-    level = _level(incident)
-    if level is None:
-        return f"for {lasting} at {where}"
-    return f"to {level} for {lasting} at {where}"
+    level = "" if main.lowest is None else f"to {number(main.lowest, 1, '%')} "
+    where = f"{level}for {lasting} at {boxes(main.box_ids, names)}"
+    return ", ".join([where, *_others_words(others, names)])
 
 
-def _level(incident: Incident) -> str | None:
-    """The voltage that it fell or rose to; None for a class without one, as where people labelled it so."""
-    if incident.residual_percent is None or incident.kind not in DOWNWARD | UPWARD:
-        return None
-    return number(incident.residual_percent, 1, "%")
+def _others_words(others: Sequence[BoxGroup], names: Names) -> list[str]:
+    return other_words(
+        others,
+        class_phrase,
+        lambda percent: number(percent, 1, "%"),
+        lambda box_ids: boxes(box_ids, names),
+    )
 
 
 def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> str:
@@ -386,12 +403,14 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
     found = worst(incident)
     lasting = _lasting(incident, found)
     if found is None or found.finding.residual_v is None:
-        what, where = class_words(incident.kind), boxes(incident.box_ids, names)
+        main, others = groups_of(incident)
+        what = f"{class_words(incident.kind)} at {boxes(main.box_ids, names)}, {lasting}"
+        also = "".join(f"; {each}" for each in _others_words(others, names))
         if found is None or not found.finding.because:
-            return f"{what} at {where}, {lasting}."
-        many = is_steady(incident.kind) and len(incident.box_ids) > 1
+            return f"{what}{also}."
+        many = is_steady(incident.kind) and len(main.box_ids) > 1
         most = f", the most at Box {named(found.finding.box_id, names)}" if many else ""
-        return f"{what} at {where}, {lasting}{most}: {found.finding.because}."
+        return f"{what}{most}: {found.finding.because}{also}."
     finding = found.finding
     volts, percent = number(finding.residual_v, 1, "V"), number(finding.residual_percent, 1, "%")
     level = f"{volts}, {percent} of the nominal {plain(nominal_v, 'V')}"
@@ -402,25 +421,19 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
         moved = f"{voltage} rose to {level}, {lasting}"
     else:
         moved = f"{voltage} fell to {level}, {lasting}"
-    others = [box_id for box_id in incident.box_ids if box_id != finding.box_id]
-    return f"{moved}; {boxes(others, names)} saw it too." if others else f"{moved}."
-
-
-def has_parts(incident: Incident) -> bool:
-    """Whether several findings of a Box, without a residual, are one that lasts from first to last."""
-    parts = {(item.finding.box_id, item.finding.kind) for item in incident.findings}
-    lasts = len(parts) == 1 or is_steady(incident.kind)
-    return len(incident.findings) > len(parts) and lasts and incident.residual_percent is None
+    main, others = groups_of(incident)
+    alike = [box_id for box_id in main.box_ids if box_id != finding.box_id]
+    same = [f"{boxes(alike, names)} had the same"] if alike else []
+    return "; ".join([moved, *same, *_others_words(others, names)]) + "."
 
 
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:
-    if not incident.closed:
-        so_far = duration((incident.end_ns - incident.start_ns) / 1e9)
-        return f"and had not recovered when the recording ended, {so_far} after it began"
-    one = found.finding if found and not has_parts(incident) else None
-    first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
-    if incident.latest_end_ns > incident.end_ns:
-        return f"for {span_of(incident)}"
-    length = duration((last - first) / 1e9)
-    count = cycles(one.duration_cycles if one else None)
+    event = naming_event(incident)
+    length = duration(event.length_ns / 1e9)
+    if not event.closed:
+        return f"and had not recovered when the recording ended, {length} after it began"
+    if event.latest_end_ns > event.end_ns:
+        return f"for {_length(event)}"
+    whole = found is not None and found.finding.end_ns - found.finding.start_ns == event.length_ns
+    count = cycles(found.finding.duration_cycles if found and whole else None)
     return f"for {count} ({length})" if count else f"for {length}"

@@ -14,7 +14,7 @@
 | tuples.py | several small integers as one symbol |
 | shapes.py | a table of frequencies from one byte |
 
-`opq-tools bench compression` compares it with FLAC, zstd and lzma.
+`opq-tools bench gateway` compares it with lzma.
 """
 
 from opq_gateway.ring.codec.chunk import pack, unpack, unpack_all

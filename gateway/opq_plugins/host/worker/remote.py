@@ -6,12 +6,13 @@ Unacknowledged rows are sent again, and a source continues after its last offset
 
 import contextlib
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
 from opq_plugins.host.guard import Circuit
-from opq_plugins.host.worker.supervisor import WorkerSupervisor
+from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Value
 from opq_plugins.worker import wire as frames
@@ -28,6 +29,8 @@ DECIDE_S = 2.0
 """Longest call of a trigger, because Makai's loop stops meanwhile."""
 BEGIN_S = 5.0
 """Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
+RULES_KEPT = 1000
+"""Rules whose failures a function remembers."""
 
 
 class Remote:
@@ -67,12 +70,7 @@ class Remote:
         """Returns the checked decision of a trigger."""
         from opq_plugins.sdk import nouns  # it imports NumPy
 
-        answer = self.call("decide", *map(nouns.to_plain, arguments))
-        try:
-            return nouns.decision_from(answer)
-        except (TypeError, ValueError):
-            self.call("forget")  # like a module that raises, it begins again with the next Measurement
-            raise
+        return nouns.decision_from(self.call("decide", *map(nouns.to_plain, arguments)))
 
     def analyse(self, event: "Event", *nominal: float) -> object:
         """Returns the checked findings of an analysis."""
@@ -180,7 +178,8 @@ class Remote:
     ) -> Value:
         caller = self._caller() if owned else None
         limit_s = self._limit_s(method)
-        return self._supervisor.call(process, self._number, method, arguments, limit_s, caller)
+        guarded = self.kind == "function" and method == "exec"
+        return self._supervisor.call(process, self._number, method, arguments, limit_s, caller, guarded)
 
     def _caller(self) -> frames.Caller | None:
         context = self._context
@@ -200,13 +199,14 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function. After failures of its process it is not called for a while, because all rules stop during a
-    call."""
+    """A function. A rule whose rows made its process fail does not call it for a while: during a call all
+    rules stop, and the others need the process."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
         self._waited_for = -1
-        self._circuit = Circuit()
+        self._circuits: OrderedDict[str, Circuit] = OrderedDict()
+        """By rule."""
 
     def validate(self, args: Sequence[Value]) -> str:
         try:
@@ -219,33 +219,49 @@ class RemoteFunction(Remote):
 
     def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         """Raises RowError, also while the circuit is open."""
-        if wait_s := self._circuit.wait_s():
+        circuit = self._circuit_of(context.rule_id)
+        if wait_s := circuit.wait_s():
             why = self._supervisor.last_error or "it failed twice in a row"
             raise sdk.RowError(f"{self._symbol}: not called for another {wait_s:.1f} s: {why}")
         try:
-            answer = self._call_worker(list(args), context)
+            answer = self._call_worker(list(args), context, circuit)
         except OSError as error:
-            self._circuit.record_failure()
+            if isinstance(
+                error, WorkerEndedError | TimeoutError
+            ):  # else there was no process before the call
+                circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         except (sdk.RowError, PluginError) as error:
             if isinstance(error, sdk.RowError):  # the process has not failed
-                self._circuit.record_success()
+                circuit.record_success()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
-        self._circuit.record_success()
+        circuit.record_success()
         return answer
+
+    def _circuit_of(self, rule_id: str) -> Circuit:
+        circuit = self._circuits.setdefault(rule_id, Circuit())
+        self._circuits.move_to_end(rule_id)
+        if len(self._circuits) > RULES_KEPT:
+            self._circuits.popitem(last=False)
+        return circuit
 
     def is_aggregate(self) -> bool:
         self._make_first()
         return bool(self.call("is_aggregate"))
 
-    def _call_worker(self, args: list[Value], context: sdk.Context) -> Value:
+    def _call_worker(self, args: list[Value], context: sdk.Context, circuit: Circuit) -> Value:
         """Calls the function; once per crash it waits for the next process."""
         try:
             return self.call("exec", args, context)
-        except ConnectionError:
+        except ConnectionError as error:
             crashes = self._supervisor.crashes
-            if self._waited_for == crashes or self._circuit.tripped:
+            if self._waited_for == crashes or circuit.tripped:
                 raise
-            self._waited_for = crashes
+            self._waited_for, first = crashes, error
         self._supervisor.wait_up(RESTART_S)
-        return self.call("exec", args, context)
+        try:
+            return self.call("exec", args, context)
+        except WorkerEndedError:
+            raise
+        except ConnectionError:  # there is no process yet
+            raise first from None

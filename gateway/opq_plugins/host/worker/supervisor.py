@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import asdict
@@ -39,6 +40,8 @@ FAILURES: dict[str, type[Exception]] = {
 """`failure` of a worker's answer -> the exception to raise; anything else is a PluginError."""
 
 KILLED = "killed by an operator"
+GUARDED_STARTS = 20
+"""Ends of a process during guarded calls within STEADY_S, from which the next one starts after a pause."""
 
 
 class UnconfinedError(PluginError):
@@ -93,6 +96,7 @@ class WorkerSupervisor:
             "readable": [str(each.resolve()) for each in policy.readable],
             "writable": [str(each.resolve()) for each in policy.writable],
             "network": list(policy.network),
+            "network_place": policy.network_place,
             "manifest": manifest_name,
             "limits": asdict(policy.limits),
             "uid": policy.worker_uid if policy.worker_uid is not None else worker_uid(name),
@@ -112,6 +116,8 @@ class WorkerSupervisor:
         self._closing = threading.Event()
         self._started = threading.Event()
         self._first_failure = self._unconfined = ""
+        self._ended_guarded = False
+        self._guarded_s: deque[float] = deque(maxlen=GUARDED_STARTS)
         self._thread = threading.Thread(target=self._run, name=f"plugin-{name}", daemon=True)
 
     # -- for any thread
@@ -155,9 +161,10 @@ class WorkerSupervisor:
         arguments: list[Value],
         wait_s: float,
         caller: frames.Caller | None = None,
+        guarded: bool = False,
     ) -> Value:
         """Raises WorkerEndedError, WorkerTimeoutError, ConnectionError (again), ValueError, PluginError."""
-        number, pending = next(self._numbers), PendingCall(instance)
+        number, pending = next(self._numbers), PendingCall(instance, guarded)
         with self._lock:
             if process is not self.process:
                 raise WorkerEndedError(f"plug-in {self.name}: {self.last_error or 'is another process now'}")
@@ -243,11 +250,22 @@ class WorkerSupervisor:
                 self._started.set()
                 return
             now_s = time.monotonic()
-            pause_s = backoff.record_failure(now_s - last_crash_s)
-            last_crash_s = now_s
+            if self._ended_guarded and self._may_start_at_once(now_s):
+                pause_s = 0.0
+            else:
+                pause_s = backoff.record_failure(now_s - last_crash_s)
+                last_crash_s = now_s
             self.last_error = f"{why}; started again after {pause_s:g} s"
             self._on_crash(why)
             self._closing.wait(pause_s)
+
+    def _may_start_at_once(self, now_s: float) -> bool:
+        """Whether the next process may start without a pause, because the caller that ended this one pauses.
+
+        Other callers have done nothing. GUARDED_STARTS within STEADY_S are too many, whoever they are of.
+        """
+        self._guarded_s.append(now_s)
+        return len(self._guarded_s) < GUARDED_STARTS or now_s - self._guarded_s[0] > STEADY_S
 
     def _run_once(self) -> str:
         """Runs one process from start to end; returns why it ended."""
@@ -277,6 +295,7 @@ class WorkerSupervisor:
             self.survivors += report.survivors
             self._unconfined = report.unconfined
             why = process.cause(report, self._output.tail())
+            self._ended_guarded = any(pending.guarded for pending in calls.values())
             for pending in calls.values():
                 pending.answer.set_exception(WorkerEndedError(f"plug-in {self.name}: {why}"))
             self.last_error = why

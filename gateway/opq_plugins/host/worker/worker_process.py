@@ -44,6 +44,8 @@ class PendingCall:
     """A call that waits for its answer."""
 
     instance: int
+    guarded: bool = False
+    """Whether its caller pauses itself where the process ends during the call."""
     answer: Future[Value] = field(default_factory=Future)
 
 

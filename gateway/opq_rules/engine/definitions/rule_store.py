@@ -24,11 +24,12 @@ from opq_rules.errors import IO_ERROR, RuleError
 RULE_KIND = "rule"
 _MIGRATIONS = (
     """
-    CREATE TABLE IF NOT EXISTS object (
+    CREATE TABLE object (
         kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)
     ) WITHOUT ROWID
     """,
 )
+_APPLICATION_ID = int.from_bytes(b"opqr")
 
 
 class ObjectStore(Protocol):
@@ -46,7 +47,7 @@ class RuleStore:
     def __init__(self, path: Path) -> None:
         self._changing = threading.RLock()
         self._temporary: dict[str, str] = {}
-        self._file = open_engine_file(path, _MIGRATIONS)
+        self._file = open_engine_file(path, _MIGRATIONS, _APPLICATION_ID)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -137,10 +138,10 @@ class Draft:
         self._put.setdefault(kind, {}).update(dict.fromkeys(names))
 
 
-def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
+def open_engine_file(path: Path, migrations: Sequence[str], application_id: int) -> SqliteFile:
     """Opens a file of the engine's. It may hold passwords (rules) and measured values (emissions)."""
     try:
-        return SqliteFile(path, migrations)
+        return SqliteFile(path, migrations, application_id=application_id)
     except (*FILE_ERRORS, StoreError) as error:
         named = error if isinstance(error, StoreError) else store_error(path, error)
         raise RuleError(str(named), IO_ERROR) from error
@@ -155,7 +156,10 @@ def lock_folder(data_dir: Path) -> int:
         raise RuleError(f"{data_dir} cannot be used: {error.strerror or error}", IO_ERROR) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(file)
         raise RuleError(f"{data_dir} is used by another rule engine", IO_ERROR) from error
+    except OSError as error:
+        os.close(file)
+        raise RuleError(f"{data_dir} cannot be locked: {error.strerror or error}", IO_ERROR) from error
     return file

@@ -17,14 +17,15 @@ from opq_rules.engine.definitions.rule_store import open_engine_file
 
 _MIGRATIONS = (
     """
-    CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS outbox (
+    CREATE TABLE state (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE outbox (
         n INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, sequence INTEGER NOT NULL,
         outlet TEXT NOT NULL, body BLOB NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS outbox_by_outlet ON outbox (outlet, n)
+    CREATE INDEX outbox_by_outlet ON outbox (outlet, n)
     """,
 )
+_APPLICATION_ID = int.from_bytes(b"opqo")
 Posted = tuple[int, str, int, Emission]
 """Row of the outbox, rule, sequence, emission."""
 
@@ -34,7 +35,7 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         """Raises RuleError: the file cannot be used."""
-        self._file = open_engine_file(path, _MIGRATIONS)
+        self._file = open_engine_file(path, _MIGRATIONS, _APPLICATION_ID)
         found = self._file.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
         self._last = int(found[0]) if found else 0
 

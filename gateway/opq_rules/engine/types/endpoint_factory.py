@@ -7,14 +7,14 @@ reported, so that a rule of eKuiper runs unchanged. The type refuses a key that 
 """
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 import msgspec
 
 from opq_plugins.sdk import LookupSource, Sink, Source
 from opq_rules.batch import JsonObject
-from opq_rules.built_in import module_of, types_of
+from opq_rules.built_in import module_of
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import NAMES, SinkProperties, divided, transformer
 from opq_rules.engine.definitions.configurations import SINKS, SOURCES, Configurations
@@ -26,20 +26,6 @@ from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import BOX_SOURCES, StreamDefinition
 
-_PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
-_SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"
-REMOVED_OF_SOURCES = {
-    **dict.fromkeys(
-        ("payloadField", "payloadBatchField", "payloadFormat", "payloadSchemaId", "payloadDelimiter"),
-        _PAYLOAD,
-    ),
-    "mergeField": _SAMPLING,
-    "interval": _SAMPLING,
-    "follow": "let the writer of the log send its lines to a source httppush or mqtt",
-}
-"""Property that sources had in an earlier version -> what to do instead."""
-SELECTOR = "connectionSelector"
-"""Named a connection object in an earlier version. A plug-in's type may have a property of that name."""
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
 MAX_CHECKED = 10_000
@@ -47,23 +33,8 @@ MISSPELT_LIKENESS = 0.75
 """Likeness, 0 to 1, from which a key is a misspelt one."""
 
 
-def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
-    """Raises ValueError for a property of an earlier version, unless the source has one of that name."""
-    module = module_of("source", type_name)
-    own = getattr(module, "Config", None)
-    own_names = {each.name for each in fields(own)} if own is not None else set()
-    for name, instead in REMOVED_OF_SOURCES.items():
-        if module is not None and name in properties and name not in own_names:
-            raise ValueError(f"{name} was removed; {instead}")
-
-
-def _spelled(
-    kind: str, type_name: str, given: Mapping[str, object], keep: Collection[str] = ()
-) -> tuple[JsonObject, list[str]]:
-    """The properties under the names of the type, and the ignored keys; plug-ins get all.
-
-    `keep`: further keys that are not ignored.
-    """
+def _spelled(kind: str, type_name: str, given: Mapping[str, object]) -> tuple[JsonObject, list[str]]:
+    """The properties under the names of the type, and the ignored keys; plug-ins get all."""
     module = module_of(kind, type_name)
     if module is None:
         return dict(given), []
@@ -72,8 +43,8 @@ def _spelled(
     found: JsonObject = {}
     ignored: list[str] = []
     for key, value in given.items():
-        name = key if key in own or key in keep else names.get(key.lower(), key)
-        if name.lower() in names or name in keep or _is_near(key, names):
+        name = key if key in own else names.get(key.lower(), key)
+        if name.lower() in names or _is_near(key, names):
             found[name] = value
         else:
             ignored.append(key)
@@ -167,7 +138,6 @@ class EndpointFactory:
         if definition.type == MEMORY and definition.kind == "lookup":
             properties["key"] = definition.key
         try:
-            _refuse_removed(definition.type, properties)
             source.configure(definition.datasource, properties)
         except Exception as error:
             discard(source)
@@ -178,18 +148,14 @@ class EndpointFactory:
 
     def _resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
         found = self._configurations.resolved(kind, type_name, name, own)
-        if type_name in types_of(kind.removesuffix("s")) and found.pop(SELECTOR, None):
-            named = "CONF_KEY" if kind == SOURCES else "resourceId"
-            instead = f"give the connection's properties in the set that {named} names"
-            raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
-        return _spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
+        return _spelled(kind.removesuffix("s"), type_name, found)[0]
 
     def ignored(self, definition: StreamDefinition | Action) -> str:
         """Names the properties without effect; "" if all have one."""
         kind, name = (SINKS, "resource") if isinstance(definition, Action) else (SOURCES, "conf_key")
         own = definition.properties if isinstance(definition, Action) else definition.extra
         found = self._configurations.resolved(kind, definition.type, getattr(definition, name), own)
-        keys = _spelled(kind.removesuffix("s"), definition.type, found, (*REMOVED_OF_SOURCES, SELECTOR))[1]
+        keys = _spelled(kind.removesuffix("s"), definition.type, found)[1]
         one = kind.removesuffix("s")
         return f"{one} {definition.type} ignores the unknown {', '.join(keys)}" if keys else ""
 

@@ -19,7 +19,6 @@ from opq_rules.query.window import (
     Merge,
     Record,
     WindowContent,
-    records_of,
     restored,
 )
 
@@ -198,9 +197,6 @@ class Hopping:
 
     def restore(self, state: State) -> None:
         self._panes, self._until_ms, self.next_due_ms = deque(), None, state["end_ms"]
-        if "records" in state:  # a state of an older version, which kept records without panes
-            self.add(records_of(state["records"]))
-            return
         for first_ms, kept in state["panes"]:
             self._panes.append((first_ms, restored(self._fresh, kept)))
         self._until_ms = state["until_ms"]

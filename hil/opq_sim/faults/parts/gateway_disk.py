@@ -3,33 +3,29 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.feed import DISTURBANCES, Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.ledger_rows import LENGTHS_MS
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
+from opq_gateway.uplink.queue_file import QueueReader
+from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Gap, Measurement
 
-TIMEOUT_S: Final = 5.0
 HOURS: Final = 24.0
 DAYS: Final = 30.0
 ALL_NS: Final = (0, int(np.iinfo(np.int64).max))
-SENT: Final = (*LENGTHS_MS, *DISTURBANCES)
+SENT: Final = (*LENGTH_NAMES, *DISTURBANCES)
 """Kinds of rows of the ledger that a world's gateways send."""
-KIND_OF: Final = {length_ms: kind for kind, length_ms in LENGTHS_MS.items()}
-_PLACES: Final = "SELECT file, place FROM ledger_places JOIN boxes USING (box) WHERE box_id = ?"
-_BODIES: Final = """
-    SELECT box_id, sequence, body FROM measurements JOIN boxes ON boxes.box = abs(measurements.box)"""
-"""Rows of a negative number are laid aside, until a cloud takes intervals."""
+KIND_OF: Final = {length_ms: kind for kind, length_ms in LENGTH_NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +71,10 @@ def newest_ns(data_dir: Path, box_id: str) -> int:
 
 def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
     """(Box, sequence) of all that a gateway's queue holds; None: it cannot be read now."""
-    rows = _queue_rows(data_dir, "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)")
-    return None if rows is None else {(str(box_id), int(sequence)) for box_id, sequence in rows}
+    try:
+        return _queue(data_dir).sequences()
+    except sqlite3.Error:
+        return None
 
 
 def queued_windows(data_dir: Path) -> set[tuple[str, int]]:
@@ -88,7 +86,9 @@ def queued_windows(data_dir: Path) -> set[tuple[str, int]]:
 def unnumbered_rows(data_dir: Path, box_id: str) -> Counter[tuple[str, int]]:
     """Kind and start of the rows of a Box's ledger that are not in the queue yet, of a gateway that has
     ended."""
-    places = dict(_queue_rows(data_dir, _PLACES, box_id) or ())
+    places: dict[int, int] = {}
+    with suppress(sqlite3.Error):
+        places = _queue(data_dir).places(box_id)
     records = _ledger(data_dir, box_id).records_after(places, frozenset(SENT))
     return Counter((row.kind, row.start_ns) for _, _, rows in records for row in rows)
 
@@ -115,21 +115,20 @@ def _ledger(data_dir: Path, box_id: str) -> Ledger:
 
 
 def _held(data_dir: Path) -> list[tuple[str, int, Measurement]]:
-    rows = _queue_rows(data_dir, _BODIES) or ()
-    return [(str(box_id), int(sequence), measurement_from_wire(body)) for box_id, sequence, body in rows]
+    try:
+        rows = _queue(data_dir).bodies()
+    except sqlite3.Error:
+        return []
+    return [(box_id, sequence, measurement_from_wire(body)) for box_id, sequence, body in rows]
 
 
 def queued_to_ns(data_dir: Path, box_id: str) -> int:
     """UTC until which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
-    rows = _queue_rows(data_dir, "SELECT last_end_ns FROM boxes WHERE box_id = ?", box_id)
-    return int(rows[0][0] or 0) if rows else 0
-
-
-def _queue_rows(data_dir: Path, query: str, *values: str) -> list[tuple[Any, ...]] | None:
-    """None: the file cannot be read now."""
-    path = data_dir / "gateway" / "queue.sqlite"
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)) as file:
-            return file.execute(query, values).fetchall()
+        return _queue(data_dir).last_end_ns(box_id) or 0
     except sqlite3.Error:
-        return None
+        return 0
+
+
+def _queue(data_dir: Path) -> QueueReader:
+    return QueueReader(data_dir / "gateway" / "queue.sqlite")

@@ -1,9 +1,10 @@
 """What a gateway reports about itself over HTTP: health and counters."""
 
 import json
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
+
+from opq_proto.kit.http_client import fetch
 
 TIMEOUT_S = 2.0
 
@@ -23,17 +24,12 @@ class GatewayReading:
 def read(port: int) -> GatewayReading | None:
     """Reads the gateway on `port`; None if it does not answer."""
     try:
-        health = json.loads(_get(f"http://127.0.0.1:{port}/"))
-        metrics = _get(f"http://127.0.0.1:{port}/metrics").decode()
+        health = json.loads(fetch(f"http://127.0.0.1:{port}/", TIMEOUT_S))
+        metrics = fetch(f"http://127.0.0.1:{port}/metrics", TIMEOUT_S).decode()
     except (OSError, ValueError):
         return None
     boxes = {str(part["name"]): part for part in health.get("subcomponents") or ()}
     return GatewayReading(boxes, _counts(metrics))
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        return bytes(answer.read())
 
 
 def _counts(text: str) -> dict[tuple[str, str], float]:

@@ -2,11 +2,11 @@
 
 import json
 import tempfile
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from opq_proto.kit.http_client import fetch
 from opq_sim.faults.parts.commands import Commands
 from opq_sim.faults.parts.service import ServiceError
 
@@ -86,8 +86,7 @@ def received_s(port: int) -> dict[str, int] | None:
     """
     try:
         lines = _metrics(port)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=HEALTH_S) as answer:
-            parts = json.loads(answer.read())["subcomponents"] or ()
+        parts = json.loads(fetch(f"http://127.0.0.1:{port}/", HEALTH_S))["subcomponents"] or ()
     except (OSError, ValueError):
         return None
     stored = sum(float(line.rpartition(" ")[2]) for line in lines if STORED in line)
@@ -105,5 +104,5 @@ def event_counts(ports: Sequence[int]) -> tuple[str, ...] | None:
 
 
 def _metrics(port: int) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HEALTH_S) as answer:
-        return [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    text = fetch(f"http://127.0.0.1:{port}/metrics", HEALTH_S).decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]

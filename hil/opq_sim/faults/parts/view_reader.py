@@ -6,11 +6,14 @@ It reads any store, and says what people and programs are told.
 import json
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-TIMEOUT_S: Final = 10.0
+from opq_proto.kit.http_client import fetch
+
+TIMEOUT_S: Final = 60.0
+"""An export of all Measurements takes more than ten seconds on a busy machine."""
+LARGEST_ANSWER_BYTES: Final = 1 << 26
 PAGE: Final = 200
 BESIDE_MS: Final = 20 * 86_400_000
 """A clock may be set by days."""
@@ -58,8 +61,7 @@ class ViewReader:
                 return found
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self._place}/{path}", timeout=TIMEOUT_S) as answer:
-            return json.loads(answer.read())
+        return json.loads(fetch(f"{self._place}/{path}", TIMEOUT_S, LARGEST_ANSWER_BYTES))
 
 
 def newly_shown(view: ViewReader, box_ids: Sequence[str]) -> Callable[[], str | None]:

@@ -153,6 +153,18 @@ def gateway_settings(settings: Settings, boxes: Mapping[str, Path], brokers: int
     }
 
 
+def cloud_settings(settings: Settings) -> Settings:
+    """Settings of the cloud whose brokers have ports, where a second Makai and hostile programs find them."""
+    more = {
+        "triggering_broker": {"backend_endpoint": ports.endpoint("triggering_backend")},
+        "acquisition_broker": {
+            "request_endpoint": ports.endpoint("command_backend"),
+            "answer_endpoint": ports.endpoint("response_backend"),
+        },
+    }
+    return {**settings, **{name: {**settings.get(name, {}), **each} for name, each in more.items()}}
+
+
 def guest_settings(settings: Settings, brokers: int) -> Settings:
     """Settings of a second Makai at the brokers of that port offset."""
     more = {

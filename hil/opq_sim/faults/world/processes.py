@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from typing import Final
 
 from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_secret_file
 from opq_proto.kit import ports
+from opq_proto.kit.http_client import fetch
 from opq_sim.faults.parts import gauges
 from opq_sim.faults.parts.disk import FillableDisk
 from opq_sim.faults.parts.emulated_box import EmulatedBox
@@ -28,6 +28,7 @@ from opq_sim.faults.world.layout import (
     MAKAI,
     Layout,
     Settings,
+    cloud_settings,
     gateway_settings,
     guest_settings,
     write_settings,
@@ -72,7 +73,9 @@ class WorldProcesses:
         self.gateways = {number: self._gateway(number) for number in layout.gateways}
         put_step_ns(self.clock("cloud"), 0)
         self.mongo = MongoServer(folder / "mongo") if layout.has_mongo else None
-        cloud = layout.cloud if self.mongo is None else {**layout.cloud, "store": self.mongo.settings}
+        cloud = cloud_settings(layout.cloud)
+        if self.mongo is not None:
+            cloud = {**cloud, "store": self.mongo.settings}
         self.services = {
             name: self._process(name, "cloud", cloud, ["opq_cloud", name]) for name in layout.services
         }
@@ -283,7 +286,7 @@ def _health(service: str) -> str:
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=HEALTH_TIMEOUT_S):
-            return True
+        fetch(f"http://127.0.0.1:{port}/", HEALTH_TIMEOUT_S)
     except OSError:
         return False
+    return True

@@ -54,7 +54,12 @@ class TransformerConfig:
     rating_kva: float = Field(gt=0.0, le=2e6, description="of three phases", examples=[630.0])
     uk_percent: float = Field(default=4.0, gt=0.0, le=50.0, description="short-circuit voltage")
     x_r: float = Field(default=4.0, ge=0.0, le=200.0, description="X/R of its impedance")
-    vector_group: str = Field(default="Dyn11", pattern=GROUP, description="such as Dyn11, YNd1, Yyn0, Dd0")
+    vector_group: str = Field(
+        default="Dyn11",
+        pattern=GROUP,
+        examples=["Dyn11", "Yyn0"],
+        description="such as Dyn11, YNd1, Yyn0, Dd0",
+    )
     tap_pu: float = Field(
         default=1.0, ge=0.5, le=1.5, description="open-circuit voltage of to_bus, of nominal, at nominal"
     )

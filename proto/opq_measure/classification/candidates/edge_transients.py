@@ -29,6 +29,7 @@ from opq_measure.classification.candidates.faint_transients import (
     RingingTest,
     log_erfc,
 )
+from opq_measure.least_squares import fitted, orders_within
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.transients import CUTOFF_HZ
 
@@ -42,14 +43,12 @@ BRIEF_LATE_CYCLES = 0.6
 """A dip of less than a cycle ends at the earliest this long before its rms is back."""
 TURNED_RAD = math.radians(10.0)
 """A dip of up to 3.5 cycles that turns the wave by more has a jump, and is not searched."""
-FUNDAMENTAL = [0, 13]
-"""Columns of the fundamental's cosine and sine."""
 FIT_CYCLES = 5.0
 """Most cycles over which the waves on both sides of an edge are fitted."""
 MIN_CYCLES = 1.5
 """Fewest cycles beside the edge to which a wave can be fitted."""
-ORDERS = np.arange(1, 14)
-"""Harmonics of the waves on both sides."""
+ORDERS = 13
+"""Harmonics of the waves on both sides, where the rate carries them."""
 DEAD_CYCLES = 1.0
 """An interruption with fewer cycles after its edge is assumed to leave no wave."""
 STEP_SAMPLES = 3
@@ -96,7 +95,8 @@ def edge_transient(
         hz: frequency of the fundamental.
         dead: whether it is an interruption.
     Returns:
-        None where nothing stands out of the noise, or too little precedes it to know the wave.
+        None where nothing stands out of the noise, or too little precedes it to know the wave, or the waves
+        cannot be fitted.
     """
     cycle = rate_hz / hz
     brief = end - start < (2 * BESIDE_CYCLES + DEAD_CYCLES) * cycle
@@ -112,17 +112,17 @@ def edge_transient(
         return None
     last = min(round(end + beside), len(volts))
     basis = _basis(first, max(high + frame, stop, last), hz / rate_hz)
-    sizes = _solved(basis[: low - first], volts[first:low])
+    sizes = fitted(basis[: low - first], volts[first:low])
     ahead = volts[first:low] - basis[: low - first] @ sizes
     sigma = max(float(np.sqrt(np.mean(ahead * ahead))), LEAST_NOISE_SHARE * float(np.linalg.norm(sizes)))
     if not sigma > 0:
         return None
     within = slice(high - first, stop - first)
     if brief and dead and shows_after:  # few cycles show only the fundamental
-        own = basis[:, FUNDAMENTAL]
-        later = own @ _solved(own[within], volts[high:stop])
+        own = basis[:, :2]
+        later = own @ fitted(own[within], volts[high:stop])
     elif shows_after and not brief:
-        later = basis @ _solved(basis[within], volts[high:stop])
+        later = basis @ fitted(basis[within], volts[high:stop])
     elif dead:
         later = np.zeros(len(basis))
     else:
@@ -132,6 +132,8 @@ def edge_transient(
         if found_wave is None:
             return None
         later, stop = found_wave
+    if not np.isfinite(later).all():
+        return None
     part, seen = volts[low : high + frame], slice(low - first, high + frame - first)
     before, after = basis[seen] @ sizes, later[seen]
     if brief:  # leaves out the other edge
@@ -232,21 +234,21 @@ def _short_wave(
     """The wave of a dip of few cycles, smaller or larger than that before, and the last sample to use.
 
     Args:
-        basis, sizes, first: the wave before is `basis` (n, 26) times `sizes`, from sample `first` on.
+        basis, sizes, first: the wave before is `basis` (n, k) times `sizes`, from sample `first` on.
         span: samples within the dip, or those around one of less than a cycle.
         earliest: of the latter: the first sample at which it may end; it begins before `latest`.
     Returns:
         None if it turns the wave.
     """
-    wave, fundamental = basis @ sizes, basis[:, FUNDAMENTAL] @ sizes[FUNDAMENTAL]
-    ahead = basis[:, FUNDAMENTAL] @ (sizes[FUNDAMENTAL][::-1] * (1, -1))  # by a quarter of a cycle
+    wave, fundamental = basis @ sizes, basis[:, :2] @ sizes[:2]
+    ahead = basis[:, :2] @ (sizes[:2][::-1] * (1, -1))  # by a quarter of a cycle
     seen = slice(span[0] - first, span[1] - first)
     differs = volts[slice(*span)] - wave[seen]
     fits = []
     for changed in (wave, fundamental):  # a far fault takes the harmonics with it, loads nearby keep them
         both = np.column_stack((changed, ahead))
         if earliest is None:
-            added, stop = _solved(both[seen], differs), span[1]
+            added, stop = fitted(both[seen], differs), span[1]
             explained = float(added @ (both[seen].T @ differs))
         else:
             ends = slice(earliest - span[0], span[1] - span[0])
@@ -285,12 +287,8 @@ def _between_edges(
     return float(explained[at]), added, int(stops[0, at[1]])
 
 
-def _solved(basis: FloatArray, volts: FloatArray) -> FloatArray:
-    """(k,) factors of the columns that fit best; over a cycle and more these are nearly orthogonal."""
-    return np.asarray(np.linalg.solve(basis.T @ basis, basis.T @ volts), dtype=np.float64)
-
-
 def _basis(first: int, last: int, turns: float) -> FloatArray:
-    """(last - first, 26) cosines and sines of the harmonics."""
-    angles = 2 * math.pi * turns * np.arange(first, last)[:, None] * ORDERS
-    return np.hstack((np.cos(angles), np.sin(angles)))
+    """(last - first, 2 k) cosine and sine of each order, the fundamental's first."""
+    orders = np.arange(1, orders_within(1.0, turns, ORDERS) + 1)
+    angles = 2 * math.pi * turns * np.arange(first, last)[:, None] * orders
+    return np.stack((np.cos(angles), np.sin(angles)), axis=2).reshape(last - first, -1)

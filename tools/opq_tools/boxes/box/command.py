@@ -16,7 +16,7 @@ from opq_proto.firmware.transfer import follow_update, send_firmware
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
-from opq_proto.wire.frames import info_command, rate_command
+from opq_proto.wire.frames import NUMBER_SETTING, info_command, rate_command
 from opq_tools.boxes.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.boxes.box.waveform import fetch_waveform, write_recording
 from opq_tools.shared import values
@@ -24,18 +24,18 @@ from opq_tools.shared.fact_line import fact_line
 from opq_tools.shared.input_file import read_input
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.progress import shown_progress
-from opq_tools.shared.service_address import service_address
+from opq_tools.shared.service_address import administrator_file, service_address
 
 TIMEOUT_S = 5.0
-NUMBER = "box_id"
-"""The setting by which the gateway identifies the Box that sends samples."""
+DEFAULT = "[default: that of the data folder]"
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
 
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
-Connection = tuple[str, str, float]
-"""Addresses for commands and answers, and the longest wait for an answer, s."""
+Connection = tuple[str, str, float, Path]
+"""Addresses for commands and answers, the longest wait for an answer, s, and the administrator's private
+file."""
 
 
 def box_command(function: Callable[..., None]) -> Callable[..., None]:
@@ -51,11 +51,11 @@ def box_command(function: Callable[..., None]) -> Callable[..., None]:
         timeout_s: float,
         **named: Any,
     ) -> None:
-        to = commands or service_address("command_backend", port_offset, data_dir)
-        back = answers or service_address("response_backend", port_offset, data_dir)
+        to = commands or service_address("commands", port_offset, data_dir)
+        back = answers or service_address("answers", port_offset, data_dir)
         if "data_dir" in signature(function).parameters:
             named["data_dir"] = data_dir
-        function((to, back, timeout_s), **named)
+        function((to, back, timeout_s, administrator_file(port_offset, data_dir)), **named)
 
     for option in (
         json_option,
@@ -68,18 +68,12 @@ def box_command(function: Callable[..., None]) -> Callable[..., None]:
         ),
         port_offset_option,
         data_dir_option,
-        click.option("--answers", metavar="URL", help=f"Address for the broker's answers.  {_default(9899)}"),
-        click.option(
-            "--commands", metavar="URL", help=f"Address for the broker's commands.  {_default(9884)}"
-        ),
+        click.option("--answers", metavar="URL", help=f"Address for the broker's answers.  {DEFAULT}"),
+        click.option("--commands", metavar="URL", help=f"Address for the broker's commands.  {DEFAULT}"),
         click.argument("box_id", metavar="BOX", callback=_number, shell_complete=values.boxes),
     ):
         connected = option(connected)
     return connected
-
-
-def _default(port: int) -> str:
-    return f"[default: tcp://127.0.0.1:{port}, moved by the offset]"
 
 
 def _number(context: click.Context, parameter: click.Parameter, text: str) -> str:
@@ -136,10 +130,10 @@ def settings(connection: Connection, box_id: str, assignment: str | None, force:
 
     Example: opq-tools box settings 1 led=off
     """
-    if (assignment or "").partition("=")[0] == NUMBER and not force:
+    if (assignment or "").partition("=")[0] == NUMBER_SETTING and not force:
         raise click.ClickException(
-            f"{assignment} makes it another Box: its gateway takes no samples of it until its configuration "
-            "and a key have that number; --force does it anyway"
+            f"{assignment} makes it another Box: its gateway takes no samples of it until it is on the port "
+            "of that number, or on any port after box_id=0; --force does it anyway"
         )
     answer = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:
@@ -329,8 +323,8 @@ def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
 
 @contextmanager
 def _command_client(connection: Connection) -> Iterator[tuple[CommandClient, float]]:
-    to, back, timeout_s = connection
-    with CommandClient(to, back) as client:
+    to, back, timeout_s, administrator = connection
+    with CommandClient(to, back, administrator=administrator) as client:
         yield client, timeout_s
 
 

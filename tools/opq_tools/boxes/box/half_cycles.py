@@ -7,9 +7,8 @@ from typing import Any
 from opq_proto.errors import OpqError
 from opq_proto.messages import known_uncertainty_ns
 from opq_proto.wire.command_client import CommandClient
-from opq_proto.wire.frames import plugin_command
+from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, plugin_command
 from opq_proto.wire.half_cycles import (
-    HALF_CYCLES_PLUGIN,
     HalfCycleRms,
     half_cycles_from_wire,
     half_cycles_question,

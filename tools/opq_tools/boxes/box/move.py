@@ -20,6 +20,7 @@ from opq_gateway.uplink.connection import TRIAL_S, Endpoints, UplinkPlace, place
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.keys.register import KeyRegister
+from opq_proto.keys.signing import firmware_public_key
 from opq_proto.kit.ports import endpoint
 from opq_proto.kit.system_place import find_system
 from opq_proto.wire.command_client import CommandClient, UnansweredError
@@ -48,10 +49,11 @@ class Cloud:
 
 
 def place_of(keys: KeyFolder, host: str, port_offset: int) -> UplinkPlace:
-    """Where gateways reach a cloud. Raises KeyFileError: it has no server key."""
+    """Where gateways reach a cloud, and who its administrator is. Raises KeyFileError, SigningError."""
     names = ("triggering_box", "command_box", "response_box")
     endpoints = Endpoints(*(endpoint(name, port_offset, host) for name in names))
-    return UplinkPlace(endpoints, read_key_file(keys.server_public).public)
+    administrator = firmware_public_key(keys.administrator_public).raw.hex()
+    return UplinkPlace(endpoints, read_key_file(keys.server_public).public, administrator)
 
 
 def move_box(
@@ -158,6 +160,9 @@ def open_keys(data_dir: Path) -> KeyFolder:
     keys = KeyFolder(data_dir / "curve")
     if not keys.server_public.exists():
         raise NotMovedError(f"{data_dir} is not a cloud's data folder: it has no {keys.server_public}")
+    if not keys.administrator_public.exists():
+        command = f"opq-tools keygen --out {keys.root} --administrator"
+        raise NotMovedError(f"{data_dir} has no administrator's key, which a move needs; make it: {command}")
     return keys
 
 

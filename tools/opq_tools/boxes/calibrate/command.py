@@ -8,15 +8,16 @@ import json
 import math
 import secrets
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 
 import click
-import serial
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.kit.open_port import PortNotOpenedError, open_port
 from opq_proto.kit.shared_options import json_option
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import (
@@ -42,6 +43,9 @@ ANSWER_S = 2.0
 TRIES = 3
 CHECK_SHARE = 0.001
 """Share by which the second reading may be off the reference, in addition to the source's own spread."""
+QUIET_S = 5.0
+"""A Box sends samples all the time; one without a message for this long is waited for no longer."""
+GONE = "look at the plug, the adapter and its supply"
 KEYS = ("gain", "offset_lsb", "phase_ns")
 
 
@@ -56,9 +60,9 @@ class CalibrationLink:
 
     def __init__(self, port: str) -> None:
         try:
-            self._port = serial.serial_for_url(port, baudrate=LINK_BAUD, timeout=0.05, exclusive=True)
-        except (OSError, ValueError) as error:
-            raise CalibrationError(f"cannot open {port}: {why_not_opened(error)}") from error
+            self._port = open_port(port, LINK_BAUD, timeout_s=0.05)
+        except PortNotOpenedError as error:
+            raise CalibrationError(f"cannot open {port}: {error}") from error
         self._name = port
         self._decoder = Decoder()
         self._sequence = 0
@@ -106,7 +110,10 @@ class CalibrationLink:
         """
         blocks: list[Samples] = []
         got_s = 0.0
-        self._port.reset_input_buffer()  # waiting bytes are old
+        try:
+            self._port.reset_input_buffer()  # waiting bytes are old
+        except (OSError, termios.error) as error:
+            raise CalibrationError(f"{self._name} is gone: {GONE}") from error
         self._decoder = Decoder()
         for message in self._messages(TRIES * (seconds + ANSWER_S)):
             if not isinstance(message, Samples) or not message.rate_millihz or not len(message.counts):
@@ -125,19 +132,25 @@ class CalibrationLink:
 
     def _send(self, operation: Operation, argument: str = "") -> int:
         self._command_id = (self._command_id + 1) & 0xFFFF
-        self._port.write(b"\0" + encode(Command(self._command_id, operation, argument), self._sequence))
+        frame = b"\0" + encode(Command(self._command_id, operation, argument), self._sequence)
+        try:
+            self._port.write(frame)
+        except OSError as error:
+            raise CalibrationError(f"{self._name} accepts no bytes: {GONE}") from error
         self._sequence += 1
         return self._command_id
 
     def _messages(self, within_s: float) -> Iterator[LinkMessage]:
-        """Yields the Box's messages until the time is over."""
-        end = time.monotonic() + within_s
-        while time.monotonic() < end:
+        """Yields the Box's messages until the time is over, or QUIET_S after the last one."""
+        heard = time.monotonic()
+        end = heard + within_s
+        while time.monotonic() < min(end, heard + QUIET_S):
             try:
                 data = self._port.read(max(1, self._port.in_waiting))
             except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-                raise CalibrationError(f"{self._name} is gone: {error}") from error
+                raise CalibrationError(f"{self._name} is gone: {GONE}") from error
             for _, message in self._decoder.feed(data):
+                heard = time.monotonic()
                 yield message
 
 
@@ -187,11 +200,14 @@ def command(
     """
     if as_json and not yes:
         raise CalibrateUsageError("--json does not ask, so it needs --yes")
-    talk = CalibrationLink(port)
     try:
-        result = _calibrate(talk, reference_v, reference_angle_deg, seconds, yes, as_json)
-    finally:
-        talk.close()
+        with closing(CalibrationLink(port)) as talk:
+            result = _calibrate(talk, reference_v, reference_angle_deg, seconds, yes, as_json)
+    except CalibrationError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"done": False, "error": str(error)}))
+        raise SystemExit(error.exit_code) from error
     if as_json:
         click.echo(json.dumps(result))
 

@@ -1,11 +1,24 @@
 """The chip of our firmware: its identification, flash and sectors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opq_proto.errors import OpqError
 
-DEV_ID = 0x413
-"""RM0090 38.6.1: STM32F405xx/07xx and F415xx/17xx; the ROM boot loader answers Get ID with it too."""
+F405, F42X = 0x413, 0x419
+"""Device ids, RM0090 38.6.1: STM32F405/407/415/417, and STM32F42x/F43x; the ROM boot loader's Get ID too."""
+FAMILIES: Mapping[int, tuple[str, tuple[int, ...]]] = {
+    F405: ("STM32F405", (512, 1024)),
+    F42X: ("STM32F42x", (512, 1024, 2048)),
+}
+"""Device id -> name and sizes of flash in KiB; RM0090 tables 5 and 6: the first MiB has the same sectors."""
+BOARD_CHIPS: Mapping[str, int] = {
+    "opqbox": F405,
+    "pyboard_f405": F405,
+    "disco_f407": F405,
+    "nucleo_f429zi": F42X,
+}
+"""The project's boards (device/port/boards); a board of another name may have either chip."""
 FLASH = 0x0800_0000
 DEVICE_PAGE = 0x1FFF_7A00
 """The ROM boot loader reads unique id and flash size only as part of a whole page (seen on F4 parts)."""
@@ -15,6 +28,10 @@ FLASH_SIZE_ADDRESS = 0x1FFF_7A22
 """RM0090 39.2; the size is in KiB."""
 OPTION_BYTES = 0x1FFF_C000
 """RM0090 table 13: RDP and user options in the first two bytes, nWRP from the ninth on."""
+WRITE_PROTECTION = OPTION_BYTES + 8
+"""nWRP in bits 0 to 11, where a 0 protects; on an F42x bit 14 is DB1M (RM0090 3.9.10 and table 15)."""
+DB1M = 1 << 14
+"""1 MiB in two banks, whose sectors are others than the F405's."""
 SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
 """RM0090 table 5."""
 ERASE_S_PER_KIB = 4.0 / 128
@@ -55,6 +72,20 @@ class Chip:
     uid: str
     """24 hex digits; empty where the connection does not report it."""
 
+    def __post_init__(self) -> None:
+        if self.dev_id not in FAMILIES:
+            ours = " and ".join(f"{name} (0x{dev_id:03X})" for dev_id, (name, _) in FAMILIES.items())
+            raise FlashError(
+                f"this chip has device id 0x{self.dev_id:03X}; our firmware is for the {ours}. "
+                "Nothing was written"
+            )
+        name, sizes = FAMILIES[self.dev_id]
+        if self.flash_kib not in sizes:
+            raise FlashError(
+                f"the chip reports {self.flash_kib} KiB of flash; an {name} has "
+                f"{' or '.join(map(str, sizes))}. Nothing was written"
+            )
+
     @property
     def sectors(self) -> tuple[Sector, ...]:
         found, address = [], FLASH
@@ -65,16 +96,35 @@ class Chip:
         return tuple(found)
 
 
-def check_dev_id(dev_id: int) -> None:
-    """Refuses a chip that our firmware cannot run on.
+def shut_sectors(write_protection: int) -> set[int]:
+    """The protected sectors by the word at WRITE_PROTECTION (RM0090 3.6.1: a 0 protects)."""
+    return {number for number in range(len(SECTOR_KIB)) if not write_protection >> number & 1}
+
+
+def check_banks(chip: Chip, write_protection: int) -> None:
+    """Refuses an F42x whose sectors are in another order, by the word at WRITE_PROTECTION.
 
     Raises:
-        FlashError: the chip is not an STM32F405.
+        FlashError: its one MiB of flash is in two banks.
     """
-    if dev_id != DEV_ID:
+    if chip.dev_id == F42X and chip.flash_kib == 1024 and write_protection & DB1M:
         raise FlashError(
-            f"this chip has device id 0x{dev_id:03X}; our firmware is for the STM32F405 (0x{DEV_ID:03X}). "
-            "Nothing was written"
+            "this chip's option byte DB1M parts its 1024 KiB of flash into two banks, whose sectors do not "
+            "fit our firmware: clear it with ST's tools. Nothing was written"
+        )
+
+
+def check_board(chip: Chip, board: str) -> None:
+    """Refuses a board's firmware on a chip that this board does not have.
+
+    Raises:
+        FlashError: it has another.
+    """
+    wanted = BOARD_CHIPS.get(board, chip.dev_id)
+    if wanted != chip.dev_id:
+        raise FlashError(
+            f"it is for {board}, which has an {FAMILIES[wanted][0]} (0x{wanted:03X}); this chip is an "
+            f"{FAMILIES[chip.dev_id][0]} (0x{chip.dev_id:03X}). Nothing was written"
         )
 
 
@@ -84,8 +134,9 @@ def check_fits(chip: Chip, name: str, address: int, size: int) -> None:
     Raises:
         FlashError: it would not.
     """
-    if not FLASH <= address <= address + size <= FLASH + chip.flash_kib * 1024:
+    end = chip.sectors[-1].end
+    if not FLASH <= address <= address + size <= end:
         raise FlashError(
-            f"{name}: 0x{address:08X} to 0x{address + size:08X} does not lie within this chip's "
-            f"{chip.flash_kib} KiB of flash. Nothing was written"
+            f"{name}: 0x{address:08X} to 0x{address + size:08X} does not lie within the "
+            f"{(end - FLASH) // 1024} KiB of this chip's flash that we use. Nothing was written"
         )

@@ -31,7 +31,7 @@ from opq_tools.firmware.flash.ways import FlashResult
     multiple=True,
     type=click.Choice(ALLOWABLE),
     help="Also write firmware without a valid signature, older than the present one, or for another board; "
-    "lift write protection that is in its way (with --port). May be repeated.",
+    "lift write protection that is in its way (with --port or openocd). May be repeated.",
 )
 @click.option("--no-start", is_flag=True, help="Do not start the firmware afterwards.")
 @click.option(

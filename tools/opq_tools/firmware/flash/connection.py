@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -44,8 +44,8 @@ _OPTIONS = (
     click.option(
         "--reset-lines",
         is_flag=True,
-        help="Reset the chip by the port's lines, before and afterwards: DTR is NRST and RTS is BOOT0 (as "
-        "with stm32loader).",
+        help="Reset the chip by the port's lines, before and afterwards: DTR is NRST and RTS is BOOT0, both "
+        "active low (stm32loader's defaults).",
     ),
     click.option(
         "--serial", default="", help="Serial number of the USB device, where several are in DFU mode."
@@ -101,10 +101,15 @@ def flash_chip(
     from opq_tools.firmware.flash.rom import open_rom
 
     rom = open_rom(at.port or "", at.baud or ROM_BAUD)
+    waits = False
     try:
         rom.connect(at.reset_lines)
         result = by_rom(rom, firmware, allowed, start, steps, at.reset_lines)
+        waits = result.done and not start
     finally:
+        if at.reset_lines and not waits:  # also a chip that was only asked, or could not be written
+            with suppress(FlashError):  # of a port without lines `connect` said so
+                rom.reset_into_flash()
         rom.close()
     if result.started and after is not None:
         with _open_link(at.port or "", None) as box:

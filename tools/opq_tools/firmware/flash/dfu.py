@@ -6,13 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_tools.firmware.flash import programs
-from opq_tools.firmware.flash.chip import DEV_ID, FLASH, Chip, FlashError
+from opq_tools.firmware.flash.chip import (
+    F42X,
+    F405,
+    FLASH,
+    OPTION_BYTES,
+    WRITE_PROTECTION,
+    Chip,
+    FlashError,
+    shut_sectors,
+)
 
 USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
-LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
-"""Flash layouts that the F405's ROM reports -> KiB. DFU reports no device id; any other layout is refused."""
+BANK = "04*016Kg,01*064Kg,07*128Kg"
+LAYOUTS = {
+    BANK: (F405, 1024),
+    "04*016Kg,01*064Kg,03*128Kg": (F405, 512),
+    f"{BANK},{BANK}": (F42X, 2048),
+}
+"""Flash layouts that the ROM reports -> device id and KiB. DFU reports no device id: an F42x of one bank
+is taken for an F405, which is written alike. Any other layout is refused."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
+_OPTIONS = re.compile(rf'\[{USB_ID}\].*alt=(\d+), name="@Option Bytes\s*/0x{OPTION_BYTES:08X}/')
 _FOUND = re.compile(
     rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
 )
@@ -26,6 +42,7 @@ class Dfu(programs.Programmer):
     def __init__(self, serial: str = "") -> None:
         self._program = programs.find_program("dfu-util")
         self._which: tuple[str, ...] = ("-d", USB_ID)
+        self._options = ""
         self._serial = serial
 
     def chip(self) -> Chip:
@@ -52,10 +69,24 @@ class Dfu(programs.Programmer):
         alt, layout, serial = found[0]
         if layout not in LAYOUTS:
             raise FlashError(
-                f"this chip's flash is {layout}, which is not an STM32F405's. Nothing was written"
+                f"this chip's flash is {layout}, which is not an STM32F405's or F42x's. Nothing was written"
             )
         self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
-        return Chip(DEV_ID, LAYOUTS[layout], "")
+        self._options = next((match[1] for match in map(_OPTIONS.search, listing.splitlines()) if match), "")
+        return Chip(*LAYOUTS[layout], "")
+
+    def protected_sectors(self) -> set[int]:
+        if not self._options:
+            raise FlashError("the chip lists no option bytes in DFU mode. Nothing was written")
+        which = list(self._which)
+        which[which.index("-a") + 1] = self._options
+        doing = "reading the option bytes"
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            file = Path(folder) / "options.bin"
+            where = f"0x{OPTION_BYTES:08X}:16"
+            programs.run_program(self._program, [*which, "-s", where, "-U", str(file)], doing=doing)
+            word = file.read_bytes()[WRITE_PROTECTION - OPTION_BYTES :][:2]
+        return shut_sectors(int.from_bytes(word, "little"))
 
     def start(self) -> None:
         """Leaves DFU mode and starts the program at the flash's beginning.

@@ -32,9 +32,23 @@ ANSWER_S = 1.0
 TRIES = 10
 HELLO_S = 8.0
 """A Box that receives commands sends hello every 5 s, even if the request is lost."""
+ACCEPTED = (
+    "The Box has the whole new firmware; its boot loader goes back to the old one after three starts without "
+    "health. Look at plug and wiring, and check it with opq-tools chip"
+)
+UNCONFIRMED = (
+    "The Box has all bytes of the new firmware, but did not confirm the end of the update: it goes on with "
+    "{} unless it starts again by itself. Look at plug and wiring, check it with opq-tools chip, and run the "
+    "same command again"
+)
+"""Only UPDATE_END makes the new image one that can start; {} is the firmware that runs."""
 CONFIRM_S = 20.0
 """The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
-RESTART_S = 60.0
+UNANSWERED_S = 10.0
+"""A Box that erases its flash is silent for 4 s at most, and else answers that it is busy."""
+QUIET_S = 5.0
+"""A Box that runs sends samples; one that has been silent for this long is waited for no longer."""
+RESTART_S = 9.0
 """Verify, reset, the boot loader's check of the signature, and the first hello."""
 
 
@@ -97,19 +111,22 @@ class BoxLink:
         Raises:
             LineError: no answer.
         """
-        end = time.monotonic() + within_s
+        heard = time.monotonic()
+        end = heard + within_s
         command_id = self._next_id()
         last = "no answer"
-        while time.monotonic() < end:
+        while time.monotonic() < min(end, heard + UNANSWERED_S):
             answer = self._exchange(Command(command_id, operation, argument), command_id, self._answer_s)
             if answer is None:
                 self.resent += 1
                 continue
+            heard = time.monotonic()
             if answer.status is not Status.BUSY:
                 return answer
             last = f"busy ({answer.detail})"
             command_id = self._next_id()
             time.sleep(0.05)
+        within_s = min(within_s, UNANSWERED_S) if last == "no answer" else within_s
         raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
 
     def send_image(self, image: bytes, steps: FlashProgress) -> None:
@@ -162,10 +179,13 @@ class BoxLink:
 
     def _wait(self, wanted: Callable[[LinkMessage], bool], within_s: float) -> LinkMessage | None:
         """The first wanted message; skips samples and other messages, but notes log codes."""
-        end = time.monotonic() + within_s
-        while time.monotonic() < end:
+        heard = time.monotonic()
+        end = heard + within_s
+        while time.monotonic() < min(end, heard + QUIET_S):
             if not self._received:
                 self._received.extend(message for _, message in self._decoder.feed(self._line.some()))
+                if self._received:
+                    heard = time.monotonic()
             while self._received:
                 message = self._received.popleft()
                 if isinstance(message, Log):
@@ -209,12 +229,20 @@ def update_in_place(
             f"{error}. The update is incomplete, and the Box keeps the firmware that it has "
             f"({before.firmware}); run the same command again"
         ) from error
-    after = _new_start(box, before)
-    if box.listen(UPDATE_ROLLED_BACK, 0.5) or _version(after) not in (None, version):
+    held = ACCEPTED if ended is not None else UNCONFIRMED.format(before.firmware)
+    after = _new_start(box, before, held)
+    try:
+        rolled_back = box.listen(UPDATE_ROLLED_BACK, 0.5)
+        confirmed = _version(after) == version and box.listen(UPDATE_CONFIRMED, CONFIRM_S)
+    except LineError as error:
+        raise FlashError(
+            f"{error}. The Box runs {after.firmware}, and goes back to {before.firmware} by itself if that "
+            "does not report health. Check it later with opq-tools chip"
+        ) from error
+    if rolled_back or _version(after) not in (None, version):
         raise FlashError(
             f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
         )
-    confirmed = _version(after) is not None and box.listen(UPDATE_CONFIRMED, CONFIRM_S)
     return UpdateOutcome(
         before, after, slot.name, confirmed, _version(after) is None, box.resent, time.monotonic() - started
     )
@@ -235,21 +263,19 @@ def _end(box: BoxLink) -> Acknowledgement | None:
         return None
 
 
-def _new_start(box: BoxLink, before: Hello) -> Hello:
-    """Waits for the first hello of a start other than `before`."""
+def _new_start(box: BoxLink, before: Hello, held: str) -> Hello:
+    """Waits for the first hello of a start other than `before`; without one, `held` says what the Box has."""
     end = time.monotonic() + RESTART_S
     while time.monotonic() < end:
         try:
-            found = box.hello(within_s=2.0)
-        except (FlashError, LineError):
+            found = box.hello(within_s=1.0)
+        except FlashError:
             continue
+        except LineError as error:
+            raise FlashError(f"{error}. {held}") from error
         if found.boot_id != before.boot_id:
             return found
-    raise FlashError(
-        f"the Box accepted the new firmware, but sent no Hello from it within {RESTART_S:g} s; its "
-        "boot loader goes back to the old one after three starts without health. Check it later with "
-        "opq-tools chip"
-    )
+    raise FlashError(f"no Hello of a new start came within {RESTART_S:g} s. {held}")
 
 
 def _slot(images: Mapping[Slot, bytes], detail: str) -> Slot:

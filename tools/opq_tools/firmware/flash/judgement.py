@@ -17,7 +17,7 @@ from opq_proto.firmware.image import (
     read_header,
     version_text,
 )
-from opq_tools.firmware.flash.chip import FlashError
+from opq_tools.firmware.flash.chip import FLASH, FlashError
 from opq_tools.firmware.flash.image import INFO_ADDRESS, INFO_BYTES, BootInfo, FlashImage, read_boot_info
 
 
@@ -71,7 +71,10 @@ class Allowed:
 
 
 def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
-    """Reads boot loader and slots of a chip by `read(address, count)`."""
+    """Reads boot loader and slots of a chip by `read(address, count)`.
+
+    A boot loader without its vectors, which are written last, is half of one and starts nothing.
+    """
     headers = {}
     for slot in Slot:
         try:
@@ -80,7 +83,10 @@ def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
             )
         except ImageError:
             continue
-    return InstalledFirmware(read_boot_info(read(INFO_ADDRESS, INFO_BYTES)), headers)
+    boot = read_boot_info(read(INFO_ADDRESS, INFO_BYTES))
+    if boot is not None and read(FLASH, 8) == b"\xff" * 8:
+        boot = None
+    return InstalledFirmware(boot, headers)
 
 
 def judge_firmware(

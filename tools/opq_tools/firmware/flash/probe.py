@@ -3,9 +3,20 @@
 import re
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from opq_tools.firmware.flash import programs
-from opq_tools.firmware.flash.chip import FLASH_SIZE_ADDRESS, UID_ADDRESS, Chip, FlashError, check_dev_id
+from opq_tools.firmware.flash.chip import (
+    F42X,
+    F405,
+    FLASH_SIZE_ADDRESS,
+    UID_ADDRESS,
+    WRITE_PROTECTION,
+    Chip,
+    FlashError,
+    check_banks,
+    shut_sectors,
+)
 
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
@@ -30,19 +41,25 @@ class Probe(programs.Programmer):
             FlashError: no probe, no chip, or the wrong one.
         """
         words = self._words(
-            "looking for a chip", {IDCODE: 1, UID_ADDRESS & ~3: 3, FLASH_SIZE_ADDRESS & ~3: 1}
+            "looking for a chip",
+            {IDCODE: 1, UID_ADDRESS & ~3: 3, FLASH_SIZE_ADDRESS & ~3: 1, WRITE_PROTECTION: 1},
         )
         try:
-            check_dev_id(words[IDCODE] & 0xFFF)
             kib = words[FLASH_SIZE_ADDRESS & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
             uid = b"".join(words[UID_ADDRESS + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
         except KeyError as error:
             raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
-        if kib not in (512, 1024):
+        chip = Chip(words[IDCODE] & 0xFFF, kib, uid)
+        check_banks(chip, words.get(WRITE_PROTECTION, 0))
+        return chip
+
+    def protected_sectors(self) -> set[int]:
+        words = self._words("reading the option bytes", {WRITE_PROTECTION: 1})
+        if WRITE_PROTECTION not in words:
             raise FlashError(
-                f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
+                f"{self.name} did not report which sectors are write-protected. Nothing was written"
             )
-        return Chip(words[IDCODE] & 0xFFF, kib, uid)
+        return shut_sectors(words[WRITE_PROTECTION])
 
     @abstractmethod
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
@@ -53,6 +70,7 @@ class OpenOcd(Probe):
     """openocd with ST-LINK or the given interface file."""
 
     name = "openocd"
+    lifts_protection = True
     _NO_PROBE = re.compile(r"Error: (open failed|unable to (open|find) .*)$|no device found", re.IGNORECASE)
     _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
 
@@ -80,6 +98,12 @@ class OpenOcd(Probe):
                 found[int(address, 16) + 4 * at] = int(word, 16)
         return found
 
+    def unprotect(self) -> None:
+        shut = self.protected_sectors()
+        self._run("lifting write protection", f"flash protect 0 {min(shut)} {max(shut)} off")
+        if self.protected_sectors():
+            raise FlashError("openocd: the chip is still write-protected. Nothing was written")
+
     def _save(self, doing: str, address: int, count: int, file: Path) -> None:
         self._run(doing, f"dump_image {{{file}}} 0x{address:08X} {count}")
 
@@ -91,14 +115,23 @@ class OpenOcd(Probe):
 
 
 class PyOcd(Probe):
-    """pyocd with any CMSIS-DAP or ST-LINK probe; the target comes with ST's pack."""
+    """pyocd with any CMSIS-DAP or ST-LINK probe; the F405's target comes with ST's pack."""
 
     name = "pyocd"
-    TARGET = "stm32f405rgtx"
+    TARGETS: ClassVar = {F405: "stm32f405rgtx", F42X: "stm32f429xi"}
     _WORDS = re.compile(r"^([0-9a-f]{8}):\s+((?:[0-9a-f]{8}\s)+)", re.MULTILINE)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._target = self.TARGETS[F405]  # any reads what says which chip it is
+
+    def chip(self) -> Chip:
+        found = super().chip()
+        self._target = self.TARGETS[found.dev_id]
+        return found
+
     def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
-        fixed = (subcommand, "--no-wait", "-t", self.TARGET)
+        fixed = (subcommand, "--no-wait", "-t", self._target)
         return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:

@@ -79,6 +79,8 @@ class Programmer(ABC):
 
     way_out: ClassVar[str]
     """Advice for a chip that is half written."""
+    lifts_protection: ClassVar[bool] = False
+    """Whether this program can lift write protection."""
 
     @abstractmethod
     def chip(self) -> Chip:
@@ -86,6 +88,18 @@ class Programmer(ABC):
 
         Raises:
             FlashError: none, several, or the wrong one.
+        """
+
+    def unprotect(self) -> None:
+        """Lifts the write protection of all sectors, where `lifts_protection`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def protected_sectors(self) -> set[int]:
+        """Write-protected sectors of the first MiB, from the option bytes.
+
+        Raises:
+            FlashError: they cannot be read.
         """
 
     @abstractmethod

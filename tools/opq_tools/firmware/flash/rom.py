@@ -20,11 +20,13 @@ from opq_tools.firmware.flash.chip import (
     FLASH_SIZE_ADDRESS,
     OPTION_BYTES,
     UID_ADDRESS,
+    WRITE_PROTECTION,
     Chip,
     FlashError,
     LineError,
     Sector,
-    check_dev_id,
+    check_banks,
+    shut_sectors,
 )
 from opq_tools.firmware.flash.serial_line import SerialLine
 
@@ -35,6 +37,8 @@ REFUSALS = TRIES // 2
 """Refusals of one command that mean a protected chip; late answers may lie between them."""
 CHUNK = 256
 ANSWER_S = 1.0
+RESET_S = 0.1
+"""How long NRST is held, and how long the ROM has to start (AN2606: some milliseconds)."""
 SILENT_S = 0.06
 """Longer than any pause within an answer of a chip that is in time; too short for a person to notice."""
 LATE_S = 0.5
@@ -42,8 +46,16 @@ LATE_S = 0.5
 FILLER_BYTE = 0xFF
 """Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
 invalid, and a pair of it is not a command, so the chip answers NACK in any state."""
+GIVE_UP_S = 8.0
+"""Nothing is tried once more after this time without one right answer, so that a dead line ends in 15 s."""
 MAX_FILLERS = 700
 """More than twice the longest command (Write Memory, 263 bytes)."""
+
+NO_ROM = (
+    "no ROM boot loader answers. Set BOOT0 high, press reset, and try again (its first byte sets the baud "
+    "rate: after anything else it needs a reset); it listens on USART1 PA9/PA10 and USART3 PB10/PB11 or "
+    "PC10/PC11. Nothing was written"
+)
 
 Result = TypeVar("Result")
 
@@ -54,6 +66,8 @@ class RomLoader:
     Attributes:
         retries: commands that had to be repeated.
     """
+
+    lifts_protection = True
 
     def __init__(self, line: SerialLine, answer_s: float = ANSWER_S) -> None:
         self._line = line
@@ -67,31 +81,32 @@ class RomLoader:
         Raises:
             FlashError: no chip answers.
         """
+        try:
+            self._connect(reset_by_lines)
+        except LineError as error:
+            raise FlashError(f"{error}. Nothing was written") from error
+
+    def _connect(self, reset_by_lines: bool) -> None:
         self._line.timeout = self._answer_s
         if reset_by_lines:
-            self._line.set_lines(dtr=True, rts=True)  # NRST low, BOOT0 high (stm32loader's wiring)
-            time.sleep(0.1)
-            self._line.set_lines(dtr=False, rts=True)
-            time.sleep(0.1)
+            self._reset(boot0=True)
+            time.sleep(RESET_S)
         self._line.drain(SILENT_S)
+        end = time.monotonic() + GIVE_UP_S
         for _ in range(TRIES):
+            if time.monotonic() > end:
+                raise FlashError(f"{self._line.name}: {NO_ROM}")
             self._line.write(bytes((Stm32Bootloader.Command.SYNCHRONIZE,)))
             with contextlib.suppress(LineError):
                 if self._line.read()[0] in (Stm32Bootloader.Reply.ACK, Stm32Bootloader.Reply.NACK):
                     break
         else:
-            raise FlashError(
-                f"{self._line.name}: no ROM boot loader answers. Set BOOT0 high, press reset, and try again "
-                "(its first byte sets the baud rate: after anything else it needs a reset); it listens on "
-                "USART1 PA9/PA10 and USART3 PB10/PB11 or PC10/PC11. Nothing was written"
-            )
+            raise FlashError(f"{self._line.name}: {NO_ROM}")
         self._find_place()
 
     def reset_into_flash(self) -> None:
-        """Releases BOOT0 and resets the chip by the port's lines."""
-        self._line.set_lines(dtr=True, rts=False)  # NRST low, BOOT0 low
-        time.sleep(0.1)
-        self._line.set_lines(dtr=False, rts=False)
+        """Lowers BOOT0 and resets the chip by the port's lines."""
+        self._reset(boot0=False)
 
     def chip(self) -> Chip:
         """Identifies the chip; reads each fact until two answers agree, because answers carry no checksum.
@@ -100,26 +115,26 @@ class RomLoader:
             FlashError: the wrong chip, or one that is protected against reading.
         """
         dev_id: int = self._agreed(self._rom.get_id)
-        check_dev_id(dev_id)
         page = self._agreed(lambda: bytes(self._rom.read_memory(DEVICE_PAGE, CHUNK)))
         kib = int.from_bytes(page[FLASH_SIZE_ADDRESS - DEVICE_PAGE :][:2], "little")
-        if kib not in (512, 1024):
-            raise FlashError(
-                f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
-            )
-        return Chip(dev_id, kib, page[UID_ADDRESS - DEVICE_PAGE :][:12].hex())
+        chip = Chip(dev_id, kib, page[UID_ADDRESS - DEVICE_PAGE :][:12].hex())
+        check_banks(chip, self._write_protection())
+        return chip
 
     def protected_sectors(self) -> set[int]:
-        """Write-protected sectors, from the option bytes (RM0090 3.6.1: a 0 protects)."""
-        open_mask = int.from_bytes(self.read_sure(OPTION_BYTES, 16)[8:10], "little")
-        return {sector for sector in range(12) if not open_mask >> sector & 1}
+        """Write-protected sectors, from the option bytes."""
+        return shut_sectors(self._write_protection())
 
     def unprotect(self) -> None:
         """Lifts the write protection of all sectors; the chip resets itself (AN3155 3.10)."""
         with contextlib.suppress(CommandError, LineError):  # the second answer may be lost; it is read back
             self._rom.write_unprotect()
-        self.connect()
-        if self.protected_sectors():
+        try:
+            self.connect()
+            still = self.protected_sectors()
+        except (FlashError, LineError) as error:
+            raise FlashError(f"the chip's write protection may be lifted; {error}") from error
+        if still:
             raise FlashError(f"{self._line.name}: the chip is still write-protected. Nothing was written")
 
     def read(self, address: int, count: int) -> bytes:
@@ -150,6 +165,19 @@ class RomLoader:
         """Closes the port."""
         self._line.close()
 
+    def _write_protection(self) -> int:
+        page = self.read_sure(OPTION_BYTES, 16)
+        return int.from_bytes(page[WRITE_PROTECTION - OPTION_BYTES :][:2], "little")
+
+    def _reset(self, *, boot0: bool) -> None:
+        """Holds NRST low for a moment by the port's lines, wired as stm32loader's defaults want.
+
+        Outputs are active low: DTR that is set holds NRST low, RTS that is not set holds BOOT0 high.
+        """
+        self._line.set_lines(dtr=True, rts=not boot0)
+        time.sleep(RESET_S)
+        self._line.set_lines(dtr=False, rts=not boot0)
+
     def _erase(self, sector: Sector) -> None:
         body = (0).to_bytes(2, "big") + sector.number.to_bytes(2, "big")
         self._rom.command(Stm32Bootloader.Command.EXTENDED_ERASE, "Extended erase")
@@ -176,8 +204,11 @@ class RomLoader:
             FlashError: the chip refuses the command repeatedly: it is protected.
         """
         problems: list[str] = []
+        end = time.monotonic() + GIVE_UP_S
         try:
             for attempt in range(TRIES):
+                if attempt and time.monotonic() > end:
+                    break
                 if attempt:
                     self.retries += 1
                     self._find_place()
@@ -193,7 +224,7 @@ class RomLoader:
                 f"{what}: the chip refuses. It is protected against reading; lifting that erases all of it: "
                 "set RDP to level 0 with ST's tools, or stm32loader -u, and try again"
             )
-        raise LineError(f"{what}: {problems[-1]}, at the last of {TRIES} attempts")
+        raise LineError(f"{what}: {problems[-1]}, at the last of {len(problems)} attempts")
 
     def _find_place(self) -> None:
         """Brings the chip back to waiting for a command, from any state.
@@ -202,8 +233,8 @@ class RomLoader:
             LineError: the chip no longer answers.
         """
         self._line.drain(SILENT_S)
-        sent, silent_s = 0, SILENT_S
-        while sent < MAX_FILLERS:
+        sent, silent_s, end = 0, SILENT_S, time.monotonic() + GIVE_UP_S
+        while sent < MAX_FILLERS and time.monotonic() < end:
             count = 1 if sent < 8 else 64
             self._line.write(bytes((FILLER_BYTE,)) * count)
             sent += count
@@ -211,7 +242,9 @@ class RomLoader:
                 if self._at_start(silent_s):
                     return
                 silent_s = min(2 * silent_s, LATE_S)
-        raise LineError("the chip does not answer any more")
+        raise LineError(
+            f"{self._line.name}: the chip does not answer any more: look at plug, supply and wiring"
+        )
 
     def _at_start(self, silent_s: float) -> bool:
         """Whether the chip gives a whole answer to Get ID; one left-over filler makes the first try fail.

@@ -1,16 +1,17 @@
 """A serial port for request and answer: a short read is a LineError, and stale bytes are discarded."""
 
-import errno
-import termios
 import time
 from typing import Any
 
 import serial
 
-from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.kit.open_port import PortNotOpenedError, open_port
 from opq_tools.firmware.flash.chip import FlashError, LineError
 
 POLL_S = 0.02
+CHECK_PLUG = "look at the plug, the adapter and its supply"
+TALKING_S = 3.0
+"""A chip's longest answer takes 25 ms; a device that sends for longer than this is not a waiting chip."""
 
 
 class SerialLine:
@@ -20,16 +21,16 @@ class SerialLine:
         self.name = port
         self.timeout = 1.0
         try:
-            self._port: Any = _opened(port, baud, parity)
-        except (OSError, ValueError) as error:
-            raise FlashError(f"cannot open {port}: {why_not_opened(error)}. Nothing was written") from error
+            self._port: Any = open_port(port, baud, timeout_s=POLL_S, write_timeout_s=5, parity=parity)
+        except PortNotOpenedError as error:
+            raise FlashError(f"cannot open {port}: {error}. Nothing was written") from error
 
     def write(self, data: bytes) -> None:
         """Writes all of `data`."""
         try:
             self._port.write(data)
         except OSError as error:
-            raise LineError(f"{self.name} accepts no bytes: {error}") from error
+            raise LineError(f"{self.name} accepts no bytes: {CHECK_PLUG}") from error
 
     def read(self, count: int = 1) -> bytes:
         """Reads exactly `count` bytes.
@@ -51,37 +52,41 @@ class SerialLine:
             waiting: int = self._port.in_waiting
             return bytes(self._port.read(max(1, min(at_most, waiting))))
         except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-            raise LineError(f"{self.name} is gone: {error}") from error
+            raise LineError(f"{self.name} is gone: {CHECK_PLUG}") from error
 
     def drain(self, silent_s: float) -> bytes:
-        """Reads until nothing has arrived for `silent_s`, at most 5 s; returns the bytes."""
+        """Reads until nothing has arrived for `silent_s`; returns the bytes.
+
+        Raises:
+            LineError: bytes arrive for TALKING_S without such a pause.
+        """
         got = bytearray()
-        end = time.monotonic() + 5.0
         quiet_from = time.monotonic()
-        while time.monotonic() - quiet_from < silent_s and time.monotonic() < end:
+        end = quiet_from + TALKING_S
+        while time.monotonic() - quiet_from < silent_s:
             more = self.some()
             if more:
                 got += more
                 quiet_from = time.monotonic()
+                if quiet_from > end:
+                    raise LineError(
+                        f"{self.name}: bytes come without a pause, so a running Box or another device is "
+                        "there: look at port and wiring, and whether BOOT0 is high and reset was pressed"
+                    )
         return bytes(got)
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Sets the modem lines, where the port has them."""
-        self._port.dtr, self._port.rts = dtr, rts
+        """Sets the modem lines, RTS first.
+
+        Raises:
+            FlashError: the port has none.
+        """
+        if self.name.lower().startswith("socket://"):  # pyserial would ignore it
+            raise FlashError(f"{self.name} has no lines DTR and RTS; rfc2217:// has them")
+        try:
+            self._port.rts, self._port.dtr = rts, dtr
+        except (OSError, ValueError) as error:
+            raise FlashError(f"{self.name} has no lines DTR and RTS: {error}") from error
 
     def close(self) -> None:
         self._port.close()
-
-
-def _opened(port: str, baud: int, parity: str) -> Any:
-    def opened(parity: str) -> Any:
-        return serial.serial_for_url(
-            port, baudrate=baud, parity=parity, timeout=POLL_S, write_timeout=5, exclusive=True
-        )
-
-    try:
-        return opened(parity)
-    except termios.error as error:
-        if error.args[0] != errno.EINVAL or parity == serial.PARITY_NONE:
-            raise OSError(*error.args) from error
-        return opened(serial.PARITY_NONE)  # a pty has no parity; glibc reports it when nothing else changes

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opq_proto.firmware.image import ImageError, Slot, version_number, version_text
-from opq_tools.firmware.flash.chip import FLASH, Chip, FlashError, LineError, check_fits
+from opq_tools.firmware.flash.chip import FLASH, Chip, FlashError, LineError, check_board, check_fits
 from opq_tools.firmware.flash.image import FlashImage, ImagePart
 from opq_tools.firmware.flash.in_place import BoxLink, update_in_place
 from opq_tools.firmware.flash.judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
@@ -20,6 +20,7 @@ HEADER_SECTOR_BYTES = 128 * 1024
 """Sectors 5 and 8, which hold the slots' headers: without its header a slot does not start."""
 
 
+LIFTING = "--allow unprotect lifts that with --port or --probe openocd"
 LOWER_BOOT0 = (
     "set BOOT0 low now: as long as it is high, every reset ends in the chip's ROM and no firmware starts"
 )
@@ -52,8 +53,8 @@ def by_rom(
 ) -> FlashResult:
     """Flashes over the ROM boot loader; without a firmware it only identifies the chip.
 
-    Starts the firmware by a reset where the port's lines can do it, since the chip after Go is not as after a
-    reset, and BOOT0 would still be high.
+    Where the port's lines can reset the chip, the caller starts the firmware so: the chip after Go is not as
+    after a reset, and BOOT0 would still be high.
     """
     result = FlashResult("rom")
     try:
@@ -73,9 +74,7 @@ def by_rom(
     result.retries = rom.retries
     result.verified = result.done = True
     if reset_by_lines:
-        if start:
-            rom.reset_into_flash()
-            result.started = True
+        result.started = start  # by the reset that follows
         return result
     result.started = start and rom.start(FLASH)
     if start and not result.started:
@@ -101,6 +100,13 @@ def by_program(
     if firmware is None:
         return result
     parts = _parts(chip, firmware, installed, allowed, result)
+    touched = {
+        sector.number
+        for part in parts
+        for sector in chip.sectors  # those of only 0xFF too: programs erase all that a file covers
+        if part.address < sector.end and sector.address < part.address + len(part.padded)
+    }
+    open_sectors(program, touched, allowed, result)
     program.write(parts, steps)
     result.written_bytes = sum(len(part.padded) for part in parts)
     result.verified = result.done = True
@@ -115,6 +121,8 @@ def by_program(
 def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: FlashProgress) -> FlashResult:
     """Updates in place: the Box takes the image for its free slot and checks it itself."""
     result = FlashResult("link")
+    if allowed.unprotect:
+        raise FlashError(f"a Box on its link writes no protected sector: {LIFTING}. Nothing was written")
     try:
         before = box.hello()
     except LineError as error:
@@ -142,17 +150,24 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
     return result
 
 
-def open_sectors(rom: "RomLoader", touched: set[int], allowed: Allowed, result: FlashResult) -> None:
-    """Lifts the write protection of sectors that are to be written, if that is allowed."""
-    shut = sorted(touched & rom.protected_sectors())
+def open_sectors(
+    chip: "RomLoader | Programmer", touched: set[int], allowed: Allowed, result: FlashResult
+) -> None:
+    """Lifts the write protection of sectors that are to be written, if that is allowed.
+
+    Raises:
+        FlashError: it is not allowed, or this way cannot lift it.
+    """
+    shut = sorted(touched & chip.protected_sectors())
+    if allowed.unprotect and not chip.lifts_protection:
+        raise FlashError(f"{result.way} lifts no write protection: {LIFTING}. Nothing was written")
     if not shut:
         return
     sectors = f"write-protected: sector {', '.join(map(str, shut))}"
     if not allowed.unprotect:
-        raise FlashError(
-            f"{sectors}; --allow unprotect lifts that, --protect sets it again. Nothing was written"
-        )
-    rom.unprotect()
+        lifting = "--allow unprotect lifts that" if chip.lifts_protection else LIFTING
+        raise FlashError(f"{sectors}; {lifting}, --protect sets it again. Nothing was written")
+    chip.unprotect()
     result.notes.append(f"{sectors}; lifted, --protect sets it again")
 
 
@@ -160,9 +175,11 @@ def _parts(
     chip: Chip, firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, result: FlashResult
 ) -> tuple[ImagePart, ...]:
     """Returns the parts to write, or raises FlashError with all objections."""
+    header = firmware.header
+    if header is not None:
+        check_board(chip, header.hardware)
     result.notes += judge_firmware(firmware, installed, allowed, by_the_box=False)
     parts = list(firmware.parts)
-    header = firmware.header
     written = {part.address for part in parts}
     for slot, there in installed.headers.items():
         if header is not None and slot.address not in written and there.version >= header.version:

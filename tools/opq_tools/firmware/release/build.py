@@ -94,7 +94,8 @@ def version_of(wheel: Path) -> str:
             place = next(name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
             version = str(Parser().parsestr(file.read(place).decode())["Version"])
     except (OSError, zipfile.BadZipFile, StopIteration, ValueError) as error:
-        raise ReleaseError(f"{wheel} is not a wheel") from error
+        why = "it has no METADATA" if isinstance(error, StopIteration) else error
+        raise ReleaseError(f"{wheel} is not a wheel: {why}") from error
     version_key(version)
     return version
 

@@ -38,7 +38,7 @@ from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_
 )
 @click.option(
     "--endpoint",
-    help="Of the original's form: address of Mauka's plug-in manager.  [default: tcp://127.0.0.1:12000]",
+    help="Of the original's form: address of Mauka's plug-in manager.  [default: that of the data folder]",
 )
 @server_command
 def command(

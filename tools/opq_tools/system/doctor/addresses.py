@@ -36,8 +36,11 @@ def check_services(folder: Path, offset: int) -> Iterator[Problem]:
     for trouble in verdict.troubles:
         if trouble.name not in named:
             text = f"{trouble.thing} is not well: {trouble.info}"
-            yield Problem("service", text, f"what it says; {_log(trouble.name, folder)} has more")
+            helps = trouble.helps or "what it says"
+            yield Problem("service", text, f"{helps}; {_log(trouble.name, folder)} has more")
     yield from _ports(verdict, offset, holders)
+    for note in verdict.notes:
+        yield Problem("note", note.info, "nothing, if that is meant", is_note=True)
 
 
 def _fix(service: ServiceVerdict, folder: Path, holders: dict[int, Holder]) -> str:
@@ -56,7 +59,9 @@ def _unit(name: str, folder: Path) -> str:
     """The unit of a service; empty where it is not one of systemd's."""
     if name == RULES or folder != UNITS_DATA_DIR or not any(UNITS.glob("opq-*.service")):
         return ""
-    return "opq-gateway" if name == GATEWAY else f"opq-cloud@{'all' if name == CLOUD else name}"
+    if name == CLOUD:
+        name = "all-but-brokers"
+    return "opq-gateway" if name == GATEWAY else f"opq-cloud@{name}"
 
 
 def _log(name: str, folder: Path) -> str:

@@ -42,7 +42,9 @@ def command(
     folder, offset = find_system(data_dir, port_offset)
     with ThreadPoolExecutor(1) as pool:  # a service that hangs is waited for meanwhile
         of_services = pool.submit(lambda: list(check_services(folder, offset)))
-        problems = [*check_machine(), *check_folder(folder), *of_services.result()]
+        found = [*check_machine(), *check_folder(folder), *of_services.result()]
+    problems = [each for each in found if not each.is_note]
+    notes = [each.text for each in found if each.is_note]
     left = []
     for problem in problems:
         mended = False
@@ -57,7 +59,9 @@ def command(
         if not as_json:
             click.echo(f"{problem.what}: {problem.text}")
             click.echo(f"    {'mended: ' if mended else ''}{problem.fix}")
-    found = [
+    for note in () if as_json else notes:
+        click.echo(f"note: {note}")
+    rows = [
         {"what": each.what, "text": each.text, "fix": each.fix, "mended": each not in left}
         for each in problems
     ]
@@ -67,9 +71,9 @@ def command(
             "python": platform.python_version(),
             "machine": platform.platform(),
         }
-        write_bundle(bundle, folder, {**about, "problems": found})
+        write_bundle(bundle, folder, {**about, "problems": rows, "notes": notes})
     if as_json:
-        click.echo(json.dumps({"ok": not left, "data_dir": str(folder), "problems": found}))
+        click.echo(json.dumps({"ok": not left, "data_dir": str(folder), "problems": rows, "notes": notes}))
     elif not problems:
         click.echo(f"{folder}: nothing is wrong")
     sys.exit(1 if left else 0)

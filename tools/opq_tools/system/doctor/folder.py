@@ -6,7 +6,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.kit.port_trouble import HINTS
-from opq_proto.kit.system_record import GATEWAY, read_record
+from opq_proto.kit.sqlite_file import is_on_read_only
+from opq_proto.kit.system_record import GATEWAY, UnfinishedRestoreError, read_record, refuse_unfinished
 from opq_tools.system.doctor.owners import check_owners, chown, user_name
 from opq_tools.system.doctor.problem import Problem
 from opq_tools.system.doctor.stores import check_stores
@@ -42,17 +43,32 @@ def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Probl
     except OSError as error:  # a folder above it may not be entered
         yield Problem("data folder", f"{data_dir}: {error.strerror}", RUN_AS_OWNER)
         return
-    if not os.access(data_dir, os.W_OK | os.X_OK):
+    if is_on_read_only(data_dir):
+        text = (
+            f"{data_dir} is on a read-only file system, so that no service can run there; reading, checking "
+        )
+        text += "and backing up work"
+        fix = (
+            "mount it for writing, if services are meant to run there; `dmesg` says whether the kernel did it"
+        )
+        yield Problem("data folder", text, fix, is_note=not read_record(data_dir).services)
+    elif not os.access(data_dir, os.W_OK | os.X_OK):
         owner, own = data_dir.stat().st_uid, os.geteuid()
         text = f"{data_dir} belongs to {user_name(owner)}, and {user_name(own)} cannot write there"
         fix = f"run as that user (sudo -u {user_name(owner)} …), or: {chown(own, data_dir)}"
         yield Problem("data folder", text, fix)
-        if not os.access(data_dir, os.R_OK | os.X_OK):
-            return
+    if not os.access(data_dir, os.R_OK | os.X_OK):
+        return
+    try:
+        refuse_unfinished(data_dir)
+    except UnfinishedRestoreError as error:
+        yield Problem("data folder", str(error), "opq-tools restore ARCHIVE (docs/operating.md, Copies)")
+        return
     yield from _looked("disk", _disk(data_dir))
     yield from _looked("owner", check_owners(data_dir))
     yield from _looked("keys", _keys(data_dir))
-    yield from _looked("configuration", _configurations(data_dir, etc))
+    if not is_on_read_only(data_dir):  # which is named, and no configuration can be right there
+        yield from _looked("configuration", _configurations(data_dir, etc))
     yield from _looked("store", check_stores(data_dir))
 
 
@@ -81,7 +97,7 @@ def _disk(data_dir: Path) -> Iterator[Problem]:
     if took_s > SLOW_S:
         text = f"the disk of {data_dir} takes {took_s:.2f} s to keep a page"
         yield Problem("disk", text, "an SSD, or a card that is not worn; nothing else that writes to it")
-    if problem and not is_full and problem != errno.EACCES:  # the owner is named by itself
+    if problem and not is_full and problem not in (errno.EACCES, errno.EROFS):  # each is named by itself
         text = f"{data_dir} cannot be written: {os.strerror(problem)}"
         yield Problem("disk", text, "look at `dmesg` and `df`")
 
@@ -172,10 +188,14 @@ def _configurations(data_dir: Path, etc: Path) -> Iterator[Problem]:
             fix = f"edit {path}; opq-tools config check --data-dir {data_dir} {path}"
             yield Problem("configuration", f"{path.name}: {text.strip()}", fix)
         if not found and kind == "gateway":
-            yield from _serial_ports(str(box["port"]) for box in document.get("box", ()))
+            yield from _serial_ports([str(box["port"]) for box in document.get("box", ())])
 
 
-def _serial_ports(ports: Iterable[str]) -> Iterator[Problem]:
+def _serial_ports(ports: Sequence[str]) -> Iterator[Problem]:
+    from opq_gateway.setup.adapters import equal_adapters
+
+    for text in equal_adapters(ports):
+        yield Problem("serial port", text, "name them by /dev/serial/by-path (docs/gateway.md)")
     for port in ports:
         if Path(port).exists() and not os.access(port, os.R_OK | os.W_OK):
             yield Problem("serial port", f"{port} cannot be opened by this user", HINTS[errno.EACCES])

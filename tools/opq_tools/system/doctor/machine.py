@@ -42,7 +42,7 @@ def check_machine(
     yield from _clock(read_clock_state() if clock is None else clock)
     yield from _limits(root)
     yield from _packages()
-    yield from _modem_manager(root)
+    yield from _port_takers(root)
     yield from _firewall(root)
 
 
@@ -121,19 +121,28 @@ def _packages() -> Iterator[Problem]:
         yield Problem("packages", "; ".join(sorted(set(wrong))), fix)
 
 
-def _modem_manager(root: Path) -> Iterator[Problem]:
-    names = (_text(path).strip() for path in (root / "proc").glob("[0-9]*/comm"))
+def _port_takers(root: Path) -> Iterator[Problem]:
+    """Programs that open a Box's port because it might be a modem, a GPS receiver or a Braille display."""
+    names = {_text(path).strip() for path in (root / "proc").glob("[0-9]*/comm")}
     rule = root / UDEV_RULE
-    if "ModemManager" not in names or rule.exists():
-        return
+    stated = _text(rule)  # an administrator may have changed it, so only an absent one is written
 
     def mend() -> None:
         rule.write_text(packaged(UDEV_RULE.name))
         if shutil.which("udevadm"):
             subprocess.run(["udevadm", "control", "--reload"], check=False, timeout=10)
 
-    text = "ModemManager opens each new serial port for 10 s and sends commands into a Box"
-    yield Problem("ModemManager", text, "sudo opq-tools service install gateway, then plug in again", mend)
+    install = "sudo opq-tools service install gateway, then plug in again"
+    if "ModemManager" in names and "ID_MM_DEVICE_IGNORE" not in stated:
+        text = "ModemManager opens each new serial port for 10 s and sends commands into a Box"
+        yield Problem("ModemManager", text, install, None if stated else mend)
+    if "gpsd" in names and "gpsdctl" not in stated:
+        text = "gpsd takes a Box's serial adapter for a GPS receiver: it opens the port and tries baud rates"
+        yield Problem("gpsd", text, install, None if stated else mend)
+    if "brltty" in names:
+        text = "brltty takes a Box's serial adapter for a Braille display, and its /dev/ttyUSB0 vanishes"
+        fix = "without such a display: sudo systemctl mask --now brltty.service brltty-udev.service"
+        yield Problem("brltty", text, fix)
 
 
 def _firewall(root: Path) -> Iterator[Problem]:

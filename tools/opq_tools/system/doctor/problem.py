@@ -12,6 +12,7 @@ class Problem:
         what: names the thing, e.g. `clock`.
         text: what is wrong with it, as a sentence.
         fix: a command or a sentence.
+        is_note: nothing is wrong, and somebody should know it all the same.
         mend: does what `fix` says where that is safe: no data is lost, and nothing is started or ended.
     """
 
@@ -19,3 +20,4 @@ class Problem:
     text: str
     fix: str
     mend: Callable[[], None] | None = None
+    is_note: bool = False

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from opq_cloud.core.conditions import CONDITIONS
 from opq_cloud.store import open_store
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.measurement_log import NEWEST_MS
-from opq_cloud.store.embedded.schema import MIGRATIONS
-from opq_proto.errors import StoreError
-from opq_tools.shared.opened_store import store_place
+from opq_cloud.store.embedded.schema import APPLICATION_ID, MIGRATIONS
+from opq_gateway.uplink.queue_file import QueueReader
+from opq_proto.errors import OtherFormError, StoreError
+from opq_proto.kit.sqlite_file import reading_address
+from opq_tools.shared.opened_store import SHOWN_ANSWER_S, passed_over, store_place
 from opq_tools.system.doctor.problem import Problem
 
 CHECKED_BYTES = 200 << 20
@@ -22,24 +24,25 @@ LARGE_LOG = 1 << 30
 HEAD = b"SQLite format 3\0"
 VERSION_AT = 60
 """Place of a file's schema number in its header. Source: sqlite.org/fileformat2.html, 1.3."""
+FORM_AT = 68
+"""Place of the application id, the mark of the form."""
 HEADER_BYTES = 100
 """Length of the header."""
-SCHEMAS = {"opq.db": len(MIGRATIONS), ACCOUNTS_FILE: len(ACCOUNTS_MIGRATIONS)}
-"""File -> the newest schema that this version reads."""
+SCHEMAS = {
+    "opq.db": (APPLICATION_ID, len(MIGRATIONS)),
+    ACCOUNTS_FILE: (ACCOUNTS_APPLICATION_ID, len(ACCOUNTS_MIGRATIONS)),
+}
+"""File -> the mark of its form, and the newest schema that this version reads."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-NEWEST_QUERIES = {
-    "opq.db": NEWEST_MS,
-    "gateway/queue.sqlite": "SELECT max(last_end_ns) / 1000000 FROM boxes",
-}
-"""File -> the time of its newest Measurement, ms."""
+QUEUE = "gateway/queue.sqlite"
 RESTORE = "opq-tools restore ARCHIVE into an empty folder (docs/operating.md, Copies)"
 REPAIR = "opq-tools store repair saves what can be read, or opq-tools restore ARCHIVE into an empty folder"
 
 
 def check_stores(data_dir: Path) -> Iterator[Problem]:
     """Yields what is wrong with the databases, and with the clock by what they have."""
-    for name, newest_schema in SCHEMAS.items():
+    for name, (form, newest_schema) in SCHEMAS.items():
         path = data_dir / name
         if not path.exists():
             if name == "opq.db" and (data_dir / ACCOUNTS_FILE).exists() and (data_dir / "mauka").exists():
@@ -54,7 +57,9 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
         schema = int.from_bytes(head[VERSION_AT : VERSION_AT + 4], "big")
         with contextlib.suppress(sqlite3.Error), _opened(path) as opened:  # it may be in the log still
             (schema,) = opened.execute("PRAGMA user_version").fetchone()
-        if schema > newest_schema:
+        if int.from_bytes(head[FORM_AT : FORM_AT + 4], "big") not in (form, 0):
+            yield Problem("store", str(OtherFormError(path)), "move it away")
+        elif schema > newest_schema:
             text = f"{path} has schema {schema}, and this version reads schemas up to {newest_schema}"
             fix = "install the opq-toolkit that wrote it, or restore an archive of before into another folder"
             yield Problem("store", text, fix)
@@ -66,6 +71,8 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
             yield from _read_whole(path)
     yield from check_clock(data_dir)
     yield from _check_mongo(data_dir)
+    if (unused := passed_over(data_dir)) is not None:
+        yield Problem("store", f"{unused.text}: {unused.fix}", unused.fix, is_note=True)
 
 
 def _check_mongo(data_dir: Path) -> Iterator[Problem]:
@@ -74,12 +81,15 @@ def _check_mongo(data_dir: Path) -> Iterator[Problem]:
     if mongo_uri is None:
         return
     try:
-        with contextlib.closing(open_store(mongo_uri, folder, untouched=True)) as store:
-            newest_ms = store.newest_ms()
+        with contextlib.closing(open_store(mongo_uri, folder, True, SHOWN_ANSWER_S)) as store:
+            newest_ms, lost = store.newest_ms(), store.lost_incidents()
     except StoreError as error:
         yield Problem("store", str(error), "start it, or correct [store] mongo_uri of the cloud")
         return
     yield from _compared(newest_ms, "the MongoDB of the configuration")
+    if lost:
+        text = f"the original has lost {lost} incidents, because two services number those of this store"
+        yield Problem("store", text, "let one service number them (docs/boxes.md, Incident numbers)")
 
 
 def _read_whole(path: Path) -> Iterator[Problem]:
@@ -102,15 +112,24 @@ def _read_whole(path: Path) -> Iterator[Problem]:
 
 def check_clock(data_dir: Path) -> Iterator[Problem]:
     """Yields a clock that is before what was measured: what comes now would be older than what is stored."""
-    for name, question in NEWEST_QUERIES.items():
-        path, newest_ms = data_dir / name, None
+    for name, read in (("opq.db", _newest_stored_ms), (QUEUE, _newest_queued_ms)):
+        path = data_dir / name
         if path.is_file():
-            with (
-                contextlib.suppress(sqlite3.Error),
-                _opened(path) as opened,
-            ):  # an older schema, or named above
-                (newest_ms,) = opened.execute(question).fetchone()
-        yield from _compared(newest_ms, str(path))
+            newest_ms = None
+            with contextlib.suppress(sqlite3.Error):  # another form, or named above
+                newest_ms = read(path)
+            yield from _compared(newest_ms, str(path))
+
+
+def _newest_stored_ms(path: Path) -> int | None:
+    with _opened(path) as opened:
+        newest_ms: int | None = opened.execute(NEWEST_MS).fetchone()[0]
+    return newest_ms
+
+
+def _newest_queued_ms(path: Path) -> int | None:
+    end_ns = QueueReader(path).last_end_ns()
+    return None if end_ns is None else end_ns // 1_000_000
 
 
 def _compared(newest_ms: int | None, where: str) -> Iterator[Problem]:
@@ -123,6 +142,5 @@ def _compared(newest_ms: int | None, where: str) -> Iterator[Problem]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as opened:
+    with contextlib.closing(sqlite3.connect(reading_address(path), uri=True)) as opened:
         yield opened

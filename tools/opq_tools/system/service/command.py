@@ -42,6 +42,7 @@ GATEWAY_LINK = DATA / "gateway/update/current"
 """What the gateway's unit starts by; an update moves it."""
 CLOUD_SERVICES = (
     "all",
+    "all-but-brokers",
     "triggering-broker",
     "acquisition-broker",
     "event-service",
@@ -53,7 +54,8 @@ CLOUD_SERVICES = (
     "update",
 )
 NAMES = ("gateway", "cloud", *CLOUD_SERVICES)
-"""`cloud` is `all`: every cloud service in one process."""
+CLOUD_UNITS = ("all-but-brokers", "triggering-broker", "acquisition-broker")
+"""What `cloud` is: brokers apart, so that what strangers connect to them takes nothing from the pages."""
 HOMES = ("/home/", "/root/", "/run/user/")
 """What ProtectHome= of the units hides."""
 SYSTEMCTL_S = 120.0
@@ -89,7 +91,7 @@ def unit_of(name: str) -> str:
     """The name of a service's unit."""
     if name == "gateway":
         return "opq-gateway.service"
-    return f"opq-cloud@{'all' if name == 'cloud' else name}.service"
+    return f"opq-cloud@{name}.service"
 
 
 def file_of(name: str) -> str:
@@ -192,7 +194,7 @@ def meant(names: Sequence[str], root: Path) -> list[MeantService]:
             config = read_config([root / CLOUD_CONFIG], {}, notify=lambda _: None)
         except OpqError:
             config = CloudConfig()
-        found.append(meant_service("all" if name == CLOUD else name, config))
+        found.append(meant_service(name, config))
     return found
 
 
@@ -268,7 +270,7 @@ def remove(names: Sequence[str], root: Path) -> list[Path]:
     gone = [root / path for path in files if (root / path).exists()]
     for path in gone:
         path.unlink()
-    forget_meant(root / DATA, [CLOUD if name == "all" else name for name in names])
+    forget_meant(root / DATA, [each.name for each in meant(names, root)])
     if (root / USERS).exists() and not list((root / UNITS).glob("opq-*.service")):
         (root / USERS).unlink()
         gone.append(root / USERS)
@@ -311,12 +313,14 @@ def states(names: Sequence[str]) -> list[dict[str, str]]:
 def command(action: str, names: tuple[str, ...], wifi: bool, root: Path, as_json: bool) -> None:
     """Install, show or remove the systemd units of a gateway and of cloud services.
 
-    NAME is gateway, cloud (every cloud service in one process), or one service of `opq-cloud`, to run it
-    apart. `install` makes the user opq, units, rules for the Boxes' adapters, the server's keys and a
-    configuration in /etc/opq to fill in; it needs root. `remove` leaves data, keys and configuration.
+    NAME is gateway, cloud (the two brokers, and every other cloud service in one process), or one service of
+    `opq-cloud`, to run it apart. `install` makes the user opq, units, rules for the Boxes' adapters, the
+    server's keys and a configuration in /etc/opq to fill in; it needs root. `remove` leaves data, keys and
+    configuration.
 
     Example: sudo /opt/opq/bin/opq-tools service install cloud
     """
+    names = tuple(each for name in names for each in (CLOUD_UNITS if name == CLOUD else (name,)))
     if action == "status":
         rows = states(names or ("gateway", *CLOUD_SERVICES))
         cells = [(row["unit"], row["state"], row["status"]) for row in rows]

@@ -1,24 +1,27 @@
 """Objects that the pages of accounts share: accounts, mail, keys, the log of changes, page rendering."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.records.accounts import Account, AccountRecords
+from opq_cloud.store.records.rights import Action
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import see_other
 from opq_cloud.view.web.guard import allowed_hosts
-from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.mail import LinkLimits, Mailer
 from opq_cloud.view.web.passwords import new_secret, secret_hash
-from opq_cloud.view.web.sign_in import SESSION_S, SignIn
-from opq_cloud.view.web.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
+from opq_cloud.view.web.sign_in import DEVICE_S, SESSION_S, SignIn
+from opq_cloud.view.web.visitors import DEVICE_COOKIE, FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
 from opq_proto.keys.key_files import KeyFolder
 
+TOO_OFTEN = "Too many tries. Wait a minute, then try again."
 EMAIL_CHARACTERS = 254
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+")
 """What `<input type=email>` accepts (WHATWG HTML), with letters of all languages and a dot in the host."""
@@ -36,6 +39,7 @@ class AccountContext:
     render: PageMaker
     unset_channels: frozenset[str] = frozenset()
     """Channels of notifications for which nothing is configured."""
+    link_limits: LinkLimits = field(default_factory=LinkLimits)
 
     @property
     def people(self) -> AccountRecords:
@@ -71,7 +75,36 @@ class AccountContext:
         )
         self.people.changes.add(account.account_id, visitor.address, "signed in", "")
         self.visitors.discard_cached()
-        return self.begin_session(see_other(where), secret, SESSION_S)
+        answer = self.begin_session(see_other(where), secret, SESSION_S)
+        return self.mark_device(request, account, answer)
+
+    def mark_device(self, request: Request, account: Account, answer: Response) -> Response:
+        """Marks a browser that proved to be this account's; the mark stays when its sessions end."""
+        mark = self.sign_in.mark_of(account, request.cookies.get(DEVICE_COOKIE, ""))
+        self.set_cookie(answer, DEVICE_COOKIE, mark, DEVICE_S)
+        return answer
+
+    def spend_try(self, request: Request, email: str, visitor: Visitor) -> Callable[[], None]:
+        """Counts a try of a visitor without a session; returns what gives it back where it was right.
+
+        Raises HTTPException 429.
+        """
+        return self._spend(email, visitor.address, self.known_place(request, email, visitor))
+
+    def known_place(self, request: Request, email: str, visitor: Visitor) -> str:
+        """The device or network of the request that signed in to the account before; else empty."""
+        return self.sign_in.known_place(email, visitor.address, request.cookies.get(DEVICE_COOKIE, ""))
+
+    def spend_own_try(self, visitor: Visitor, purpose: str) -> Callable[[], None]:
+        """The same for a signed-in account, for what is tried; the tries of others do not count."""
+        account_id = visitor.account.account_id if visitor.account else ""
+        return self._spend(f"{purpose} {account_id}", visitor.address, "session")
+
+    def _spend(self, subject: str, address: str, known_place: str) -> Callable[[], None]:
+        limits = self.sign_in.limits
+        if not limits.spend(subject, address, known_place):
+            raise HTTPException(429, TOO_OFTEN, {"Retry-After": "60"})
+        return partial(limits.give_back, subject, address, known_place)
 
     def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
         secure = (self.visitors.config.public_url or "").startswith("https://")
@@ -87,7 +120,7 @@ class AccountContext:
 
     def base_url(self, request: Request) -> str:
         """The start of links in mails: as configured, otherwise as this page was requested."""
-        return self.visitors.config.public_url or str(request.base_url).rstrip("/")
+        return self.visitors.config.address or str(request.base_url).rstrip("/")
 
     def warn_owner(self, account: Account, what: str) -> None:
         """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
@@ -106,6 +139,13 @@ class AccountContext:
         account_id = visitor.account.account_id if visitor.account else ""
         self.people.changes.add(account_id, visitor.address, what, subject, before, after)
         self.visitors.discard_cached()
+
+
+def own_account(visitor: Visitor) -> Account:
+    """The visitor's account. Raises HTTPException 401 for a visitor who is not signed in by a session."""
+    if visitor.account is None or not visitor.may(Action.USE_ACCOUNT):
+        raise HTTPException(401, "Sign in first.")
+    return visitor.account
 
 
 def checked_email(text: str) -> str:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.records.accounts import Account, AccountSession
+from opq_cloud.store.records.rights import ADMIN
 from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS
-from opq_cloud.view.pages.account.account_context import AccountContext
+from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
 from opq_cloud.view.pages.account.box_settings import forget_box
-from opq_cloud.view.pages.account.entry_pages import TOO_OFTEN
 from opq_cloud.view.pages.account.notification_form import notification_data
 from opq_cloud.view.web.forms import SentForm, end_in_browser, form_route, see_other
 from opq_cloud.view.web.links import TOKEN_SCOPES, make_ticket
@@ -27,6 +27,7 @@ from opq_cloud.view.web.passwords import (
     totp_address,
     totp_step_of,
 )
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.sign_in import MAX_SESSIONS, SESSION_S
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
@@ -37,6 +38,7 @@ MAX_TOKENS = 20
 DAY_S = 86_400
 SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
 WRONG_PASSWORD = "The present password is wrong."
+WRONG_PROOF = "The present password is wrong, or the code of the second factor."
 
 
 class AccountPages:
@@ -45,8 +47,8 @@ class AccountPages:
     def __init__(self, context: AccountContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/account", self.account_page, response_class=HTMLResponse)
         router.add_api_route("/account/data.json", self.data)
         router.add_api_route("/account/second-factor", self.second_factor_page, response_class=HTMLResponse)
@@ -83,7 +85,7 @@ class AccountPages:
             themes=THEMES,
             voltage_units=VOLTAGE_UNITS,
             token_days=TOKEN_DAYS,
-            boxes=sorted(visitor.own, key=box_order),
+            boxes=sorted(visitor.own_to_change, key=box_order),
         )
 
     def _sessions(self, account: Account) -> list[AccountSession]:
@@ -114,10 +116,10 @@ class AccountPages:
         return see_other("/account?saved=1")
 
     def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Changes the password. Other sessions end; this one gets a new cookie."""
+        """Changes the password. Other sessions and all tokens end; this session gets a new cookie."""
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=WRONG_PASSWORD, code=403)
+            return self._page(account, problem=wrong_proof(account), code=403)
         password = form.secret("password")
         problem = password_problem(password, account.email)
         if problem is None and password != form.secret("password_again"):
@@ -126,8 +128,7 @@ class AccountPages:
             return self._page(account, problem=problem, code=400)
         hashed = hash_password(password)
         self._change(visitor, lambda was: replace(was, password_hash=hashed))
-        self._context.people.end_sessions(account.account_id)
-        self._context.people.end_tickets("reset", account.account_id)
+        self._context.people.end_access(account.account_id)
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
@@ -182,7 +183,7 @@ class AccountPages:
 
         if not self._change(visitor, change):
             return see_other("/account")
-        self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
+        self._context.people.end_access(account.account_id, keep=visitor.session_hash)
         self._context.note(visitor, "added a second factor", account.account_id, *SECOND_FACTOR)
         self._context.warn_owner(account, "A second factor was added.")
         return self._context.page(
@@ -192,7 +193,7 @@ class AccountPages:
     def remove_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=WRONG_PASSWORD, code=403)
+            return self._page(account, problem=wrong_proof(account), code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
         self._context.note(visitor, "removed the second factor", account.account_id, *SECOND_FACTOR[::-1])
         self._context.warn_owner(account, "The second factor was removed.")
@@ -203,7 +204,7 @@ class AccountPages:
         account = own_account(visitor)
         wanted = form.text("session")
         if wanted == "others":
-            self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
+            self._context.people.end_access(account.account_id, keep=visitor.session_hash)
         elif wanted in {each.token_hash for each in self._context.people.sessions(account.account_id)}:
             self._context.people.end_session(wanted)
         else:
@@ -227,15 +228,15 @@ class AccountPages:
                 problem=f"There are {MAX_TOKENS} tokens; end one first.",
                 code=400,
             )
+        if not proved(self._context, visitor, form):
+            return self._page(account, problem=wrong_proof(account), code=403)
+        scopes = tuple(each for each in TOKEN_SCOPES if each == "read" or form.text(each))
+        valid_s, owner = int(days) * DAY_S, account.account_id
         secret = make_ticket(
-            self._context.people,
-            "token",
-            int(days) * DAY_S,
-            account_id=account.account_id,
-            label=label,
-            scopes=tuple(each for each in TOKEN_SCOPES if each == "read" or form.text(each)),
+            self._context.people, "token", valid_s, account_id=owner, label=label, scopes=scopes
         )
         self._context.note(visitor, "made a token", account.account_id, after={"days": days})
+        self._context.warn_owner(account, f"A token for programs was made, valid for {in_days(valid_s)}.")
         return self._page(account, token=secret)
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -254,7 +255,7 @@ class AccountPages:
         secret = ("password_hash", "totp_secret", "totp_step", "recovery_hashes")
         facts = {key: value for key, value in asdict(account).items() if key not in secret}
         accesses = self._context.visitors.accesses().values()
-        own = [each for each in accesses if each.owner_id == account.account_id]
+        own = [each for each in accesses if account.account_id in each.owner_ids]
         whole = {
             "account": {**facts, "second_factor": bool(account.totp_secret)},
             "sessions": [
@@ -286,7 +287,7 @@ class AccountPages:
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=WRONG_PASSWORD, code=403)
+            return self._page(account, problem=wrong_proof(account), code=403)
         if last_admin(self._context, account):
             problem = "You are the only administrator. Make another account one first, then delete yours."
             return self._page(account, problem=problem, code=409)
@@ -302,34 +303,34 @@ class AccountPages:
 
 
 def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
-    """Whether the form holds the present password: for serious changes, an unlocked browser is not enough."""
+    """Whether the form has the present password, and a code where there is a second factor.
+
+    For changes of sign-in data an unlocked browser is not enough.
+    """
     account = own_account(visitor)
-    limits = context.sign_in.limits
-    if not limits.spend(account.email, visitor.address):
-        raise HTTPException(429, TOO_OFTEN)
+    give_back = context.spend_own_try(visitor, "password")
     if not password_fits(account.password_hash, form.secret("present_password")):
         return False
-    limits.give_back(account.email, visitor.address)
+    if account.totp_secret and not context.sign_in.use_code(account, form.text("present_code", 20)):
+        return False
+    give_back()
     return True
 
 
-def own_account(visitor: Visitor) -> Account:
-    """The visitor's account. Raises HTTPException 401 for a visitor who is not signed in by a session."""
-    if visitor.account is None or not visitor.session_hash:
-        raise HTTPException(401, "Sign in first.")
-    return visitor.account
+def wrong_proof(account: Account) -> str:
+    return WRONG_PROOF if account.totp_secret else WRONG_PASSWORD
 
 
 def last_admin(context: AccountContext, account: Account) -> bool:
     """Whether this is the only administrator and other accounts exist."""
-    admins = [each for each in context.people.accounts() if each.role == "admin" and not each.disabled]
+    admins = [each for each in context.people.accounts() if each.role == ADMIN and each.in_force]
     others = [each for each in context.people.accounts() if each.account_id != account.account_id]
     return [each.account_id for each in admins] == [account.account_id] and bool(others)
 
 
 def delete_account(context: AccountContext, account_id: str) -> None:
     """Deletes an account and what it entered: its Boxes lose their names, places and coordinates."""
-    own = [box_id for box_id, each in context.people.accesses().items() if each.owner_id == account_id]
+    own = [box_id for box_id, each in context.people.accesses().items() if each.owner_ids == (account_id,)]
     for box_id in own:
         forget_box(context, box_id)
     context.store.forget_author(account_id)

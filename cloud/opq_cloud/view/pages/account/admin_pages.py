@@ -2,14 +2,21 @@
 
 from dataclasses import replace
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.accounts import ROLES, Account
-from opq_cloud.view.pages.account.account_context import AccountContext, checked_email, in_days
-from opq_cloud.view.pages.account.account_pages import delete_account, last_admin, own_account
+from opq_cloud.store.records.accounts import Account
+from opq_cloud.store.records.rights import ADMIN, ROLES
+from opq_cloud.view.pages.account.account_context import (
+    AccountContext,
+    checked_email,
+    in_days,
+    own_account,
+)
+from opq_cloud.view.pages.account.account_pages import delete_account, last_admin
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.links import INVITATION_S, make_ticket
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
 ROLE_WORDS = {
@@ -26,8 +33,8 @@ class AdminPages:
     def __init__(self, context: AccountContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/accounts", self.accounts_page, response_class=HTMLResponse)
         for path, form in (
             ("/admin/invitations", self.invite),
@@ -55,7 +62,7 @@ class AdminPages:
             may_change=True,
             code=code,
             accounts=[(each, len(people.sessions(each.account_id))) for each in accounts],
-            invitations=people.tickets("invitation"),
+            invitations=[each for each in people.tickets("invitation") if people.is_backed(each)],
             roles=ROLE_WORDS,
             problem=problem,
             link=link,
@@ -69,11 +76,14 @@ class AdminPages:
         if self._context.visitors.config.registration == "closed":
             raise HTTPException(403, "Registration is closed: [view] registration in the configuration.")
         email, role = checked_email(form.text("email")), _role(form)
-        if self._context.people.account_of(email) is not None:
+        account, maker = self._context.people.account_of(email), own_account(visitor).account_id
+        if account is not None:
             return self._accounts_page("This e-mail has an account already.", code=409)
-        code = make_ticket(self._context.people, "invitation", INVITATION_S, email=email, role=role)
+        code = make_ticket(
+            self._context.people, "invitation", INVITATION_S, email=email, role=role, made_by=maker
+        )
         link = f"{self._context.base_url(request)}/register?code={code}"
-        sent = self._context.mailer.send(
+        sent = self._context.link_limits.accepts_receiver(email) and self._context.mailer.send(
             email,
             "An invitation to OPQ View",
             "You are invited to OPQ View, which shows the quality of electric power.\n\n"
@@ -101,7 +111,9 @@ class AdminPages:
             account.account_id, lambda was: replace(was, role=role, disabled=disabled)
         )
         if disabled:
-            self._context.people.end_sessions(account.account_id)
+            self._context.people.end_access(account.account_id)
+        if disabled or role != ADMIN:
+            self._context.people.end_codes(account.account_id)
         state = "disabled" if disabled else "enabled"
         before = {"role": account.role, "disabled": account.disabled}
         after = {"role": role, "disabled": disabled}
@@ -111,9 +123,9 @@ class AdminPages:
 
     def end_sessions(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
-        ended = self._context.people.end_sessions(account.account_id)
+        ended = self._context.people.end_access(account.account_id)
         before, after = {"sessions": ended}, {"sessions": 0}
-        what = "ended all sessions of an account"
+        what = "ended all sessions and tokens of an account"
         self._context.note(visitor, what, account.account_id, before, after)
         return see_other("/admin/accounts")
 

@@ -2,26 +2,37 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.box_service import box_of_name
-from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
+from opq_cloud.actions.box_service import box_of_name, since_words
+from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.accounts import PRIVACIES
-from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.account.account_context import AccountContext, checked_email
-from opq_cloud.view.pages.account.entry_pages import TOO_OFTEN
+from opq_cloud.view.pages.account.account_context import AccountContext, checked_email, own_account
+from opq_cloud.view.pages.account.box_placing import forget_place as forget_place
+from opq_cloud.view.pages.account.box_placing import (
+    hold_moved,
+    place_of,
+    read_place,
+    read_site,
+    regions_offered,
+    site_name,
+)
+from opq_cloud.view.pages.account.box_placing import moved_to as moved_to
+from opq_cloud.view.pages.account.box_placing import put_facts as put_facts
+from opq_cloud.view.pages.account.box_placing import put_name_and_place as put_name_and_place
+from opq_cloud.view.pages.account.box_placing import read_since as read_since
 from opq_cloud.view.pages.account.nominal_form import read_nominal_form
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.links import CLAIM_S, make_ticket
 from opq_cloud.view.web.passwords import same_fingerprint, secret_hash
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.errors import KeyFileError, OpqError, StoreError
 from opq_proto.keys.key_files import read_key_file
@@ -37,10 +48,9 @@ NOT_CLAIMED = (
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
-    "region": "Figures of its region, together with at least two other such Boxes",
+    "region": "Figures of its region, together with such Boxes of at least two other owners",
     "all": "The Box: values, incidents, name, and on the map a place near it",
 }
-CLAIMERS = ("admin", "owner")
 OWNERS_FIELDS = (
     "name",
     "region",
@@ -64,8 +74,8 @@ class BoxSettingsPages:
         self._context = context
         self._spend_gateway_code = spend_gateway_code
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/account/boxes", self.boxes_page, response_class=HTMLResponse)
         router.add_route("/account/boxes", form_route(self.claim), methods=["POST"])
         router.add_api_route("/boxes/{box_id}/settings", self.settings_page, response_class=HTMLResponse)
@@ -79,10 +89,8 @@ class BoxSettingsPages:
         return router
 
     def boxes_page(self) -> Response:
-        visitor = VISITOR.get()
-        if visitor.account is None:
-            raise HTTPException(401, "Sign in first.")
-        return self._boxes_page(visitor)
+        own_account(VISITOR.get())
+        return self._boxes_page(VISITOR.get())
 
     def _boxes_page(
         self,
@@ -91,26 +99,24 @@ class BoxSettingsPages:
         code: int = 200,
         typed: Mapping[str, str] = MappingProxyType({}),
     ) -> HTMLResponse:
-        own = [self._record(box_id) for box_id in sorted(visitor.own, key=box_order)]
-        shared = [self._record(box_id) for box_id in sorted(visitor.full - visitor.own, key=box_order)]
+        own = [self._record(box_id) for box_id in sorted(visitor.own_to_change, key=box_order)]
+        read = sorted(visitor.full - visitor.own_to_change, key=box_order)
         return self._context.page(
             "own_boxes.html",
             code=code,
             problem=problem,
             typed=typed,
             own=own,
-            shared=shared,
-            may_claim=visitor.account is not None and visitor.account.role in CLAIMERS,
+            shared=[self._record(box_id) for box_id in read],
+            may_claim=visitor.may_claim,
         )
 
     def claim(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Claims by an administrator's code, or by number and the gateway's code or key's fingerprint."""
         account = visitor.account
-        if account is None or account.role not in CLAIMERS:
+        if account is None or not visitor.may_claim:
             raise HTTPException(403, "Only an owner or an administrator can claim a Box.")
-        limits = self._context.sign_in.limits
-        if not limits.spend(f"claim {account.account_id}", visitor.address):
-            raise HTTPException(429, TOO_OFTEN)
+        give_back = self._context.spend_own_try(visitor, "claim")
         box_id, proof = form.text("box_id", 32), form.text("proof", 100)
         claimed = (
             self._claim_by_code(proof, account.account_id)
@@ -119,7 +125,7 @@ class BoxSettingsPages:
         )
         if claimed is None:
             return self._boxes_page(visitor, NOT_CLAIMED, 403, form.fields)
-        limits.give_back(f"claim {account.account_id}", visitor.address)
+        give_back()
         self._context.note(visitor, "claimed a Box", f"box {claimed}")
         return see_other(f"/boxes/{claimed}/settings")
 
@@ -181,14 +187,14 @@ class BoxSettingsPages:
         access = people.access(box_id)
         place = self._context.store.locations().get(box.location or "")
         shared = [people.account(each) for each in access.shared_ids]
-        owner = people.account(access.owner_id) if access.owner_id else None
+        owners = [people.account(each) for each in access.owner_ids]
         return self._context.page(
             "box_settings.html",
             code=code,
             box=box,
             access=access,
             place=place,
-            owner=owner,
+            owners=[each.name for each in owners if each is not None],
             shared=[each for each in shared if each is not None],
             privacies=PRIVACY_WORDS,
             problem=problem,
@@ -196,6 +202,8 @@ class BoxSettingsPages:
             notice=notice,
             typed=typed,
             seen=seen_values(box_values(self._context, box_id), OWNERS_FIELDS),
+            site=site_name(box.site),
+            regions=None if VISITOR.get().administers else regions_offered(self._context.store, box),
         )
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -215,28 +223,35 @@ class BoxSettingsPages:
         before = box_values(self._context, box_id)
         if changed := changed_meanwhile(form, before, OWNERS_FIELDS):
             return self._settings_page(box_id, changed, code=409, typed=form.fields)
+        region = form.text("region", 60)
+        if region and not visitor.administers and region not in regions_offered(store, record):
+            text = f"There is no region {region}; an administrator names regions."
+            return self._settings_page(box_id, text, code=400, typed=form.fields)
         try:
             place = read_place(form, box_id)
             nominal = read_nominal_form(form, self._context.store, box_id)
+            site = read_site(form, record, visitor)
+            since_ms = read_since(form)
         except ValueError as error:
             return self._settings_page(box_id, str(error), code=400, typed=form.fields)
         stands = store.locations().get(record.location or "")
         try:
-            put_name_and_place(store, box_id, name, form.text("region", 60), moved_to(place, stands))
+            put_name_and_place(store, box_id, name, region, moved_to(place, stands), since_ms)
         except StoreError:
             if other is None:
                 raise
             text = "This name cannot be used; choose another."  # names are unique in the original's index
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
-            forget_place(store, box_id, stands)
-        site, phase = (form.text(name, 60) if name in form.fields else None for name in ("site", "phase"))
-        store.put_box(replace(nominal, site=site, phase=phase))
+            forget_place(store, box_id, stands, since_ms)
+        phase = form.text("phase", 60) if "phase" in form.fields else None
+        put_facts(store, replace(nominal, site=site, phase=phase), since_ms)
+        hold_moved(store, self._context.people, box_id, stands, self._context.visitors.config.map_radius_km)
         waveforms = form.checked("public_waveforms")
         self._context.people.change_access(
             box_id, lambda was: replace(was, privacy=privacy, public_waveforms=waveforms)
         )
-        what = f"set name, place, nominal values and what the public sees ({privacy})"
+        what = f"set name, place, nominal values and what the public sees ({privacy}){since_words(since_ms)}"
         self._context.note(visitor, what, f"box {box_id}", before, box_values(self._context, box_id))
         return see_other(f"/boxes/{box_id}/settings?saved=1")
 
@@ -250,14 +265,12 @@ class BoxSettingsPages:
             now = self._shared(box_id)
             self._context.note(visitor, "ended the sharing of a Box", f"box {box_id}", before, now)
             return see_other(f"/boxes/{box_id}/settings")
-        limits = self._context.sign_in.limits
-        if not limits.spend(f"share {visitor.session_hash}", visitor.address):
-            raise HTTPException(429, TOO_OFTEN)
+        give_back = self._context.spend_own_try(visitor, "share")
         account = self._context.people.account_of(checked_email(form.text("email")))
-        if account is None:
+        if account is None or not account.in_force:
             problem = "There is no account with this e-mail. An administrator can invite them."
             return self._settings_page(box_id, problem, code=404)
-        limits.give_back(f"share {visitor.session_hash}", visitor.address)
+        give_back()
         before = self._shared(box_id)
         self._context.people.share_box(box_id, account.account_id, True)
         self._context.note(visitor, "shared a Box", f"box {box_id}", before, self._shared(box_id))
@@ -272,20 +285,29 @@ class BoxSettingsPages:
 
     def make_code(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         box_id = self._own(request.path_params["box_id"])
-        if not visitor.admin:
+        if not visitor.administers:
             raise HTTPException(403, "Only an administrator can make a code.")
-        secret = make_ticket(self._context.people, "claim", CLAIM_S, box_id=box_id)
+        maker = own_account(visitor).account_id
+        secret = make_ticket(self._context.people, "claim", CLAIM_S, box_id=box_id, made_by=maker)
         self._context.note(visitor, "made a code to claim a Box", f"box {box_id}")
         return self._settings_page(box_id, code_made=secret)
 
     def release(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Releases the Box: it has no owner, name or place, and no visitor sees it."""
+        """Releases the Box: it has no owner, name or place, and no visitor sees it.
+
+        If others own it too, only this owner leaves.
+        """
         box_id = self._own(request.path_params["box_id"])
-        before = self._public(box_id)
+        account, access = visitor.account, self._context.people.access(box_id)
+        if account and account.account_id in access.owner_ids and len(access.owner_ids) > 1:
+            self._context.people.change_access(box_id, lambda was: was.without_owner(account.account_id))
+            self._context.note(visitor, "gave a Box back", f"box {box_id}")
+            return see_other("/account/boxes")
+        before, had_place = self._public(box_id), bool(self._record(box_id).location)
         forget_box(self._context, box_id)
         self._context.people.change_access(
             box_id,
-            lambda was: replace(was, owner_id="", shared_ids=(), privacy="nothing", public_waveforms=False),
+            lambda was: was.released(had_place),
         )
         self._context.note(visitor, "gave a Box back", f"box {box_id}", before, self._public(box_id))
         return see_other("/account/boxes")
@@ -303,11 +325,6 @@ class BoxSettingsPages:
         return self._context.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
 
 
-def place_of(box_id: str) -> str:
-    """The slug of the place that an owner gives to a Box; other places are never changed."""
-    return f"box-{box_id}".lower()
-
-
 def forget_box(context: AccountContext, box_id: str) -> None:
     """Deletes what the owner entered: name, region, and the place with its coordinates."""
     box = context.store.box(box_id)
@@ -319,18 +336,6 @@ def forget_box(context: AccountContext, box_id: str) -> None:
         BoxRecord(box_id, f"Box {box_id}", location=location, region="", site="", description="")
     )
     context.store.remove_location(place_of(box_id))
-
-
-def put_name_and_place(
-    store: CloudStore, box_id: str, name: str, region: str, place: LocationRecord | None
-) -> None:
-    """Stores name and place. An empty name becomes `Box 7`; without a place the Box keeps its present one."""
-    if place is None:
-        store.put_box(BoxRecord(box_id, name or f"Box {box_id}", region=region))
-        return
-    store.put_location(place)
-    store.put_box(BoxRecord(box_id, name or f"Box {box_id}", location=place.slug))
-    store.put_box(BoxRecord(box_id, "", region=region))  # a move clears the region
 
 
 def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
@@ -384,36 +389,3 @@ def _typed_as(form: SentForm, name: str, value: object) -> bool:
         return form.checked(name) is value
     text = "" if value is None else str(value)
     return form.text(name) in (text, text.removesuffix(".0"))
-
-
-def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
-    """The place to move to; None where nothing was typed or the Box has these coordinates already."""
-    if wanted is None or stands is None:
-        return wanted
-    same = (wanted.latitude, wanted.longitude) == (stands.latitude, stands.longitude)
-    return None if same else wanted
-
-
-def forget_place(store: CloudStore, box_id: str, stands: LocationRecord) -> None:
-    """Removes the Box's place; a place that other Boxes may share stays in the store."""
-    store.put_box(BoxRecord(box_id, "", location=""))
-    if stands.slug == place_of(box_id):
-        store.remove_location(stands.slug)
-
-
-def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
-    """The typed place; None where nothing was typed. Raises ValueError where the text is not a place."""
-    texts = form.text("latitude", 20), form.text("longitude", 20)
-    if not any(texts):
-        return None
-    try:
-        latitude, longitude = (float(text) for text in texts)
-    except ValueError as error:
-        raise ValueError("Latitude and longitude are numbers in degrees, such as 21.3 and -157.8.") from error
-    if (
-        not (math.isfinite(latitude) and math.isfinite(longitude))
-        or abs(latitude) > 90
-        or abs(longitude) > 180
-    ):
-        raise ValueError("Latitude goes from -90 to 90, longitude from -180 to 180 degrees.")
-    return LocationRecord(place_of(box_id), latitude, longitude)

@@ -5,7 +5,7 @@ A rule names only Boxes that its account sees; the sender checks that again (`no
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -41,29 +41,38 @@ STATE_WORDS = {
 }
 MAY_STOP = 4.0
 """From this severity on equipment may stop: what most people want to be notified of."""
+USUAL_CHANNEL = "mail"
+"""Of a new rule. It may be stored before the cloud has a mail server; other channels must be set up first."""
 MAX_BOXES = 100
 MAX_MINUTES = 7 * 24 * 60
 
 
 def may_be_about(visitor: Visitor) -> dict[str, str]:
     """What a visitor's rules may be about; only an administrator's may be about services."""
-    return {key: words for key, words in ABOUT_WORDS.items() if key != "health" or visitor.admin}
+    return {key: words for key, words in ABOUT_WORDS.items() if key != "health" or visitor.administers}
 
 
 def new_rule(account_id: str, about: str) -> NotificationRule:
     """A rule with the usual choices; it is not stored."""
-    rule = NotificationRule(secrets.token_hex(8), account_id, "", about, "mail", 0)
+    rule = NotificationRule(secrets.token_hex(8), account_id, "", about, USUAL_CHANNEL, 0)
     severity = MAY_STOP if about == "incident" else 0.0
     return replace(rule, updates=about in ("silence", "health"), least_severity=severity)
 
 
-def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[NotificationRule, list[str]]:
-    """The rule that the form describes, and its problems. Raises HTTPException 400 for a text too long."""
+def rule_of(
+    form: SentForm, was: NotificationRule, visitor: Visitor, unset: Collection[str] = ()
+) -> tuple[NotificationRule, list[str]]:
+    """The rule that the form describes, and its problems. Raises HTTPException 400 for a text too long.
+
+    unset: channels for which the cloud has no setting.
+    """
     problems: list[str] = []
     channel, digest = form.text("channel"), form.text("digest") or "none"
     by = CHANNELS.get(channel)
     if by is None:
         problems.append(f"{channel or 'Nothing'} is not a way to send; there are {', '.join(CHANNELS)}.")
+    elif channel in unset and channel not in (was.channel, USUAL_CHANNEL):
+        problems.append(f"{by.words}: {by.unset_words}; an administrator sets it in {by.section}.")
     if digest not in DIGEST_WORDS:
         problems.append(f"{digest} is not a digest; there are {', '.join(DIGEST_WORDS)}.")
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))

@@ -6,7 +6,7 @@ View writes rules and entries into the store; the notification service reads the
 import time
 from dataclasses import asdict
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.notification_channels import CHANNELS
@@ -18,8 +18,14 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
-from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.account.account_pages import DAY_S, MAX_TOKENS, TOKEN_DAYS, own_account
+from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
+from opq_cloud.view.pages.account.account_pages import (
+    DAY_S,
+    MAX_TOKENS,
+    TOKEN_DAYS,
+    proved,
+    wrong_proof,
+)
 from opq_cloud.view.pages.account.notification_form import (
     DIGEST_WORDS,
     SCOPE_WORDS,
@@ -32,6 +38,7 @@ from opq_cloud.view.pages.account.notification_form import (
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.passwords import new_secret
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_cloud.view.web.words import class_choices
 
@@ -52,8 +59,8 @@ class NotificationPages:
         self._context = context
         self._records = NotificationRecords(context.people.documents)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route(PAGE, self.list_page, response_class=HTMLResponse)
         router.add_api_route(f"{PAGE}/new", self.new_page, response_class=HTMLResponse)
         for path, form in (
@@ -124,23 +131,30 @@ class NotificationPages:
         if len(self._records.rules(account.account_id)) >= MAX_RULES:
             return self._list_page(f"There are {MAX_RULES} rules; delete one first.", code=400)
         blank = new_rule(account.account_id, _about(form.text("about"), visitor))
-        rule, problems = rule_of(form, blank, visitor)
+        rule, problems = rule_of(form, blank, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems, fresh=True)
-        self._records.put_rule(rule)
+        self._put(rule)
         added = rule_values(rule)
         self._context.note(visitor, "added a notification rule", account.account_id, after=added)
         return see_other(f"{PAGE}/{rule.rule_id}" if CHANNELS[rule.channel].signed else PAGE)
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         before = self._own(request.path_params["rule_id"])
-        rule, problems = rule_of(form, before, visitor)
+        rule, problems = rule_of(form, before, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems)
-        self._records.put_rule(rule)
+        self._put(rule, before.url)
         values = rule_values(before), rule_values(rule)
         self._context.note(visitor, "changed a notification rule", rule.account_id, *values)
         return see_other(PAGE)
+
+    def _put(self, rule: NotificationRule, former_url: str = "") -> None:
+        """Stores a rule. A new address that gets messages is reported: it outlives the sessions."""
+        self._records.put_rule(rule)
+        if rule.url not in ("", former_url):
+            what = "A notification rule sends messages about what you see to a new address of the web."
+            self._context.warn_owner(own_account(VISITOR.get()), what)
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         rule = self._own(request.path_params["rule_id"])
@@ -189,10 +203,14 @@ class NotificationPages:
         if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MAX_TOKENS:
             problem = f"A token needs a name and one of the times; {MAX_TOKENS} tokens at most."
             return self._list_page(problem, code=400)
-        secret = make_ticket(
-            self._context.people, "notify", int(days) * DAY_S, account_id=account.account_id, label=label
-        )
+        if not proved(self._context, visitor, form):
+            return self._list_page(wrong_proof(account), code=403)
+        valid_s, owner = int(days) * DAY_S, account.account_id
+        secret = make_ticket(self._context.people, "notify", valid_s, account_id=owner, label=label)
         self._context.note(visitor, "made a token for notifications", account.account_id)
+        self._context.warn_owner(
+            account, f"A token for rows of stream rules was made, valid for {in_days(valid_s)}."
+        )
         return self._list_page(token=secret)
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

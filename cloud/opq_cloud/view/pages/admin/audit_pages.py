@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
 from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.visible.registry import BOX_ID
+from opq_cloud.view.web.shares import PageRouter
 
 PER_PAGE = 50
 BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}
@@ -60,8 +61,8 @@ class AuditPages:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         for path in PATHS:
             router.add_api_route(path, self.page, response_class=HTMLResponse)
         router.add_api_route("/admin/audit.csv", self.as_csv)

@@ -8,8 +8,9 @@ from fastapi import HTTPException
 from opq_cloud.clients.health_client import ServiceCount
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.records.accounts import PRIVACIES
+from opq_cloud.store.site_key import KEY_CHARACTERS, checked_site
 from opq_cloud.view.live.recent import FRESH_MS, NewestMeasurement
-from opq_cloud.view.pages.account.box_settings import read_place
+from opq_cloud.view.pages.account.box_placing import read_place
 from opq_cloud.view.pages.account.nominal_form import nominal_misfit, read_number
 from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability, percent_words, tone_of
 from opq_cloud.view.web import words
@@ -21,6 +22,7 @@ from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
 DOUBTFUL_CLOCK_NS = 8_000_000
 """Half a cycle of 60 Hz: beyond it the order in which two Boxes saw a disturbance is unknown."""
 TEXTS = ("description", "region", "feeder", "site", "phase", "grid")
+LONGEST = {"description": 200, "site": KEY_CHARACTERS}
 KEY_WORDS = {
     "admitted": "admitted",
     "revoked": "revoked",
@@ -117,7 +119,7 @@ def admin_box(
     connections: Mapping[str, int] | None,
     now_ms: int,
     nominal: Nominal,
-    measured: BoxAvailability = NOT_KNOWN,
+    measured: BoxAvailability | None = None,
 ) -> AdminBox:
     """Builds a Box's row. `last_ms`: time of its newest stored Measurement, where View has received none."""
     measurement = newest.measurement if newest else None
@@ -148,7 +150,7 @@ def admin_box(
         misfit=""
         if measurement is None
         else nominal_misfit(measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz),
-        measured=measured,
+        measured=measured or NOT_KNOWN,
     )
 
 
@@ -193,13 +195,13 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
             400,
             f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.",
         )
-    texts = {name: form.text(name, 60 if name != "description" else 200) for name in TEXTS}
+    texts = {name: form.text(name, LONGEST.get(name, 60)) for name in TEXTS}
     record = BoxRecord(
         box_id,
         "",
         description=texts["description"],
         feeder=texts["feeder"],
-        site=texts["site"],
+        site=checked_site(texts["site"]),
         phase=texts["phase"],
         grid=texts["grid"],
         nominal_v=read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V"),

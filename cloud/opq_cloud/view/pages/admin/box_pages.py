@@ -5,10 +5,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.box_service import box_of_name, retire_box, return_box
+from opq_cloud.actions.box_service import (
+    box_of_name,
+    delete_box,
+    deleted_words,
+    deletion_refused,
+    kept_words,
+    retire_box,
+    return_box,
+    since_words,
+)
 from opq_cloud.clients.box_client import (
     MAX_CYCLES,
     MIN_CYCLES,
@@ -28,17 +37,19 @@ from opq_cloud.view.pages.account.box_settings import (
     changed_meanwhile,
     forget_place,
     moved_to,
+    put_facts,
     put_name_and_place,
+    read_since,
     seen_values,
 )
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
 from opq_cloud.view.pages.admin.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
-from opq_cloud.view.pages.visible.availability import NOT_KNOWN
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.errors import KeyFileError
+from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyEntry
 
 PER_PAGE = 100
@@ -51,16 +62,18 @@ class BoxAdminPages:
         self._context = context
         self._box_client = BoxClient(context.addresses)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/boxes", self.boxes_page, response_class=HTMLResponse)
         router.add_api_route("/admin/boxes/{box_id}", self.box_page, response_class=HTMLResponse)
+        router.add_api_route("/admin/boxes/{box_id}/delete", self.delete_page, response_class=HTMLResponse)
         for name, form in (
             ("facts", self.change),
             ("rate", self.set_rate),
             ("settings", self.set_setting),
             ("retire", self.retire),
             ("return", self.take_back),
+            ("delete", self.delete),
         ):
             router.add_route(f"/admin/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
@@ -119,7 +132,7 @@ class BoxAdminPages:
         people = context.accounts.people
         place = context.store.locations().get(record.location or "")
         names = {each.account_id: each.name for each in people.accounts()}
-        owner_id = people.access(box_id).owner_id
+        owners = [names[each] for each in people.access(box_id).owner_ids if each in names]
         return context.page(
             "box.html",
             "boxes",
@@ -128,7 +141,7 @@ class BoxAdminPages:
             has_pages=context.services.knows(box_id),
             place=place,
             access=people.access(box_id),
-            owner=names.get(owner_id, ""),
+            owner=", ".join(owners),
             privacies=PRIVACY_WORDS,
             problem=problem,
             notice=notice,
@@ -154,7 +167,7 @@ class BoxAdminPages:
         record = self._known(request.path_params["box_id"])
         box_id, store = record.box_id, self._context.store
         try:
-            wanted = read_box_form(form, box_id)
+            wanted, since_ms = read_box_form(form, box_id), read_since(form)
         except ValueError as error:
             return self._box_page(record, str(error), 400, typed=form.fields)
         other = box_of_name(store, wanted.name, but=box_id) if wanted.name != record.name else None
@@ -165,17 +178,23 @@ class BoxAdminPages:
         before = box_values(accounts, box_id)
         if changed := changed_meanwhile(form, before, FIELDS):
             return self._box_page(record, changed, 409, typed=form.fields)
-        store.put_box(wanted.record)
+        put_facts(store, wanted.record, since_ms)
         stands = store.locations().get(record.location or "")
-        put_name_and_place(store, box_id, wanted.name, wanted.region, moved_to(wanted.place, stands))
+        put_name_and_place(
+            store, box_id, wanted.name, wanted.region, moved_to(wanted.place, stands), since_ms
+        )
         if wanted.place is None and stands is not None:
-            forget_place(store, box_id, stands)
+            forget_place(store, box_id, stands, since_ms)
         accounts.people.change_access(
             box_id,
             lambda was: replace(was, privacy=wanted.privacy, public_waveforms=wanted.public_waveforms),
         )
         self._context.accounts.note(
-            visitor, "set facts of a Box", f"box {box_id}", before, box_values(accounts, box_id)
+            visitor,
+            f"set facts of a Box{since_words(since_ms)}",
+            f"box {box_id}",
+            before,
+            box_values(accounts, box_id),
         )
         return see_other(f"/admin/boxes/{box_id}?saved=1")
 
@@ -222,11 +241,16 @@ class BoxAdminPages:
         accounts, box_id = self._context.accounts, record.box_id
         before: dict[str, object] = {**box_values(accounts, box_id), **self._key_values(box_id)}
         try:
-            retire_box(self._context.store, self._context.keys, box_id)
+            since_ms = read_since(form, "retired-since")
+        except ValueError as error:
+            return self._box_page(record, str(error), 400)
+        try:
+            retire_box(self._context.store, self._context.keys, box_id, since_ms)
         except KeyFileError as error:
             return self._box_page(record, f"It is retired, but its key is not revoked: {error}.", 409)
         after = {**box_values(accounts, box_id), **self._key_values(box_id)}
-        self._context.accounts.note(visitor, "retired a Box", f"box {box_id}", before, after)
+        what = f"retired a Box{since_words(since_ms)}"
+        self._context.accounts.note(visitor, what, f"box {box_id}", before, after)
         return see_other(f"/admin/boxes/{box_id}")
 
     def take_back(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -237,6 +261,46 @@ class BoxAdminPages:
         after = box_values(self._context.accounts, box_id)
         self._context.accounts.note(visitor, "took a Box into service again", f"box {box_id}", before, after)
         return see_other(f"/admin/boxes/{box_id}")
+
+    def delete_page(self, box_id: str) -> Response:
+        """The question: what goes with a Box, and what stays for how long."""
+        self._context.require_administrator()
+        return self._delete_page(self._known(box_id))
+
+    def _delete_page(self, record: BoxRecord, problem: str = "", code: int = 200) -> Response:
+        store, box_id = self._context.store, record.box_id
+        return self._context.page(
+            "box_delete.html",
+            "boxes",
+            code=code,
+            record=record,
+            refused=self._deletion_refused(box_id),
+            deleted=deleted_words(store, box_id),
+            kept=kept_words(store, box_id),
+            problem=problem,
+        )
+
+    def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.require_administrator()
+        record = self._known(request.path_params["box_id"])
+        store, box_id = self._context.store, record.box_id
+        if refused := self._deletion_refused(box_id):
+            return self._delete_page(record, f"{refused}.", 409)
+        if form.text("box_id", 40) != box_id:
+            return self._delete_page(record, f"Type its number, {box_id}, to delete it.", 400)
+        note = self._context.accounts.note
+        note(visitor, "began to delete a Box", f"box {box_id}")
+        try:
+            delete_box(store, self._context.keys, box_id)
+        except (StoreError, KeyFileError) as error:
+            return self._delete_page(record, f"Not all of it is deleted: {error}. Try again.", 409)
+        note(visitor, "deleted a Box with its data and keys", f"box {box_id}")
+        self._context.services.registry.now()
+        return see_other("/admin/boxes?show=retired")
+
+    def _deletion_refused(self, box_id: str) -> str:
+        context = self._context
+        return deletion_refused(context.store, context.keys, box_id, context.services.now_ns() / 1e9)
 
     def _key_values(self, box_id: str) -> dict[str, object]:
         key = read_keys(self._context).get(box_id)
@@ -275,7 +339,7 @@ def read_boxes(context: AdminContext) -> list[AdminBox]:
             None,
             now_ms,
             nominal,
-            shares.get(box_id, NOT_KNOWN),
+            shares.get(box_id),
         )
         for box_id in sorted(records, key=box_order)
     ]
@@ -300,7 +364,7 @@ def _with_connections(context: AdminContext, record: BoxRecord, urls: tuple[str,
         last_ms = stored.timestamp_ms if stored else None
     key = read_keys(context).get(record.box_id)
     shares = {} if record.unplugged else context.services.availability.of((record.box_id,))
-    share, nominal = shares.get(record.box_id, NOT_KNOWN), context.services.nominal
+    share, nominal = shares.get(record.box_id), context.services.nominal
     return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms, nominal, share)
 
 

@@ -1,6 +1,6 @@
 """`/admin/boxes/{id}/firmware`: checks a signed file, sends it to the Box, and shows the progress."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.box_client import BoxClient, BoxClientError
@@ -8,6 +8,7 @@ from opq_cloud.clients.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.box_pages import known_box
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.firmware.image import MAX_FILE_BYTES, ImageError
 
@@ -29,8 +30,8 @@ class FirmwarePages:
         self._jobs = context.services.firmware
         self._box_client = BoxClient(context.addresses)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         path = "/admin/boxes/{box_id}/firmware"
         router.add_api_route(path, self.page, response_class=HTMLResponse)
         router.add_route(path, form_route(self.choose, file_bytes=MAX_FILE_BYTES), methods=["POST"])

@@ -1,10 +1,12 @@
 """`/admin`: what needs attention, and links to the other pages."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.actions.site_now import wrong_wirings
 from opq_cloud.clients.health_client import ServicesFound, read_services
 from opq_cloud.core.conditions import UPSTREAM
 from opq_cloud.store.records.audit import AuditFilter
@@ -16,6 +18,7 @@ from opq_cloud.view.pages.admin.system_pages import disk_space
 from opq_cloud.view.pages.machine_notice import read_notice
 from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.words import names_of
 from opq_proto.errors import KeyFileError
 from opq_proto.kit.system_record import GATEWAY
@@ -43,8 +46,8 @@ class AdminFrontPage:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin", self.page, response_class=HTMLResponse)
         return router
 
@@ -72,7 +75,21 @@ class AdminFrontPage:
     def _other_concerns(self) -> list[Concern]:
         slow = read_notice(self._context.addresses.folder)
         machine = [] if slow is None else [Concern("Machine", slow.text, "/admin/system")]
-        return [*machine, *self._disk_concerns(), *self._key_concerns(), *self._account_concerns()]
+        return [
+            *machine,
+            *self._site_concerns(),
+            *self._disk_concerns(),
+            *self._key_concerns(),
+            *self._account_concerns(),
+        ]
+
+    def _site_concerns(self) -> list[Concern]:
+        """Sites whose phases are exchanged, or whose Box is turned round: their unbalance is not judged."""
+        store, records = self._context.store, self._context.services.registry.now().records
+        return [
+            Concern(f"Site {name}", wrong, f"/sites/{quote(name, safe='')}")
+            for name, wrong in wrong_wirings(store.intervals, list(records.values())).items()
+        ]
 
     def _disk_concerns(self) -> list[Concern]:
         disk = disk_space(self._context.addresses.folder)

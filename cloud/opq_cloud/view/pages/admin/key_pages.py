@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.actions.command_audit import key_values
@@ -16,6 +16,7 @@ from opq_cloud.clients.health_client import read_connections, read_services
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.box_facts import KEY_WORDS
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import MAX_FILE_BYTES, checked_box_id, public_key_in
@@ -44,8 +45,8 @@ class KeyAdminPages:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/keys", self.keys_page, response_class=HTMLResponse)
         router.add_route("/admin/keys", form_route(self.add, file_bytes=MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("revoke", self.revoke), ("rotate", self.rotate)):

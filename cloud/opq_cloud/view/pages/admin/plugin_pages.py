@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.health_client import ServiceState, read_services
@@ -20,6 +20,7 @@ from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.plugin_package import read_package
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 from opq_plugins.package.manifest import NAME, REST_KINDS
 
@@ -65,8 +66,8 @@ class PluginAdminPages:
         self._context = context
         self._manager = PluginManager(context.addresses.plugin_manager)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/plugins", self.plugins_page, response_class=HTMLResponse)
         install = form_route(self.install, file_bytes=PACKAGE_BYTES)
         router.add_route("/admin/plugins", install, methods=["POST"])

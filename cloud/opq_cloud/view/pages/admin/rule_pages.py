@@ -6,12 +6,13 @@ Rules are written, tried and deleted by `opq-tools rules`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.rule_engine import CHANGE_S, EngineError, RuleEngine
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 from opq_plugins.package.manifest import NAME
 
@@ -45,8 +46,8 @@ class RuleAdminPages:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/rules", self.rules_page, response_class=HTMLResponse)
         router.add_route("/admin/rules/{engine}/{rule}/run", form_route(self.run), methods=["POST"])
         return router

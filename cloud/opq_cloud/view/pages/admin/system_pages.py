@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.health_client import ServiceCount, read_counts, read_services
@@ -15,6 +15,7 @@ from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 
 DAY_S = 86_400
@@ -67,8 +68,8 @@ class SystemPages:
         self._context = context
         self._manager = PluginManager(context.addresses.plugin_manager)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/admin/system", self.system_page, response_class=HTMLResponse)
         router.add_api_route("/admin/system/mauka.svg", self.drawing)
         router.add_route("/admin/system/retention", form_route(self.change), methods=["POST"])

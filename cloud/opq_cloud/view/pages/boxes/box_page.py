@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import Query, Request, Response
+from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.store.incidents.index import IncidentFilter
@@ -12,6 +12,7 @@ from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.change_list import changes_listed
 from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.web.shares import PageRouter
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.measurement.fields import DRAWN
 
@@ -33,8 +34,8 @@ class BoxPages:
         self._command_limits = TokenBuckets(COMMANDS_AT_ONCE, COMMANDS_PER_S)
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/boxes/{box_id}", self.box)
         return router
 
@@ -54,8 +55,6 @@ class BoxPages:
         """The page of a Box; `ask` waits some seconds at most for the Box's report of its losses."""
         context = self._context
         record = context.known_box(box_id)
-        if request.query_params.keys() & {"from", "to"}:  # the page of a version before showed any span
-            return RedirectResponse(f"{request.url.path}/history?{request.url.query}", 307)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _more = context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)

@@ -1,11 +1,11 @@
 """The pages of sites, `/sites` and `/sites/{name}`: the phases of one supply side by side."""
 
-from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import PageRouter
 
 EVENTS_SHOWN = 20
 
@@ -16,8 +16,8 @@ class SitePages:
     def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context, self._render = context, render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/sites", self.sites)
         router.add_api_route("/sites/{name:path}", self.site)
         return router

@@ -4,11 +4,13 @@ The scale is in percent of each Box's nominal voltage and includes at least the 
 is a flat line, and a deep dip is deeper than a shallow one next to it. live.js draws the same.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import known_metric
+from opq_proto.kit.drawing import Axis, bar, line
 from opq_proto.messages import Measurement, Metric
 
 SPARK_POINTS = 150
@@ -45,10 +47,13 @@ class SparkScale:
     bottom: float
     top: float
 
+    @property
+    def axis(self) -> Axis:
+        return Axis(self.bottom, self.top, SPARK_HEIGHT, is_upright=True)
+
     def y(self, percent: float) -> float:
         """The distance from the upper edge, 0 to SPARK_HEIGHT."""
-        within = min(max(percent, self.bottom), self.top)
-        return (self.top - within) / (self.top - self.bottom) * SPARK_HEIGHT
+        return self.axis.place(percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +100,24 @@ def sparkline(steps: Sequence[SparkStep], nominal_v: float, scale: SparkScale) -
     shown = [_widest(steps[k : k + group]) for k in range(0, len(steps), group)]
     first, last = shown[0].start_ms, shown[-1].end_ms
 
-    def x(t_ms: float) -> str:
-        return f"{(t_ms - first) / max(1, last - first) * SPARK_WIDTH:.1f}"
+    time = Axis(first, max(last, first + 1), SPARK_WIDTH)
 
-    def y(value_v: float) -> str:
-        return f"{scale.y(value_v / nominal_v * 100):.1f}"
-
-    line: list[str] = []
+    level, percent = scale.axis, 100 / nominal_v
+    means: list[tuple[float, float]] = []
     band: list[str] = []
     end_ms = first
     for step in shown:
         start_ms = max(step.start_ms, end_ms)  # a crossing lies within its window
-        metric, begin, end = step.metric, x(start_ms), x(step.end_ms)
-        joint = "L" if line and start_ms - end_ms < SPARK_JOINT_MS else "M"
-        line.append(f"{joint}{begin},{y(metric.average)}H{end}")
-        band.append(f"M{begin},{y(metric.max)}H{end}V{y(metric.min)}H{begin}Z")
+        metric, begin, end = step.metric, time.place(start_ms), time.place(step.end_ms)
+        if start_ms - end_ms >= SPARK_JOINT_MS:
+            means.append((math.nan, math.nan))
+        mean = level.place(metric.average * percent)
+        means += [(begin, mean), (end, mean)]
+        band.append(bar(begin, end, level.place(metric.max * percent), level.place(metric.min * percent)))
         end_ms = step.end_ms
     low_v = min(step.metric.min for step in shown)
     high_v = max(step.metric.max for step in shown)
-    return Sparkline("".join(line), "".join(band), low_v, high_v, (last - first) / 1000)
+    return Sparkline(line(means), "".join(band), low_v, high_v, (last - first) / 1000)
 
 
 def _widest(steps: Sequence[SparkStep]) -> SparkStep:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
+from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.view.web.time_span import SHORTEST_MS, input_words
-from opq_cloud.view.web.words import is_steady
 
 TOGETHER_NS = 3 * 10**9
 """They began together if within this time: Boxes notice a telegram up to two seconds apart."""

@@ -6,16 +6,17 @@ same few rows; spans up to ten minutes come from the Measurements themselves, wh
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.store import ShownStore
+from opq_cloud.store.store import QUERY_ROWS, ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend
-from opq_proto.messages import TREND_MS, Trend
+from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
 
@@ -63,8 +64,20 @@ class BoxHistory:
     """Metric -> bin of `trend_histogram` -> seconds; empty for metrics without a histogram."""
 
 
+class HistoryStore(Protocol):
+    """What a history is read from: a `ShownStore`, or some spans of one."""
+
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]: ...
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
+
+    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]: ...
+
+
 def read_history(
-    store: ShownStore,
+    store: HistoryStore,
     box_id: str,
     span: TimeSpan,
     now_ms: int,
@@ -141,7 +154,7 @@ def _row(trend: Trend, keys: Keys) -> HistoryRow:
     return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics))
 
 
-def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
+def measured_rows(store: HistoryStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
     """Rows of MEASURED_STEP_MS from Measurements; None where none are stored or they are longer."""
     measurements = store.measurements(box_id, span.start_ms, span.end_ms + MEASURED_STEP_MS)
     if not measurements or max(map(window_ms, measurements)) > MEASURED_STEP_MS:

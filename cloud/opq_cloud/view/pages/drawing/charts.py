@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.recent import window_ms
+from opq_cloud.view.web.single_maker import SingleMaker
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of, widens_limits
-from opq_proto.measurement.wire import MAX_WINDOW_NS
+from opq_proto.measurement.invariants import MAX_WINDOW_NS
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.counted_once import counted_once
 
@@ -172,6 +173,7 @@ class BucketCache:
         self._store = store
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
+        self._maker = SingleMaker()
         self._charts: OrderedDict[tuple[str, int], _Chart] = OrderedDict()
 
     def read(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
@@ -181,8 +183,9 @@ class BucketCache:
             StoreError: the store cannot be read.
         """
         start_ms = start_ms // width_ms * width_ms
-        with self._lock:  # another reader of the same chart waits and then finds it complete
-            chart = self._charts.get((box_id, width_ms))
+        with self._maker.made_here((box_id, width_ms)):  # another reader of the same chart finds it complete
+            with self._lock:
+                chart = self._charts.get((box_id, width_ms))
             if chart is None or not self._is_usable(chart, start_ms):
                 chart = self._whole(box_id, width_ms, start_ms, end_ms)
             elif end_ms > chart.end_ms:
@@ -190,10 +193,11 @@ class BucketCache:
             for old in [each for each in chart.by_start if each < start_ms]:
                 del chart.by_start[old]
             chart.start_ms = start_ms
-            self._charts[box_id, width_ms] = chart
-            self._charts.move_to_end((box_id, width_ms))
-            while len(self._charts) > CHARTS_KEPT:
-                self._charts.popitem(last=False)
+            with self._lock:
+                self._charts[box_id, width_ms] = chart
+                self._charts.move_to_end((box_id, width_ms))
+                while len(self._charts) > CHARTS_KEPT:
+                    self._charts.popitem(last=False)
             return tuple(chart.by_start[each] for each in sorted(chart.by_start) if each < end_ms)
 
     def _is_usable(self, chart: _Chart, start_ms: int) -> bool:

@@ -32,6 +32,7 @@ FILTERS = (
     "ago",
     "headline",
     "outline",
+    "lasted",
     "boxes",
 )
 

@@ -1,14 +1,19 @@
 """The plane of duration and residual voltage with the ITIC and SEMI F47 lines, as SVG. Pure."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opq_cloud.view.pages.examine.itic_curve import CURVE_FIRST_S, CURVE_LAST_S, corners
 from opq_cloud.view.web import words
-from opq_measure.events.curves import SEMI_F47
+from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
+from opq_proto.kit.drawing import Tick, VoltagePlane, line
 from opq_proto.messages import Incident
 
+CURVE_FIRST_S = 1e-3
+"""Shortest duration of the drawn curve."""
+CURVE_HALF_CYCLE_S = 1 / 120
+"""The upper line starts here, because an rms value needs half a cycle."""
+CURVE_LAST_S = 100.0
+"""Longest duration of the drawn curve."""
 TOP_PERCENT = 160.0
 POINTS_SHOWN = 50
 
@@ -34,31 +39,11 @@ class CurvesChart:
     lower: str
     f47: str
     points: tuple[CurvePoint, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
 
 
-def x_of(seconds: float) -> float:
-    """Percent from the left, on a logarithmic time axis."""
-    share = math.log(max(seconds, CURVE_FIRST_S) / CURVE_FIRST_S) / math.log(CURVE_LAST_S / CURVE_FIRST_S)
-    return round(100 * min(1.0, max(0.0, share)), 2)
-
-
-def y_of(percent: float) -> float:
-    """Percent from the top."""
-    return round(100 * (1 - min(max(percent, 0.0), TOP_PERCENT) / TOP_PERCENT), 2)
-
-
-def path_of(line: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x_of(seconds):.2f} {y_of(percent):.2f}" for seconds, percent in line)
-
-
-def f47_corners() -> list[tuple[float, float]]:
-    corners_, first_s = [], 0.05
-    for until_s, percent in SEMI_F47:
-        corners_ += [(first_s, percent), (until_s, percent)]
-        first_s = until_s
-    return corners_
+PLANE = VoltagePlane.of(CURVE_FIRST_S, CURVE_LAST_S, TOP_PERCENT, 100, 100)
 
 
 def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
@@ -72,8 +57,8 @@ def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
             CurvePoint(
                 f"Box {one.box_id}",
                 series.get(one.box_id, 5),
-                x_of(seconds),
-                y_of(percent),
+                PLANE.time.percent(seconds),
+                PLANE.level.percent(percent),
                 f"{words.number(percent, 1, '%')} for {words.duration(seconds)}",
                 words.ITIC_WORDS.get(one.itic or "", words.NOT_RATED),
                 words.F47_WORDS.get(one.semi_f47 or "", words.NOT_RATED),
@@ -81,10 +66,13 @@ def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
         )
     names = ((1e-3, "1 ms"), (1e-2, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"))
     return CurvesChart(
-        path_of(corners()["upper"]),
-        path_of([(CURVE_FIRST_S, 0.0), *corners()["lower"]]),
-        path_of(f47_corners()),
+        line(PLANE.curve(ITIC_HIGH, CURVE_HALF_CYCLE_S), digits=2),
+        line([PLANE.place(CURVE_FIRST_S, 0.0), *PLANE.curve(ITIC_LOW, CURVE_FIRST_S)], digits=2),
+        line(PLANE.curve(SEMI_F47, 0.05), digits=2),
         tuple(points),
-        tuple((x_of(seconds), name) for seconds, name in names),
-        tuple((y_of(percent), f"{percent:.0f}{words.THIN}%") for percent in (50.0, 70.0, 100.0, 120.0)),
+        tuple(Tick(PLANE.time.percent(seconds), name) for seconds, name in names),
+        tuple(
+            Tick(PLANE.level.percent(percent), f"{percent:.0f}{words.THIN}%")
+            for percent in (50.0, 70.0, 100.0, 120.0)
+        ),
     )

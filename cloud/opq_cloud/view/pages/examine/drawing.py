@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.drawing.tick import HEIGHT, WIDTH, Tick
 from opq_cloud.view.pages.examine.figures import ORDERS_SHOWN
 from opq_cloud.view.web.words import THIN
-from opq_proto.kit.round_levels import round_levels
+from opq_proto.kit.drawing import HEIGHT, WIDTH, Axis, Tick, bar, line, round_levels
 
 POINTS = 1600
 """Points of a line over the span; the parts on both sides together have as many again."""
@@ -53,12 +52,13 @@ class Scale:
     low: float
     high: float
 
-    def y(self, value: float) -> float:
-        return (self.high - value) / (self.high - self.low) * HEIGHT
+    @property
+    def axis(self) -> Axis:
+        return Axis(self.low, self.high, HEIGHT, is_upright=True)
 
     def percent(self, value: float) -> float:
-        """The place of a value in percent from the top."""
-        return round(self.y(value) / HEIGHT * 100, 2)
+        """The place of a value in percent from the top, also outside."""
+        return round(100 * self.axis.share(value), 2)
 
     def ticks(self, factor: float = 1.0) -> tuple[Tick, ...]:
         """Ticks at round values of value x factor, with their words."""
@@ -71,7 +71,7 @@ def scale_of(
     lines: Iterable[ChartLine], least: float, always: Sequence[float] = (), even: bool = False
 ) -> Scale | None:
     """A scale for all values of the lines, with a margin, at least `least` high; `even` centres it at 0."""
-    parts = [line.values[np.isfinite(line.values)] for line in lines]
+    parts = [each.values[np.isfinite(each.values)] for each in lines]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None
@@ -86,29 +86,24 @@ def scale_of(
 
 def trace(lines: Iterable[ChartLine], scale: Scale, start_ms: float, end_ms: float) -> str:
     """An SVG path of the lines, which are not joined."""
-    per_ms = WIDTH / (end_ms - start_ms)
-    parts = []
-    for line in lines:
-        x = np.clip((line.t_ms - start_ms) * per_ms, -2 * WIDTH, 3 * WIDTH).tolist()
-        y = np.clip((scale.high - line.values) * (HEIGHT / (scale.high - scale.low)), -HEIGHT, 2 * HEIGHT)
-        pairs = [f"{left:.1f} {up:.0f}" for left, up in zip(x, y.tolist(), strict=True)]
-        if len(pairs) == 1:
-            pairs.append(pairs[0])
-        parts.append("M" + "L".join(pairs))
+    time, parts = Axis(start_ms, end_ms, WIDTH), []
+    for each in lines:
+        x = np.clip(time.places(each.t_ms), -2 * WIDTH, 3 * WIDTH).tolist()
+        y = np.clip(scale.axis.places(each.values), -HEIGHT, 2 * HEIGHT).tolist()
+        points = list(zip(x, y, strict=True))
+        parts.append(line(points * 2 if len(points) == 1 else points, digits=0))
     return "".join(parts)
 
 
 def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start: float, end: float) -> str:
     """An SVG path of bars (start ms, end ms, lowest, highest): Measurements between two waveforms."""
-    per_ms = WIDTH / (end - start)
+    per_ms, axis = WIDTH / (end - start), scale.axis
     parts = []
     for first_ms, last_ms, low, high in rows:
         left = max((first_ms - start) * per_ms, -WIDTH)
         right = min(max((last_ms - start) * per_ms, left + 0.5), 2 * WIDTH)
-        upper, lower = scale.y(high), scale.y(low)
-        if lower - upper < 4:  # make the bar high enough to be visible
-            upper, lower = (upper + lower) / 2 - 2, (upper + lower) / 2 + 2
-        parts.append(f"M{left:.1f} {upper:.0f}H{right:.1f}V{lower:.0f}H{left:.1f}Z")
+        upper, lower = HEIGHT * axis.share(high), HEIGHT * axis.share(low)
+        parts.append(bar(left, right, upper, lower, least=4, digits=0))
     return "".join(parts)
 
 
@@ -164,9 +159,7 @@ def shades(
     def put(row: int, shade: int, begin: float, stop: float) -> None:
         left, right = ((each - start_ms) / (end_ms - start_ms) * WIDTH for each in (begin, stop))
         top = HEIGHT - (row + 1) * height
-        parts.setdefault(shade, []).append(
-            f"M{left:.1f} {top:.1f}H{right:.1f}V{top + height:.1f}H{left:.1f}Z"
-        )
+        parts.setdefault(shade, []).append(bar(left, right, top, top + height))
 
     for begin, stop, percents in columns:
         going: dict[tuple[int, int], tuple[float, float]] = {}

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import HTTPException, Query
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from opq_cloud.store.unknown_gain import gain_command
-from opq_cloud.view.pages.drawing import charts
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
@@ -21,6 +20,7 @@ from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
@@ -80,8 +80,8 @@ class ExaminePages:
         self._render = render
         self._cache = signals
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/incidents/{incident_id}/examine", self.page)
         router.add_api_route("/incidents/{incident_id}/examine/part", self.part)
         router.add_api_route("/incidents/{incident_id}/examine/charts", self.charts)
@@ -282,7 +282,7 @@ def _harmonics(
 
 def _tables(
     incident: Incident, address: ExamineAddress, found: EventSignals
-) -> list[tuple[str, float, tuple[charts.HalfCycle, ...]]]:
+) -> list[tuple[str, float, tuple[object, ...]]]:
     """Half cycles within the span as tables, for visitors who cannot see the charts."""
     span = (address.start_ms, address.end_ms)
     return [

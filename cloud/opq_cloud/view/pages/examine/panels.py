@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.drawing.tick import Tick
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, ExamineAddress
 from opq_cloud.view.pages.examine.half_cycle_lines import ledger_spans_ms, lines_with_ledger
@@ -15,6 +14,7 @@ from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_measure.events.disturbances import Limits
+from opq_proto.kit.drawing import Tick
 from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident, TimeSource
 
 MAX_SERIES = 6

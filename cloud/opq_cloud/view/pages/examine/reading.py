@@ -11,7 +11,7 @@ from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import known_metric
 from opq_cloud.view.pages.examine.address import ExamineAddress
-from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
+from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, copied_signals
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.words import worst
@@ -59,6 +59,8 @@ def read_signals(
     known = [record for record in records if record is not None]
     may = context.visitor.sees_waveform
     received = {box_id for record in known for box_id in record.boxes_received if may(box_id)}
+    copies = cache.copies(incident) if not received else []
+    received |= {wave.box_id for wave in copies if may(wave.box_id)}
     own = [box_id for box_id in incident.box_ids if box_id in received]
     candidates = (*own, *sorted(received - {*own}, key=box_order))
     first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
@@ -67,7 +69,8 @@ def read_signals(
     read = _most_telling(requested)
     judged = judged_nominals(context, incident, cache.nominal_volts(read))
     shown = tuple(judged_box(context, box_id, judged) for box_id in wanted)
-    signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
+    nominal_hz = {box.box_id: box.nominal_hz for box in shown}
+    signals = cache.signals(read, nominal_hz) | copied_signals(copies, nominal_hz)
     empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
     halves: dict[str, tuple[HalfCycleRms, ...]] = {}
     for record in requested:

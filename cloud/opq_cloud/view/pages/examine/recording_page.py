@@ -4,15 +4,19 @@ Nothing is stored: the recording is removed before its page is sent.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from fastapi import APIRouter, HTTPException, Request, Response
+import anyio
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
+from opq_cloud.store.records.rights import Action
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.recordings.recording_examiner import NotExaminedError, RecordingExaminer
+from opq_cloud.view.web.dear_work import PLACES, DearPlaces
 from opq_cloud.view.web.forms import MAX_FORM_BYTES, SentForm, form_route
+from opq_cloud.view.web.shares import PageRouter, client_gone, in_thread
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.units import known_units, unit_scale
@@ -38,20 +42,28 @@ OPTION = re.compile(r"--[a-z-]+")
 class RecordingPages:
     """The form, and the page of what was sent."""
 
-    def __init__(self, accounts: AccountContext, examiner: RecordingExaminer) -> None:
+    def __init__(self, accounts: AccountContext, examiner: RecordingExaminer, places: DearPlaces) -> None:
         self._accounts = accounts
+        self._places = places
+        self._threads = anyio.CapacityLimiter(PLACES)
         self._examiner = examiner
         self._largest_mb = accounts.visitors.config.recording_mb
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/examine", self.form_page, response_class=HTMLResponse)
-        examine = form_route(self.examine, file_bytes=self._largest_mb * 1_000_000, empty_files=True)
+        most = self._largest_mb * 1_000_000
+        examine = form_route(self.examine, file_bytes=most, empty_files=True, run=self._in_a_place)
         router.add_route("/examine", examine, methods=["POST"])
         return router
 
+    async def _in_a_place(self, answer: Callable[[], Response]) -> Response:
+        """Waits for the process in a thread that is not of the pages. HTTPException 503 without a place."""
+        async with self._places.taken("recording"):
+            return await in_thread(answer, limiter=self._threads)
+
     def form_page(self) -> Response:
-        if not VISITOR.get().session_hash:
+        if not VISITOR.get().may(Action.USE_ACCOUNT):
             raise HTTPException(401, "Sign in first.")
         return self._page({})
 
@@ -61,7 +73,7 @@ class RecordingPages:
             if not files:
                 raise NotExaminedError("Choose a recording; of COMTRADE its .cfg and its .dat together.")
             given = facts_of(form)
-            body = self._examiner.examine(files, given, self._largest_mb)
+            body = self._examiner.examine(files, given, self._largest_mb, client_gone())
         except NotExaminedError as error:
             return self._page(form.fields, for_people(str(error)), error.status)
         name = " and ".join(each.name for each in files)
@@ -70,7 +82,7 @@ class RecordingPages:
     def _page(
         self, typed: Mapping[str, str], problem: str = "", code: int = 200, name: str = "", body: str = ""
     ) -> HTMLResponse:
-        made = self._accounts.page(
+        return self._accounts.page(
             "recording.html",
             "incidents",
             code,
@@ -82,9 +94,6 @@ class RecordingPages:
             largest_mb=self._largest_mb,
             largest_bytes=self._largest_mb * 1_000_000 - MAX_FORM_BYTES,
         )
-        if code == 503:
-            made.headers["Retry-After"] = "60"
-        return made
 
 
 def facts_of(form: SentForm) -> RecordingFacts:

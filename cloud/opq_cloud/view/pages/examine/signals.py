@@ -7,18 +7,19 @@ Samples that two of them hold are drawn once.
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.judged_nominal import stated_nominals
 from opq_cloud.store.store import CloudStore
+from opq_cloud.store.waveform_parts import shown_part
 from opq_cloud.view.pages.drawing.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
-from opq_measure.rms import half_cycle_rms_v
+from opq_measure.rms import urms_half_v
 from opq_measure.timebase.cycles import Track, track
-from opq_proto.messages import Event, Gap, Waveform
+from opq_proto.messages import Event, Gap, Incident, Waveform
 
 MAX_BYTES = 64_000_000
 """Samples and their measures; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
@@ -110,7 +111,7 @@ def measured_run(event_id: int, wave: Waveform, nominal_hz: float) -> SignalRun:
     try:
         tracked = track(volts, wave.rate_hz, nominal_hz)
         edges = tracked.edges(2)
-        rms_v = half_cycle_rms_v(volts, edges) if len(edges) > 2 else nothing
+        rms_v = urms_half_v(volts, edges) if len(edges) > 2 else nothing
     except ValueError:  # the stored gain is impossible, so nothing can be measured
         return SignalRun(event_id, wave, nominal_hz, None, nothing, nothing)
     measured = tracked if len(tracked.positions) else None
@@ -138,6 +139,21 @@ def without_overlap(waves: Iterable[tuple[int, Waveform]]) -> list[tuple[int, Wa
     return kept
 
 
+def copied_signals(waves: Iterable[Waveform], nominal_hz: Mapping[str, float]) -> dict[str, BoxSignal]:
+    """Signals of the Boxes that `nominal_hz` names, from the samples kept with an incident."""
+    of_box: dict[str, list[tuple[int, Waveform]]] = {}
+    for wave in waves:
+        if wave.box_id in nominal_hz:
+            of_box.setdefault(wave.box_id, []).append((NO_EVENT, wave))
+    return {
+        box_id: BoxSignal(
+            box_id,
+            tuple(measured_run(number, run, nominal_hz[box_id]) for number, run in without_overlap(found)),
+        )
+        for box_id, found in of_box.items()
+    }
+
+
 class SignalCache:
     """The events used last and their measures; may be called from any thread.
 
@@ -155,8 +171,8 @@ class SignalCache:
         """Signals of the Boxes that `nominal_hz` names and that these events hold."""
         waves: dict[str, list[tuple[int, Waveform]]] = {}
         revisions = {record.event_id: (record.revision, len(record.boxes_received)) for record in records}
-        for event_id, revision in revisions.items():
-            for wave in self._waveforms(event_id, revision):
+        for event_id, record in {record.event_id: record for record in records}.items():
+            for wave in shown_part(record, self._waveforms(event_id, revisions[event_id])):
                 if wave.box_id in nominal_hz:
                     waves.setdefault(wave.box_id, []).append((event_id, wave))
         return {
@@ -170,6 +186,10 @@ class SignalCache:
             )
             for box_id, found in waves.items()
         }
+
+    def copies(self, incident: Incident) -> list[Waveform]:
+        """The samples that are kept with an incident, whose events may have expired."""
+        return self._store.copied_samples(incident)
 
     def nominal_volts(self, records: Sequence[EventRecord]) -> dict[str, float]:
         """Box -> nominal voltage that the start of its samples stated, of the Boxes in these events."""

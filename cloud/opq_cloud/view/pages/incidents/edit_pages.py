@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from markupsafe import Markup
 
 from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS, IncidentEditor
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentWork
+from opq_cloud.store.records.rights import Action
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.drawing.rendering import marked_time
 from opq_cloud.view.pages.incidents.incident_work import (
@@ -25,6 +26,7 @@ from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, own_path, see_other
+from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
@@ -36,7 +38,6 @@ DID_WORDS = {
     "label": "gave it a class",
     "split": "split",
     "merge": "merged",
-    "seen": "saw it first",
     "acknowledge": "acknowledged it",
     "assign": "assigned it",
     "cause": "stated its cause",
@@ -82,7 +83,7 @@ def remark_values(context: VisitorContext, services: ViewServices, incident: Inc
             )
             for note in notes
         ],
-        "may_edit": whole is not None and bool(visitor.session_hash) and may_edit(visitor, whole),
+        "may_edit": whole is not None and visitor.may(Action.USE_ACCOUNT) and may_edit(visitor, whole),
         "label_choices": words.class_choices(),
         "note_characters": NOTE_CHARACTERS,
         "offered": incident.findings[:FINDINGS_OFFERED] if len(incident.findings) > 1 else (),
@@ -95,7 +96,7 @@ def _text(kind: str, text: str, name_of: Callable[[str], str]) -> str:
         return TAKEN_BACK.get(kind, "")
     if kind == "assign":
         return f"to {name_of(text)}"
-    if kind in ("seen", "acknowledge"):
+    if kind == "acknowledge":
         return ""
     return words.class_words(text) if kind == "label" else text
 
@@ -107,8 +108,8 @@ class IncidentEditPages:
         self._context = context
         self._editor = IncidentEditor(context.store)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         for name, form in (
             ("note", self.note),
             ("label", self.label),

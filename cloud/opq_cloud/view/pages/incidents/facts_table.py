@@ -11,7 +11,7 @@ from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.view.pages.incidents.incident_panels import shared_ns
 from opq_cloud.view.pages.visible.registry import natural_order
-from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
+from opq_cloud.view.pages.visible.seen_sites import sites_then
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.messages import BoxArrival, BoxSide, Finding, Incident, Waveform
@@ -64,7 +64,7 @@ def facts_table(
     if finding and finding.confidence is not None:
         facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
     facts.append(("Found by", source_words(incident).split("; ")))
-    if sites := sites_of_boxes(seen_sites(context), incident.box_ids):
+    if sites := sites_then(context, incident.box_ids, incident.start_ns):
         link = Markup('<a href="/sites/{}">{}</a>')
         facts.insert(1, ("Site", [link.format(quote(name), name) for name in sites]))
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
@@ -74,6 +74,8 @@ def facts_table(
         facts.append(("Recorded", [recorded]))
     for record in records:
         lines = [record.because or "opened by a trigger"]
+        if record.finished and not record.analysed:
+            lines.append("not wholly analysed: an analysis has not run or has failed on it")
         if left_out := sum(record.not_asked.values()):
             lines.append(f"{len(record.boxes_triggered)} Boxes were asked, {left_out} were not")
         lines += [

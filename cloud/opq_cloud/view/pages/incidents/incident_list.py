@@ -1,13 +1,14 @@
 """The list of incidents for its address: reads the filter, searches the index, and counts for the plane.
 
-The fields of FIELDS are the filter. `before` is where a page continues: the sort key and a number (in
-addresses of older versions only the number), never an offset.
+The fields of FIELDS are the filter. `before` is where a page continues: the sort key and a number,
+never an offset.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import HTTPException
@@ -26,11 +27,12 @@ from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.incidents.incident_scatter import time_words
 from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
 from opq_cloud.view.pages.past.box_choice import MAX_NAMED
+from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.registry import BOX_ID
-from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
+from opq_cloud.view.pages.visible.seen_sites import sites_then
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
-from opq_cloud.view.web.time_span import read_span
+from opq_cloud.view.web.time_span import read_span, utc_words, zone_words
 from opq_proto.messages import Incident
 
 PER_PAGE = 25
@@ -118,6 +120,9 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     value.
     """
     given = {name: params.get(name, "").strip() for name in FIELDS}
+    if typed_in := params.get("zone", ""):
+        zone = query_zone(context, typed_in)
+        given |= {name: utc_words(given[name], zone) for name in ("from", "to")}
     kind, scope, order = given["class"], given["scope"], given["order"] or "newest"
     named = given["box"].split(",") if given["box"] else []
     if not all(map(BOX_ID.fullmatch, named)):
@@ -132,11 +137,17 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
         raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
     if len(given["words"]) > WORDS_CHARACTERS:
         raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
+    group = _stays(context, given["region"], given["site"])
+    boxes = tuple(named[1:] and named) or None
+    if group is not None:
+        there = dict.fromkeys(box_id for box_id, _, _ in group)
+        boxes = tuple(each for each in there if boxes is None or each in boxes)
     wanted = replace(
         work_filter(given, context),
         kind=kind,
         box_id=named[0] if len(named) == 1 else "",
-        box_ids=_boxes_of(context, tuple(named[1:] and named), given["region"], given["site"]),
+        box_ids=boxes,
+        stays=group or (),
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
@@ -154,19 +165,29 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     return ListAddress(kept, wanted)
 
 
-def _boxes_of(
-    context: VisitorContext, named: tuple[str, ...], region: str, site: str
-) -> tuple[str, ...] | None:
-    """Those of several named Boxes, of a region and of a site that the visitor sees; None: none is given."""
-    sites = {name: [each.box_id for each in boxes] for name, boxes in seen_sites(context).items()}
-    found = named or None
-    for noun, name, seen in (("region", region, context.regions()), ("site", site, sites)):
-        if name and name not in seen:
-            there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
+def typed_span(context: VisitorContext, address: ListAddress) -> dict[str, Any]:
+    """Values for the form of `incidents.html`: its span by the clock of the visitor's zone."""
+    zone = query_zone(context, "")
+    return {
+        "zone": zone.key,
+        **{f"typed_{name}": zone_words(address.get(name), zone) for name in ("from", "to")},
+    }
+
+
+def _stays(context: VisitorContext, region: str, site: str) -> tuple[tuple[str, int, int], ...] | None:
+    """When Boxes that the visitor sees were in a region and at a site; None: neither is given."""
+    if not (region or site):
+        return None
+    sites = {each for box in context.placed_records().values() for each in box.values_of("site")}
+    for noun, name, found in (
+        ("region", region, context.stays(region=region)),
+        ("site", site, site in sites),
+    ):
+        if name and not found:
+            known = list(context.regions()) if noun == "region" else sorted(sites)
+            there = ", ".join(known[:REGIONS_NAMED]) or "none"
             raise HTTPException(404, f"There is no such {noun} that you may see; there are {there}.")
-        if name:
-            found = tuple(each for each in seen[name] if found is None or each in found)
-    return found
+    return context.stays(site, region)
 
 
 def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
@@ -181,14 +202,12 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     return float(text)
 
 
-def read_index_place(context: VisitorContext, before: str) -> IndexPlace | None:
-    """Where a page continues. Raises HTTPException 400 for an invalid key, 404 for an unknown number."""
+def read_index_place(before: str) -> IndexPlace | None:
+    """Where a page of a filter continues. Raises HTTPException 400 for an invalid key."""
     if not before:
         return None
-    value, tilde, number = before.rpartition("~")
+    value, _, number = before.rpartition("~")
     known = number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID
-    if known and not tilde:
-        return place_of(context, int(number))
     try:
         key = int(value) if re.fullmatch(r"-?[0-9]{1,19}", value) else float(value)
     except ValueError:
@@ -201,20 +220,9 @@ def read_index_place(context: VisitorContext, before: str) -> IndexPlace | None:
     return IndexPlace(key, int(number))
 
 
-def place_of(context: VisitorContext, number: int) -> IndexPlace:
-    """The place of an incident, or of the one that it was joined into, among the newest.
-
-    Raises HTTPException 404 where the visitor sees no incident of that number.
-    """
-    found = context.present_incident(number)
-    if found is None:
-        raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
-    return entry_of_incident(found).place("newest")
-
-
 def neighbours(context: VisitorContext, address: ListAddress, incident: Incident) -> dict[str, object]:
     """Values for `incident.html`: the incidents before and after it within the filter of the address."""
-    place = entry_of_incident(incident).place(address.wanted.order)
+    place = entry_of_incident(address.wanted.shown(incident)).place(address.wanted.order)
     store = context.store
     later = store.find_incidents(address.wanted, 1, place, back=True)
     earlier = store.find_incidents(address.wanted, 1, place)
@@ -227,10 +235,11 @@ def neighbours(context: VisitorContext, address: ListAddress, incident: Incident
 
 def beside_at_place(context: VisitorContext, incident: Incident) -> dict[str, object]:
     """Values for `incident.html`: the incidents before and after it at its site, else at its Box."""
-    sites = seen_sites(context)
-    name = next(iter(sites_of_boxes(sites, incident.box_ids)), "")
-    boxes = tuple(each.box_id for each in sites[name]) if name else incident.box_ids[:1]
-    place, wanted = entry_of_incident(incident).place("newest"), IncidentFilter(box_ids=boxes)
+    name = next(iter(sites_then(context, incident.box_ids, incident.start_ns)), "")
+    stays = context.stays(name) if name else ()
+    boxes = tuple(dict.fromkeys(box_id for box_id, _, _ in stays)) or incident.box_ids[:1]
+    wanted = IncidentFilter(box_ids=boxes, stays=stays)
+    place = entry_of_incident(wanted.shown(incident)).place("newest")
     later = context.store.find_incidents(wanted, 1, place, back=True)
     earlier = context.store.find_incidents(wanted, 1, place)
     return {

@@ -16,8 +16,7 @@ from opq_cloud.view.pages.visible.past_before import past_before
 from opq_cloud.view.pages.visible.registry import natural_order
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
-from opq_cloud.view.web.words import is_steady
-from opq_proto.messages import Finding, Incident, StoredFinding, Waveform
+from opq_proto.messages import Incident, StoredFinding, Waveform
 
 EVENTS_SHOWN = 4
 EVENTS_READ = 100
@@ -69,8 +68,8 @@ def page(context: VisitorContext, incident: Incident, examine: ExaminePages) -> 
         "present_nominal": words.present_nominal(
             ((each.box_id, each.nominal_v) for each in panels if judged.volts(each.box_id) is None), names
         ),
-        "duration_words": _duration(incident),
-        "cycle_words": _cycles(incident, worst.finding if worst else None),
+        "duration_words": words.shown_length(incident),
+        "cycle_words": words.cycles_of(incident),
         "drawn": [panel for panel in panels if panel.picture is None],
         "small": [panel for panel in panels if panel.picture is not None],
         "small_what": "Waveform" if incident.residual_percent is None else "Half-cycle rms voltage",
@@ -99,7 +98,7 @@ def followed_at_boxes(
     begins: dict[str, int] = {}
     for item in incident.findings:
         one = item.finding
-        if not is_steady(one.kind) and (one.box_id in begins or len(begins) < FOLLOWED_BOXES):
+        if not words.is_steady(one.kind) and (one.box_id in begins or len(begins) < FOLLOWED_BOXES):
             begins[one.box_id] = min(one.start_ns, begins.get(one.box_id, one.start_ns))
     if not begins:
         return []
@@ -109,7 +108,12 @@ def followed_at_boxes(
         one = known.finding
         since_onset, since_end = (begins[one.box_id] - at_ns for at_ns in (one.start_ns, one.end_ns))
         near = since_onset <= FOLLOWS_NS or 0 <= since_end <= FOLLOWS_NS
-        if known.incident_id != incident.incident_id and not is_steady(one.kind) and near and since_onset > 0:
+        if (
+            known.incident_id != incident.incident_id
+            and not words.is_steady(one.kind)
+            and near
+            and since_onset > 0
+        ):
             last[one.box_id] = max((one.start_ns, known.incident_id), last.get(one.box_id, (0, 0)))
     at: dict[int, list[str]] = {}
     for box_id in sorted(last, key=natural_order):
@@ -178,24 +182,6 @@ def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:
     wave = waves.get(finding.box_id)
     by = "" if wave is None else f", by {words.source(wave.source)}"
     return f"{words.uncertainty(finding.uncertainty_ns)}{by}"
-
-
-def _duration(incident: Incident) -> str:
-    if not incident.closed:
-        return f"At least {words.duration((incident.end_ns - incident.start_ns) / 1e9)}"
-    return words.span_of(incident)
-
-
-def _cycles(incident: Incident, finding: Finding | None) -> str:
-    if incident.latest_end_ns > incident.end_ns:
-        return "nothing was measured around its end"
-    if finding is None or finding.duration_cycles is None or words.has_parts(incident):
-        return ""
-    cycles = words.cycles(finding.duration_cycles)
-    if len(incident.findings) == 1:
-        return cycles
-    length = words.duration((finding.end_ns - finding.start_ns) / 1e9)
-    return f"{length}, {cycles} at Box {finding.box_id}" if cycles else f"{length} at Box {finding.box_id}"
 
 
 def _no_waveform(context: VisitorContext, incident: Incident, records: Sequence[EventRecord]) -> str:

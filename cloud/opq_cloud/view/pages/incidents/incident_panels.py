@@ -5,19 +5,19 @@ the same axes: they show the half-cycle rms, or the waveform where the class has
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine import figures
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
 from opq_cloud.view.pages.examine.reading import EventSignals
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web import words
+from opq_proto.kit.drawing import Axis, line
 from opq_proto.messages import Gap, Incident, Waveform
 
 BOXES_SHOWN = 24
@@ -145,26 +145,15 @@ def _small_picture(
         lines = figures.rms_lines(signal, *span, origin_ns, SMALL_POINTS)
         lines = lines_with_ledger(lines, found.halves.get(box.box_id, ()), span, origin_ns)
         nominal_y = (high - box.nominal_v) / (high - low) * SMALL_HEIGHT
-
-    def x(t_ms: float) -> float:
-        return round((t_ms - first_ms) / (last_ms - first_ms) * SMALL_WIDTH, 1)
-
-    return SmallPicture(_path(lines, x, low, high), round(nominal_y, 1), x(0.0), x(length_ms))
-
-
-def _path(lines: Sequence[ChartLine], x: Callable[[float], float], low: float, high: float) -> str:
-    """An SVG path that breaks where a line ends."""
-    parts: list[str] = []
-    for line in lines:
-        broken = True
-        for t_ms, value in zip(line.t_ms.tolist(), line.values.tolist(), strict=True):
-            if not math.isfinite(value):
-                broken = True
-                continue
-            y = min(max((high - value) / (high - low), 0.0), 1.0) * SMALL_HEIGHT
-            parts.append(f"{'M' if broken else 'L'}{x(t_ms):g} {y:.1f}")
-            broken = False
-    return "".join(parts)
+    x, y = Axis(first_ms, last_ms, SMALL_WIDTH), Axis(low, high, SMALL_HEIGHT, is_upright=True)
+    path = "".join(
+        line(
+            (x.place(t_ms), y.place(value) if math.isfinite(value) else math.nan)
+            for t_ms, value in zip(each.t_ms.tolist(), each.values.tolist(), strict=True)
+        )
+        for each in lines
+    )
+    return SmallPicture(path, round(nominal_y, 1), round(x.place(0.0), 1), round(x.place(length_ms), 1))
 
 
 def _gap(gap: Gap) -> str:

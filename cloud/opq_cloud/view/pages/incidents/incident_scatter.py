@@ -6,13 +6,13 @@ of nominal. Each dot leads to its incident within the filter; each cell of the b
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import log10
 
 from markupsafe import Markup, escape
 
 from opq_cloud.store.incidents.index import DURATIONS_S, PERCENTS, PLANE_COLUMNS, PLANE_ROWS, IndexedIncident
 from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
+from opq_proto.kit.drawing import Tick, VoltagePlane, line
 
 WIDTH = 1000.0
 HEIGHT = 400.0
@@ -20,8 +20,8 @@ SHORTEST_S = 0.004
 """Left end of the axis of durations."""
 LONGEST_S = 10_000.0
 """Right end of the axis of durations."""
-_DECADE = WIDTH / log10(LONGEST_S / SHORTEST_S)
 MAX_PERCENT = 140.0
+PLANE = VoltagePlane.of(SHORTEST_S, LONGEST_S, MAX_PERCENT, WIDTH, HEIGHT)
 MAX_DOTS = 500
 """The newest of the filter; each is a link."""
 DOT_SHAPES = {
@@ -58,19 +58,13 @@ class ScatterField:
 
 
 @dataclass(frozen=True, slots=True)
-class ScatterLabel:
-    percent: float
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class IncidentScatter:
     dots: tuple[ScatterDot, ...]
     fields: tuple[ScatterField, ...]
     curves: tuple[tuple[str, str], ...]
     """Name of a curve, and its SVG path."""
-    times: tuple[ScatterLabel, ...]
-    levels: tuple[ScatterLabel, ...]
+    times: tuple[Tick, ...]
+    levels: tuple[Tick, ...]
     without: int
     """How many of the newest have no residual voltage."""
 
@@ -91,19 +85,17 @@ def scatter_of(
         )
         for each in entries
         if each.residual_percent is not None
-        for seconds in [(each.end_ns - each.start_ns) / 1e9]
+        for seconds in [each.length_ns / 1e9]
     )
     if not dots:
         return None
     return IncidentScatter(
         dots,
         tuple(_fields(chosen, query_of)),
-        (("itic", _steps(ITIC_LOW) + _steps(ITIC_HIGH)), ("f47", _steps(SEMI_F47))),
-        tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), time_words(each)) for each in _TIMES_S),
+        (("itic", _curve(ITIC_LOW) + _curve(ITIC_HIGH)), ("f47", _curve(SEMI_F47))),
+        tuple(Tick(PLANE.time.percent(each), time_words(each)) for each in _TIMES_S),
         tuple(
-            ScatterLabel(round(_y(each) / HEIGHT * 100, 2), f"{each:g}{THIN}%")
-            for each in PERCENTS
-            if each != PERCENTS[0]
+            Tick(PLANE.level.percent(each), f"{each:g}{THIN}%") for each in PERCENTS if each != PERCENTS[0]
         ),
         len(entries) - len(dots),
     )
@@ -137,20 +129,16 @@ def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[Scat
             )
 
 
-def _steps(curve: Sequence[tuple[float, float]]) -> str:
-    """A curve of (until s, percent) as horizontal and vertical strokes."""
-    first, *others = curve
-    path = f"M0 {_y(first[1])}H{_x(first[0])}"
-    return path + "".join(f"V{_y(percent)}H{_x(until_s)}" for until_s, percent in others)
+def _curve(steps: Sequence[tuple[float, float]]) -> str:
+    return line(PLANE.curve(steps, SHORTEST_S))
 
 
 def _x(seconds: float) -> float:
-    within = min(LONGEST_S, max(SHORTEST_S, seconds))
-    return round(log10(within / SHORTEST_S) * _DECADE, 1)
+    return round(PLANE.time.place(seconds), 1)
 
 
 def _y(percent: float) -> float:
-    return round((1 - min(MAX_PERCENT, max(0.0, percent)) / MAX_PERCENT) * HEIGHT, 1)
+    return round(PLANE.level.place(percent), 1)
 
 
 def time_words(seconds: float) -> str:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.incident_edits import EDITORS, IncidentEditor
-from opq_cloud.store.incidents.index import WORK_STATES, IncidentFilter, IncidentWork
-from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import may_edit as account_may_edit
+from opq_cloud.store.incidents.index import WORK_STATES, IncidentEditError, IncidentFilter, IncidentWork
+from opq_cloud.store.records.accounts import Account, AccountRecords
+from opq_cloud.store.records.rights import Action
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.seen import seen_incident
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -22,6 +24,7 @@ WORK_WORDS = {"open": "Not acknowledged", "acknowledged": "Acknowledged"}
 WORK_FIELDS = ("work", "assigned", "cause")
 """Fields of an address."""
 MAX_COUNTED = 10_000
+NOT_ASSIGNABLE = "assigned_to is not the e-mail address of a person whom you may assign to this incident"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,7 @@ def work_choices(visitor: Visitor) -> dict[str, str]:
 
 def may_edit(visitor: Visitor, incident: Incident) -> bool:
     """Whether the visitor may edit; `incident` is the whole one, not the part that the visitor sees."""
-    account = visitor.account
-    if account is None or not (visitor.session_hash or visitor.writes):
-        return False
-    return account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
+    return visitor.may(Action.EDIT_INCIDENT, *incident.box_ids)
 
 
 def may_mark(visitor: Visitor, incident: Incident) -> bool:
@@ -61,10 +61,25 @@ def people_offered(visitor: Visitor, people: AccountRecords) -> dict[str, str]:
     if visitor.account is None:
         return {}
     me = {visitor.account.account_id: f"{visitor.account.name} (you)"}
-    if visitor.account.role not in EDITORS:
+    if not visitor.may(Action.EDIT_INCIDENT):
         return me
-    editors = (each for each in people.accounts() if each.role in EDITORS and not each.disabled)
+    editors = (each for each in people.accounts() if account_may_edit(each, {}, ()))
     return me | {each.account_id: each.name for each in editors if each.account_id not in me}
+
+
+def person_to_assign(visitor: Visitor, people: AccountRecords, incident: Incident, email: str) -> Account:
+    """The account of this e-mail, or the visitor's own for `me`.
+
+    Raises IncidentEditError, with the same words for an unknown e-mail, for an account that may not edit the
+    incident, and for each other person where the visitor edits only incidents of own Boxes.
+    """
+    own = visitor.account
+    if own is not None and email in ("me", own.email):
+        return own
+    found = people.account_of(email) if visitor.may(Action.EDIT_INCIDENT) else None
+    if found is None or not account_may_edit(found, people.accesses(), incident.box_ids):
+        raise IncidentEditError(NOT_ASSIGNABLE)
+    return found
 
 
 def work_filter(given: Mapping[str, str], context: VisitorContext) -> IncidentFilter:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incidents.index import PLANE_COLUMNS, entry_of_incident
+from opq_cloud.store.records.rights import Action
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.incidents import incident_page
@@ -21,6 +22,7 @@ from opq_cloud.view.pages.incidents.incident_list import (
     plane,
     read_index_place,
     read_list_address,
+    typed_span,
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.pages.incidents.incident_work import (
@@ -33,6 +35,7 @@ from opq_cloud.view.pages.visible.seen_sites import seen_sites
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 
 BOXES_OFFERED = 200
 """Boxes in a list to choose from; where there are more, the number is typed."""
@@ -49,8 +52,8 @@ class IncidentPages:
         self._examine = examine
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/incidents", self.list_page)
         router.add_api_route("/incidents/{incident_id}", self.incident_page)
         return router
@@ -60,7 +63,8 @@ class IncidentPages:
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
         cells = plane(context, address)  # first: of part of the Boxes all is read for it, and then kept
-        found, more = context.find_incidents(address.wanted, PER_PAGE, read_index_place(context, before))
+        place = read_index_place(before)
+        found, more = context.find_incidents(address.wanted, PER_PAGE, place)
         last = entry_of_incident(found[-1]).place(order) if found and more else None
         box, ids = address.get("box"), context.box_ids()
         choices = None  # too many to list: a number is typed
@@ -84,10 +88,11 @@ class IncidentPages:
             work_choices=work_choices(visitor),
             work_counts=work_counts(context),
             people_choices=list(people_offered(visitor, people).items())[1:] if visitor.account else None,
-            may_work=bool(visitor.session_hash and visitor.account and (visitor.own or visitor.everything)),
+            may_work=visitor.may(Action.USE_ACCOUNT) and bool(visitor.own_to_change or visitor.everything),
             incidents=found,
             names=context.names(found),
             address=address,
+            **typed_span(context, address),
             before=before,
             older=address.page_query(last) if last else "",
             count_words=count_words(context, address.wanted) if found else "",
@@ -103,6 +108,7 @@ class IncidentPages:
             scope_choices=SCOPES,
             severity_choices=words.SEVERITIES,
             order_words=ORDER_WORDS,
+            indexing=self._services.store.index_progress(),
             after=after,
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.view.pages.drawing.charts import ChartLine, reduce_min_max
@@ -21,6 +21,7 @@ from opq_cloud.view.pages.incidents.incident_list import beside_at_place
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter
 from opq_measure.waveform.over_one_another import difference, last_rising_crossing
 from opq_proto.messages import Incident
 
@@ -59,8 +60,8 @@ class OverlayPages:
     def __init__(self, context: VisitorContext, signals: SignalCache, render: PageMaker) -> None:
         self._context, self._cache, self._render = context, signals, render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/incidents/{incident_id}/overlay", self.page)
         return router
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.incidents.arrival_order import may_be_first
-from opq_cloud.view.pages.map.fuzz import Place
 from opq_cloud.view.pages.map.map_frame import MapFrame, frame_of
+from opq_cloud.view.pages.visible.fuzz import Place
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 

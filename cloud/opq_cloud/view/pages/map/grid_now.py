@@ -1,8 +1,8 @@
 """The public state of the grid now: each public Box, and figures of grids and regions. Pure. A Box whose
 owner shows "its region" counts in figures of its region and grid and appears nowhere else. It counts only
-where the region has at least FEWEST_REGIONAL such Boxes, and in a figure only while that many of them report,
-so that no figure is that of one household. A figure is a median: one Box more or less hardly changes it, and
-a broken one not at all.
+where such Boxes of its region have enough owners (`visible/counted.py`), and in a figure only while those
+that report have, so that no figure is that of one household. A figure is a median: one Box more hardly
+changes it, and a broken one not at all.
 """
 
 from collections import Counter
@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.view.pages.map.fuzz import Place
+from opq_cloud.view.pages.visible.counted import enough_owners, groups_with_enough, numbered_owners
+from opq_cloud.view.pages.visible.fuzz import Place
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
-FEWEST_REGIONAL = 3
-"""The least number of Boxes in a region that are shown only as figures; fewer do not count at all."""
 NEAR_PERCENT = 5.0
 """Deviation from nominal that the map shows as normal."""
 LIMIT_PERCENT = 10.0
@@ -61,6 +60,8 @@ class BoxNow:
     """How late its newest values came; 0 where they are not late."""
     site: str | None = None
     """Its site, where the visitor sees its place."""
+    owner: str = ""
+    """The owner's account of a regional Box; empty for the installation's own."""
 
     @property
     def tone(self) -> str:
@@ -112,14 +113,14 @@ def tone_of(u_percent: float | None) -> str:
 
 
 def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
-    """The Boxes without those regional ones that have no region, or too few regional neighbours in it."""
+    """The Boxes without those regional ones that have no region, or one with too few owners."""
     found = list(boxes)
-    of_region = Counter(each.region for each in found if each.regional)
-    return [
-        each
-        for each in found
-        if not each.regional or (each.region is not None and of_region[each.region] >= FEWEST_REGIONAL)
-    ]
+    owners: dict[str | None, list[str]] = {}
+    for each in found:
+        if each.regional:
+            owners.setdefault(each.region, []).append(each.owner)
+    enough = {region for region, of_region in owners.items() if region and enough_owners(of_region)}
+    return [each for each in found if not each.regional or each.region in enough]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +146,7 @@ class FixedBoxes:
         self.boxes = tuple(boxes)
         self.regional = np.array([each.regional for each in self.boxes], bool)
         self.nominal_v = np.array([each.nominal_v for each in self.boxes], np.float64)
+        self.owners = numbered_owners([each.owner for each in self.boxes])
         self._plans: dict[Hashable, Any] = {}
 
     @cached_property
@@ -188,37 +190,25 @@ class BoxesNow:
     def __len__(self) -> int:
         return len(self.fixed.boxes)
 
+    def usable(self, values: Floats) -> NDArray[np.bool_]:
+        """(boxes,) whose values a figure may use: those of regional Boxes only where the ones of their region
+        that have a value have enough owners."""
+        known = ~self.silent & ~np.isnan(values)
+        return _with_enough(self, self.fixed.regions, known)
+
     @cached_property
     def loudness(self) -> Whole:
         """(boxes,) index of the Box's tone in BY_LOUDNESS."""
         return np.where(self.silent, LOUDEST["silent"], tone_ranks(self.u_percent))
 
 
-Boxes = BoxesNow | Sequence[BoxNow]
-
-
-def boxes_now(boxes: Boxes) -> BoxesNow:
-    """The Boxes as columns."""
-    if isinstance(boxes, BoxesNow):
-        return boxes
-    return BoxesNow(
-        FixedBoxes(boxes),
-        np.array([each.u_percent for each in boxes], np.float64),  # None becomes NaN
-        np.array([each.f_hz for each in boxes], np.float64),
-        np.array([each.silent for each in boxes], bool),
-        np.array([each.late_s for each in boxes], np.float64),
-    )
-
-
-def grids_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+def grids_now(now: BoxesNow) -> tuple[GroupNow, ...]:
     """Groups of countable Boxes by grid, the largest first."""
-    now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.grids), key=lambda each: (-each.boxes, each.name)))
 
 
-def regions_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+def regions_now(now: BoxesNow) -> tuple[GroupNow, ...]:
     """Groups of countable Boxes with a region, by its name."""
-    now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.regions), key=lambda each: each.name))
 
 
@@ -283,12 +273,19 @@ def _groups_now(now: BoxesNow, groups: Groups) -> list[GroupNow]:
 
 
 def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool_]) -> list[float | None]:
-    """Medians of known values; those of regional Boxes count only where at least FEWEST_REGIONAL have one."""
-    known, regional, which = live & ~np.isnan(values), now.fixed.regional, groups.which
-    hidden = np.bincount(which[known & regional], minlength=len(groups.names))
-    used = known.copy()
-    used[known & regional] = hidden[which[known & regional]] >= FEWEST_REGIONAL
-    return medians_of(which[used], values[used], len(groups.names))
+    """Medians of known values; those of regional Boxes count only where they have enough owners, in their
+    region and in this group: a grid shows no more of a region than the region does."""
+    used = _with_enough(now, groups, live & now.usable(values))
+    return medians_of(groups.which[used], values[used], len(groups.names))
+
+
+def _with_enough(now: BoxesNow, groups: Groups, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`known` without the regional Boxes of groups where those that are known have too few owners."""
+    hidden, which = np.flatnonzero(known & now.fixed.regional & (groups.which >= 0)), groups.which
+    enough = groups_with_enough(which[hidden], now.fixed.owners[hidden], len(groups.names))
+    used = known & ~now.fixed.regional
+    used[hidden] = enough[which[hidden]]
+    return np.asarray(used, np.bool_)
 
 
 def _middle(places: Sequence[Place]) -> Place:

@@ -5,17 +5,20 @@ The result for one audience is made once and cached for SEEN_S, so that 500 open
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.live.messages import LiveMessage
-from opq_cloud.view.pages.map.fuzz import Place, fuzzed_place
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
+from opq_cloud.view.pages.visible.counted import owner_of
+from opq_cloud.view.pages.visible.fuzz import SALT_NAME, Place, fuzzed_place
+from opq_cloud.view.pages.visible.public_mark import public_mark
 from opq_cloud.view.pages.visible.registry import BoxRegistry, natural_order
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -28,7 +31,8 @@ SEEN_S = 0.2
 SHARES_S = 10.0
 """Measured shares of an hour change slowly."""
 AUDIENCES_KEPT = 64
-SALT_NAME = "map"
+MARKS_MS = 600_000
+"""A mark that is due to move is seen to move within this time."""
 
 
 Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
@@ -50,6 +54,9 @@ class _CachedBoxes:
     """The unchanged Boxes of an audience, and the index of each in `_NewestValues`, or -1."""
 
     registry: BoxRegistry
+    accesses: Mapping[str, BoxAccess]
+    tens: int
+    """The number of the MARKS_MS since 1970 in which it was made."""
     values: int
     fixed: FixedBoxes
     place: Whole
@@ -102,19 +109,34 @@ class GridReader:
         visitor, audience = self._context.visitor, self.audience
         return self._seen.of(audience, lambda: self._read(visitor, audience))
 
-    def newest_incidents(self, limit: int) -> list[LiveMessage]:
-        """The newest incidents of which the visitor sees a part, by start, as in the live feed."""
-        return self._context.hub.newest_incidents(limit)
+    def newest_incidents(self, limit: int) -> Sequence[LiveMessage]:
+        """The newest incidents of which the visitor sees a part, by start, as in the live feed.
+
+        The hub keeps the newest of all Boxes, so that hidden ones could leave no room for visible ones there:
+        a visitor who does not see everything gets those of the store.
+        """
+        if self._context.visitor.everything:
+            return self._services.hub.newest_incidents(limit)
+        return self._context.kept_messages(limit)
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Reads the Boxes again only after a change; measured values come by columns."""
         registry, values = self._services.registry.now(), self._values.of(None, self._read_values)
+        accesses, tens = self._services.visitors.accesses(), self._context.now_ns() // 1_000_000 // MARKS_MS
         kept = self._cached.get(audience)
-        if kept is None or kept.registry is not registry or kept.values != len(values.ids):
-            fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
+        if (
+            kept is None
+            or kept.registry is not registry
+            or kept.accesses is not accesses
+            or kept.tens != tens
+            or kept.values != len(values.ids)
+        ):
+            fixed = FixedBoxes(countable(self._read_boxes(visitor, registry, accesses)))
             places = {box_id: place for place, box_id in enumerate(values.ids)}
             place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
-            kept = self._cached[audience] = _CachedBoxes(registry, len(values.ids), fixed, place)
+            kept = self._cached[audience] = _CachedBoxes(
+                registry, accesses, tens, len(values.ids), fixed, place
+            )
             while len(self._cached) > AUDIENCES_KEPT:
                 self._cached.pop(next(iter(self._cached)), None)
         live = (kept.place >= 0) & values.live[kept.place]
@@ -142,7 +164,9 @@ class GridReader:
         table[~np.isfinite(table)] = np.nan
         return _NewestValues(ids, volts, hertz, live, late_ms / 1000)
 
-    def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
+    def _read_boxes(
+        self, visitor: Visitor, registry: BoxRegistry, accesses: Mapping[str, BoxAccess]
+    ) -> list[BoxNow]:
         """The Boxes without values, as silent ones."""
         found = []
         for box_id in self._ids(visitor, registry):
@@ -150,7 +174,9 @@ class GridReader:
             record = registry.records.get(box_id) or BoxRecord(box_id, "")
             if record.unplugged or not (shown or box_id in visitor.regional):
                 continue
-            found.append(self._fixed_box(visitor, record, registry.place(box_id), regional=not shown))
+            place, access = registry.place(box_id), accesses.get(box_id)
+            box = self._fixed_box(visitor, record, place, access, regional=not shown)
+            found.append(box if shown else replace(box, owner=owner_of(accesses, box_id)))
         return found
 
     def _ids(self, visitor: Visitor, registry: BoxRegistry) -> Iterable[str]:
@@ -158,18 +184,27 @@ class GridReader:
             return self._context.box_ids()
         return sorted(visitor.full | visitor.public | visitor.regional, key=natural_order)
 
-    def _fixed_box(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
+    def _fixed_box(
+        self,
+        visitor: Visitor,
+        record: BoxRecord,
+        place: BoxPlace,
+        access: BoxAccess | None,
+        regional: bool,
+    ) -> BoxNow:
         box_id, nominal = record.box_id, self._services.nominal
         nominal_v = record.nominal_v or nominal.volts
         nominal_hz = record.nominal_hz or nominal.hz
         exact = not regional and visitor.sees_place(box_id)
+        now_ms = self._context.now_ns() // 1_000_000
+        near = None if exact else public_mark(access, self._fuzzed_place(box_id, place), now_ms)
         shown = ShownBox(box_id, record.name, None, nominal_v, nominal_hz, False)
         return BoxNow(
             box_id=box_id,
             label="" if regional else shown.label,
             grid=place.grid,
             region=place.region or None,
-            at=_exact(place) if exact else self._fuzzed_place(box_id, place),
+            at=_exact(place) if exact else near,
             exact=exact,
             regional=regional,
             nominal_v=nominal_v,

@@ -15,14 +15,11 @@ import numpy as np
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.pages.drawing.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
-from opq_cloud.view.pages.map.fuzz import MAX_RADII
 from opq_cloud.view.pages.map.grid_now import (
     LOUDEST,
     TONES,
-    Boxes,
     BoxesNow,
     GroupNow,
-    boxes_now,
     grids_now,
     regions_now,
     state_of,
@@ -44,6 +41,7 @@ from opq_cloud.view.pages.visible.availability import (
     together,
     tone_of,
 )
+from opq_cloud.view.pages.visible.fuzz import MAX_RADII
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 
@@ -103,14 +101,14 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
     )
 
 
-def map_summary(boxes: Boxes) -> str:
+def map_summary(now: BoxesNow) -> str:
     """The present state in one sentence."""
-    if not len(boxes):
+    if not len(now):
         return "No Box is shown here yet."
-    now = boxes_now(boxes)
     live = int((~now.silent).sum())
-    outside = int(np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"])).sum())
-    summary = words.reporting(len(boxes), live)
+    far = np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"]))
+    outside = int((far & now.usable(now.u_percent)).sum())
+    summary = words.reporting(len(now), live)
     if not live:
         return summary
     if outside:

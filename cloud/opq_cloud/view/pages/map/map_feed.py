@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import anyio.to_thread
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live.compression import accepts_gzip
@@ -27,6 +27,7 @@ from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.pages.map.grid_reader import Audience, GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_frame import MapFrame, parse_frame
+from opq_cloud.view.web.shares import ClientGoneError, in_thread
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import StoreError
 
@@ -185,7 +186,7 @@ class MapFeeds:
         """
         feed = self._feed((self._reader.audience_of(visitor), "" if frame is None else frame.query))
         if feed is None:
-            return (await anyio.to_thread.run_sync(self._state, visitor, frame))[1]
+            return (await in_thread(self._state, visitor, frame))[1]
         await self._advance(feed, visitor, frame, late_s=EVERY_S)
         if feed.text is None:
             raise feed.failure or StoreError("the state of the map could not be made")
@@ -220,10 +221,14 @@ class MapFeeds:
         return found
 
     async def _make_second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+        """The first state of a window takes the CPU time of its visitor; further ones are not counted."""
+        run = in_thread if feed.text is None else anyio.to_thread.run_sync
         try:
-            feed.add_second(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
+            feed.add_second(*await run(self._second, feed, visitor, frame))
         except StoreError as error:
             feed.lose(error)
+        except (ClientGoneError, HTTPException) as error:  # others may wait for this state
+            feed.lose(StoreError(f"the state of the map was not made: {error}"))
         finally:
             late_s = self._monotonic_s() - feed.next_s
             feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))

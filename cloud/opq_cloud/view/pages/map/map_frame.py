@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import atan, cos, degrees, log, pi, radians, sinh, tan
 from urllib.parse import urlencode
 
-from opq_cloud.view.pages.map.fuzz import KM_PER_DEGREE, Place
+from opq_cloud.view.pages.visible.fuzz import KM_PER_DEGREE, Place
 
 WIDTH = 1000
 """Units in which nearness on the drawing is judged; a browser scales it."""

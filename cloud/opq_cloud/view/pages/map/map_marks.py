@@ -9,23 +9,22 @@ from urllib.parse import quote
 
 import numpy as np
 
-from opq_cloud.view.pages.map.fuzz import MAX_RADII, Place
 from opq_cloud.view.pages.map.grid_now import (
     BY_LOUDNESS,
     LOUDEST,
     TONES,
-    Boxes,
+    BoxesNow,
     BoxNow,
     FixedBoxes,
     Floats,
     GroupNow,
     Whole,
-    boxes_now,
     medians_of,
 )
 from opq_cloud.view.pages.map.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame, frame_at
 from opq_cloud.view.pages.visible.availability import percent_words
 from opq_cloud.view.pages.visible.availability import tone_of as tone_of_share
+from opq_cloud.view.pages.visible.fuzz import MAX_RADII, Place
 from opq_cloud.view.web import words
 
 CELL_UNITS = 40.0
@@ -176,10 +175,9 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
 
 
 def map_marks(
-    boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
+    now: BoxesNow, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
     """The marks in the window, the loudest last, so that they lie on top."""
-    now = boxes_now(boxes)
     plan = map_plan(now.fixed, frame, radius_km)
     u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
     loudest = np.zeros(count, np.int64)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
@@ -27,6 +27,7 @@ from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
+from opq_cloud.view.web.shares import PageRouter
 
 STATE = "/map/state"
 At = Annotated[str, Query(max_length=24)]
@@ -54,8 +55,8 @@ class MapPages:
         self._config = services.config
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         for path, page in (("/map", self.map_page), ("/wall", self.wall_page)):
             router.add_api_route(path, page, response_class=HTMLResponse)
         router.add_route(STATE, self.state)  # not by FastAPI: 500 maps request it each second

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ def outlines_json(frame: MapFrame) -> bytes:
         {"type": "Feature", "properties": {"kind": name}, "geometry": {"type": shape, "coordinates": found}}
         for name, shape, found in (("land", "MultiPolygon", areas), ("borders", "MultiLineString", lines))
     ]
-    return json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")).encode()
+    return msgspec.json.encode({"type": "FeatureCollection", "features": features})
 
 
 @functools.lru_cache(maxsize=2)
@@ -100,11 +101,12 @@ def _lines(lines: Sequence[Points]) -> _Lines:
 
 
 def _within(lines: _Lines, frame: MapFrame) -> Iterable[Points]:
-    """The lines whose boxes meet the window and its surroundings."""
+    """The lines whose boxes meet the window and its surroundings, and are larger than a step there."""
     left, top, right, bottom = lines.boxes.T
     edge = EDGE_UNITS * frame.wide / WIDTH
     meets = (left <= frame.left + frame.wide + edge) & (right >= frame.left - edge)
     meets &= (top <= frame.top + frame.high + edge) & (bottom >= frame.top - edge)
+    meets &= np.maximum(right - left, bottom - top) >= STEP_UNITS * frame.wide / WIDTH
     return [lines.lines[number] for number in np.flatnonzero(meets).tolist()]
 
 
@@ -157,6 +159,9 @@ def _parts_within(line: Points) -> Iterable[Points]:
     """The stretches of a line that are in the window, with one point outside at each end."""
     inside = (line >= -EDGE_UNITS).all(axis=1)
     inside &= (line[:, 0] <= WIDTH + EDGE_UNITS) & (line[:, 1] <= HEIGHT + EDGE_UNITS)
+    if inside.all():
+        yield _thinned(line)
+        return
     near = inside.copy()
     near[:-1] |= inside[1:]
     near[1:] |= inside[:-1]

@@ -6,7 +6,7 @@ page that somebody passes on shows only what everybody may see.
 
 import zlib
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
@@ -20,6 +20,7 @@ from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.shares import PageRouter
 
 INCIDENTS_IN_FEED = 50
 FEED_KEPT_S = 20.0
@@ -42,8 +43,8 @@ class SharedPages:
         self._render = render
         self._entries: AnswerCache[tuple[FeedEntry, ...]] = AnswerCache(FEED_KEPT_S)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/share/incidents/{incident_id}", self.share_page, response_class=HTMLResponse)
         router.add_api_route("/feeds/incidents.atom", self.atom)
         return router
@@ -71,7 +72,7 @@ class SharedPages:
             scope_words=SCOPE_SHORT.get(incident.scope or "", ""),
             most_named=words.BOXES_LISTED,
             on_map=on_map,
-            duration_words=words.duration((incident.end_ns - incident.start_ns) / 1e9),
+            duration_words=words.span_of(incident),
             address=f"{self._base_url(request)}/share/incidents/{incident.incident_id}",
         )
 
@@ -89,7 +90,7 @@ class SharedPages:
         return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 
     def _base_url(self, request: Request) -> str:
-        return self._config.public_url or str(request.base_url).rstrip("/")
+        return self._config.address or str(request.base_url).rstrip("/")
 
 
 def feed_answer(request: Request, body: bytes, kind: str) -> Response:

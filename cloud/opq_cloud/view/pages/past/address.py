@@ -5,10 +5,7 @@
 """
 
 import re
-from calendar import monthrange
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -17,12 +14,11 @@ from starlette.datastructures import QueryParams
 
 from opq_cloud.reports.limit_table import known_standards
 from opq_cloud.view.pages.drawing.box_history import first_span
-from opq_cloud.view.pages.drawing.local_weeks import midnight_ms
-from opq_cloud.view.pages.past.box_choice import KINDS, BoxChoice
+from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.past.quantities import QUANTITIES, PastQuantity
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.time_span import DEFAULT, TimeSpan, input_words, read_span
+from opq_cloud.view.web.time_span import DEFAULT, TimeSpan, read_span, utc_words
 
 MAX_SERIES = 6
 """The number of distinguishable colours; more Boxes become one series."""
@@ -41,7 +37,6 @@ FIELDS = (
     "tz",
     "show",
     "standard",
-    "meter",
     "from",
     "to",
 )
@@ -64,8 +59,6 @@ class PastAddress:
     zone: ZoneInfo
     show: str
     standard: str
-    meter: str = ""
-    """Another meter, whose line is drawn beside; for visitors from whom nothing is hidden."""
 
     @property
     def query(self) -> str:
@@ -83,7 +76,6 @@ class PastAddress:
             "tz": self.zone.key if self.weeks or self.show == "verdicts" else "",
             "show": "" if self.show == "course" else self.show,
             "standard": "" if self.standard == FIRST_STANDARD else self.standard,
-            "meter": self.meter,
             "from": self.span.from_words,
             "to": self.span.to_words,
         }
@@ -116,6 +108,8 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
             listed = ", ".join(each for each in allowed if each)
             raise HTTPException(400, f"{name} is {given[:40]!r}; want one of {listed}.")
     start, end = params.get("from", ""), params.get("to", "")
+    if typed_in := params.get("zone", ""):
+        start, end = (utc_words(each, query_zone(context, typed_in)) for each in (start, end))
     if show == "verdicts" and not (start or end):
         start = "now-35d"
     elif (show == "harmonics" or weeks != "0") and not (start or end):
@@ -131,7 +125,6 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
         query_zone(context, params.get("tz", "")),
         show,
         standard,
-        params.get("meter", "")[:100] if context.visitor.unlimited and weeks == "0" else "",
     )
 
 
@@ -148,53 +141,3 @@ def chosen_span(context: VisitorContext, box_ids: tuple[str, ...], start: str, e
         return read_span(start or DEFAULT[0], end or DEFAULT[1], now_ms)
     except ValueError as error:
         raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
-
-
-def former_query(params: QueryParams, zone: ZoneInfo, path: str) -> str:
-    """The query of `/past` for an address that a page before it had; its place and time stay."""
-    found: dict[str, str] = {}
-    boxes = [each for name in ("box", "boxes") for each in params.getlist(name) if each]
-    group = next((f"{kind}:{params[kind]}" for kind in KINDS if params.get(kind)), "")
-    if group:
-        found["of"] = group
-    elif boxes:
-        found["box"] = ",".join(boxes)
-    found["q"] = params.get("metric", "")
-    for name in ("y", "together", "weeks", "tz", "from", "to"):
-        found[name] = params.get(name, "")
-    by = {"rms_v": "rms_v", "f_hz": "f_hz", "thd_percent": "thd_percent"}.get(params.get("by", ""), "")
-    found["q"] = found["q"] or by
-    span = _former_days(params)
-    if path in ("/calendar", "/reports") and not params.get("day"):
-        found["show"] = "verdicts"
-    if span is not None:
-        first, last = (midnight_ms(day, zone) for day in span)
-        found |= {"from": input_words(first), "to": input_words(last)}
-    elif path == "/reports":
-        found |= {"from": "now-365d", "to": "now"}
-    elif path == "/grid":
-        found |= {"of": found.get("of", "grid:"), "q": "f_hz,rms_v", "from": "now-24h", "to": "now"}
-    return urlencode([(name, found[name]) for name in FIELDS if found.get(name)], safe=",:")
-
-
-def _former_days(params: Mapping[str, str]) -> tuple[date, date] | None:
-    """The days of `day=`, `month=`, `until=` or `year=`: the first, and the one after the last."""
-    day, year = params.get("day", ""), params.get("year", "")
-    month = params.get("month", "") or params.get("until", "")
-    try:
-        if day:
-            first = date.fromisoformat(day)
-            last = first + timedelta(days=1)
-        elif month:
-            first = date.fromisoformat(f"{month}-01")
-            last = first + timedelta(days=monthrange(first.year, first.month)[1])
-        elif year:
-            first = date.fromisoformat(f"{year}-01-01")
-            last = first.replace(year=first.year + 1)
-        else:
-            return None
-    except (ValueError, OverflowError):
-        raise HTTPException(400, f"{(day or month or year)[:40]!r} is not a day, month or year.") from None
-    if not YEARS[0] <= first.year < YEARS[1]:
-        raise HTTPException(400, f"{first.year} is not a year from {YEARS[0]} to {YEARS[1]}.")
-    return first, last

@@ -2,11 +2,10 @@
 
 A group holds those of its Boxes that the visitor sees: for a visitor who sees two of a region's Boxes, the
 region consists of these two. A region and a grid also hold Boxes whose owners show them as figures of their
-region only: `hidden`, which count in medians, and only where a region has enough of them.
+region only: `hidden`, which count in medians, and only where those of a region have enough owners.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
@@ -14,6 +13,8 @@ from typing import Final
 from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
+from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.view.pages.visible.counted import HiddenBox, enough_owners, owner_of
 from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled
 from opq_cloud.view.pages.visible.registry import Groups as Groups
 from opq_cloud.view.pages.visible.shown_box import ShownBox
@@ -28,8 +29,6 @@ BOXES_READ = 50
 """Boxes of a group: always the same ones, spread over the whole group."""
 GROUP_CHARACTERS = 100
 GROUPS_OFFERED = 500
-FEWEST_HIDDEN = 3
-"""The least number of Boxes of a region that are shown only as figures; fewer do not count at all."""
 KINDS: Final = ("site", "feeder", "region", "grid")
 
 
@@ -42,21 +41,21 @@ class BoxChoice:
     """`box`, or one of KINDS."""
     name: str = ""
     """The name of the group."""
-    hidden: tuple[ShownBox, ...] = ()
+    hidden: tuple[HiddenBox, ...] = ()
     """Boxes that count in medians only."""
 
     @property
     def box_ids(self) -> tuple[str, ...]:
         return tuple(box.box_id for box in self.boxes)
 
-    def read(self) -> tuple[list[ShownBox], list[ShownBox]]:
+    def read(self) -> tuple[list[ShownBox], list[HiddenBox]]:
         """Returns those of `boxes` and of `hidden` whose values are read."""
-        boxes, hidden = (
-            [box for box in group if box.box_id in chosen]
-            for group in (self.boxes, self.hidden)
-            for chosen in [set(sampled([box.box_id for box in group], BOXES_READ))]
+        seen = set(sampled((each.box_id for each in self.boxes), BOXES_READ))
+        counted = set(sampled((each.box.box_id for each in self.hidden), BOXES_READ))
+        return (
+            [each for each in self.boxes if each.box_id in seen],
+            [each for each in self.hidden if each.box.box_id in counted],
         )
-        return boxes, hidden
 
     @property
     def incident_fields(self) -> dict[str, str] | None:
@@ -86,7 +85,8 @@ def read_groups(context: VisitorContext, services: ViewServices) -> Groups:
     """The groups of all Boxes that count for the visitor, seen and hidden ones; sites and feeders where the
     place may be known."""
     registry, visitor = services.registry.now(), context.visitor
-    found = registry.groups if visitor.everything else _seen_groups(registry, visitor)
+    accesses = services.visitors.accesses()
+    found = registry.groups if visitor.everything else _seen_groups(registry, visitor, accesses)
     return {
         kind: {
             name: named[name]
@@ -96,14 +96,16 @@ def read_groups(context: VisitorContext, services: ViewServices) -> Groups:
     }
 
 
-def _seen_groups(registry: BoxRegistry, visitor: Visitor) -> Groups:
-    places = ((box_id, registry.place(box_id).region) for box_id in visitor.regional)
-    hidden = {box_id: region for box_id, region in places if region and not visitor.sees(box_id)}
-    many = Counter(hidden.values())
+def _seen_groups(registry: BoxRegistry, visitor: Visitor, accesses: Mapping[str, BoxAccess]) -> Groups:
+    hidden: dict[str, list[str]] = {}
+    for box_id in visitor.regional - registry.unplugged:
+        if (region := registry.place(box_id).region) and not visitor.sees(box_id):
+            hidden.setdefault(region, []).append(box_id)
     counted = {
         box_id
-        for box_id, region in hidden.items()
-        if many[region] >= FEWEST_HIDDEN and box_id not in registry.unplugged
+        for boxes in hidden.values()
+        if enough_owners(owner_of(accesses, box_id) for box_id in boxes)
+        for box_id in boxes
     }
     of_region = visitor.full | visitor.public | counted
     of_kind = {"site": visitor.full, "feeder": visitor.full, "region": of_region, "grid": of_region}
@@ -153,8 +155,9 @@ def _phases(context: VisitorContext, services: ViewServices, box_ids: list[str])
         yield replace(box, name=f"phase {phase}") if phase else box
 
 
-def _hidden(services: ViewServices, box_id: str) -> ShownBox:
-    record, nominal = services.registry.now().records[box_id], services.nominal
-    return ShownBox(
-        box_id, "", None, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz, False
-    )
+def _hidden(services: ViewServices, box_id: str) -> HiddenBox:
+    registry, nominal = services.registry.now(), services.nominal
+    record, region = registry.records[box_id], registry.place(box_id).region or ""
+    volts, hertz = record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz
+    owner = owner_of(services.visitors.accesses(), box_id)
+    return HiddenBox(ShownBox(box_id, "", None, volts, hertz, False), owner, region)

@@ -1,36 +1,32 @@
 """The lines of `/past`: which Boxes and weeks are read, and what of them is drawn over one another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_place_ms, week_span, whole_hours
 from opq_cloud.view.pages.drawing.missing_words import MissingPart, missing_parts
-from opq_cloud.view.pages.past.address import MAX_SERIES, PastAddress
+from opq_cloud.view.pages.past.address import PastAddress
 from opq_cloud.view.pages.past.change_list import ListedChange, changes_listed
 from opq_cloud.view.pages.past.drawing import PastChart, limits_of
-from opq_cloud.view.pages.past.meter_line import meter_line
-from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import (
-    PastReader,
-    PastSeries,
-    in_week,
-    joined,
-    rows_for,
-    without_skipped,
+from opq_cloud.view.pages.past.line_reading import (
+    HIDDEN_ROW_MS,
+    read_lines,
+    served_lines,
+    week_span_of,
 )
+from opq_cloud.view.pages.past.quantities import PastQuantity
+from opq_cloud.view.pages.past.reading import PastSeries, in_week, rows_for, without_skipped
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
-from opq_cloud.view.web.time_span import TimeSpan, input_words
 
 INCIDENTS_MARKED = 200
+HOLES_LISTED = 20
 EXTREMES_LISTED = 5
 """Incidents in each list of the longest and the deepest."""
-HIDDEN_ROW_MS = 600_000
-"""Boxes that are shown as figures only count in rows of this length or longer."""
 FEWEST_ROWS = 6
 HIDDEN_QUANTITIES = ("rms_v", "f_hz")
 """Quantities that Boxes show that are in figures only."""
@@ -38,6 +34,15 @@ HOUR_ROWS_OF_WEEK = 170
 """Rows of a week by hours, and some to spare."""
 TEN_MINUTE_ROWS_OF_WEEK = 1100
 """Rows of a week by ten minutes, for zones whose hours are not those of UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A stretch of which nothing of a line is stored."""
+
+    line: str
+    start_ms: int
+    end_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class Course:
     changes: Sequence[ListedChange] = ()
     extremes: Mapping[str, Sequence[IndexedIncident]] = field(default_factory=dict)
     """Longest and deepest incidents by the title of their list."""
+    wanted: IncidentFilter = field(default_factory=IncidentFilter)
+    """The incidents that are listed."""
+    holes: Sequence[Hole] = ()
 
 
 def read_course(
@@ -78,10 +86,14 @@ def read_course(
     if not (boxes or hidden):
         return Course((), axis, weeks, 0, (), (), ())
     rows = _week_rows(address, weeks[0]) if weeks else rows_for(len(boxes) + len(hidden))
-    spans = [_span(each) for each in weeks] or [span]
+    spans = [week_span_of(each) for each in weeks] or [span]
     parts = [
-        _lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden) for each in spans
+        read_lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden)
+        for each in spans
     ]
+    own = (line for each in spans for line in served_lines(context, choice, boxes, each))
+    nominal = [part.box for line in own for part in line.parts] or boxes
+    nominal += (each.box for each in hidden)
     charts = []
     for quantity in quantities:
         if weeks:
@@ -95,17 +107,18 @@ def read_course(
             )
         else:
             series = tuple(parts[0][quantity.name])
-            if address.meter:
-                nominal_v = boxes[0].nominal_v if address.percent and boxes else None
-                line = meter_line(services.store, address.meter, quantity, span, rows, nominal_v)
-                series = (*series[: MAX_SERIES - 1], line)
             gaps = tuple(each.gaps for each in series)
-        charts.append(_chart(address, quantity, series, gaps, table, [*boxes, *hidden]))
+        charts.append(_chart(address, quantity, series, gaps, table, nominal))
     first_ms, last_ms = (weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis
-    wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=first_ms * 1_000_000, end_ns=last_ms * 1_000_000)
-    found = context.store.find_incidents(wanted, INCIDENTS_MARKED) if choice.box_ids else []
+    span_ns = first_ms * 1_000_000, last_ms * 1_000_000
+    wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
+    if choice.kind in ("site", "feeder"):
+        stays = context.stays(**{choice.kind: choice.name})
+        wanted = replace(wanted, box_ids=tuple(dict.fromkeys(each[0] for each in stays)), stays=stays)
+    found = context.store.find_incidents(wanted, INCIDENTS_MARKED) if wanted.box_ids else []
     incidents = sorted(found, key=lambda each: -each.start_ns)
     missing: Sequence[MissingPart] = ()
+    holes = () if weeks else tuple(_holes(charts))
     if len(boxes) == 1 and not weeks and charts and charts[0].series[0].source != "":
         first = charts[0].series[0]
         shares = list(zip(first.at_ms.tolist(), first.coverage.tolist(), strict=True))
@@ -114,46 +127,21 @@ def read_course(
     changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
     read = len(boxes) + len(hidden)
     extremes = _extremes(context, wanted) if incidents else {}
-    return Course(tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes, extremes)
+    return Course(
+        tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes, extremes, wanted, holes
+    )
+
+
+def _holes(charts: Sequence[PastChart]) -> Iterator[Hole]:
+    """Stretches of which nothing of a line is stored, the newest first; of lines that have any value."""
+    for chart in charts[:1]:
+        found = [(gap, each.words) for each in chart.series if each.source for gap in each.gaps]
+        for (start_ms, end_ms), line in sorted(found, reverse=True)[:HOLES_LISTED]:
+            yield Hole(line, start_ms, end_ms)
 
 
 def _week_rows(address: PastAddress, week: LocalSpan) -> int:
     return HOUR_ROWS_OF_WEEK if whole_hours(week, address.zone) else TEN_MINUTE_ROWS_OF_WEEK
-
-
-def _lines(
-    context: VisitorContext,
-    services: ViewServices,
-    address: PastAddress,
-    quantities: Sequence[PastQuantity],
-    span: TimeSpan,
-    now_ms: int,
-    rows: int,
-    boxes: Sequence[ShownBox],
-    hidden: Sequence[ShownBox],
-) -> dict[str, list[PastSeries]]:
-    """Quantity -> one line for each Box, or one for all."""
-    if hidden:
-        rows = max(1, min(rows, span.length_ms // HIDDEN_ROW_MS))
-    reader = PastReader(
-        context.store, span, now_ms, context.first_heard_ms, address.percent, address.class_a, rows
-    )
-    found = [reader.box(box, quantities) for box in boxes]
-    if hidden:
-        whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
-        found += [whole.box(box, quantities) for box in hidden]
-    lines: dict[str, list[PastSeries]] = {}
-    for quantity in quantities:
-        own = [each[quantity.name] for each in found]
-        if address.together and own and (len(own) > 1 or hidden):
-            name = address.choice.words
-            own = [joined(name[:1].upper() + name[1:], own, len(hidden))]
-        lines[quantity.name] = own
-    return lines
-
-
-def _span(week: LocalSpan) -> TimeSpan:
-    return TimeSpan(week.start_ms, week.end_ms, input_words(week.start_ms), input_words(week.end_ms))
 
 
 def _named(series: PastSeries, back: int, week: LocalSpan) -> PastSeries:
@@ -188,7 +176,7 @@ def _chart(
         unit,
         digits,
         nominal,
-        limits_of(table, quantity, address.percent, nominal),
+        limits_of(table, quantity, address.percent, nominal, {each.source for each in series}),
         series,
         gaps,
     )

@@ -1,7 +1,7 @@
 """What `/past` draws: rows for the charts of the page's script, and bars and histograms as SVG. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +13,8 @@ from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.reading import Floats, Harmonics, PastSeries, Spread
 from opq_cloud.view.web.words import number
 from opq_measure.standards.requirements import LIMIT_ROUNDING
-from opq_proto.kit.round_levels import round_levels
+from opq_proto.kit.drawing import Axis, Tick, bar
+from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
 
 HISTOGRAM_BINS = 48
 WIDTH = 960.0
@@ -105,12 +106,23 @@ def _rounded(values: Floats, digits: int) -> list[float | None]:
 
 
 def limits_of(
-    table: LimitTable, quantity: PastQuantity, percent: bool, nominal: float | None
+    table: LimitTable,
+    quantity: PastQuantity,
+    percent: bool,
+    nominal: float | None,
+    sources: Collection[str] = (),
 ) -> tuple[tuple[float, str], ...]:
-    """The limits of a standard as lines of a chart: (value in its unit, words)."""
+    """The limits of a standard as lines of a chart: (value in its unit, words).
+
+    `sources`: where the values of its lines come from. A limit of seconds is drawn over intervals of as many
+    seconds alone: rows of minutes show how far single windows went.
+    """
     found: dict[float, str] = {}
     for limit in table.limits:
         if limit.quantity != quantity.interval or limit.order not in (None, (quantity.place or 0) + 1):
+            continue
+        length = INTERVAL_WORDS[limit.interval_ms]
+        if limit.interval_ms < TEN_MINUTES_MS and f"class A, {length}" not in sources:
             continue
         scale: float | None = 1.0
         if limit.basis in ("nominal_v", "nominal_hz") and not quantity.of_nominal:
@@ -119,7 +131,8 @@ def limits_of(
         if scale is not None:
             for value in (limit.requirement.low, limit.requirement.high):
                 if math.isfinite(value):
-                    found.setdefault(round(value * scale, 6), f"{limit.requirement.percent:g} %")
+                    words = f"{limit.requirement.percent:g} % of {length}"
+                    found.setdefault(round(value * scale, 6), words)
     return tuple(sorted(found.items()))
 
 
@@ -132,7 +145,7 @@ class SpreadDrawing:
     path: str
     lines: tuple[tuple[float, str], ...]
     """5, 50, 95 and 99 %: (place from the left, words)."""
-    ticks: tuple[tuple[float, str], ...]
+    ticks: tuple[Tick, ...]
     summary: str
 
 
@@ -147,16 +160,14 @@ def spread_drawing(series: PastSeries, place: int, unit: str, digits: int) -> Sp
     top = counts.max()
     step = 100.0 / HISTOGRAM_BINS
     path = "".join(
-        f"M{at * step:.2f},100V{100 - 100 * count / top:.1f}h{step:.2f}V100Z"
+        bar(at * step, (at + 1) * step, 100 - 100 * count / top, 100)
         for at, count in enumerate(counts.tolist())
         if count > 0
     )
-
-    def where(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    lines = tuple((where(spread.quantile(share)), f"{100 * share:g} %") for share in (0.05, 0.5, 0.95, 0.99))
-    ticks = [(where(value), words) for value, words in round_levels(low, high)]
+    axis = Axis(low, high, 100)
+    shares = (0.05, 0.5, 0.95, 0.99)
+    lines = tuple((axis.percent(spread.quantile(share)), f"{100 * share:g} %") for share in shares)
+    ticks = axis.ticks()
     middle = [number(spread.quantile(share), digits, unit) for share in (0.05, 0.5, 0.95, 0.99)]
     summary = f"5 % of the time at or below {middle[0]}, half {middle[1]}, 95 % {middle[2]}, 99 % {middle[3]}"
     return SpreadDrawing(
@@ -198,8 +209,7 @@ class HarmonicBars:
 
     words: str
     bars: tuple[HarmonicBar, ...]
-    ticks: tuple[tuple[float, str], ...]
-    """(place from the top, words)."""
+    ticks: tuple[Tick, ...]
     intervals: int
     flagged_percent: float
     sentence: str
@@ -230,8 +240,10 @@ def harmonic_bars(
     top = max(FEWEST_TOP, *(max(value, high or 0.0) for _, value, _, high, _ in found)) * 1.08
     slot = WIDTH / (orders - 1)
 
+    axis = Axis(0.0, top, HEIGHT, is_upright=True)
+
     def y(value: float) -> float:
-        return round(HEIGHT * (1 - min(value, top) / top), 1)
+        return round(axis.place(value), 1)
 
     bars = tuple(
         HarmonicBar(
@@ -249,7 +261,7 @@ def harmonic_bars(
         for order, value, most, high, share in found
     )
     flagged = 100 * harmonics.flagged / harmonics.intervals if harmonics.intervals else 0.0
-    ticks = [(100 * (1 - value / top), text) for value, text in round_levels(0.0, top)]
+    ticks = axis.ticks()
     return HarmonicBars(words, bars, tuple(ticks), harmonics.intervals, flagged, _harmonic_words(bars, table))
 
 

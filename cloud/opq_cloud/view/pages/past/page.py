@@ -3,44 +3,44 @@
 The addresses of the pages before it lead here, with their place and time.
 """
 
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import Request
+from fastapi.responses import HTMLResponse
 
 from opq_cloud.reports.limit_table import LimitTable, known_standards, limit_table
-from opq_cloud.reports.reading import ChosenPlace
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.address import (
     MAX_QUANTITIES,
     MAX_WEEKS,
     SHOWN,
     PastAddress,
-    former_query,
     read_address,
 )
 from opq_cloud.view.pages.past.box_choice import BoxChoice, Groups, read_box_choice, read_groups
 from opq_cloud.view.pages.past.course import Course, read_course
 from opq_cloud.view.pages.past.drawing import HarmonicBars, charts_json, harmonic_bars, spread_drawing
+from opq_cloud.view.pages.past.line_reading import harmonics_of, served_lines
 from opq_cloud.view.pages.past.quantities import MAIN
-from opq_cloud.view.pages.past.reading import read_harmonics
-from opq_cloud.view.pages.past.verdict_calendar import MOST_WEEKS, WeekLine, week_lines
+from opq_cloud.view.pages.past.verdict_calendar import PlaceVerdicts, VerdictCalendar
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
-from opq_cloud.view.web.time_span import PRESET_WORDS, input_words
+from opq_cloud.view.web.shares import PageRouter, in_thread, refuse_large
+from opq_cloud.view.web.time_span import PRESET_WORDS, input_words, zone_words
 
 BOXES_OFFERED = 24
 """Where there are more, they are typed, not ticked."""
 SHOWN_FIRST = 3
 """Boxes of a page whose address names none."""
 BARS_DRAWN = 6
-"""Boxes whose harmonics are drawn, and places whose verdicts are."""
-WEEKS_READ = 110
-"""Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
+"""Boxes whose harmonics are drawn."""
 INCIDENTS_LISTED = 20
 NS_PER_MS = 1_000_000
 WEEK_MS = 7 * 86_400_000
@@ -50,54 +50,62 @@ STEP_WORDS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"
 class PastPages:
     """The page; `render` is `Pages.render`."""
 
-    def __init__(self, context: VisitorContext, services: ViewServices, render: PageMaker) -> None:
+    def __init__(
+        self, context: VisitorContext, services: ViewServices, verdicts: VerdictCalendar, render: PageMaker
+    ) -> None:
         self._context = context
         self._services = services
+        self._verdicts = verdicts
         self._render = render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(include_in_schema=False)
         router.add_api_route("/past", self.past, response_class=HTMLResponse)
-        for path in ("/compare", "/calendar", "/reports", "/reports/month", "/grid"):
-            router.add_api_route(path, self.former, response_class=RedirectResponse)
-        router.add_api_route("/boxes/{box_id}/history", self.former_box, response_class=RedirectResponse)
         return router
 
-    def former(self, request: Request) -> RedirectResponse:
-        """Leads from the address of a page before this one to the same place and time."""
-        params = request.query_params
-        query = former_query(params, query_zone(self._context, params.get("tz", "")), request.url.path)
-        return RedirectResponse(f"/past?{query}" if query else "/past", 307)
+    async def past(self, request: Request) -> HTMLResponse:
+        address = await in_thread(self._address, request)
+        places: Sequence[PlaceVerdicts] = ()
+        if address.show == "verdicts":
+            span = address.span.start_ms, address.span.end_ms
+            places = await self._verdicts.read(address.choice, address.standard, address.zone, span)
+        return await in_thread(self._page, address, places)
 
-    def former_box(self, box_id: str, request: Request) -> RedirectResponse:
-        self._context.known_box(box_id)
-        query = former_query(request.query_params, query_zone(self._context, ""), "")
-        return RedirectResponse(f"/past?box={box_id}{'&' if query else ''}{query}", 307)
-
-    def past(self, request: Request) -> HTMLResponse:
+    def _address(self, request: Request) -> PastAddress:
         context = self._context
-        groups, every = read_groups(context, self._services), context.box_ids()
-        choice = self._choice(request, groups, every)
+        choice = self._choice(request, read_groups(context, self._services), context.box_ids())
         address = read_address(context, request.query_params, choice)
+        if choice.kind in ("site", "feeder") and not address.weeks:  # weeks reach back before the span
+            lines = served_lines(context, choice, choice.boxes, address.span)
+            there = {part.box.box_id for line in lines for part in line.parts}
+            own = tuple(each for each in choice.boxes if each.box_id in there)
+            choice = replace(choice, boxes=own or choice.boxes)
+            address = replace(address, choice=choice)
+        boxes, hidden = choice.read()
+        refuse_large(context.visitor, len(boxes) + len(hidden), address.span.length_ms)
+        return address
+
+    def _page(self, address: PastAddress, places: Sequence[PlaceVerdicts]) -> HTMLResponse:
+        context, choice = self._context, address.choice
+        groups, every = read_groups(context, self._services), context.box_ids()
         table = limit_table(address.standard)
         span, now_ms = address.span, context.now_ns() // NS_PER_MS
         share = WEEK_MS / span.length_ms if address.weeks else 0.5
         values: dict[str, object] = {
             "course": None,
             "harmonics": (),
-            "places": (),
+            "places": places,
         }
         if address.show == "harmonics":
             values["harmonics"] = self._harmonics(address, table)
-        elif address.show == "verdicts":
-            values["places"] = self._places(address, table)
-        else:
+        elif address.show != "verdicts":
             values |= _course_values(address, read_course(context, self._services, address, table), context)
         return self._render(
             "past.html",
             "past",
             200,
             address=address,
+            trends_wait=self._services.store.trends_wait(time.time_ns() // 1_000_000),
             table=table,
             tabs=[
                 (name, text, address.changed(show="" if name == "course" else name))
@@ -123,8 +131,9 @@ class PastPages:
                     ("out", "Zoom out", span.zoomed_out(now_ms)),
                 )
             ],
-            from_input=input_words(span.start_ms),
-            to_input=input_words(span.end_ms),
+            zone=(zone := query_zone(context, "")).key,
+            from_input=zone_words(input_words(span.start_ms), zone),
+            to_input=zone_words(input_words(span.end_ms), zone),
             verdict_words=("pass", "fail", "not_assessed"),
             **values,
         )
@@ -141,44 +150,18 @@ class PastPages:
 
     def _harmonics(self, address: PastAddress, table: LimitTable) -> list[HarmonicBars]:
         found = []
-        for box in address.choice.boxes[:BARS_DRAWN]:
-            harmonics = read_harmonics(self._context.store, box.box_id, address.span)
-            bars = harmonic_bars(box.label, harmonics, box.nominal_v, table)
-            if bars is not None:
+        for each in harmonics_of(self._context, address.choice, address.span, BARS_DRAWN):
+            if (bars := harmonic_bars(*each, table)) is not None:
                 found.append(bars)
         return found
-
-    def _places(self, address: PastAddress, table: LimitTable) -> list[tuple[str, str, list[WeekLine]]]:
-        """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long."""
-        context, choice = self._context, address.choice
-        records = self._services.registry.now().records
-        chosen = [records[box_id] for box_id in choice.box_ids if box_id in records]
-        weeks = min(MOST_WEEKS, 2 + address.span.length_ms // WEEK_MS)
-        places = [
-            ChosenPlace(None, (record,)) for record in chosen[: max(1, min(BARS_DRAWN, WEEKS_READ // weeks))]
-        ]
-        if choice.kind == "site" and chosen:
-            places = [ChosenPlace(choice.name, tuple(chosen))]
-        span = address.span.start_ms, address.span.end_ms
-        return [
-            (
-                place.name,
-                f"site:{place.site}" if place.site else f"box:{place.records[0].box_id}",
-                week_lines(context, self._services, table, place, address.zone, span),
-            )
-            for place in places
-        ]
 
 
 def _course_values(address: PastAddress, course: Course, context: VisitorContext) -> dict[str, object]:
     zone = address.zone.key if course.weeks else ""
     first, last = address.span.from_words, address.span.to_words
     kinds = Counter(each.kind for each in course.incidents)
-    listed = context.store.incidents_of([each.incident_id for each in course.incidents[:INCIDENTS_LISTED]])
-    extremes = {
-        title: context.store.incidents_of([each.incident_id for each in found])
-        for title, found in course.extremes.items()
-    }
+    listed = context.incidents_at(course.incidents[:INCIDENTS_LISTED], course.wanted)
+    extremes = {title: context.incidents_at(found, course.wanted) for title, found in course.extremes.items()}
     numbered = [
         (each.number, each.start_ms, each.end_ms, each.quantity) for each in course.changes if each.number
     ]

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, ShownQuantity, titled
-
-TEN_MINUTES_MS = 600_000
-TWO_HOURS_MS = 7_200_000
-TEN_SECONDS_MS = 10_000
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_SECONDS_MS, TWO_HOURS_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +82,13 @@ MAIN: Final = (
         class_a=True,
     ),
     PastQuantity(
-        name="unbalance_percent", words="Unbalance u2", unit="%", digits=2, factor=100.0, key="unbalance"
+        name="unbalance_percent",
+        words="Unbalance u2",
+        unit="%",
+        digits=2,
+        factor=100.0,
+        key="unbalance",
+        interval="u2_ratio",
     ),
     PastQuantity(
         name="under_percent",

@@ -14,17 +14,21 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.intervals.distribution import IntervalSummary, summed
+from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows, one_after_the_other
 from opq_cloud.store.records.interval_reading import DAY_MS
-from opq_cloud.store.records.intervals import IntervalRecords
+from opq_cloud.store.records.intervals import IntervalRecords, SummaryRow
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, missing_spans, read_history
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, skipped_places, week_place_ms
-from opq_cloud.view.pages.past.box_choice import FEWEST_HIDDEN
-from opq_cloud.view.pages.past.quantities import TEN_MINUTES_MS, PastQuantity
+from opq_cloud.view.pages.past.quantities import PastQuantity
+from opq_cloud.view.pages.past.served_lines import SiteReader, StayRows, Stays, begins_in
+from opq_cloud.view.pages.visible.counted import HiddenBox as HiddenBox
+from opq_cloud.view.pages.visible.counted import usable_values
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import TimeSpan
 from opq_measure.standards.requirements import percentile
+from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
 from opq_proto.trend_histogram import bin_middle
 
 Floats = NDArray[np.float64]
@@ -44,6 +48,8 @@ CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_0
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
 NS_PER_MS = 1_000_000
+OF_EVENTS = ("rms_v", "trans_v")
+"""Quantities whose lowest and highest values are those of events."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,6 +94,8 @@ class PastSeries:
     """Up to here."""
     spread: Spread
     flagged_share: float = 0.0
+    whole: tuple[float, float, float] | None = None
+    """Lowest, mean and highest, by `whole_of`; None: of the rows."""
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
@@ -109,14 +117,32 @@ class PastSeries:
         """Lowest, 5 %, median, mean, 95 %, 99 %, highest; None where nothing is known."""
         if not len(self.at_ms) or np.isnan(self.mean).all():
             return None
-        least, most = float(np.nanmin(self.low)), float(np.nanmax(self.high))
+        nothing = np.zeros(len(self.at_ms), np.bool_)
+        least, mean, most = self.whole or whole_of(
+            self.low, self.mean, self.high, self.coverage, nothing, "rms_v"
+        )
         spread = self.spread if len(self.spread.values) else spread_of(self.mean, self.coverage)
         p05, p50, p95, p99 = (
             min(max(spread.quantile(share), least), most) for share in (0.05, 0.5, 0.95, 0.99)
         )
-        weights = np.where(np.isnan(self.mean), 0.0, np.maximum(self.coverage, 1e-9))
-        mean = float(np.nansum(self.mean * weights) / weights.sum())
         return least, p05, p50, mean, p95, p99, most
+
+
+def whole_of(
+    low: Floats, mean: Floats, high: Floats, coverage: Floats, flagged: NDArray[np.bool_], name: str
+) -> tuple[float, float, float]:
+    """Lowest, mean and highest of a span, as reports count: of values that no event flags, if there are some.
+
+    A dip's depth and a transient are voltages, so that theirs count; its phase jump is not a frequency.
+    """
+    counted = np.ones(len(flagged), np.bool_) if name in OF_EVENTS else ~flagged
+    counted &= ~np.isnan(mean)
+    if not counted.any():
+        counted = ~np.isnan(mean)
+    weights = np.maximum(coverage[counted], 1e-9)
+    average = float(np.sum(mean[counted] * weights) / weights.sum())
+    least, most = float(np.nanmin(low[counted])), float(np.nanmax(high[counted]))
+    return least, min(max(average, least), most), most
 
 
 def spread_of(values: Floats, weights: Floats) -> Spread:
@@ -148,6 +174,8 @@ class PastReader:
     class_a: bool = False
     """Whether class A comes first for every quantity."""
     rows: int = ROWS_DRAWN
+    stays: Stays = ()
+    """The spans that count; empty: all."""
 
     def box(self, box: ShownBox, quantities: Sequence[PastQuantity]) -> Mapping[str, PastSeries]:
         """One Box: quantity -> rows."""
@@ -170,7 +198,7 @@ class PastReader:
 
     def history(self, box_id: str, keys: Mapping[str, tuple[str, float]]) -> BoxHistory:
         return read_history(
-            self.store,
+            StayRows(self.store, self.stays) if self.stays else self.store,
             box_id,
             self.span,
             self.now_ms,
@@ -179,6 +207,12 @@ class PastReader:
             keys,
             incidents=0,
         )
+
+    def site(self, box: ShownBox, quantity: PastQuantity, reader: SiteReader) -> PastSeries:
+        """A quantity of the phases of a site together; nothing of a span that is too long to read."""
+        if self.span.length_ms > RAW_DAYS * DAY_MS:
+            return self._none(box, quantity.length_ms)
+        return self._intervals(box, quantity, reader, quantity.length_ms)
 
     def _factor(self, box: ShownBox, quantity: PastQuantity) -> float:
         """The factor of a value in `unit` of the quantity."""
@@ -197,6 +231,9 @@ class PastReader:
         )
         at_ms = np.array([row.start_ms for row in rows], np.int64)
         flagged = np.array([bool(row.flagged) for row in rows], np.bool_)
+        coverage = np.array([row.coverage for row in rows], np.float64)
+        # limits of a longer row are already without flagged windows, except of wholly flagged minutes
+        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else np.zeros_like(flagged)
         late_ms = 2 * history.step_ms if history.step_ms < 60_000 else 130_000
         start_ms, until_ms = self._expected(box.box_id, at_ms, history.step_ms, late_ms)
         return PastSeries(
@@ -208,12 +245,15 @@ class PastReader:
             three[:, 0],
             three[:, 1],
             three[:, 2],
-            np.array([row.coverage for row in rows], np.float64),
+            coverage,
             flagged,
             start_ms,
             until_ms,
             spread if bins else NOTHING,
             float(flagged.mean()) if rows else 0.0,
+            whole_of(three[:, 0], three[:, 1], three[:, 2], coverage, spoilt, name)
+            if len(rows) and not np.isnan(three[:, 1]).all()
+            else None,
         )
 
     def _expected(self, box_id: str, at_ms: Whole, step_ms: int, late_ms: int) -> tuple[int, int]:
@@ -226,6 +266,9 @@ class PastReader:
         since = until_ms if heard is None else round(heard)
         if len(at_ms):
             since = min(since, int(at_ms[0]))
+        if self.stays:
+            since = max(since, self.stays[0][0] // NS_PER_MS)
+            until_ms = max(span.start_ms, min(until_ms, self.stays[-1][1] // NS_PER_MS))
         return min(until_ms, max(span.start_ms, since)), until_ms
 
     def _class_a(self, box: ShownBox, quantity: PastQuantity) -> PastSeries:
@@ -241,7 +284,7 @@ class PastReader:
         return self._intervals(box, quantity, records, length_ms)
 
     def _intervals(
-        self, box: ShownBox, quantity: PastQuantity, records: IntervalRecords | None, length_ms: int
+        self, box: ShownBox, quantity: PastQuantity, records: IntervalReader | None, length_ms: int
     ) -> PastSeries:
         names = {quantity.interval, *quantity.ends} - {""}
         span = self.span
@@ -256,6 +299,10 @@ class PastReader:
                 names,
             )
         )
+        if columns is not None and self.stays:
+            at_ns = columns.start_ns.tolist()
+            there = [begins_in(self.stays, each // NS_PER_MS, length_ms) for each in at_ns]
+            columns = chosen_rows(columns, np.flatnonzero(there))
         if columns is None or quantity.interval not in columns.values or not len(columns.start_ns):
             return self._none(box, length_ms)
         factor = self._volts(box, quantity) * quantity.factor * self._factor(box, quantity)
@@ -273,7 +320,9 @@ class PastReader:
         mean = of(quantity.interval)
         if mean is None:
             return self._none(box, length_ms)
-        low, high = (mean if each is None else each for each in map(of, quantity.ends))
+        low, high = (
+            mean if each is None else np.where(np.isnan(each), mean, each) for each in map(of, quantity.ends)
+        )
         kept = ~np.isnan(mean)
         at_ms = columns.start_ns[kept] // NS_PER_MS
         flags, cover = (
@@ -285,6 +334,7 @@ class PastReader:
             return self._none(box, length_ms)
         clean = ~flags if not flags.all() else np.ones(len(flags), np.bool_)
         spread = spread_of(mean[clean], np.ones(int(clean.sum())))
+        whole = whole_of(low, mean, high, cover, flags, quantity.name)
         step_ms = _step(length_ms, span.length_ms, self.rows)
         share = float(flags.mean())
         firsts = np.flatnonzero(np.diff(at_ms // step_ms, prepend=-1))
@@ -294,7 +344,7 @@ class PastReader:
         return PastSeries(
             box.label,
             (box.box_id,),
-            f"class A, {_length_words(length_ms)}",
+            f"class A, {INTERVAL_WORDS[length_ms]}",
             step_ms,
             at_ms[firsts] // step_ms * step_ms,
             np.minimum.reduceat(low, firsts),
@@ -306,13 +356,15 @@ class PastReader:
             until,
             spread,
             share,
+            whole,
         )
 
     def _days(self, box: ShownBox, quantity: PastQuantity, records: IntervalRecords) -> PastSeries:
         names = {quantity.interval, *quantity.ends} - {""}
         span, place = self.span, quantity.place or 0
         first = span.start_ms // DAY_MS * DAY_MS * NS_PER_MS
-        rows = records.days(box.box_id, quantity.length_ms, first, span.end_ms * NS_PER_MS, names)
+        days = records.days(box.box_id, quantity.length_ms, first, span.end_ms * NS_PER_MS, names)
+        rows = [row for row in days if begins_in(self.stays, row.start_ms, DAY_MS)]
         factor = self._volts(box, quantity) * quantity.factor * self._factor(box, quantity)
         known = [row for row in rows if (quantity.interval, place, False) in row.summary.parts]
         if not known:
@@ -329,7 +381,7 @@ class PastReader:
         return PastSeries(
             box.label,
             (box.box_id,),
-            f"class A, {_length_words(quantity.length_ms)}",
+            f"class A, {INTERVAL_WORDS[quantity.length_ms]}",
             DAY_MS,
             at_ms,
             three[:, 0],
@@ -341,10 +393,15 @@ class PastReader:
             until,
             Spread((places + 0.5) * parts[0].width * factor, counts),
             sum(row.summary.flagged for row in known) / max(1, intervals),
+            _whole_of_days(rows, quantity, place, three, factor),
         )
 
     def _volts(self, box: ShownBox, quantity: PastQuantity) -> float:
         return 1.0 / box.nominal_v if quantity.of_nominal else 1.0
+
+    def nothing(self, box: ShownBox, quantity: PastQuantity) -> PastSeries:
+        """A line without values."""
+        return self._none(box, quantity.length_ms)
 
     def _none(self, box: ShownBox, step_ms: int) -> PastSeries:
         nothing = np.empty(0)
@@ -402,16 +459,18 @@ class Harmonics:
         return (math.nan if value is None else value * scale), own.most * scale
 
 
-def read_harmonics(store: ShownStore, box_id: str, span: TimeSpan) -> Harmonics:
-    """The harmonics of ten-minute intervals."""
+def read_harmonics(store: ShownStore, box_id: str, span: TimeSpan, stays: Stays = ()) -> Harmonics:
+    """The harmonics of ten-minute intervals in a span, or in these parts of it."""
     records, names = store.seen_intervals(box_id), ("harmonics_v",)
-    first, last = span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS
+    whole = span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS
+    parts = [(max(first, whole[0]), min(last, whole[1])) for first, last in stays or (whole,)]
     if records is None:
         return Harmonics(0, 0)
     if span.length_ms > HARMONIC_DAYS * DAY_MS:
-        summary = records.summary(box_id, TEN_MINUTES_MS, first, last, names)
+        summary = summed([records.summary(box_id, TEN_MINUTES_MS, *part, names) for part in parts])
         return Harmonics(summary.intervals, summary.flagged, None, summary)
-    columns = records.read(box_id, TEN_MINUTES_MS, first, last, names)
+    read = [records.read(box_id, TEN_MINUTES_MS, *part, names) for part in parts]
+    columns = one_after_the_other(box_id, TEN_MINUTES_MS, read)
     volts, flags = columns.values.get(names[0]), columns.flagged
     found = None if volts is None else np.asarray(volts[~flags], np.float64)
     return Harmonics(len(flags), int(flags.sum()), found)
@@ -424,6 +483,21 @@ def _three(summary: IntervalSummary, quantity: PastQuantity, place: int) -> tupl
     return low.least, own.total / max(1, own.count), high.most
 
 
+def _whole_of_days(
+    rows: Sequence[SummaryRow], quantity: PastQuantity, place: int, three: Floats, factor: float
+) -> tuple[float, float, float] | None:
+    """That of days, with the flagged intervals of a voltage; None: of the rows."""
+    if quantity.name not in OF_EVENTS:
+        return None
+    low, high = (
+        [part for row in rows if (part := row.summary.parts.get((name, place, True))) and part.count]
+        for name in quantity.ends
+    )
+    least = min([three[:, 0].min(), *(each.least * factor for each in low)])
+    most = max([three[:, 2].max(), *(each.most * factor for each in high)])
+    return float(least), float(three[:, 1].mean()), float(most)
+
+
 def _step(length_ms: int, span_ms: int, rows: int) -> int:
     """The shortest length of a row, a whole number of intervals, with at most so many rows."""
     if span_ms / length_ms <= rows:
@@ -432,15 +506,22 @@ def _step(length_ms: int, span_ms: int, rows: int) -> int:
     return next((each for each in steps if each >= length_ms and span_ms / each <= rows), DAY_MS)
 
 
-def _length_words(length_ms: int) -> str:
-    return {10_000: "10 s", 600_000: "10 min", 7_200_000: "2 h"}[length_ms]
+def _outer(parts: Sequence[PastSeries]) -> tuple[float, float, float] | None:
+    """Of several lines, the mean by the time that each measured."""
+    known = [(part.whole, float(part.coverage.sum()) * part.step_ms) for part in parts if part.whole]
+    total = sum(weight for _, weight in known)
+    if len(known) < len(parts) or total <= 0:
+        return None
+    mean = sum(whole[1] * weight for whole, weight in known) / total
+    return min(whole[0] for whole, _ in known), mean, max(whole[2] for whole, _ in known)
 
 
-def joined(words: str, parts: Sequence[PastSeries], hidden: int = 0) -> PastSeries:
-    """Several Boxes as one line; the last `hidden` of them are those that are shown as figures only.
+def joined(words: str, parts: Sequence[PastSeries], hidden: Sequence[HiddenBox] = ()) -> PastSeries:
+    """Several Boxes as one line; the last of `parts` are those of `hidden`, which are shown as figures only.
 
     Without hidden ones: the outer limits, and the mean by the time that each measured. With them: medians,
-    which are of no single Box, and a hidden Box counts only where at least `FEWEST_HIDDEN` have a row.
+    which are not of a single Box. A hidden Box counts in the rows for which those that have one have enough
+    owners. What one Box alone decides is not taken from hidden ones: marks, gaps, the beginning and the end.
     """
     known = [part for part in parts if len(part.at_ms)]
     if not known:
@@ -449,20 +530,21 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: int = 0) -> PastSeri
     shape = (len(parts), len(at_ms))
     low, mean, high = (np.full(shape, np.nan) for _ in range(3))
     cover, flagged = np.zeros(shape), np.zeros(len(at_ms), np.bool_)
+    shown = parts[: len(parts) - len(hidden)]
     for row, part in enumerate(parts):
         where = np.searchsorted(at_ms, part.at_ms)
         low[row, where], mean[row, where], high[row, where] = part.low, part.mean, part.high
         cover[row, where] = part.coverage
-        flagged[where] |= part.flagged
+        if row < len(shown):
+            flagged[where] |= part.flagged
     step_ms = max(part.step_ms for part in known)
-    start_ms = min(part.start_ms for part in parts)
-    until_ms = max(part.until_ms for part in parts)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a row that no Box has stays NaN
         if hidden:
-            few = np.count_nonzero(~np.isnan(mean[-hidden:]), axis=0) < FEWEST_HIDDEN
+            used = usable_values(~np.isnan(mean[len(shown) :]), hidden)
             for table in (low, mean, high):
-                table[-hidden:, few] = np.nan
+                table[len(shown) :][~used] = np.nan
+            cover[len(shown) :] = used
             lows, means, highs = (np.nanmedian(table, axis=0) for table in (low, mean, high))
             spread = spread_of(means, np.ones(len(means)))
         else:
@@ -474,8 +556,12 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: int = 0) -> PastSeri
                 np.concatenate([part.spread.weights for part in known]),
             )
     kept = ~np.isnan(means)
-    expected = [max(1, part.until_ms - part.start_ms) for part in parts]
-    share = sum(part.flagged_share * long for part, long in zip(parts, expected, strict=True))
+    starts, ends = [part.start_ms for part in shown], [part.until_ms for part in shown]
+    if hidden:
+        starts, ends = [*starts, *at_ms[kept][:1].tolist()], [*ends, *(at_ms[kept][-1:] + step_ms).tolist()]
+    start_ms, until_ms = min(starts, default=0), max(ends, default=0)
+    expected = [max(1, part.until_ms - part.start_ms) for part in shown]
+    share = sum(part.flagged_share * long for part, long in zip(shown, expected, strict=True))
     return PastSeries(
         words,
         tuple(i for part in parts for i in part.box_ids),
@@ -490,7 +576,30 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: int = 0) -> PastSeri
         start_ms,
         until_ms,
         spread,
-        share / sum(expected),
+        share / max(1, sum(expected)),
+        _outer(known) if not hidden else None,
+    )
+
+
+def after_one_another(words: str, parts: Sequence[PastSeries]) -> PastSeries:
+    """The Boxes of one phase, or one Box with other nominal values, as one line.
+
+    It is expected as long as one of them is: a Box that sent nothing in its time leaves a hole.
+    """
+    known = [part for part in parts if len(part.at_ms)]
+    expected = [part for part in parts if part.until_ms > part.start_ms] or parts
+    found = (known or parts)[0]
+    if len(known) > 1:
+        found, rows = joined(words, known), [len(part.at_ms) for part in known]
+        share = sum(part.flagged_share * many for part, many in zip(known, rows, strict=True)) / sum(rows)
+        coverage = np.minimum(1.0, found.coverage * len(known))
+        found = replace(found, coverage=coverage, flagged_share=share)
+    return replace(
+        found,
+        words=words,
+        box_ids=tuple(i for part in parts for i in part.box_ids),
+        start_ms=min(part.start_ms for part in expected),
+        until_ms=max(part.until_ms for part in expected),
     )
 
 

@@ -1,28 +1,44 @@
 """The calendar of compliance: a verdict by a standard for each week, and for each day of a short span."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from opq_cloud.reports.limit_table import LimitTable
-from opq_cloud.reports.reading import ChosenPlace, read_place
-from opq_cloud.reports.verdicts import BoxWeek, Verdict, VerdictRow, judge_limit
+from opq_cloud.reports.limit_table import LimitTable, limit_table
+from opq_cloud.reports.reading import (
+    ChosenPlace,
+    NoPlaceError,
+    PlaceChoice,
+    chosen_places,
+    parts_of,
+    read_place,
+)
+from opq_cloud.reports.verdicts import BoxWeek, Verdict, VerdictRow, measured_words, verdict_of
 from opq_cloud.reports.week import DAYS, ReportWeek
-from opq_cloud.reports.week_report import SITE_QUANTITIES, Place
+from opq_cloud.reports.week_report import Place, place_rows
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.interval_rows import within
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
+from opq_cloud.view.pages.visible.seen_jobs import JobFacts, SeenJobs, opened_context
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import input_words
 from opq_cloud.view.web.words import day_of_month, number
+from opq_proto.decision import Nominal
 
 MOST_WEEKS = 53
 WEEKS_BY_DAY = 6
 """The days of so many weeks are judged, too."""
-VERDICT_WORDS: Final[dict[str, str]] = {"pass": "Within", "fail": "Outside", "not_assessed": "No data"}
+VERDICT_WORDS: Final[dict[str, str]] = {"pass": "Within", "fail": "Outside", "not_assessed": "Not assessed"}
+PLACES_JUDGED = 6
+WEEKS_READ = 110
+"""Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
 NS_PER_MS = 1_000_000
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,7 @@ class VerdictCell:
     """Beginning and end for an address, UTC."""
     end: str
     measured: float = 0.0
-    """Percent of its intervals of the first limit that were judged."""
+    """Percent of its intervals that are not missing, by the limit that misses most."""
 
     @property
     def verdict_words(self) -> str:
@@ -54,20 +70,86 @@ class WeekLine:
     days: tuple[VerdictCell, ...]
 
 
+Part = tuple[ReportWeek, Place]
+"""A week, or a part of one in which facts stay the same, and what was read of a place in it."""
+PlaceVerdicts = tuple[str, str, list[WeekLine]]
+"""Its name, its place in an address, and its weeks."""
+
+
+class VerdictCalendar:
+    """The verdicts that one visitor may see, made in a process of their own."""
+
+    def __init__(self, services: ViewServices, jobs: SeenJobs) -> None:
+        self._services, self._jobs = services, jobs
+
+    async def read(
+        self, choice: BoxChoice, standard: str, zone: ZoneInfo, span_ms: tuple[int, int]
+    ) -> Sequence[PlaceVerdicts]:
+        """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long.
+
+        Raises:
+            StoreError: the store cannot be read.
+            HTTPException: 503 or 429, there is no place for it now.
+        """
+        records = self._services.registry.now().records
+        chosen = [records[box_id] for box_id in choice.box_ids if box_id in records]
+        weeks = min(MOST_WEEKS, 2 + (span_ms[1] - span_ms[0]) // WEEK_MS)
+        span_ns = (span_ms[0] - WEEK_MS) * NS_PER_MS, (span_ms[1] + WEEK_MS) * NS_PER_MS
+        if choice.kind == "site" and chosen:
+            sees_place = self._services.visitor.sees_place
+            there = [each for each in records.values() if sees_place(each.box_id)]
+            places = self._site(there, choice.name, span_ns)
+        else:
+            few = chosen[: max(1, min(PLACES_JUDGED, WEEKS_READ // weeks))]
+            choices = (PlaceChoice("box", each.box_id) for each in few)
+            places = [place for each in choices for place in chosen_places(chosen, each, *span_ns)]
+        if not places:
+            return ()
+        key = standard, repr(places), zone.key, *(each // DAY_MS for each in span_ms)
+        found = await self._jobs.only("report", key, verdicts_of, standard, places, zone, span_ms)
+        return [
+            (place.name, f"site:{place.site}" if place.site else f"box:{place.box_ids[0]}", lines)
+            for place, lines in zip(places, found, strict=True)
+        ]
+
+    @staticmethod
+    def _site(records: Sequence[BoxRecord], name: str, span_ns: tuple[int, int]) -> list[ChosenPlace]:
+        """A site with the Boxes of then; nothing where it had none."""
+        try:
+            return chosen_places(records, PlaceChoice("site", name), *span_ns)
+        except NoPlaceError:
+            return []
+
+
+def verdicts_of(
+    store: CloudStore,
+    facts: JobFacts,
+    standard: str,
+    places: Sequence[ChosenPlace],
+    zone: ZoneInfo,
+    span_ms: tuple[int, int],
+) -> Iterator[list[list[WeekLine]]]:
+    """Yields the weeks of each place: as a job of its own process, because a year takes a second."""
+    context, services = opened_context(store, facts)
+    seen, now_ms = SeenReportStore(services.store, context), facts.now_ns // NS_PER_MS
+    table = limit_table(standard)
+    yield [week_lines(seen, table, place, zone, span_ms, now_ms, facts.nominal) for place in places]
+
+
 def week_lines(
-    context: VisitorContext,
-    services: ViewServices,
+    store: SeenReportStore,
     table: LimitTable,
     place: ChosenPlace,
     zone: ZoneInfo,
     span_ms: tuple[int, int],
+    now_ms: int,
+    nominal: Nominal,
 ) -> list[WeekLine]:
     """The weeks that a span touches, the newest first, MOST_WEEKS at most.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    store, now_ms = SeenReportStore(services.store, context), context.now_ns() // NS_PER_MS
     last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
     weeks = [_week_of(last_ms, zone)]
     while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * NS_PER_MS:
@@ -75,9 +157,9 @@ def week_lines(
     by_day = len(weeks) <= WEEKS_BY_DAY
     found = []
     for week in weeks:
-        read = read_place(store, table, week, place, services.nominal)
-        days = tuple(_days(table, week, read, now_ms)) if by_day else ()
-        found.append(WeekLine(week, _cell(week.name[5:], table, week, read, now_ms), days))
+        parts = [(part, read_place(store, table, part, place, nominal)) for part in parts_of(week, place)]
+        days = tuple(_days(table, week, parts, now_ms)) if by_day else ()
+        found.append(WeekLine(week, _cell(week.name[5:], table, week, parts, now_ms), days))
     return found
 
 
@@ -86,13 +168,24 @@ def _week_of(moment_ms: int, zone: ZoneInfo) -> ReportWeek:
     return ReportWeek(day - timedelta(days=day.weekday()), zone)
 
 
-def _days(table: LimitTable, week: ReportWeek, read: Place, now_ms: int) -> Iterator[VerdictCell]:
+def _days(table: LimitTable, week: ReportWeek, parts: Sequence[Part], now_ms: int) -> Iterator[VerdictCell]:
     for number_of_day in range(DAYS):
         first: date = week.monday + timedelta(days=number_of_day)
         day = ReportWeek(first, week.zone, days=1)
-        boxes = tuple(replace(box, week=_part(box.week, day)) for box in read.boxes)
-        group = {length: within(columns, day.start_ns, day.end_ns) for length, columns in read.group.items()}
-        yield _cell(day_of_month(first), table, day, replace(read, boxes=boxes, group=group), now_ms)
+        edges_ns = [edge for part, _ in parts for edge in (part.start_ns, part.end_ns)]
+        pieces = [
+            (piece, _of_day(read, piece))
+            for piece in day.parts(edges_ns)
+            for part, read in parts
+            if part.start_ns <= piece.start_ns < part.end_ns
+        ]
+        yield _cell(day_of_month(first), table, day, pieces, now_ms)
+
+
+def _of_day(read: Place, day: ReportWeek) -> Place:
+    boxes = tuple(replace(box, week=_part(box.week, day)) for box in read.boxes)
+    group = {length: within(columns, day.start_ns, day.end_ns) for length, columns in read.group.items()}
+    return replace(read, boxes=boxes, group=group)
 
 
 def _part(box: BoxWeek, day: ReportWeek) -> BoxWeek:
@@ -100,43 +193,30 @@ def _part(box: BoxWeek, day: ReportWeek) -> BoxWeek:
     return replace(box, intervals={length: each for length, each in parts.items() if len(each.start_ns)})
 
 
-def _cell(title: str, table: LimitTable, span: ReportWeek, read: Place, now_ms: int) -> VerdictCell:
+def _cell(title: str, table: LimitTable, span: ReportWeek, parts: Sequence[Part], now_ms: int) -> VerdictCell:
+    """The verdict of a span, of all its parts together where a fact changed within it."""
     start, end = (input_words(each // NS_PER_MS) for each in (span.start_ns, span.end_ns))
     if span.start_ns >= now_ms * NS_PER_MS:
         return VerdictCell(title, None, "not begun", start, end)
-    rows = [
-        (box.label, judge_limit(limit, box.week, span, box.disturbances))
-        for box in read.boxes
-        for limit in table.limits
-        if limit.quantity not in SITE_QUANTITIES
-    ]
-    if read.group and read.boxes:
-        whole = replace(read.boxes[0].week, box_id="", intervals=read.group)
-        rows += [
-            ("all phases", judge_limit(limit, whole, span))
-            for limit in table.limits
-            if limit.quantity in SITE_QUANTITIES
-        ]
-    judged = [row for _, row in rows if row.verdict != "not_assessed"]
-    failed = [(label, row) for label, row in rows if row.verdict == "fail"]
-    verdict: Verdict = "fail" if failed else "pass" if judged else "not_assessed"
-    measured = max((row.coverage_percent for row in judged), default=0.0)
-    return VerdictCell(
-        title, verdict, _words(judged, failed, measured, len(read.boxes)), start, end, measured
-    )
+    rows = [row for part, read in parts for row in place_rows(table, part, read)]
+    boxes = [box for _, read in parts for box in read.boxes]
+    with_values = [row for row in rows if row.judgement.count]
+    measured = min((row.measured_percent for row in with_values), default=0.0)
+    labels = {box.box_id: box.label for box in boxes} if len(boxes) > len(parts) else {}
+    words = _words(rows, measured, labels) if with_values else "nothing to judge is stored"
+    return VerdictCell(title, verdict_of(rows), words, start, end, measured)
 
 
-def _words(
-    judged: Sequence[VerdictRow], failed: Sequence[tuple[str, VerdictRow]], measured: float, boxes: int
-) -> str:
-    share = f"{number(measured, 0, '%')} measured"
-    if not judged:
-        return "nothing to judge is stored"
-    limits = len({row.limit for row in judged})
+def _words(rows: Sequence[VerdictRow], measured: float, labels: Mapping[str, str]) -> str:
+    share, failed = measured_words(measured), [row for row in rows if row.verdict == "fail"]
     if not failed:
-        return f"{limits} limits met, {share}"
-    label, row = max(failed, key=lambda each: each[1].outside)
-    where = f" at {label}" if boxes > 1 else ""
-    others = len({row.limit for _, row in failed}) - 1
+        met = {row.limit for row in rows if row.verdict == "pass"}
+        open_ = {row.limit for row in rows if row.undecided}
+        if open_:
+            return f"{len(met - open_)} of {len(met | open_)} limits assessed, {share}"
+        return f"{len(met)} limits met, {share}"
+    row = max(failed, key=lambda each: each.outside)
+    where = f" at {labels.get(row.box_id, 'all phases')}" if labels else ""
+    others = len({row.limit for row in failed}) - 1
     more = f" and {others} more" if others else ""
     return f"{row.limit.words}{where}: {number(row.judgement.share_percent, 1, '%')} within{more}, {share}"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from opq_recordings.packed import COMPANION_SUFFIXES
 
 log = structlog.get_logger()
 
-WORKERS_AT_ONCE = 2
 LONGEST_S = 120.0
 POLL_S = 0.02
 LARGEST_ANSWER = 8 << 20
@@ -38,28 +37,32 @@ class NotExaminedError(Exception):
 
 
 class RecordingExaminer:
-    """One per View; a recording beyond its limit is refused, to be sent again later."""
+    """One per View; the page bounds how many are examined at once."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(WORKERS_AT_ONCE)
         self._closing = threading.Event()
 
     def close(self) -> None:
         """Ends what runs."""
         self._closing.set()
 
-    def examine(self, files: Sequence[SentFile], given: RecordingFacts, largest_mb: int) -> str:
+    def examine(
+        self,
+        files: Sequence[SentFile],
+        given: RecordingFacts,
+        largest_mb: int,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> str:
         """The page of the recording as HTML. Blocks for as long as it takes, at most `LONGEST_S`.
 
         Args:
             files: the recording, with the files that belong to it.
             largest_mb: what its process may take is by this.
+            gone: whether the client has left, which ends it.
         Raises:
-            NotExaminedError: it cannot be read or measured, or no place is free.
+            NotExaminedError: it cannot be read or measured.
         """
         names = [checked_name(each.name) for each in files]
-        if not self._places.acquire(blocking=False):
-            raise NotExaminedError("Other recordings are being examined; send yours again in a minute.", 503)
         try:
             with tempfile.TemporaryDirectory(prefix="opq-examined-", ignore_cleanup_errors=True) as name:
                 folder = Path(name)
@@ -70,16 +73,14 @@ class RecordingExaminer:
                         shutil.copyfileobj(each.file, file, 1 << 20)
                 order = {"file": main_name(names), "facts": asdict(given), "largest_mb": largest_mb}
                 (folder / "order.json").write_text(json.dumps(order))
-                return self._answer_of(folder)
+                return self._answer_of(folder, gone)
         except OSError as error:
             log.warning("recording.not_examined", why=str(error))
             raise NotExaminedError(
                 f"View cannot keep the file while it is read: {error.strerror}.", 503
             ) from error
-        finally:
-            self._places.release()
 
-    def _answer_of(self, folder: Path) -> str:
+    def _answer_of(self, folder: Path, gone: Callable[[], bool]) -> str:
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -100,7 +101,8 @@ class RecordingExaminer:
         end_s = time.monotonic() + LONGEST_S
         try:
             while process.poll() is None and time.monotonic() < end_s and not self._closing.wait(POLL_S):
-                pass
+                if gone():
+                    break
         finally:
             late = process.poll() is None
             if late:

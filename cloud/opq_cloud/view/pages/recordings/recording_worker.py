@@ -38,9 +38,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     order = json.loads((folder / "order.json").read_text())
     largest_mb = int(order["largest_mb"])
+    os.chdir(folder / "sent")  # a confined process changes into no folder
     confine(folder, largest_mb)
     guard_by_this_process()
-    os.chdir(folder / "sent")
     answer = examined(Path(order["file"]), RecordingFacts(**order["facts"]), largest_mb)
     (folder / "answer.json").write_text(json.dumps(answer))
 

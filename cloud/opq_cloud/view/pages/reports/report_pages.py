@@ -3,20 +3,23 @@
 The report is a page of its own with inline styles, so it has its own Content-Security-Policy: no script runs.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from opq_cloud.reports.indices import FleetIndices, indices_document
 from opq_cloud.reports.limit_table import known_standards, limit_table
 from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.reports.report_jobs import ReportJobs
 from opq_cloud.view.pages.reports.seen_reports import ReportAddress, ReportRefusedError, SeenReports
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.shares import PageRouter, in_thread
 
 BOXES_LISTED = 100
 PLACES_OFFERED = 300
@@ -30,27 +33,33 @@ Text = Annotated[str, Query(max_length=80)]
 class WeekReportPages:
     """Two pages; only GET."""
 
-    def __init__(self, context: VisitorContext, reports: SeenReports, render: PageMaker) -> None:
-        self._context, self._reports, self._render = context, reports, render
+    def __init__(
+        self, context: VisitorContext, reports: SeenReports, jobs: ReportJobs, render: PageMaker
+    ) -> None:
+        self._context, self._reports, self._jobs, self._render = context, reports, jobs, render
 
-    def router(self) -> APIRouter:
-        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    def router(self) -> PageRouter:
+        router = PageRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/report", self.front)
         router.add_api_route("/report/week", self.week)
         return router
 
-    def front(self, place: Text = "all", span: Text = "last", zone: Text = "") -> HTMLResponse:
+    async def front(self, place: Text = "all", span: Text = "last", zone: Text = "") -> HTMLResponse:
         """The form, and the indices of a week, month or year: the worst Boxes first."""
         zone = zone or self._zone()
         try:
-            found = self._reports.indices(place, span, zone)
+            found = await self._jobs.indices(place, span, zone)
         except ReportRefusedError as error:
             raise HTTPException(404, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        return await in_thread(self._front, place, span, zone, found)
+
+    def _front(self, place: str, span: str, zone: str, found: FleetIndices) -> HTMLResponse:
         return self._render(
             "week_report.html",
             here="report",
             bar=self._bar(ReportAddress(place, zone=zone)),
             found=indices_document(found),
+            broken=found.broken,
             rows=worst_first(found),
             span=span,
             zone=zone,
@@ -59,7 +68,7 @@ class WeekReportPages:
             query=urlencode({"place": place, "span": found.span.name, "zone": zone}),
         )
 
-    def week(
+    async def week(
         self,
         request: Request,
         place: Text = "all",
@@ -72,7 +81,8 @@ class WeekReportPages:
         account = self._context.visitor.account
         theme = "" if account is None or account.theme == "system" else account.theme
         try:
-            page = self._reports.page(address, self._bar(address, downloads=True), theme)
+            bar = await in_thread(self._bar, address, True)
+            page = await self._jobs.page(address, bar, theme)
         except ReportRefusedError as error:
             raise HTTPException(404, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         return HTMLResponse(page, headers=STYLED)
@@ -100,19 +110,31 @@ class WeekReportPages:
 
 
 def worst_first(found: FleetIndices) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Box -> its figures in words, those with the most minutes without supply, and the least data, first."""
+    """(place, label, feeder) and figures in words, the most minutes without supply first.
+
+    A row of a Box counts its own events; a site has a row with those of its phases joined.
+    """
     rows = []
     for place in found.places:
-        below_90 = dict(place.sarfi.beyond)[90.0]
+        if place.site:
+            joined = dict(place.sarfi.beyond)[90.0]
+            minutes = max(box.supply.minutes for box in place.boxes)
+            figures = "–", "–", "–", "–", str(joined)
+            key = f"site:{place.site}", place.name, place.feeder or "–"
+            rows.append(((-minutes, -joined, 0.0), key, figures))
         for box in place.boxes:
-            supply = box.supply
+            supply, below_90 = box.supply, dict(box.sarfi.beyond)[90.0]
             order = (-supply.minutes, -below_90, box.complete_percent)
             figures = (
                 str(supply.sustained),
                 words.number(supply.minutes, 1, "min"),
-                words.number(supply.supplied_percent if box.complete_percent else None, 3, "%"),
-                words.number(box.complete_percent, 1, "%"),
+                words.number(_known(supply.supplied_percent), 3, "%"),
+                words.number(_known(box.complete_percent), 1, "%"),
                 str(below_90),
             )
-            rows.append((order, (box.box_id, box.label, box.feeder or "–"), figures))
+            rows.append((order, (f"box:{box.box_id}", box.label, box.feeder or "–"), figures))
     return [(box, figures) for _, box, figures in sorted(rows, key=lambda row: row[0])[:BOXES_LISTED]]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

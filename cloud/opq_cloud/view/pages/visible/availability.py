@@ -4,7 +4,6 @@ Minutes and hours come from the trends, the newest minute or two from Measuremen
 """
 
 import math
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from opq_cloud.store.trends.availability import (
     covered_by_trend,
     measured_share,
 )
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, TEN_MINUTES_MS
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS
+from opq_cloud.view.web.single_maker import SingleMaker
 from opq_cloud.view.web.words import counted, number
 from opq_proto.errors import StoreError
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Measurement, Trend
 
 FRESH_S = 20.0
@@ -128,7 +129,7 @@ class AvailabilityReader:
         """`recent`: a Box's Measurements of the last minutes, where they are at hand, in order of time."""
         self._store, self._now_ns, self._monotonic_s, self._recent = store, now_ns, monotonic_s, recent
         self._hours: dict[str, tuple[float, int, list[Trend]]] = {}
-        self._lock = threading.Lock()
+        self._maker = SingleMaker()
         self._found: dict[str, tuple[float, BoxAvailability]] = {}
         self._since_ms: dict[str, float] = {}
 
@@ -138,7 +139,9 @@ class AvailabilityReader:
         Of very many Boxes, one call reads as many as it can in READ_S: the others keep their older figures.
         Where the store cannot be read, nothing is known.
         """
-        with self._lock:
+        if self._maker.is_making(AvailabilityReader) and all(box_id in self._found for box_id in box_ids):
+            return {box_id: self._found[box_id][1] for box_id in box_ids}  # another thread reads newer ones
+        with self._maker.made_here(AvailabilityReader):
             began_s = self._monotonic_s()
             found, due_s = self._found, began_s - FRESH_S
             old = [box_id for box_id in box_ids if box_id not in found or found[box_id][0] <= due_s]

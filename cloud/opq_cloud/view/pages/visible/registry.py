@@ -4,7 +4,6 @@ A page that names a few of 10,000 Boxes reads them here: the cost of a page does
 """
 
 import re
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from opq_cloud.actions.site_now import sites_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.web.single_maker import SingleMaker
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 """What an address or a form may name as a Box."""
@@ -49,12 +49,14 @@ class BoxRegistry:
 
 
 def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, BoxPlace]) -> Groups:
-    """Groups Boxes, which are in numerical order."""
+    """Groups Boxes, which are in numerical order; a site and a feeder also have those that were there."""
     found: dict[str, dict[str, list[str]]] = {"site": {}, "feeder": {}, "region": {}, "grid": {}}
     for box_id, place in places.items():
-        named = (records[box_id].site, place.feeder, place.region, place.grid)
-        for kind, name in zip(found, named, strict=True):
-            if name:
+        regions = (place.region, *place.further_regions)
+        record = records[box_id]
+        named = (record.values_of("site"), record.values_of("feeder"), regions, (place.grid,))
+        for kind, names in zip(found, named, strict=True):
+            for name in filter(None, names):
                 found[kind].setdefault(name, []).append(box_id)
     return {
         kind: {name: tuple(boxes) for name, boxes in sorted(named.items())} for kind, named in found.items()
@@ -77,10 +79,13 @@ def natural_order(box_id: str) -> tuple[int, str]:
 class RegistryReader:
     """`now` may be called from any thread."""
 
-    def __init__(self, store: CloudStore) -> None:
-        self._store = store
-        self._lock = threading.Lock()
+    def __init__(self, store: CloudStore, forget: Callable[[Iterable[str]], None] = lambda _: None) -> None:
+        """`forget` is called with Boxes that were deleted."""
+        self._store, self._forget = store, forget
+        self._maker = SingleMaker()
         self._registry = _NOTHING
+        self._deletions: Mapping[str, int] = {}
+        """Box -> its deletion that was passed to `forget`."""
         self._every: tuple[BoxRegistry, int, list[str]] = (_NOTHING, 0, [])
 
     def now(self) -> BoxRegistry:
@@ -91,15 +96,27 @@ class RegistryReader:
         """
         revision = self._store.boxes_revision()
         if self._registry.revision != revision:
-            with self._lock:  # other callers wait and then find it complete
+            with self._maker.made_here(RegistryReader):  # other callers wait and then find it complete
                 if self._registry.revision != revision:
-                    self._registry = self._read(revision, self._registry)
+                    registry = self._read(revision, self._registry)
+                    self._forget_deleted(registry)
+                    self._registry = registry  # last: what fails before is done at the next call
         return self._registry
+
+    def _forget_deleted(self, registry: BoxRegistry) -> None:
+        """Each deletion once, because the number may be given to a Box without a record."""
+        deletions = self._store.people.deletions()
+        new = {box_id for box_id, at_ms in deletions.items() if self._deletions.get(box_id) != at_ms}
+        if self._registry is _NOTHING:  # the number may have been given again before this start
+            new -= registry.records.keys()
+        self._forget(new)
+        self._deletions = deletions
 
     def every_id(self, box_count: int, box_ids: Callable[[], list[str]]) -> list[str]:
         """The ids of all Boxes, stored or in `box_ids`, in numerical order; not to be changed.
 
-        box_count: the length of `box_ids`; none is forgotten, so an equal number means the same Boxes.
+        box_count: the length of `box_ids`; a Box is forgotten only with a new registry, so an equal number
+            means the same Boxes.
         """
         registry = self.now()
         kept = self._every

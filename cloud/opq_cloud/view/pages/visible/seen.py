@@ -12,23 +12,27 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
+from typing import TypeVar
 
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.event_record import PERSON_ASKED, SAW, EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.phenomena import Phenomenon
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
-from opq_cloud.view.live.hub import LiveHub, newest_of
-from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.store.waveform_parts import shown_part
+from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.recent import NewestMeasurement
-from opq_cloud.view.live.seen import SeenFeed, seen_incident
+from opq_cloud.view.live.seen import seen_incident
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.messages import Event, Incident, Measurement, Trend
+from opq_proto.messages import Event, Finding, Incident, Measurement, Trend
 from opq_proto.wire.half_cycles import HalfCycleRms
 
+T = TypeVar("T")
+AROUND_NS = 200_000_000
+"""Samples that are shown before and after a finding in the event of a hidden Box: ten cycles of 50 Hz."""
 SEEN_LISTS = 4
 """How many lists of all incidents are kept for visitors who do not see every Box."""
 SEEN_COUNTS = 64
@@ -48,7 +52,7 @@ class SeenIncidents:
     @cached_property
     def cells(self) -> Mapping[int, int]:
         """Field of the plane -> number of incidents in it."""
-        cells = (cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in self.entries)
+        cells = (cell_of(one.residual_percent, one.length_ns) for one in self.entries)
         return dict(Counter(cell for cell in cells if cell is not None))
 
     def page(self, order: str, limit: int, beyond: IndexPlace | None, back: bool) -> list[IndexedIncident]:
@@ -78,6 +82,12 @@ def seen_lists(monotonic_s: Callable[[], float] = time.monotonic) -> SeenLists:
 def seen_counts() -> tuple[AnswerCache[int], AnswerCache[Mapping[int, int]]]:
     """Caches of counts likewise: all incidents, and those in each field of the plane."""
     return AnswerCache(KEPT_S, SEEN_COUNTS), AnswerCache(KEPT_S, SEEN_COUNTS)
+
+
+def kept_newest(make: Callable[[int], T]) -> Callable[[int, Hashable], T]:
+    """Returns `make` with a cache; it gets how many of the newest are wanted, and a key of what is seen."""
+    cache: AnswerCache[T] = AnswerCache(KEPT_S, SEEN_COUNTS)
+    return lambda limit, key: cache.of((limit, key), lambda: make(limit))
 
 
 class SeenStore:
@@ -114,22 +124,41 @@ class SeenStore:
 
     def event(self, event_id: int) -> Event | None:
         """The event with the waveforms that the visitor may see; None where there are none."""
-        found = self._store.event(event_id)
-        if found is None:
+        record = self.event_record(event_id)
+        found = None if record is None else self._store.event(event_id)
+        if record is None or found is None:
             return None
-        may = self._visitor.sees_waveform
-        waves = tuple(wave for wave in found.waveforms if may(wave.box_id))
-        missing = {box_id: why for box_id, why in found.missing.items() if may(box_id)}
-        return replace(found, waveforms=waves, missing=missing) if waves or missing else None
+        shown = self._with_waveforms(record)
+        waves = shown_part(record, (wave for wave in found.waveforms if wave.box_id in shown))
+        missing = {box_id: why for box_id, why in found.missing.items() if box_id in shown}
+        if not waves and not missing:
+            return None
+        return replace(
+            found, start_ns=record.start_ns, end_ns=record.end_ns, waveforms=waves, missing=missing
+        )
 
     def event_record(self, event_id: int) -> EventRecord | None:
         found = self._store.event_record(event_id)
-        return None if found is None else seen_record(found, self._visitor)
+        if found is None:
+            return None
+        return seen_record(found, self._visitor, self._seen_findings)
+
+    def _seen_findings(self, found: EventRecord) -> list[Finding]:
+        """What was found in the event at visible Boxes."""
+        known = self.findings_of_boxes(found.boxes_triggered, found.start_ns, found.end_ns)
+        return [each.finding for each in known if found.event_id in each.event_ids]
+
+    def _with_waveforms(self, record: EventRecord) -> set[str]:
+        """The Boxes of an event, as the visitor sees it, whose waveforms the visitor may see."""
+        return set(filter(self._visitor.sees_waveform, {*record.boxes_triggered, *record.boxes_received}))
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
         """Urms(1/2) by Box, for the Boxes whose waveforms the visitor may see."""
-        found = self._store.half_cycles(event_id)
-        return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
+        record = self.event_record(event_id)
+        if record is None or record.shown_ns is not None:
+            return {}
+        shown = self._with_waveforms(record)
+        return {box_id: each for box_id, each in self._store.half_cycles(event_id).items() if box_id in shown}
 
     def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
         found = self._store.phenomena(start_ms, end_ms, box_id)
@@ -181,7 +210,7 @@ class SeenStore:
             return SeenIncidents(tuple(self._found(plain)))
 
         every = found() if self._kept is None else self._kept.of(self._key(wanted), found)
-        if plain == replace(wanted, order="newest"):
+        if plain == replace(wanted, order=plain.order):
             return every
         return SeenIncidents(tuple(each for each in every.entries if each.fits_work(wanted)))
 
@@ -205,11 +234,17 @@ class SeenStore:
 
 def any_work(wanted: IncidentFilter) -> IncidentFilter:
     """The filter without order and without what people do about an incident, except for their words."""
-    return replace(wanted, order="newest", work="", assigned_to="", cause_known=False, unseen=None)
+    order = wanted.order if wanted.by_severity else "newest"
+    return replace(wanted, order=order, work="", assigned_to="", cause_known=False, unseen=None)
 
 
-def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
+def seen_record(
+    found: EventRecord, visitor: Visitor, seen_findings: Callable[[EventRecord], Sequence[Finding]]
+) -> EventRecord | None:
     """The event at the Boxes that the visitor sees; None where it has none of them.
+
+    Where it was opened for hidden Boxes alone, only the Boxes and times of visible findings are left, and
+    None without such a finding: what a visible Box recorded while a hidden one had a dip shows when that was.
 
     Facts about the whole event are removed where one of its Boxes is not visible: why, who saw it first,
     when, what analyses ask for. The number of Boxes that were not asked is always removed: it counts Boxes
@@ -219,6 +254,9 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
     requested = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
     if not requested:
         return None
+    if not _is_of_seen(found, sees):
+        findings = seen_findings(found)
+        return _at_findings(found, findings) if findings else None
     named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
     for request in found.more.values():
         named |= {*request.spans, *request.beside, *request.boxes}
@@ -243,6 +281,37 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
         half_cycles_ns=found.half_cycles_ns if whole else None,
         half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
     )
+
+
+def _at_findings(found: EventRecord, findings: Sequence[Finding]) -> EventRecord:
+    """The event with no more than what its findings show: their Boxes, and when they began and ended."""
+    boxes = {each.box_id for each in findings}
+    start_ns, end_ns = min(each.start_ns for each in findings), max(each.end_ns for each in findings)
+    return EventRecord(
+        event_id=found.event_id,
+        token="",
+        start_ns=start_ns,
+        end_ns=end_ns,
+        shown_ns=(start_ns - AROUND_NS, end_ns + AROUND_NS),
+        boxes_triggered=tuple(filter(boxes.__contains__, found.boxes_triggered)),
+        boxes_received=tuple(filter(boxes.__contains__, found.boxes_received)),
+        missing={box_id: why for box_id, why in found.missing.items() if box_id in boxes},
+        finished=found.finished,
+        analysed=found.analysed,
+        because="",
+        short={box_id: why for box_id, why in found.short.items() if box_id in boxes},
+        revision=found.revision,
+    )
+
+
+def _is_of_seen(found: EventRecord, sees: Callable[[str], bool]) -> bool:
+    """Whether a visible Box detected the disturbance, or was requested by a person.
+
+    The original's events do not state which Boxes detected it.
+    """
+    reasons = [found.asked_as.get(reason, ()) for reason in (SAW, PERSON_ASKED)]
+    detected = {found.opened_by, *(box_id for boxes in reasons for box_id in boxes)} - {""}
+    return not detected or any(map(sees, detected))
 
 
 class SeenHub:
@@ -275,16 +344,6 @@ class SeenHub:
             if incident is not None and seen_incident(incident, self._visitor) is not None:
                 return number
         return 0
-
-    def newest_incidents(self, limit: int) -> list[LiveMessage]:
-        """The visible parts of the newest incidents, as the live feed shows them."""
-        shown = map(SeenFeed(self._visitor).shown, newest_of(self._kept(), limit))
-        return [each for each in shown if each is not None]
-
-    def _kept(self) -> Iterator[tuple[Incident | None, LiveMessage]]:
-        for each in self._hub.kept_incidents().values():
-            if each.incident is not None:
-                yield seen_incident(each.incident, self._visitor), each
 
     def recent(self, box_id: str) -> list[Measurement]:
         return self._hub.recent(box_id) if self._visitor.sees(box_id) else []

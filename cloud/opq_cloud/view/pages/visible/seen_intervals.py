@@ -5,12 +5,12 @@ together are shown to those who know the place of each of its Boxes.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.records.intervals import SummaryRow
+from opq_cloud.store.site_key import may_name_intervals
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import Visitor
@@ -25,8 +25,9 @@ class SeenIntervals:
         self._intervals, self._visitor = store.intervals, visitor
         of_site: dict[str, list[str]] = {}
         for box in store.boxes():
-            if box.site:
-                of_site.setdefault(box.site, []).append(box.box_id)
+            for site in box.values_of("site"):
+                if may_name_intervals(site):
+                    of_site.setdefault(site, []).append(box.box_id)
         self._sites = {site for site, boxes in of_site.items() if all(map(visitor.sees_place, boxes))}
 
     def _sees(self, box_id: str) -> bool:
@@ -57,6 +58,12 @@ class SeenIntervals:
         found = self._intervals.disturbances(box_id, start_ns, end_ns)
         return [each for each in found if self._sees(each.box_id)]
 
+    def disturbances_during(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        if box_id is not None and not self._sees(box_id):
+            return []
+        found = self._intervals.disturbances_during(box_id, start_ns, end_ns)
+        return [each for each in found if self._sees(each.box_id)]
+
 
 class SeenReportStore:
     """An `IndexStore` for one visitor."""
@@ -68,7 +75,7 @@ class SeenReportStore:
     def boxes(self) -> list[BoxRecord]:
         visitor = self._context.visitor
         return [
-            each if visitor.sees_place(each.box_id) else replace(each, site=None, feeder=None)
+            each if visitor.sees_place(each.box_id) else each.without("site", "feeder")
             for each in self._store.boxes()
             if visitor.sees(each.box_id)
         ]

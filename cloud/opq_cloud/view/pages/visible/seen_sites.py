@@ -26,11 +26,19 @@ def seen_sites(context: VisitorContext) -> Sites:
 def seen_site(context: VisitorContext, name: str) -> SiteNow:
     """Raises HTTPException 404 where none of its Boxes is seen."""
     records = seen_sites(context).get(name, ())
-    intervals = context.store.seen_intervals(records[0].box_id) if records else None
+    members = [each for each in context.placed_records().values() if name in each.values_of("site")]
+    intervals = context.store.seen_intervals(members[0].box_id) if members else None
     if intervals is None:
         raise HTTPException(404, "No site of this name is known.")
-    whole = len(records) == len(context.sites()[name])
-    return site_now(intervals, name, records, context.nominal_v, context.now_ns(), whole)
+    whole = len(records) == len(context.sites().get(name, ()))
+    return site_now(intervals, name, records, context.nominal_v, context.now_ns(), whole, members)
+
+
+def sites_then(context: VisitorContext, box_ids: Iterable[str], t_ns: int) -> list[str]:
+    """The names of the sites at which these Boxes were at a moment."""
+    records = context.placed_records()
+    found = (records[box_id].at(t_ns).site for box_id in box_ids if box_id in records)
+    return sorted({site for site in found if site})
 
 
 def sites_of_boxes(sites: Sites, box_ids: Iterable[str]) -> list[str]:

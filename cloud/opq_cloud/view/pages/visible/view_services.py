@@ -44,9 +44,11 @@ class ViewServices:
     examiner: RecordingExaminer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.registry = RegistryReader(self.store)
+        self.registry = RegistryReader(self.store, self.hub.forget_boxes)
         self.availability = AvailabilityReader(self.store, self.now_ns, recent=self.hub.recent)
-        self.firmware = FirmwareJobs(self.addresses, self.store)
+        self.firmware = FirmwareJobs(
+            self.addresses, self.store, None if self.keys is None else self.keys.administrator_secret
+        )
         self.examiner = RecordingExaminer()
 
     @property

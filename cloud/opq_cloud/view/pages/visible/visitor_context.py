@@ -4,16 +4,22 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from fastapi import HTTPException
 
-from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.incidents.index import IncidentFilter, IncidentWork, IndexPlace, SeenMarks
+from opq_cloud.store.incidents.index import (
+    IncidentFilter,
+    IncidentWork,
+    IndexedIncident,
+    IndexPlace,
+    SeenMarks,
+)
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.live.messages import LARGEST_ID, LiveMessage, incident_message
 from opq_cloud.view.pages.drawing.charts import Bucket, BucketCache
 from opq_cloud.view.pages.visible.availability import BoxAvailability
 from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, seen_counts, seen_lists
+from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, kept_newest, seen_counts, seen_lists
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
@@ -21,6 +27,8 @@ from opq_cloud.view.web.words import listed_boxes, names_of
 from opq_proto.messages import Incident
 
 NOUNS = {"incident": "Incidents", "event": "Events"}
+LAST_NS = 2**63 - 1
+"""Times in ns end here, in 2262."""
 NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: it does not exist, or it is not shared with you now."
 
@@ -32,6 +40,7 @@ class VisitorContext:
         self._services = services
         self._charts, self._seen = BucketCache(services.store), seen_lists()
         self._counts, self._cells = seen_counts()
+        self._newest = kept_newest(self.incident_messages)
 
     @property
     def visitor(self) -> Visitor:
@@ -65,7 +74,7 @@ class VisitorContext:
 
     def box(self, box_id: str) -> ShownBox:
         """The Box as stored, or without a name where it is not stored."""
-        return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
+        return self._shown(self.records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
 
     def incident_of_address(self, text: str, address: str = "/incidents/{}") -> Incident:
         """The incident with this number.
@@ -90,10 +99,26 @@ class VisitorContext:
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> tuple[list[Incident], bool]:
-        """Up to `limit` incidents as the visitor sees them, and whether there are more."""
+        """Up to `limit` incidents as the visitor sees them, and whether there are more.
+
+        With Boxes in the filter, each is what it was at them.
+        """
         store = self.store
         entries = store.find_incidents(wanted, limit + 1, beyond, back)
-        return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
+        return self.incidents_at(entries[:limit], wanted), len(entries) > limit
+
+    def incidents_at(self, entries: Sequence[IndexedIncident], wanted: IncidentFilter) -> list[Incident]:
+        """The incidents of these entries of a list, as they were at its Boxes."""
+        return list(map(wanted.shown, self.store.incidents_of([each.incident_id for each in entries])))
+
+    def incident_messages(self, limit: int) -> list[LiveMessage]:
+        """The newest incidents as the visitor sees them, by start, as the live feed sends them."""
+        newest, _ = self.find_incidents(IncidentFilter(), limit)
+        return [incident_message(each, self.names([each])) for each in newest]
+
+    def kept_messages(self, limit: int) -> Sequence[LiveMessage]:
+        """The same, kept for a minute while no incident changes."""
+        return self._newest(limit, self.kept_under(IncidentFilter()))
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
         """The number of incidents, kept for a minute while none changes; `most` means that or more."""
@@ -140,12 +165,12 @@ class VisitorContext:
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""
         ids = listed_boxes(incidents)
-        return names_of(self._records(ids).values())
+        return names_of(self.records(ids).values())
 
     def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
         """All Boxes that are stored or have sent data, by number; or `box_ids`, in their order."""
         ids = self.box_ids() if box_ids is None else list(box_ids)
-        records = self._records(ids)
+        records = self.records(ids)
         return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
 
     def box_ids(self) -> list[str]:
@@ -197,11 +222,38 @@ class VisitorContext:
         seen = {name: tuple(filter(sees, boxes)) for name, boxes in regions.items()}
         return {name: boxes for name, boxes in seen.items() if boxes}
 
+    def stays(self, site: str = "", region: str = "", feeder: str = "") -> tuple[tuple[str, int, int], ...]:
+        """When Boxes that the visitor sees were at a site, in a region, at a feeder: (Box, from, to) in ns.
+
+        An empty name does not restrict. Former places of a Box are for those who may know its place.
+        """
+        registry, visitor = self._services.registry.now(), self.visitor
+        found = []
+        for box_id, record in registry.records.items():
+            if not visitor.sees(box_id):
+                continue
+            known = visitor.sees_place(box_id)
+            facts = ("site", "feeder", "location", "region") if known else ()
+            for span in record.spans(0, LAST_NS, facts):
+                box = span.box if known else record.without("site", "feeder")
+                place = box_place(box, registry.locations, registry.of_location)
+                here = not region or region in (place.region, *place.further_regions)
+                if here and site in ("", box.site) and feeder in ("", box.feeder):
+                    found.append((box_id, span.start_ns, span.end_ns))
+        return tuple(found)
+
     def sites(self) -> Mapping[str, tuple[BoxRecord, ...]]:
         """Site -> all its Boxes by their phases, also those that the visitor does not see."""
         return self._services.registry.now().sites
 
-    def _records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
+    def placed_records(self) -> Mapping[str, BoxRecord]:
+        """The records of all Boxes whose place the visitor sees, with what was stated before."""
+        records, visitor = self._services.registry.now().records, self.visitor
+        if visitor.everything:
+            return records
+        return {box_id: box for box_id, box in records.items() if visitor.sees_place(box_id)}
+
+    def records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
         """The stored records that the visitor may see."""
         known, sees = self._services.registry.now().records, self.visitor.sees
         return {box_id: known[box_id] for box_id in box_ids if box_id in known and sees(box_id)}

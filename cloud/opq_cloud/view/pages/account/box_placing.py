@@ -1,0 +1,131 @@
+"""The place, region and site of a Box, as its form states them."""
+
+import math
+import time
+from dataclasses import replace
+
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.site_key import checked_site, owners_site
+from opq_cloud.store.site_key import site_name as site_name
+from opq_cloud.store.stated_facts import FACTS, MS_NS
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.visible.public_mark import hold_mark
+from opq_cloud.view.web.forms import SentForm
+from opq_cloud.view.web.visitors import Visitor
+from opq_proto.kit.typed_time import typed_ns
+
+
+def regions_offered(store: CloudStore, box: BoxRecord) -> list[str]:
+    """The regions that a Box's owner may choose: those of places, which administrators name, and its own.
+
+    A region that an owner could name would be one that they and whom they want to observe are in.
+    """
+    named = {region for regions in store.regions().values() for region in regions}
+    return sorted({*named, box.region or ""} - {""})
+
+
+def place_of(box_id: str) -> str:
+    """The slug of the place that an owner gives to a Box; other places are never changed."""
+    return f"box-{box_id}".lower()
+
+
+def read_since(form: SentForm, field: str = "since") -> int | None:
+    """From when on what is changed holds, in ms; None: from now on. Raises ValueError with a sentence."""
+    text, now_ns = form.text(field, 40), time.time_ns()
+    if not text:
+        return None
+    try:
+        moment_ns = typed_ns(text, now_ns)
+    except ValueError:
+        raise ValueError(f"Since is {text}; want a time in UTC such as 2026-10-26T08:30.") from None
+    if not 0 < moment_ns <= now_ns:
+        raise ValueError(f"Since is {text}; want a time that is past, or nothing.")
+    return moment_ns // MS_NS
+
+
+def put_facts(store: CloudStore, wanted: BoxRecord, since_ms: int | None) -> None:
+    """Stores the facts of a form. Those that it does not change hold since when they did."""
+    before = store.box(wanted.box_id) or BoxRecord(wanted.box_id, "")
+    same = {
+        name: None for name in FACTS if (getattr(wanted, name) or None) == (getattr(before, name) or None)
+    }
+    store.put_box(replace(wanted, **same), since_ms)  # type: ignore[arg-type]
+
+
+def put_name_and_place(
+    store: CloudStore,
+    box_id: str,
+    name: str,
+    region: str,
+    place: LocationRecord | None,
+    since_ms: int | None = None,
+) -> None:
+    """Stores name and place. An empty name becomes `Box 7`; without a place the Box keeps its present one."""
+    if place is None:
+        put_facts(store, BoxRecord(box_id, name or f"Box {box_id}", region=region), since_ms)
+        return
+    store.put_location(place)
+    store.put_box(BoxRecord(box_id, name or f"Box {box_id}", location=place.slug), since_ms)
+    put_facts(store, BoxRecord(box_id, "", region=region), since_ms)  # a move clears the region
+
+
+def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
+    """The place to move to; None where nothing was typed or the Box has these coordinates already."""
+    if wanted is None or stands is None:
+        return wanted
+    return None if same_place(wanted, stands) else wanted
+
+
+def same_place(first: LocationRecord, other: LocationRecord | None) -> bool:
+    return other is not None and (first.latitude, first.longitude) == (other.latitude, other.longitude)
+
+
+def forget_place(store: CloudStore, box_id: str, stands: LocationRecord, since_ms: int | None = None) -> None:
+    """Removes the Box's place; a place that other Boxes may share stays in the store."""
+    store.put_box(BoxRecord(box_id, "", location=""), since_ms)
+    if stands.slug == place_of(box_id):
+        store.remove_location(stands.slug)
+
+
+def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
+    """The typed place; None where nothing was typed. Raises ValueError where the text is not a place."""
+    texts = form.text("latitude", 20), form.text("longitude", 20)
+    if not any(texts):
+        return None
+    try:
+        latitude, longitude = (float(text) for text in texts)
+    except ValueError as error:
+        raise ValueError("Latitude and longitude are numbers in degrees, such as 21.3 and -157.8.") from error
+    if (
+        not (math.isfinite(latitude) and math.isfinite(longitude))
+        or abs(latitude) > 90
+        or abs(longitude) > 180
+    ):
+        raise ValueError("Latitude goes from -90 to 90, longitude from -180 to 180 degrees.")
+    return LocationRecord(place_of(box_id), latitude, longitude)
+
+
+def hold_moved(
+    store: CloudStore, people: AccountRecords, box_id: str, before: LocationRecord | None, radius_km: float
+) -> None:
+    """Everybody goes on seeing a Box where it was, if it has moved since it was at `before`."""
+    box = store.box(box_id)
+    after = store.locations().get((box.location if box else None) or "")
+    if before is None and after is not None:
+        hold_mark(people, box_id, None, radius_km)
+    elif before is not None and not same_place(before, after):
+        hold_mark(people, box_id, (before.latitude, before.longitude), radius_km)
+
+
+def read_site(form: SentForm, box: BoxRecord, visitor: Visitor) -> str | None:
+    """The key of the typed site; None where it stays as it is. Raises ValueError where it is not a name.
+
+    What an owner types names a site of their own; an administrator may name every site.
+    """
+    text = form.text("site", 80)
+    if "site" not in form.fields or text == site_name(box.site):
+        return None
+    if visitor.administers or not text:
+        return checked_site(text)
+    return owners_site(text, visitor.account.account_id if visitor.account else "")

@@ -1,0 +1,119 @@
+"""Reads the lines of `/past` in one span: of each Box, of each phase of a site, or of all as one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from opq_cloud.view.pages.drawing.local_weeks import LocalSpan
+from opq_cloud.view.pages.past.address import PastAddress
+from opq_cloud.view.pages.past.box_choice import BoxChoice
+from opq_cloud.view.pages.past.quantities import PastQuantity
+from opq_cloud.view.pages.past.reading import (
+    Harmonics,
+    HiddenBox,
+    PastReader,
+    PastSeries,
+    after_one_another,
+    joined,
+    read_harmonics,
+)
+from opq_cloud.view.pages.past.served_lines import (
+    ServedLine,
+    SiteReader,
+    lines_of_boxes,
+    lines_of_feeder,
+    lines_of_site,
+)
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.time_span import TimeSpan, input_words
+
+HIDDEN_ROW_MS = 600_000
+"""Boxes that are shown as figures only count in rows of this length or longer."""
+
+
+def read_lines(
+    context: VisitorContext,
+    services: ViewServices,
+    address: PastAddress,
+    quantities: Sequence[PastQuantity],
+    span: TimeSpan,
+    now_ms: int,
+    rows: int,
+    boxes: Sequence[ShownBox],
+    hidden: Sequence[HiddenBox],
+) -> dict[str, list[PastSeries]]:
+    """Quantity -> one line for each Box, or one for all."""
+    if hidden:
+        rows = max(1, min(rows, span.length_ms // HIDDEN_ROW_MS))
+    reader = PastReader(
+        context.store, span, now_ms, context.first_heard_ms, address.percent, address.class_a, rows
+    )
+    found = [_served(reader, each, quantities) for each in served_lines(context, address.choice, boxes, span)]
+    if hidden:
+        whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
+        found += [whole.box(each.box, quantities) for each in hidden]
+    lines: dict[str, list[PastSeries]] = {}
+    for quantity in quantities:
+        own = [each[quantity.name] for each in found]
+        if quantity.interval == "u2_ratio" and address.choice.kind == "site":
+            own = [_of_site(context, services, reader, address.choice, quantity)]
+        elif not own:
+            own = [reader.nothing(boxes[0], quantity)]
+        if address.together and own and (len(own) > 1 or hidden):
+            name = address.choice.words
+            own = [joined(name[:1].upper() + name[1:], own, hidden)]
+        lines[quantity.name] = own
+    return lines
+
+
+def served_lines(
+    context: VisitorContext, choice: BoxChoice, boxes: Sequence[ShownBox], span: TimeSpan
+) -> list[ServedLine]:
+    """The lines of these Boxes of a choice in a span, by the facts of then."""
+    span_ns = span.start_ms * 1_000_000, span.end_ms * 1_000_000
+    if choice.kind == "site":
+        return lines_of_site(choice.name, boxes, context.placed_records().values(), span_ns)
+    if choice.kind == "feeder":
+        return lines_of_feeder(choice.name, boxes, context.placed_records().values(), span_ns)
+    return lines_of_boxes(boxes, context.records(each.box_id for each in boxes), span_ns)
+
+
+def _served(
+    reader: PastReader, line: ServedLine, quantities: Sequence[PastQuantity]
+) -> Mapping[str, PastSeries]:
+    parts = [replace(reader, stays=part.stays).box(part.box, quantities) for part in line.parts]
+    return {
+        each.name: after_one_another(line.words, [part[each.name] for part in parts]) for each in quantities
+    }
+
+
+def _of_site(
+    context: VisitorContext,
+    services: ViewServices,
+    reader: PastReader,
+    choice: BoxChoice,
+    quantity: PastQuantity,
+) -> PastSeries:
+    """A quantity of all phases together, for those who know where each of its Boxes is and was."""
+    records = services.registry.now().records.values()
+    members = [each for each in records if choice.name in each.values_of("site")]
+    site = replace(choice.boxes[0], box_id=choice.name)
+    if not all(context.visitor.sees_place(each.box_id) for each in members):
+        return reader.nothing(site, quantity)
+    found = reader.site(site, quantity, SiteReader(services.store.intervals, members))
+    return replace(found, words=f"Site {choice.name}", box_ids=())
+
+
+def week_span_of(week: LocalSpan) -> TimeSpan:
+    return TimeSpan(week.start_ms, week.end_ms, input_words(week.start_ms), input_words(week.end_ms))
+
+
+def harmonics_of(
+    context: VisitorContext, choice: BoxChoice, span: TimeSpan, most_lines: int
+) -> Iterator[tuple[str, Harmonics, float]]:
+    """Yields words, harmonics and nominal voltage of each Box of the first lines."""
+    for line in served_lines(context, choice, choice.boxes, span)[:most_lines]:
+        for part in line.parts:
+            words = line.words if len(line.parts) == 1 else f"{line.words}: Box {part.box.box_id}"
+            yield words, read_harmonics(context.store, part.box.box_id, span, part.stays), part.box.nominal_v

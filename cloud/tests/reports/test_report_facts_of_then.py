@@ -1,0 +1,230 @@
+"""A report and the indices have the facts of their span: what is stated later changes nothing of the past."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.reports.as_json import report_json
+from opq_cloud.reports.drawings import voltage_drawing
+from opq_cloud.reports.fleet import FleetReport
+from opq_cloud.reports.fleet_reading import read_fleet
+from opq_cloud.reports.indices import fleet_indices, indices_document
+from opq_cloud.reports.limit_table import limit_table
+from opq_cloud.reports.reading import NoPlaceError, place_choice
+from opq_cloud.reports.week import span_of, week_of
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_proto.decision import Nominal
+from opq_proto.measurement.intervals import AT_INSTANTS
+from opq_proto.messages import Disturbance, Interval, Measurement
+
+NOMINAL = Nominal(230.0, 50.0)
+TEN_NS = 600 * 10**9
+NOW_NS = 1_796_000_000 * 10**9
+
+
+def ns(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+def ms(text: str) -> int:
+    return ns(text) // 10**6
+
+
+class Meters:
+    """A store of a few Boxes with ten minutes and disturbances."""
+
+    def __init__(self, store: CloudStore) -> None:
+        self.store, self._number = store, 0
+
+    def tens(
+        self,
+        box_id: str,
+        first: str,
+        last: str,
+        volts: float = 230.0,
+        turn: float | None = None,
+        hertz: float = 50.0,
+    ) -> None:
+        """Ten minutes of one voltage; `turn`: the angle of its phase at the instants, degrees."""
+        rows = []
+        for start_ns in range(ns(first), ns(last), TEN_NS):
+            self._number += 1
+            values: dict[str, object] = {"rms_v": volts, "f_hz": hertz}
+            if turn is not None:
+                angles, fundamental = AT_INSTANTS
+                values |= {angles: (turn,) * 10, fundamental: (volts,) * 10}
+            interval = Interval(600_000, False, 1.0, values)  # type: ignore[arg-type]
+            end_ns = start_ns + TEN_NS
+            rows.append(
+                Measurement(box_id, 1, {}, start_ns, end_ns, 5, sequence=self._number, interval=interval)
+            )
+        self.store.intervals.append(rows)
+
+    def event(self, box_id: str, kind: str, at: str, seconds: float, volts: float) -> None:
+        self._number += 1
+        start_ns = ns(at)
+        end_ns = start_ns + round(seconds * 1e9)
+        found = Disturbance(box_id, kind, start_ns, end_ns, 1000, volts)
+        row = Measurement(box_id, 1, {}, start_ns, end_ns, sequence=self._number, disturbance=found)
+        self.store.intervals.append([row])
+
+    def fleet(self, place: str, week: str) -> FleetReport:
+        span = week_of(week, "UTC", NOW_NS)
+        fleet = read_fleet(self.store, limit_table("en50160"), span, place_choice(place), NOMINAL)
+        assert fleet.broken == ()
+        return fleet
+
+    def reports(self, place: str, week: str) -> list[dict[str, object]]:
+        return [report_json(each) for each in self.fleet(place, week).reports]
+
+    def indices(self, span: str, place: str = "all") -> dict[str, object]:
+        wanted = span_of(span, "UTC", NOW_NS)
+        found = fleet_indices(self.store, wanted, place_choice(place), NOMINAL, NOW_NS)
+        assert found.broken == ()
+        return indices_document(found)
+
+
+@pytest.fixture
+def meters(tmp_path: Path) -> Iterator[Meters]:
+    store = open_store(None, tmp_path)
+    yield Meters(store)
+    store.close()
+
+
+def test_a_moved_box_leaves_its_past(meters: Meters) -> None:
+    put = meters.store.put_box
+    put(BoxRecord("1", "Meter 1", nominal_v=230.0, nominal_hz=50.0, site="mill", phase="L1", feeder="f1"))
+    put(BoxRecord("2", "Meter 2", nominal_v=230.0, nominal_hz=50.0, site="yard", phase="L2", feeder="f2"))
+    meters.tens("1", "2026-10-19", "2026-10-26", 200.0)
+    meters.tens("1", "2026-10-26", "2026-10-27")
+    meters.tens("2", "2026-10-19", "2026-10-27", 231.0)
+    meters.event("1", "dip", "2026-10-20T10:00", 0.2, 150.0)
+    before = meters.reports("site:mill", "2026-W43"), meters.reports("site:yard", "2026-W43")
+    indices = meters.indices("2026-W43")
+    put(BoxRecord("1", "", site="yard", feeder="f2", nominal_v=400.0), ms("2026-10-26"))
+    assert (meters.reports("site:mill", "2026-W43"), meters.reports("site:yard", "2026-W43")) == before
+    assert meters.indices("2026-W43") == indices
+    ((mill,), (yard,)) = before
+    assert (mill["box_ids"], mill["verdict"], yard["box_ids"], yard["verdict"]) == (
+        ["1"],
+        "fail",
+        ["2"],
+        "pass",
+    )
+    (after,) = meters.reports("site:yard", "2026-W44")
+    assert after["box_ids"] == ["1", "2"]
+    with pytest.raises(NoPlaceError, match="no site 'mill' in this span; known: yard"):
+        meters.reports("site:mill", "2026-W44")
+
+
+def test_a_move_within_a_week_is_said(meters: Meters) -> None:
+    meters.store.put_box(BoxRecord("1", "Meter 1", nominal_v=230.0, nominal_hz=50.0, site="mill"))
+    meters.tens("1", "2026-10-19", "2026-10-26")
+    meters.event("1", "dip", "2026-10-20T10:00", 0.2, 150.0)
+    meters.event("1", "dip", "2026-10-23T10:00", 0.2, 150.0)
+    meters.store.put_box(BoxRecord("1", "", site="yard"), ms("2026-10-22"))
+    (mill,), (yard,) = meters.reports("site:mill", "2026-W43"), meters.reports("site:yard", "2026-W43")
+    assert [len(each["events"]) for each in (mill, yard)] == [1, 1]  # type: ignore[arg-type]
+    assert "Box 1, Meter 1 was at this site until Thu 2026-10-22 00:00." in mill["sentences"]  # type: ignore[operator]
+    assert "Box 1, Meter 1 was at this site since Thu 2026-10-22 00:00." in yard["sentences"]  # type: ignore[operator]
+    assert mill["coverage"] == pytest.approx(3 / 7, abs=1e-6)
+
+
+def test_a_new_nominal_voltage_divides_the_week(meters: Meters) -> None:
+    meters.store.put_box(BoxRecord("1", "Meter 1", nominal_v=230.0, nominal_hz=50.0))
+    meters.tens("1", "2026-10-19", "2026-10-21", 230.0)
+    meters.tens("1", "2026-10-21", "2026-10-26", 400.0)
+    meters.store.put_box(BoxRecord("1", "", nominal_v=400.0), ms("2026-10-21"))
+    first, last = meters.reports("box:1", "2026-W43")
+    assert [(each["verdict"], each["hours"], each["coverage"]) for each in (first, last)] == [
+        ("pass", 48, 1.0),
+        ("pass", 120, 1.0),
+    ]
+    assert "a nominal value of this place changed" in str(first["sentences"])
+    assert [box["nominal_v"] for each in (first, last) for box in each["boxes"]] == [230.0, 400.0]  # type: ignore[attr-defined]
+
+
+def test_a_divided_week_counts_once_in_means(meters: Meters) -> None:
+    """One Box, with the frequency of both parts."""
+    meters.store.put_box(BoxRecord("1", "Meter 1", nominal_v=230.0, nominal_hz=50.0))
+    meters.tens("1", "2026-10-19", "2026-10-21", 230.0, hertz=49.8)
+    meters.tens("1", "2026-10-21", "2026-10-26", 400.0)
+    meters.event("1", "interruption", "2026-10-20T10:00", 7200, 0.5)
+    meters.event("1", "dip", "2026-10-23T10:00", 0.2, 200.0)
+    meters.store.put_box(BoxRecord("1", "", nominal_v=400.0), ms("2026-10-21"))
+    fleet = meters.fleet("box:1", "2026-W43")
+    assert len(fleet.reports) == 2 and fleet.supply is not None
+    assert (fleet.supply.boxes, fleet.frequency_boxes) == (1, 1)
+    assert fleet.frequency.nadir_hz == pytest.approx(49.8)
+    assert (fleet.supply.interruptions_per_box, fleet.supply.minutes_per_box) == pytest.approx((1.0, 120.0))
+    assert (fleet.complete_percent, dict(fleet.sarfi)[70.0]) == pytest.approx((100.0, 1.0))
+    labels = voltage_drawing(fleet.reports[0].phases[0], fleet.reports[0])
+    assert labels is not None and [each.words for each in labels.x_labels] == ["Mon", "Tue"]
+
+
+def test_another_phase_makes_no_second_box(meters: Meters) -> None:
+    meters.store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0, site="mill", phase="L1"))
+    meters.tens("1", "2026-10-19", "2026-10-26")
+    meters.store.put_box(BoxRecord("1", "", phase="L2"), ms("2026-10-22"))
+    (report,) = meters.reports("box:1", "2026-W43")
+    assert (report["box_ids"], report["coverage"], report["verdict"]) == (["1"], 1.0, "pass")
+    assert [box["phase"] for box in report["boxes"]] == ["b"]  # type: ignore[attr-defined]
+
+
+def test_an_event_has_its_own_box(meters: Meters) -> None:
+    """Of a site with one phase, which two Boxes served."""
+    for box_id, since in (("1", "2026-10-19"), ("2", "2026-10-22")):
+        put = meters.store.put_box
+        put(BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0, site="hut", phase="L1"))
+        meters.tens(box_id, since, "2026-10-22" if box_id == "1" else "2026-10-26")
+    meters.event("1", "dip", "2026-10-20T10:00", 0.2, 150.0)
+    meters.event("2", "dip", "2026-10-23T10:00", 0.2, 150.0)
+    (report,) = meters.reports("site:hut", "2026-W43")
+    assert [each["box_ids"] for each in report["events"]] == [["1"], ["2"]]  # type: ignore[attr-defined]
+
+
+def test_a_retired_box_counts_for_the_time_before(meters: Meters) -> None:
+    for box_id in "12":
+        meters.store.put_box(BoxRecord(box_id, f"Meter {box_id}", nominal_v=230.0, nominal_hz=50.0))
+        meters.tens(box_id, "2026-10-19", "2026-10-26")
+    meters.event("2", "interruption", "2026-10-20T10:00", 7200, 0.5)
+    before = meters.indices("2026-W43"), meters.reports("all", "2026-W43")
+    retired_ms = ms("2026-10-26")
+    meters.store.put_box(BoxRecord("2", "", unplugged=True, retired_ms=retired_ms))
+    assert (meters.indices("2026-W43"), meters.reports("all", "2026-W43")) == before
+    assert (before[0]["boxes_count"], before[0]["interrupted_minutes_per_box"]) == (2, 60.0)
+    assert meters.indices("2026-W44")["boxes_count"] == 1
+
+
+def test_boxes_serve_a_phase_one_after_the_other(meters: Meters) -> None:
+    """u2, the site's interruption and its coverage go on over a replacement."""
+    turns = {"1": 0.0, "2": -120.0, "3": 120.0, "4": 0.0}
+    for box_id, phase in (("1", "L1"), ("2", "L2"), ("3", "L3"), ("4", "L1")):
+        facts = BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0, site="works", phase=phase)
+        meters.store.put_box(facts)
+        first = "2026-10-21" if box_id == "4" else "2026-10-19"
+        last = "2026-10-21" if box_id == "1" else "2026-10-26"
+        meters.tens(box_id, first, last, turn=turns[box_id])
+    for box_id in "123":
+        meters.event(box_id, "interruption", "2026-10-20T10:00", 300, 0.5)
+    for box_id in "234":
+        meters.event(box_id, "interruption", "2026-10-23T10:00", 240, 0.5)
+    before = meters.reports("site:works", "2026-W42"), meters.reports("site:works", "2026-W43")
+    indices = meters.indices("2026-W43")
+    (report,) = before[1]
+    assert [(each["class"], sorted(each["box_ids"])) for each in report["events"]] == [  # type: ignore[attr-defined]
+        ("interruption", ["1", "2", "3"]),
+        ("interruption", ["2", "3", "4"]),
+    ]
+    (u2,) = [each for each in report["rows"] if "nbalance" in each["quantity"]]  # type: ignore[attr-defined]
+    assert (u2["count"], u2["verdict"], report["coverage"]) == (1008, "pass", 1.0)
+    assert (indices["boxes_count"], indices["interruptions_per_box"], indices["complete_percent"]) == (
+        3,
+        2.0,
+        100.0,
+    )
+    meters.store.put_box(BoxRecord("1", "", unplugged=True, retired_ms=ms("2026-10-26")))
+    assert (meters.reports("site:works", "2026-W42"), meters.reports("site:works", "2026-W43")) == before
+    assert meters.indices("2026-W43") == indices

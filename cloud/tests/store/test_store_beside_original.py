@@ -1,0 +1,255 @@
+"""One database for two systems: the original's Mauka beside ours loses nothing to it, and nothing of ours."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_in_process import run_in_process
+from gridfs import GridFS
+from original_fields import READ_FIELDS, missing_fields
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from store_cases import record_health
+
+from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.mauka import SystemStatsSection
+from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL, SCHEMA, SCHEMA_ID
+from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.upkeep.checking import check_store
+from opq_cloud.store.upkeep.copying import copy_store
+from opq_proto.errors import READING_COMMIT, StoreError
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
+
+T_MS = 1_764_000_000_000
+
+
+@pytest.fixture
+def db(cleared_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](cleared_uri) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def store(db: object, cleared_uri: str, tmp_path: Path) -> Iterator[MongoStore]:
+    """With event 1, whose waveform of Box 1 has ten minutes at one sample a millisecond."""
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert isinstance(store, MongoStore)
+        trigger = Trigger("t", T_MS * 1_000_000, (T_MS + 600_000) * 1_000_000, ("1",), "1", "x")
+        event_id = store.open_event(trigger, "x")
+        counts = np.zeros(600_000, np.int16)
+        wave = Waveform("1", T_MS * 1_000_000, 0, TimeSource.GPS, 1_000_000, 0.01, 0, counts)
+        store.put_waveform(event_id, wave)
+        yield store
+
+
+def _put_sag(store: MongoStore, second: int, box_id: str = "1", event_id: int = 1) -> tuple[int, int]:
+    start_ns = (T_MS + 1000 * second) * 1_000_000
+    sag = Finding("sag", box_id, start_ns, start_ns + 50_000_000, 0, residual_percent=80.0)
+    (known,) = put_findings(store, event_id, [sag])
+    return known.finding_id, known.incident_id
+
+
+def _theirs(db: Any, number: int, **fields: Any) -> None:
+    """Stores an incident as the original does: first its samples, then its document."""
+    GridFS(db).put(b"theirs", filename=f"incident_{number}", metadata={"incident_id": number})
+    times = {"start_timestamp_ms": T_MS + 7_000_000.0, "end_timestamp_ms": T_MS + 7_000_100.0}
+    document = {"incident_id": number, "event_id": 1, "box_id": "4", "annotations": [], **times, **fields}
+    db.incidents.insert_one({"classifications": ["VOLTAGE_SWELL"], **document})
+
+
+def test_no_incident_has_a_number_given_at_9777(store: MongoStore, db: Any) -> None:
+    """Nor has one that a person split off, nor one whose number another process of ours drew."""
+    given, incidents = [], []
+    for step in range(4):
+        given.append(store.next_finding_id())
+        incidents.append(_put_sag(store, 100 * step)[1])
+        incidents.append(_put_sag(store, 100 * step, "2")[1])
+    editor = IncidentEditor(store)
+    given.append(store.next_finding_id())
+    whole = incidents[-1]
+    *_, last = store.findings_of_incident(whole)
+    incidents.append(editor.split_incident(whole, [last.finding_id]))
+    given.append(store.next_finding_id())
+    assert {*given}.isdisjoint(incidents) and len({*given}) == len(given)
+    for number in given:
+        _theirs(db, number)
+    of_given = store.incidents_of(given)
+    assert [one.incident_id for one in of_given] == given
+    assert {one.box_ids for one in of_given} == {("4",)}
+    assert {"4"}.isdisjoint(box for one in store.incidents_of(incidents) for box in one.box_ids)
+
+
+def test_a_taken_number_leaves_the_others_samples(
+    store: MongoStore, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both number services are on: the original stores a number while ours makes its finding."""
+    given = store._server.next_number
+
+    def taken_meanwhile(name: str) -> int:
+        number = given(name)
+        if number == 1:
+            _theirs(db, number)
+        return number
+
+    monkeypatch.setattr(store._server, "next_number", taken_meanwhile)
+    finding_id, _ = _put_sag(store, 0)
+    assert finding_id > 1_000_000, "the next numbers are left to the other"
+    assert [file.read() for file in GridFS(db).find({"filename": "incident_1"})] == [b"theirs"]
+    ours = db.incidents.find_one({"incident_id": finding_id})
+    (file,) = GridFS(db).find({"filename": ours["gridfs_filename"]})
+    assert file.length > 0 and ours["gridfs_filename"] == f"incident_{finding_id}"
+
+
+def test_a_lost_incident_of_the_original_is_counted(store: MongoStore, db: Any, tmp_path: Path) -> None:
+    """Ours is stored first, so the original's document is refused; its file of samples stays as the trace."""
+    finding_id, _ = _put_sag(store, 0)
+    assert store.lost_incidents() == 0 and store.numbers_problem is None
+    _theirs(db, 43)
+    with pytest.raises(DuplicateKeyError):
+        _theirs(db, finding_id)
+    assert store.lost_incidents() == 1
+    assert "lost 1 incident" in str(store.numbers_problem)
+    _put_sag(store, 0)  # analysed again: our file is replaced, and the trace stays
+    assert db["fs.files"].count_documents({"filename": f"incident_{finding_id}"}) == 2
+    assert store.lost_incidents() == 1
+    assert _put_sag(store, 500)[0] > 1_000_000
+    with closing(open_store(store.place[0], tmp_path, untouched=True)) as other:
+        assert other.lost_incidents() == 1
+
+
+def test_the_original_can_read_every_document(store: MongoStore, db: Any, tmp_path: Path) -> None:
+    """A day: Boxes by hand and by Makai, rows, trends, events, findings, settings, health, statistics."""
+    at_ms = T_MS
+    store.put_box(BoxRecord("1", "", "lab", description="Lab"))
+    store.put_box(BoxRecord("2", "", gateway_id=9))
+    store.put_location(LocationRecord("lab", 21.3, -157.8))
+    store.put_region("oahu", "lab")
+    metrics = {"rms": Metric(119.0, 121.0, 120.0), "f": Metric(60.0, 60.0, 60.0)}
+    days = range(0, 86_400_000, 600_000)
+    rows = [Measurement("1", at_ms + each, metrics, sequence=each) for each in days]
+    crossing = Measurement("2", at_ms + 1, {"rms": Metric(1.0, 1.0, 1.0)}, sequence=1, crossing=True)
+    store.append_measurements([*rows, crossing])
+    three = {"rms": (119.0, 121.0, 120.0), "f": (60.0, 60.0, 60.0), "thd": (0.01, 0.02, 0.01)}
+    store.put_trends([Trend(box_id, at_ms + each, three) for each in days for box_id in ("1", "2")])
+    kinds = ("sag", "frequency_deviation", "oscillatory_transient", "harmonics", "outage", "of a plug-in")
+    for place, kind in enumerate(kinds):
+        start_ns = (at_ms + 5000 + place * 60_000) * 1_000_000
+        put_findings(store, 1, [Finding(kind, "1", start_ns, start_ns + 10**8, 0)])
+    with closing(CloudContext(lambda: open_store(store.place[0], tmp_path))) as shared:
+        record_health(shared, tmp_path)
+        now_s = [0.0]
+        statistics = SystemStatsPlugin(
+            {}, lambda: shared.store, SystemStatsSection(), tmp_path, lambda: now_s[0]
+        )
+        for now_s[0] in (5.0, 60.0):
+            statistics.on_idle()
+    for change in (None, MakaiConfig(TriggeringLimits()), None):  # stated, and taken back
+        store.put_makai_config(change)
+        read = [missing_fields("makai_config", each) for each in db.makai_config.find()]
+        assert read == [[]]
+    problems: dict[str, object] = {}
+    for name in READ_FIELDS:
+        documents = list(db[name].find())
+        assert documents, name
+        problems |= {line: each["_id"] for each in documents for line in missing_fields(name, each)}
+    assert problems == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (None, f"in a form of before 0.2.0, .* commit {READING_COMMIT} reads; choose another database"),
+        (SCHEMA + 1, f"has schema {SCHEMA + 1}, this program knows up to {SCHEMA}"),
+        (SCHEMA - 1, f"has schema {SCHEMA - 1}, this program knows up to {SCHEMA}"),
+    ],
+    ids=["none", "newer", "older"],
+)
+def test_a_database_of_another_schema_is_refused(
+    db: Any, cleared_uri: str, schema: int | None, words: str
+) -> None:
+    MongoStore(cleared_uri).close()
+    db.opq_counters.insert_one({"_id": "joins", "value": 1})
+    db.opq_schema.delete_many({})
+    if schema is not None:
+        db.opq_schema.insert_one({"_id": SCHEMA_ID, "version": schema})
+    before = sorted(db.list_collection_names())
+    for untouched in (False, True):
+        with pytest.raises(StoreError, match=f"MongoDB database {db.name}: .*{words}"):
+            MongoStore(cleared_uri, untouched)
+    assert sorted(db.list_collection_names()) == before
+
+
+def test_an_original_that_was_only_read_opens(db: Any, cleared_uri: str) -> None:
+    """`store copy --from` of before 0.2.0 left one counter there."""
+    db.opq_counters.insert_one({"_id": ROLLUPS_FILL, "box_id": "", "timestamp_ms": 0, "done": False})
+    MongoStore(cleared_uri, untouched=True).close()
+    assert db.opq_schema.find_one() is None
+    MongoStore(cleared_uri).close()
+    assert db.opq_schema.find_one() == {"_id": SCHEMA_ID, "version": SCHEMA}
+
+
+def test_the_optimiser_leaves_settings_of_triggers(store: MongoStore, db: Any) -> None:
+    """The original's plug-in writes `makai_config` again, with the fields that it knows."""
+    assert store.makai_config() is None
+    store.put_makai_config(MakaiConfig(TriggeringLimits(), triggers={"sag": {"a": 1.5}}, limited=False))
+    config = store.makai_config()
+    assert config is not None and not config.limited and config.triggers == {"sag": {"a": 1.5}}
+    found = db.makai_config.find_one()
+    triggering = {**found["triggering"], "default_ref_v": 230.0}
+    db.makai_config.replace_one({"_id": found["_id"]}, {"_id": found["_id"], "triggering": triggering})
+    config = store.makai_config()
+    assert config is not None and config.limited and config.default.ref_v == 230.0
+    assert config.triggers == {"sag": {"a": 1.5}}
+
+
+def test_samples_stay_with_an_incident(store: MongoStore, db: Any, tmp_path: Path) -> None:
+    """Its event has expired: those of ours with their rate and gain, those of the original at 12 kS/s."""
+    at_ms = T_MS + 100_020
+    store.append_measurements([Measurement("1", at_ms, {"rms": Metric(96.0, 96.0, 96.0)}, sequence=1)])
+    numbered, number = _put_sag(store, 100)
+    db.incidents.update_one({"incident_id": numbered}, {"$set": {"annotations": ["a crane"]}})
+    _theirs(db, 500)
+    data = np.arange(-50, 50, dtype="<i2").tobytes()
+    GridFS(db).put(data, filename="incident_501")
+    db.incidents.update_one({"incident_id": 500}, {"$set": {"gridfs_filename": "incident_501"}})
+    store.put_box(BoxRecord("4", "", calibration_constant=100.0))
+    for name in ("events", "box_events", "measurements"):  # as the original's collector does
+        db[name].delete_many({})
+    ours, theirs = store.incident(number), store.incident(500)
+    assert ours is not None and theirs is not None
+    assert ours.findings[0].finding.because.endswith("annotation: a crane")
+    (wave,) = store.copied_samples(ours)
+    assert (wave.rate_millihz, wave.v_per_lsb, len(wave.counts)) == (1_000_000, 0.01, 74)
+    assert wave.start_ns == (T_MS + 100_000 - 12) * 1_000_000
+    (wave,) = store.copied_samples(theirs)
+    assert (wave.box_id, wave.rate_millihz, wave.v_per_lsb) == ("4", 12_000_000, 0.01)
+    assert (wave.start_ns, wave.counts[0]) == ((T_MS + 7_000_000 - 1) * 1_000_000, -50)
+    rows = db.incidents.find_one({"incident_id": numbered})["measurements"]
+    with closing(open_store(f"{store.place[0]}_copy", tmp_path)) as target:
+        assert isinstance(target, MongoStore)
+        report = copy_store(store, target, "a")
+        assert report.problems == [] and report.copied["samples of findings"].count == 2
+        for incident in (ours, theirs):
+            (kept,), (copied,) = (each.copied_samples(incident) for each in (store, target))
+            assert (copied.start_ns, copied.v_per_lsb) == (kept.start_ns, kept.v_per_lsb)
+            assert copied.counts.tolist() == kept.counts.tolist()
+        copied_document = target._db.incidents.find_one({"incident_id": numbered})
+        assert len(rows) == 1 and copied_document["measurements"] == rows
+        db.client.drop_database(target._db.name)
+    counts = {name: each.count for name, each in report.copied.items()}
+    dry = ("store", "copy", "--dry-run", "--json", "--from", store.place[0], "--to")
+    for place, there in (("mongodb://not.asked/x", counts), ("y", counts | {"samples of findings": 0})):
+        done = run_in_process(*dry, place)
+        assert json.loads(done.stdout)["copied"] == there, done.stderr
+    db["fs.files"].delete_one({"filename": "incident_501"})
+    assert "file incident_501: is not in the store" in check_store(store).problems

@@ -1,0 +1,76 @@
+"""What an incident of the original states is shown of it; the documents are as its plug-ins write them."""
+
+from typing import Any
+
+import pytest
+
+from opq_cloud.store.documents.findings import known_from_document
+
+START_MS = 1_600_000_000_000
+
+
+def finding(*words: str, off: object = -1.0, kind: str = "VOLTAGE", **fields: Any) -> Any:
+    document = {
+        "incident_id": 7,
+        "event_id": 3,
+        "box_id": "1",
+        "start_timestamp_ms": START_MS,
+        "end_timestamp_ms": START_MS + 250.0,
+        "measurement_type": kind,
+        "deviation_from_nominal": off,
+        "classifications": list(words),
+        "ieee_duration": "INSTANTANEOUS",
+        "annotations": [],
+        "metadata": {},
+        **fields,
+    }
+    return known_from_document(document).finding
+
+
+def test_a_dip_states_its_residual_voltage() -> None:
+    sag = finding("VOLTAGE_SAG", off=24.0)
+    assert (sag.kind, sag.residual_v, sag.residual_percent) == ("sag", 96.0, 80.0)
+    assert sag.ieee1159 == "instantaneous sag" and sag.severity > 0
+    swell = finding("VOLTAGE_SWELL", off=24.0, ieee_duration="MOMENTARY")
+    assert (swell.residual_percent, swell.ieee1159) == (120.0, "momentary swell")
+    low = finding("UNDERVOLTAGE", off=18.0, ieee_duration="SUSTAINED")
+    assert (low.residual_percent, low.ieee1159) == (85.0, "undervoltage")
+
+
+@pytest.mark.parametrize(
+    ("word", "off", "expected"),
+    [
+        ("ITIC_PROHIBITED", 96.0, ("swell", 180.0, "prohibited", None)),
+        ("ITIC_NO_DAMAGE", -60.0, ("sag", 50.0, "no_damage", None)),
+        ("SEMI_F47_VIOLATION", -84.0, ("sag", 30.0, None, "fail")),
+        ("SEMI_F47_VIOLATION", -115.2, ("interruption", 4.0, None, "fail")),
+        ("ITIC_PROHIBITED", None, ("itic_prohibited", None, "prohibited", None)),
+    ],
+)
+def test_verdicts_are_in_the_fields_of_verdicts(word: str, off: float | None, expected: object) -> None:
+    one = finding(word, off=off)
+    percent = one.residual_percent if one.residual_percent is None else pytest.approx(one.residual_percent)
+    assert (one.kind, percent, one.itic, one.semi_f47) == expected
+
+
+def test_frequency_is_below_or_above() -> None:
+    low = finding("FREQUENCY_SAG", off=0.52, kind="FREQUENCY")
+    assert (low.kind, dict(low.figures)) == ("frequency_deviation", {"deviation_hz": -0.52})
+    assert low.because == "0.52 Hz below 60 Hz"
+    high = finding("FREQUENCY_SWELL", off=-0.3, kind="FREQUENCY")
+    assert dict(high.figures) == {"deviation_hz": 0.3} and high.because == "0.3 Hz above 60 Hz"
+    assert finding("FREQUENCY_INTERRUPTION", off=None, kind="FREQUENCY").because == "below 60 Hz"
+
+
+@pytest.mark.parametrize("off", [None, "much", float("nan"), True, 500.0, -1.0])
+def test_what_is_not_stated_stays_unknown(off: object) -> None:
+    assert finding("VOLTAGE_SAG", off=off, ieee_duration="UNDEFINED", annotations=None).ieee1159 is None
+    assert finding("VOLTAGE_SAG", off=off).residual_percent is None
+    assert finding("EXCESSIVE_THD", off=off).residual_percent is None
+    assert finding("OUTAGE", off=off, kind="HEALTH").residual_v is None
+
+
+def test_annotations_are_shown() -> None:
+    assert finding("VOLTAGE_SAG", annotations=["a squirrel", " "]).because == "annotation: a squirrel"
+    transient = finding("IMPULSIVE_TRANSIENT", off=310.0, kind="TRANSIENT", annotations=["seen"])
+    assert dict(transient.figures) == {"peak_v": 310.0} and transient.because == "annotation: seen"

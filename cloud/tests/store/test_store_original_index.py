@@ -1,0 +1,288 @@
+"""The index over a store of the original: made by slices in the background; what it changes is followed."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import demo
+import numpy as np
+import pytest
+from account_scene import FormBrowser, add_people
+from gridfs import GridFS
+from pymongo import MongoClient, monitoring
+from pymongo.database import Database
+from structlog.testing import capture_logs
+
+from opq_cloud.core import service
+from opq_cloud.core.service import CloudContext, Retention
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.store import BoxRecord, open_store
+from opq_cloud.store.driver import Table
+from opq_cloud.store.incidents.index import IncidentFilter, IndexProgress
+from opq_cloud.store.mongo.driver import MongoDocuments
+from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records import original_index
+from opq_proto.messages import Finding
+
+T_MS = 1_600_000_000_000
+ALL = IncidentFilter()
+
+
+@pytest.fixture
+def db(cleared_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](cleared_uri) as client:
+        yield client.get_default_database()
+
+
+def comes(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within a minute; the machine may be busy."""
+    end_s = time.monotonic() + 60
+    while not holds() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return holds()
+
+
+def theirs(number: int, **fields: Any) -> dict[str, Any]:
+    document = {
+        "incident_id": number,
+        "event_id": 3,
+        "box_id": str(number % 3),
+        "start_timestamp_ms": T_MS + 60_000.0 * number,
+        "end_timestamp_ms": T_MS + 60_000.0 * number + 250.0,
+        "measurement_type": "VOLTAGE",
+        "deviation_from_nominal": 24.0,
+        "classifications": ["VOLTAGE_SAG"],
+        "ieee_duration": "INSTANTANEOUS",
+        "annotations": [],
+        "metadata": {},
+        "measurements": [],
+        "gridfs_filename": "",
+        "expire_at": T_MS // 1000 + 60 * number,
+    }
+    return document | fields
+
+
+class Commands(monitoring.CommandListener):
+    """Counts the commands to a server."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.count += 1
+
+    def succeeded(self, event: object) -> None: ...
+
+    def failed(self, event: object) -> None: ...
+
+
+def test_years_are_indexed_by_slices_in_the_background(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest at once, by few commands an incident; a label given meanwhile stays."""
+    monkeypatch.setattr(original_index, "SLICE", 10)
+    db.incidents.insert_many([theirs(number) for number in range(1, 31)])
+    commands = Commands()
+    monitoring.register(commands)
+    try:
+        store = open_store(cleared_uri, tmp_path)
+    finally:
+        monitoring._LISTENERS.command_listeners.remove(commands)
+    with closing(store):
+        assert store.index_progress() == IndexProgress(0, 1), "not searched yet"
+        assert store.index_slice() == 10
+        assert store.index_progress() == IndexProgress(10, 31)
+        before = commands.count
+        assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [30, 29, 28]
+        assert comes(lambda: db.opq_incident_boxes.count_documents({}) == 30)
+        assert (commands.count - before) / 20 < 3, "of so few; 0.04 of a whole slice"
+        assert comes(lambda: store.index_progress() is None)
+        assert store.count_incidents(ALL, 1000) == 30
+        found = store.find_incidents(IncidentFilter(box_id="1", kind="sag"), 100)
+        assert len(found) == 10 and {one.residual_percent for one in found} == {80.0}
+        db.incidents.insert_one(theirs(32))
+        assert store.index_slice() == 1 and store.index_slice() == 0
+        db.incidents.insert_one(theirs(31))  # another plug-in drew its number first, and stores it later
+        assert store.index_slice() == 1 and store.index_slice() == 0
+        assert store.incident_work([31])[31].state == "open", "a new one is to be worked on"
+        assert store.incident_work([7])[7].state is None, "one of years ago is not"
+        before = commands.count
+        assert store.expire(2**31 - 1) == 32 and db.opq_incident_index.count_documents({}) == 0
+        assert commands.count - before < 31, "one an incident, of so few"
+
+
+def test_a_list_waits_briefly_for_a_slow_server(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that nothing is indexed yet; the search goes on in the background."""
+    may_read = threading.Event()
+    read_older = original_index.OriginalIndex._read_older
+
+    def slow(store: original_index.OriginalIndex) -> list[dict[str, Any]]:
+        may_read.wait(60)
+        return read_older(store)
+
+    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 0.01)
+    monkeypatch.setattr(original_index.OriginalIndex, "_read_older", slow)
+    db.incidents.insert_one(theirs(5))
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert store.find_incidents(ALL, 3) == [] and store.index_progress() == IndexProgress(0, 1)
+        may_read.set()
+        assert comes(lambda: store.index_progress() is None)
+        assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [5]
+
+
+def test_a_command_that_ends_first_is_quiet(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stdout may be JSON, and the lock of the index is free for the next one."""
+    monkeypatch.setattr(original_index, "SLICE", 2)
+    db.incidents.insert_many([theirs(number) for number in range(1, 301)])
+    with capture_logs() as lines, closing(open_store(cleared_uri, tmp_path)) as store:
+        assert [one.incident_id for one in store.find_incidents(ALL, 1)] == [300]
+    assert "incident_index.failed" not in {each["event"] for each in lines}
+    assert "incident-index" not in {each.name for each in threading.enumerate()}
+    assert db.opq_locks.count_documents({"_id": "incident_index"}) == 0
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        done = store.index_progress()
+    assert done is not None and 0 < done.done < 300, "the next one goes on there"
+
+
+def test_a_store_without_the_original_needs_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that reads once ends at once."""
+    started = threading.Event()
+    monkeypatch.setattr(original_index.OriginalIndex, "_index_rest", lambda self: started.set())
+    with closing(open_store(None, tmp_path)) as store:
+        assert store.find_incidents(ALL, 1) == []
+        assert not started.wait(0.3)
+
+
+def test_a_stop_between_slices_loses_none(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original_index, "SLICE", 3)
+    db.incidents.insert_many([theirs(number) for number in (2, 3, 5, 8, 9, 40)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert store.index_slice() == 3
+        db.incidents.insert_one(theirs(41, expire_at=2**31))
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        while store.index_slice():
+            continue
+        assert [one.incident_id for one in store.find_incidents(ALL, 9)] == [41, 40, 9, 8, 5, 3, 2]
+
+
+def test_a_lost_lock_skips_no_incident(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not written is written by the next call: a slice of older ones, and a new one."""
+    losses: list[str] = []
+    add = MongoDocuments.add
+
+    def lose(documents: MongoDocuments, table: Table, rows: Sequence[dict[str, Any]]) -> int:
+        if losses:
+            db.opq_locks.delete_one({"_id": losses.pop()})
+        return add(documents, table, rows)
+
+    monkeypatch.setattr(MongoDocuments, "add", lose)
+    monkeypatch.setattr(original_index, "SLICE", 3)
+    monkeypatch.setattr(original_index, "LATE_NUMBERS", 0)  # which would find so few older ones
+    db.incidents.insert_many([theirs(number) for number in range(1, 9)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert store.index_slice() == 3
+        losses.append("incident_index")
+        assert store.index_slice() == 0 and not losses
+        while store.index_slice():
+            continue
+        assert sorted(db.opq_incident_index.distinct("_id")) == [*range(1, 9)]
+        db.incidents.insert_one(theirs(9))
+        losses.append("incident_index")
+        assert store.index_slice() == 0 and not losses
+        assert store.index_slice() == 1
+        assert sorted(db.opq_incident_index.distinct("_id")) == [*range(1, 10)]
+
+
+def test_an_outage_that_goes_on_is_followed(db: Any, cleared_uri: str, tmp_path: Path) -> None:
+    """As OutagePlugin writes it: first without an end, which it sets each minute."""
+    open_outage = theirs(5, classifications=["OUTAGE"], end_timestamp_ms=-1, event_id=-1, annotations=None)
+    db.incidents.insert_one(open_outage)
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        store.index_slice()
+        (before,) = store.find_incidents(ALL, 9)
+        assert before.start_ns == before.end_ns
+        end_ms = open_outage["start_timestamp_ms"] + 600_000
+        db.incidents.update_one({"incident_id": 5}, {"$set": {"end_timestamp_ms": end_ms}})
+        store.follow_original()
+        (after,) = store.find_incidents(ALL, 9)
+        assert after.end_ns - after.start_ns == 600 * 10**9
+        (parts,) = store.incident_parts(["2"], ALL)
+        assert parts.parts[0].end_ns == after.end_ns
+
+
+def test_what_the_originals_collector_deletes_is_forgotten(db: Any, cleared_uri: str, tmp_path: Path) -> None:
+    """LahaGcPlugin deletes expired findings, of both, without a word."""
+    db.incidents.insert_many([theirs(number) for number in (1, 2)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert isinstance(store, MongoStore)
+        while store.index_slice():
+            continue
+        at_ns = (T_MS + 10**9) * 10**6
+        boxes = [Finding("sag", box_id, at_ns, at_ns + 10**8, 0, residual_percent=70.0) for box_id in "12"]
+        whole, _ = put_findings(store, 3, boxes)
+        (lone,) = put_findings(store, 3, [Finding("sag", "1", 2 * at_ns, 2 * at_ns + 10**8, 0)])
+        assert store.count_incidents(ALL, 9) == 4
+        db.incidents.delete_many({"incident_id": {"$in": [1, whole.finding_id, lone.finding_id]}})
+        store.follow_original()
+        assert {one.incident_id for one in store.find_incidents(ALL, 9)} == {2, whole.incident_id}
+        (left,) = store.incident_parts(["1", "2"], IncidentFilter(start_ns=at_ns))
+        assert [part.box_id for part in left.parts] == ["2"]
+        assert store.incident_facts(lone.incident_id) is None
+
+
+def test_expired_data_go_before_roll_ups_are_done(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roll-ups of years last for hours: each work has a share of the time."""
+    monkeypatch.setattr(service, "RETENTION_SHARE_S", 0.05)
+    db.incidents.insert_many([theirs(number) for number in range(1, 9)])
+    with closing(CloudContext(lambda: open_store(cleared_uri, tmp_path))) as shared:
+        monkeypatch.setattr(shared.store, "roll_up", lambda now_ms: time.sleep(0.01) or 1)
+        stop = threading.Event()
+        thread = threading.Thread(target=Retention(shared).run, args=(stop,))
+        thread.start()
+        gone = comes(lambda: not db.incidents.count_documents({}))
+        stop.set()
+        thread.join()
+    assert gone
+
+
+@pytest.mark.usefixtures("cheap_argon2")
+def test_the_list_says_how_much_is_indexed(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original_index, "SLICE", 5)
+    monkeypatch.setattr(original_index.OriginalIndex, "_index_foreign", lambda self: None)
+    db.incidents.insert_many([theirs(number, expire_at=2**31) for number in range(1, 20)])
+    with demo.Scene(tmp_path, poll_s=30.0, mongo_uri=cleared_uri) as scene:
+        scene.store.index_slice()
+        add_people(scene, ann="admin")
+        browser = FormBrowser(scene.url)
+        assert browser.sign_in("ann@example.org") == 303 and browser.get("/incidents") == 200
+        page = browser.text
+        assert '<progress value="5" max="20"' in page and "25 % are done" in page
+        assert "#19" in page and "#15" in page and "#14" not in page
+        while scene.store.index_slice():
+            continue
+        browser.get("/incidents")
+        page = browser.text
+        assert "<progress" not in page and "#14" in page
+        volts = (17_000 * np.sin(np.arange(3024) * np.pi / 100)).astype("<i2")
+        GridFS(db).put(volts.tobytes(), filename="incident_19")
+        db.incidents.update_one({"incident_id": 19}, {"$set": {"gridfs_filename": "incident_19"}})
+        scene.store.put_box(BoxRecord("1", "", calibration_constant=100.0))
+        assert browser.get("/incidents/19") == 200
+        assert "trace-0" in browser.text, "its event has expired, its samples are kept with it"

@@ -1,0 +1,115 @@
+"""A site belongs to who made it: the name that somebody types leads to no other owner's site."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import demo
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.intervals.phases_together import IntervalsOfSites, site_intervals
+from opq_cloud.store.site_key import checked_site, owners_site, site_name
+from opq_proto.measurement.intervals import TEN_MINUTES_NS
+
+PAGE = "/account/sites"
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    with demo.Scene(tmp_path, poll_s=30.0) as running:
+        yield running
+
+
+def test_a_typed_name_joins_no_other_owners_site(scene: demo.Scene) -> None:
+    """Two owners and an administrator each type mill: three sites, also in pages and reports."""
+    people, store = add_people(scene, ada="admin", eve="owner", bob="owner"), scene.store
+    store.put_box(BoxRecord("9", "hall", site="mill"))
+    for box_id, name in (("1", "eve"), ("2", "eve"), ("4", "bob")):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}"))
+        store.people.claim_box(box_id, people[name])
+    eve, bob, ada = FormBrowser(scene.url), FormBrowser(scene.url), FormBrowser(scene.url)
+    for browser, name in ((eve, "eve"), (bob, "bob"), (ada, "ada")):
+        assert browser.sign_in(f"{name}@example.org") == 303
+
+    def type_site(browser: FormBrowser, box_id: str, site: str) -> int:
+        page = f"/boxes/{box_id}/settings"
+        return browser.post(page, page, name=f"Box {box_id}", privacy="nothing", site=site)
+
+    for browser, box_id in ((eve, "1"), (eve, "2"), (bob, "4")):
+        assert type_site(browser, box_id, "mill") == 303
+        assert (
+            'name="site" type="text" value="mill"'
+            in (browser.get(browser.headers["location"]), browser.text)[1]
+        )
+    sites = {box.box_id: box.site for box in store.boxes()}
+    assert sites["1"] == sites["2"] and len({*sites.values()}) == 3 and sites["9"] == "mill"
+    assert type_site(eve, "1", "mill") == 303 and store.box("1").site == sites["1"], "unchanged"
+    for refused in ("4", str(sites["4"])):
+        assert type_site(eve, "1", refused) == 400, "a Box's id, or another's key"
+    assert ada.get("/sites/mill") == 200 and "Box 4" not in ada.text and "Box 9" in ada.text
+    assert ada.get(f"/sites/{sites['1']}") == 200 and "Box 2" in ada.text
+    assert bob.get(f"/sites/{sites['1']}") == 404
+    assert type_site(ada, "4", str(sites["1"])) == 303 and store.box("4").site == sites["1"]
+
+
+def test_owners_join_a_site_by_request(scene: demo.Scene) -> None:
+    """A Box of another owner is in a site once both agreed; others decide nothing, and it can be undone."""
+    people, store = add_people(scene, eve="owner", bob="owner", mel="owner"), scene.store
+    for box_id, name in (("1", "eve"), ("4", "bob"), ("9", "mel")):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}"))
+        store.people.claim_box(box_id, people[name])
+    key = owners_site("mill", people["eve"])
+    store.put_box(BoxRecord("1", "", site=key))
+    eve, bob, mel = (FormBrowser(scene.url) for _ in range(3))
+    for browser, name in ((eve, "eve"), (bob, "bob"), (mel, "mel")):
+        assert browser.sign_in(f"{name}@example.org") == 303
+
+    def sends(browser: FormBrowser, do: str, box_id: str = "4", site: str = "") -> int:
+        return browser.post(PAGE, PAGE, do=do, box_id=box_id, site=site)
+
+    assert eve.get(PAGE) == 200 and key in eve.text and "Accept" not in eve.text
+    refused = [(bob, "accept", "4", ""), (eve, "accept", "4", ""), (mel, "ask", "4", key), (bob, "", "4", "")]
+    assert [sends(*each) for each in refused] == [404] * 4
+    assert sends(bob, "ask", site="mill") == sends(eve, "ask", "1", key) == 400, "no key; one's own"
+    assert sends(bob, "ask", site=key) == sends(mel, "ask", "9", owners_site("mill", "stranger")) == 303
+    assert eve.get(PAGE) == 200 and "Box 4 asks to join" in eve.text and "Box 9" not in eve.text
+    assert not store.box("4").site and sends(mel, "accept") == sends(bob, "accept") == 404
+    assert sends(eve, "accept") == 303 and store.box("4").site == key
+    assert sends(eve, "accept") == sends(mel, "remove") == sends(bob, "remove") == 404
+    assert sends(eve, "remove") == 303 and not store.box("4").site
+    assert sends(bob, "ask", site=key) == 303 and sends(eve, "refuse") == 303 and not store.box("4").site
+    assert sends(bob, "ask", site=key) == sends(bob, "withdraw") == 303 and sends(eve, "accept") == 404
+    assert sends(bob, "ask", site=key) == 303
+    store.people.change_access("4", lambda was: replace(was, owner_id=people["mel"]))
+    assert sends(eve, "accept") == 303, "the request stands until its Box is given back"
+    store.people.change_access("4", lambda was: replace(was, asked_site=key).released(False))
+    assert sends(eve, "accept") == 404
+    store.people.change_account(people["eve"], lambda was: replace(was, role="viewer"))
+    assert sends(eve, "remove") == 404, "a former owner decides nothing"
+
+
+def test_digits_alone_are_not_a_site(scene: demo.Scene) -> None:
+    """Neither typed nor stored by another program: such a site reads nothing of the Box with this id."""
+    for text in ("4", "٤", "4~abc"):
+        with pytest.raises(ValueError, match="as a Box's id is"):
+            checked_site(text)
+    with pytest.raises(ValueError, match="as a Box's id is"):
+        owners_site("4", "eve")
+    assert owners_site("", "eve") == checked_site("") == ""
+    assert site_name(owners_site("mill", "eve")) == site_name("mill") == "mill" and site_name(None) == ""
+    records = [BoxRecord("1", "", site="4")]
+    asked = []
+
+    class Reads:
+        def read(
+            self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
+        ) -> object:
+            asked.append((box_id, end_ns - start_ns))
+            return scene.store.intervals.read(box_id, length_ms, start_ns, end_ns)
+
+    site_intervals(Reads(), "4", records, 0, TEN_MINUTES_NS)
+    assert asked == [("4", 0)]
+    assert IntervalsOfSites(scene.store.intervals, records).box_ids() == scene.store.intervals.box_ids()

@@ -1,0 +1,163 @@
+"""Rows of measured values that were lost for good, by kind and span, so that a hole stays named.
+
+A line a span in the file `lost` beside the ledger. Whoever has seen it may delete the file. A gateway that
+ends while the disk is full can make no file; then the spans go into `lost.room`, which has its blocks.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from opq_gateway.measuring.feed import Values
+from opq_proto.kit.whole_file import PRIVATE_MODE, open_private, write_whole_file
+
+FILE = "lost"
+ROOM = "lost.room"
+ROOM_BYTES = 4096
+"""The newest spans are kept in it: some 40."""
+LATEST_NS = 2**63 - 1
+MOST_SPANS = 1000
+"""Spans that are kept; of a disk that fills again and again the newest."""
+BESIDE_NS = 60 * 10**9
+"""Rows of one kind that are lost so close together are one span."""
+WORDS = {
+    "window": "windows",
+    "half": "half cycles",
+    "3s": "values of 3 s",
+    "10s": "values of 10 s",
+    "10min": "values of ten minutes",
+    "2h": "values of two hours",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LostSpan:
+    """Rows of one kind that were lost, in [start_ns, end_ns)."""
+
+    kind: str
+    start_ns: int
+    end_ns: int
+    rows: int
+
+    def is_within(self, other: "LostSpan") -> bool:
+        """Whether the other one has its rows, too."""
+        return self.kind == other.kind and other.start_ns <= self.start_ns and self.end_ns <= other.end_ns
+
+    @property
+    def text(self) -> str:
+        kind = WORDS.get(self.kind, f"values of kind {self.kind}")
+        first, last = (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ns / 1e9)) for ns in (self.start_ns, self.end_ns)
+        )
+        if self.rows == 1:
+            kind = kind.replace("values", "value", 1).replace("windows", "window").replace("cycles", "cycle")
+        return f"{self.rows} {kind} from {first} to {last} UTC"
+
+
+class LostRows:
+    """The lost rows of one ledger; used by the thread that writes the ledger."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spans: tuple[LostSpan, ...] = ()
+        self._path, self._room = folder / FILE, folder / ROOM
+        self._is_stored = True
+        with contextlib.suppress(OSError):
+            self.spans = _read(self._path)
+        with contextlib.suppress(OSError):
+            if room := _read(self._room):  # what the file had then, some of it longer, and what came after
+                newer = [span for span in room if not any(map(span.is_within, self.spans))]
+                older = [span for span in self.spans if not any(map(span.is_within, newer))]
+                self.spans, self._is_stored = (*older, *newer)[-MOST_SPANS:], False
+
+    def add(self, rows: Iterable[Values]) -> list[LostSpan]:
+        """Notes rows as lost; returns their spans."""
+        found: dict[str, LostSpan] = {}
+        for row in rows:
+            known = found.get(row.kind, LostSpan(row.kind, row.start_ns, row.end_ns, 0))
+            start_ns, end_ns = min(known.start_ns, row.start_ns), max(known.end_ns, row.end_ns)
+            found[row.kind] = LostSpan(row.kind, start_ns, end_ns, known.rows + 1)
+        for span in found.values():
+            self.spans = (*_joined(self.spans, span),)[-MOST_SPANS:]
+            self._is_stored = False
+        return list(found.values())
+
+    def store(self) -> None:
+        """Stores what is not stored yet; tried again where the disk is still full."""
+        if self._is_stored:
+            return
+        lines = [json.dumps(asdict(span)) + "\n" for span in self.spans]
+        try:
+            write_whole_file(self._path, ["".join(lines).encode()], PRIVATE_MODE)
+        except OSError:
+            while sum(map(len, lines)) > ROOM_BYTES:
+                del lines[0]
+            self._fill_room("".join(lines))
+        else:
+            self._is_stored = True
+            self._fill_room("")
+
+    def reserve(self) -> None:
+        """Makes the room, while the disk has some; then `store` can note what a full disk loses."""
+        text = ""
+        with contextlib.suppress(OSError):
+            text = self._room.read_text(errors="ignore")
+        if len(text) < ROOM_BYTES:  # a disk that was full gave it no blocks, or not all
+            self._fill_room(text, os.O_CREAT)
+
+    def forget(self) -> None:
+        """Forgets the spans: somebody has seen them."""
+        self.spans, self._is_stored = (), True
+        self._path.unlink(missing_ok=True)
+        self._fill_room("")
+
+    def _fill_room(self, text: str, flags: int = 0) -> None:
+        """Writes over the bytes of the file, which needs no further block of the disk."""
+        with contextlib.suppress(OSError):
+            file = open_private(self._room, os.O_WRONLY | flags)
+            try:
+                os.pwrite(file, text.encode().ljust(ROOM_BYTES), 0)
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    @property
+    def text(self) -> str:
+        """The last three spans in words; empty without any, or once somebody deleted the file."""
+        if self._is_stored and self.spans and not self._path.exists():
+            self.spans = ()
+        return ", ".join(span.text for span in self.spans[-3:])
+
+
+def _read(path: Path) -> tuple[LostSpan, ...]:
+    """The spans of a file, without lines that are torn or were changed by a person."""
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            each = json.loads(line)
+            whole = (int(each[name]) for name in ("start_ns", "end_ns", "rows"))
+            span = LostSpan(str(each["kind"]), *whole)
+            if 0 <= span.start_ns <= span.end_ns <= LATEST_NS:
+                found.append(span)
+    return tuple(found)
+
+
+def _joined(spans: tuple[LostSpan, ...], new: LostSpan) -> tuple[LostSpan, ...]:
+    """The spans with a new one; it lengthens the last one of its kind where that is beside it."""
+    for place in range(len(spans) - 1, -1, -1):
+        last = spans[place]
+        if last.kind != new.kind:
+            continue
+        if new.start_ns > last.end_ns + BESIDE_NS or new.end_ns < last.start_ns - BESIDE_NS:
+            break
+        whole = replace(
+            last,
+            start_ns=min(last.start_ns, new.start_ns),
+            end_ns=max(last.end_ns, new.end_ns),
+            rows=last.rows + new.rows,
+        )
+        return (*spans[:place], whole, *spans[place + 1 :])
+    return (*spans, new)

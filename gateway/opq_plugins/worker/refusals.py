@@ -1,0 +1,79 @@
+"""Words for what the sandbox refuses: which right a plug-in lacks, in place of "Operation not permitted".
+
+The kernel refuses all the same; this only names the missing right to code in Python, and so in the errors of
+its libraries. Code in C sees the kernel's errors.
+"""
+
+import errno
+import socket
+import sys
+import threading
+from collections.abc import Collection
+from typing import Any
+
+REFUSED = "not allowed:"
+"""What every such error begins with."""
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+def name_refusals(network: Collection[str], place: str) -> None:
+    """Names the right that a socket lacks, for as long as this process lives.
+
+    Args:
+        network: the rights that it has, as in `policy.NETWORK`.
+        place: where it is set, such as `[plugins] network of rules.toml`.
+    """
+    kinds = {each.partition(":")[0] for each in network}
+    looked_up = threading.local()
+    """The port of the name that a thread has looked up last: its socket is made before it is connected."""
+
+    def refuse_right(right: str) -> None:
+        raise PermissionError(errno.EPERM, f"{REFUSED} {right} is not in {place}")
+
+    def refuse(event: str, facts: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo":
+            looked_up.port = facts[1]
+        elif event == "socket.__new__":
+            _, family, kind, _ = facts
+            if (missing := _missing_kind(family, kind, kinds)) is not None:
+                refuse_right(missing.replace("PORT", str(getattr(looked_up, "port", "PORT"))))
+        elif event in ("socket.connect", "socket.bind"):
+            opened, address = facts
+            stream = opened.family in _INTERNET and opened.type == socket.SOCK_STREAM
+            if opened.family == socket.AF_UNIX and "unix" not in kinds:
+                refuse_right("unix")
+            if stream and isinstance(address, tuple) and len(address) > 1:
+                right = f"{'tcp' if event == 'socket.connect' else 'listen'}:{address[1]}"
+                if right not in network:
+                    refuse_right(right)
+
+    sys.addaudithook(refuse)
+    _explain_names(kinds, place)
+
+
+def _missing_kind(family: int, kind: int, kinds: Collection[str]) -> str | None:
+    """What `network` would need for such a socket; None where it may be made, as each pair of sockets."""
+    if family in _INTERNET:
+        if kind & 0xF == socket.SOCK_STREAM:
+            return None if {"tcp", "listen"} & set(kinds) else "tcp:PORT"
+        return None if "udp" in kinds else "udp"
+    if family == getattr(socket, "AF_CAN", None):
+        return None if "can" in kinds else "can"
+    return None
+
+
+def _explain_names(kinds: Collection[str], place: str) -> None:
+    """Lets the error of a name that is not found say that names need udp."""
+    if "udp" in kinds:
+        return
+    found = socket.getaddrinfo
+
+    def explained(*words: Any, **named: Any) -> Any:
+        try:
+            return found(*words, **named)
+        except socket.gaierror as error:
+            raise socket.gaierror(
+                error.errno, f"{error.strerror}; names need udp, which is not in {place}"
+            ) from error
+
+    socket.getaddrinfo = explained

@@ -1,0 +1,19 @@
+"""What a logger can do, for `log` and for `rate_limit`, which limits the lines of one."""
+
+from typing import Any, Protocol
+
+
+class BoundLogger(Protocol):
+    """The methods of a structlog logger that services use; facts are keys with units."""
+
+    def debug(self, event: str, **facts: Any) -> None: ...
+
+    def info(self, event: str, **facts: Any) -> None: ...
+
+    def warning(self, event: str, **facts: Any) -> None: ...
+
+    def error(self, event: str, **facts: Any) -> None: ...
+
+    def exception(self, event: str, **facts: Any) -> None: ...
+
+    def bind(self, **facts: Any) -> "BoundLogger": ...

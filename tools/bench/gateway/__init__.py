@@ -1,1 +1,0 @@
-"""`opq-tools bench gateway`: the cost of a Box, the ring's capacity, the latency of answers."""

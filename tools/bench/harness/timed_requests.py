@@ -1,0 +1,172 @@
+"""Servers in their own processes, and timed requests: first byte, whole answer, CPU from /proc."""
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.harness.own_processes import cpu_s, end_process, resident_bytes
+from opq_cloud.view.api.answers import REQUESTS_PER_S
+from opq_proto.errors import PortBusyError
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import PORTS
+from opq_sim.faults.parts.free_ports import free_offset
+
+CLAIM_PORT = 8895
+"""Port whose owner may use all others at its offset; no service uses it at any offset."""
+CLAIM_OFFSETS = 50
+"""Offsets that are tried."""
+START_LIMIT_S = 120.0
+HEADERS = {"Accept-Encoding": "gzip"}
+REST_PAUSE_S = 1.1 / REQUESTS_PER_S
+BARE = """
+import sys, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+async def page(request):
+    return HTMLResponse("<!doctype html><title>bare</title>")
+uvicorn.run(Starlette(routes=[Route("/", page)]), host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PageFigures:
+    """Figures of one page, requested many times: milliseconds, and bytes on the wire."""
+
+    first_ms: list[float]
+    whole_ms: list[float]
+    cpu_ms: float
+    wire_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that answers HTTP."""
+
+    port: int
+    pid: int
+    started_s: float
+    """Seconds from the start to the first answer."""
+
+    @property
+    def offset(self) -> int:
+        return self.port - PORTS["view"]
+
+    def cpu_s(self) -> float:
+        return cpu_s(self.pid)
+
+    def resident_bytes(self) -> int:
+        return resident_bytes(self.pid)
+
+
+@contextmanager
+def view_server(folder: Path) -> Iterator[Server]:
+    """Runs `opq-cloud view` over a store."""
+    with _cloud("view", folder) as server:
+        yield server
+
+
+@contextmanager
+def cloud_server(folder: Path) -> Iterator[Server]:
+    """Runs `opq-cloud all` over a store, as `up` does."""
+    KeyFolder(folder / "curve").ensure(())
+    with _cloud("all", folder) as server:
+        yield server
+
+
+@contextmanager
+def _cloud(command: str, folder: Path) -> Iterator[Server]:
+    with held_offset() as offset:
+        options = ["--data-dir", str(folder), "--port-offset", str(offset)]
+        run = [sys.executable, "-m", "opq_cloud", command, *options]
+        with _running(run, PORTS["view"] + offset) as server:
+            yield server
+
+
+@contextmanager
+def bare_server() -> Iterator[Server]:
+    """Runs one page of Starlette without anything else."""
+    with held_offset() as offset:
+        port = PORTS["view"] + offset
+        with _running([sys.executable, "-c", BARE, str(port)], port) as server:
+            yield server
+
+
+@contextmanager
+def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        began_s = time.monotonic()
+        while True:
+            try:
+                with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                    connection.request("GET", path)
+                    connection.getresponse().read()
+                break
+            except OSError as error:
+                if process.poll() is not None or time.monotonic() - began_s > START_LIMIT_S:
+                    raise RuntimeError(f"{command[-1]}: no answer on port {port}") from error
+                time.sleep(0.1)
+        yield Server(port, process.pid, time.monotonic() - began_s)
+    finally:
+        end_process(process)
+
+
+def page_figures(server: Server, path: str, runs: int, pause_s: float = 0.0, cookie: str = "") -> PageFigures:
+    """Requests the page `runs` times over one connection, after one request that is not counted.
+
+    REST is requested as often as its rate limit permits: REST_PAUSE_S.
+
+    Raises:
+        RuntimeError: an answer other than 200.
+    """
+    first, whole, size = [], [], 0
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
+        headers = HEADERS | ({"Cookie": cookie} if cookie else {})
+        _get(connection, path, headers)
+        cpu_s = server.cpu_s()
+        for _ in range(runs):
+            time.sleep(max(pause_s, REST_PAUSE_S if path.startswith("/api/") else 0.0))
+            first_ms, whole_ms, size = _get(connection, path, headers)
+            first.append(first_ms)
+            whole.append(whole_ms)
+        return PageFigures(first, whole, (server.cpu_s() - cpu_s) / runs * 1e3, size)
+
+
+def _get(
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str]
+) -> tuple[float, float, int]:
+    began = time.perf_counter()
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {answer.read(300)!r}")
+    head = answer.read(1)
+    first_ms = (time.perf_counter() - began) * 1e3
+    size = len(head) + len(answer.read())
+    return first_ms, (time.perf_counter() - began) * 1e3, size
+
+
+@contextmanager
+def held_offset() -> Iterator[int]:
+    """Reserves a `--port-offset` against other benches, with every default port free.
+
+    Raises:
+        PortBusyError: no offset is free.
+    """
+    with socket.socket() as claim:
+        for number in range(CLAIM_OFFSETS):
+            (offset,) = free_offset(number, 1)
+            try:
+                claim.bind(("127.0.0.1", CLAIM_PORT + offset))
+            except OSError:
+                continue
+            yield offset
+            return
+    raise PortBusyError("other benches have all free ports of 127.0.0.1; end one")

@@ -1,1 +1,0 @@
-"""`opq-tools bench makai`: all of Makai in its own processes, under the load of simulated Boxes."""

@@ -1,1 +1,0 @@
-"""The rule engine: events per second, rules per second, bytes per rule, latency."""

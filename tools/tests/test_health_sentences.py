@@ -1,0 +1,240 @@
+"""One fault after the other in each deployment: the sentence of `status` and `doctor`, and nothing else.
+
+Health's readings, its judge, its answers and the verdict of the folder are the real ones; the documents are
+as services and gateways send them. With processes, sockets and files it is `test_deployments.py` (slow).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.config import HealthSection
+from opq_cloud.health import collector as collector_module
+from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.neighbours import Neighbours
+from opq_cloud.health.readings import Answer
+from opq_cloud.health.stored_boxes import RETIRED, REVOKED
+from opq_gateway.local.health import health as gateway_health
+from opq_gateway.status import BoxStatus
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.system_record import MeantService, SystemIdentity, SystemRecord, identity_of
+from opq_proto.kit.system_verdict import ServiceAnswer, SystemVerdict, system_verdict
+
+START_S, PLAYED_S, STEP_S = 1_800_000_000.0, 200, 5
+DEPLOYMENTS = ("up", "apart", "cloud", "gateway")
+OWN = SystemIdentity("1", "/own")
+Documents = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Grid:
+    """Two Boxes, as their gateway and the triggering service report them at `now_s`."""
+
+    now_s: float
+    statuses: tuple[BoxStatus, BoxStatus]
+    heard: dict[str, dict[str, Any]]
+    notes: list[dict[str, Any]]
+    without: dict[str, str]
+
+
+def status_of(box_id: str, now_s: float) -> BoxStatus:
+    status = BoxStatus(box_id, "/dev/null")
+    status.serial_open, status.connected, status.sample_monotonic_s = True, True, now_s
+    return status
+
+
+def grid(now_s: float) -> Grid:
+    part = {"ok": True, "info": None, "subcomponents": None, "timestamp": int(now_s), "received": int(now_s)}
+    heard = {name: {"name": name, **part} for name in ("1", "2")}
+    return Grid(now_s, (status_of("1", now_s), status_of("2", now_s)), heard, [], {})
+
+
+def retired(found: Grid) -> None:
+    found.without["2"] = RETIRED
+    found.statuses[1].connected, found.statuses[1].refused = False, True
+    found.heard["2"].update(ok=False, received=int(START_S), timestamp=int(START_S), info="nothing heard")
+
+
+def revoked(found: Grid) -> None:
+    retired(found)
+    found.without["2"] = REVOKED
+    note = "Box 2 comes from 10.0.0.7 with its revoked key, and is not admitted: take it out of its gateway"
+    report = HealthReport("key of Box 2", True, int(found.now_s), note=note)
+    found.notes.append(report.as_json())
+
+
+def not_back(found: Grid) -> None:
+    """Box 2 measured before the cloud's last start, and has not come back since; its gateway is off."""
+    ok, seen_s = found.now_s - START_S < 75, int(START_S - 5000)
+    info = None if ok else "nothing heard since 2027-01-15 06:36:40 UTC, before the cloud's last start"
+    found.heard["2"].update(ok=ok, info=info, timestamp=seen_s, received=seen_s)
+    found.statuses[1].sample_monotonic_s = found.now_s - 900
+
+
+def an_hour_old(found: Grid) -> None:
+    found.heard["2"].update(timestamp=int(found.now_s - 3600), info="late by 3600 s, by its clock")
+
+
+def another_key(found: Grid) -> None:
+    """Its gateway has another key than the cloud, which hears nothing of it."""
+    ok = found.now_s - START_S < 20
+    found.statuses[1].connected, found.statuses[1].refused = False, True
+    found.heard["2"].update(ok=ok, received=int(START_S), timestamp=int(START_S))
+    found.heard["2"]["info"] = None if ok else "nothing heard for 30 s"
+
+
+def full_gateway_disk(found: Grid) -> None:
+    found.statuses[1].ledger_problem = "No space left on device"
+
+
+NOT_ADMITTED = "Box 2: the cloud does not admit this Box's key"
+NOT_HEARD = "Box 2: nothing heard for 30 s"
+FAULTS: Mapping[str, tuple[Callable[[Grid], None], Mapping[str, list[str]], list[str]]] = {
+    "nothing": (lambda found: None, {}, []),
+    "a retired Box whose gateway has it": (
+        retired,
+        {"gateway": [NOT_ADMITTED]},
+        ["Box 2 is retired here, and its gateway still has it"],
+    ),
+    "a revoked key that comes": (
+        revoked,
+        {"gateway": [NOT_ADMITTED]},
+        ["Box 2 comes from 10.0.0.7 with its revoked key", "Box 2 has no key here since it was revoked"],
+    ),
+    "a Box that is not back": (
+        not_back,
+        {
+            "": ["Box 2: nothing heard since 2027-01-15 06:36:40 UTC, before the cloud's last start"],
+            "gateway": ["Box 2: no samples for 900 s"],
+        },
+        [],
+    ),
+    "data an hour old": (
+        an_hour_old,
+        {"": ["time of Box 2: it sends, and what comes is 3,600 s old by its own clock"], "gateway": []},
+        [],
+    ),
+    "another key at the gateway": (
+        another_key,
+        {
+            "": [NOT_HEARD + "; gateway says: the cloud does not admit this Box's key"],
+            "cloud": [NOT_HEARD],
+            "gateway": [NOT_ADMITTED],
+        },
+        [],
+    ),
+    "a full disk at the gateway": (
+        full_gateway_disk,
+        {
+            "": ["Box 2 at gateway: measured values are not stored: No space left on device"],
+            "gateway": ["Box 2: measured values are not stored: No space left on device"],
+            "cloud": [],
+        },
+        [],
+    ),
+}
+"""Fault -> how it shows, what is not well by deployment (empty: the others), and the notes of a cloud."""
+
+
+class Clock:
+    """The time of the collector."""
+
+    def __init__(self) -> None:
+        self.now_s = START_S
+
+    def time(self) -> float:
+        return self.now_s
+
+    monotonic = time
+
+    def time_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+
+def documents(found: Grid) -> Documents:
+    def whole(name: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        ok = all(each["ok"] for each in parts)
+        return {"name": name, "ok": ok, "timestamp": int(found.now_s), "info": None, "subcomponents": parts}
+
+    boxes = {status.box_id: status for status in found.statuses}
+    gateway = gateway_health(boxes, found.now_s, found.now_s)
+    return {
+        "triggering-broker": whole("triggering-broker", found.notes),
+        "triggering-service": whole("makai", list(found.heard.values())),
+        "gateway": dict(gateway),
+    }
+
+
+class NoSlowReadings:
+    """In place of the pool: the disk and the store of the test's machine are not judged."""
+
+    def submit(self, *_: object) -> None:
+        raise AssertionError
+
+
+def played(deployment: str, fault: Callable[[Grid], None], monkeypatch: Any, folder: Path) -> SystemVerdict:
+    """The verdict after the fault has lasted PLAYED_S."""
+    clock = Clock()
+    monkeypatch.setattr(collector_module, "time", clock)
+    monkeypatch.setattr(HealthCollector, "_begin", lambda *_: None)
+    neighbours = Neighbours("health", identity_of(folder), (), ServiceCounters())
+    context = CloudContext(lambda: pytest.fail("no store"))
+    collector = HealthCollector(HealthSection(), context, neighbours, folder, KeyFolder(folder), None)
+    found: Documents = {}
+    for second in range(0, PLAYED_S, STEP_S):
+        clock.now_s = START_S + second
+        now = grid(clock.now_s)
+        fault(now)
+        found = documents(now)
+        collector._without = now.without
+        names = {"triggering-service": "makai"}
+        answers = [
+            Answer(names.get(name, name), document, "", clock.now_s, clock.now_s, name == "gateway")
+            for name, document in found.items()
+            if not (name == "gateway" and deployment == "cloud")
+        ]
+        collector._turn(answers, NoSlowReadings())  # type: ignore[arg-type]
+    parts = [each for name, each in found.items() if name != "gateway"]
+    alerts = collector.alerts().as_json()
+    whole = {"name": "opq", "ok": True, "info": None}
+    whole["subcomponents"] = [inner for each in parts for inner in each["subcomponents"]]
+    whole["ok"] = all(each["ok"] for each in whole["subcomponents"])
+    given = {
+        "cloud": ServiceAnswer(whole, ours=True, alerts=alerts),
+        "health": ServiceAnswer({"name": "opq", "ok": True, "subcomponents": None}, ours=True, alerts=alerts),
+        **{name: ServiceAnswer(document, ours=True) for name, document in found.items()},
+    }
+    meant = {
+        "up": ("cloud", "gateway"),
+        "apart": ("triggering-broker", "triggering-service", "health", "gateway"),
+        "cloud": ("cloud",),
+        "gateway": ("gateway",),
+    }[deployment]
+    services = tuple(MeantService(name, f"http://{name}/") for name in meant)
+    return system_verdict(SystemRecord(OWN, services), {f"http://{name}/": given[name] for name in meant})
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_has_its_sentence(
+    name: str, deployment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fault, by_deployment, notes = FAULTS[name]
+    verdict = played(deployment, fault, monkeypatch, tmp_path)
+    wanted = by_deployment.get(deployment, by_deployment.get("", []))
+    sentences = [f"{each.thing}: {each.info}" for each in verdict.troubles]
+    assert len(sentences) == len(wanted), sentences
+    assert all(text.startswith(start) for text, start in zip(sentences, wanted, strict=True)), sentences
+    assert verdict.ok == (not wanted)
+    if deployment != "gateway":
+        assert all(each.helps for each in verdict.troubles), "a cause without what to do"
+    shown = [] if deployment == "gateway" else notes
+    if deployment == "cloud":  # its gateway is not asked
+        shown = [each for each in notes if "comes from" in each]
+    assert [each.info.startswith(note) for each, note in zip(verdict.notes, shown, strict=True)] == [
+        True for _ in shown
+    ], verdict.notes

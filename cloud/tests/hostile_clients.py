@@ -97,6 +97,7 @@ def curve_socket(
     """A client with a key (None: one that is not admitted), in a context of its own."""
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.linger = 0
+        socket.sndhwm = 0  # a SUB drops subscriptions that its own queue has no room for, in silence
         (pair or generate()).secure(socket, server.public)
         socket.connect(endpoint)
         yield socket

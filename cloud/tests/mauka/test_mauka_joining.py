@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from itertools import permutations
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from joining_table import MS, Table, sag
 
@@ -85,6 +86,11 @@ steady = st.builds(
     st.sampled_from([False, False, False, True]),
 )
 """Parts of steady states: many that begin close to each other, and go on with each other."""
+WITHIN_A_LONGER_PART = [
+    sag(0, 59_000, "2", kind="harmonics", onset_seen=False, closed=True, samples_began_ns=-860_000 * MS),
+    sag(97, 2_097, "2", kind="harmonics", onset_seen=False, closed=False, samples_began_ns=-900_000 * MS),
+]
+"""A state that is over, and a part of it by samples of another start, which ends earlier and is open."""
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", latitude=46.5, longitude=7.25),
     "2": BoxPlace("1", "farm", "feeder1", "valley"),
@@ -123,6 +129,7 @@ def test_an_unread_first_finding_keeps_its_incident() -> None:
     assert {len(group) for group in table.incidents()} == {1, 2}
 
 
+@example(WITHIN_A_LONGER_PART, Random(1))
 @given(st.lists(findings, max_size=10) | st.lists(steady, max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=160, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:

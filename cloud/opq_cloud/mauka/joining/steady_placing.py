@@ -33,7 +33,7 @@ class StatePlaces:
     """Given and stored parts, with the finding that each one is from now on."""
     added: set[int] = field(default_factory=set)
     """Numbers of new parts whose incident's facts follow from those before and their own: the first of a Box,
-    and one that is open."""
+    and one that is open and ends last there."""
 
 
 class StatePlacing:
@@ -92,8 +92,9 @@ class StatePlacing:
             if self._changes_others(one, group, rows, known[at:]):
                 return None
             places.placed.append((one, group))
-            is_first = [each.box_id for each in group.members].count(one.finding.box_id) == 1
-            if is_first or not one.finding.closed:
+            ends_ns = [each.end_ns for each in group.members if each.box_id == one.finding.box_id]
+            is_last = one.finding.end_ns == max(ends_ns)
+            if len(ends_ns) == 1 or (is_last and not one.finding.closed):
                 places.added.add(one.finding_id)
         for group, kinds in scan.kinds.items():
             if kinds >= LINES:

@@ -65,7 +65,8 @@ class _Facts:
     ids: list[str]
     grid: IntArray
     feeder: IntArray
-    region: IntArray
+    regions: IntArray
+    """(n, most regions of one Box); a Box is in each of them."""
     points: FloatArray
     """(n, 3) on the unit sphere; NaN where unknown."""
 
@@ -89,16 +90,18 @@ class BoxPlaces:
         """`places` by the Boxes' ids."""
         codes = _Codes()
         self._places = dict(places or {})
+        most = max([1, *(len(place.regions) for place in self._places.values())])
+        no_region = (UNKNOWN,) * most
         self._codes = {
             box_id: (
                 codes.code("grid", place.grid),
                 codes.code("feeder", place.grid, place.feeder or None),
-                codes.code("region", place.region or None),
                 *_point(place),
+                *(*(codes.code("region", name or None) for name in place.regions), *no_region)[:most],
             )
             for box_id, place in self._places.items()
         }
-        self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
+        self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, *(np.nan,) * 3, *no_region
         self._reporting: tuple[str, ...] = ()
         self._facts = self._facts_of([])
         """Facts of the Boxes in `_reporting`; kept because the next decision mostly has the same Boxes."""
@@ -125,7 +128,7 @@ class BoxPlaces:
             order = order[order != own]
         nearest = order[tier[order] < REASONS.index(NO_PLACE)]
         elsewhere = order[tier[order] == REASONS.index(WITNESS)]
-        witnesses = _spread(facts, elsewhere, self._codes.get(box_id, self._nowhere)[0])
+        witnesses = _spread(facts, elsewhere, int(self._codes.get(box_id, self._nowhere)[0]))
         witnesses = witnesses[: min(limits.most_witnesses, room)]
         neighbours = nearest[: room - len(witnesses)]
         maybe = order[tier[order] == REASONS.index(NO_PLACE)][: room - len(witnesses) - len(neighbours)]
@@ -138,18 +141,19 @@ class BoxPlaces:
     def _facts_of(self, ids: list[str]) -> _Facts:
         rows = np.array([self._codes.get(box_id, self._nowhere) for box_id in ids], dtype=np.float64)
         rows = rows.reshape(-1, len(self._nowhere))
-        whole = rows[:, :3].astype(np.int64)
-        return _Facts(ids, whole[:, 0], whole[:, 1], whole[:, 2], rows[:, 3:])
+        whole = rows[:, [0, 1, *range(5, len(self._nowhere))]].astype(np.int64)
+        return _Facts(ids, whole[:, 0], whole[:, 1], whole[:, 2:], rows[:, 2:5])
 
     def _tiers(self, box_id: str, facts: _Facts, near_km: float) -> tuple[IntArray, FloatArray]:
         """Returns each Box's index in `REASONS`, and its distance in km; infinity where unknown."""
-        grid, feeder, region, *point = self._codes.get(box_id, self._nowhere)
+        grid, feeder, *more = self._codes.get(box_id, self._nowhere)
+        point, regions = more[:3], [code for code in more[3:] if code != UNKNOWN]
         chord = np.linalg.norm(facts.points - np.array(point, dtype=np.float64), axis=1)
         distance_km = np.nan_to_num(2 * EARTH_KM * np.arcsin(np.minimum(chord / 2, 1.0)), nan=np.inf)
         one_grid = facts.grid == grid
         comparable = (
             ((facts.feeder != UNKNOWN) & (feeder != UNKNOWN))
-            | ((facts.region != UNKNOWN) & (region != UNKNOWN))
+            | ((facts.regions != UNKNOWN).any(axis=1) & bool(regions))
             | np.isfinite(distance_km)
         )
         tier = np.select(
@@ -157,7 +161,7 @@ class BoxPlaces:
                 ~one_grid,
                 (facts.feeder == feeder) & (feeder != UNKNOWN),
                 distance_km <= near_km,
-                (facts.region == region) & (region != UNKNOWN),
+                np.isin(facts.regions, regions).any(axis=1),
                 ~comparable,
             ],
             [REASONS.index(reason) for reason in (WITNESS, FEEDER, NEAR, REGION, NO_PLACE)],
@@ -174,9 +178,9 @@ def _spread(facts: _Facts, elsewhere: IntArray, grid: int) -> list[int]:
     chosen: dict[int, None] = {}
     for same_grid in (True, False):
         part = elsewhere[(facts.grid[elsewhere] == grid) == same_grid]
-        for codes in (facts.region[part], facts.feeder[part]):
-            _, first = np.unique(codes, return_index=True)
-            firsts = np.sort(first[codes[first] != UNKNOWN])
+        for codes in (facts.regions[part], facts.feeder[part, np.newaxis]):
+            known, first = np.unique(codes, return_index=True)  # rows one after the other: the nearest first
+            firsts = np.unique(first[known != UNKNOWN] // codes.shape[1])
             chosen.update(dict.fromkeys(part[firsts].tolist()))
         rest = [k for k in part.tolist() if k not in chosen]
         step = max(1, len(rest) // 50)

@@ -132,6 +132,47 @@ def test_neighbours_and_witnesses_are_chosen() -> None:
     assert without == asked, "who saw it need not be among them"
 
 
+def test_each_region_of_a_box_counts() -> None:
+    """A location may be in several: neighbours share any of them, a witness stands for each of its own."""
+
+    def at(north_km: float, *regions: str) -> BoxPlace:
+        latitude = 21.0 + north_km / 111.2
+        return BoxPlace(region=regions[0], further_regions=regions[1:], latitude=latitude, longitude=-157.8)
+
+    places = {
+        "1": at(0, "r1", "r2"),
+        "2": at(30, "r2"),
+        "3": at(20, "r3", "r1"),
+        "4": at(40, "r4"),
+        "5": at(50, "r6", "r5"),
+        "6": at(60, "r4", "r5", "r6"),
+        "7": at(71, "r7", "r4"),
+    }
+    found = BoxPlaces(places)
+    asked = found.requested_boxes("1", list(places), LIMITS)
+    expected = {"saw": ("1",), "region": ("3", "2"), "witness": ("4", "5", "7", "6")}
+    assert dict(asked.by_reason) == expected
+    assert dict(found.requested_boxes("2", list(places), LIMITS).by_reason)["region"] == ("1",)
+    several = found.requested_boxes("6", list(places), LIMITS)
+    assert dict(several.by_reason)["region"] == ("5", "7", "4")
+
+
+def test_boxes_join_while_one_region_has_room(store: CloudStore) -> None:
+    """Two districts of one island: the limit of the island ends no district's."""
+    places = {
+        str(1000 + k): BoxPlace(region="island", further_regions=("north" if k < 20 else "south",))
+        for k in range(40)
+    }
+    grid = JudgedGrid(store, places, most_boxes=1)
+    for box_id in places:
+        grid.see(box_id, 0.0)
+    (event,) = store.events()
+    joined = [
+        places[box_id].further_regions[0] for box_id in event.boxes_triggered if box_id != event.opened_by
+    ]
+    assert (joined.count("north"), joined.count("south")) == (10, 10)
+
+
 def test_a_dip_at_one_feeder_asks_sixty_boxes(store: CloudStore) -> None:
     """A dip at one feeder of ten thousand Boxes asks sixty at most."""
     places = grid_of(feeders=100, boxes=100)

@@ -1,6 +1,6 @@
 """Boxes that saw a disturbance of an open event join it, up to a limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from opq_cloud.core.service import ServiceCounters
@@ -18,7 +18,7 @@ from opq_proto.kit.log import BoundLogger
 from opq_proto.messages import Measurement
 
 MAX_JOINING_OF_FEEDER = 10
-"""Most added Boxes of an event on one feeder (else in one region)."""
+"""Most added Boxes of an event on one feeder; without a feeder, in each region of the Box."""
 NOTE_S = 1.0
 """Interval of storing in an event how many Boxes saw it and are not asked."""
 
@@ -57,9 +57,9 @@ class EventJoins:
             self._counters.add("triggers_merged", label=box_id)
             return False
         place = self._boxes.places.place(box_id)
-        part = place.feeder or place.region or ""
+        parts = (place.feeder,) if place.feeder else place.regions
         full = len(there.box_ids) >= limits.most_boxes_of_event or (
-            part != "" and there.joined.get(part, 0) >= MAX_JOINING_OF_FEEDER
+            bool(parts) and all(there.joined.get(part, 0) >= MAX_JOINING_OF_FEEDER for part in parts)
         )
         reason = None
         if full and box_id not in there.box_ids:  # the event ended without this Box
@@ -73,16 +73,21 @@ class EventJoins:
                 self._changed[there.event_id] = there
                 self._counters.add("boxes_not_asked", label=f"saw_{reason}")
             return False
-        return self._widen(there, part, measurement, decision, stored)
+        return self._widen(there, parts, measurement, decision, stored)
 
     def _widen(
-        self, there: EventSpan, part: str, measurement: Measurement, decision: Decision, stored: bool
+        self,
+        there: EventSpan,
+        parts: Sequence[str],
+        measurement: Measurement,
+        decision: Decision,
+        stored: bool,
     ) -> bool:
         """Stores what `join` decided; called again where the store refuses."""
         box_id = measurement.box_id
         start_id = self._boxes.starts.present(box_id)
         starts = {} if start_id is None else {box_id: start_id}
-        again = partial(self._widen, there, part, measurement, decision, stored)
+        again = partial(self._widen, there, parts, measurement, decision, stored)
         stored_now, _ = self._retries.attempt(
             lambda: self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked, starts),
             again,
@@ -94,7 +99,8 @@ class EventJoins:
             return stored
         self._joining.discard((there.event_id, box_id))
         there.box_ids.add(box_id)
-        there.joined[part] = there.joined.get(part, 0) + 1
+        for part in parts:
+            there.joined[part] = there.joined.get(part, 0) + 1
         there.onsets_ns[box_id] = window_ns(measurement)
         stamp = stamp_of(measurement.first_sample, window_ns(measurement))
         if stamp is not None:

@@ -32,7 +32,7 @@ class EventSpan:
     passed_over: set[str] = field(default_factory=set)
     """Those among them that saw it themselves."""
     joined: dict[str, int] = field(default_factory=dict)
-    """Number of Boxes of each feeder that joined it later."""
+    """Number of Boxes of each feeder or region that joined it later."""
     longer: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Boxes that were asked for more than [start_ns, end_ns): their whole span."""
     stamps: dict[str, tuple[int, int]] = field(default_factory=dict)

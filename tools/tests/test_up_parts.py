@@ -83,13 +83,14 @@ def test_another_runs_unbound_ports_are_busy(free: int) -> None:
 
 
 def test_numbers_of_incidents_may_be_another_programs() -> None:
-    """An original's service has port 9777, and ours another address."""
+    """An original's service may have port 9777, beside ours at another address, or for both in a MongoDB."""
 
     def claims(**mauka: str) -> bool:
         return "incident_ids" in ports_of({"cloud": {"mauka": mauka}})
 
     assert ports_of({}) == PORTS_OF_UP and claims(incident_id_endpoint="tcp://127.0.0.1:9777")
     assert not claims(incident_id_endpoint="tcp://127.0.0.1:9800")
+    assert "incident_ids" not in ports_of({"cloud": {"store": {"mongo_uri": "mongodb://db/opq"}}})
 
 
 def test_free_ports_takes_the_first_free_offset(free: int) -> None:

@@ -106,7 +106,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "mauka.startPlugins": "opq-cloud mauka is the bus, the bridge and the analyses",
         "zmq.mauka.plugin.pub.interface": "analyses do not use the bus; others connect to its address",
         "zmq.mauka.plugin.sub.interface": "analyses do not use the bus; others connect to its address",
-        "zmq.incident_id_provider.req.interface": "incident ids come from the store",
+        "zmq.incident_id_provider.req.interface": "numbers come from the address of rep.interface",
         "laha.config.default": "the store's laha_config says how long data are kept",
     },
 }

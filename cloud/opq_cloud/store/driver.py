@@ -264,6 +264,27 @@ class Documents(Protocol):
         """Renews the lock that `exclusive` took, so that a long job keeps it; does nothing without a lock."""
 
 
+class NumberService(Protocol):
+    """Who gives the numbers of findings and incidents; a service of the original may, in its database."""
+
+    def await_service(self) -> None:
+        """Lets every process wait with its numbers until one of the other methods has stated the service."""
+
+    def number_here(self, bound_s: float, asked: bool) -> bool:
+        """States that the store's counter gives the numbers; False: it is not certain yet.
+
+        Args:
+            bound_s: since when (s, UTC) the address for numbers is ours.
+            asked: whether a plug-in of the original has drawn a number there.
+        """
+
+    def number_at(self, address: str) -> int | None:
+        """States that the service at an address gives the numbers; None: no other program numbers this store.
+
+        Returns a number that it gave. Raises StoreError: it does not answer, or numbers another store.
+        """
+
+
 class Driver(Protocol):
     """An open database; from any thread. Every failure is a StoreError with one line."""
 
@@ -277,6 +298,9 @@ class Driver(Protocol):
     @property
     def lost_file(self) -> str | None:
         """What happened to the open database's file; None if it is unchanged, or not a file."""
+
+    @property
+    def numbers(self) -> NumberService: ...
 
     @property
     def foreign_numbers(self) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from opq_cloud.store.box_record import BoxHoldings, BoxRecord, LocationRecord, LostMeasurements
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
-from opq_cloud.store.driver import Driver
+from opq_cloud.store.driver import Driver, NumberService
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import (
     IncidentFilter,
@@ -149,6 +149,10 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     @property
     def unreadable(self) -> Mapping[str, int]:
         """Documents of others left out because they could not be read: collection -> how often; a copy."""
+
+    @property
+    def numbers(self) -> NumberService:
+        """Who gives the numbers of findings and incidents."""
 
     @property
     def numbers_problem(self) -> str | None:

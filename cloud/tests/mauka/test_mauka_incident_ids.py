@@ -87,6 +87,8 @@ def test_a_request_waits_for_the_store(store, running, free_endpoint, context, u
     away.set()
 
     class Away:
+        numbers = store.numbers
+
         def next_finding_id(self):
             if away.is_set():
                 raise StoreError("the disk is full")

@@ -301,7 +301,7 @@ def test_another_services_numbers_are_never_overwritten(
     with structlog.testing.capture_logs() as lines:
         ours = put(2)
     assert ours == (1_000_044, 1_000_044), "its next numbers are left to it, as incidents too"
-    assert "zmq.incident_id_provider.req.interface" in str(store.numbers_problem)
+    assert "set mauka.incident_id_endpoint to its address" in str(store.numbers_problem)
     assert [line["event"] for line in lines] == ["incident_numbers.foreign"]
     for number in range(44, 60):
         theirs(number)

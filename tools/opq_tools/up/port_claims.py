@@ -35,11 +35,13 @@ INCIDENT_IDS = "incident_ids"
 def ports_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Returns the ports of a run with this configuration of `up`.
 
-    It has another address for numbers of incidents where an original's service has that port.
+    In a MongoDB the port for numbers of incidents may be that of the original's service.
     """
-    stated = config.get("cloud", {}).get("mauka", {}).get("incident_id_endpoint")
+    cloud = config.get("cloud", {})
+    stated = cloud.get("mauka", {}).get("incident_id_endpoint")
     moved = isinstance(stated, str) and not stated.endswith(f":{PORTS[INCIDENT_IDS]}")
-    return {name: port for name, port in PORTS_OF_UP.items() if name != INCIDENT_IDS or not moved}
+    others = moved or bool(cloud.get("store", {}).get("mongo_uri"))
+    return {name: port for name, port in PORTS_OF_UP.items() if name != INCIDENT_IDS or not others}
 
 
 @contextmanager

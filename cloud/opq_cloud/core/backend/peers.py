@@ -298,8 +298,11 @@ def answer_requests(
     stop: threading.Event,
     ready: threading.Event | None,
     answer: Callable[[Socket, list[bytes]], None],
+    bound: Callable[[], None] = lambda: None,
 ) -> None:
     """Binds a REP of its own context, and calls `answer` with it and each request's frames until `stop`.
+
+    `bound` is called once the address is bound.
 
     Raises:
         PortBusyError, ConfigError, KeyFileError: as `sockets.bind`.
@@ -310,6 +313,7 @@ def answer_requests(
         peers = BackendPeers(backend.context, socket, key, counters, admission=backend.admission)
         opened.enter_context(closing(peers))
         bind(socket, endpoint, service, key)
+        bound()
         if ready is not None:
             ready.set()
         while not stop.is_set():

@@ -172,8 +172,10 @@ class MaukaSection:
     ] = "ipc://events"
     incident_id_endpoint: Annotated[
         str,
-        Field(description="numbers for incidents of original plug-ins (REP)"),
-        Why("Change it where another program has the port."),
+        Field(
+            description="numbers for incidents (REP): given here, or by the original's service that is there"
+        ),
+        Why("Set the address of the original's service where that is on another machine."),
     ] = "tcp://127.0.0.1:9777"
     plugin_manager_endpoint: Annotated[
         str,

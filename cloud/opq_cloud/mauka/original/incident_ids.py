@@ -1,11 +1,13 @@
-"""Numbers for incidents, for plug-ins of the original: REP 9777 (docs/reference/opq-interop.md A.10).
+"""Numbers for incidents, REP 9777 (docs/reference/opq-interop.md A.10): this service, or the original's.
 
-Our service and the original's plug-ins use the one counter of the store, above every stored number: two
-services that count by themselves give the same number twice, and the later document is refused (E11000). This
-service needs the address alone: an original service on the same machine has to be stopped.
+Two services that count by themselves give the same number twice, and the later document is refused (E11000).
+Where the address is free, this service answers plug-ins of the original, with the store's counter, above
+every stored number. Where the original's service has the address, all findings of ours have its numbers, and
+this service takes its place when it has ended. No finding is numbered until it is known which of them it is.
 """
 
 import threading
+import time
 from functools import partial
 
 from opq_cloud.core.backend.peers import answer_requests
@@ -13,7 +15,7 @@ from opq_cloud.core.backend.sockets import Socket
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.messages import LARGEST_ID, new_message, read_body
-from opq_proto.errors import FrameError, StoreError
+from opq_proto.errors import ConfigError, FrameError, PortBusyError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
 
@@ -23,6 +25,11 @@ SOURCE = "incident_id_service"
 RETRY_S = 0.5
 LOST_S = 20.0
 """Incidents that the original lost are looked for at this interval."""
+TAKE_OVER_S = 20.0
+"""This service tries the address of the original's at this interval."""
+ANSWER_S = 10.0
+"""Time for the program that has the address to give a first number."""
+NOT_KNOWN = "findings wait for the service that numbers them, for 75 s in a database of the original"
 
 
 class IncidentIds:
@@ -35,17 +42,72 @@ class IncidentIds:
         self._endpoint = config.incident_id_endpoint
         self._shared = shared
         self._limited = RateLimitedLog(log)
+        self._note = NOT_KNOWN
+        self._asked = threading.Event()
+        """Set once a plug-in of the original has drawn a number here."""
+        shared.when_opened(lambda store: store.numbers.await_service())
 
     def health(self) -> list[HealthReport]:
-        """Reports another service that numbers incidents in this store."""
+        """Reports another service that numbers incidents in this store; notes where ours are numbered."""
         problem = self._shared.numbers_problem()
-        return [HealthReport(self.name, problem is None, info=problem)]
+        return [HealthReport(self.name, problem is None, info=problem, note=self._note)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Runs until `stop`; raises PortBusyError when the address is taken."""
+        """Runs until `stop`.
+
+        Raises:
+            PortBusyError, ConfigError: the address cannot be bound, and what is there does not number this
+                store.
+        """
         threading.Thread(target=self._watch, args=(stop,), name="lost-incidents", daemon=True).start()
-        key, answer = "mauka.incident_id_endpoint", partial(self._answer, stop)
-        answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, answer)
+        key, answer, bound = (
+            "mauka.incident_id_endpoint",
+            partial(self._answer, stop),
+            partial(self._bound, stop),
+        )
+        is_elsewhere = False
+        while not stop.is_set():
+            try:
+                answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, answer, bound)
+            except (PortBusyError, ConfigError) as error:
+                if not is_elsewhere:
+                    self._number_elsewhere(stop, error)
+                is_elsewhere = True
+                if ready is not None:
+                    ready.set()
+                stop.wait(TAKE_OVER_S)
+
+    def _bound(self, stop: threading.Event) -> None:
+        """Begins to number here; in a thread, because plug-ins of the original are answered meanwhile."""
+        threading.Thread(
+            target=self._number_here, args=(stop, time.time()), name="number-service", daemon=True
+        ).start()
+
+    def _number_here(self, stop: threading.Event, bound_s: float) -> None:
+        while not stop.is_set():
+            try:
+                if self._shared.store.numbers.number_here(bound_s, self._asked.is_set()):
+                    self._note = ""
+                    return
+            except StoreError as error:
+                self._note_store_error(error)
+            stop.wait(RETRY_S)
+
+    def _number_elsewhere(self, stop: threading.Event, busy: PortBusyError | ConfigError) -> None:
+        """Has findings numbered by the service that has the address; raises `busy` where none is there."""
+        until_s = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                first = self._shared.store.numbers.number_at(self._endpoint)
+            except StoreError as error:
+                if stop.wait(RETRY_S) or time.monotonic() > until_s:
+                    raise type(busy)(f"{busy}; for numbers of incidents: {error}") from error
+                continue
+            if first is None:
+                raise busy
+            self._note = f"findings are numbered by the service at {self._endpoint}"
+            log.info("incident_numbers.elsewhere", address=self._endpoint, number=first)
+            return
 
     def _watch(self, stop: threading.Event) -> None:
         """Looks for incidents that the original lost, so that health reports them."""
@@ -53,8 +115,11 @@ class IncidentIds:
             try:
                 self.counters.set("incidents_lost", self._shared.store.lost_incidents())
             except StoreError as error:
-                self.counters.add("store_errors")
-                self._limited.warning("incident_id.store_failed", error=str(error))
+                self._note_store_error(error)
+
+    def _note_store_error(self, error: StoreError) -> None:
+        self.counters.add("store_errors")
+        self._limited.warning("incident_id.store_failed", error=str(error))
 
     def _answer(self, stop: threading.Event, socket: Socket, frames: list[bytes]) -> None:
         """Answers each request, an invalid one empty: without an answer the original hangs for good."""
@@ -69,6 +134,7 @@ class IncidentIds:
             self._limited.warning("incident_id.malformed", problem=str(error))
             socket.send(b"")
             return
+        self._asked.set()
         number = self._next_number(stop)
         if number is None:
             return
@@ -84,7 +150,6 @@ class IncidentIds:
             try:
                 return self._shared.store.next_finding_id()
             except StoreError as error:
-                self.counters.add("store_errors")
-                self._limited.warning("incident_id.store_failed", error=str(error))
+                self._note_store_error(error)
                 stop.wait(RETRY_S)
         return None

@@ -274,10 +274,23 @@ class SqliteDocuments:
     def beat(self) -> None: ...
 
 
+class OwnNumbers:
+    """`driver.NumberService`: no other program writes the file."""
+
+    def await_service(self) -> None: ...
+
+    def number_here(self, bound_s: float, asked: bool) -> bool:
+        return True
+
+    def number_at(self, address: str) -> int | None:
+        return None
+
+
 class SqliteDriver:
     """`driver.Driver` on the store's file."""
 
     foreign_numbers = None  # no other program writes the file
+    numbers = OwnNumbers()
 
     def __init__(self, opened: Callable[[], SqliteDatabase], watched: Path | None = None) -> None:
         """`watched` is the file, which is there."""

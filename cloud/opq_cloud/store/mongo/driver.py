@@ -21,7 +21,10 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, filter_of, following, needed
+from opq_cloud.store.mongo.number_service import MongoNumbers, draw_numbers
 from opq_cloud.store.mongo.server import (
+    FINDINGS,
+    SHARED,
     LockLostError,
     MongoServer,
     StoreLock,
@@ -65,6 +68,7 @@ class MongoDocuments:
 
     def __init__(self, server: MongoServer, lock: StoreLock | None = None) -> None:
         self._server, self._db, self._lock = server, server.db, lock
+        self._numbers = MongoNumbers(server)
         self.trends = MongoTrendRows(server)
 
     def _of(self, table: Table) -> Collection[Fields]:
@@ -222,6 +226,9 @@ class MongoDocuments:
         return None if found is None else int(found["value"])
 
     def next_numbers(self, name: str, count: int = 1) -> list[int]:
+        if count and SHARED.get(name, name) == FINDINGS and (address := self._numbers.address()):
+            self.beat()
+            return draw_numbers(address, count)
         return [self._server.next_number(name) for _ in range(count)]
 
     def note_taken(self, number: int) -> None:
@@ -294,6 +301,7 @@ class MongoDriver:
     def __init__(self, server: MongoServer) -> None:
         self._server = server
         self._documents = MongoDocuments(server)
+        self.numbers = MongoNumbers(server)
 
     @property
     def readable(self) -> ReadableDocuments:

@@ -53,9 +53,13 @@ SILENT = "found yet, Timeout"
 """PyMongo's words where neither an answer nor a refusal came."""
 FOREIGN_NUMBERS = (
     "another service numbers incidents in this store too; both may use the same number, and one incident is "
-    "lost; end it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of "
-    "this mauka.incident_id_endpoint, and its own id service off"
+    "lost; set mauka.incident_id_endpoint to its address (the original's "
+    "zmq.incident_id_provider.rep.interface), so that ours are numbered there"
 )
+FINDINGS = "incident_id"
+"""The counter of findings. The original's incident is one finding, so ours have numbers of this counter."""
+SHARED: Mapping[str, str] = {"group_id": FINDINGS}
+"""Numbers that another counter gives."""
 NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
     "event_id": (("events", "event_id", {}),),
     "incident_id": (("incidents", "incident_id", {}), ("incidents", "group_id", {})),
@@ -282,15 +286,15 @@ class MongoServer:
         not give is another service's, which is noted; from then on OTHERS_NUMBERS numbers are left
         to it.
         """
-        counters = self.db.opq_counters
+        counters, name = self.db.opq_counters, SHARED.get(name, name)
         while True:
             upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
             document = counters.find_one_and_update(
                 {"_id": name}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
             )
             value = int(document["value"]) if document is not None else 0
-            in_use = max(self.highest(*place) for place in NUMBERED[name])
-            findings = name == "incident_id"
+            in_use = self.highest_number(name)
+            findings = name == FINDINGS
             is_free = in_use < value or value < in_use <= self._counted(name)  # or another of ours is faster
             if findings and not is_free and name in self._numbered:
                 self.note_foreign(in_use)
@@ -325,6 +329,10 @@ class MongoServer:
             return None
         counted = f", and the original has lost {lost} incidents" if lost else ""
         return f"{FOREIGN_NUMBERS} (number {seen[0]}{counted})"
+
+    def highest_number(self, name: str) -> int:
+        """Returns the highest stored number of a counter, whoever gave it."""
+        return max(self.highest(*place) for place in NUMBERED[name])
 
     def highest(self, collection: str, field: str, where: Document) -> int:
         """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""

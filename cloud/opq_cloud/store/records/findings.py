@@ -302,7 +302,7 @@ def _numbers_for(plan: JoinPlan, original: bool, draw: Callable[..., list[int]])
         return GivenNumbers(findings, draw("group_id", count))
     given, first = GivenNumbers(findings), plan.first_findings()
     incidents = [
-        given.finding(first[-place]) if -place in first else draw("incident_id")[0]
+        given.finding(first[-place]) if -place in first else draw("group_id")[0]
         for place in range(1, count + 1)
     ]
     return GivenNumbers(findings, incidents)

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from threading import Lock
 
-from opq_cloud.store.driver import Documents, Driver, Table, Where
+from opq_cloud.store.driver import Documents, Driver, NumberService, Table, Where
 from opq_cloud.store.records import tables
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.box_deletion import BoxDeletion
@@ -59,6 +59,10 @@ class StoreRecords(
     @property
     def unreadable(self) -> dict[str, int]:
         return dict(self._driver.readable.unreadable)
+
+    @property
+    def numbers(self) -> NumberService:
+        return self._driver.numbers
 
     @property
     def numbers_problem(self) -> str | None:

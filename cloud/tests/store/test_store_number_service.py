@@ -1,0 +1,199 @@
+"""Numbers of incidents beside the original's own number service: drawn there, and none is lost."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.objectid import ObjectId
+from free_ports import free_endpoint
+from original_numbers import OriginalNumbers, OriginalPlugin
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.core.backend.waits import PollableEvent
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.mauka import MaukaSection
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.mauka.original import incident_ids
+from opq_cloud.mauka.original.incident_ids import IncidentIds
+from opq_cloud.store import CloudStore, open_store
+from opq_proto.errors import PortBusyError, StoreError
+from opq_proto.messages import Finding
+
+T_MS = 1_764_000_000_000
+
+
+@pytest.fixture
+def db(cleared_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](cleared_uri) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def opened(cleared_uri: str, tmp_path: Path) -> Iterator[Callable[[], CloudStore]]:
+    """Opens the store, as one process each."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(open_store(cleared_uri, tmp_path)))
+
+
+def comes(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within a minute; the machine may be busy."""
+    end_s = time.monotonic() + 60
+    while not holds() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return holds()
+
+
+@contextmanager
+def mauka_at(address: str, opened: Callable[[], CloudStore]) -> Iterator[CloudStore]:
+    """Runs Mauka's number service; yields the store of that process."""
+    shared, stop = CloudContext(opened), PollableEvent()
+    service = IncidentIds(MaukaSection(incident_id_endpoint=address), shared)
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+    try:
+        yield shared.store
+    finally:
+        stop.set()
+        thread.join()
+
+
+def put_sag(store: CloudStore, second: int, boxes: str = "1") -> set[int]:
+    """Stores a sag at these Boxes; returns the numbers of findings and incidents."""
+    start_ns = (T_MS + 1000 * second) * 1_000_000
+    found = [Finding("sag", box, start_ns, start_ns + 50_000_000, 0, residual_percent=80.0) for box in boxes]
+    known = put_findings(store, 1, found)
+    return {number for one in known for number in (one.finding_id, one.incident_id)}
+
+
+def numbers_are_given(store: CloudStore) -> bool:
+    try:
+        store.next_finding_id()
+    except StoreError:
+        return False
+    return True
+
+
+def test_ours_are_numbered_by_the_originals_service(db: Any, opened: Callable[[], CloudStore]) -> None:
+    """Its plug-ins draw numbers and store incidents later; another process of ours splits meanwhile."""
+    db.incidents.insert_one({"incident_id": 40, "event_id": 1, "box_id": "9", "annotations": []})
+    address, chance = free_endpoint(), random.Random(77)
+    with closing(OriginalNumbers(db, address)), mauka_at(address, opened) as mauka:
+        assert comes(lambda: numbers_are_given(mauka))
+        other, plugin = opened(), OriginalPlugin(db, address)
+        in_hand, ours = list[int](), set[int]()
+        for step in range(30):
+            in_hand += [plugin.draw() for _ in range(chance.randrange(4))]
+            ours |= put_sag(mauka, 100 * step, "12")
+            while in_hand and chance.random() < 0.6:
+                plugin.store(in_hand.pop(chance.randrange(len(in_hand))), T_MS + 100_000.0 * step)
+        whole = mauka.incidents(limit=1)[0]
+        split = IncidentEditor(other).split_incident(whole.incident_id, [whole.findings[0].finding_id])
+        for number in in_hand:
+            plugin.store(number, T_MS + 9_000_000.0)
+        assert plugin.lost == [] and len({*plugin.drawn}) == len(plugin.drawn) > 20
+        assert {*plugin.drawn}.isdisjoint(ours | {split}) and min(plugin.drawn) > 40
+        assert max(ours | {split, *plugin.drawn}) < 41 + 30 * 5 + 3, "no number of another counter"
+        theirs = mauka.incidents_of(plugin.drawn)
+        assert {one.box_ids for one in theirs} == {("4",)} and len(theirs) == len(plugin.drawn)
+        assert mauka.lost_incidents() == 0 and mauka.numbers_problem is None
+
+
+def test_nothing_is_numbered_before_the_service_answers(db: Any, opened: Callable[[], CloudStore]) -> None:
+    """The service has the address, and does not answer yet."""
+    address, may_begin = free_endpoint(), threading.Event()
+
+    class Slow(OriginalNumbers):
+        def _run(self) -> None:
+            may_begin.wait(60)
+            super()._run()
+
+    with closing(Slow(db, address)), mauka_at(address, opened) as mauka:
+        for store in (mauka, opened()):
+            with pytest.raises(StoreError, match="not numbered yet"):
+                put_sag(store, 1)
+        assert db.incidents.count_documents({}) == 0
+        may_begin.set()
+        assert comes(lambda: numbers_are_given(mauka))
+        assert put_sag(mauka, 1) and db.incidents.count_documents({}) == 1
+
+
+def test_ours_replaces_a_service_that_ended(
+    db: Any, opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it gave last may still be stored."""
+    monkeypatch.setattr(incident_ids, "TAKE_OVER_S", 0.05)
+    address = free_endpoint()
+    service = OriginalNumbers(db, address)
+    plugin = OriginalPlugin(db, address)
+    with mauka_at(address, opened) as mauka:
+        assert comes(lambda: numbers_are_given(mauka))
+        put_sag(mauka, 1)
+        last = plugin.draw()
+        service.close()
+        assert comes(lambda: numbers_are_given(mauka) and mauka.next_finding_id() > last + 500)
+        assert max(put_sag(mauka, 200)) > last + 500
+        plugin.store(last, T_MS)
+        assert plugin.draw() > last + 500 and plugin.lost == []
+
+
+def test_the_service_of_another_store_is_refused(
+    db: Any, opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incident_ids, "ANSWER_S", 0.0)
+    address = free_endpoint()
+    with closing(OriginalNumbers(db, address)):
+        db.incidents.insert_one({"incident_id": 900, "event_id": 1, "box_id": "9"})
+        service = IncidentIds(MaukaSection(incident_id_endpoint=address), CloudContext(opened))
+        with pytest.raises(PortBusyError, match="gave 1, and this store has 900"):
+            service.run(threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("started_s", "alive_s", "asked", "expected"),
+    [
+        (0, 10, False, None),
+        (0, 10, True, 901),
+        (100, 10, False, 1_000_901),
+        (100, 1000, False, 901),
+        (100, None, False, 901),
+    ],
+    ids=["may draw elsewhere", "draws here", "draws elsewhere", "has ended", "never wrote statistics"],
+)
+def test_the_first_start_waits_for_the_original(
+    db: Any,
+    opened: Callable[[], CloudStore],
+    started_s: int,
+    alive_s: int | None,
+    asked: bool,
+    expected: int | None,
+) -> None:
+    """Ours has had the address since `started_s` ago, and the original wrote something `alive_s` ago."""
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    db.incidents.insert_one({"_id": ObjectId.from_datetime(long_ago), "incident_id": 900, "box_id": "9"})
+    if alive_s is not None:
+        at = datetime.fromtimestamp(time.time() - alive_s, UTC)
+        db.laha_stats.insert_one({"_id": ObjectId.from_datetime(at)})
+    store = opened()
+    store.numbers.await_service()
+    assert store.numbers.number_here(time.time() - started_s, asked) == (expected is not None)
+    assert numbers_are_given(store) == (expected is not None)
+    if expected is not None:
+        assert store.next_finding_id() == expected + 1
+        store.numbers.await_service()
+        assert store.numbers.number_here(time.time(), False), "a later start knows it"
+        assert store.next_finding_id() == expected + 2
+
+
+def test_a_database_of_ours_needs_no_wait(opened: Callable[[], CloudStore]) -> None:
+    store = opened()
+    put_sag(store, 1)
+    store.numbers.await_service()
+    assert store.numbers.number_here(time.time(), False) and store.next_finding_id() == 2

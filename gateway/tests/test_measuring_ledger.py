@@ -21,6 +21,7 @@ from opq_gateway.measuring import ledger as ledger_module
 from opq_gateway.measuring import lost_rows
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
+from opq_gateway.measuring.ledger_rows import LedgerRows
 from opq_gateway.measuring.lost_rows import LostRows
 from opq_gateway.status import BoxStatus
 from opq_proto.kit.whole_file import FileNotWrittenError
@@ -30,6 +31,10 @@ from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_to_wir
 T0_NS = 1_700_000_000_000_000_000
 WINDOW_NS = 200_000_000
 HOUR_NS = 3600 * 10**9
+
+
+def no_space(*_: object) -> int:
+    raise FileNotWrittenError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def row(number: int, kind: str = "window", at_ns: int = T0_NS, length_ns: int = WINDOW_NS) -> Values:
@@ -257,6 +262,66 @@ def test_a_full_disk_loses_no_interval(tmp_path: Path, kind: str, monkeypatch: p
     assert [each.rows for each in LostRows(tmp_path).spans] == [1], "what a person broke hides no other"
     again.forget()
     assert not LostRows(tmp_path).spans
+
+
+def test_rows_of_days_are_found_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that waited for a disk that was full for days."""
+    ledger = Ledger(tmp_path, "1", 24.0, 3000.0)
+    rows = [row(number, "10min", length_ns=600 * 10**9) for number in range(5 * 144)]
+    for each in rows:
+        ledger.append(each)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", no_space)
+        with pytest.raises(OSError, match="No space"):
+            ledger.flush()
+    ledger.flush()
+    reader = Ledger(tmp_path, "1", 24.0, 3000.0)
+    for each in rows[::100]:
+        assert list(reader.read("10min", each.start_ns, each.end_ns)) == [each]
+
+
+def test_what_is_lost_goes_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of kinds that the cloud gets, as one span; also after an end on a full disk."""
+    monkeypatch.setattr(ledger_module, "MAX_REFUSED", 10)
+    monkeypatch.setattr(ledger_module, "MAX_WAITING", 10)
+    rows = [row(number, kind, length_ns=10**9) for number in range(50) for kind in ("10min", "3s", "window")]
+    places: dict[int, int] = {}
+
+    def sent() -> list[tuple[str, int, int | None, int | None]]:
+        found: list[tuple[str, int, int | None, int | None]] = []
+        reader = LedgerRows(Ledger(tmp_path, "1", 24.0, 3000.0), frozenset({"10min", "dip"}), places)
+        reader.read_ahead()
+        while (record := reader.take()) is not None:
+            places.update(record.places)
+            lost = ((each, each.lost) for each in record.rows)
+            found += [(loss.kind, loss.rows, each.start_ns, each.end_ns) for each, loss in lost if loss]
+        return found
+
+    def filled(part: slice, ends: bool = False) -> None:
+        writer = LedgerWriter()
+        ledger = Ledger(tmp_path, "1", 24.0, 3000.0)
+        writer.add(BoxCounters(), ledger, BoxStatus("1", 10))
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "write", no_space)
+            disk.setattr(lost_rows, "write_whole_file", no_space)
+            for each in rows[part]:
+                ledger.append(each)
+                writer.write()
+            if ends:
+                stop = threading.Event()
+                stop.set()
+                writer.run(stop)
+        if not ends:
+            writer.write()
+
+    filled(slice(0, 60))
+    (first, *_), last = rows[:1], rows[27]
+    assert sent() == [("10min", 10, first.start_ns, last.end_ns)] and sent() == []
+    filled(slice(60, 90), ends=True)
+    assert sent() == [], "the disk is still full"
+    filled(slice(90, 91))
+    assert sent() == [("10min", 20, first.start_ns, rows[87].end_ns)], "the whole span, which grew"
+    assert sent() == []
 
 
 def test_earlier_holes_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

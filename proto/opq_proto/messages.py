@@ -98,6 +98,17 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
+class LostValues:
+    """Intervals or disturbances that a gateway could not store, for good; their span is the Measurement's."""
+
+    kind: str
+    """A length of intervals, such as `10min`, or dip, swell or interruption."""
+    rows: int
+    place: str = ""
+    """As of an Interval."""
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A few numbers of one window of one Box.
 
@@ -131,12 +142,13 @@ class Measurement:
     """The start of the Box in which `first_sample` counts (docs/identity.md); None where not named."""
     interval: Interval | None = None
     disturbance: Disturbance | None = None
-    """With one of these two it has no metrics, and no reader takes it for a window of the signal."""
+    lost: LostValues | None = None
+    """With one of these three it has no metrics, and no reader takes it for a window of the signal."""
 
     @property
     def is_window(self) -> bool:
-        """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
-        return self.interval is None and self.disturbance is None
+        """Whether it says what was measured in a window, and not an interval, a disturbance or a loss."""
+        return self.interval is None and self.disturbance is None and self.lost is None
 
 
 TREND_MS = 60_000

@@ -184,7 +184,7 @@ def read_place(
         records = [each for each in store.boxes() if each.box_id in place.box_ids]
         columns = site_intervals(store.intervals, place.site, records, week.start_ns, week.end_ns)
         group = {TEN_MINUTES_MS: columns} if len(columns.start_ns) else {}
-    notes = tuple(notes_of(place, week))
+    notes = (*notes_of(place, week), *losses_within(place, week))
     return Place(whole.name, place.site, boxes, group, notes, wiring_words(boxes, group.get(TEN_MINUTES_MS)))
 
 
@@ -237,6 +237,15 @@ def notes_of(place: ChosenPlace, week: ReportWeek) -> Iterator[str]:
             for first, last in times
         ]
         yield f"{label_of(own[-1].box)} was {where} {' and '.join(words)}."
+
+
+def losses_within(place: ChosenPlace, week: ReportWeek) -> Iterator[str]:
+    """In sentences: what was lost for good of its Boxes in the week, until somebody has noted it as seen."""
+    boxes = {span.box.box_id: span.box for span in place.spans}
+    for box in boxes.values():
+        for each in box.lost:
+            if each.start_ms * 10**6 < week.end_ns and each.end_ms * 10**6 > week.start_ns:
+                yield f"{label_of(box)} lost {each.words}."
 
 
 def label_of(record: BoxRecord) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from opq_cloud.store.stated_facts import FACTS, StatedFact, courses_of, facts_at, moments_ns
 from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.kit.plain_text import composed
+from opq_proto.measurement.intervals import lost_words
 
 MADE_UP = "simulated: place, feeder and voltage are made up"
 """Description of a Box whose facts a simulation made up. They do not count as stated: what a person
@@ -19,16 +20,30 @@ COMPOSED = ("name", "location", "description", "region", "feeder", "site", "phas
 
 
 @dataclass(frozen=True, slots=True)
-class LostMeasurements:
-    """Measurements of a Box that the cloud never got, because its gateway held them no longer."""
+class BoxLoss:
+    """What the cloud never got of a Box: Measurements that its gateway held no longer, or values of class A
+    that the gateway's disk did not take."""
 
     count: int
     start_ms: int
     end_ms: int
-    """The times of those before and after them."""
+    """Of Measurements, `start_ms` and `end_ms` are the times of those before and after them."""
+    kind: str = ""
+    """Kind of the values, as in the gateway's ledger (`10min`); empty: Measurements."""
+    place: str = ""
+    """The place whose three phases the values are of; empty: of the Box."""
+
+    def is_within(self, other: "BoxLoss") -> bool:
+        """Whether the other one, of values of the same kind, has all of it."""
+        same = bool(self.kind) and (self.kind, self.place) == (other.kind, other.place)
+        return same and other.start_ms <= self.start_ms and self.end_ms <= other.end_ms
 
     @property
     def words(self) -> str:
+        if self.kind:
+            what = lost_words(self.kind, self.count, self.start_ms / 1000, self.end_ms / 1000)
+            whose = f" of the phases of {self.place}" if self.place else ""
+            return f"{what}{whose}, which the disk of its gateway did not take"
         first, last = (
             time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms / 1000)) for ms in (self.start_ms, self.end_ms)
         )
@@ -73,7 +88,7 @@ class BoxRecord:
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
     starts: tuple[StatedStart, ...] = ()
     """Its latest starts and what they stated, in order; where it is put empty, the stored value stays."""
-    lost: tuple[LostMeasurements, ...] = ()
+    lost: tuple[BoxLoss, ...] = ()
     """The last that were lost, until somebody has seen them; where it is put, nothing of it is stored."""
     stated: tuple[StatedFact, ...] = ()
     """What was stated and since when, in time order, the facts of now included; a fact that is not here holds

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_cloud.store.box_record import BoxHoldings, BoxRecord, LocationRecord, LostMeasurements
+from opq_cloud.store.box_record import BoxHoldings, BoxLoss, BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Driver, NumberService
@@ -217,7 +217,7 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         hold from now on, and what was never stated before also for the time before.
         """
 
-    def note_lost(self, box_id: str, lost: LostMeasurements) -> None:
+    def note_lost(self, box_id: str, lost: BoxLoss) -> None:
         """Adds Measurements of a Box that were lost to its record."""
 
     def forget_lost(self, box_id: str) -> None:

@@ -39,6 +39,8 @@ KINDS = ("window", "3s", "10s", "10min", "2h", "half", *DISTURBANCES)
 flagged window, with `urms_v` and `at_s`, the middle of each cycle after `start_ns`. 61000-4-30, 4.4, 5.1,
 5.4. A disturbance has `residual_v` and `closed_ratio`, which is 0 while it is under way and where its end was
 missed. The order is that of the ledger's files."""
+LOST = "lost"
+"""Kind of the ledger's records of rows that were lost for good: `kind`, a place in KINDS, and `rows`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ time in its head, so that a read by time can skip it:
     magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
 
 What the disk refuses waits in memory, the longer intervals apart from the windows, and is written once the
-disk takes it. Rows beyond that room are lost, and named with their span (lost_rows.py).
+disk takes it. Rows beyond that room are lost, named with their span (lost_rows.py), and have a record here.
 
 It is readable while it is written and after kill -9: reading a file ends at a torn or foreign record, and a
 writer always begins a new file. A power cut loses what the kernel had not written back, some 30 s; the
@@ -24,13 +24,13 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 
 import msgspec
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.feed import DISTURBANCES, KINDS, Values
+from opq_gateway.measuring.feed import DISTURBANCES, KINDS, LOST, Values
 from opq_gateway.measuring.lost_rows import LostRows, LostSpan
 from opq_gateway.status import BoxStatus
 from opq_measure.aggregation.aggregator import TWO_HOURS_NS
@@ -58,6 +58,7 @@ MAX_WAITING = 10_000
 MAX_REFUSED = 3000
 """Most rows of one kind that wait for a full disk, but for windows (MAX_WAITING): two hours and a half of
 3 s, eight hours of 10 s, 20 days of ten minutes; 5 MB at most."""
+RECORD_KINDS = (*KINDS, LOST)
 WRITTEN_AT_ONCE = 1000
 """Rows of one kind in a record, so that a try on a full disk costs little."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -116,8 +117,8 @@ class Ledger:
 
     @property
     def refused_rows(self) -> int:
-        """Number of rows that wait because the disk refused them."""
-        return sum(map(len, self._refused.values()))
+        """Number of measured rows that wait because the disk refused them."""
+        return sum(len(rows) for kind, rows in self._refused.items() if kind != LOST)
 
     def flush(self) -> bool:
         """Writes the waiting rows, the oldest first; False if no rows waited.
@@ -127,12 +128,16 @@ class Ledger:
         """
         for values in self._waiting.take_all():
             self._refused.setdefault(values.kind, deque()).append(values)
+        if losses := self.lost.not_in_ledger:
+            self._refused[LOST] = deque(_loss_row(self.box_id, span) for span in losses)
         waited, problem = bool(self._refused), None
         for series in {_series(kind): None for kind in self._refused}:
             try:
                 self._write_series(series)
             except OSError as error:
                 problem = error  # another series may be on a file that can be written
+        if losses and LOST not in self._refused:
+            self.lost.note_in_ledger()
         if problem is not None:
             raise problem
         return waited
@@ -141,29 +146,28 @@ class Ledger:
         """Gives up rows beyond the room for those that the disk refused; returns what that was."""
         found = []
         for kind, rows in self._refused.items():
-            more = len(rows) - (MAX_WAITING if kind == "window" else MAX_REFUSED)
+            more = len(rows) - (MAX_WAITING if kind in ("window", LOST) else MAX_REFUSED)
             found += self.lost.add([rows.popleft() for _ in range(more)])
         self.lost.store()
         return found
 
     def give_up(self) -> list[LostSpan]:
         """Gives up all rows that the disk refused, because the process ends; returns what that was."""
-        found = [span for rows in self._refused.values() for span in self.lost.add(rows)]
+        found = [span for kind, rows in self._refused.items() if kind != LOST for span in self.lost.add(rows)]
         self._refused.clear()
         self.lost.store()
         return found
 
     def _write_series(self, series: str) -> None:
-        """Writes the rows of a series in parts; those that are written wait no longer."""
+        """Writes the rows of a series in parts, each to the file of its time; those that are written wait no
+        longer."""
         while True:
-            parts = {
-                kind: list(islice(rows, WRITTEN_AT_ONCE))
-                for kind, rows in self._refused.items()
-                if _series(kind) == series
-            }
-            if not parts:
+            waiting = {kind: rows for kind, rows in self._refused.items() if _series(kind) == series}
+            if not waiting:
                 return
-            start_ns = min(rows[0].start_ns for rows in parts.values())
+            start_ns = min(rows[0].start_ns for rows in waiting.values())
+            until_ns = _end_of_file(series, start_ns)
+            parts = {kind: part for kind, rows in waiting.items() if (part := _first_rows(rows, until_ns))}
             self._write(series, start_ns, b"".join(_record(kind, rows) for kind, rows in parts.items()))
             for kind, written in parts.items():
                 rows = self._refused[kind]
@@ -181,7 +185,7 @@ class Ledger:
             ValueError: the kind does not exist.
             OSError: a file cannot be read.
         """
-        number, series = KINDS.index(kind), _series(kind)
+        number, series = RECORD_KINDS.index(kind), _series(kind)
         length_ns = LENGTH_NS[series]
         for begin_ns, path in self._files(series):
             if start_ns - length_ns - LONGEST_NS < begin_ns < end_ns + length_ns:
@@ -210,15 +214,16 @@ class Ledger:
                 while len(head := file.read(HEAD.size)) == HEAD.size:
                     magic, kind, length, _, _, crc = HEAD.unpack(head)
                     at += HEAD.size + length
-                    if magic != MAGIC or kind >= len(KINDS):
+                    if magic != MAGIC or kind >= len(RECORD_KINDS):
                         break
-                    if KINDS[kind] not in kinds:
+                    if RECORD_KINDS[kind] not in kinds:
                         file.seek(length, os.SEEK_CUR)
                         continue
                     rows = file.read(length)
                     if len(rows) < length or _crc(head, rows) != crc:
                         break
-                    yield number, at, [_values(self.box_id, KINDS[kind], row) for row in _unpack(rows)]
+                    name = RECORD_KINDS[kind]
+                    yield number, at, [_values(self.box_id, name, row) for row in _unpack(rows)]
 
     def file_numbers(self) -> list[int]:
         """Returns the files of longer intervals that are on disk, as in `records_after`."""
@@ -298,10 +303,10 @@ class Ledger:
 
     def _begin(self, series: str, start_ns: int) -> Path:
         self._delete_old(series)
-        number, length_ns = max(start_ns, 0), LENGTH_NS[series]
+        number = max(start_ns, 0)
         while (path := self._folder / f"{series}-{number:019d}.led").exists():
             number += 1
-        self._open[series] = (path, start_ns, (start_ns // length_ns + 1) * length_ns)
+        self._open[series] = (path, start_ns, _end_of_file(series, start_ns))
         return path
 
     def _delete_old(self, series: str) -> None:
@@ -340,7 +345,7 @@ class Ledger:
                 continue
             for row in _unpack(rows):
                 if row[0] < end_ns and row[1] > start_ns:
-                    yield _values(self.box_id, KINDS[kind], row)
+                    yield _values(self.box_id, RECORD_KINDS[kind], row)
 
     def _records(self, path: Path) -> Iterator[tuple[int, int, int, memoryview]]:
         """Kind, start, end and rows of each record, up to the first that is torn or damaged."""
@@ -362,6 +367,21 @@ def _series(kind: str) -> str:
     return {"window": "w", "half": "h"}.get(kind, "v")
 
 
+def _end_of_file(series: str, start_ns: int) -> int:
+    """Where the time of a file ends that begins at `start_ns`."""
+    return (start_ns // LENGTH_NS[series] + 1) * LENGTH_NS[series]
+
+
+def _first_rows(rows: Iterable[Values], until_ns: int) -> list[Values]:
+    """The first rows up to one that begins at `until_ns` or later, as many as are written at once."""
+    return list(takewhile(lambda row: row.start_ns < until_ns, islice(rows, WRITTEN_AT_ONCE)))
+
+
+def _loss_row(box_id: str, span: LostSpan) -> Values:
+    facts = {"kind": float(KINDS.index(span.kind)), "rows": float(span.rows)}
+    return Values(box_id, LOST, span.start_ns, span.end_ns, 0, TimeSource.FREE, True, facts)
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -372,7 +392,7 @@ def _size(path: Path) -> int:
 def _record(kind: str, rows: list[Values]) -> bytes:
     packed = _pack([_row(values) for values in rows])
     first_ns, last_ns = min(row.start_ns for row in rows), max(row.end_ns for row in rows)
-    facts = MAGIC, KINDS.index(kind), len(packed), first_ns, last_ns
+    facts = MAGIC, RECORD_KINDS.index(kind), len(packed), first_ns, last_ns
     return HEAD.pack(*facts, _crc(HEAD.pack(*facts, 0), packed)) + packed
 
 

@@ -1,4 +1,5 @@
-"""LedgerRows: the intervals and disturbances of a Box's ledger that are for the cloud and have no number yet.
+"""LedgerRows: the intervals and disturbances of a Box's ledger that are for the cloud and have no number yet,
+and what was lost of them.
 
     ledger -> LedgerRows (a thread reads some ahead) -> queue, with its place in one transaction -> sent
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.feed import DISTURBANCES, Values
+from opq_gateway.measuring.feed import DISTURBANCES, KINDS, LOST, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.polyphase import NUMBER
 from opq_gateway.uplink.queue import LedgerRecord, Queue
@@ -21,7 +22,7 @@ from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.measurement.intervals import LENGTH_NAMES
-from opq_proto.messages import Disturbance, Interval, Measurement
+from opq_proto.messages import Disturbance, Interval, LostValues, Measurement
 
 SENDABLE = (*LENGTH_NAMES, "disturbances")
 READ_AHEAD_ROWS = 50
@@ -89,26 +90,38 @@ class LedgerRows:
             del self._places[number]
         for number, place, rows in self._records():
             self._places[number] = place
-            self._waiting.offer(LedgerRecord(rows, {**gone, number: place}))
+            gone[number] = place
+            if not rows:  # losses of kinds that are not for the cloud; the place goes with the next record
+                continue
+            self._waiting.offer(LedgerRecord(rows, gone))
             gone = {}
             if len(self._waiting) >= READ_AHEAD_ROWS:
                 return
 
     def _records(self) -> Iterator[tuple[int, int, list[Measurement]]]:
         """The records after the places: file, place after it, rows."""
-        for number, place, values in self._ledger.records_after(self._places, self._kinds):
-            yield number, place, [measurement_of(each) for each in values]
+        kinds = self._kinds | {LOST}
+        for number, place, values in self._ledger.records_after(self._places, kinds):
+            yield number, place, [measurement_of(each) for each in values if self._is_sent(each)]
         if self._group is not None:
             places = {~number: place for number, place in self._places.items() if number < 0}
-            for number, place, values in self._group.records_after(places, self._kinds):
-                yield ~number, place, [measurement_of(each, self._ledger.box_id) for each in values]
+            for number, place, values in self._group.records_after(places, kinds):
+                sent = (each for each in values if self._is_sent(each))
+                yield ~number, place, [measurement_of(each, self._ledger.box_id) for each in sent]
+
+    def _is_sent(self, values: Values) -> bool:
+        return (_kind_lost(values) if values.kind == LOST else values.kind) in self._kinds
 
 
 def measurement_of(values: Values, sender: str | None = None) -> Measurement:
     """Returns the Measurement that carries a row of the ledger, without metrics; `sender` is the Box that
     carries the row of a group."""
-    interval = disturbance = None
-    if values.kind in DISTURBANCES:
+    interval = disturbance = lost = None
+    place = "" if sender is None else values.box_id
+    if values.kind == LOST:
+        rows = values.values["rows"]
+        lost = LostValues(_kind_lost(values), int(rows) if isinstance(rows, float) else 1, place)
+    elif values.kind in DISTURBANCES:
         residual_v, closed = values.values.get(RESIDUAL), values.values.get(CLOSED)
         number = values.values.get(NUMBER)
         disturbance = Disturbance(
@@ -127,7 +140,7 @@ def measurement_of(values: Values, sender: str | None = None) -> Measurement:
             values.flagged,
             coverage if isinstance(coverage, float) else None,
             {name: value for name, value in values.values.items() if name != COVERAGE},
-            "" if sender is None else values.box_id,
+            place,
         )
     return Measurement(
         sender or values.box_id,
@@ -139,7 +152,14 @@ def measurement_of(values: Values, sender: str | None = None) -> Measurement:
         values.source,
         interval=interval,
         disturbance=disturbance,
+        lost=lost,
     )
+
+
+def _kind_lost(values: Values) -> str:
+    """The kind of the rows that a record of lost ones is about."""
+    number = values.values["kind"]
+    return KINDS[int(number)] if isinstance(number, float) else ""
 
 
 class LedgerReader:

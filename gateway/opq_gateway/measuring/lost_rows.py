@@ -1,19 +1,20 @@
 """Rows of measured values that were lost for good, by kind and span, so that a hole stays named.
 
 A line a span in the file `lost` beside the ledger. Whoever has seen it may delete the file. A gateway that
-ends while the disk is full can make no file; then the spans go into `lost.room`, which has its blocks.
+ends while the disk is full can make no file; then the spans go into `lost.room`, which has its blocks. The
+ledger has a record of each span once the disk takes it, and this record goes to the cloud.
 """
 
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_gateway.measuring.feed import Values
 from opq_proto.kit.whole_file import PRIVATE_MODE, open_private, write_whole_file
+from opq_proto.measurement.intervals import lost_words
 
 FILE = "lost"
 ROOM = "lost.room"
@@ -24,14 +25,6 @@ MOST_SPANS = 1000
 """Spans that are kept; of a disk that fills again and again the newest."""
 BESIDE_NS = 60 * 10**9
 """Rows of one kind that are lost so close together are one span."""
-WORDS = {
-    "window": "windows",
-    "half": "half cycles",
-    "3s": "values of 3 s",
-    "10s": "values of 10 s",
-    "10min": "values of ten minutes",
-    "2h": "values of two hours",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +35,8 @@ class LostSpan:
     start_ns: int
     end_ns: int
     rows: int
+    in_ledger: bool = False
+    """Whether the ledger has a record of it as it is."""
 
     def is_within(self, other: "LostSpan") -> bool:
         """Whether the other one has its rows, too."""
@@ -49,13 +44,7 @@ class LostSpan:
 
     @property
     def text(self) -> str:
-        kind = WORDS.get(self.kind, f"values of kind {self.kind}")
-        first, last = (
-            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ns / 1e9)) for ns in (self.start_ns, self.end_ns)
-        )
-        if self.rows == 1:
-            kind = kind.replace("values", "value", 1).replace("windows", "window").replace("cycles", "cycle")
-        return f"{self.rows} {kind} from {first} to {last} UTC"
+        return lost_words(self.kind, self.rows, self.start_ns / 1e9, self.end_ns / 1e9)
 
 
 class LostRows:
@@ -84,6 +73,16 @@ class LostRows:
             self.spans = (*_joined(self.spans, span),)[-MOST_SPANS:]
             self._is_stored = False
         return list(found.values())
+
+    @property
+    def not_in_ledger(self) -> list[LostSpan]:
+        """The spans of which the ledger has no record yet."""
+        return [span for span in self.spans if not span.in_ledger]
+
+    def note_in_ledger(self) -> None:
+        """Notes that the ledger has a record of each span."""
+        self.spans = tuple(replace(span, in_ledger=True) for span in self.spans)
+        self._is_stored = False
 
     def store(self) -> None:
         """Stores what is not stored yet; tried again where the disk is still full."""
@@ -138,8 +137,8 @@ def _read(path: Path) -> tuple[LostSpan, ...]:
     for line in path.read_text(errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError, KeyError):
             each = json.loads(line)
-            whole = (int(each[name]) for name in ("start_ns", "end_ns", "rows"))
-            span = LostSpan(str(each["kind"]), *whole)
+            start_ns, end_ns, rows = (int(each[name]) for name in ("start_ns", "end_ns", "rows"))
+            span = LostSpan(str(each["kind"]), start_ns, end_ns, rows, each.get("in_ledger") is True)
             if 0 <= span.start_ns <= span.end_ns <= LATEST_NS:
                 found.append(span)
     return tuple(found)
@@ -158,6 +157,7 @@ def _joined(spans: tuple[LostSpan, ...], new: LostSpan) -> tuple[LostSpan, ...]:
             start_ns=min(last.start_ns, new.start_ns),
             end_ns=max(last.end_ns, new.end_ns),
             rows=last.rows + new.rows,
+            in_ledger=False,
         )
         return (*spans[:place], whole, *spans[place + 1 :])
     return (*spans, new)

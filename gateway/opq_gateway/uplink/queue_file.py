@@ -182,11 +182,11 @@ class QueueFile:
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
 
     def intervals(self, box: int, upto: int) -> list[tuple[int, bytes]]:
-        """(sequence, body) up to `upto` that may be intervals or disturbances, because they contain a tag of
-        their fields."""
+        """(sequence, body) up to `upto` that may be intervals, disturbances or losses, because they contain a
+        tag of their fields."""
         return self._file.query(
             "SELECT sequence, body FROM measurements WHERE box=? AND sequence<=? "
-            "AND (instr(body, x'923F') OR instr(body, x'9A3F')) ORDER BY sequence",
+            "AND (instr(body, x'923F') OR instr(body, x'9A3F') OR instr(body, x'B23F')) ORDER BY sequence",
             (box, upto),
         )
 

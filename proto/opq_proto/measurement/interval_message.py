@@ -1,4 +1,5 @@
-"""Intervals and disturbances as the messages in fields 1010 and 1011 of a Measurement.
+"""Intervals and disturbances, and what was lost of them, as the messages in fields 1010, 1011 and 1014 of a
+Measurement.
 
 The gateway's quantities (`measurement.intervals`) are one name each on the wire, with average, least and
 most: `rms_v`, `rms_min_v` and `rms_max_v` are one. An order of harmonics has a short name, `h1`. Numbers are
@@ -11,9 +12,10 @@ from collections.abc import Mapping
 from opq_proto.measurement.fields import LIMITS as METRIC_LIMITS
 from opq_proto.measurement.fields import interval_limits
 from opq_proto.measurement.invariants import DISTURBANCE, INTERVAL, MAX_NAME, Refusals, is_name
-from opq_proto.messages import AT_INSTANTS, UNKNOWN_UNCERTAINTY_NS, Disturbance, Interval
+from opq_proto.messages import AT_INSTANTS, UNKNOWN_UNCERTAINTY_NS, Disturbance, Interval, LostValues
 from opq_proto.wire.opqbox3_pb2 import Disturbance as WireDisturbance
 from opq_proto.wire.opqbox3_pb2 import Interval as WireInterval
+from opq_proto.wire.opqbox3_pb2 import LostValues as WireLostValues
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 LIMITS = {
@@ -30,6 +32,8 @@ _LETTERS = {letter: (name, first) for name, (letter, first) in ORDERS.items()}
 MAX_NAMES = 500
 MOST_COVERAGE = 1.01
 """Share of its time; a window at an edge may count in both."""
+MOST_LOST = 2**53
+"""Rows that are read of one loss; each whole number up to it has a place in JSON."""
 MAX_INSTANTS = 100
 """Values of one of AT_INSTANTS that are read."""
 
@@ -162,3 +166,14 @@ def read_disturbance(message: WireMeasurement, refused: Refusals | None = None) 
         residual_v = math.nan
     group = content.polyphase_group if content.polyphase_group < 2**63 else 0
     return Disturbance(box_id, kind, message.start_ns, end_ns, uncertainty_ns, residual_v, group)
+
+
+def write_lost(message: WireLostValues, lost: LostValues) -> None:
+    """Fills a message."""
+    message.kind, message.rows, message.place = lost.kind, lost.rows, lost.place
+
+
+def read_lost(message: WireLostValues) -> LostValues:
+    """Returns the content of a message; names that a page cannot show are left out."""
+    kind, place = (name[:MAX_NAME] if name.isprintable() else "" for name in (message.kind, message.place))
+    return LostValues(kind, min(message.rows, MOST_LOST), place)

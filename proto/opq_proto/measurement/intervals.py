@@ -6,6 +6,7 @@ The names of quantities are those of the gateway's ledger and carry their unit: 
 `interharmonics_v` (0 .. 49), and at instants of UTC `angles_deg` and `phasors_v`.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,22 @@ INTERVAL_WORDS = {
     TEN_MINUTES_MS: "10 min",
     TWO_HOURS_MS: "2 h",
 }
+_LOST_WORDS = {
+    "window": ("window", "windows"),
+    "half": ("half cycle", "half cycles"),
+    "3s": ("value of 3 s", "values of 3 s"),
+    "10s": ("value of 10 s", "values of 10 s"),
+    "10min": ("value of ten minutes", "values of ten minutes"),
+    "2h": ("value of two hours", "values of two hours"),
+}
+"""Kind of the gateway's ledger -> one and several of its rows."""
+
+
+def lost_words(kind: str, rows: int, start_s: float, end_s: float) -> str:
+    """Says what was lost between two Unix times: `1 value of 10 s from 2026-11-28 19:59:10 to … UTC`."""
+    one, several = _LOST_WORDS.get(kind, (kind or "value", f"{kind or 'value'}s"))
+    first, last = (time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_s)) for at_s in (start_s, end_s))
+    return f"{rows} {one if rows == 1 else several} from {first} to {last} UTC"
 
 
 @dataclass(frozen=True, slots=True)

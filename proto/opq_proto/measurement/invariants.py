@@ -105,15 +105,15 @@ def wrong_of(message: WireMeasurement, latest_ns: int) -> str:
 
 
 def is_window(message: WireMeasurement) -> bool:
-    """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
-    return not (message.HasField("interval") or message.HasField("disturbance"))
+    """Whether it says what was measured in a window, and not an interval, a disturbance or a loss."""
+    return not any(map(message.HasField, ("interval", "disturbance", "lost")))
 
 
 def _longest_ns(message: WireMeasurement, window: bool) -> int:
-    """Returns how long it may be; a disturbance lasts as long as it does."""
+    """Returns how long it may be; a disturbance lasts as long as it does, and so does a full disk."""
     if window:
         return MAX_WINDOW_NS
-    if message.HasField("disturbance"):
+    if message.HasField("disturbance") or message.HasField("lost"):
         return LATEST_NS
     length_ms = message.interval.length_ms
     return 2 * (length_ms if length_ms in LENGTHS_MS else LENGTHS_MS[-1]) * NS_PER_MS

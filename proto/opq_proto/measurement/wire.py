@@ -24,8 +24,10 @@ from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, MOST_NUMBER
 from opq_proto.measurement.interval_message import (
     read_disturbance,
     read_interval,
+    read_lost,
     write_disturbance,
     write_interval,
+    write_lost,
 )
 from opq_proto.measurement.invariants import (
     LATEST_NS,
@@ -109,6 +111,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             write_interval(message.interval, measurement.interval)
         if measurement.disturbance is not None:
             write_disturbance(message.disturbance, measurement.disturbance)
+        if measurement.lost is not None:
+            write_lost(message.lost, measurement.lost)
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -168,6 +172,7 @@ def measurement_of(message: WireMeasurement, refused: Refusals | None = None) ->
         message.start_id if 0 < message.start_id <= LARGEST else None,
         read_interval(message.interval, str(message.box_id), refused) if has("interval") else None,
         read_disturbance(message, refused) if has("disturbance") else None,
+        read_lost(message.lost) if has("lost") else None,
     )
 
 
@@ -253,7 +258,7 @@ class MeasurementReader:
     Attributes:
         count: messages that were read.
         malformed: why some of them are not Measurements.
-        intervals: intervals and disturbances, which are not rows of a batch.
+        intervals: intervals, disturbances and what was lost of them, which are not rows of a batch.
         pressing: Boxes with a Measurement that may begin an event.
         refused: Measurements that cannot be true.
         refusals: values and Measurements that cannot be true, counted by Box and name.

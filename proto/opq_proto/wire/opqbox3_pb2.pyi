@@ -63,8 +63,18 @@ class Disturbance(_message.Message):
     polyphase_group: int
     def __init__(self, closed: _Optional[bool] = ..., residual_v: _Optional[float] = ..., polyphase_group: _Optional[int] = ..., **kwargs) -> None: ...
 
+class LostValues(_message.Message):
+    __slots__ = ("kind", "rows", "place")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    rows: int
+    place: str
+    def __init__(self, kind: _Optional[str] = ..., rows: _Optional[int] = ..., place: _Optional[str] = ...) -> None: ...
+
 class Measurement(_message.Message):
-    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "interval", "disturbance", "clock_id", "gateway_id", "first_sample", "samples", "start_id")
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "interval", "disturbance", "clock_id", "gateway_id", "lost", "first_sample", "samples", "start_id")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +99,7 @@ class Measurement(_message.Message):
     DISTURBANCE_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     START_ID_FIELD_NUMBER: _ClassVar[int]
@@ -109,10 +120,11 @@ class Measurement(_message.Message):
     disturbance: Disturbance
     clock_id: int
     gateway_id: int
+    lost: LostValues
     first_sample: int
     samples: int
     start_id: int
-    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., interval: _Optional[_Union[Interval, _Mapping]] = ..., disturbance: _Optional[_Union[Disturbance, _Mapping]] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., interval: _Optional[_Union[Interval, _Mapping]] = ..., disturbance: _Optional[_Union[Disturbance, _Mapping]] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., lost: _Optional[_Union[LostValues, _Mapping]] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
 
 class GetInfoCommand(_message.Message):
     __slots__ = ()

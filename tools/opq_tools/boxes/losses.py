@@ -9,8 +9,8 @@ import click
 
 from opq_cloud.actions.box_service import delete_box, deleted_words, deletion_refused, kept_words
 from opq_cloud.actions.command_audit import note_command
-from opq_cloud.store import CloudStore
-from opq_gateway.measuring.lost_rows import LostRows
+from opq_cloud.store.box_record import BoxLoss
+from opq_gateway.measuring.lost_rows import LostRows, LostSpan
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
@@ -78,7 +78,14 @@ def lost(seen: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None
     folder = find_system(data_dir, None)[0]
     with opened_store(mongo_uri, data_dir) as store:
         ledgers = list(_at_gateway(folder))
-        found = [*_in_cloud(store), *((name, each.text) for name, rows in ledgers for each in rows.spans)]
+        known = {box.box_id: box.lost for box in store.boxes()}
+        found = [(box_id, each.words) for box_id, losses in known.items() for each in losses]
+        found += [
+            (name, each.text)
+            for name, rows in ledgers
+            for each in rows.spans
+            if not any(_has(loss, each, name) for losses in known.values() for loss in losses)
+        ]
         if as_json:
             click.echo(json.dumps([{"box_id": box, "lost": words} for box, words in found], indent=1))
         for box_id, words in () if as_json else found:
@@ -92,9 +99,10 @@ def lost(seen: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None
                 rows.forget()
 
 
-def _in_cloud(store: CloudStore) -> Iterator[tuple[str, str]]:
-    for box in store.boxes():
-        yield from ((box.box_id, each.words) for each in box.lost)
+def _has(loss: BoxLoss, span: LostSpan, name: str) -> bool:
+    """Whether the cloud knows what a ledger lost; `name`: the ledger's Box or place."""
+    own = BoxLoss(span.rows, span.start_ns // 10**6, span.end_ns // 10**6, span.kind, loss.place)
+    return own.is_within(loss) and (not loss.place or name == f"group-{loss.place}")
 
 
 def _at_gateway(folder: Path) -> Iterator[tuple[str, LostRows]]:

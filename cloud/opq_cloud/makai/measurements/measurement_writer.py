@@ -19,7 +19,7 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
-from opq_cloud.makai.measurements.missed_minutes import MissedMinutes, lost_between
+from opq_cloud.makai.measurements.missed_minutes import MissedMinutes, loss_of, lost_between
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, trend_of
 from opq_cloud.store.store import CloudStore
@@ -101,7 +101,7 @@ class MeasurementWriter:
         self._waiting.offer(columns)
 
     def accept_intervals(self, rows: Sequence[Measurement]) -> None:
-        """Accepts intervals and disturbances; never blocks; from any thread."""
+        """Accepts intervals, disturbances, and what was lost of them; never blocks; from any thread."""
         self._intervals.offer(rows)
 
     def accept_row(self, row: Measurement, nominal_of: NominalOf) -> None:
@@ -227,6 +227,7 @@ class MeasurementWriter:
         while rows := self._intervals.first(BATCH_ROWS):
             try:
                 self._know((row.box_id, row.sequence, row.oldest_sequence) for row in rows)
+                self._note_losses(rows)
                 new = self._store.intervals.append(rows)
             except StoreError as error:
                 self._counters.add("store_errors")
@@ -243,6 +244,15 @@ class MeasurementWriter:
                     self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
                     self._to_acknowledge.add(row.box_id)
         return True
+
+    def _note_losses(self, rows: Iterable[Measurement]) -> None:
+        """Names what gateways lost of their intervals, in the log and the store. Raises StoreError."""
+        for row in rows:
+            loss = loss_of(row)
+            if loss is None or (row.sequence is not None and self._trackers[row.box_id].has(row.sequence)):
+                continue  # one that is stored was sent again, and perhaps it was seen since
+            self._store.note_lost(row.box_id, loss)
+            self._log.error("values.lost", box_id=row.box_id, lost=loss.words)
 
     def _note_refused(self) -> bool:
         """Notes the numbers of refused Measurements; False: the store could not be read."""

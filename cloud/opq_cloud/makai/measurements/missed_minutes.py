@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Iterator
 
 from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
-from opq_cloud.store.box_record import LostMeasurements
+from opq_cloud.store.box_record import BoxLoss
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.measurement.batch import Measurements
-from opq_proto.messages import TREND_MS
+from opq_proto.messages import TREND_MS, Measurement
 
 LAST_MS = 3 * TREND_MS
 """The minutes that may have been open when the service was killed."""
@@ -97,7 +97,15 @@ class MissedMinutes:
             start_ms = minute_ms + TREND_MS
 
 
-def lost_between(store: CloudStore, box_id: str, numbers: LostNumbers) -> LostMeasurements:
+def loss_of(row: Measurement) -> BoxLoss | None:
+    """What a gateway states in a row that it lost; None where the row is another one."""
+    if row.lost is None or row.start_ns is None or row.end_ns is None:
+        return None
+    span_ms = row.start_ns // 1_000_000, row.end_ns // 1_000_000
+    return BoxLoss(row.lost.rows, *span_ms, row.lost.kind or "value", row.lost.place)
+
+
+def lost_between(store: CloudStore, box_id: str, numbers: LostNumbers) -> BoxLoss:
     """Finds the times of the Measurements before and after lost numbers of a Box. Raises StoreError."""
     before_ms, after_ms = _times_around(store, box_id, numbers.first)
     if numbers.count <= numbers.last - numbers.first:  # some between them are stored
@@ -105,7 +113,7 @@ def lost_between(store: CloudStore, box_id: str, numbers: LostNumbers) -> LostMe
     if before_ms is None and after_ms is not None:
         before_ms = _end_of_trends(store, box_id, after_ms)
     known = [each for each in (before_ms, after_ms) if each is not None] or [time.time_ns() // 1_000_000]
-    return LostMeasurements(numbers.count, known[0], known[-1])
+    return BoxLoss(numbers.count, known[0], known[-1])
 
 
 def _times_around(store: CloudStore, box_id: str, number: int) -> tuple[int | None, int | None]:

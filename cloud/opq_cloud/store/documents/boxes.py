@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from opq_cloud.store.box_record import MADE_UP, BoxRecord, LocationRecord, LostMeasurements
+from opq_cloud.store.box_record import MADE_UP, BoxLoss, BoxRecord, LocationRecord
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
@@ -41,7 +41,7 @@ ORIGINAL_DEFAULTS: Mapping[str, Any] = {"unplugged": False, "calibration_constan
 LARGEST_LATITUDE = 90.0
 LARGEST_LONGITUDE = 180.0
 LOST = "lost"
-"""Field of a Box with the Measurements that were lost (`LostMeasurements`)."""
+"""Field of a Box with what was lost of it (`BoxLoss`)."""
 REVISION = "boxes_revision"
 """Name of a counter in both stores, raised by each change of a Box, location or region."""
 
@@ -167,18 +167,20 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
             for entry in document.get("starts") or ()
             if isinstance(entry, Mapping) and (first_number := _whole(entry.get("first_number"))) is not None
         ),
-        lost=tuple(_lost(document)),
+        lost=tuple(losses_of(document)),
         gateway_id=_whole(document.get("gateway_id")) or None,
         **{name: str(document.get(name) or "") or None for name in _TEXTS},
     )
 
 
-def _lost(document: Mapping[str, Any]) -> Iterator[LostMeasurements]:
+def losses_of(document: Mapping[str, Any]) -> Iterator[BoxLoss]:
+    """What was lost of the Box of a document."""
     for entry in document.get(LOST) or ():
         if isinstance(entry, Mapping):
-            whole = [_whole(entry.get(name)) for name in ("count", "start_ms", "end_ms")]
-            if None not in whole:
-                yield LostMeasurements(*(each or 0 for each in whole))
+            count, start_ms, end_ms = (_whole(entry.get(name)) for name in ("count", "start_ms", "end_ms"))
+            kind, place = (str(entry.get(name) or "") for name in ("kind", "place"))
+            if count is not None and start_ms is not None and end_ms is not None:
+                yield BoxLoss(count, start_ms, end_ms, kind, place)
 
 
 def _courses(document: Mapping[str, Any]) -> dict[str, Course]:

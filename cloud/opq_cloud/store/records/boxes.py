@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from opq_cloud.store.box_record import BoxRecord, LocationRecord, LostMeasurements, box_order
+from opq_cloud.store.box_record import BoxLoss, BoxRecord, LocationRecord, box_order
 from opq_cloud.store.documents.boxes import (
     LOST,
     ORIGINAL_DEFAULTS,
@@ -17,6 +17,7 @@ from opq_cloud.store.documents.boxes import (
     box_from_document,
     location_document,
     location_from_document,
+    losses_of,
 )
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.part import StorePart
@@ -57,11 +58,15 @@ class BoxRecords(StorePart):
 
         self._write_counted(job)
 
-    def note_lost(self, box_id: str, lost: LostMeasurements) -> None:
+    def note_lost(self, box_id: str, lost: BoxLoss) -> None:
         def changed(known: Fields | None) -> Fields:
             needed = ORIGINAL_DEFAULTS if known is None else {}
             before = {**needed, **(known or box_document(BoxRecord(box_id, f"Box {box_id}")))}
-            return {**before, LOST: [*before.get(LOST, ()), asdict(lost)][-LOST_KEPT:]}
+            losses = list(losses_of(before))
+            if any(map(lost.is_within, losses)):
+                return before
+            kept = [each for each in losses if not each.is_within(lost)]
+            return {**before, LOST: [asdict(each) for each in (*kept, lost)][-LOST_KEPT:]}
 
         self._write_counted(lambda documents: documents.change(BOXES, (box_id,), changed))
 

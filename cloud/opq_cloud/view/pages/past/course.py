@@ -63,6 +63,8 @@ class Course:
     wanted: IncidentFilter = field(default_factory=IncidentFilter)
     """The incidents that are listed."""
     holes: Sequence[Hole] = ()
+    losses: Sequence[str] = ()
+    """What was lost of the Boxes for good, in words, until somebody has noted it as seen."""
 
 
 def read_course(
@@ -127,9 +129,29 @@ def read_course(
     changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
     read = len(boxes) + len(hidden)
     extremes = _extremes(context, wanted) if incidents else {}
+    losses = tuple(_losses(context, boxes, first_ms, last_ms))
     return Course(
-        tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes, extremes, wanted, holes
+        tuple(charts),
+        axis,
+        weeks,
+        read,
+        tuple(incidents),
+        marks,
+        missing,
+        changes,
+        extremes,
+        wanted,
+        holes,
+        losses,
     )
+
+
+def _losses(context: VisitorContext, boxes: Sequence[ShownBox], start_ms: int, end_ms: int) -> Iterator[str]:
+    records = context.records(box.box_id for box in boxes)
+    for box in boxes:
+        for each in records[box.box_id].lost if box.box_id in records else ():
+            if each.start_ms < end_ms and each.end_ms > start_ms:
+                yield f"{box.label} lost {each.words}"
 
 
 def _holes(charts: Sequence[PastChart]) -> Iterator[Hole]:

@@ -218,7 +218,7 @@ def test_a_box_is_deleted_after_a_question(tmp_path: Path, monkeypatch: pytest.M
     with closing(open_store(None, tmp_path)) as store:
         assert store.people.changes.entries(limit=1)[0].what == "began to delete a Box"
     assert "Box 4 is deleted" in run(tmp_path, "delete", "4", "--yes").output
-    assert not [*(tmp_path / "curve").rglob("*box4*")]
+    assert [each.name for each in (tmp_path / "curve").rglob("*box4*")] == ["opqbox4.deleted"]
     assert "Box 4 is not known" in str(run(tmp_path, "delete", "4", "--yes").exception)
 
 

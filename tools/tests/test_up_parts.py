@@ -20,6 +20,7 @@ from free_ports import free_offset
 from opq_hil.backends.backend import BackendError
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys.backend_keys import BackendKeyFolder
+from opq_proto.keys.register import KeyRegister
 from opq_tools.keys.keygen import box_ids
 from opq_tools.shared.data_folder import InUseError, in_use_by_this
 from opq_tools.up.access import view_url_of
@@ -418,6 +419,31 @@ def test_a_revoked_box_stays_revoked(tmp_path: Path) -> None:
     plan.keys.box_public("2").unlink()
     plan.prepare()
     assert plan.revoked == (tmp_path / "curve" / "public_keys" / "opqbox2.key",)
+
+
+def test_a_deleted_box_stays_out(tmp_path: Path) -> None:
+    """Until a command adds it; what was admitted before it is as it was."""
+    hardware = HardwareBox("1", "/dev/a"), HardwareBox("2", "/dev/b")
+    plan = UpPlan(tmp_path, 0, None, hardware, {}, trace=False)
+    plan.prepare()
+    register = KeyRegister(plan.keys)
+    register.revoke("2")
+    register.forget("2")
+    plan.prepare()
+    assert plan.deleted == ("2",) and [box.box_id for box in plan.boxes] == ["1"] and plan.revoked == ()
+    assert '"2"' not in (tmp_path / "config" / "gateway.toml").read_text()
+    assert not plan.keys.box_secret("2").exists() and not plan.keys.box_public("2").exists()
+    register.revoke("1")
+    register.forget("1")
+    with pytest.raises(
+        ConfigError, match=r"Box 1,2 was deleted, and there is no other; opq-tools keys add 1,2"
+    ):
+        plan.prepare()
+    register.add("2")
+    plan.keys.create(server=False, box_ids=["1"])
+    plan.prepare()
+    assert plan.deleted == () and [box.box_id for box in plan.boxes] == ["1", "2"]
+    assert not list(plan.keys.revoked_keys.iterdir())
 
 
 def test_service_keys_are_made_where_wanted(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def kept_words(store: CloudStore, box_id: str) -> list[str]:
         f"Changes over weeks that other Boxes share, until they expire: {held.shared_phenomena}.",
         f"What was changed about it, in the log of changes: {AUDIT_S // 86_400} days after each change.",
         "What a site measured of its phases together, under the site's name, as long as intervals are kept.",
+        "That it was deleted: an empty file beside the keys, until a command adds the Box again.",
         "Back-ups, exports and reports that were made before: until they are deleted where they are.",
         "At its gateway: its samples and measured values, for the hours and days of the gateway's own "
         "settings (ring_hours, measuring.values_days), and its key; delete the gateway's data folder.",

@@ -298,6 +298,14 @@ class KeyFolder:
     def box_revoked(self, box_id: str) -> Path:
         return self.revoked_keys / f"{self.prefix}{self.checked_id(box_id)}.key"
 
+    def box_deleted(self, box_id: str) -> Path:
+        """Path of the mark of a deleted Box: `ensure` makes no key of it, and `KeyRegister.add` ends it."""
+        return self.revoked_keys / f"{self.prefix}{self.checked_id(box_id)}.deleted"
+
+    def is_deleted(self, box_id: str) -> bool:
+        """Whether a Box was deleted, and no command has added it since."""
+        return self.box_deleted(box_id).exists() and not os.path.lexists(self.box_public(box_id))
+
     def create(self, server: bool, box_ids: Iterable[str], force: bool = False) -> list[Path]:
         """Makes new pairs, for the server and for each Box; returns the files written.
 
@@ -313,13 +321,17 @@ class KeyFolder:
                 f"key files exist already, nothing was changed: {names}; use --force to replace"
             )
         self.make_folders()
-        return [path for entry in wanted for path in self._make_pair(*entry)]
+        written = [path for entry in wanted for path in self._make_pair(*entry)]
+        for _, _, box_id in wanted:
+            if box_id is not None:
+                self.box_deleted(box_id).unlink(missing_ok=True)
+        return written
 
     def ensure(self, box_ids: Iterable[str]) -> list[Path]:
         """Makes the missing pairs, for the server and each Box; returns the files written.
 
-        A Box of which only the public file is missing was revoked and stays so; the server's public file is
-        made again from its private one.
+        A Box of which only the public file is missing was revoked and stays so, and so does a deleted one;
+        the server's public file is made again from its private one.
 
         Raises:
             KeyFileError: as in `create`, or a private file is unreadable, or a public file has no private one
@@ -329,6 +341,8 @@ class KeyFolder:
         self.make_folders()
         written: list[Path] = []
         for secret, public, box_id in wanted:
+            if box_id is not None and self.is_deleted(box_id):
+                continue
             if os.path.lexists(public) and not os.path.lexists(secret):
                 which = "--server" if box_id is None else f"--boxes {box_id}"
                 raise KeyFileError(

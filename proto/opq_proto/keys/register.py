@@ -101,6 +101,7 @@ class KeyRegister:
             written.append(folder.box_secret(box_id))
         if not write_public(folder.box_public(box_id), pair, box_id, replace=False):
             raise KeyFileError(f"{folder.owner} {box_id} was admitted by another program at the same time")
+        folder.box_deleted(box_id).unlink(missing_ok=True)
         return [*written, folder.box_public(box_id)]
 
     def revoked_key(self, box_id: str) -> bytes | None:
@@ -145,12 +146,19 @@ class KeyRegister:
         return True
 
     def forget(self, box_id: str) -> None:
-        """Deletes all files of a Box's keys, the revoked and the private one too.
+        """Deletes all files of a deleted Box's keys, the revoked and the private one too, and leaves a mark.
 
         Raises:
-            KeyFileError: one cannot be deleted.
+            KeyFileError: one cannot be deleted, or the mark cannot be made.
         """
         folder = self._folder
+        mark = folder.box_deleted(box_id)
+        try:
+            if folder.root.is_dir():  # else there are no keys here
+                mark.parent.mkdir(mode=0o755, exist_ok=True)
+                mark.touch(mode=0o644)
+        except OSError as error:
+            raise KeyFileError(f"{mark} cannot be made: {error.strerror or error}") from error
         files = folder.box_incoming, folder.box_public, folder.box_revoked, folder.box_secret
         for path in [each(box_id) for each in files]:
             try:

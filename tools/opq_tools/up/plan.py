@@ -67,13 +67,19 @@ class UpPlan:
 
     @property
     def boxes(self) -> tuple[HardwareBox, ...]:
-        """All Boxes, each with its serial port."""
+        """All Boxes, each with its serial port; without deleted ones."""
         ids = self.fleet.box_ids if self.fleet else ()
         simulated = tuple(HardwareBox(box_id, str(self._link(box_id))) for box_id in ids)
         real = (
             replace(box, port=str(self._link(box.box_id))) if box.emulated else box for box in self.hardware
         )
-        return (*simulated, *real)
+        return tuple(box for box in (*simulated, *real) if not self.keys.is_deleted(box.box_id))
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """Boxes that this run would have, and that were deleted and not added since."""
+        named = [*(self.fleet.box_ids if self.fleet else ()), *(box.box_id for box in self.hardware)]
+        return tuple(box_id for box_id in named if self.keys.is_deleted(box_id))
 
     @property
     def ports_dir(self) -> Path:
@@ -93,10 +99,18 @@ class UpPlan:
     def groups(self) -> dict[str, tuple[str, str, str]]:
         """Group of the gateway, and site, -> its simulated Boxes on three phases."""
         places = {} if self.fleet is None else three_phase_places(self.fleet)
-        return {name[:32]: ids for name, ids in places.items()}
+        there = {box.box_id for box in self.boxes}
+        return {name[:32]: ids for name, ids in places.items() if there.issuperset(ids)}
 
     def prepare(self) -> None:
-        """Makes missing keys and writes both configurations; existing keys are left unchanged."""
+        """Makes missing keys and writes both configurations; existing keys are left unchanged.
+
+        Raises:
+            ConfigError: each Box of this run was deleted.
+        """
+        if not self.boxes:
+            again = ",".join(self.deleted)
+            raise ConfigError(f"Box {again} was deleted, and there is no other; opq-tools keys add {again}")
         self.keys.ensure([box.box_id for box in self.boxes])
         ensure_administrator(self.keys)
         backend = self.config.get("cloud", {}).get("backend_keys", {})

@@ -78,6 +78,7 @@ class UpRun:
         self._starts = BoxStarts()
         self._page_up = False
         self._sampling: set[str] = set()
+        self._boxes = len(plan.boxes)
         self._all_reported = False
 
     def run(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
@@ -115,6 +116,10 @@ class UpRun:
             self._print("up", f"no account yet; make the first administrator's at {self._first_admin_link}")
         for path in self._plan.revoked:
             self._print("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
+        for box_id in self._plan.deleted:
+            self._print(
+                "up", f"Box {box_id} was deleted and stays out; opq-tools keys add {box_id} takes it in again"
+            )
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
         ticked_s = 0.0
@@ -184,7 +189,7 @@ class UpRun:
     def _note_sampling(self, box_id: str) -> None:
         """Says again where the page is, after the last Box's first samples."""
         self._sampling.add(box_id)
-        if len(self._sampling) == len(self._plan.boxes) and not self._all_reported:
+        if len(self._sampling) == self._boxes and not self._all_reported:
             self._all_reported = True
             self._print("up", f"everything runs; the page: {self._view_url}")
 
@@ -220,7 +225,7 @@ class UpRun:
             {
                 "incident": incident,
                 "event_ids": list(seen.event_ids),
-                "boxes": len(self._plan.boxes),
+                "boxes": self._boxes,
                 "latency_ms": seen.latency_ms(),
                 "view_url": self._view_url,
             }

@@ -423,6 +423,35 @@ def test_what_is_too_old_is_removed(store: CloudStore) -> None:
     ]
 
 
+def test_intervals_of_1970_expire_by_storing(store: CloudStore) -> None:
+    """What a clock stamped that was not set is kept from the sweep that found it, and goes then."""
+    store.intervals.keep(10)
+    day_s, now_s = 86_400, T0 // 10**9 // 3600 * 3600
+
+    def swept(after_days: float) -> list[int]:
+        while store.expire(now_s + round(after_days * day_s)):
+            pass
+        columns = store.intervals.read("1", 600_000, 0, 2**62)
+        return [*(columns.start_ns // DAY_NS).tolist(), len(store.intervals.disturbances("1", 0, T0 // 2))]
+
+    while store.expire(1000):  # the machine itself is in 1970 first
+        pass
+    assert swept(0) == [0]
+    dip = Disturbance("1", "dip", 40 * 10**9, 41 * 10**9, 1000, 96.0)
+    known = ten(0).interval
+    of_1970 = [sent("1", each * DAY_NS, each * DAY_NS + TEN_NS, interval=known) for each in (1, 200)]
+    store.intervals.append([*of_1970, sent("1", 40 * 10**9, 41 * 10**9, disturbance=dip), ten(0)])
+    settle(store)
+    kept = [1, 200, T0 // DAY_NS, 1]
+    assert swept(0.1) == kept and swept(9.9) == kept
+    assert swept(10.5) == [T0 // DAY_NS, 0], "the day of T0 has been over for less than ten days"
+    assert swept(12) == [0]
+    store.intervals.append([replace(of_1970[0], sequence=99)])
+    settle(store)
+    assert swept(13) == [1, 0] and swept(21.9) == [1, 0], "the sweep of day 12 found none"
+    assert swept(24) == [0]
+
+
 def test_a_repeated_job_completes_a_killed_one(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is atomic; here the process ends before one of them, and the next run does all again."""
     if store.driver.__class__.__name__ == "SqliteDriver":

@@ -15,6 +15,8 @@ from opq_proto.kit import log
 
 FOR_EVER_S = 2**31 - 1
 """The longest TTL that the original's Int32 can hold; it means that trends are kept for ever."""
+UNSET_CLOCK_S = 946_684_800
+"""2000-01-01 UTC. A machine without a battery begins in 1970 until its clock is set."""
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
 """The original's fifth TTL. Not used here, but the original's services end without it."""

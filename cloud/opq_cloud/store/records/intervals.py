@@ -11,12 +11,13 @@ before its rows are removed; so a process that is killed leaves nothing undone t
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from opq_cloud.store.documents.retention import UNSET_CLOCK_S
 from opq_cloud.store.driver import Documents, Driver, Fields, Table
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed, unpack_summary
 from opq_cloud.store.intervals.interval_block import unpack_block
@@ -55,10 +56,21 @@ nothing either, but is counted as new."""
 MOST_COUNTED = 1000
 """Damaged rows are counted so far."""
 DELETED_AT_ONCE = 2000
+UNDATED = "undated_intervals_s"
+"""Counter: the last sweep that found nothing of a clock that was not set, Unix seconds."""
 KEPT_DAYS = 3653
 """Ten years."""
 LAST_S = (2**63 - 1) // 10**9
 """Times in ns end here, in 2262."""
+
+
+def _begun_between(first_ms: int, last_ms: int) -> Iterator[tuple[Table, list[Any]]]:
+    """What begins from a moment on and is over before another: tables, each with its conditions."""
+    for level, before in ((ROWS, last_ms - DAY_MS), (DAY, last_ms - DAY_MS), (MONTH, month_of(last_ms))):
+        span = [("start_ms", ">=", first_ms), ("start_ms", "<", before), ("level", "=", level)]
+        yield INTERVAL_BLOCKS, span
+    for table in (DISTURBANCES, DAMAGED):
+        yield table, [("start_ns", ">=", first_ms * 1_000_000), ("start_ns", "<", last_ms * 1_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,20 +310,28 @@ class IntervalRecords:
         )
 
     def expire(self, now_s: int, limit: int) -> int:
-        """Removes a slice of what is too old, once an hour; returns how much."""
+        """Removes a slice of what is too old, once an hour; returns how much.
+
+        What a clock stamped that was not set has no age: it is kept as long from the sweep that found it
+        first.
+        """
         if self._swept_hour == now_s // 3600:
             return 0
-        kept_ms = (min(now_s, LAST_S) - self._kept_days * 86_400) * 1000 if self._kept_days else None
+        kept_s = self._kept_days * 86_400
+        kept_ms = (min(now_s, LAST_S) - kept_s) * 1000
 
         def job(documents: Documents) -> int:
             gone = documents.remove(INTERVAL_NUMBERS, [("expire_at", "<", now_s)], limit)
-            if kept_ms is not None:
-                whole = month_of(kept_ms)
-                for level, before in ((ROWS, kept_ms - DAY_MS), (DAY, kept_ms - DAY_MS), (MONTH, whole)):
-                    old: list[Any] = [("start_ms", "<", before), ("level", "=", level)]
-                    gone += documents.remove(INTERVAL_BLOCKS, old, limit)
-                for table in (DISTURBANCES, DAMAGED):
-                    gone += documents.remove(table, [("start_ns", "<", kept_ms * 1_000_000)], limit)
+            if not kept_s or now_s < UNSET_CLOCK_S:
+                return gone
+            for table, old in _begun_between(UNSET_CLOCK_S * 1000, kept_ms):
+                gone += documents.remove(table, old, limit)
+            undated = [*_begun_between(0, UNSET_CLOCK_S * 1000)]
+            since_s = documents.number(UNDATED) or 0
+            if since_s < UNSET_CLOCK_S or not any(documents.count(*each, 1) for each in undated):
+                documents.raise_number(UNDATED, now_s)
+            elif now_s - since_s > kept_s:
+                gone += sum(documents.remove(*each, limit) for each in undated)
             return gone
 
         gone = self._driver.write(job)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from threading import Lock
 
+from opq_cloud.store.documents.retention import UNSET_CLOCK_S
 from opq_cloud.store.driver import Documents, Driver, NumberService, Table, Where
 from opq_cloud.store.records import tables
 from opq_cloud.store.records.accounts import AccountRecords
@@ -16,9 +17,6 @@ from opq_cloud.store.records.phenomena import PhenomenonRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
-
-UNSET_CLOCK_S = 946_684_800
-"""2000-01-01 UTC. A machine without a battery begins in 1970 until its clock is set."""
 
 
 class StoreRecords(

@@ -85,6 +85,11 @@ class BoxStarts:
             elif known_first - first > RESTART_FALL_SAMPLES:
                 self._began[box_id] = number
 
+    def forget(self, box_id: str) -> None:
+        """Forgets a deleted Box: one that is given its number later begins its first start."""
+        for known in (self._newest, self._began, self._present, self._latest_ms):
+            known.pop(box_id, None)
+
     def _note_original(self, box_id: str, timestamp_ms: int) -> None:
         if timestamp_ms < self._latest_ms.get(box_id, timestamp_ms):
             self._present[box_id] = self._now_ns()
@@ -112,6 +117,11 @@ class StartTurns:
                 last[box_id] = start_id
                 if before is not None:
                     self._note_change(box_id, before, start_id, now_s)
+
+    def forget(self, box_id: str) -> None:
+        """Forgets a deleted Box."""
+        for known in (self._last, self._former, self._turns_s):
+            known.pop(box_id, None)
 
     def _note_change(self, box_id: str, before: int, start_id: int, now_s: float) -> None:
         former = self._former.setdefault(box_id, deque(maxlen=FORMER_STARTS))

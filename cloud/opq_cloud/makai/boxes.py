@@ -185,6 +185,8 @@ class BoxRegister:
         for known in (self._received_s, self._last_ms, self._window_ns, self._rhythm_s, self._before_ms):
             known.pop(box_id, None)
         self._refused.pop(box_id, None)
+        self.starts.forget(box_id)
+        self._turns.forget(box_id)
         self._alive_found = (0.0, -math.inf)
 
     def read_nominals(self, records: Iterable[BoxRecord]) -> None:

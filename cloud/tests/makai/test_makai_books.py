@@ -402,6 +402,9 @@ def test_a_box_from_before_the_start_is_silent(tmp_path: Path, monkeypatch: pyte
     assert [(each.name, each.ok) for each in boxes.health()] == [("3", False), ("1", False)], (
         "a day later too"
     )
+    of_3 = Measurement("3", 0, {}, 1, 10**9, sequence=1, first_sample=0, samples=1, start_id=9)
+    boxes.starts.note_columns(batch(of_3))
+    assert boxes.starts.present("3") == 9
     with closing(open_store(None, tmp_path)) as store:
         store.put_box(BoxRecord("3", "", unplugged=True, retired_ms=1))
         assert not boxes.read_places(store)
@@ -417,6 +420,7 @@ def test_a_box_from_before_the_start_is_silent(tmp_path: Path, monkeypatch: pyte
             assert [each.name for each in boxes.health()] == left and deleted == [{box_id}]
         store.put_box(BoxRecord("1", "given again"))
         assert not boxes.read_places(store), "each deletion once"
+    assert boxes.starts.present("3") is None, "one that is given its number later begins again"
 
 
 def test_a_component_without_arrival_counts_from_its_timestamp() -> None:

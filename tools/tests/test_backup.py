@@ -21,6 +21,7 @@ from command_in_process import run_in_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.store import FILE_NAME
 from opq_proto.kit.archive_time import MANIFEST, archive_made_s
 from opq_proto.kit.system_record import RESTORED, RESTORING, UnfinishedRestoreError, refuse_unfinished
 from opq_proto.kit.whole_file import flush_to_disk
@@ -307,6 +308,17 @@ def test_nothing_starts_in_a_half_restored_folder(tmp_path: Path) -> None:
         done = run_in_process(*words, *where)
         assert done.returncode == 1 and "a restore was not finished" in done.stdout + done.stderr, words
     assert [each.name for each in (tmp_path / "data").iterdir()] == [RESTORING]
+    (tmp_path / "data" / FILE_NAME).touch()  # it was moved to its place already
+    data, other = str(tmp_path / "data"), str(tmp_path / "other")
+    for words in (
+        ("check", *where),
+        ("repair", "--into", other, *where),
+        ("copy", "--from", data, "--to", other),
+        ("copy", "--from", data, "--dry-run"),
+    ):
+        done = run_in_process("store", *words)
+        assert done.returncode == 1 and "a restore was not finished" in done.stdout + done.stderr, words
+    assert not (tmp_path / "other").exists() and not (tmp_path / "data" / FILE_NAME).stat().st_size
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can restore for another user")

@@ -17,6 +17,7 @@ from opq_proto.errors import OpqError, OtherFormError, problem_count
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_record import refuse_unfinished
 from opq_tools.keep.archive import STORE_FILES
 from opq_tools.shared.opened_store import store_place
 from opq_tools.shared.progress import shown_progress
@@ -113,6 +114,7 @@ def repair(into: Path, data_dir: Path | None, as_json: bool) -> None:
     Example: opq-tools store repair --data-dir /var/lib/opq --into /var/lib/opq-new
     """
     folder = _existing(data_dir)
+    refuse_unfinished(into)
     report = repair_store(folder, into, FILE_NAME)
     _print(report, f"{into / FILE_NAME}: saved", as_json)
     counts = {name: each.count for name, each in report.copied.items()}
@@ -166,11 +168,13 @@ def shown_place(place: str) -> str:
 def _open(place: str, must_exist: bool = False, untouched: bool = False) -> CloudStore:
     if place.startswith(SCHEMES):
         return open_store(place, Path(), untouched=untouched)
+    refuse_unfinished(Path(place))
     return open_store(None, _existing(Path(place)) if must_exist else Path(place))
 
 
 def _existing(data_dir: Path | None) -> Path:
     folder, _ = find_system(data_dir, None)
+    refuse_unfinished(folder)
     if not (folder / FILE_NAME).exists():
         raise StoreNotWellError(
             f"{folder}: has no {FILE_NAME}; name its folder, or put a back-up there with opq-tools restore"

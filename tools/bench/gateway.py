@@ -85,10 +85,8 @@ QUICK_READS = 20
 """The same in a quick run."""
 SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
-RESIDENT_MB = 60.0
-"""Limit of the gateway's memory without a Box, without SciPy."""
-BOX_MB = 2.0
-"""Limit of the memory of each Box."""
+MEMORY_MB = 120.0
+"""Limit of the gateway's memory with one Box."""
 REQUEST_MS = 20.0
 """Limit of a request for samples."""
 ACCESS_MS = 5.0
@@ -135,19 +133,16 @@ def _costs(quick: bool) -> list[BenchCase]:
             pace = came / (12_000 * boxes * (time.monotonic() - began))
         named = f"{boxes} Boxes" if boxes > 1 else "1 Box"
         rows.append(case(f"CPU, {named}", "ms/s", [cost.cpu_ms_per_s]))
-        resident_mb = cost.resident_bytes / 1e6
-        limit_mb = RESIDENT_MB + BOX_MB * boxes
-        rows.append(case(f"resident, {named}", "MB", [resident_mb], limit=limit_mb))
+        limit_mb = MEMORY_MB if boxes == 1 else None
+        rows.append(case(f"memory, {named}", "MB", [cost.memory_bytes / 1e6], limit=limit_mb))
         rows.append(case(f"samples lost or not measured, {named}", "samples", [lost], limit=0.0))
         if pace < PACE:
             click.echo(f"{named} sent {pace:.0%} of their samples: the machine is too busy", err=True)
         rows.append(case(f"samples that did not come, {named}", "%", [max(0.0, 100 - 100 * pace)], limit=1.0))
     slope, at_none = np.polyfit(list(costs), [cost.cpu_ms_per_s for cost in costs.values()], 1)
-    growth, _ = np.polyfit(list(costs), [cost.resident_bytes / 1e6 for cost in costs.values()], 1)
     rows.append(case("CPU per Box: slope", "ms/s", [float(slope)], limit=SLOPE_MS))
     rows.append(case("Boxes per core: 1 / slope", "Boxes", [1e3 / float(slope)]))
     rows.append(case("CPU at no Box", "ms/s", [float(at_none)]))
-    rows.append(case("resident per Box: slope", "MB", [float(growth)], limit=BOX_MB))
     return rows
 
 

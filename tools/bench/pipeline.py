@@ -2,8 +2,9 @@
 
 The whole system runs as under `up`: simulated Boxes on ptys, gateway, compact cloud, page. Sags are
 injected at Box 1, one after the other at varying moments of the measurement window, and followed
-by the log lines of the services. CPU and memory per Box are differences between a system of many
-Boxes and one of a single Box, at the original's rate of a Measurement per 60 cycles.
+by the log lines of the services. CPU per Box is the difference between a system of many Boxes and
+one of a single Box, at the original's rate of a Measurement per 60 cycles. Memory (PSS) and the time
+until everything runs are those of `opq-tools up` with one Box.
 
 The baseline, in the same run, is one bare CurveZMQ hop (pyzmq, PUB to SUB, a 106-byte message as
 large as a Measurement with four metrics): the floor under `measurement_to_trigger`.
@@ -12,7 +13,10 @@ Then Mauka by itself: its cost of events, and of joining findings to an incident
 """
 
 import random
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,11 +25,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import psutil
 import zmq
 
 from bench.harness.mauka_runs import burst, idle_ms, spent_of_events
 from bench.harness.mauka_waveforms import waveform_ms
-from bench.harness.own_processes import cpu_s, resident_bytes
+from bench.harness.own_processes import cpu_s, proportional_bytes
 from bench.harness.result import Baseline, BenchCase, BenchResult, case, named, percentile
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.store import open_store
@@ -66,6 +71,12 @@ MAUKA = "Mauka: "
 """Beginning of its rows."""
 OUR_SERVICES = ("gateway", "cloud")
 """Processes whose cost is counted; simulated Boxes represent hardware."""
+MEMORY_MB = {"gateway": 120.0, "cloud": 250.0}
+"""Limit of the memory of each, with one Box."""
+UP_MEMORY_MB = 500.0
+"""Limit of the memory of everything that `up` starts with one Box, and of `up` itself."""
+UP_S = 10.0
+"""Limit of the time from the command until everything runs, in a new folder."""
 
 
 @contextmanager
@@ -129,8 +140,8 @@ def latencies(sags: int) -> dict[str, list[float]]:
     return found
 
 
-def cost(boxes: int, watch_s: float, settle_s: float = SETTLE_S) -> dict[str, tuple[float, float]]:
-    """Process -> (CPU seconds per second, resident bytes) with `boxes` quiet Boxes."""
+def cost(boxes: int, watch_s: float, settle_s: float = SETTLE_S) -> dict[str, float]:
+    """Process -> CPU seconds per second with `boxes` quiet Boxes."""
     with running(boxes, trace=False) as (session, _):
         watched = {child.name: child.pid or 0 for child in session.children if child.name in OUR_SERVICES}
         _drain(session, settle_s)
@@ -138,16 +149,38 @@ def cost(boxes: int, watch_s: float, settle_s: float = SETTLE_S) -> dict[str, tu
         began = time.monotonic()
         _drain(session, watch_s)
         elapsed = time.monotonic() - began
-        return {
-            name: ((cpu_s(pid) - before[name]) / elapsed, resident_bytes(pid))
-            for name, pid in watched.items()
-        }
+        return {name: (cpu_s(pid) - before[name]) / elapsed for name, pid in watched.items()}
 
 
 def _drain(session: UpSession, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         session.next_line(0.2)
+
+
+def up_rows(settle_s: float) -> Iterator[BenchCase]:
+    """Yields time and memory of `opq-tools up` with one Box, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        words = [sys.executable, "-m", "opq_tools.cli", "up", "--sim", "1", "--free-ports"]
+        began = time.monotonic()
+        words += ["--data-dir", folder]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
+            assert up.stdout is not None
+            try:
+                if not any("everything runs" in line for line in up.stdout):
+                    raise OpqError("`up` ended before everything ran")
+                yield case("up of one Box: all running", "s", [time.monotonic() - began], limit=UP_S)
+                time.sleep(settle_s)
+                for each in psutil.Process(up.pid).children():
+                    name = next((name for name in OUR_SERVICES if f"opq_{name}" in each.cmdline()), None)
+                    if name is not None:
+                        memory_mb = proportional_bytes(each.pid) / 1e6
+                        yield case(f"up of one Box: memory, {name}", "MB", [memory_mb], limit=MEMORY_MB[name])
+                memory_mb = proportional_bytes(up.pid) / 1e6
+                yield case("up of one Box: memory, everything", "MB", [memory_mb], limit=UP_MEMORY_MB)
+            finally:
+                up.send_signal(signal.SIGINT)
+                up.communicate()
 
 
 def bare_hop_ms(hops: int) -> list[float]:
@@ -204,12 +237,10 @@ def run(quick: bool) -> BenchResult:
     settle_s = QUICK_SETTLE_S if quick else SETTLE_S
     one, all_of_them = (cost(boxes, watch_s, settle_s) for boxes in (1, many))
     for name in OUR_SERVICES:
-        cpu = (all_of_them[name][0] - one[name][0]) / (many - 1) * 1e3
-        memory = (all_of_them[name][1] - one[name][1]) / (many - 1) / 1e6
+        cpu = (all_of_them[name] - one[name]) / (many - 1) * 1e3
         rows.append(case(f"cpu_per_box.{name}", "ms/s", [cpu]))
-        rows.append(case(f"memory_per_box.{name}", "MB", [memory]))
-        rows.append(case(f"memory_of_one_box_house.{name}", "MB", [one[name][1] / 1e6]))
-        rows.append(case(f"cpu_of_one_box_house.{name}", "ms/s", [one[name][0] * 1e3]))
+        rows.append(case(f"cpu_of_one_box_house.{name}", "ms/s", [one[name] * 1e3]))
+    rows += up_rows(settle_s)
     floor = statistics.median(bare)
     ours = statistics.median(stages["measurement_to_trigger"])
     rows += [named(f"{MAUKA}{row.case}", row) for row in (*event_rows(quick), *joining_rows(quick))]

@@ -84,7 +84,7 @@ def run(quick: bool) -> BenchResult:
                     )
             if sizes["MAPS"]:
                 rows.append(open_maps(server, sizes["MAPS"]))
-            rows.append(case("resident memory of View", "bytes", [server.resident_bytes()]))
+            rows.append(case("memory of View", "bytes", [server.memory_bytes()]))
     rows += attack_rows(quick)
     front = next(each for each in rows if each.case == "front page: whole, p99")
     baseline = Baseline("front page: whole, p99, of a bare page", percentile(bare.whole_ms, 0.99), "ms")

@@ -121,7 +121,7 @@ def test_a_house_of_two_boxes_loses_nothing() -> None:
     with house(2) as up:
         up.rest(3.0)
         cost = up.cost(3.0)
-        assert 0 < cost.cpu_ms_per_s < 1000 and cost.resident_bytes > 1e7
+        assert 0 < cost.cpu_ms_per_s < 1000 and cost.memory_bytes > 1e7
         assert up.counted("missing_samples") == 0
     assert len(requests_ms(5)) == 5
 

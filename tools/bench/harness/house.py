@@ -14,7 +14,7 @@ from typing import Any
 
 import tomli_w
 
-from bench.harness.own_processes import cpu_s, resident_bytes
+from bench.harness.own_processes import cpu_s, proportional_bytes
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.own_thread import OwnThread
@@ -106,7 +106,7 @@ class GatewayCost:
 
     cpu_ms_per_s: float
     """CPU of the gateway's own process."""
-    resident_bytes: float
+    memory_bytes: float
 
 
 class BenchHouse:
@@ -187,7 +187,7 @@ class BenchHouse:
         before_s, began_s = cpu_s(pid), time.monotonic()
         self.rest(seconds)
         used_s, elapsed_s = cpu_s(pid) - before_s, time.monotonic() - began_s
-        return GatewayCost(1e3 * used_s / elapsed_s, resident_bytes(pid))
+        return GatewayCost(1e3 * used_s / elapsed_s, proportional_bytes(pid))
 
 
 @contextmanager

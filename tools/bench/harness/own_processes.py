@@ -1,7 +1,8 @@
-"""Processes that a bench starts: their CPU time, and their end."""
+"""Processes that a bench starts: their CPU time, their memory, and their end."""
 
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -18,8 +19,14 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def resident_bytes(pid: int) -> int:
-    return int(psutil.Process(pid).memory_info().rss)
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process and of those that it started (PSS): what several have in common counts once."""
+    first = psutil.Process(pid)
+    found = 0
+    for each in (first, *first.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            found += int(each.memory_full_info().pss)
+    return found
 
 
 def end_process(process: "subprocess.Popen[Any]") -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.harness.own_processes import cpu_s, end_process, resident_bytes
+from bench.harness.own_processes import cpu_s, end_process, proportional_bytes
 from opq_cloud.view.api.answers import REQUESTS_PER_S
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.key_files import KeyFolder
@@ -61,8 +61,8 @@ class Server:
     def cpu_s(self) -> float:
         return cpu_s(self.pid)
 
-    def resident_bytes(self) -> int:
-        return resident_bytes(self.pid)
+    def memory_bytes(self) -> int:
+        return proportional_bytes(self.pid)
 
 
 @contextmanager

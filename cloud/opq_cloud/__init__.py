@@ -1,9 +1,5 @@
 """The compact cloud tier: Makai, store, Mauka, View; each service alone or all in one process."""
 
-from opq_proto.kit.cheap_start import start_cheaply
-
-start_cheaply()
-
 
 def main() -> None:
     """Entry point of `opq-cloud`."""

@@ -1,6 +1,5 @@
 """What `opq-cloud NAME` runs: the services of that name in this process, until a signal."""
 
-import gc
 import importlib
 import os
 import signal
@@ -194,7 +193,6 @@ def run(
     every = [name for own in ROOMS.values() for name in own]
     named = {"all": every, "all-but-brokers": [name for name in every if name not in BROKERS]}
     names = named.get(command, [name for name in every if name == command])
-    gc.disable()  # imports leave hardly any garbage; searches for it are a thirtieth of a start
     try:
         services = list(_made_services(names, config, shared))
         if not services and command == "update":
@@ -223,8 +221,6 @@ def run(
             if runner.start(services):
                 note_running(own, data_dir, [*names, HEALTH])
                 log.get().info("cloud.ready", services=[service.name for service in services])
-            gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
-            gc.enable()
             ended = runner.wait()
             if signal.SIGINT in signals:  # a person stopped it at the terminal
                 forget_after_ctrl_c(data_dir, own.name)
@@ -232,7 +228,6 @@ def run(
                 # a thread that hangs in a library would make the interpreter's own end undefined
                 os._exit(1 if runner.failure is None else runner.failure.exit_code)
     finally:
-        gc.enable()
         shared.close()
     return runner.failure
 

@@ -1,9 +1,5 @@
 """The Linux half of a Box: ring on disk, windows, measurements, uplink, commands."""
 
-from opq_proto.kit.cheap_start import start_cheaply
-
-start_cheaply()
-
 
 def main() -> None:
     """Entry point of `opq-gateway`."""

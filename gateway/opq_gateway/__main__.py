@@ -6,8 +6,6 @@ opq-gateway status                           Boxes, clocks and open claim codes 
 opq-gateway claim-code 1                     a code for the owner of Box 1, of the gateway that runs here
 """
 
-import ctypes
-import gc
 import json
 import os
 import signal
@@ -25,8 +23,6 @@ from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 
-ARENA_MAX = -8
-"""M_ARENA_MAX of mallopt(3)."""
 RETRY_S = 5.0
 """A gateway that cannot serve ends only after this time, because the service manager restarts it at once."""
 
@@ -155,7 +151,6 @@ def status(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def rules(arguments: tuple[str, ...]) -> None:
     """Run stream rules as a separate process; see `opq-gateway rules --help`."""
-    _use_one_heap()
     try:
         from opq_rules.api.command import main as rules_main
     except ImportError as error:
@@ -173,8 +168,6 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     on_trial = start_by_journal(config_path, data_dir, sys.argv[1:])
-    _use_one_heap()  # before the first thread gets a heap
-    gc.disable()  # a Box waits for the end of the imports, and even few searches take 40 ms of them
     # the Box's port is read during the imports, which take longer than the Box can wait
     early = early_ports(config_path, data_dir)
     try:
@@ -190,9 +183,6 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
-    finally:
-        gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
-        gc.enable()
     log.configure("gateway")
     stop = threading.Event()
     try:
@@ -209,17 +199,6 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code
     return 0
-
-
-def _use_one_heap() -> None:
-    """Has glibc use one heap for all threads: 1 MB less with one Box, 5 MB with 16.
-
-    By default each thread has a heap that never shrinks, although Python's lock lets only one thread run at
-    once.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(ARENA_MAX, 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opq_measure.median import median
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray
 
 STENCIL = np.arange(-3, 5)
@@ -159,7 +158,7 @@ def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
 
 def usual_length(half_edges: FloatArray) -> float:
     """Samples: the median length of a cycle."""
-    return float(median(half_edges[2:] - half_edges[:-2]))
+    return float(np.median(half_edges[2:] - half_edges[:-2]))
 
 
 def urms_half_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:

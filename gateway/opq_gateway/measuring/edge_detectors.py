@@ -24,7 +24,6 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.analysis.sudden import Sudden
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChanges, RapidLimits
-from opq_measure.median import median
 from opq_measure.timebase.cycles import WINDOW_S
 from opq_measure.timebase.window import Window
 from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notching_in
@@ -151,7 +150,7 @@ class EdgeDetectors:
         places = notching_in(window.volts, window.track)
         if places and not self._notching:
             deepest = max(each.deepest.depth_v for each in places)
-            percent = 100 * deepest / float(median(window.track.amplitude))
+            percent = 100 * deepest / float(np.median(window.track.amplitude))
             start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
             yield EdgeFinding("periodic_notching", start, end, percent)
         self._notching = bool(places)

@@ -17,8 +17,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.median import median
-
 BUCKET_S = 5.0
 BUCKETS = 120
 """Ten minutes, in which a crystal's rate wanders by some 0.01 ppm, 6 us."""
@@ -108,7 +106,7 @@ class Arrivals:
             return self._flat(points[-1][0], x, y, float(left[y.argmin()]))
         hull, slope = _lower_edge(x, y)
         above = y - hull
-        near = above <= NEAR_NS + 2 * median(above)
+        near = above <= NEAR_NS + 2 * np.median(above)
         x_near, y_near = x[near] - x[near].mean(), y[near] - y[near].mean()
         if np.count_nonzero(near) >= SLOPE_BUCKETS // 2:
             slope = float(x_near @ y_near / (x_near @ x_near))
@@ -150,7 +148,7 @@ class Arrivals:
 
 def left_ns(reads_ns: Sequence[float], least_ns: float) -> float:
     """How late the earliest of some blocks may be, judged by the lateness of the last block of each read."""
-    late_ns = float(median(np.array(reads_ns, np.float64))) - least_ns
+    late_ns = float(np.median(np.array(reads_ns, np.float64))) - least_ns
     return max(FIRST_NS, LATENESS_FACTOR * late_ns) / len(reads_ns)
 
 

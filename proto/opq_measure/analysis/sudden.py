@@ -13,7 +13,6 @@ from functools import cache
 import numpy as np
 
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
-from opq_measure.median import median
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import Track, track
 from opq_measure.timebase.windows import Window
@@ -168,7 +167,7 @@ class _Apart:
 def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
     """The difference from the cycle before; None where it is small, or where there is no mains voltage."""
     seen = tracked.amplitude[tracked.known]
-    peak = float(median(seen)) if len(seen) else 0.0
+    peak = float(np.median(seen)) if len(seen) else 0.0
     hops = tracked.phase_rad[[0, -1]], tracked.positions[[0, -1]]
     turned = float(hops[0][1] - hops[0][0])
     if not (peak > 0 and turned > 0):
@@ -183,7 +182,7 @@ def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
     most = float(apart.max())
     if most <= SCREENED_SHARE * MIN_TRANSIENT_PU * peak:
         return None
-    noise = float(median(apart)) / 0.6745
+    noise = float(np.median(apart)) / 0.6745
     has_transient = most > DIFFERENCE_SIGMAS * noise
     half = max(1, whole // 2)
     power = np.diff(np.concatenate(([0.0], np.cumsum(apart * apart)))[::half]) / half

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.classification.pieces import Pieces
-from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.waveform.oscillation import Oscillation, oscillation
 from opq_measure.waveform.pulse import MIN_HALF_WAVES, lobes_of
@@ -75,7 +74,7 @@ def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
     found = []
     seen = np.abs(pieces.residual[np.isfinite(pieces.residual)])
     usual = (
-        1.4826 * float(median(seen)) if len(seen) else 0.0
+        1.4826 * float(np.median(seen)) if len(seen) else 0.0
     )  # with a line between harmonics, more than noise
     for piece in pieces.steady:
         left, sigma = pieces.residual[piece.start : piece.stop], max(piece.rest, usual)

@@ -22,7 +22,6 @@ from itertools import pairwise
 import numpy as np
 
 from opq_measure.classification.swing import MOST_SIZE_SHARE, Swing, amplitude_course, swing_at, swing_in
-from opq_measure.median import median
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.steady import MIN_CYCLES as LEAST_CYCLES
 from opq_measure.waveform.steady import Steady, steady_wave
@@ -181,7 +180,7 @@ class Pieces:
         return min(
             waves,
             key=lambda each: float(
-                median(np.abs(volts[each.start : each.stop] - each.volts(each.start, each.stop)))
+                np.median(np.abs(volts[each.start : each.stop] - each.volts(each.start, each.stop)))
             ),
         )
 
@@ -343,7 +342,7 @@ class Pieces:
         for turn in range(REFINING_ROUNDS):
             fitted = wave.volts(first, stop)
             left = np.abs(part - fitted)
-            scatter = max(1.4826 * float(median(left)), LEAST_SIGMA * wave.amplitude)
+            scatter = max(1.4826 * float(np.median(left)), LEAST_SIGMA * wave.amplitude)
             beyond = left > OUTLIER_SIGMAS * (scatter if sigma is None else sigma)
             if float(beyond.mean()) > MOST_OUTSIDE or (turn and (beyond == before).all()):
                 break

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.events.steps import change_at, dip_between
-from opq_measure.median import median
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.departure import departure_in
 
@@ -87,7 +86,7 @@ class Surroundings:
         if len(edges) < 3:
             return 0.0
         total = np.concatenate(([0.0], np.cumsum(self.volts)))[edges]
-        return float(median((total[2:] - total[:-2]) / np.maximum(edges[2:] - edges[:-2], 1)))
+        return float(np.median((total[2:] - total[:-2]) / np.maximum(edges[2:] - edges[:-2], 1)))
 
 
 def _moving_mean(values: FloatArray, window: int) -> FloatArray:

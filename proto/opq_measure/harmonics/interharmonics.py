@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum
-from opq_measure.median import median
 from opq_measure.resampling import ComplexArray
 from opq_measure.signal import BoolArray, FloatArray
 
@@ -81,7 +80,8 @@ def noise_floor(spectrum: Spectrum) -> FloatArray:
     lines = _under_hann(spectrum)[:, inner]
     power = lines.real**2 + lines.imag**2
     finite = np.isfinite(power).all()
-    middle = median(power) if finite else np.nanmedian(power, axis=1)  # nanmedian is 10 times slower
+    # nanmedian is 10 times slower
+    middle = np.median(power, axis=1) if finite else np.nanmedian(power, axis=1)
     found: FloatArray = np.sqrt(middle / (MEDIAN_OF_POWER * HANN_POWER))
     return found
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from opq_measure.median import median
 from opq_measure.signal import (
     BLOCK_SAMPLES,
     LEAST_SAMPLES,
@@ -230,7 +229,7 @@ class _Run:
         if reach < 1:
             return TURN * self._nominal_hz / self._axis.rate_hz(self._base)
         return float(
-            median((phase_rad[reach:] - phase_rad[:-reach]) / (position[reach:] - position[:-reach]))
+            np.median((phase_rad[reach:] - phase_rad[:-reach]) / (position[reach:] - position[:-reach]))
         )
 
     def _rest(self, whole: Track, cycle: int, last_half: int) -> Window | None:

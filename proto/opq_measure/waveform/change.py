@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_measure.median import median
 from opq_measure.signal import FloatArray, IndexArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, ORDERS, Steady, steady_wave
@@ -284,7 +283,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     edges = tracked.edges(1)
     if len(edges) < 4:
         return []
-    period = float(median(np.diff(edges)))
+    period = float(np.median(np.diff(edges)))
     size = math.ceil(period)
     part = np.asarray(volts, dtype=np.float64)
     half = max(1, round(period / 2))
@@ -299,7 +298,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     at = here[0] + np.arange(len(strength)) + half / 2
     usual = np.interp(at, tracked.positions, tracked.amplitude)
     loudest = float(tracked.amplitude.max(initial=0.0))
-    noise = CHANGE_OVER_NOISE * float(median(strength)) if len(strength) else 0.0
+    noise = CHANGE_OVER_NOISE * float(np.median(strength)) if len(strength) else 0.0
     beyond = strength > np.maximum(0.7 * least * np.maximum(usual, 0.1 * loudest), noise)
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
     near: list[float] = []
@@ -358,5 +357,5 @@ def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray
 def _smooth(periods: FloatArray) -> FloatArray:
     """The median of nine neighbours: a jump of the phase is not a change of the period."""
     padded = np.pad(periods, 4, "edge")
-    smooth: FloatArray = median(np.lib.stride_tricks.sliding_window_view(padded, 9))
+    smooth: FloatArray = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=-1)
     return smooth

@@ -17,7 +17,6 @@ from itertools import pairwise
 import numpy as np
 
 from opq_measure.least_squares import orders_within, solved
-from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track, cycles_per_window
 from opq_measure.waveform.residual import phases_rad
@@ -128,14 +127,14 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     part = np.asarray(volts[first:stop], dtype=np.float64)
     phase = phases_rad(tracked, np.arange(first, stop, dtype=np.float64))
     basis = _basis(phase, orders_within(float(np.diff(edges).mean()), 1.0, max(ORDERS)))
-    peak = float(median(np.interp(edges, tracked.positions, tracked.amplitude)))
+    peak = float(np.median(np.interp(edges, tracked.positions, tracked.amplitude)))
     off = part - basis @ _solved(basis, part)
     most = float(np.abs(off).max())
     if not (peak > 0 and most >= 0.5 * least * peak):
         return None  # 13 harmonics explain everything
     widest = MAX_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP_SHARE * least * peak, widest)
-    if most < NORMAL_SIGMAS * 1.4826 * float(median(np.abs(off))) and not jumps.any():
+    if most < NORMAL_SIGMAS * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():
         return None  # the rest is noise
     wave, noise = _without_notches(basis, part, 1e-4 * peak, jumps)
     deviation = part - wave
@@ -173,8 +172,8 @@ def _between_jumps(part: FloatArray, least: float, widest: float) -> BoolArray:
     """(n,) True between a jump and the nearest jump back; the fit begins without these samples."""
     slope = np.diff(part)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(slope, 4, "edge"), 9)
-    steps = slope - median(around)  # without the slope of the wave itself
-    least = max(least, DEPTH_SIGMAS * 1.4826 * float(median(np.abs(steps))))
+    steps = slope - np.median(around, axis=-1)  # without the slope of the wave itself
+    least = max(least, DEPTH_SIGMAS * 1.4826 * float(np.median(np.abs(steps))))
     at = np.flatnonzero(np.abs(steps) > least)
     inside = np.zeros(len(part), dtype=np.bool_)
     if len(at) == 0:
@@ -208,7 +207,7 @@ def _without_notches(
         wave = columns @ sizes
         off = np.abs(part - wave)
         fitted = off[weight > 0] if orders == max(ORDERS) else off
-        spread = max(1.4826 * float(median(fitted)), floor)
+        spread = max(1.4826 * float(np.median(fitted)), floor)
         weight = np.maximum(0.0, 1 - (off / (BIWEIGHT_SIGMAS * spread)) ** 2) ** 2
         out = weight == 0  # the samples next to a notch are its edges
         weight[:-1][out[1:]] = 0.0

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.between_waves import residuals_between, waves_around
@@ -123,7 +122,7 @@ def transients_in(
     if not 0 < least_pu < math.inf:
         raise ValueError(f"least_pu is {least_pu:g}, want a positive number")
     usual = tracked.amplitude[tracked.known]
-    peak = float(median(usual)) if len(usual) else 0.0
+    peak = float(np.median(usual)) if len(usual) else 0.0
     if tracked.rate_hz <= 2 * CUTOFF_HZ:
         return ()  # such a rate contains nothing that fast
     if not peak > 0 or len(volts) < tap_count(tracked.rate_hz) + 3 * tracked.rate_hz / tracked.nominal_hz:
@@ -172,7 +171,8 @@ def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> Bool
     first = tap_count(rate_hz) // 2
     at = np.arange(first, first + len(fast), dtype=np.float64)
     phase = phases_rad(tracked, at)
-    period = median(np.diff(tracked.edges(1))) if len(tracked.edges(1)) > 1 else rate_hz / tracked.nominal_hz
+    edges = tracked.edges(1)
+    period = np.median(np.diff(edges)) if len(edges) > 1 else rate_hz / tracked.nominal_hz
     apart = np.full(len(fast), np.inf)
     noise = np.inf
     for turn in (-2 * math.pi, 2 * math.pi):
@@ -183,7 +183,7 @@ def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> Bool
         unlike = np.maximum(fast - around.max(axis=0), around.min(axis=0) - fast)
         if inside.any():
             beside = np.abs(fast - around[1])[inside]
-            noise = min(noise, float(median(beside)) / (0.6745 * math.sqrt(2)))
+            noise = min(noise, float(np.median(beside)) / (0.6745 * math.sqrt(2)))
         apart = np.where(inside, np.minimum(apart, unlike), apart)
     least = max(0.6 * least, PEAK_SIGMAS * noise if math.isfinite(noise) else 0.0)
     found = np.zeros(len(volts), dtype=np.bool_)
@@ -277,7 +277,7 @@ def _fades(volts: SignalArray, tracked: Track, start: float, stop: float) -> boo
 def _noise(volts: SignalArray, wave: Steady) -> float:
     """Sigma around a transient by the median, which ignores another transient but not a burst of noise."""
     left = np.asarray(volts[wave.start : wave.stop], dtype=np.float64) - wave.volts(wave.start, wave.stop)
-    return min(wave.rest, 1.4826 * float(median(np.abs(left))))
+    return min(wave.rest, 1.4826 * float(np.median(np.abs(left))))
 
 
 def _cleanest(residuals: list[FloatArray], pulses: list[Pulse | None]) -> tuple[FloatArray, Pulse | None]:

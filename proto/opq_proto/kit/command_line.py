@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from opq_proto.kit.cheap_start import start_cheaply
 from opq_proto.kit.shared_options import shared_last
 
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
@@ -27,11 +26,6 @@ _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 class CommandGroup(click.Group):
     """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs a program: its commands import what they need from here on."""
-        start_cheaply()
-        return super().main(*args, **kwargs)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -4,12 +4,10 @@ The plan is made outside of any transaction. Where another process has written m
 and it is made again: of several that write at once one succeeds each time.
 """
 
-import gc
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.mauka.joining.planning import plan_join
@@ -73,8 +71,7 @@ class FindingWriter:
         store = self._store()
         self._read_places(findings)
         stamped = [self.with_clock(one) for one in findings]
-        with _without_collections() if len(stamped) >= MANY_BOXES else nullcontext():
-            done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
+        done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
         if done is None:
             raise StoreError(
                 f"event {event_id}: others changed the store's findings for {TRIES_S:g} s without a pause"
@@ -171,20 +168,6 @@ def _with_alignment(one: Finding, by: WaveformAlignment) -> Finding:
         return replace(one, clock_id=by.common_id)
     off_ns = abs(by.offset_ns) + by.uncertainty_ns + by.reference_ns
     return replace(one, uncertainty_ns=min(off_ns, UNKNOWN_UNCERTAINTY_NS))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Switches Python's cyclic garbage collection off meanwhile: a large plan is objects that stay, and
-    searching them again and again takes a fifth of the CPU.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def carry_out_plan(

@@ -38,8 +38,8 @@ with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)
 
 def refused(data_dir: Path, *arguments: str, offset: int | None = None) -> subprocess.CompletedProcess[str]:
     """`opq-tools up` that ends before it starts a process."""
-    command = up_command(data_dir, free_offset() if offset is None else offset, *arguments)
-    return run_in_process(*command[command.index("up") :])
+    ports = ["--free-ports"] if offset is None else ["--port-offset", str(offset)]
+    return run_in_process("up", "--data-dir", str(data_dir), *ports, *arguments)
 
 
 @with_recordings
@@ -123,7 +123,8 @@ def test_a_busy_port_ends_with_code_1(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", PORTS["view"] + offset))
         taken.listen()
-        done = refused(tmp_path, offset=offset)
+        command = up_command(tmp_path, offset)  # a program of its own, to which this test hands its ports
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert f"port {PORTS['view'] + offset} (view) busy" in done.stderr
     assert "--free-ports" in done.stderr

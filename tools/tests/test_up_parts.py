@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from free_ports import free_offset
 
 from opq_hil.backends.backend import BackendError
 from opq_proto.errors import ConfigError, PortBusyError
@@ -332,7 +331,7 @@ def test_the_first_line_says_who_can_reach_renode(tmp_path: Path, emulator: str,
 
 def test_an_absent_renode_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENODE", str(tmp_path / "none"))
-    words = ["--box", "renode:1", "--data-dir", str(tmp_path / "up"), "--port-offset", str(free_offset())]
+    words = ["--box", "renode:1", "--data-dir", str(tmp_path / "up"), "--free-ports"]
     done = CliRunner().invoke(command, words)
     assert isinstance(done.exception, BackendError)
     assert str(done.exception).startswith("backend renode cannot run here: no Renode here (RENODE, or")

@@ -1,7 +1,6 @@
 """Servers in their own processes, and timed requests: first byte, whole answer, CPU from /proc."""
 
 import http.client
-import socket
 import subprocess
 import sys
 import time
@@ -12,15 +11,10 @@ from pathlib import Path
 
 from bench.harness.own_processes import cpu_s, end_process, proportional_bytes
 from opq_cloud.view.api.answers import REQUESTS_PER_S
-from opq_proto.errors import PortBusyError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import free_offset
 
-CLAIM_PORT = 8895
-"""Port whose owner may use all others at its offset; no service uses it at any offset."""
-CLAIM_OFFSETS = 50
-"""Offsets that are tried."""
 START_LIMIT_S = 120.0
 HEADERS = {"Accept-Encoding": "gzip"}
 REST_PAUSE_S = 1.1 / REQUESTS_PER_S
@@ -82,20 +76,27 @@ def cloud_server(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def _cloud(command: str, folder: Path) -> Iterator[Server]:
-    with held_offset() as offset:
-        options = ["--data-dir", str(folder), "--port-offset", str(offset)]
-        run = [sys.executable, "-m", "opq_cloud", command, *options]
-        with _running(run, PORTS["view"] + offset) as server:
-            yield server
+    (offset,) = free_offset(0, 1)
+    run = [
+        sys.executable,
+        "-m",
+        "opq_cloud",
+        command,
+        "--data-dir",
+        str(folder),
+        "--port-offset",
+        str(offset),
+    ]
+    with _running(run, PORTS["view"] + offset) as server:
+        yield server
 
 
 @contextmanager
 def bare_server() -> Iterator[Server]:
     """Runs one page of Starlette without anything else."""
-    with held_offset() as offset:
-        port = PORTS["view"] + offset
-        with _running([sys.executable, "-c", BARE, str(port)], port) as server:
-            yield server
+    port = PORTS["view"] + free_offset(0, 1)[0]
+    with _running([sys.executable, "-c", BARE, str(port)], port) as server:
+        yield server
 
 
 @contextmanager
@@ -157,22 +158,3 @@ def _get(
     first_ms = (time.perf_counter() - began) * 1e3
     size = len(head) + len(answer.read())
     return first_ms, (time.perf_counter() - began) * 1e3, size
-
-
-@contextmanager
-def held_offset() -> Iterator[int]:
-    """Reserves a `--port-offset` against other benches, with every default port free.
-
-    Raises:
-        PortBusyError: no offset is free.
-    """
-    with socket.socket() as claim:
-        for number in range(CLAIM_OFFSETS):
-            (offset,) = free_offset(number, 1)
-            try:
-                claim.bind(("127.0.0.1", CLAIM_PORT + offset))
-            except OSError:
-                continue
-            yield offset
-            return
-    raise PortBusyError("other benches have all free ports of 127.0.0.1; end one")

@@ -1,16 +1,11 @@
-"""The ports of a run, claimed before anything starts: two runs whose ports meet know it at once.
+"""The ports of a run, claimed before anything starts: two runs whose ports meet know it at once."""
 
-A service binds its port seconds after the start; a second `up` that looked before that would find it free.
-So each run holds a name of the kernel (an abstract socket) for each of its ports, which ends with it.
-"""
-
-import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from opq_proto.errors import PortBusyError
+from opq_proto.kit.port_claims import claim_ports
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.service_sockets import SOCKETS
 from opq_proto.kit.shared_options import MAX_OFFSET
@@ -84,29 +79,5 @@ def _moved(ports: Mapping[str, int], offset: int) -> dict[str, int]:
 
 def _claim(held: ExitStack, ports: Mapping[str, int]) -> dict[str, int]:
     """Claims all of `ports` and returns nothing, or none of them and returns those that cannot be had."""
-    with ExitStack() as claims:
-        taken = {name: port for name, port in ports.items() if not (_named(claims, port) and _is_free(port))}
-        if not taken:
-            held.push(claims.pop_all())
-        return taken
-
-
-def _named(claims: ExitStack, port: int) -> bool:
-    if sys.platform != "linux":
-        return True  # elsewhere a port counts as free until it is bound
-    name = claims.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-    try:
-        name.bind(f"\0opq-port-{port}")
-    except OSError:
-        return False
-    return True
-
-
-def _is_free(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    taken = claim_ports(held, ports.values())
+    return {name: port for name, port in ports.items() if port in taken}

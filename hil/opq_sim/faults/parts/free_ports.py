@@ -3,12 +3,12 @@
 import contextlib
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Iterable
 
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import ports
+from opq_proto.kit.port_claims import claim_ports
 
 OFFSETS = range(4_000, 20_000, 66)
 """With these offsets the default ports lie below the range that the kernel uses for outgoing connections.
@@ -17,13 +17,13 @@ No two default ports have the same remainder by the step: two offsets never have
 """
 OFFSETS_CLAIMED = 8
 """A process keeps the offsets that it took last; its services have bound their ports by then."""
-_claims = deque[socket.socket]()
+_claims = deque[contextlib.ExitStack]()
 
 
 def free_offset(number: int, count: int = 2) -> list[int]:
     """`--port-offset`s at which every default port is free; other worlds on this machine begin elsewhere.
 
-    No other process gets one of them meanwhile, although nothing listens there yet: `claim`.
+    No other program gets one of them meanwhile, although nothing listens there yet: `claim`.
 
     Raises:
         PortBusyError: there are none.
@@ -39,20 +39,11 @@ def free_offset(number: int, count: int = 2) -> list[int]:
 
 
 def claim(offset: int) -> bool:
-    """Takes an offset for this process; False: a process has it, this one or another.
-
-    A service binds its port seconds after its start, and until then the port looks free to others. The claim
-    is a name of the kernel (an abstract socket), which ends with its process.
-    """
-    if sys.platform != "linux":
-        return True
-    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        name.bind(f"\0opq-offset-{offset}")
-    except OSError:
-        name.close()
+    """Claims the default ports at an offset for this process and what it starts; False: they are claimed."""
+    held = contextlib.ExitStack()
+    if claim_ports(held, [port + offset for port in ports.PORTS.values()]):
         return False
-    _claims.append(name)
+    _claims.append(held)
     if len(_claims) > OFFSETS_CLAIMED:
         _claims.popleft().close()
     return True

@@ -1,4 +1,4 @@
-"""What open maps are sent by the live feed: their state, then its changes, once for all of an audience."""
+"""What open maps are sent by the live feed: their state each second, made once for all of an audience."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class Maps:
         self.services.hub.accept_measurement(row, received_ms=self.services.now_ns() // 1_000_000)
 
     def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
-        """What a map is sent now; put together as a browser does (`feed_worker.js`)."""
+        """What a map is sent now."""
         asked = self.feeds.read_after(
             visitor, window, MapFeeds.read_windows([window])[window], self.taken.get((who, window))
         )
@@ -64,10 +64,7 @@ class Maps:
         for each in filter(None, text.decode().split("\n\n")):
             facts = json.loads(each.partition("data: ")[2])
             assert facts["map"] == window
-            if "whole" in facts:
-                self.states[who, window] = facts["whole"]
-            else:
-                merge(self.states[who, window], facts["changed"])
+            self.states[who, window] = facts["state"]
         return text
 
     def asked(self, visitor: Visitor, window: str = "") -> dict[str, Any]:
@@ -79,15 +76,6 @@ class Maps:
 
 async def _made(asked: Any) -> Any:
     return await asked
-
-
-def merge(state: dict[str, Any], changed: dict[str, Any]) -> None:
-    for mark_id, mark in changed.pop("marks").items():
-        state["marks"].setdefault(mark_id, {}).update(mark)
-    state["figures"].update(changed.pop("figures"))
-    for part, name in changed.pop("gone", ()):
-        del state[part][name]
-    state.update(changed)
 
 
 @pytest.fixture
@@ -103,7 +91,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
         yield made
 
 
-def test_changes_give_the_same_map_as_state(maps: Maps) -> None:
+def test_the_feed_gives_the_requested_state(maps: Maps) -> None:
     """For each audience and window, whatever moves, comes and goes."""
     people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
     store, hub = maps.services.store, maps.services.hub
@@ -144,7 +132,7 @@ def test_a_map_shows_what_its_visitor_may(maps: Maps) -> None:
     )  # its owner hides Box 1: the next second is of the new audience
     maps.now_s += 1.0
     text = maps.take("stranger", hidden)
-    assert b'"whole"' in text and b"room 1" not in text and b"box-1" not in text
+    assert text and b"room 1" not in text and b"box-1" not in text
     now = maps.taken["stranger", ""]
     assert before is not None and now is not None and now.feed is not before.feed
     assert maps.states["stranger", ""] == maps.asked(hidden)
@@ -165,26 +153,23 @@ def test_one_audiences_maps_share_their_bytes(maps: Maps, monkeypatch: pytest.Mo
     maps.now_s += 1.0
     maps.send("1", 125.0)
     seconds = [maps.take(f"map {n}", STRANGER) for n in range(5)]
-    assert len(set(seconds)) == 1 and b'"changed"' in seconds[0] and len(made) == 2
-    assert len(seconds[0]) < len(wholes[0]) / 2
+    assert all(each is seconds[0] for each in seconds) and seconds[0] != wholes[0] and len(made) == 2
 
 
-def test_a_late_map_catches_up_or_restarts(maps: Maps) -> None:
-    """A late map catches up or gets the complete state."""
+def test_a_late_map_gets_the_newest_state(maps: Maps) -> None:
+    """What it lost is counted."""
     maps.take("late", STRANGER)
-    for seconds, whole in ((map_feed.CHANGES_KEPT, False), (map_feed.CHANGES_KEPT + 1, True)):
-        for volts in range(seconds):
-            maps.now_s += 1.0
-            maps.send("1", 119.0 + volts)
-            maps.take("in time", STRANGER)
-        assert (b'"whole"' in maps.take("late", STRANGER)) is whole
-        assert maps.states["late", ""] == maps.states["in time", ""] == maps.asked(STRANGER)
-    lost = maps.services.counters.of("live_dropped", "map")
-    assert lost == map_feed.CHANGES_KEPT + 1
+    for volts in range(4):
+        maps.now_s += 1.0
+        maps.send("1", 119.0 + volts)
+        maps.take("in time", STRANGER)
+    assert maps.take("late", STRANGER)
+    assert maps.states["late", ""] == maps.states["in time", ""] == maps.asked(STRANGER)
+    assert maps.services.counters.of("live_dropped", "map") == 3
 
 
-def test_after_a_store_failure_comes_whole_state(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """During a failure of the store nothing is sent, afterwards the complete state."""
+def test_after_a_store_failure_comes_the_state(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a failure of the store nothing is sent."""
     maps.take("map", STRANGER)
     maps.take("slow", STRANGER)
 
@@ -196,10 +181,8 @@ def test_after_a_store_failure_comes_whole_state(maps: Maps, monkeypatch: pytest
         maps.now_s += 1.0
         assert maps.take("map", STRANGER) == b""
     maps.now_s += 1.0
-    assert b'"whole"' in maps.take("map", STRANGER)
-    assert b'"whole"' in maps.take("slow", STRANGER), "it took nothing meanwhile"
-    maps.now_s += 1.0
-    assert b'"changed"' in maps.take("map", STRANGER)
+    assert maps.take("map", STRANGER)
+    assert maps.take("slow", STRANGER), "it took nothing meanwhile"
 
 
 def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +221,7 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
 
     monkeypatch.setattr(map_feed, "live_state", slow)
     asyncio.run(requests())
-    assert b'"whole"' in maps.take("live", STRANGER) and made == [4]
+    assert maps.take("live", STRANGER) and made == [4]
 
 
 def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,10 +233,10 @@ def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> No
     maps.now_s += map_feed.IDLE_S - 1.0
     maps.take("a", STRANGER)
     maps.now_s += 1.0
-    assert b'"whole"' in maps.take("c", OPEN)
-    assert b'"changed"' in maps.take("a", STRANGER), "it was not left"
+    assert maps.take("c", OPEN)
+    assert maps.take("a", STRANGER), "it was not left"
     maps.now_s += map_feed.IDLE_S
-    assert b'"whole"' in maps.take("b", OWNER) and len(maps.feeds._feeds) == 1
+    assert maps.take("b", OWNER) and len(maps.feeds._feeds) == 1
 
 
 @pytest.mark.parametrize(

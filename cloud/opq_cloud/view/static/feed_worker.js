@@ -8,7 +8,7 @@ const MAP_FRESH_MS = 3000;
 const ADDRESS_LENGTH = 1800; // View takes 2048 bytes; beyond, the pages that opened first are not sent values
 const MAX_MAPS = 3; // of different windows; the map that opened first asks for its state itself
 const pages = new Map(); // port -> { boxes: Set of the ids that it shows, or null: all; map: its window's query }
-const maps = new Map(); // window's query -> { number, state, at }
+const maps = new Map(); // window's query -> { state, at }
 const newest = new Map(); // box id -> { measurement, at }
 const incidents = new Map(); // incident id -> incident, the oldest first
 const streams = new Set(); // the newest, and while that one connects the one before it
@@ -128,20 +128,10 @@ function over() {
   stop();
 }
 
-/** The whole state of a map, or the changes since the number before; anything else is of the stream before. */
-function draw({ map, number, whole, changed }) {
-  const known = maps.get(map);
-  if (!windows.includes(map) || (!whole && known?.number !== number - 1)) return;
-  const state = whole ?? merge(known.state, changed);
-  maps.set(map, { number, state, at: performance.now() });
+function draw({ map, state }) {
+  if (!windows.includes(map)) return; // of the stream before
+  maps.set(map, { state, at: performance.now() });
   for (const [page, wanted] of pages) if (wanted.map === map) page.postMessage({ name: "map", data: state });
-}
-
-function merge(state, { marks, figures, gone = [], ...other }) {
-  for (const [id, mark] of Object.entries(marks)) state.marks[id] = { ...state.marks[id], ...mark };
-  Object.assign(state.figures, figures);
-  for (const [part, name] of gone) delete state[part][name];
-  return Object.assign(state, other);
 }
 
 function end(stream) {

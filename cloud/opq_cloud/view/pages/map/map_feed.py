@@ -1,21 +1,18 @@
 """The state of open maps: the map's part of `/live`, and the answers of `/map/state`.
 
 Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its text is made
-once a second, and each of them gets the same bytes. In `/live` a map gets its whole state at once, then each
-second the changes; a map that is too late gets the whole state again. `/map/state` answers with the same
-whole state. All of this runs on the event loop, except making the state, which reads the store.
+once a second, and each of them gets the same bytes, compressed once (`live/compression.py`). `/map/state`
+answers with the same state. All of this runs on the event loop, except making the state, which reads the
+store.
 """
 
 import asyncio
 import gzip
 import json
-import secrets
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qs
 
 import anyio.to_thread
@@ -32,8 +29,6 @@ from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import StoreError
 
 EVERY_S = 1.0
-CHANGES_KEPT = 3
-"""Seconds that a map may be late."""
 MAPS_OF_A_PAGE = 4
 WINDOW_CHARACTERS = 64
 MAX_FEEDS = 64
@@ -42,7 +37,6 @@ COMPRESSION_LEVEL = 5
 """The level of compression of a requested state."""
 IDLE_S = 5.0
 """A feed that was unused for this long is removed when another begins."""
-State = Mapping[str, Any]
 Windows = Mapping[str, MapFrame | None]
 """Address of a window as it was requested -> the window."""
 
@@ -79,7 +73,7 @@ class MapPosition:
 
 
 class MapFeed:
-    """One window of one audience: its state and the text of the last seconds."""
+    """One window of one audience: its newest state."""
 
     def __init__(self, window: str, next_s: float) -> None:
         """`window`: its address, which its messages repeat."""
@@ -87,42 +81,31 @@ class MapFeed:
         self.next_s = next_s
         self.used_s = next_s
         self.making: asyncio.Task[None] | None = None
-        self.number = secrets.randbelow(1 << 40)
-        """The number of the newest second. The first is random, so that it does not continue another feed."""
-        self.state: State | None = None
+        self.number = 0
+        """The number of the newest second."""
         self.text: StateText | None = None
-        """The text of `state`."""
+        """The newest state."""
         self.failure: StoreError | None = None
         """Why there is no state."""
-        self._whole = b""
-        self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)
+        self._message = b""
 
-    def message(self, number: int, kind: str, text: str) -> bytes:
-        """One event: the `whole` state, or what has `changed` since the number before, as JSON."""
-        window = json.dumps(self._window)
-        return LiveMessage("map", f'{{"map":{window},"number":{number},"{kind}":{text}}}').wire
-
-    def add_second(self, state: State, text: StateText, change: bytes) -> None:
-        """Adds the next second; `change` is not used after `lose`."""
+    def add_second(self, text: StateText) -> None:
+        """Adds the next second."""
         self.number += 1
-        if self.state is not None:
-            self._changes.append(change)
-        self.state, self.text, self.failure, self._whole = state, text, None, b""
+        self.text, self.failure, self._message = text, None, b""
 
     def lose(self, failure: StoreError) -> None:
-        """Drops the state: every map begins again with the whole of the next one."""
-        self.state, self.text, self.failure, self._whole = None, None, failure, b""
-        self._changes.clear()
+        """Drops the state: maps are sent nothing until the next one."""
+        self.text, self.failure, self._message = None, failure, b""
 
     def since(self, position: int | None) -> tuple[bytes, int]:
         """The text for a map that has received `position` (None: a new map), and how many seconds it lost."""
-        if self.text is None:
+        if self.text is None or position == self.number:
             return b"", 0
-        missed = 0 if position is None else self.number - position
-        if position is not None and missed <= len(self._changes):
-            return b"".join(list(self._changes)[len(self._changes) - missed :]), 0
-        self._whole = self._whole or self.message(self.number, "whole", self.text.body.decode())
-        return self._whole, missed
+        if not self._message:
+            window, state = json.dumps(self._window), self.text.body.decode()
+            self._message = LiveMessage("map", f'{{"map":{window},"state":{state}}}').wire
+        return self._message, 0 if position is None else self.number - position - 1
 
 
 class MapFeeds:
@@ -176,7 +159,7 @@ class MapFeeds:
         text, lost = feed.since(position.number if position is not None and position.feed is feed else None)
         if lost:
             self._counters.add("live_dropped", lost, label="map")
-        now_taken = None if feed.state is None else MapPosition(feed, feed.number)
+        now_taken = None if feed.text is None else MapPosition(feed, feed.number)
         return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
 
     async def state_text(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
@@ -186,7 +169,7 @@ class MapFeeds:
         """
         feed = self._feed((self._reader.audience_of(visitor), "" if frame is None else frame.query))
         if feed is None:
-            return (await in_thread(self._state, visitor, frame))[1]
+            return await in_thread(self._state, visitor, frame)
         await self._advance(feed, visitor, frame, late_s=EVERY_S)
         if feed.text is None:
             raise feed.failure or StoreError("the state of the map could not be made")
@@ -224,7 +207,7 @@ class MapFeeds:
         """The first state of a window takes the CPU time of its visitor; further ones are not counted."""
         run = in_thread if feed.text is None else anyio.to_thread.run_sync
         try:
-            feed.add_second(*await run(self._second, feed, visitor, frame))
+            feed.add_second(await run(self._state, visitor, frame))
         except StoreError as error:
             feed.lose(error)
         except (ClientGoneError, HTTPException) as error:  # others may wait for this state
@@ -234,39 +217,7 @@ class MapFeeds:
             feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
             feed.making = None
 
-    def _second(
-        self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None
-    ) -> tuple[State, StateText, bytes]:
-        state, text = self._state(visitor, frame)
-        change = changes(feed.state, state) if feed.state is not None else {}
-        return state, text, feed.message(feed.number + 1, "changed", _json(change))
-
-    def _state(self, visitor: Visitor, frame: MapFrame | None) -> tuple[State, StateText]:
+    def _state(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
         with self._reader.seen_by(visitor):
             state = live_state(self._reader, frame)
-        return state, StateText(_json(state).encode())
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def changes(before: State, now: State) -> dict[str, object]:
-    """The differences; for `marks` and `figures` only the changed parts, and the names of removed ones."""
-    found: dict[str, object] = {
-        name: value
-        for name, value in now.items()
-        if name not in ("marks", "figures") and before[name] != value
-    }
-    marks: dict[str, dict[str, str]] = {}
-    for mark_id, mark in now["marks"].items():
-        old = before["marks"].get(mark_id, {})
-        if old != mark:
-            marks[mark_id] = {name: text for name, text in mark.items() if old.get(name) != text}
-    figures = {name: text for name, text in now["figures"].items() if before["figures"].get(name) != text}
-    gone = [*_gone("marks", before, now), *_gone("figures", before, now)]
-    return {**found, "marks": marks, "figures": figures, **({"gone": gone} if gone else {})}
-
-
-def _gone(part: str, before: State, now: State) -> list[tuple[str, str]]:
-    return [(part, name) for name in before[part] if name not in now[part]]
+        return StateText(json.dumps(state, separators=(",", ":")).encode())

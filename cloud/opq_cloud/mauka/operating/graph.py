@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
+from opq_proto.kit import drawing
+from opq_proto.kit.drawing import Point
+
 BRIDGE = "event service"
 """Node that events come from."""
 RUNNER = "AnalysisRunner"
@@ -44,8 +47,8 @@ COLOURS = {
 }
 """Origin -> fill colour; "" stands for the ends of the graph."""
 LONGEST_LABEL = 27
-EDGE_BULGE = 60
-"""How far an edge within a column, or back to one, goes to the right of it."""
+EDGE_REACH = 30
+"""How far an edge goes straight from a node, and to the right of one that it comes back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
     for edge in edges:
         (x1, y1), (x2, y2) = place[edge.start], place[edge.end]
         x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT // 2, y2 + HEIGHT // 2
-        drawn = _edge_line(x1, y1, x2, y2, lowest)
+        drawn = drawing.line(_edge_points(x1, y1, x2, y2, lowest))
         title = escape(f"{edge.start} to {edge.end}: {', '.join(edge.what)}")
         parts.append(
             f'<path d="{drawn}" fill="none" stroke="#8a8a8a" '
@@ -207,29 +210,26 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
         state = f" x {node.processes}" if node.processes > 1 else ""
         state += "" if node.running else " (stopped)"
         parts.append(
-            f'<g{dash}><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" '
+            f'<g{dash}><path d="{drawing.bar(x, x + WIDTH, y, y + HEIGHT)}" fill="{fill}" '
             f'stroke="#555"/><text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle">'
             f"{escape(_short(node.name, len(state)) + state)}</text></g>"
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _edge_line(x1: int, y1: int, x2: int, y2: int, lowest: int) -> str:
-    """The line of an edge: from a right side to a left one, or to the right one of the same column or before.
+def _edge_points(x1: int, y1: int, x2: int, y2: int, lowest: int) -> list[Point]:
+    """An edge from a right side to a left one, or to the right one of the same column or of one before.
 
     One to an earlier column goes round below `lowest`, where no plug-in is.
     """
     if x2 >= x1:
-        middle = x1 + (x2 - x1) // 2
-        return f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
+        return [(x1, y1), (x1 + EDGE_REACH, y1), (x2 - EDGE_REACH, y2), (x2, y2)]
     right = x2 + WIDTH
-    bend = right + EDGE_BULGE
+    back = [(right + EDGE_REACH, y2), (right, y2)]
+    start = [(x1, y1), (x1 + EDGE_REACH, y1)]
     if right == x1:
-        return f"M{x1},{y1} C{bend},{y1} {bend},{y2} {right},{y2}"
-    below = (
-        f"C{x1 + EDGE_BULGE},{y1} {x1 + EDGE_BULGE},{lowest} {x1},{lowest} L{right + 2 * EDGE_BULGE},{lowest}"
-    )
-    return f"M{x1},{y1} {below} C{bend},{lowest} {bend},{y2} {right},{y2}"
+        return [*start, *back]
+    return [*start, (x1 + EDGE_REACH, lowest), (right + EDGE_REACH, lowest), *back]
 
 
 def _short(text: str, beside: int = 0) -> str:

@@ -18,6 +18,10 @@ POINTS = 1600
 """Points of a line over the span; the parts on both sides together have as many again."""
 BESIDE_SHARE = 0.5
 MAX_TICKS = 7
+ORDERS = Axis(1.5, ORDERS_SHOWN + 0.5, WIDTH)
+"""The orders of harmonics, from left to right."""
+BAR_ORDERS = 0.38
+"""Width of a bar, of the space of an order."""
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """The levels at which the shades of a spectrogram change, percent of nominal."""
 _UNITS = ((60e3, 300e3, "min"), (1e3, 10e3, "s"), (1.0, 0.0, "ms"))
@@ -104,6 +108,17 @@ def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start:
         right = min(max((last_ms - start) * per_ms, left + 0.5), 2 * WIDTH)
         upper, lower = HEIGHT * axis.share(high), HEIGHT * axis.share(low)
         parts.append(bar(left, right, upper, lower, least=4, digits=0))
+    return "".join(parts)
+
+
+def harmonic_bars(percents: Sequence[float | None], top_percent: float, beside: bool = False) -> str:
+    """An SVG path of a bar for each order from 2 that is known; `beside` the place of the first bars."""
+    levels, parts = Axis(0.0, top_percent / 0.9, HEIGHT, is_upright=True), []
+    for order, percent in enumerate(percents, 2):
+        if percent is not None:
+            left = order if beside else order - BAR_ORDERS
+            right = left + BAR_ORDERS
+            parts.append(bar(ORDERS.place(left), ORDERS.place(right), levels.place(percent), HEIGHT))
     return "".join(parts)
 
 

@@ -71,6 +71,19 @@ class HarmonicBars:
     at_a: figures.Harmonics | None
     top_percent: float
 
+    @property
+    def before_path(self) -> str:
+        return drawing.harmonic_bars(self.before.percents if self.before else (), self.top_percent)
+
+    @property
+    def at_a_path(self) -> str:
+        return drawing.harmonic_bars(self.at_a.percents if self.at_a else (), self.top_percent, beside=True)
+
+    @property
+    def orders(self) -> list[tuple[float, int]]:
+        """Places of every second order in percent."""
+        return [(drawing.ORDERS.percent(order), order) for order in range(2, figures.ORDERS_SHOWN + 1, 2)]
+
 
 class ExaminePages:
     """The page, its replaceable part, and the charts that an incident's own page embeds."""

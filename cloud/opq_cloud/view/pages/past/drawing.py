@@ -13,7 +13,7 @@ from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.reading import Floats, Harmonics, PastSeries, Spread
 from opq_cloud.view.web.words import number
 from opq_measure.standards.requirements import LIMIT_ROUNDING
-from opq_proto.kit.drawing import Axis, Tick, bar
+from opq_proto.kit.drawing import Axis, Tick, bar, line
 from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
 
 HISTOGRAM_BINS = 48
@@ -192,11 +192,13 @@ class HarmonicBar:
     limit: float | None
     share: float
     """Percent of the time that `value` stands for."""
-    x: float
-    width: float
-    value_y: float
-    most_y: float
-    limit_y: float | None
+    middle_percent: float
+    """Its place from the left."""
+    value_path: str
+    most_path: str
+    """A thin line from the value to the highest one."""
+    limit_path: str
+    """A stroke across at the limit; empty without one."""
 
     @property
     def beyond(self) -> bool:
@@ -238,12 +240,17 @@ def harmonic_bars(
     if not found:
         return None
     top = max(FEWEST_TOP, *(max(value, high or 0.0) for _, value, _, high, _ in found)) * 1.08
-    slot = WIDTH / (orders - 1)
-
+    across = Axis(1.5, orders + 0.5, WIDTH)
     axis = Axis(0.0, top, HEIGHT, is_upright=True)
 
-    def y(value: float) -> float:
-        return round(axis.place(value), 1)
+    def bar_of(order: int, width: float, low: float, high: float) -> str:
+        left, right = across.place(order - width / 2), across.place(order + width / 2)
+        return bar(left, right, axis.place(high), axis.place(low))
+
+    def stroke(order: int, level: float | None) -> str:
+        if level is None:
+            return ""
+        return line((across.place(order + x), axis.place(level)) for x in (-0.5, 0.5))
 
     bars = tuple(
         HarmonicBar(
@@ -252,11 +259,10 @@ def harmonic_bars(
             most,
             high,
             share,
-            round((order - 2) * slot + slot * 0.12, 1),
-            round(slot * 0.76, 1),
-            y(value),
-            y(most),
-            None if high is None else y(high),
+            across.percent(order),
+            bar_of(order, 0.76, 0.0, value),
+            bar_of(order, 0.15, value, max(value, most)),
+            stroke(order, high),
         )
         for order, value, most, high, share in found
     )

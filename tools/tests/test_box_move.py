@@ -17,13 +17,13 @@ from free_ports import free_offset
 from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
-from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_gateway.uplink.connection import place_to_text
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient
 from opq_proto.wire.frames import UPLINK_PLUGIN
-from opq_tools.boxes.box.history import copy_history, not_copied
+from opq_tools.boxes.box.history import copy_box, copy_history, not_copied
 from opq_tools.boxes.box.move import place_of
 from opq_tools.shared.service_address import service_address
 
@@ -152,6 +152,37 @@ def test_class_a_is_copied_and_merged(tmp_path: Path) -> None:
     assert found.flagged.tolist() == want.flagged.tolist()
     assert new.intervals.disturbances("7", 0, 2**62) == [dip]
     assert numbers(new, "7") == numbers(old, "7") == list(range(9, 298))
+    old.close(), new.close()
+
+
+def test_intervals_of_its_site_move_too(tmp_path: Path) -> None:
+    """Of those that another Box sent, too; none of another site."""
+    old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
+    length_ms = 600_000
+    for box_id, site in (("7", "mill"), ("8", "mill"), ("9", "dairy")):
+        old.put_box(BoxRecord(box_id, f"socket {box_id}", site=site))
+    old.intervals.append(
+        Measurement(
+            box_id,
+            0,
+            {},
+            START_NS + at * length_ms * 10**6,
+            START_NS + (at + 1) * length_ms * 10**6,
+            sequence=10 + at,
+            interval=Interval(length_ms, False, 1.0, {"u2_ratio": 0.01 * at}, site),
+        )
+        for at in range(1, 4)
+        for box_id, site in (("78"[at % 2], "mill"), ("9", "dairy"))
+    )
+    copy_box("7", old, new)
+    for _ in range(2):
+        copy_history("7", old, new)
+        new.intervals.settle(2**60)
+    span = length_ms, 0, 2**62
+    want, found = old.intervals.read("mill", *span), new.intervals.read("mill", *span)
+    assert found.start_ns.tolist() == want.start_ns.tolist() and len(found.start_ns) == 3
+    np.testing.assert_array_equal(found.values["u2_ratio"], want.values["u2_ratio"])
+    assert new.intervals.box_ids() == ["mill"] and numbers(new, "7") == numbers(old, "7") == [12]
     old.close(), new.close()
 
 

@@ -8,11 +8,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, trend_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.intervals.interval_rows import UNKNOWN, WIDE, IntervalRow, add_columns
+from opq_cloud.store.site_key import may_name_intervals
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import TREND_MS, Interval, Measurement, Trend, Trigger
 
@@ -73,14 +75,19 @@ def _copy_measurements(box_id: str, source: CloudStore, target: CloudStore, sinc
 
 
 def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> None:
-    """Intervals and disturbances of class A; their numbers last, which say that all of it is there."""
+    """Intervals and disturbances of class A, also of the sites whose phase the Box is or was.
+
+    Their numbers come last, which say that all of it is there.
+    """
     since_ns = max(0, since_ms - max(LENGTHS_MS)) * 1_000_000
-    for length_ms in LENGTHS_MS:
-        span = source.intervals.span_ns(box_id, length_ms)
+    record = source.box(box_id)
+    sites = [] if record is None else [each for each in record.values_of("site") if may_name_intervals(each)]
+    for name, length_ms in product((box_id, *sites), LENGTHS_MS):
+        span = source.intervals.span_ns(name, length_ms)
         first_ns, last_ns = span or (0, -1)
         for day in range(max(first_ns, since_ns) // DAY_NS, last_ns // DAY_NS + 1):
-            columns = source.intervals.read(box_id, length_ms, day * DAY_NS, (day + 1) * DAY_NS)
-            target.intervals.append(_rows_of(columns))
+            columns = source.intervals.read(name, length_ms, day * DAY_NS, (day + 1) * DAY_NS)
+            target.intervals.append(_rows_of(columns, box_id))
     target.intervals.append(
         Measurement(box_id, 0, {}, start_ns=each.start_ns, end_ns=each.end_ns, disturbance=each)
         for each in source.intervals.disturbances(box_id, since_ns, FOR_EVER)
@@ -90,28 +97,32 @@ def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_m
     target.intervals.append(Measurement(box_id, 0, {}, sequence=number) for number in numbers)
 
 
-def _rows_of(columns: IntervalColumns) -> Iterator[Measurement]:
-    """Yields intervals as their Box sent them: flicker beside the rest, where it has a number of its own."""
+def _rows_of(columns: IntervalColumns, box_id: str) -> Iterator[Measurement]:
+    """Yields intervals as their Box sent them: flicker beside the rest, where it has a number of its own.
+
+    Those of a site have no number, because another of its Boxes may have sent them.
+    """
+    site = "" if columns.box_id == box_id else columns.box_id
     rows: dict[int, IntervalRow] = {}
     add_columns(rows, columns)
     for row in rows.values():
         coverage = None if math.isnan(row.coverage) else row.coverage
         number, flicker_number = row.sequences
         parts = [(number, coverage, row.values), (flicker_number, None, row.flicker)]
-        if number == flicker_number:
-            parts = [(number, coverage, row.values | row.flicker)]
+        if site or number == flicker_number:
+            parts = [(UNKNOWN if site else number, coverage, row.values | row.flicker)]
         for sequence, covers, values in parts:
             if not values and covers is None:
                 continue
             plain = {name: value if name in WIDE else value[0] for name, value in values.items()}
             yield Measurement(
-                columns.box_id,
+                box_id,
                 0,
                 {},
                 row.start_ns,
                 row.end_ns,
                 sequence=None if sequence == UNKNOWN else sequence,
-                interval=Interval(columns.length_ms, row.is_flagged, covers, plain),
+                interval=Interval(columns.length_ms, row.is_flagged, covers, plain, site),
             )
 
 

@@ -393,7 +393,7 @@ def test_a_name_with_gz_is_compressed_and_restored(data_dir: Path, tmp_path: Pat
 
 
 FULL_DISK = """
-import os, sys
+import os, sqlite3, sys
 from pathlib import Path
 from click.testing import CliRunner
 from opq_tools.cli import tools
@@ -403,10 +403,15 @@ data = Path("data")
 data.mkdir()
 (data / "rules.bin").write_bytes(os.urandom(900_000))
 back_up(data, Path("whole.tar"))
+Path("store").mkdir()
+with sqlite3.connect("store/opq.db") as store:
+    store.execute("CREATE TABLE rows AS SELECT randomblob(900000) AS row")
+store.close()
 for words in (
     ("backup", "small/full.tar", "--data-dir", "data"),
     ("backup", "small/full.tar.gz", "--data-dir", "data"),
     ("restore", "whole.tar", "--data-dir", "small/again"),
+    ("backup", "small/store.tar", "--data-dir", "store"),
 ):
     try:
         CliRunner().invoke(tools, words, catch_exceptions=False)
@@ -428,7 +433,8 @@ def test_a_full_disk_ends_with_one_sentence(tmp_path: Path) -> None:
         [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    plain, packed, restored = done.stdout.splitlines()
+    plain, packed, restored, stored = done.stdout.splitlines()
     assert plain == "small/full.tar: No space left on device"
     assert "small" in packed and packed.endswith("No space left on device")
     assert restored.startswith("small/again: No space left on device; whole.tar has ")
+    assert stored == "small/store.tar: No space left on device", "not the store, which is only read"

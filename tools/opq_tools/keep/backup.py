@@ -1,5 +1,6 @@
 """`opq-tools backup`: copies a system's data into one archive, while it runs."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -82,6 +83,8 @@ def _copied_database(path: Path, to: Path) -> Path:
             source.backup(target)  # in one step: a step by step copy begins again after each write
             target.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:  # reading needs no room, so it is where the copy is
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise BackupError(f"{path}: {error}; `opq-tools doctor` says what helps") from error
     to.chmod(path.stat().st_mode & 0o777)
     return to

@@ -190,7 +190,7 @@ def test_a_lost_lock_skips_no_incident(
 
     monkeypatch.setattr(MongoDocuments, "add", lose)
     monkeypatch.setattr(original_index, "SLICE", 3)
-    monkeypatch.setattr(original_index, "LATE_NUMBERS", 0)  # which would find so few older ones
+    monkeypatch.setattr(original_index, "LATE", 0)  # among so many the older ones would be found
     db.incidents.insert_many([theirs(number) for number in range(1, 9)])
     with closing(open_store(cleared_uri, tmp_path)) as store:
         assert store.index_slice() == 3

@@ -29,8 +29,9 @@ FIRST_SLICE_S = 1.0
 """Longest wait of a request for the first slice; a server that reads all documents for it takes longer."""
 SLICE = 400
 """Incidents that are indexed at once."""
-LATE_NUMBERS = 200
-"""Numbers below the newest one that may still be stored."""
+LATE = 200
+"""Incidents of the original, below its newest one, among which one may still be stored: its plug-ins draw a
+number, copy samples, and store the incident then, side by side. Numbers of ours between them do not count."""
 NEWER_PAUSES = 9.0
 """While older incidents are indexed, one tenth of the time goes to the search for new ones."""
 FIRST = f"{FILLED}_first"
@@ -54,6 +55,8 @@ class OriginalIndex(IncidentParts):
     _older: Iterator[Fields] | None = None
     """One search of the incidents of before the first start, the newest first; each slice reads on."""
     _newer_due_s = 0.0
+    _late_above: int | None = None
+    """The LATE newest incidents of the original are above this number; None: not searched yet."""
     _tried: frozenset[int] | set[int] = frozenset()
     """Numbers of the last search for new ones: one that cannot be read is not tried again."""
     _followed_s = 0.0
@@ -74,6 +77,7 @@ class OriginalIndex(IncidentParts):
         return None if done >= every else IndexProgress(done, every)
 
     def index_slice(self) -> int:
+        """Indexes a slice; 0 also where another process took the lock over, as `index_progress` shows."""
         with self._driver.read() as documents:
             if not documents.original:
                 return 0
@@ -151,15 +155,13 @@ class OriginalIndex(IncidentParts):
         return newer + len(older)
 
     def _index_newer(self, documents: Documents, lowest: int) -> int:
-        """Indexes those above NEWEST, and those a little below it that were stored late; `lowest` is indexed.
-
-        The original's plug-ins draw a number, copy samples, and store the incident then, side by side.
-        """
-        began_s, mark = time.monotonic(), documents.number(NEWEST) or 0
-        above = max(mark - LATE_NUMBERS, lowest - 1)
+        """Indexes those above NEWEST, and those below it that were stored late; `lowest` is indexed."""
+        began_s, fields = time.monotonic(), ("incident_id",)
+        if self._late_above is None:
+            self._late_above = self._find_late(documents, documents.number(NEWEST) or 0)
+        above = max(self._late_above, lowest - 1)
         where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", above)]
-        most, fields = SLICE + LATE_NUMBERS, ("incident_id",)
-        found = documents.find(INCIDENTS, where, sort=fields, limit=most, fields=fields)
+        found = documents.find(INCIDENTS, where, sort=fields, limit=SLICE + LATE, fields=fields)
         numbers = [int(each["incident_id"]) for each in found]
         there = documents.find(INDEX, [("incident_id", "in", numbers)], fields=("incident_id",))
         done = self._tried | {int(each["incident_id"]) for each in there}
@@ -171,7 +173,16 @@ class OriginalIndex(IncidentParts):
         self._newer_due_s = time.monotonic() + max(FOREIGN_S, NEWER_PAUSES * (time.monotonic() - began_s))
         if numbers:
             documents.raise_number(NEWEST, numbers[-1])
+        if len(numbers) > LATE:
+            self._late_above = numbers[-LATE - 1]
         return len(new)
+
+    def _find_late(self, documents: Documents, newest: int) -> int:
+        """Returns the number above which the LATE newest incidents of the original are."""
+        where: list[Condition] = [("group_id", "=", None), ("incident_id", "<=", newest)]
+        fields = ("incident_id",)
+        found = list(documents.find(INCIDENTS, where, sort=("-incident_id",), limit=LATE + 1, fields=fields))
+        return int(found[-1]["incident_id"]) if len(found) > LATE else 0
 
     def _enter_foreign(self, documents: Documents, found: Sequence[Fields], work: IncidentWork) -> None:
         """Indexes those of these that are not there; one that is keeps its class and work of people."""
@@ -229,7 +240,7 @@ class OriginalIndex(IncidentParts):
         return len(gone)
 
     def _index_all(self) -> None:
-        while self.index_slice():
+        while self.index_slice() or self.index_progress() is not None:  # a lost lock ends one slice, not all
             continue
         super()._index_all()
 

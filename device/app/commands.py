@@ -162,10 +162,9 @@ class Commands:
             return codes.BAD_ARGUMENT, "want t_ns,uncertainty_ns"
         if not 0 < t_ns < LATEST_NS or not 0 < uncertainty_ns < 0xFFFFFFFF:
             return codes.BAD_ARGUMENT, "want a time after 1970 and its uncertainty"
-        if self._receiver.state >= clock.LOCKED:
-            return codes.DONE, "kept: the clock has GPS"
         clock.sync(t_ns, uncertainty_ns, len(parts) < 3 or parts[2] != "free")
-        self._journal.put(codes.TIME_SET, uncertainty_ns // 1_000_000)
+        if self._receiver.state < clock.LOCKED:  # else it is only compared with GPS
+            self._journal.put(codes.TIME_SET, uncertainty_ns // 1_000_000)
         return codes.DONE, ""
 
     def _limits(self, argument: str) -> tuple[int, str]:

@@ -105,10 +105,13 @@ def case_time_of_the_gateway_reaches_the_clock():
     assert clock.synced == [(1700000000123456789, 4000000, True)]
 
 
-def case_time_of_the_gateway_is_not_needed_while_gps_is_locked():
+def case_a_locked_clock_gets_the_gateways_time_to_compare():
     clock.state = clock.LOCKED
-    assert acknowledgement(codes.SYNC_TIME, "1700000000123456789,4000000")[0] == codes.DONE
-    assert clock.synced == []
+    run = Run()
+    run.later(2000, command(codes.SYNC_TIME, "1700000000123456789,4000000"))
+    run.for_ms(4000)
+    assert clock.synced == [(1700000000123456789, 4000000, True)]
+    assert logs(codes.TIME_SET) == []
 
 
 def case_nonsense_is_no_time():

@@ -17,7 +17,7 @@ typedef struct {
     int length_s;
     int lost_from_s, lost_to_s; // no pulses, no fix; to 0: to the end
     double base_ppm;            // the oscillator's offset, uniform +-
-    bool glitches, missing, wrong_labels, cold_labels, jump300, no_gps, restarts;
+    bool glitches, missing, wrong_labels, cold_labels, jump300, no_gps, restarts, late_labels;
     int leap;         // +1, -1, 0
     int temperature;  // 0 constant, 1 warm-up, 2 fast ramps, 3 learnt then 5 K in an hour, 4 flat then 5 K
     int judge_from_s; // errors of locked stamps count from here
@@ -36,6 +36,7 @@ static const scenario_t scenarios[] = {
     {.name = "glitches", .length_s = 600, .base_ppm = 2, .glitches = true},
     {.name = "missing_pulses", .length_s = 600, .base_ppm = 2, .missing = true},
     {.name = "wrong_labels", .length_s = 600, .base_ppm = 2, .wrong_labels = true},
+    {.name = "late_labels", .length_s = 600, .base_ppm = 2, .late_labels = true},
     {.name = "leap_inserted", .length_s = 300, .base_ppm = 2, .leap = 1},
     {.name = "leap_deleted", .length_s = 300, .base_ppm = 2, .leap = -1},
     {.name = "off_50_ppm", .length_s = 600, .base_ppm = 50},
@@ -303,7 +304,8 @@ static event_t *add(agenda_t *agenda, double ns, what_t what) {
 }
 
 typedef struct {
-    bool ubx, announced;
+    uint8_t kind;
+    bool announced;
     int wrong_left, wrong_by; // labels
     int cold_left, cold_by;
     int jump_left;
@@ -311,8 +313,8 @@ typedef struct {
 } receiver_t;
 
 static void receiver_start(receiver_t *receiver, const scenario_t *scenario) {
-    *receiver = (receiver_t){.ubx = below(2), .announced = below(2)};
-    receiver->latency_ns = uniform(20e6, 600e6);
+    *receiver = (receiver_t){.kind = below(2) ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_NMEA, .announced = below(2)};
+    receiver->latency_ns = uniform(20e6, scenario->late_labels ? 3000e6 : 600e6);
     receiver->latency_jitter_ns = uniform(1e6, 60e6);
     if (scenario->cold_labels) { // before the leap seconds are known; says nothing for some seconds first
         receiver->cold_left = below(12);
@@ -320,6 +322,9 @@ static void receiver_start(receiver_t *receiver, const scenario_t *scenario) {
     }
     if (scenario->jump300) {
         receiver->jump_left = 3 + below(40);
+    }
+    if (scenario->late_labels) {
+        receiver->kind = (uint8_t)below(OPQ_LABEL_UBX_CONFIRMED + 1);
     }
 }
 
@@ -367,6 +372,10 @@ static void labels(agenda_t *agenda, const truth_t *truth, receiver_t *receiver,
     if (scenario->wrong_labels && below(10) == 0) {
         latency += uniform(0.0, 399e6); // a busy main thread
     }
+    if (scenario->late_labels) { // by so many seconds it names an earlier one
+        by -= (int64_t)(latency / 1e9);
+        latency = fmod(latency, 1e9);
+    }
     event_t *event = add(agenda, latency < 999e6 ? latency : 999e6, LABEL);
     event->value = by;
     event->kind = fix;
@@ -387,7 +396,7 @@ static void handle(opq_clock_t *clock, judge_t *judge, const truth_t *truth, con
         opq_label_t label = {
             .utc_s = unix_at(truth, truth->second) + event->value + (second_60 ? 1 : 0),
             .arrival_tick = tick,
-            .kind = receiver->ubx ? OPQ_LABEL_UBX_CONFIRMED : OPQ_LABEL_NMEA,
+            .kind = receiver->kind,
             .valid = event->kind,
             .leap = second_60,
         };
@@ -437,7 +446,7 @@ static void run(const scenario_t *scenario, uint64_t seed, judge_t *judge, opq_c
             pulses(&agenda, &truth, &receiver, fix);
             labels(&agenda, &truth, &receiver, fix);
         }
-        if (scenario->no_gps && truth.second % 10 == 5) {
+        if ((scenario->no_gps || scenario->late_labels) && truth.second % 10 == 5) {
             (void)add(&agenda, uniform(0.0, 900e6), SYNC);
         }
         (void)add(&agenda, uniform(100e6, 200e6), READING);

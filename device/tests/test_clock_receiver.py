@@ -42,7 +42,12 @@ def test_zda_needs_a_fix() -> None:
 def test_gga_counts_satellites() -> None:
     _, fix, _, counts = fed(gga(NOW_S, satellites=12)).reports()
     assert fix["satellites"] == 12 and fix["position"] == 1 and counts["fixes"] == 1
-    assert fed(gga(NOW_S, quality=6), zda(NOW_S)).reports()[3]["labels"] == 0
+
+
+def test_gga_without_a_fix_says_so() -> None:
+    """A receiver may send no RMC; ZDA then names no second either."""
+    label, _, _, counts = fed(gga(NOW_S, quality=6), zda(NOW_S)).reports()
+    assert counts["labels"] == 1 and label["valid"] == 0
 
 
 def test_second_60_is_marked() -> None:
@@ -92,7 +97,7 @@ def test_timeutc_needs_a_fix() -> None:
     label = fed(nav_timeutc(NOW_S)).reports()[0]
     assert (label["utc_s"], label["kind"]) == (NOW_S, UBX_CONFIRMED)
     assert fed(nav_timeutc(NOW_S, valid=3)).reports()[0]["kind"] == UBX
-    assert fed(nav_timeutc(NOW_S, valid=1)).reports()[3]["labels"] == 0
+    assert not fed(nav_timeutc(NOW_S, valid=1)).reports()[0]["valid"]
     assert fed(nav_pvt(NOW_S, fix=0), nav_timeutc(NOW_S)).reports()[3]["labels"] == 1
 
 

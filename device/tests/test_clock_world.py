@@ -15,7 +15,7 @@ from host_library import program
 TESTS = DEVICE / "tests"
 SCENARIOS = (
     *("cold_start", "loss_and_return", "jump_of_300_ms", "glitches", "missing_pulses"),
-    *("wrong_labels", "leap_inserted", "leap_deleted", "off_50_ppm", "temperature_ramp"),
+    *("wrong_labels", "late_labels", "leap_inserted", "leap_deleted", "off_50_ppm", "temperature_ramp"),
     *("holdover_1h_learnt", "holdover_1h_after_20min", "holdover_1h_unlearnt", "gateway_time_only"),
 )
 OUTSIDE = 0.003
@@ -40,7 +40,9 @@ def judge(scenario: str, figures: dict[str, float]) -> None:
     assert figures["revised"] == 0
     assert figures["jumps"] == 0
     assert figures["steps_back"] == 0
-    assert figures["never_locked"] == 0
+    assert (figures["never_locked"] == 0) is (
+        scenario != "late_labels"
+    )  # of GPS's seconds the gateway has others
     assert figures["unsettled"] == 0
     assert figures["runs_outside"] <= max(OUTSIDE * seeds, 1 if seeds < 1000 else 0)
     if scenario != "gateway_time_only":
@@ -71,35 +73,6 @@ def test_all_runs_keep_every_promise(scenario: str) -> None:
     figures = world(scenario, 1, 2000)
     print(json.dumps(figures))
     judge(scenario, figures)
-
-
-def fuzz(first_seed: int, inputs: int) -> dict[str, int]:
-    built = program("clock_fuzz", [*CLOCK_SOURCES, TESTS / "clock_fuzz.c"], "-ffp-contract=off")
-    done = subprocess.run(
-        [str(built), str(first_seed), str(inputs)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    reported: dict[str, int] = json.loads(done.stdout)
-    return reported
-
-
-def check_fuzz(reported: dict[str, int]) -> None:
-    assert reported["back"] == 0
-    for counter in ("labels", "fixes", "leaps", "sentences", "nmea_bad", "messages", "ubx_bad", "pulses"):
-        assert reported[counter] > 0, counter
-
-
-def test_a_receiver_gone_mad_breaks_nothing() -> None:
-    check_fuzz(fuzz(1, 10_000))
-
-
-@pytest.mark.soak
-def test_a_receiver_gone_mad_for_long_breaks_nothing() -> None:
-    check_fuzz(fuzz(1, 100_000))
 
 
 def test_a_stamp_is_of_one_piece() -> None:

@@ -70,7 +70,9 @@ BY_NUMBER: dict[tuple[str, str], Message] = {
     ("TIM-TP", "timeBase and utc"): lambda v: (
         LEAPS + with_field(tim_tp(NOW_S + 1) if v & 1 else grid_tp(0), "<B", 14, v)
     ),
-    ("TIM-TP", "TpNotLocked"): lambda v: with_field(tim_tp(NOW_S + 1), "<B", 14, v << 5 | 3),
+    ("TIM-TP", "TpNotLocked"): lambda v: (
+        with_field(tim_tp(NOW_S + 1), "<B", 14, v << 5 | 3) + (nav_pvt(NOW_S) if v else b"")
+    ),
     ("TIM-TP", "timeRefGnss"): lambda v: LEAPS + grid_tp(v),
     ("TIM-TP", "away from NAV-PVT"): lambda v: nav_pvt(NOW_S) + tim_tp(NOW_S + v),
     ("RMC", "year"): lambda v: rmc(date=f"1403{v:02d}"),
@@ -144,13 +146,13 @@ def taken(name: str, message: bytes) -> set[str]:
         ahead = {0: "none ahead", 2: "not said what is ahead"}.get(leap["change"], "announced")
         known = receiver.reports()[3]["labels"] > counts["labels"]
         return {ahead, "leap seconds" if known else "no leap seconds"}
-    if name == "GGA":
-        return {"label of ZDA" if counts["labels"] else "nothing of ZDA"}
+    if counts["labels"] and not label["valid"]:
+        return {"no fix"}
     before = message.count(nav_pvt(NOW_S)) if name == "TIM-TP" else 0
     if counts["labels"] == before:
         return {"nothing"}
-    if not label["valid"]:
-        return {"no fix"}
+    if name == "GGA":
+        return {"label of ZDA"}
     return {"confirmed" if label["kind"] == UBX_CONFIRMED else "label"}
 
 
@@ -182,6 +184,23 @@ def test_the_page_has_every_value_once() -> None:
         if field in WHOLE:
             assert (found[0][0], found[-1][1]) == WHOLE[field]
             assert all(one[1] + 1 == two[0] for one, two in pairwise(found)), field
+
+
+NO_FIX = {
+    "fixType": ("<B", 20, 1),
+    "gnssFixOK": ("<B", 21, 0),
+    "valid": ("<B", 11, 2),
+    "tAcc": ("<I", 12, 2**32 - 1),
+}
+"""Field of NAV-PVT -> one value of it that is no fix."""
+
+
+@pytest.mark.parametrize("field", NO_FIX)
+@pytest.mark.parametrize("other", [nav_timeutc(NOW_S), tim_tp(NOW_S + 1)])
+def test_no_message_contradicts_nav_pvt(field: str, other: bytes) -> None:
+    receiver = Receiver()
+    receiver.feed(with_field(nav_pvt(NOW_S), *NO_FIX[field]) + other, TICK_HZ)
+    assert not receiver.reports()[0]["valid"]
 
 
 @pytest.mark.parametrize("grid", sorted(GRID_S))

@@ -180,7 +180,7 @@ static opq_gps_t zda(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
 }
 
 // $--GGA,hhmmss.ss,lat,N|S,lon,E|W,quality,satellites,...
-static opq_gps_t gga(opq_nmea_t *nmea, const fields_t *fields, opq_fix_t *fix) {
+static opq_gps_t gga(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *label, opq_fix_t *fix) {
     int32_t satellites;
     const char *count = fields->count > 7 ? fields->at[7] : "";
     size_t digits = strlen(count);
@@ -192,9 +192,11 @@ static opq_gps_t gga(opq_nmea_t *nmea, const fields_t *fields, opq_fix_t *fix) {
     const char *quality = fields->at[6]; // 0 none, 6 dead reckoning, 7 manual, 8 simulator
     nmea->fix = quality[0] >= '1' && quality[0] <= '5' && quality[1] == 0;
     fix->satellites = (uint8_t)satellites;
-    if (nmea->fix) {
-        (void)position(fields, 2, fix);
+    if (!nmea->fix) { // a receiver may send no RMC
+        *label = (opq_label_t){.arrival_tick = nmea->first_tick, .kind = OPQ_LABEL_NMEA};
+        return OPQ_GPS_LABEL;
     }
+    (void)position(fields, 2, fix);
     return OPQ_GPS_FIX;
 }
 
@@ -212,7 +214,7 @@ static opq_gps_t sentence(opq_nmea_t *nmea, opq_label_t *label, opq_fix_t *fix) 
     const char *type = fields.at[0] + 2;
     return strcmp(type, "RMC") == 0   ? rmc(nmea, &fields, label, fix)
            : strcmp(type, "ZDA") == 0 ? zda(nmea, &fields, label)
-           : strcmp(type, "GGA") == 0 ? gga(nmea, &fields, fix)
+           : strcmp(type, "GGA") == 0 ? gga(nmea, &fields, label, fix)
                                       : OPQ_GPS_NOTHING;
 }
 

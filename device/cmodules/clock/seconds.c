@@ -28,7 +28,7 @@ void opq_seconds_reset(opq_seconds_t *seconds) {
 bool opq_seconds_fix(const opq_seconds_t *seconds) { return seconds->invalid < NO_FIX; }
 
 bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick) {
-    if (seconds->vouched || seconds->leap_reported || seconds->settled_kind == OPQ_LABEL_UBX_CONFIRMED) {
+    if (seconds->vouched || seconds->settled_kind == OPQ_LABEL_UBX_CONFIRMED) {
         return false;
     }
     return seconds->settled_kind == OPQ_LABEL_UBX || tick - seconds->fixed_tick < LEAP_KNOWN_S * OPQ_TICK_HZ;

@@ -56,15 +56,16 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[11];                                      // 0 validDate, 1 validTime, 2 fullyResolved
     bool fixed = (p[21] & 1u) != 0 && p[20] >= 2 && p[20] <= 5; // gnssFixOK; 2D, 3D, with dead reckoning, time only
+    bool runs_free = ubx->pulse_free && ubx->first_tick - ubx->pulse_tick < AGREES_S / 2 * OPQ_TICK_HZ;
     ubx->fix_reported = true;
-    ubx->fix = fixed;
+    ubx->fix = fixed && (valid & 3u) == 3u && u32(p + 12) <= ACCURACY_NS && !runs_free;
     fix->satellites = p[23];
     if (fixed && p[20] != 5 && (ubx->length < PVT_LENGTH || (p[78] & 1u) == 0)) { // invalidLlh
         fix->longitude_e7 = i32(p + 24);
         fix->latitude_e7 = i32(p + 28);
         fix->position = true;
     }
-    if (!fixed || (valid & 3u) != 3u || u32(p + 12) > ACCURACY_NS) {
+    if (!ubx->fix) {
         *label = (opq_label_t){.arrival_tick = ubx->first_tick, .kind = OPQ_LABEL_UBX};
         return OPQ_GPS_LABEL; // it reports: no fix
     }
@@ -82,8 +83,12 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
 static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[19]; // 0 validTOW, 1 validWKN, 2 validUTC
-    if ((valid & 3u) != 3u || u32(p + 4) > ACCURACY_NS || (ubx->fix_reported && !ubx->fix) ||
-        !label_at(ubx, p + 12, i32(p + 8), label)) {
+    bool known = (valid & 3u) == 3u && u32(p + 4) <= ACCURACY_NS;
+    if (!known && !ubx->fix_reported) {
+        *label = (opq_label_t){.arrival_tick = ubx->first_tick, .kind = OPQ_LABEL_UBX};
+        return OPQ_GPS_LABEL; // without NAV-PVT it is this that reports: no fix
+    }
+    if (!known || (ubx->fix_reported && !ubx->fix) || !label_at(ubx, p + 12, i32(p + 8), label)) {
         return OPQ_GPS_NOTHING;
     }
     label->valid = true;
@@ -115,10 +120,11 @@ static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     bool utc_base = (p[14] & 1u) != 0;
     bool utc_known = (p[14] & 2u) != 0;
-    bool not_locked = (p[14] & 32u) != 0; // the pulse runs free
+    ubx->pulse_free = (p[14] & 32u) != 0; // TpNotLocked
+    ubx->pulse_tick = ubx->first_tick;
     int64_t grid_s = u16(p + 12) * OPQ_WEEK_S + ((int64_t)u32(p) + 500) / 1000;
     int64_t utc_s = OPQ_GPS_EPOCH_S + grid_s;
-    if (u32(p) >= OPQ_WEEK_S * 1000 || not_locked ||
+    if (u32(p) >= OPQ_WEEK_S * 1000 || ubx->pulse_free ||
         !(utc_base ? utc_known : grid_utc(ubx, p[15] & 15u, grid_s, &utc_s))) {
         return OPQ_GPS_NOTHING;
     }
@@ -157,7 +163,7 @@ static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     ubx->leap_seconds = i8(p[9]);
     *leap = (opq_leap_t){.change = OPQ_LEAP_UNKNOWN, .leap_seconds = ubx->leap_seconds};
     int8_t change = i8(p[11]);
-    if ((valid & 2u) == 0 || p[10] < FROM_GPS || p[10] > FROM_NAVIC || change < -1 || change > 1) {
+    if ((valid & 2u) == 0 || !ubx->leap_known || p[10] < FROM_GPS || p[10] > FROM_NAVIC || change < -1 || change > 1) {
         return OPQ_GPS_LEAP; // it does not say what is ahead
     }
     leap->change = 0;

@@ -43,6 +43,8 @@ typedef struct {
     int64_t named_s;     // by the last NAV-PVT,
     uint32_t named_tow;  // at this time of week
     int64_t named_tick;
+    bool pulse_free;     // the last TIM-TP reported that its pulse is not locked,
+    int64_t pulse_tick;  // at this time
     uint8_t payload[OPQ_UBX_PAYLOAD];
 } opq_ubx_t;
 

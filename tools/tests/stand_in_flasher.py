@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from subprocess import CompletedProcess
 
 FLASH = 0x0800_0000
 FOLDER = Path()
@@ -49,24 +48,36 @@ def save(address: int, count: int, file: str) -> None:
     Path(file).write_bytes(data[address - FLASH : address - FLASH + count])
 
 
-def program(address: int, file: str) -> None:
-    if "fails" in facts():
-        print(facts()["fails"])
-        sys.exit(74)
+def erase(address: int, count: int) -> None:
     flash = bytearray((FOLDER / "flash.bin").read_bytes())
-    data = Path(file).read_bytes()
     for sector, size in enumerate(SECTORS):
         begin = sum(SECTORS[:sector])
-        if not (begin < address - FLASH + len(data) and address - FLASH < begin + size <= len(flash)):
+        if not (begin < address - FLASH + count and address - FLASH < begin + size <= len(flash)):
             continue
         if sector < 12 and not write_protection() >> sector & 1:
             print("Error: stm32x device protected\nError: failed erasing sectors 0 to 1")  # openocd's words
             sys.exit(1)
         flash[begin : begin + size] = b"\xff" * size
+    (FOLDER / "flash.bin").write_bytes(flash)
+
+
+def program(address: int, file: str) -> None:
+    """Clears bits only, as flash does."""
+    if "fails" in facts():
+        print(facts()["fails"])
+        sys.exit(74)
+    flash = bytearray((FOLDER / "flash.bin").read_bytes())
+    data = Path(file).read_bytes()
     if "flips" in facts():
         data = bytes((data[0] ^ 1,)) + data[1:]
-    flash[address - FLASH : address - FLASH + len(data)] = data
+    for at, byte in enumerate(data, address - FLASH):
+        flash[at] &= byte
     (FOLDER / "flash.bin").write_bytes(flash)
+
+
+def erase_and_program(address: int, file: str) -> None:
+    erase(address, Path(file).stat().st_size)
+    program(address, file)
 
 
 def dfu_util(arguments: list[str]) -> None:
@@ -84,7 +95,7 @@ def dfu_util(arguments: list[str]) -> None:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     where = options["-s"].split(":")
     if "-D" in options:
-        program(int(where[0], 0), options["-D"])
+        erase_and_program(int(where[0], 0), options["-D"])
     elif options["-a"] == "1":  # AN3156; RM0090 table 13
         word = write_protection().to_bytes(2, "little")
         Path(options["-U"]).write_bytes(b"\xef\xaa" + b"\xff" * 6 + word + b"\xff" * 6)
@@ -99,7 +110,9 @@ def openocd(arguments: list[str]) -> None:
             print(f"{found[1].lower()}: " + " ".join(f"{each:08x}" for each in words) + " ")
         elif found := re.fullmatch(r"dump_image \{(.*)\} (\S+) (\d+)", command):
             save(int(found[2], 0), int(found[3]), found[1])
-        elif found := re.fullmatch(r"flash write_image erase \{(.*)\} (\S+) bin", command):
+        elif found := re.fullmatch(r"flash erase_address pad (\S+) (\d+)", command):
+            erase(int(found[1], 0), int(found[2]))
+        elif found := re.fullmatch(r"flash write_image \{(.*)\} (\S+) bin", command):
             program(int(found[2], 0), found[1])
         elif found := re.fullmatch(r"flash protect 0 (\d+) (\d+) off", command):
             lifted = sum(1 << sector for sector in range(int(found[1]), int(found[2]) + 1))
@@ -110,7 +123,7 @@ def openocd(arguments: list[str]) -> None:
 
 def pyocd(arguments: list[str]) -> None:
     if arguments[0] == "flash":
-        program(int(arguments[arguments.index("-a") + 1], 0), arguments[-1])
+        erase_and_program(int(arguments[arguments.index("-a") + 1], 0), arguments[-1])
         return
     for command in arguments[4:]:
         if found := re.fullmatch(r"read32 (\S+) (\d+)", command):
@@ -121,8 +134,8 @@ def pyocd(arguments: list[str]) -> None:
             save(int(found[1], 0), int(found[2]), found[3])
 
 
-def run(command: Sequence[str], **_: object) -> "CompletedProcess[bytes]":
-    """What `subprocess.run` does with one of the programs, in this process."""
+def run(command: Sequence[str], doing: str) -> tuple[int, str]:
+    """What `run_until_silent` does with one of the programs, in this process."""
     name = Path(command[0]).name
     with (FOLDER / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps([name, *command[1:]]) + "\n")
@@ -133,4 +146,4 @@ def run(command: Sequence[str], **_: object) -> "CompletedProcess[bytes]":
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
             print("" if isinstance(ended.code, int) else ended.code)
-    return CompletedProcess(command, code, output.getvalue().encode())
+    return code, output.getvalue()

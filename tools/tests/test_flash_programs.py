@@ -4,7 +4,10 @@ The real programs have been asked no more than whether they take these arguments
 """
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from flash_under_test import Layout, boot_loader, bundle, image
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
-from opq_tools.firmware.flash import chip_command
+from opq_tools.firmware.flash import chip_command, programs
+from opq_tools.firmware.flash.chip import FlashError
 from opq_tools.firmware.flash.command import command
 
 WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}
@@ -27,13 +31,13 @@ class Bench:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
         self.folder = folder
-        programs = folder / "bin"
-        programs.mkdir()
+        on_path = folder / "bin"
+        on_path.mkdir()
         for name in names:
-            (programs / name).touch(0o755)
-        monkeypatch.setenv("PATH", str(programs))
+            (on_path / name).touch(0o755)
+        monkeypatch.setenv("PATH", str(on_path))
         monkeypatch.setattr(stand_in_flasher, "FOLDER", folder)
-        monkeypatch.setattr(subprocess, "run", stand_in_flasher.run)
+        monkeypatch.setattr(programs, "run_until_silent", stand_in_flasher.run)
         self.put(BOX)
 
     def put(self, layout: Layout) -> None:
@@ -139,7 +143,14 @@ def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
     assert first == (
         "init; reset halt; mdw 0xE0042000 1; mdw 0x1FFF7A10 3; mdw 0x1FFF7A20 1; mdw 0x1FFFC008 1; shutdown"
     )
-    assert write.startswith("init; reset halt; flash write_image erase {") and "} 0x08020000 bin;" in write
+    first, second = (
+        f"flash erase_address pad 0x{sector:08X} 131072; " for sector in (0x08020000, 0x08040000)
+    )
+    assert (
+        write.startswith(f"init; reset halt; {first}{second}")
+        and ".bin.0} 0x08020000 bin; flash write_image {" in write
+    )
+    assert ".bin.32768} 0x08028000 bin;" in write
     assert reset == "init; reset halt; reset run; shutdown"
 
 
@@ -177,12 +188,40 @@ def test_an_absent_program_names_its_install_line(
     assert line in text
 
 
+def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As openocd does where a probe no longer answers (sinara-hw/sinara 457); its child hangs with it."""
+    hangs = tmp_path / "openocd"
+    hangs.write_text("#!/bin/sh\necho clock speed\nsleep 1000\n")
+    hangs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert programs.SILENT_S <= 15
+    monkeypatch.setattr(programs, "SILENT_S", 2.0)
+    ended: list[tuple[int, int]] = []
+    kill = os.killpg
+    monkeypatch.setattr(os, "killpg", lambda pid, number: (ended.append((pid, number)), kill(pid, number)))
+    text = refused(CliRunner().invoke(chip_command.command, ["--probe", "openocd"]))
+    sentence = (
+        "looking for a chip: openocd printed nothing for 2 s and was ended(, after: clock speed)?. Look at"
+    )
+    assert re.match(sentence, text) and text.endswith("Nothing was written")
+    ((_, number),) = ended
+    assert number == signal.SIGKILL
+
+
+def test_a_program_that_prints_is_waited_for(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", "echo one; echo two >&2; exit 3"]
+    assert programs.run_until_silent(command, "waiting") == (3, "one\ntwo\n")
+    with pytest.raises(FlashError, match="waiting: /nowhere/openocd cannot be run"):
+        programs.run_until_silent(["/nowhere/openocd"], "waiting")
+
+
 def test_the_real_openocd_accepts_our_script() -> None:
     real = shutil.which("openocd")
     if real is None:
         pytest.skip("no openocd here: apt install openocd")
     script = (
-        "init; reset halt; mdw 0xE0042000 1; flash write_image erase {/nonexistent} 0x08020000 bin; shutdown"
+        "init; reset halt; mdw 0xE0042000 1; flash erase_address pad 0x08020000 131072; "
+        "flash write_image {/nonexistent} 0x08020000 bin; shutdown"
     )
     files = ("-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg")
     done = subprocess.run(

@@ -85,7 +85,9 @@ class Dfu(programs.Programmer):
             file = Path(folder) / "options.bin"
             where = f"0x{OPTION_BYTES:08X}:16"
             programs.run_program(self._program, [*which, "-s", where, "-U", str(file)], doing=doing)
-            word = file.read_bytes()[WRITE_PROTECTION - OPTION_BYTES :][:2]
+            word = file.read_bytes()[WRITE_PROTECTION - OPTION_BYTES :][:2] if file.exists() else b""
+        if len(word) < 2:
+            raise FlashError("dfu-util did not read the chip's option bytes. Nothing was written")
         return shut_sectors(int.from_bytes(word, "little"))
 
     def start(self) -> None:

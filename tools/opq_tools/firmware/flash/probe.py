@@ -2,6 +2,8 @@
 
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,6 +24,8 @@ IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
 INTERFACE = "interface/stlink.cfg"
 """openocd's file for the most common probe; --probe names another, e.g. interface/cmsis-dap.cfg."""
+ERASE_BYTES = 128 * 1024
+"""Erased in one step, in 6 s: a sector, or the five before the first of this size (RM0090 table 5)."""
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
@@ -60,6 +64,18 @@ class Probe(programs.Programmer):
                 f"{self.name} did not report which sectors are write-protected. Nothing was written"
             )
         return shut_sectors(words[WRITE_PROTECTION])
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        pieces = {
+            file.with_name(f"{file.name}.{at}"): (address + at, min(programs.PIECE_BYTES, count - at))
+            for at in range(0, count, programs.PIECE_BYTES)
+        }
+        self._save_pieces(doing, pieces)
+        file.write_bytes(b"".join(piece.read_bytes() for piece in takewhile(Path.exists, pieces)))
+
+    @abstractmethod
+    def _save_pieces(self, doing: str, pieces: Mapping[Path, tuple[int, int]]) -> None:
+        """Saves bytes of the flash: file -> address and count, in one run."""
 
     @abstractmethod
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
@@ -104,11 +120,26 @@ class OpenOcd(Probe):
         if self.protected_sectors():
             raise FlashError("openocd: the chip is still write-protected. Nothing was written")
 
-    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
-        self._run(doing, f"dump_image {{{file}}} 0x{address:08X} {count}")
+    def _save_pieces(self, doing: str, pieces: Mapping[Path, tuple[int, int]]) -> None:
+        lines = (
+            f"dump_image {{{file}}} 0x{address:08X} {count}" for file, (address, count) in pieces.items()
+        )
+        self._run(doing, *lines)
 
     def _program_file(self, doing: str, address: int, file: Path) -> None:
-        self._run(doing, f"flash write_image erase {{{file}}} 0x{address:08X} bin")
+        """Erases and writes by steps, each of which openocd reports."""
+        data = file.read_bytes()
+        end = address + len(data)
+        starts = (address, *range(address // ERASE_BYTES * ERASE_BYTES + ERASE_BYTES, end, ERASE_BYTES))
+        steps = [
+            f"flash erase_address pad 0x{start:08X} {min(stop, end) - start}"
+            for start, stop in pairwise((*starts, end))
+        ]
+        for at in range(0, len(data), programs.PIECE_BYTES):
+            piece = file.with_name(f"{file.name}.{at}")
+            piece.write_bytes(data[at : at + programs.PIECE_BYTES])
+            steps.append(f"flash write_image {{{piece}}} 0x{address + at:08X} bin")
+        self._run(doing, *steps)
 
     def start(self) -> None:
         self._run("starting the firmware", "reset run")
@@ -146,8 +177,9 @@ class PyOcd(Probe):
                 found[int(address, 16) + 4 * at] = int(word, 16)
         return found
 
-    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
-        self._run(doing, "commander", "-c", f"savemem 0x{address:08x} {count} {file}")
+    def _save_pieces(self, doing: str, pieces: Mapping[Path, tuple[int, int]]) -> None:
+        lines = (f"savemem 0x{address:08x} {count} {file}" for file, (address, count) in pieces.items())
+        self._run(doing, "commander", *(word for line in lines for word in ("-c", line)))
 
     def _program_file(self, doing: str, address: int, file: Path) -> None:
         self._run(

@@ -1,8 +1,13 @@
 """Runs external flashing programs from PATH (dfu-util, openocd, pyocd) and keeps their output."""
 
+import contextlib
+import os
+import select
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +18,10 @@ from opq_tools.firmware.flash.image import ImagePart
 from opq_tools.firmware.flash.progress import FlashProgress
 
 TIMEOUT_S = 300.0
+SILENT_S = 15.0
+"""A program that has printed nothing for this long hangs: each step takes less, and it prints each."""
+PIECE_BYTES = 32 * 1024
+"""What a probe's program reads or writes in one step: 13 s at 2.5 kB/s, a quarter of a slow probe's pace."""
 INSTALL = {
     "dfu-util": "sudo apt install dfu-util",
     "openocd": "sudo apt install openocd",
@@ -37,26 +46,63 @@ def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: S
     """Runs a program; returns its standard output and error, joined.
 
     Raises:
-        FlashError: it failed or took longer than TIMEOUT_S; the text has its last lines.
+        FlashError: it failed or hung; the text has its last lines.
+    """
+    code, text = run_until_silent([program, *arguments], doing)
+    if code not in accept:
+        raise FlashError(f"{doing}: {Path(program).name} ended with {code}: {_last_lines(text)}")
+    return text
+
+
+def run_until_silent(command: Sequence[str], doing: str) -> tuple[int, str]:
+    """Runs a program; returns its exit code and what it printed.
+
+    Raises:
+        FlashError: it cannot be run; or it was ended, after SILENT_S without a word or after TIMEOUT_S.
     """
     try:
-        done = subprocess.run(
-            [program, *arguments],
+        process = subprocess.Popen(
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=TIMEOUT_S,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise FlashError(f"{doing}: {Path(program).name} took longer than {TIMEOUT_S:g} s") from error
     except OSError as error:
-        raise FlashError(f"{doing}: {program} cannot be run: {error}") from error
-    text = done.stdout.decode("utf-8", "replace")
-    if done.returncode not in accept:
-        last = " | ".join([line.strip() for line in text.splitlines() if line.strip()][-LINES_SHOWN:])
-        raise FlashError(f"{doing}: {Path(program).name} ended with {done.returncode}: {last}")
-    return text
+        raise FlashError(f"{doing}: {command[0]} cannot be run: {error}") from error
+    assert process.stdout is not None
+    printed, end_s, why = bytearray(), time.monotonic() + TIMEOUT_S, f"took longer than {TIMEOUT_S:g} s"
+    try:
+        while time.monotonic() < end_s:
+            if not select.select([process.stdout], [], [], SILENT_S)[0]:
+                why = f"printed nothing for {SILENT_S:g} s"
+                break
+            piece = os.read(process.stdout.fileno(), 65536)
+            if not piece:
+                return process.wait(SILENT_S), printed.decode("utf-8", "replace")
+            printed += piece
+    except subprocess.TimeoutExpired:
+        why = f"did not end within {SILENT_S:g} s of its last words"
+    finally:
+        process.stdout.close()
+        _end(process)
+    last = _last_lines(printed.decode("utf-8", "replace"))
+    raise FlashError(
+        f"{doing}: {Path(command[0]).name} {why} and was ended{f', after: {last}' if last else ''}. Look at "
+        "plug, wiring and supply of the chip, and plug its USB in again"
+    )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a program that still runs, with what it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in a driver, until that lets it go
+            process.wait(1)
+
+
+def _last_lines(text: str) -> str:
+    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-LINES_SHOWN:])
 
 
 def compare(name: str, path: Path, wanted: bytes) -> None:

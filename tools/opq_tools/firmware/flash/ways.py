@@ -94,24 +94,32 @@ def by_program(
 ) -> FlashResult:
     """Flashes by dfu-util, openocd or pyocd."""
     result = FlashResult(way)
-    chip = program.chip()
-    installed = read_installed(program.read)
-    _show_result(result, chip, installed)
-    if firmware is None:
-        return result
-    parts = _parts(chip, firmware, installed, allowed, result)
-    touched = {
-        sector.number
-        for part in parts
-        for sector in chip.sectors  # those of only 0xFF too: programs erase all that a file covers
-        if part.address < sector.end and sector.address < part.address + len(part.padded)
-    }
-    open_sectors(program, touched, allowed, result)
+    try:
+        chip = program.chip()
+        installed = read_installed(program.read)
+        _show_result(result, chip, installed)
+        if firmware is None:
+            return result
+        parts = _parts(chip, firmware, installed, allowed, result)
+        touched = {
+            sector.number
+            for part in parts
+            for sector in chip.sectors  # those of only 0xFF too: programs erase all that a file covers
+            if part.address < sector.end and sector.address < part.address + len(part.padded)
+        }
+        open_sectors(program, touched, allowed, result)
+    except FlashError as error:
+        if "Nothing was written" in str(error):
+            raise
+        raise FlashError(f"{error}. Nothing was written") from error
     program.write(parts, steps)
     result.written_bytes = sum(len(part.padded) for part in parts)
     result.verified = result.done = True
     if start:
-        program.start()
+        try:
+            program.start()
+        except FlashError as error:
+            raise FlashError(f"{result.written_bytes} bytes are written and verified; {error}") from error
         result.started = True
     if way == "dfu":
         result.notes.append(LOWER_BOOT0)

@@ -25,10 +25,13 @@ def test_no_figure_has_a_power_of_ten(value: float, text: str) -> None:
     assert number_words(value) == text
 
 
+PHENOMENA = ("flicker", "mains signalling", "rapid voltage change", "transient", "frequency", "interharmonic")
+
+
 @pytest.mark.parametrize(
     "standard", ["en50160", "iec61000-2-2", "iec61000-2-4-class2", "iec61000-2-4-class3"]
 )
-@pytest.mark.parametrize("phenomenon", ["flicker", "mains signalling", "rapid voltage change", "transient"])
+@pytest.mark.parametrize("phenomenon", PHENOMENA)
 def test_each_phenomenon_is_judged_or_named(standard: str, phenomenon: str) -> None:
     assert standard in known_standards()
     table = limit_table(standard)
@@ -42,3 +45,11 @@ def test_events_have_the_clause_of_low_voltage() -> None:
     counted = [each.clause for each in table.counted if each.clause.startswith("EN 50160")]
     assert counted and all(each == "EN 50160, 4.3.2" for each in counted)
     assert all(each.clause.startswith("4.") for each in table.limits)
+
+
+def test_slow_variations_have_no_level_there() -> None:
+    """The scope of IEC 61000-2-2 lists ten phenomena; a voltage that is low for long is not one."""
+    table = limit_table("iec61000-2-2")
+    assert "voltage" not in {each.name for each in table.limits}
+    (named,) = (each for each in table.not_judged if each.name.startswith("slow variations"))
+    assert "EN 50160" in named.why

@@ -59,7 +59,7 @@ class Table:
     def incident_facts(self, incident_id: int) -> IncidentFacts | None:
         return self.facts.get(incident_id)
 
-    def place_of(self, box_id: str) -> BoxPlace:
+    def place_of(self, box_id: str, t_ns: int) -> BoxPlace:
         return self._places.get(box_id, BoxPlace())
 
     def put(self, findings: list[Finding], event_id: int = 1) -> JoinPlan:

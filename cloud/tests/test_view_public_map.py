@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from map_boxes import grids_now, map_marks, map_summary, regions_now
 
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.stated_facts import StatedFact
 from opq_cloud.view.pages.map import grid_now, outline
-from opq_cloud.view.pages.map.arrival_map import arrival_map
+from opq_cloud.view.pages.map.arrival_map import arrival_map, moved_since
 from opq_cloud.view.pages.map.grid_now import BoxNow, countable, tone_of
 from opq_cloud.view.pages.map.map_drawing import mark_figures
 from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, MapFrame, frame_at, frame_of, parse_frame
@@ -329,6 +331,15 @@ def test_an_incidents_map_shares_marks_by_place() -> None:
     assert found is not None
     assert found.marks == [(HONOLULU, "1, 2, 3"), ((22.0, -159.5), "4")]
     assert [each.after_words for each in found.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
+
+
+def test_a_moved_box_is_not_on_the_map() -> None:
+    """An incident's map has no mark where a Box is now that was elsewhere then."""
+    moved = BoxRecord(
+        "1", "", "new", stated=(StatedFact("location", 0, "old"), StatedFact("location", 10**6, "new"))
+    )
+    records = {"1": moved, "2": BoxRecord("2", "", "new")}
+    assert (moved_since(records, 5), moved_since(records, 10**12)) == ({"1"}, set())
 
 
 def test_thousands_of_boxes_make_a_limited_map() -> None:

@@ -13,6 +13,7 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_proto.messages import Interval, Measurement
 from opq_tools.system import status as status_module
+from opq_tools.system.doctor.sites import check_sites
 from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, status_lines
 
 NOW_S = 1_764_000_000.0
@@ -35,8 +36,14 @@ def test_ctrl_c_ends_the_watch_quietly(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_faults_come_first_and_lists_are_cut() -> None:
-    mill = {"name": "mill", "box_ids": ["1", "2", "98"], "start_ms": 1_763_999_400_000, "u2_ratio": 0.0084}
-    hall = {"name": "hall", "box_ids": ["4"], "start_ms": None, "u2_ratio": None}
+    mill = {
+        "name": "mill",
+        "box_ids": ["1", "2", "98"],
+        "start_ms": 1_763_999_400_000,
+        "u2_ratio": 0.0084,
+        "wiring": None,
+    }
+    hall = {"name": "hall", "box_ids": ["4"], "start_ms": None, "u2_ratio": None, "wiring": None}
     boxes = [
         *(box(str(k), 1.0) for k in range(1, 40)),
         box("98", 3600.0),
@@ -138,9 +145,24 @@ def test_sites_are_those_that_boxes_state(tmp_path: Path) -> None:
     store.close()
     (site,) = json.loads(run_in_process("status", "--json", *where).stdout)["sites"]
     assert (site["name"], site["box_ids"], site["start_ms"]) == ("mill", ["1", "2", "3"], start_ns // 10**6)
+    assert site["wiring"] is None
     assert site["u2_ratio"] == pytest.approx(2 / 118, rel=1e-3)
     text = run_in_process("status", *where).stdout
     assert "mill" in text and "0 of 3 measure, u2 1.69 % in the ten minutes from 2025-11-24" in text
+
+    with closing(open_store(None, tmp_path)) as store:
+        for box_id, phase in (("2", "L3"), ("3", "L2")):
+            store.put_box(BoxRecord(box_id, "", phase=phase), 1)  # a correction for the past
+    (site,) = json.loads(run_in_process("status", "--json", *where).stdout)["sites"]
+    wrong = "L2 and L3 (Box 3 and Box 2) are exchanged, or two others of the three: the phases turn"
+    assert site["wiring"].startswith(wrong) and site["u2_ratio"] is None
+    assert f"measure, u2 not judged: {wrong}" in run_in_process("status", *where).stdout
+    (found,) = check_sites(tmp_path)
+    assert found.text.startswith(f"mill: {wrong}") and "boxes set ID --phase" in found.fix
+    with closing(open_store(None, tmp_path)) as store:
+        for box_id in ("2", "3"):
+            store.put_box(BoxRecord(box_id, "", phase=f"L{box_id}"), 1)
+    assert [*check_sites(tmp_path)] == []
 
     with closing(sqlite3.connect(tmp_path / "opq.db", isolation_level=None)) as damaged:
         damaged.execute("UPDATE intervals_new SET body = x'ff'")

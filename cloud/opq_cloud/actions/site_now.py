@@ -5,7 +5,7 @@ Angles and u2 are those of the site's intervals (`phases_together`), as certain 
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -15,7 +15,12 @@ import numpy as np
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.intervals.phases_together import PHASES, site_intervals
-from opq_cloud.store.intervals.served_phases import phases_of, read_served, service_spans
+from opq_cloud.store.intervals.served_phases import (
+    members_of_sites,
+    phases_of,
+    read_served,
+    service_spans,
+)
 from opq_cloud.store.site_key import may_name_intervals
 from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
@@ -28,7 +33,7 @@ BACK_NS = 30 * 86_400 * 10**9
 KINDS = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
 CLASSES = {name: kind for kind, name in KINDS.items()} | {"undervoltage": "dip", "overvoltage": "swell"}
 SITES_CHECKED = 100
-"""Sites whose connection the administrator's front page looks at; each takes some milliseconds."""
+"""Sites whose connection is looked at for the administrator; each takes some milliseconds."""
 MOST_ANGLE_DEG = 10.0
 """An angle that is less certain than this is not known."""
 
@@ -105,35 +110,49 @@ def sites_of(records: Iterable[BoxRecord]) -> dict[str, tuple[BoxRecord, ...]]:
     return {site: tuple(found[site]) for site in sorted(found)}
 
 
+@dataclass(frozen=True, slots=True)
+class TogetherNow:
+    """The newest ten minutes of a site's Boxes."""
+
+    start_ns: int
+    u2_ratio: float | None
+    """None: not known, or clocks or connections leave too much of it."""
+    wiring: str
+    """How its phases are connected otherwise than stated; empty: they are not, as far as is known."""
+
+
 def newest_together(
-    intervals: IntervalReader, name: str, records: Sequence[BoxRecord]
-) -> tuple[int, float | None] | None:
-    """Start of the newest ten minutes of a site's Boxes, and their u2; None for it: not known, or the clocks
-    leave too much of it. None without any ten minutes."""
-    start_ns = _newest_ns(intervals, name, records, True)
+    intervals: IntervalReader, name: str, boxes: Sequence[BoxRecord], members: Iterable[BoxRecord]
+) -> TogetherNow | None:
+    """The newest ten minutes of a site with these Boxes; `members`: also those that were there before.
+
+    None without any ten minutes.
+    """
+    start_ns = _newest_ns(intervals, name, boxes, True)
     if start_ns is None:
         return None
-    found = _row(site_intervals(intervals, name, records, start_ns, start_ns + 1))
-    if wiring_of(found.get("angle_b_deg", math.nan), found.get("angle_c_deg", math.nan)) is not None:
-        return start_ns, None
-    is_poor = 100 * found.get("clock_ratio", 0.0) > MOST_CLOCK_PERCENT
-    return start_ns, None if is_poor else found.get("u2_ratio")
+    found = _row(site_intervals(intervals, name, members, start_ns, start_ns + 1))
+    wrong = wiring_of(found.get("angle_b_deg", math.nan), found.get("angle_c_deg", math.nan))
+    box_of = {letter: f"Box {each.box_id}" for each in boxes if (letter := phase_letter(each.phase))}
+    if wrong is not None and len(box_of) == len(PHASES):
+        return TogetherNow(start_ns, None, wrong.words(box_of))
+    is_poor = wrong is not None or 100 * found.get("clock_ratio", 0.0) > MOST_CLOCK_PERCENT
+    return TogetherNow(start_ns, None if is_poor else found.get("u2_ratio"), "")
+
+
+def sites_together(
+    intervals: IntervalReader, records: Sequence[BoxRecord]
+) -> Iterator[tuple[str, tuple[BoxRecord, ...], TogetherNow | None]]:
+    """Yields each site with its Boxes and their newest ten minutes."""
+    members = members_of_sites(records)
+    for name, boxes in sites_of(records).items():
+        yield name, boxes, newest_together(intervals, name, boxes, members[name])
 
 
 def wrong_wirings(intervals: IntervalReader, records: Sequence[BoxRecord]) -> dict[str, str]:
     """Site -> how its phases are connected otherwise than stated, of the first SITES_CHECKED."""
-    found = {}
-    for name, boxes in islice(sites_of(records).items(), SITES_CHECKED):
-        box_of = {letter: f"Box {each.box_id}" for each in boxes if (letter := phase_letter(each.phase))}
-        start_ns = _newest_ns(intervals, name, boxes, True) if len(box_of) == len(PHASES) else None
-        if start_ns is None:
-            continue
-        members = [each for each in records if name in each.values_of("site")]
-        row = _row(site_intervals(intervals, name, members, start_ns, start_ns + 1))
-        wrong = wiring_of(row.get("angle_b_deg", math.nan), row.get("angle_c_deg", math.nan))
-        if wrong is not None:
-            found[name] = wrong.words(box_of)
-    return found
+    checked = islice(sites_together(intervals, records), SITES_CHECKED)
+    return {name: newest.wiring for name, _, newest in checked if newest is not None and newest.wiring}
 
 
 def _newest_ns(

@@ -35,7 +35,7 @@ def test_boxes_within_the_uncertainty_are_all_first(arrivals: list[BoxArrival], 
 
 
 def arrival_of(finding: Finding) -> BoxArrival:
-    facts = facts_of(1, [KnownFinding(1, 1, (1,), finding)], lambda _box_id: BoxPlace())
+    facts = facts_of(1, [KnownFinding(1, 1, (1,), finding)], lambda _box_id, _t_ns: BoxPlace())
     return facts.arrivals[0]
 
 

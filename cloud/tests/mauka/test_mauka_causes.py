@@ -481,8 +481,8 @@ def test_an_incident_keeps_few_witnesses() -> None:
         known(n + 1, Finding("sag", str(n % 20), n, n + 10**8, 0, residual_percent=float(20 + n)))
         for n in range(40)
     ]
-    one = facts_of(1, findings, lambda box_id: BoxPlace())
-    other = facts_of(1, findings[::-1], lambda box_id: BoxPlace())
+    one = facts_of(1, findings, lambda box_id, _t_ns: BoxPlace())
+    other = facts_of(1, findings[::-1], lambda box_id, _t_ns: BoxPlace())
     assert one == other and len(one.witnesses) == WITNESSES_KEPT
     assert [each.residual_percent for each in one.witnesses] == [float(20 + n) for n in range(WITNESSES_KEPT)]
     assert heaviest(one.witnesses) == one.witnesses
@@ -554,8 +554,10 @@ def test_a_resumed_overvoltage_shows_no_cause(
         known(1, seen_by("1", "rapid_voltage_change", 10.0, None, **STARTED)),
         *(known(n, seen_by(str(n - 1), "overvoltage", 10.2, 117.0, **renewed)) for n in range(2, 9)),
     ]
-    facts = facts_of(1, findings, lambda box_id: BoxPlace(place=f"p{box_id}", feeder="f1"))
-    assert facts == facts_of(1, findings[::-1], lambda box_id: BoxPlace(place=f"p{box_id}", feeder="f1"))
+    facts = facts_of(1, findings, lambda box_id, _t_ns: BoxPlace(place=f"p{box_id}", feeder="f1"))
+    assert facts == facts_of(
+        1, findings[::-1], lambda box_id, _t_ns: BoxPlace(place=f"p{box_id}", feeder="f1")
+    )
     assert (facts.kind, facts.residual_percent) == ("overvoltage", 117.0)  # its class stays that of the worst
     assert facts.witnesses[0].kind == "rapid_voltage_change"
     assert sorted(each.box_id for each in facts.witnesses[1:]) == ["2", "3", "4", "5", "6", "7"]
@@ -568,13 +570,13 @@ def test_a_swell_with_onset_stays_the_witness() -> None:
         known(1, seen_by("1", "swell", 10.0, 117.0, onset_change_percent=12.0)),
         known(2, seen_by("1", "rapid_voltage_change", 10.3, None, onset_change_percent=-5.6)),
     ]
-    assert facts_of(1, findings, lambda box_id: BoxPlace()).witnesses[0].kind == "swell"
+    assert facts_of(1, findings, lambda box_id, _t_ns: BoxPlace()).witnesses[0].kind == "swell"
 
 
 def test_lasting_swells_still_count_as_witnesses() -> None:
     """Every Box was above the limit throughout; what they have still counts."""
     findings = [known(1, seen_by("1", "overvoltage", 10.0, 117.0, onset_change_percent=1.4))]
-    facts = facts_of(1, findings, lambda box_id: BoxPlace())
+    facts = facts_of(1, findings, lambda box_id, _t_ns: BoxPlace())
     assert signs_of(frozenset(facts.kinds), None, facts.witnesses).change_percent == 1.4
 
 
@@ -587,5 +589,5 @@ def test_a_dip_brings_its_onset_traits() -> None:
     figures = dict(found.figures)
     assert figures["onset_change_percent"] == pytest.approx(-50, abs=1)
     assert figures["onset_lasting_s"] == pytest.approx(0.1, abs=0.003)
-    facts = facts_of(1, [known(1, found)], lambda box_id: BoxPlace())
+    facts = facts_of(1, [known(1, found)], lambda box_id, _t_ns: BoxPlace())
     assert facts.hypotheses[0].cause == "fault"

@@ -115,7 +115,12 @@ def test_a_later_gain_holds_for_stored_waveforms(store: CloudStore) -> None:
     assert read() == [(False, 1.0), (True, 1 / COUNTS_PER_V)]
     for box_id in ("1", "2"):
         store.put_box(BoxRecord(box_id, "", calibration_constant=150.0))
-    assert read() == [(True, 1 / 150.0), (True, 1 / COUNTS_PER_V)], "a gain that came with samples stays"
+    then = [(True, 1 / 150.0), (True, 1 / COUNTS_PER_V)]
+    assert read() == then, "a gain that came with samples stays"
+    store.put_box(BoxRecord("1", "", calibration_constant=75.0), START_NS // 10**6 + 60_000)
+    assert read() == then, "its converter was changed a minute later"
+    store.put_box(BoxRecord("1", "", calibration_constant=140.0), 1)
+    assert read() == [(True, 1 / 140.0), then[1]], "a correction for the past"
 
 
 def test_mauka_reports_the_command_for_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]

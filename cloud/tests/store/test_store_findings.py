@@ -178,7 +178,7 @@ def test_a_new_analysis_replaces_the_old(store: CloudStore) -> None:
         frozenset({"rms_voltage"}),
     )
     for _ in range(2):
-        plan, kept = plan_replacement(store, replaced, lambda box_id: BoxPlace())
+        plan, kept = plan_replacement(store, replaced, lambda box_id, _t_ns: BoxPlace())
         assert kept == []
         assert store.carry_out(plan) is not None
         (incident,) = store.incidents()
@@ -199,7 +199,7 @@ def test_a_new_analysis_replaces_the_old(store: CloudStore) -> None:
         ),
         frozenset({"rms_voltage"}),
     )
-    plan, _ = plan_replacement(store, gone, lambda box_id: BoxPlace())
+    plan, _ = plan_replacement(store, gone, lambda box_id, _t_ns: BoxPlace())
     assert store.carry_out(plan) is not None
     assert store.incidents() == [] and store.counts()["incidents"] == 0
 
@@ -241,11 +241,11 @@ def test_a_bridge_joins_the_later_incident(store: CloudStore) -> None:
 
 
 def test_a_plan_for_another_revision_is_refused(store: CloudStore) -> None:
-    plan = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
+    plan = plan_join(store, [SAG], 1, lambda box_id, _t_ns: BoxPlace())
     put_findings(store, 2, [replace(SAG, box_id="4")])
     assert store.carry_out(plan) is None
     assert len(store.incidents()) == 1
-    again = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
+    again = plan_join(store, [SAG], 1, lambda box_id, _t_ns: BoxPlace())
     assert store.carry_out(again) is not None
     (incident,) = store.incidents()
     assert incident.box_ids == ("1", "4")
@@ -394,6 +394,6 @@ def test_an_outage_without_event_can_be_withdrawn(store: CloudStore) -> None:
     assert (incident.kind, incident.box_ids, incident.event_ids) == ("outage", ("1", "4"), (NO_EVENT,))
     assert (store.event_record(NO_EVENT), store.event(NO_EVENT)) == (None, None)
     for one, left in ((outage, ("4",)), (outage, ("4",)), (longer, ())):
-        plan = plan_withdrawal(store, one, NO_EVENT, lambda box_id: BoxPlace())
+        plan = plan_withdrawal(store, one, NO_EVENT, lambda box_id, _t_ns: BoxPlace())
         assert store.carry_out(plan) is not None
         assert tuple(box_id for each in store.incidents() for box_id in each.box_ids) == left

@@ -384,7 +384,7 @@ def test_a_withdrawn_incident_leaves_no_address(store: CloudStore) -> None:
     put(store, finding("2", 0.15, length_s=0.4))
     assert (found(store), store.successor(second)) == ([first], first)
     for each in (finding("1", 0.0), finding("2", 0.15)):
-        assert store.carry_out(plan_withdrawal(store, each, 0, lambda box_id: BoxPlace()))
+        assert store.carry_out(plan_withdrawal(store, each, 0, lambda box_id, _t_ns: BoxPlace()))
     assert (found(store), store.successor(second)) == ([], None)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from opq_cloud.actions.site_now import newest_together, sites_of
+from opq_cloud.actions.site_now import sites_together
 from opq_cloud.core.conditions import CONDITIONS
 from opq_cloud.store import CloudStore
 from opq_cloud.view.web.words import headline
@@ -164,16 +164,19 @@ def _damaged(store: CloudStore) -> str | None:
 
 
 def _sites(store: CloudStore) -> list[dict[str, Any]]:
-    """The sites that Boxes state, with u2 of the newest ten minutes; null: not known."""
+    """The sites that Boxes state, with u2 of the newest ten minutes; null: not known.
+
+    `wiring`: how the phases are connected otherwise than stated; null: they are not.
+    """
     found = []
-    for name, boxes in sites_of(store.boxes()).items():
-        newest = newest_together(store.intervals, name, boxes)
+    for name, boxes, newest in sites_together(store.intervals, store.boxes()):
         found.append(
             {
                 "name": name,
                 "box_ids": [each.box_id for each in boxes],
-                "start_ms": None if newest is None else newest[0] // 10**6,
-                "u2_ratio": None if newest is None else newest[1],
+                "start_ms": None if newest is None else newest.start_ns // 10**6,
+                "u2_ratio": None if newest is None else newest.u2_ratio,
+                "wiring": None if newest is None else newest.wiring or None,
             }
         )
     return found
@@ -256,6 +259,8 @@ def _site_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
         u2 = "u2 not known"
         if site["u2_ratio"] is not None:
             u2 = f"u2 {100 * site['u2_ratio']:.2f} % in the ten minutes from {_when(site['start_ms'])}"
+        if site["wiring"] is not None:
+            u2 = f"u2 not judged: {site['wiring']}"
         lines.append(f"        {site['name']:<20}  {measure} of {len(site['box_ids'])} measure, {u2}")
     more = len(lines) - SITES_SHOWN
     rest = [f"        and {more} more: opq-tools boxes show"] if more > 0 else []

@@ -140,7 +140,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
             raise FrameError(f"Box {response.box_id} answers for Box {box_id}, or something else than data")
         store = self._store()
         box = store.box(box_id)
-        known = box.calibration_constant if box is not None else None
+        known = None if box is None else box.at(each.trigger.start_ns).calibration_constant
         _, wave = answered_waveform(frames, 1 / known if known else self._fallback)
         if wave is None:
             store.mark_missing(each.event_id, box_id, "no samples of this span")

@@ -8,7 +8,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.joining.planning import plan_join
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS
@@ -16,12 +16,18 @@ from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
+from opq_cloud.store.intervals.phases_together import wiring_then
+from opq_cloud.store.intervals.served_phases import members_of_sites
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.errors import StoreError
+from opq_proto.measurement.intervals import TEN_MINUTES_NS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 
 PLACES_S = 10.0
 """Facts about a Box are read again after this time."""
+ANGLES_BACK_NS = 3600 * 10**9
+"""Ten minutes of so long before a moment show how the phases of a site were connected: the newest are not
+stored yet."""
 TRIES_S = 60.0
 """For this long a refused plan is made again and again."""
 LONGEST_PAUSE_S = 0.05
@@ -44,11 +50,23 @@ class _Places:
     until_s: float
     regions: dict[str, tuple[str, ...]]
     locations: dict[str, LocationRecord]
-    boxes: dict[str, BoxPlace]
+    boxes: dict[str, tuple[BoxRecord | None, BoxPlace]]
+    """Box -> its facts, None where the store does not know it, and its present place."""
+    rightly: dict[tuple[str, int], bool] = field(default_factory=dict)
+    """Site and ten minutes -> whether its phases were connected as stated, as far as is known."""
 
     def enter(self, box_id: str, box: BoxRecord | None) -> None:
-        """Keeps the store's facts about a Box; None where the store does not know it."""
-        self.boxes[box_id] = BoxPlace() if box is None else box_place(box, self.locations, self.regions)
+        """Keeps the store's facts about a Box."""
+        self.boxes[box_id] = box, BoxPlace() if box is None else self._place(box)
+
+    def place(self, box_id: str, t_ns: int | None) -> BoxPlace:
+        box, present = self.boxes[box_id]
+        if box is None or t_ns is None or not box.stated:
+            return present
+        return self._place(box.at(t_ns))
+
+    def _place(self, box: BoxRecord) -> BoxPlace:
+        return box_place(box, self.locations, self.regions)
 
 
 class FindingWriter:
@@ -57,6 +75,8 @@ class FindingWriter:
     def __init__(self, store: Callable[[], CloudStore]) -> None:
         self._store = store
         self._places: _Places | None = None
+        self._sites: tuple[int, dict[str, list[BoxRecord]]] | None = None
+        """Site -> Boxes that are or were there, with the revision of the Boxes."""
         self._clocks: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """Box -> when (ms) it had which clock."""
 
@@ -104,12 +124,35 @@ class FindingWriter:
                 break
         return self.put_findings(result.event_id, result.findings)
 
-    def place_of(self, box_id: str) -> BoxPlace:
-        """Returns what the store knows of a Box, at most `PLACES_S` old."""
+    def place_of(self, box_id: str, t_ns: int | None = None) -> BoxPlace:
+        """Returns where a Box was at a moment (None: now), as the store knew it at most `PLACES_S` ago.
+
+        Where the phases of its site were then connected otherwise than stated, its phase is not known.
+        """
         places = self._fresh_places()
         if box_id not in places.boxes:
             places.enter(box_id, self._store().box(box_id))
-        return places.boxes[box_id]
+        box, place = places.boxes[box_id][0], places.place(box_id, t_ns)
+        if box is None or place.phase is None or t_ns is None:
+            return place
+        site = box.at(t_ns).site
+        return place if site is None or self._rightly_connected(site, t_ns) else replace(place, phase=None)
+
+    def _rightly_connected(self, site: str, t_ns: int) -> bool:
+        ten, rightly = t_ns // TEN_MINUTES_NS, self._fresh_places().rightly
+        if (site, ten) not in rightly:
+            span_ns = t_ns - ANGLES_BACK_NS, (ten + 1) * TEN_MINUTES_NS
+            members = self._members_of(site)
+            rightly[site, ten] = wiring_then(self._store().intervals, site, members, *span_ns) is None
+        return rightly[site, ten]
+
+    def _members_of(self, site: str) -> Sequence[BoxRecord]:
+        """Returns the Boxes that are or were at a site."""
+        store = self._store()
+        revision = store.boxes_revision()
+        if self._sites is None or self._sites[0] != revision:
+            self._sites = revision, members_of_sites(store.boxes())
+        return self._sites[1].get(site, ())
 
     def _fresh_places(self) -> _Places:
         store, now_s = self._store(), time.monotonic()

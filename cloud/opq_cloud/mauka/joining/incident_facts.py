@@ -39,7 +39,8 @@ FINDINGS_AT_ONCE = 100
 _NAMES_KEPT = 3
 """Different names that are kept: two, and perhaps the mark of an unknown one."""
 
-PlaceOf = Callable[[str], BoxPlace]
+PlaceOf = Callable[[str, int], BoxPlace]
+"""Box and moment in ns -> where it was then."""
 
 
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
@@ -83,7 +84,7 @@ def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) 
 
 
 def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
-    rank, place = worst_rank(one), place_of(one.box_id)
+    rank, place = worst_rank(one), place_of(one.box_id, one.start_ns)
     weights = (0, 0, 0)
     if place.latitude is not None and place.longitude is not None:
         weight = 1 + round(max(severity_key(one)[0], 0.0))

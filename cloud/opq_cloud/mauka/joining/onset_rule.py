@@ -121,7 +121,7 @@ class OnsetScan:
         groups: all of them, in the order in which they began.
     """
 
-    def __init__(self, grid_of: Callable[[str], str]) -> None:
+    def __init__(self, grid_of: Callable[[str, int], str]) -> None:
         self.groups: list[OnsetGroup] = []
         self._grid_of = grid_of
         self._by_number: dict[int, OnsetGroup] = {}
@@ -161,7 +161,7 @@ class OnsetScan:
         self, one: FindingOnset, is_near: Callable[[FindingOnset, FindingOnset], bool]
     ) -> OnsetGroup | None:
         self._open = [each for each in self._open if one.start_ns - each.anchors[-1].start_ns <= LONGEST_NS]
-        grid = self._grid_of(one.box_id)
+        grid = self._grid_of(one.box_id, one.start_ns)
         found: tuple[int, OnsetGroup] | None = None
         for group in self._open:
             if group.grid != grid or one.box_id in group.first:
@@ -172,7 +172,7 @@ class OnsetScan:
         return None if found is None else found[1]
 
     def _begin(self, one: FindingOnset, incident_id: int | None) -> OnsetGroup:
-        group = OnsetGroup(self._grid_of(one.box_id), incident_id)
+        group = OnsetGroup(self._grid_of(one.box_id, one.start_ns), incident_id)
         self.groups.append(group)
         if incident_id is not None:
             self._by_number[incident_id] = group

@@ -47,7 +47,7 @@ def place_onsets(
     sharp: Iterable[FindingOnset],
     before: Iterable[FindingOnset],
     own: Mapping[str, Iterable[FindingOnset]],
-    grid_of: Callable[[str], str],
+    grid_of: Callable[[str, int], str],
 ) -> OnsetPlaces:
     """Places each of `sharp`, new ones and changed ones.
 
@@ -67,7 +67,7 @@ def _join_new(
     reader: JoinStore,
     sharp: list[FindingOnset],
     own: Mapping[str, Iterable[FindingOnset]],
-    grid_of: Callable[[str], str],
+    grid_of: Callable[[str, int], str],
 ) -> OnsetPlaces | None:
     """Joins findings that change nothing else; None: they may change others."""
     first_ns, last_ns = sharp[0].start_ns, sharp[-1].start_ns
@@ -107,7 +107,10 @@ def _changes_others(
 
 
 def _place_again(
-    reader: JoinStore, sharp: list[FindingOnset], before: list[FindingOnset], grid_of: Callable[[str], str]
+    reader: JoinStore,
+    sharp: list[FindingOnset],
+    before: list[FindingOnset],
+    grid_of: Callable[[str, int], str],
 ) -> OnsetPlaces:
     """Places all onsets from the first that changes on, until the stored places are right again."""
     changing = {one.finding_id for one in (*sharp, *before)}

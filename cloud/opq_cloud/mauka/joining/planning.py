@@ -152,7 +152,7 @@ class JoinPlanning:
                 continue
             steady.append(each)
         own = {box_id: [onset(one) for one in known.values()] for box_id, known in self.of_box.items()}
-        places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
+        places = place_onsets(self._reader, sharp, before, own, self._grid_of)
         groups |= {each.one.finding_id: (each.group, each.leads) for each in places.placed_again}
         places.moved += self._placed_steady(steady, groups)
         unique = {id(group): group for group, _ in groups.values()}
@@ -176,6 +176,9 @@ class JoinPlanning:
             if (moved := self._moved.get(number)) is not None:
                 self._renamed[number] = replace(renamed, incident_id=moved.incident_id, leads=moved.leads)
 
+    def _grid_of(self, box_id: str, t_ns: int) -> str:
+        return self._place_of(box_id, t_ns).grid
+
     def _placed_steady(
         self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]
     ) -> list[PlacedOnset]:
@@ -192,7 +195,7 @@ class JoinPlanning:
         for name, own in of_family.items():
             boxes = {each.reach.box_id for each in own}
             near = [one for box_id in boxes for one in self.of_box[box_id].values()]
-            placing = StatePlacing(self._reader, self._members_of, lambda box_id: self._place_of(box_id).grid)
+            placing = StatePlacing(self._reader, self._members_of, self._grid_of)
             places = placing.place([each.place for each in own], before.get(name, ()), near, used)
             numbers = {group.incident_id for _, group in (*places.placed, *places.moved)}
             used.update(number for number in numbers if number is not None)

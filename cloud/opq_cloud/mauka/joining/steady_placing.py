@@ -43,7 +43,7 @@ class StatePlacing:
         self,
         reader: JoinStore,
         members_of: Callable[[int], Mapping[int, KnownFinding]],
-        grid_of: Callable[[str], str],
+        grid_of: Callable[[str, int], str],
     ) -> None:
         self._reader, self._members_of, self._grid_of = reader, members_of, grid_of
         self._leaving: set[int] = set()

@@ -49,7 +49,7 @@ class StateScan:
         kinds: by group, the classes by which its parts are stored or were placed.
     """
 
-    def __init__(self, grid_of: Callable[[str], str]) -> None:
+    def __init__(self, grid_of: Callable[[str, int], str]) -> None:
         self.groups: list[OnsetGroup] = []
         self.kinds: dict[OnsetGroup, set[str]] = {}
         self._grid_of = grid_of
@@ -100,15 +100,19 @@ class StateScan:
         return None if found is None else found[1]
 
     def _near(self, own: Finding) -> Iterator[tuple[Finding, OnsetGroup]]:
-        grid = self._grid_of(own.box_id)
+        grid = self._grid_of(own.box_id, own.start_ns)
         recent = self._recent.get(own.box_id, ())
         has = [group for start_ns, group in recent if own.start_ns - start_ns <= LONGEST_NS]
         for first, group in self._anchors:
-            if self._grid_of(first.box_id) == grid and group not in has and one_beginning(first, own):
+            if (
+                self._grid_of(first.box_id, first.start_ns) == grid
+                and group not in has
+                and one_beginning(first, own)
+            ):
                 yield first, group
 
     def _begin(self, own: Finding, incident_id: int | None) -> OnsetGroup:
-        group = OnsetGroup(self._grid_of(own.box_id), incident_id)
+        group = OnsetGroup(self._grid_of(own.box_id, own.start_ns), incident_id)
         self.groups.append(group)
         if incident_id is not None:
             self._by_number[incident_id] = group

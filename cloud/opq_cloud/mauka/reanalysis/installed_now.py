@@ -107,7 +107,7 @@ def with_installed(
         if event is None or not result.box_ids:
             yield result
             continue
-        event = with_wiring(event, partial(place_of_box, store, event.start_ns))
+        event = with_wiring(event, partial(place_of_box, store))
         more = analyse_event(
             event,
             installed,

@@ -99,15 +99,15 @@ def nominal_of_wave(store: CloudStore, wave: Waveform, otherwise: Nominal, prese
     return stated
 
 
-def place_of_box(store: CloudStore, t_ns: int, box_id: str) -> BoxPlace:
+def place_of_box(store: CloudStore, box_id: str, t_ns: int) -> BoxPlace:
     """Returns the place of a Box at a moment, from its own record in the registry."""
     box = store.box(box_id)
     return BoxPlace() if box is None else box_place(box.at(t_ns), {}, {})
 
 
-def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
-    """Returns the event with the registry's facts about where its Boxes are plugged in."""
-    places = {wave.box_id: place_of(wave.box_id) for wave in event.waveforms}
+def with_wiring(event: Event, place_of: Callable[[str, int], BoxPlace]) -> Event:
+    """Returns the event with the registry's facts about where its Boxes were plugged in then."""
+    places = {wave.box_id: place_of(wave.box_id, event.start_ns) for wave in event.waveforms}
     return replace(
         event,
         wiring={box_id: BoxWiring(each.place, each.feeder, each.phase) for box_id, each in places.items()},
@@ -313,7 +313,7 @@ def analyse_stored(
             yield EventResult(event_id, (), (), {"store": "its waveforms are not stored any more"})
             continue
         record = store.event_record(event_id)
-        event = with_wiring(event, partial(place_of_box, store, event.start_ns))
+        event = with_wiring(event, partial(place_of_box, store))
         result = analyse_event(event, analyses, nominal_of, states)
         by = alignments_of(event, result.findings, nominal_of)
         order = () if record is None or not ordered else analysis_order(event, record.opened_by)

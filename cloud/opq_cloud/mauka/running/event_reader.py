@@ -20,7 +20,7 @@ class EventReader:
         store: Callable[[], CloudStore],
         counters: ServiceCounters,
         nominal: Nominal,
-        place_of: Callable[[str], BoxPlace],
+        place_of: Callable[[str, int], BoxPlace],
     ) -> None:
         """`nominal`: of Boxes for which the store has none."""
         self._store, self._counters = store, counters

@@ -238,7 +238,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
     start_id = document.get("start_id")
     return Waveform(
         box_id=str(document["box_id"]),
-        start_ns=_start_ns(document),
+        start_ns=start_of(document),
         uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         source=TimeSource(int(document.get("time_source", 0))),
         rate_millihz=int(document.get("rate_millihz", ORIGINAL_RATE_MILLIHZ)),
@@ -273,7 +273,7 @@ def waveform_place(document: Document) -> WaveformPlace:
     return WaveformPlace(
         event_id=int(document["event_id"]),
         first_sample=int(document.get("first_sample", 0)),
-        start_ns=_start_ns(document),
+        start_ns=start_of(document),
         end_ms=int(document.get("event_end_timestamp_ms", 0)),
         rate_millihz=int(document.get("rate_millihz", ORIGINAL_RATE_MILLIHZ)),
         stored_ns=None if stored_ns is None else int(stored_ns),
@@ -282,7 +282,8 @@ def waveform_place(document: Document) -> WaveformPlace:
     )
 
 
-def _start_ns(document: Document) -> int:
+def start_of(document: Document) -> int:
+    """Returns the time of the first sample of a document of `box_events`, ns."""
     return int(document.get("start_ns", int(document.get("event_start_timestamp_ms", 0)) * NS_PER_MS))
 
 

@@ -18,6 +18,7 @@ from opq_cloud.store.intervals.served_phases import (
     PLACE_FACTS,
     IntervalReader,
     chosen_rows,
+    members_of_sites,
     phases_of,
     read_served,
     service_spans,
@@ -29,6 +30,7 @@ from opq_measure.aggregation.instants import (
     PhasesTogether,
     together,
 )
+from opq_measure.aggregation.wiring import Wiring, wiring_of_intervals
 from opq_measure.signal import FloatArray
 from opq_proto.kit.plain_text import composed
 from opq_proto.measurement.intervals import (
@@ -41,6 +43,8 @@ from opq_proto.measurement.intervals import (
 
 NAMES = (*AT_INSTANTS, "uncertainty_ns", "f_hz")
 PHASES = ("a", "b", "c")
+ANGLES = ("angle_b_deg", "angle_c_deg")
+"""Angles of phases b and c against a."""
 COMPUTED = tuple(name for name in PhasesTogether._fields if name != "coverage")
 
 
@@ -80,16 +84,30 @@ def site_intervals(
     return chosen_rows(both, np.argsort(both.start_ns))
 
 
+def wiring_then(
+    intervals: IntervalReader, site: str, records: Iterable[BoxRecord], start_ns: int, end_ns: int
+) -> tuple[Wiring, int] | None:
+    """How the phases of a site were connected otherwise than stated, and in how many ten minutes of a span.
+
+    None: they were not, or nothing is known of it.
+    """
+    return wiring_of_columns(site_intervals(intervals, site, records, start_ns, end_ns))
+
+
+def wiring_of_columns(columns: IntervalColumns) -> tuple[Wiring, int] | None:
+    """The same of the ten minutes of a site that were read."""
+    if not {*ANGLES} <= columns.values.keys():
+        return None
+    return wiring_of_intervals(*(columns.values[name].astype(np.float64) for name in ANGLES))
+
+
 class IntervalsOfSites:
     """The store's intervals, with the ten minutes of each site under its name, for an export."""
 
     def __init__(self, intervals: StoredIntervals, boxes: Iterable[BoxRecord]) -> None:
         self._intervals = intervals
-        self._sites: dict[str, list[BoxRecord]] = {}
-        for each in boxes:
-            for site in each.values_of("site"):
-                if may_name_intervals(site):
-                    self._sites.setdefault(site, []).append(each)
+        members = members_of_sites(boxes)
+        self._sites = {site: own for site, own in members.items() if may_name_intervals(site)}
 
     def box_ids(self) -> list[str]:
         """Returns the Boxes, groups and sites of which there may be intervals."""

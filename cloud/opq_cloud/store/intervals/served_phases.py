@@ -57,6 +57,15 @@ class ServedPhase:
         return self.span_of(box_id, t_ns) is not None
 
 
+def members_of_sites(records: Iterable[BoxRecord]) -> dict[str, list[BoxRecord]]:
+    """Returns site -> the Boxes that are or were there."""
+    found: dict[str, list[BoxRecord]] = {}
+    for record in records:
+        for site in record.values_of("site"):
+            found.setdefault(site, []).append(record)
+    return found
+
+
 def service_spans(
     records: Iterable[BoxRecord],
     start_ns: int,

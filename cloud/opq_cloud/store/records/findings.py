@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Protocol
 
 from opq_cloud.store.documents.boxes import box_from_document
-from opq_cloud.store.documents.events import waveform_from_document
+from opq_cloud.store.documents.events import start_of, waveform_from_document
 from opq_cloud.store.documents.findings import incident_document, known_from_document, shown_from_document
 from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Documents, Fields, Where
@@ -249,9 +249,10 @@ class FindingRecords(OriginalIndex):
             for each in found:
                 name, box = str(each.get("gridfs_filename")), boxes[str(each.get("box_id"))]
                 with suppress(StoreError, *READ_ERRORS):  # the page says that there is none
-                    constant = None if box is None else box_from_document(box).calibration_constant
                     place = each.get("samples") or {"start_ns": _original_start_ns(each)}
                     placed = {"box_id": each["box_id"], **place}
+                    then = None if box is None else box_from_document(box).at(start_of(placed))
+                    constant = None if then is None else then.calibration_constant
                     waves.append(waveform_from_document(placed, documents.read_file([name]), constant))
         return waves
 

@@ -17,6 +17,7 @@ from opq_cloud.store.documents.events import (
     half_cycles_bytes,
     half_cycles_name,
     half_cycles_of_bytes,
+    start_of,
     waveform_document,
     waveform_from_document,
     waveform_place,
@@ -168,7 +169,7 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
     constant = None
     if part.get("v_per_lsb") is None or part.get("gain_assumed"):
         box = documents.get(BOXES, box_id)
-        constant = None if box is None else box_from_document(box).calibration_constant
+        constant = None if box is None else box_from_document(box).at(start_of(part)).calibration_constant
     return waveform_from_document(part, data, constant)
 
 

@@ -19,6 +19,7 @@ from opq_proto.kit.sqlite_file import is_on_read_only
 from opq_proto.kit.system_record import GATEWAY, UnfinishedRestoreError, read_record, refuse_unfinished
 from opq_tools.system.doctor.owners import check_owners, chown, user_name
 from opq_tools.system.doctor.problem import Problem
+from opq_tools.system.doctor.sites import check_sites
 from opq_tools.system.doctor.stores import check_stores
 
 LEAST_FREE_BYTES = 1 << 30
@@ -69,7 +70,10 @@ def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Probl
     yield from _looked("keys", _keys(data_dir))
     if not is_on_read_only(data_dir):  # which is named, and no configuration can be right there
         yield from _looked("configuration", _configurations(data_dir, etc))
-    yield from _looked("store", check_stores(data_dir))
+    of_stores = [*_looked("store", check_stores(data_dir))]
+    yield from of_stores
+    if all(each.is_note for each in of_stores):
+        yield from _looked("site", check_sites(data_dir))
 
 
 def _looked(what: str, found: Iterator[Problem]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ the order is marked as such. Boxes that are not later than the first beyond doub
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.view.pages.map.map_frame import MapFrame, frame_of
 from opq_cloud.view.pages.visible.fuzz import Place
@@ -84,6 +85,11 @@ def arrival_map(
             )
         )
     return ArrivalMap(frame, tuple(arrivals), _sentence(incident, arrivals) if firsts else NO_ORDER)
+
+
+def moved_since(records: Mapping[str, BoxRecord], t_ns: int) -> set[str]:
+    """Boxes that were at another place at a moment; everybody sees only where a Box is now."""
+    return {box_id for box_id, box in records.items() if box.at(t_ns).location != box.location}
 
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:

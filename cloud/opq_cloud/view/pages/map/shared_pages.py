@@ -13,7 +13,7 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.reading import judged_box, judged_nominals
-from opq_cloud.view.pages.map.arrival_map import arrival_map
+from opq_cloud.view.pages.map.arrival_map import arrival_map, moved_since
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
@@ -55,7 +55,8 @@ class SharedPages:
         incident = self._context.incident_of_address(incident_id, "/share/incidents/{}")
         names = self._context.names([incident])
         boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]
-        places = {each.box_id: each.at for each in boxes if each.at is not None}
+        moved = moved_since(self._context.records(incident.box_ids), incident.start_ns)
+        places = {each.box_id: each.at for each in boxes if each.at is not None and each.box_id not in moved}
         on_map = arrival_map(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
         judged = judged_nominals(self._context, incident)

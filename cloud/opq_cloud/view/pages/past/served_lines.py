@@ -11,7 +11,7 @@ import numpy as np
 
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.intervals.phases_together import site_intervals
+from opq_cloud.store.intervals.phases_together import site_intervals, wiring_of_columns
 from opq_cloud.store.intervals.served_phases import (
     NOMINAL_FACTS,
     IntervalReader,
@@ -23,11 +23,9 @@ from opq_cloud.store.intervals.served_phases import (
 )
 from opq_cloud.store.store import QUERY_ROWS, ShownStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
-from opq_measure.aggregation.wiring import wiring_of_intervals
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Measurement, Trend
 
-ANGLES = ("angle_b_deg", "angle_c_deg")
 BEGINS_IN_MS = 600_000
 """What is this long counts where it began; longer rows count where they lie wholly."""
 Stays = tuple[tuple[int, int], ...]
@@ -169,9 +167,6 @@ class SiteReader:
         self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
     ) -> IntervalColumns:
         found = site_intervals(self.intervals, box_id, self.records, start_ns, end_ns)
-        if not {*ANGLES} <= found.values.keys():
-            return found
-        angles = [found.values[name].astype(np.float64) for name in ANGLES]
-        if wiring_of_intervals(*angles) is None:
+        if wiring_of_columns(found) is None:
             return found
         return chosen_rows(found, np.empty(0, np.int64))

@@ -140,9 +140,9 @@ def report_table(reports: list[WeekReport]) -> ExportTable:
 
 def verdict_rows(report: WeekReport) -> Iterator[dict[str, Any]]:
     """The verdicts, in the order of the standard at each Box."""
-    phases = {phase.box.box_id: phase.box.phase for phase in report.phases}
+    phases = {phase.box.channel: phase.box.phase for phase in report.phases}
     for row in report.rows:
-        yield _row(row, phases.get(row.box_id))
+        yield _row(row, phases.get(row.channel))
 
 
 def unconfirmed(report: WeekReport) -> list[str]:

@@ -116,7 +116,7 @@ def _shown(report: WeekReport, together: int) -> dict[str, Any]:
     first, *rest = sentences(report)
     by_limit: dict[Limit, dict[str, VerdictRow]] = {}
     for row in report.rows:
-        by_limit.setdefault(row.limit, {})[row.box_id] = row
+        by_limit.setdefault(row.limit, {})[row.channel] = row
     families: dict[str, list[tuple[Limit, dict[str, VerdictRow]]]] = {}
     for limit, rows in by_limit.items():
         if limit.order is not None and any(row.judgement.count for row in rows.values()):
@@ -149,18 +149,18 @@ def _shown(report: WeekReport, together: int) -> dict[str, Any]:
 def _harmonics_line(
     by_limit: dict[Limit, dict[str, VerdictRow]],
 ) -> tuple[None, dict[str, tuple[Verdict, str]]]:
-    """Box -> verdict on all orders, and words, for one line of the table of verdicts."""
+    """Channel -> verdict on all orders, and words, for one line of the table of verdicts."""
     orders: dict[str, list[VerdictRow]] = {}
     for limit, rows in by_limit.items():
         if limit.order is not None:
-            for box_id, row in rows.items():
-                orders.setdefault(box_id, []).append(row)
+            for channel, row in rows.items():
+                orders.setdefault(channel, []).append(row)
     found = {}
-    for box_id, own in orders.items():
+    for channel, own in orders.items():
         judged = [row for row in own if row.verdict != "not_assessed"]
         failed = sum(row.verdict == "fail" for row in judged)
         words = f"{failed} of {len(judged)} fail" if judged else own[0].why
-        found[box_id] = verdict_of(own), words
+        found[channel] = verdict_of(own), words
     return None, found
 
 

@@ -17,7 +17,7 @@ from opq_cloud.reports.reading import (
 from opq_cloud.reports.supply import Span, supply_of_box, with_ends
 from opq_cloud.reports.verdicts import expected_intervals
 from opq_cloud.reports.week import ReportSpan
-from opq_cloud.reports.week_report import PlacedBox, merged, named_by_standard, site_events
+from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_cloud.store.intervals.served_phases import (
@@ -103,7 +103,7 @@ def place_indices(
     events: dict[str, list[Disturbance]],
 ) -> PlaceIndices:
     phases = place.phases
-    channels = [_channel(phase, nominal, events) for phase in phases]
+    channels = as_channels([_channel(phase, nominal, events) for phase in phases])
     if len(channels) > 1:
         channels = _with_measured(store, channels)
     channels = list(named_by_standard(channels, limit_table(STANDARD).interruption_percent))

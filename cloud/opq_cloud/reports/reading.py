@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Literal, Protocol
 
-import numpy as np
-
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.reports.supply import Span, with_ends
 from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportWeek
-from opq_cloud.reports.week_report import Place, PlacedBox, named_by_standard
+from opq_cloud.reports.week_report import Place, PlacedBox, as_channels, named_by_standard
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, FactSpan, box_order
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.intervals.phases_together import site_intervals
+from opq_cloud.store.intervals.phases_together import PHASES, site_intervals, wiring_of_columns
 from opq_cloud.store.intervals.served_phases import IntervalReader as ServedReader
 from opq_cloud.store.intervals.served_phases import (
     ServedPhase,
@@ -26,7 +24,6 @@ from opq_cloud.store.intervals.served_phases import (
     service_spans,
     stints,
 )
-from opq_measure.aggregation.wiring import wiring_of_intervals
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
@@ -171,14 +168,12 @@ def read_place(
 ) -> Place:
     """What is stored of a place in a week, or in a part of one."""
     whole, place = place, place.within(week.start_ns, week.end_ns)
-    boxes = named_by_standard(
-        [
-            box
-            for phase in place.phases
-            for box in _of_phase(store, table, week, phase, phase_of(whole, phase), nominal)
-        ],
-        table.interruption_percent,
-    )
+    served = [
+        box
+        for phase in place.phases
+        for box in _of_phase(store, table, week, phase, phase_of(whole, phase), nominal)
+    ]
+    boxes = named_by_standard(as_channels(served), table.interruption_percent)
     group: dict[int, IntervalColumns] = {}
     if place.site:
         records = [each for each in store.boxes() if each.box_id in place.box_ids]
@@ -191,12 +186,9 @@ def read_place(
 def wiring_words(boxes: Sequence[PlacedBox], columns: IntervalColumns | None) -> str:
     """How the phases of a site are connected otherwise than stated; empty where they are not, or it is not
     known."""
-    names = ("angle_b_deg", "angle_c_deg")
     box_of = {box.phase: box.label for box in boxes if box.phase}
-    if columns is None or not {*names} <= columns.values.keys() or not {"a", "b", "c"} <= box_of.keys():
-        return ""
-    found = wiring_of_intervals(*(columns.values[name].astype(np.float64) for name in names))
-    if found is None:
+    found = None if columns is None else wiring_of_columns(columns)
+    if columns is None or found is None or not {*PHASES} <= box_of.keys():
         return ""
     wiring, count = found
     whole = len(columns.start_ns)

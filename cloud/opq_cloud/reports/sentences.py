@@ -93,7 +93,7 @@ def place_words(row: VerdictRow, report: WeekReport) -> str:
     """`Box 1, phase a`; `all phases` for a verdict on them together."""
     if not row.box_id:
         return "all phases"
-    box = next(each.box for each in report.phases if each.box.box_id == row.box_id)
+    box = next(each.box for each in report.phases if each.box.channel == row.channel)
     return box.label if box.phase is None else f"{box.label}, phase {box.phase}"
 
 

@@ -40,6 +40,8 @@ class BoxWeek:
     """Length in ms -> the intervals that begin in the week."""
     unstated: tuple[str, ...] = ()
     """Those of nominal_v and nominal_hz that are not stated: no limit is judged by them."""
+    channel: str = ""
+    """Names it among the phases of its place, where a Box has served two of them; empty: the Box does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class VerdictRow:
     """The days on which a daily limit fails, 0 for Monday."""
     unstated: bool = False
     """Whether it is not assessed because the nominal value is not stated."""
+    channel: str = ""
+    """The phase that it is about, `PlacedBox.channel`; empty: all phases together."""
     why: str = ""
     """Why it was not assessed, or which other intervals the verdict comes from."""
 
@@ -126,7 +130,8 @@ def judge_limit(
     the standard judges the voltage of a supply that is there.
     """
     expected = expected_intervals(week.start_ns, week.end_ns, limit.interval_ms)
-    row = VerdictRow(limit, box.box_id, "not_assessed", NOTHING, expected, 0)
+    channel = box.channel or box.box_id
+    row = VerdictRow(limit, box.box_id, "not_assessed", NOTHING, expected, 0, channel=channel)
     if not box.intervals:
         return replace(row, missing=expected, why="Nothing is stored.")
     if limit.basis in box.unstated:

@@ -1,6 +1,7 @@
 """The report of one place and week: verdicts of each phase, events of all phases, supply and data. Pure."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -66,6 +67,11 @@ class PlacedBox:
     """All Boxes that served this phase, one after the other; `box_id` is the last."""
     spans: tuple[FactSpan, ...] = ()
     """When each did; empty: all the time, with the nominal values of `week`."""
+
+    @property
+    def channel(self) -> str:
+        """Its name among the phases of the place: one Box may have served two of them."""
+        return self.week.channel or self.box_id
 
     def residual_percent(self, event: Disturbance) -> float:
         """Residual voltage of an event of the phase, as a share of the nominal voltage of then."""
@@ -281,10 +287,10 @@ def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> 
     gateway numbered them, else where they overlap."""
     if len(boxes) == 1 and (apart := _events_apart(boxes[0], week)) is not None:
         return apart
-    channels = [box.box_id for box in boxes]
+    channels = [box.channel for box in boxes]
     events = [
         ChannelEvent(
-            box.box_id,
+            box.channel,
             _DIP_NAMES[each.kind],
             each.start_ns,
             each.end_ns,
@@ -295,16 +301,28 @@ def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> 
         for each in box.disturbances
         if week.start_ns <= each.start_ns < week.end_ns and each.kind in _DIP_NAMES
     ]
-    by_id = {box.box_id: box for box in boxes}
+    by_channel = {box.channel: box for box in boxes}
     joined = group_events(events, channels, measured_in(boxes))
-    found = (_site_event(each, by_id) for each in joined)
+    found = (_site_event(each, by_channel) for each in joined)
     return tuple(sorted(found, key=lambda event: event.start_ns))
 
 
 def measured_in(boxes: Sequence[PlacedBox]) -> Callable[[str, int], bool]:
     """Whether a phase was measured at a moment; where no ten minutes are known, each was."""
-    by_id, known = {box.box_id: box for box in boxes}, any(box.week.intervals for box in boxes)
-    return lambda channel, t_ns: not known or by_id[channel].measured_at(t_ns)
+    by_channel = {box.channel: box for box in boxes}
+    known = any(box.week.intervals for box in boxes)
+    return lambda channel, t_ns: not known or by_channel[channel].measured_at(t_ns)
+
+
+def as_channels(boxes: Sequence[PlacedBox]) -> list[PlacedBox]:
+    """The same with a name for each: a Box that has served two phases is one channel of each."""
+    several = {box_id for box_id, count in Counter(box.box_id for box in boxes).items() if count > 1}
+    return [
+        replace(box, week=replace(box.week, channel=f"{box.box_id} {box.phase or place}"))
+        if box.box_id in several
+        else box
+        for place, box in enumerate(boxes)
+    ]
 
 
 def named_by_standard(boxes: Sequence[PlacedBox], interruption_percent: float) -> tuple[PlacedBox, ...]:
@@ -319,7 +337,7 @@ def named_by_standard(boxes: Sequence[PlacedBox], interruption_percent: float) -
         return "interruption" if below(residual_percent, interruption_percent) else "dip"
 
     kinds = {
-        (box.box_id, each.start_ns): kind_of(each, box.residual_percent(each))
+        (box.channel, each.start_ns): kind_of(each, box.residual_percent(each))
         for box in boxes
         for each in box.disturbances
         if each.kind != "swell"
@@ -327,8 +345,8 @@ def named_by_standard(boxes: Sequence[PlacedBox], interruption_percent: float) -
     if len(boxes) > 1 and "interruption" in kinds.values():
         events = [
             ChannelEvent(
-                box.box_id,
-                _DIP_NAMES[kinds[box.box_id, each.start_ns]],
+                box.channel,
+                _DIP_NAMES[kinds[box.channel, each.start_ns]],
                 each.start_ns,
                 each.end_ns,
                 box.residual_percent(each),
@@ -338,14 +356,14 @@ def named_by_standard(boxes: Sequence[PlacedBox], interruption_percent: float) -
             for each in box.disturbances
             if each.kind in ("dip", "interruption")
         ]
-        for joined, members in groups_of(events, [box.box_id for box in boxes], measured_in(boxes)):
+        for joined, members in groups_of(events, [box.channel for box in boxes], measured_in(boxes)):
             if joined.kind != "interruption":
                 kinds |= {(each.channel, each.start_ns): "dip" for each in members}
     return tuple(
         replace(
             box,
             disturbances=tuple(
-                each if each.kind == "swell" else replace(each, kind=kinds[box.box_id, each.start_ns])
+                each if each.kind == "swell" else replace(each, kind=kinds[box.channel, each.start_ns])
                 for each in box.disturbances
             ),
         )
@@ -387,7 +405,7 @@ def _boxes_of(joined: GroupEvent, boxes: Mapping[str, PlacedBox]) -> tuple[str, 
             each.box_id
             for each in boxes[channel].disturbances
             if each.start_ns <= until_ns and (each.end_ns or joined.start_ns) >= joined.start_ns
-        ] or [channel]
+        ] or [boxes[channel].box_id]
     return tuple(dict.fromkeys(found))
 
 

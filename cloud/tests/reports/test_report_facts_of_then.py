@@ -12,6 +12,7 @@ from opq_cloud.reports.fleet import FleetReport
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document
 from opq_cloud.reports.limit_table import limit_table
+from opq_cloud.reports.page import report_html
 from opq_cloud.reports.reading import NoPlaceError, place_choice
 from opq_cloud.reports.week import span_of, week_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
@@ -228,3 +229,28 @@ def test_boxes_serve_a_phase_one_after_the_other(meters: Meters) -> None:
     meters.store.put_box(BoxRecord("1", "", unplugged=True, retired_ms=ms("2026-10-26")))
     assert (meters.reports("site:works", "2026-W42"), meters.reports("site:works", "2026-W43")) == before
     assert meters.indices("2026-W43") == indices
+
+
+def test_a_restated_phase_has_two_columns(meters: Meters) -> None:
+    """A Box that measures L1, then L3, within one week is a column of each, with the verdict of each."""
+    put = meters.store.put_box
+    put(BoxRecord("1", "Meter 1", nominal_v=230.0, nominal_hz=50.0, site="mill", phase="L1"))
+    put(BoxRecord("1", "", phase="L3"), ms("2026-10-22"))
+    meters.tens("1", "2026-10-19", "2026-10-22", 231.0)
+    meters.tens("1", "2026-10-22", "2026-10-26", 200.0)
+    meters.event("1", "interruption", "2026-10-20T10:00", 20.0, 1.0)
+    meters.event("1", "interruption", "2026-10-24T10:00", 400.0, 1.0)
+    fleet = meters.fleet("site:mill", "2026-W43")
+    (found,) = fleet.reports
+    told = report_json(found)
+    volts = [row for row in told["rows"] if row["quantity"] == "voltage" and row["count"]]
+    assert [(row["box_id"], row["phase"], row["lowest"]) for row in volts[::2]] == [
+        ("1", "a", pytest.approx(100 * 231 / 230, abs=1e-3)),
+        ("1", "c", pytest.approx(100 * 200 / 230, abs=1e-3)),
+    ]
+    assert [box["complete_percent"] for box in told["boxes"]] == pytest.approx([300 / 7, 400 / 7], abs=1e-3)
+    assert [(each["class"], each["box_ids"]) for each in told["events"]] == [("interruption", ["1"])] * 2
+    page = report_html(fleet, "now")
+    assert "<b>100.4 %</b>" in page and "<b>86.96 %</b>" in page
+    (row,) = meters.indices("2026-W43", "site:mill")["boxes"][:1]
+    assert (row["interruptions"], row["short_interruptions"]) == (0, 1)

@@ -202,7 +202,7 @@ def _cell(title: str, table: LimitTable, span: ReportWeek, parts: Sequence[Part]
     boxes = [box for _, read in parts for box in read.boxes]
     with_values = [row for row in rows if row.judgement.count]
     measured = min((row.measured_percent for row in with_values), default=0.0)
-    labels = {box.box_id: box.label for box in boxes} if len(boxes) > len(parts) else {}
+    labels = {box.channel: box.label for box in boxes} if len(boxes) > len(parts) else {}
     words = _words(rows, measured, labels) if with_values else "nothing to judge is stored"
     return VerdictCell(title, verdict_of(rows), words, start, end, measured)
 
@@ -216,7 +216,7 @@ def _words(rows: Sequence[VerdictRow], measured: float, labels: Mapping[str, str
             return f"{len(met - open_)} of {len(met | open_)} limits assessed, {share}"
         return f"{len(met)} limits met, {share}"
     row = max(failed, key=lambda each: each.outside)
-    where = f" at {labels.get(row.box_id, 'all phases')}" if labels else ""
+    where = f" at {labels.get(row.channel, 'all phases')}" if labels else ""
     others = len({row.limit for row in failed}) - 1
     more = f" and {others} more" if others else ""
     return f"{row.limit.words}{where}: {number(row.judgement.share_percent, 1, '%')} within{more}, {share}"

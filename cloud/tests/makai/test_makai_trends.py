@@ -187,6 +187,33 @@ def test_an_all_flagged_minute_has_means_as_limits() -> None:
     assert trend == Trend("1", MINUTE_MS, means, covered_ms=20_000)
 
 
+@pytest.mark.parametrize("flagged", [1.0, 2.0, 3.0])
+def test_an_all_flagged_minute_widens_no_hour(flagged: float) -> None:
+    """Its frequency is a phase jump's; a dip's voltage (flag 2) stays the lowest of the hour."""
+    minutes = []
+    for number in range(60):
+        is_flagged = number == 7
+        times = [1.0 + n for n in range(50)]
+        rows = seconds(
+            0, times, 60.0 if is_flagged else 120.0, TimeSource.GPS, flagged if is_flagged else 0.0
+        )
+        if is_flagged:
+            rows = [replace(row, metrics=row.metrics | {"f": Metric(49.0, 49.4, 49.2)}) for row in rows]
+        open_minutes = trends.Trends()
+        for row in rows:
+            open_minutes.add(batch(row), 0.0)
+        (minute,) = open_minutes.due(1e3)
+        minutes.append(replace(minute, start_ms=60_000 * number))
+    tens = [merged("1", 600_000 * ten, 600_000, minutes[10 * ten : 10 * ten + 10]) for ten in range(6)]
+    for row in (tens[0], merged("1", 0, 3_600_000, tens)):
+        assert row.metrics["f"][:2] == (59.0, 61.0) and row.metrics["f"][2] < 60.0
+        assert row.metrics["rms"][0] == (59.0 if flagged == 2.0 else 119.0)
+        assert row.metrics[FLAGGED][:2] == (0.0, flagged)
+    alone = merged("1", 0, 600_000, [minutes[7]])
+    assert alone.metrics["f"] == pytest.approx((49.2, 49.2, 49.2))
+    assert alone.metrics[FLAGGED][:2] == (flagged, flagged)
+
+
 def test_past_losses_are_not_trend_quantities() -> None:
     """They describe the time before a Measurement."""
     row, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)

@@ -28,3 +28,16 @@ def _bits(value: float) -> int:
 def widens_limits(flags: int, key: str) -> bool:
     """Whether a Measurement with these flags may widen the minimum and maximum of a metric."""
     return not flags or key == FLAGGED or not (flags & TOUCHES_GAP or key in SPOILT)
+
+
+def is_all_flagged(metrics: Mapping[str, tuple[float, float, float]]) -> bool:
+    """Whether each Measurement in a trend is flagged: the least number in it is 0 where one is not."""
+    return metrics.get(FLAGGED, (0.0, 0.0, 0.0))[0] >= 1.0
+
+
+def has_no_limits(metrics: Mapping[str, tuple[float, float, float]], key: str) -> bool:
+    """Whether no Measurement in a trend could widen the limits of a metric, so that its mean stands there."""
+    if not is_all_flagged(metrics) or key == FLAGGED or key not in metrics:
+        return False
+    low, high, average = metrics[key]
+    return low == high == average and (key in SPOILT or bool(flags_of_trend(metrics) & TOUCHES_GAP))

@@ -3,7 +3,8 @@
 Pure, as arrays with a row for each open minute of a Box. Each measurement counts in its own minute, also
 when it comes late (the store widens a minute that it has). A mean is weighted by the time that each covers:
 in idle mode one is a second, the next a minute. A flagged one widens no limits (`measurement.flagged`); a
-metric of which all are flagged has its mean as both. Where a Box's clock was set back, so that seconds come
+metric of which all are flagged has its mean as both, and the least number of `flagged` is 0 only where a
+Measurement is not flagged. Where a Box's clock was set back, so that seconds come
 again, the minute is a part: once it is over, `trend_of` makes it of the stored ones, each second once. The
 original loses a maximum that comes with a new minimum (docs/reference/opq-interop.md H.15), and the last
 minute of a Box that stops (H.16).
@@ -195,4 +196,6 @@ def _trend(box_id: str, start_ms: int, metrics: OpenMetrics) -> tuple[Trend, int
         for mean in [total / time_ns]
     }
     longest_ns = max((time_ns for _, _, _, time_ns in metrics.values()), default=0)
+    if FLAGGED in metrics and metrics[FLAGGED][3] < longest_ns:
+        found[FLAGGED] = (0.0, *found[FLAGGED][1:])
     return Trend(box_id, start_ms, found, covered_ms=min(TREND_MS, longest_ns // NS_PER_MS)), longest_ns

@@ -8,8 +8,10 @@ is due once its time is over, so that it is written once unless something comes 
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from math import isfinite
+from math import inf, isfinite
 
+from opq_proto.measurement.continuity import FLAGGED
+from opq_proto.measurement.flagged import has_no_limits, is_all_flagged
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
@@ -80,7 +82,10 @@ def _place(length_ms: int) -> int:
 
 
 def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -> Trend:
-    """Merges parts, none longer than the row, into one row; a part with unknown coverage counts as whole."""
+    """Merges parts, none longer than the row, into one row; a part with unknown coverage counts as whole.
+
+    A part of which each Measurement is flagged widens no limits, as a flagged Measurement widens none in it.
+    """
     sums: dict[str, tuple[float, float, float, int]] = {}
     bins: dict[str, dict[int, int]] = {}
     covered_ms = 0
@@ -88,10 +93,13 @@ def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -
         time_ms = part.time_ms
         covered_ms += time_ms
         weight = max(1, time_ms)
+        all_flagged = is_all_flagged(part.metrics)
         for key, (low, high, average) in part.metrics.items():
             if not isfinite(low + high + average):
                 continue
             before = sums.get(key)
+            if all_flagged and has_no_limits(part.metrics, key):
+                low, high = inf, -inf
             sums[key] = (
                 (low, high, average * weight, weight)
                 if before is None
@@ -109,7 +117,13 @@ def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -
                     known.add_to(counts)
                 elif (place := bin_of(key, average)) is not None:
                     counts[place] = counts.get(place, 0) + max(1, round(time_ms / 1000))
-    metrics = {key: (low, high, total / time) for key, (low, high, total, time) in sums.items()}
+    metrics = {
+        key: (low, high, mean) if low <= high else (mean, mean, mean)
+        for key, (low, high, total, time) in sums.items()
+        for mean in [total / time]
+    }
+    if FLAGGED in metrics and any(FLAGGED not in part.metrics for part in parts):
+        metrics[FLAGGED] = (0.0, *metrics[FLAGGED][1:])
     histograms = {key: TrendHistogram.of(counts) for key, counts in bins.items()}
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)
 

@@ -15,7 +15,7 @@ from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
-from opq_proto.measurement.flagged import flags_of_trend
+from opq_proto.measurement.flagged import flags_of_trend, is_all_flagged
 from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
@@ -41,6 +41,8 @@ class HistoryRow:
     """By the names of DRAWN_KEYS; unknown metrics are absent."""
     flagged: int = 0
     """The highest `continuity.FLAGGED` of its Measurements; 0: none is flagged."""
+    all_flagged: bool = False
+    """Whether each of its Measurements is flagged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ def _row(trend: Trend, keys: Keys) -> HistoryRow:
     for name, (key, scale) in keys.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
-    return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics))
+    flags, every = flags_of_trend(trend.metrics), is_all_flagged(trend.metrics)
+    return HistoryRow(trend.start_ms, trend.coverage, values, flags, every)
 
 
 def measured_rows(store: HistoryStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:

@@ -19,14 +19,15 @@ from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
-from opq_cloud.view.pages.past.reading import PastReader, PastSeries
-from opq_cloud.view.pages.past.served_lines import Stays
+from opq_cloud.view.pages.past.reading import PastReader
+from opq_cloud.view.pages.past.series import PastSeries
+from opq_cloud.view.pages.past.served_lines import SiteReader, Stays
 from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.fields import BY_KEY, ShownQuantity
-from opq_proto.messages import Finding, Interval, Trigger
+from opq_proto.messages import Finding, Interval, Measurement, Trigger
 
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
@@ -408,3 +409,37 @@ def test_a_new_drawn_quantity_has_its_trend() -> None:
     assert (drawn.name, drawn.key, drawn.interval, drawn.short_ms) == ("crest_ratio", "crest", "", 0)
     volts = BY_KEY["rms"].shown
     assert volts is not None and drawn_quantity(volts, "rms") == QUANTITIES["rms_v"]
+
+
+def test_a_sites_unbalance_of_years_is_read(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span that is too long to be read at once is read in parts: a row of each day, the same figures."""
+    day_ms, first_ms = 86_400_000, 1_700_000_000_000 // 86_400_000 * 86_400_000
+    rows = []
+    for number in range(90 * 4):
+        start_ms = first_ms + number * day_ms // 4
+        values = {
+            "u2_ratio": 0.005 + number / 1e5,
+            "clock_ratio": 1e-4,
+            "angle_b_deg": -120.0,
+            "angle_c_deg": 120.0,
+        }
+        ten = Interval(600_000, number == 7, 1.0, values, "mill")
+        times = start_ms * 10**6, (start_ms + 600_000) * 10**6
+        rows.append(Measurement("1", times[1] // 10**6, {}, *times, 100, sequence=number + 1, interval=ten))
+    store.put_box(BoxRecord("1", "", site="mill", phase="L1"))
+    store.intervals.append(rows)
+    span = read_span(str(first_ms + day_ms // 2), str(first_ms + 90 * day_ms), first_ms + 100 * day_ms)
+    reader = PastReader(store, span, first_ms + 100 * day_ms, lambda _: None, False, rows=1000)
+    site = SiteReader(store.intervals, store.boxes())
+    mill = ShownBox("mill", "", None, 230.0, 50.0, False)
+    at_once = reader.site(mill, QUANTITIES["unbalance_percent"], site)
+    monkeypatch.setattr(reading, "RAW_DAYS", 30)
+    found = reader.site(mill, QUANTITIES["unbalance_percent"], site)
+    assert found.step_ms == day_ms and len(found.at_ms) == 90
+    assert found.source == at_once.source == "class A, 10 min"
+    assert found.figures is not None and at_once.figures is not None
+    assert found.figures == pytest.approx(at_once.figures, rel=1e-3) and found.figures[0] == pytest.approx(
+        0.502
+    )
+    assert (found.start_ms, found.until_ms) == (at_once.start_ms, at_once.until_ms)
+    assert found.flagged_share == pytest.approx(at_once.flagged_share, rel=0.05)

@@ -17,7 +17,8 @@ from opq_cloud.view.pages.past.line_reading import (
     week_span_of,
 )
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import PastSeries, in_week, rows_for, without_skipped
+from opq_cloud.view.pages.past.reading import rows_for
+from opq_cloud.view.pages.past.series import PastSeries, in_week, without_skipped
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext

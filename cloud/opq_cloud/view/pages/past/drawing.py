@@ -9,8 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from opq_cloud.reports.limit_table import Limit, LimitTable
+from opq_cloud.view.pages.past.harmonics import Harmonics
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import Floats, Harmonics, PastSeries, Spread
+from opq_cloud.view.pages.past.series import Floats, PastSeries, Spread
 from opq_cloud.view.web.words import number
 from opq_measure.standards.requirements import LIMIT_ROUNDING
 from opq_proto.kit.drawing import Axis, Tick, bar, line

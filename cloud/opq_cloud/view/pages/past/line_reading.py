@@ -6,16 +6,11 @@ from dataclasses import replace
 from opq_cloud.view.pages.drawing.local_weeks import LocalSpan
 from opq_cloud.view.pages.past.address import PastAddress
 from opq_cloud.view.pages.past.box_choice import BoxChoice
+from opq_cloud.view.pages.past.harmonics import Harmonics, read_harmonics
+from opq_cloud.view.pages.past.lines_together import HiddenBox, after_one_another, joined
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import (
-    Harmonics,
-    HiddenBox,
-    PastReader,
-    PastSeries,
-    after_one_another,
-    joined,
-    read_harmonics,
-)
+from opq_cloud.view.pages.past.reading import PastReader
+from opq_cloud.view.pages.past.series import PastSeries
 from opq_cloud.view.pages.past.served_lines import (
     ServedLine,
     SiteReader,

@@ -1,38 +1,41 @@
-"""Reads any quantity of a Box, of several as one, or of a week, over any span: rows, coverage, gaps, spread.
+"""Reads any quantity of a Box or a site over any span.
 
 Rows come from the trends (`drawing.box_history`) or from the intervals of class A, whose days are summed
-where a span is long. All of it is NumPy columns of one quantity.
+where a span is long. The ten minutes of a site are computed, a month after the other where it is long.
 """
 
-import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
-from opq_cloud.store.intervals.distribution import IntervalSummary, summed
-from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows, one_after_the_other
+from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
 from opq_cloud.store.records.interval_reading import DAY_MS
 from opq_cloud.store.records.intervals import IntervalRecords, SummaryRow
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.pages.drawing.box_history import BoxHistory, missing_spans, read_history
-from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, skipped_places, week_place_ms
+from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
+from opq_cloud.view.pages.past.lines_together import after_one_another
 from opq_cloud.view.pages.past.quantities import PastQuantity
+from opq_cloud.view.pages.past.series import (
+    NOTHING,
+    OF_EVENTS,
+    Floats,
+    PastSeries,
+    Spread,
+    Whole,
+    counted_weights,
+    spread_of,
+    whole_of,
+)
 from opq_cloud.view.pages.past.served_lines import SiteReader, StayRows, Stays, begins_in
-from opq_cloud.view.pages.visible.counted import HiddenBox as HiddenBox
-from opq_cloud.view.pages.visible.counted import usable_values
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import TimeSpan
-from opq_measure.standards.requirements import percentile
 from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
 from opq_proto.trend_histogram import bin_middle
 
-Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
 ROWS_DRAWN = 750
 """Rows of one Box in a chart, at most."""
 ROWS_READ = 12_000
@@ -40,120 +43,14 @@ ROWS_READ = 12_000
 FEWEST_ROWS = 60
 RAW_DAYS = 400
 """Class A of a longer span is read from summaries of days."""
-HARMONIC_DAYS = 62
-"""The same for harmonics: summaries of 50 orders are faster than intervals from here on."""
+SITE_DAYS = 31
+"""Days of a longer span of a site that are read at once: a row of each."""
 SHORT_DAYS = 2
 """Class A of a shorter span is read from the short intervals, if they are stored."""
 CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
 NS_PER_MS = 1_000_000
-OF_EVENTS = ("rms_v", "trans_v")
-"""Quantities whose lowest and highest values are those of events."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Spread:
-    """How long each value was measured."""
-
-    values: Floats
-    """(b,) rising."""
-    weights: Floats
-
-    def quantile(self, share: float) -> float:
-        """The value that this share (0 to 1) of the time lay at or below; NaN without any."""
-        if not len(self.values):
-            return math.nan
-        passed = np.cumsum(self.weights)
-        at = int(np.searchsorted(passed, share * passed[-1] * (1 - 1e-12)))
-        return float(self.values[min(at, len(self.values) - 1)])
-
-
-NOTHING: Final = Spread(np.empty(0), np.empty(0))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PastSeries:
-    """One line of a chart: (n,) rows of one length, in time order; NaN is unknown."""
-
-    words: str
-    box_ids: tuple[str, ...]
-    source: str
-    """Where its values come from: `trends`, `class A, 10 min`; empty where nothing is stored."""
-    step_ms: int
-    at_ms: Whole
-    """Since 1970, or since Monday 00:00 by the local clock."""
-    low: Floats
-    mean: Floats
-    high: Floats
-    coverage: Floats
-    flagged: NDArray[np.bool_]
-    start_ms: int
-    """From here the Boxes are expected: the beginning, or when the first of them was heard."""
-    until_ms: int
-    """Up to here."""
-    spread: Spread
-    flagged_share: float = 0.0
-    whole: tuple[float, float, float] | None = None
-    """Lowest, mean and highest, by `whole_of`; None: of the rows."""
-
-    @property
-    def gaps(self) -> tuple[tuple[int, int], ...]:
-        """Stretches of whole rows without a value."""
-        return missing_spans(self.at_ms.tolist(), self.start_ms, self.until_ms, self.step_ms)
-
-    @property
-    def measured(self) -> float:
-        """The measured share of the expected time."""
-        expected = self.until_ms - self.start_ms
-        if expected <= 0:
-            return 0.0
-        ends = np.minimum(self.at_ms + self.step_ms, self.until_ms)
-        inside = np.clip(ends - np.maximum(self.at_ms, self.start_ms), 0, None)
-        return min(1.0, float(np.sum(np.minimum(inside, self.coverage * self.step_ms))) / expected)
-
-    @property
-    def figures(self) -> tuple[float, ...] | None:
-        """Lowest, 5 %, median, mean, 95 %, 99 %, highest; None where nothing is known."""
-        if not len(self.at_ms) or np.isnan(self.mean).all():
-            return None
-        nothing = np.zeros(len(self.at_ms), np.bool_)
-        least, mean, most = self.whole or whole_of(
-            self.low, self.mean, self.high, self.coverage, nothing, "rms_v"
-        )
-        spread = self.spread if len(self.spread.values) else spread_of(self.mean, self.coverage)
-        p05, p50, p95, p99 = (
-            min(max(spread.quantile(share), least), most) for share in (0.05, 0.5, 0.95, 0.99)
-        )
-        return least, p05, p50, mean, p95, p99, most
-
-
-def whole_of(
-    low: Floats, mean: Floats, high: Floats, coverage: Floats, flagged: NDArray[np.bool_], name: str
-) -> tuple[float, float, float]:
-    """Lowest, mean and highest of a span, as reports count: of values that no event flags, if there are some.
-
-    A dip's depth and a transient are voltages, so that theirs count; its phase jump is not a frequency.
-    """
-    counted = np.ones(len(flagged), np.bool_) if name in OF_EVENTS else ~flagged
-    counted &= ~np.isnan(mean)
-    if not counted.any():
-        counted = ~np.isnan(mean)
-    weights = np.maximum(coverage[counted], 1e-9)
-    average = float(np.sum(mean[counted] * weights) / weights.sum())
-    least, most = float(np.nanmin(low[counted])), float(np.nanmax(high[counted]))
-    return least, min(max(average, least), most), most
-
-
-def spread_of(values: Floats, weights: Floats) -> Spread:
-    """The spread of values, each as long as its weight; NaN is left out."""
-    known = ~np.isnan(values)
-    found, where = np.unique(values[known], return_inverse=True)
-    return Spread(found, _counted(where, weights[known], len(found)))
-
-
-def _counted(where: Whole, weights: Floats, many: int) -> Floats:
-    return np.asarray(np.bincount(where, weights=weights, minlength=many), np.float64)
 
 
 def rows_for(boxes: int) -> int:
@@ -209,10 +106,18 @@ class PastReader:
         )
 
     def site(self, box: ShownBox, quantity: PastQuantity, reader: SiteReader) -> PastSeries:
-        """A quantity of the phases of a site together; nothing of a span that is too long to read."""
-        if self.span.length_ms > RAW_DAYS * DAY_MS:
-            return self._none(box, quantity.length_ms)
-        return self._intervals(box, quantity, reader, quantity.length_ms)
+        """A quantity of the phases of a site together."""
+        if self.span.length_ms <= RAW_DAYS * DAY_MS:
+            return self._intervals(box, quantity, reader, quantity.length_ms)
+        first_ms = self.span.start_ms // DAY_MS * DAY_MS
+        edges = [*range(first_ms, self.span.end_ms, SITE_DAYS * DAY_MS), self.span.end_ms]
+        edges[0] = self.span.start_ms
+        parts = [
+            replace(self, span=replace(self.span, start_ms=start, end_ms=end), rows=SITE_DAYS)
+            for start, end in pairwise(edges)
+        ]
+        read = [each._intervals(box, quantity, reader, quantity.length_ms) for each in parts]
+        return after_one_another(box.label, read)
 
     def _factor(self, box: ShownBox, quantity: PastQuantity) -> float:
         """The factor of a value in `unit` of the quantity."""
@@ -232,8 +137,9 @@ class PastReader:
         at_ms = np.array([row.start_ms for row in rows], np.int64)
         flagged = np.array([bool(row.flagged) for row in rows], np.bool_)
         coverage = np.array([row.coverage for row in rows], np.float64)
-        # limits of a longer row are already without flagged windows, except of wholly flagged minutes
-        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else np.zeros_like(flagged)
+        # limits of a longer row are without flagged windows, unless it has no others
+        every = np.array([row.all_flagged for row in rows], np.bool_)
+        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else every
         late_ms = 2 * history.step_ms if history.step_ms < 60_000 else 130_000
         start_ms, until_ms = self._expected(box.box_id, at_ms, history.step_ms, late_ms)
         return PastSeries(
@@ -375,7 +281,7 @@ class PastReader:
         bins = np.concatenate([part.bins for part in parts])
         places, where = np.unique(bins, return_inverse=True)
         weights = np.concatenate([part.counts for part in parts]).astype(np.float64)
-        counts = _counted(where, weights, len(places))
+        counts = counted_weights(where, weights, len(places))
         starts, until = self._expected(box.box_id, at_ms, DAY_MS, SETTLED_MS + quantity.length_ms)
         intervals = sum(row.summary.intervals for row in known)
         return PastSeries(
@@ -423,59 +329,6 @@ class PastReader:
         )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Harmonics:
-    """The harmonics of a Box over a span: of its intervals, or of summaries where it is long."""
-
-    intervals: int
-    flagged: int
-    volts: Floats | None = None
-    """(n, orders) of the intervals that are not flagged."""
-    summary: IntervalSummary | None = None
-
-    @property
-    def orders(self) -> int:
-        if self.summary is not None:
-            return self.summary.orders("harmonics_v")
-        return 0 if self.volts is None or not len(self.volts) else self.volts.shape[1]
-
-    def percent(self, order: int, share: float, basis_v: float | None) -> tuple[float, float]:
-        """The value that a share of the intervals does not exceed, and the highest, in percent.
-
-        `basis_v` is 100 %; None: each interval's own fundamental, or of summaries the median of all.
-        """
-        if self.volts is not None:
-            whole = self.volts[:, 0] if basis_v is None else basis_v
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = 100 * self.volts[:, order - 1] / whole
-            known = ratios[np.isfinite(ratios)]
-            return percentile(known, 100 * share), float(known.max()) if len(known) else math.nan
-        if self.summary is None:
-            return math.nan, math.nan
-        fundamental = self.summary.distribution("harmonics_v", 0, flagged=False).quantile(0.5)
-        own = self.summary.distribution("harmonics_v", order - 1, flagged=False)
-        scale = 100 / (basis_v or fundamental or math.nan)
-        value = own.quantile(share)
-        return (math.nan if value is None else value * scale), own.most * scale
-
-
-def read_harmonics(store: ShownStore, box_id: str, span: TimeSpan, stays: Stays = ()) -> Harmonics:
-    """The harmonics of ten-minute intervals in a span, or in these parts of it."""
-    records, names = store.seen_intervals(box_id), ("harmonics_v",)
-    whole = span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS
-    parts = [(max(first, whole[0]), min(last, whole[1])) for first, last in stays or (whole,)]
-    if records is None:
-        return Harmonics(0, 0)
-    if span.length_ms > HARMONIC_DAYS * DAY_MS:
-        summary = summed([records.summary(box_id, TEN_MINUTES_MS, *part, names) for part in parts])
-        return Harmonics(summary.intervals, summary.flagged, None, summary)
-    read = [records.read(box_id, TEN_MINUTES_MS, *part, names) for part in parts]
-    columns = one_after_the_other(box_id, TEN_MINUTES_MS, read)
-    volts, flags = columns.values.get(names[0]), columns.flagged
-    found = None if volts is None else np.asarray(volts[~flags], np.float64)
-    return Harmonics(len(flags), int(flags.sum()), found)
-
-
 def _three(summary: IntervalSummary, quantity: PastQuantity, place: int) -> tuple[float, float, float]:
     """Lowest, mean and highest of a day, without flagged intervals."""
     own = summary.parts[quantity.interval, place, False]
@@ -504,146 +357,3 @@ def _step(length_ms: int, span_ms: int, rows: int) -> int:
         return length_ms
     steps = [60_000, 600_000, *CLASS_A_STEPS_MS] if length_ms < 60_000 else list(CLASS_A_STEPS_MS)
     return next((each for each in steps if each >= length_ms and span_ms / each <= rows), DAY_MS)
-
-
-def _outer(parts: Sequence[PastSeries]) -> tuple[float, float, float] | None:
-    """Of several lines, the mean by the time that each measured."""
-    known = [(part.whole, float(part.coverage.sum()) * part.step_ms) for part in parts if part.whole]
-    total = sum(weight for _, weight in known)
-    if len(known) < len(parts) or total <= 0:
-        return None
-    mean = sum(whole[1] * weight for whole, weight in known) / total
-    return min(whole[0] for whole, _ in known), mean, max(whole[2] for whole, _ in known)
-
-
-def joined(words: str, parts: Sequence[PastSeries], hidden: Sequence[HiddenBox] = ()) -> PastSeries:
-    """Several Boxes as one line; the last of `parts` are those of `hidden`, which are shown as figures only.
-
-    Without hidden ones: the outer limits, and the mean by the time that each measured. With them: medians,
-    which are not of a single Box. A hidden Box counts in the rows for which those that have one have enough
-    owners. What one Box alone decides is not taken from hidden ones: marks, gaps, the beginning and the end.
-    """
-    known = [part for part in parts if len(part.at_ms)]
-    if not known:
-        return replace(parts[0], words=words, box_ids=tuple(i for part in parts for i in part.box_ids))
-    at_ms = np.unique(np.concatenate([part.at_ms for part in known]))
-    shape = (len(parts), len(at_ms))
-    low, mean, high = (np.full(shape, np.nan) for _ in range(3))
-    cover, flagged = np.zeros(shape), np.zeros(len(at_ms), np.bool_)
-    shown = parts[: len(parts) - len(hidden)]
-    for row, part in enumerate(parts):
-        where = np.searchsorted(at_ms, part.at_ms)
-        low[row, where], mean[row, where], high[row, where] = part.low, part.mean, part.high
-        cover[row, where] = part.coverage
-        if row < len(shown):
-            flagged[where] |= part.flagged
-    step_ms = max(part.step_ms for part in known)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a row that no Box has stays NaN
-        if hidden:
-            used = usable_values(~np.isnan(mean[len(shown) :]), hidden)
-            for table in (low, mean, high):
-                table[len(shown) :][~used] = np.nan
-            cover[len(shown) :] = used
-            lows, means, highs = (np.nanmedian(table, axis=0) for table in (low, mean, high))
-            spread = spread_of(means, np.ones(len(means)))
-        else:
-            weights = np.where(np.isnan(mean), 0.0, np.maximum(cover, 1e-9))
-            lows, highs = np.nanmin(low, axis=0), np.nanmax(high, axis=0)
-            means = np.nansum(mean * weights, axis=0) / weights.sum(axis=0)
-            spread = spread_of(
-                np.concatenate([part.spread.values for part in known]),
-                np.concatenate([part.spread.weights for part in known]),
-            )
-    kept = ~np.isnan(means)
-    starts, ends = [part.start_ms for part in shown], [part.until_ms for part in shown]
-    if hidden:
-        starts, ends = [*starts, *at_ms[kept][:1].tolist()], [*ends, *(at_ms[kept][-1:] + step_ms).tolist()]
-    start_ms, until_ms = min(starts, default=0), max(ends, default=0)
-    expected = [max(1, part.until_ms - part.start_ms) for part in shown]
-    share = sum(part.flagged_share * long for part, long in zip(shown, expected, strict=True))
-    return PastSeries(
-        words,
-        tuple(i for part in parts for i in part.box_ids),
-        known[0].source,
-        step_ms,
-        at_ms[kept],
-        lows[kept],
-        means[kept],
-        highs[kept],
-        (cover.sum(axis=0) / len(parts))[kept],
-        flagged[kept],
-        start_ms,
-        until_ms,
-        spread,
-        share / max(1, sum(expected)),
-        _outer(known) if not hidden else None,
-    )
-
-
-def after_one_another(words: str, parts: Sequence[PastSeries]) -> PastSeries:
-    """The Boxes of one phase, or one Box with other nominal values, as one line.
-
-    It is expected as long as one of them is: a Box that sent nothing in its time leaves a hole.
-    """
-    known = [part for part in parts if len(part.at_ms)]
-    expected = [part for part in parts if part.until_ms > part.start_ms] or parts
-    found = (known or parts)[0]
-    if len(known) > 1:
-        found, rows = joined(words, known), [len(part.at_ms) for part in known]
-        share = sum(part.flagged_share * many for part, many in zip(known, rows, strict=True)) / sum(rows)
-        coverage = np.minimum(1.0, found.coverage * len(known))
-        found = replace(found, coverage=coverage, flagged_share=share)
-    return replace(
-        found,
-        words=words,
-        box_ids=tuple(i for part in parts for i in part.box_ids),
-        start_ms=min(part.start_ms for part in expected),
-        until_ms=max(part.until_ms for part in expected),
-    )
-
-
-def in_week(series: PastSeries, week: LocalSpan, zone: ZoneInfo) -> PastSeries:
-    """The same by what the local clock shows: rows of an hour that comes twice are one."""
-    places = np.array([week_place_ms(int(at), week.first, zone) for at in series.at_ms], np.int64)
-    inside = (series.at_ms >= week.start_ms) & (series.at_ms < week.end_ms)
-    places = places[inside] // series.step_ms * series.step_ms
-    order = np.argsort(places, kind="stable")
-    at_ms, firsts = np.unique(places[order], return_index=True)
-    counts = np.diff(np.append(firsts, len(order)))
-
-    def picked(values: Floats) -> Floats:
-        return np.asarray(values[inside][order], np.float64)
-
-    until = WEEK_MS if series.until_ms >= week.end_ms else week_place_ms(series.until_ms, week.first, zone)
-    if not len(at_ms):
-        firsts = np.empty(0, np.int64)
-    reduce = len(at_ms) > 0
-    return replace(
-        series,
-        at_ms=at_ms,
-        low=np.minimum.reduceat(picked(series.low), firsts) if reduce else np.empty(0),
-        mean=np.add.reduceat(picked(series.mean), firsts) / counts if reduce else np.empty(0),
-        high=np.maximum.reduceat(picked(series.high), firsts) if reduce else np.empty(0),
-        coverage=np.add.reduceat(picked(series.coverage), firsts) / counts if reduce else np.empty(0),
-        flagged=np.logical_or.reduceat(series.flagged[inside][order], firsts)
-        if reduce
-        else np.empty(0, np.bool_),
-        start_ms=max(0, week_place_ms(max(series.start_ms, week.start_ms), week.first, zone)),
-        until_ms=max(0, until),
-    )
-
-
-def without_skipped(
-    gaps: Sequence[tuple[int, int]], week: LocalSpan, zone: ZoneInfo
-) -> tuple[tuple[int, int], ...]:
-    """Gaps of a week without the hour that its clock skips."""
-    found = list(gaps)
-    for first, last in skipped_places(week, zone):
-        found = [
-            part
-            for start, end in found
-            for part in ((start, min(end, first)), (max(start, last), end))
-            if part[0] < part[1]
-        ]
-    return tuple(found)

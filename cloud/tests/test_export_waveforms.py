@@ -6,6 +6,7 @@ import json
 import tempfile
 import wave as wave_file
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,11 @@ from opq_cloud.export.comtrade import (
 )
 from opq_cloud.export.event_files import WAVEFORM_FORMS, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.export.selection import event_records
+from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
 
 START_NS = 1_795_000_000_123_456_789
@@ -265,3 +268,19 @@ def test_the_axis_is_whole_and_exact_over_hours() -> None:
 def test_a_whole_rate_has_no_point(rate_hz: float, text: str) -> None:
     """py3comtrade 4.2.4 reads a rate as a whole number."""
     assert rate_text(rate_hz) == text
+
+
+def test_an_export_has_the_facts_of_then(tmp_path: Path) -> None:
+    """The Box is on another phase since, of another nominal voltage, and has another name."""
+    with closing(open_store(None, tmp_path)) as store:
+        store.put_box(replace(BOX, name="Cellar"))
+        event_id = store.open_event(Trigger("token", START_NS, WAVE.end_ns, ("1",), "1", "test"), "test")
+        store.put_waveform(event_id, WAVE)
+        store.finish_event(event_id)
+        moved = BoxRecord("1", "Attic", nominal_v=230.0, phase="L2")
+        store.put_box(moved, WAVE.end_ns // 10**6 + 1000)
+        (found,) = event_records(store, event_id)
+    facts = found.facts()
+    assert (facts["phase"], facts["nominal_volts"], facts["nominal_from"]) == ("L1", 120.0, "record")
+    assert facts["box_name"] == "Attic", "a name is of now"
+    assert ",L1,," in cfg_text(found, "ascii")

@@ -134,7 +134,7 @@ def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
             words = f"because no finding states another: Box 2 (workshop) (230{THIN}V)."
             assert words in _get(scene, path)[1]
         facts = json.loads(_get(scene, "/api/v1/events/1/waveforms/2")[1])
-        assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "present record")
+        assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "record")
 
 
 def test_an_incident_of_two_events_is_one(tmp_path: Path) -> None:

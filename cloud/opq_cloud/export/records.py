@@ -75,7 +75,7 @@ class WaveformRecord:
     def _nominal_from(self) -> str:
         if self.judged_v is not None:
             return "findings"
-        return "present record" if self.wave.nominal_v is None else "samples"
+        return "record" if self.wave.nominal_v is None else "samples"
 
     def facts(self) -> dict[str, object]:
         """Provenance as JSON; unknown facts are None. The cloud does not know a gateway's firmware."""

@@ -112,7 +112,7 @@ def event_records(
         WaveformRecord(
             wave,
             record,
-            source.box(box_id) or BoxRecord(box_id, f"Box {box_id}"),
+            (source.box(box_id) or BoxRecord(box_id, f"Box {box_id}")).at(wave.start_ns),
             licence,
             halves.get(box_id),
             judged.volts(box_id),

@@ -47,8 +47,8 @@ MEANING = MappingProxyType(
         "resend_asked": "requests to the Box to send samples again",
         "samples_recovered": "missing samples that a Resend brought back",
         "duplicate_samples": "samples that came twice, dropped",
-        "stalls": "times this gateway stood still for more than a quarter of a second, or read a port so "
-        "late that its buffer was full",
+        "stalls": "times this gateway stood still for more than a quarter of a second with the port open, "
+        "or read the port so late that its buffer was full",
         "gaps": "gaps that could not be filled, marked",
         "missing_samples": "samples inside marked gaps",
         "reorder_overflow": "blocks dropped because too many waited after a hole",

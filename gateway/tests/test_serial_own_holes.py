@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
-from opq_gateway.serial_side.axis import Axis
+from opq_gateway.serial_side.axis import LONGEST_SILENCE_S, Axis
 from opq_gateway.serial_side.clock import Clocks
 from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import Gap, TimeSource
@@ -51,3 +51,16 @@ def test_a_late_gateways_holes_are_its_own() -> None:
     gaps = [each for each in found if isinstance(each, Gap)]
     assert {gap.reason for gap in gaps} == {MACHINE_PAUSED}
     assert sum(gap.samples for gap in gaps) == 600 * (len(range(0, 60 * RATE_HZ, 800)) - 1)
+
+
+def test_a_silent_line_explains_what_waits() -> None:
+    """The gateway read late; before the Box could send again what was lost, the line was pulled out."""
+    now_s = [100.0]
+    axis = Axis("1", HELLO, None, Clocks(monotonic_s=lambda: now_s[0]))
+    axis.accept_samples(samples(0), HELLO)
+    axis.stalled(0.3)
+    axis.accept_samples(samples(2200), HELLO)
+    assert axis.tick() == []
+    now_s[0] += LONGEST_SILENCE_S
+    gaps = [each for each in axis.tick() if isinstance(each, Gap)]
+    assert [(gap.samples, gap.reason) for gap in gaps] == [(2000, NOT_RESENT)]

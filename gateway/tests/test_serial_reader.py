@@ -404,6 +404,33 @@ def test_a_full_buffers_losses_are_not_the_lines(
     assert reasons == ({MACHINE_PAUSED} if reads_late else {NOT_RESENT})
 
 
+def test_an_openings_backlog_is_no_late_read(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    """A Box that was replugged has filled its port before the gateway opens it, and goes on to fill it."""
+    pty, now_s = ptys("box1"), 100.0
+    behind, counters, status = Behind(), BoxCounters(), BoxStatus("1", 60)
+    station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters)
+    intake = Intake(status, Ring(tmp_path / "ring1", "1", 1.0), counters, station.send, behind)
+    station.attach(intake, select.poll())
+    station.stalled(0.4)
+    assert counters["stalls"] == 0, "the line was out"
+
+    def opened() -> bool:
+        station.round(0, now_s)
+        return counters["serial_opened"] == 1
+
+    wait_for(opened)
+    for bytes_read, stalls in ((4096, 0), (4096, 0), (400, 0), (4096, 1)):
+        os.write(pty.master, bytes(bytes_read))
+        least = min(bytes_read, FULL_TTY_BYTES)
+        wait_for(lambda least=least: pty.unread_bytes() >= least)
+        now_s += 0.03
+        station.round(select.POLLIN, now_s)
+        assert counters["stalls"] == stalls
+        if bytes_read > FULL_TTY_BYTES:  # the last byte comes later
+            wait_for(pty.unread_bytes)
+    station.close()
+
+
 def test_a_throwing_box_is_reopened_alone(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
     one, two = ptys("box1"), ptys("box2")
     with Gateway(tmp_path, box1=str(one.link), box2=str(two.link)) as gateway:

@@ -177,9 +177,10 @@ class Axis:
 
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it are passed
-        on."""
+        on. Whatever lost them at first, the Box holds them and only the line kept it from sending them again.
+        """
         silent = self.line.waiting and self._clocks.monotonic_s() - self._received_s >= LONGEST_SILENCE_S
-        return self._explained(self.line.flush()) if silent else []
+        return self.line.flush() if silent else []
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """Ends the axis: stamps the blocks that wait for their time, and gives up every hole."""

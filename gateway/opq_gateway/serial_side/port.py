@@ -28,6 +28,8 @@ MAX_BYTES = 4 * READ_BYTES
 Boxes."""
 FULL_TTY_BYTES = 4095
 """Capacity of a tty (Linux's N_TTY_BUF_SIZE minus one); a read of this many bytes may have come too late."""
+DRIVER_BYTES = 65_536
+"""Capacity of a serial driver's buffer before the tty's. A Box on a pty of ours holds 16 KB."""
 OUT_BYTES = 8192
 """Most bytes that wait for a blocked line: 90 ms at 921,600 baud."""
 PUMP_S = 0.1

@@ -14,7 +14,14 @@ from typing import Protocol
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
-from opq_gateway.serial_side.port import FULL_TTY_BYTES, LineErrors, Opening, SerialPort, close_aside
+from opq_gateway.serial_side.port import (
+    DRIVER_BYTES,
+    FULL_TTY_BYTES,
+    LineErrors,
+    Opening,
+    SerialPort,
+    close_aside,
+)
 from opq_gateway.status import NO_FRAMES, BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff
@@ -85,6 +92,8 @@ class BoxStation:
         self._waits = Backoff(BACKOFF_S)
         self._read_s = 0.0
         """When the open port was read last; 0: not yet."""
+        self._waited_bytes = 0
+        """Most bytes that may still come of those that waited in the open port when it was opened."""
         self._received_s = 0.0
         self._checked_s = 0.0
         self._frame_s = 0.0
@@ -121,15 +130,20 @@ class BoxStation:
             self._try_to_open(now_s)
         else:
             data = self._read(self._port, events, now_s)
-            if len(data) >= FULL_TTY_BYTES and self._read_s:
+            is_full = len(data) >= FULL_TTY_BYTES
+            if is_full and self._read_s and not self._waited_bytes:
                 self.stalled(now_s - self._read_s)
+            self._waited_bytes = max(0, self._waited_bytes - len(data)) if is_full else 0
             self._read_s = now_s
             if data or self._arrears:
                 self._accept_data(data, now_s)
         self._intake.tick()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway paused until now, or read so late that the port's buffer was full."""
+        """The gateway paused until now, or read so late that the port's buffer was full. Without an open port
+        it is the line that loses samples."""
+        if self._port is None:
+            return
         self.counters.add("stalls")
         if self._intake is not None:
             self._intake.stalled(seconds)
@@ -251,6 +265,7 @@ class BoxStation:
         """Registers the open port; `early` is its state from the start, with what was requested then."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
+        self._waited_bytes = DRIVER_BYTES
         self._poll.register(self.fd, select.POLLIN)
         self._line_errors = LineErrors(self.fd)
         self._received_s = self._checked_s = self._frame_s = now_s

@@ -25,11 +25,13 @@ def verdict_of(
     metrics: dict[str, float] | None = None,
     withdrawn: tuple[str, ...] = (),
     skipped_s: float = 0.0,
+    unread_s: float = 0.0,
 ) -> ScheduleVerdict:
     means = {name: Metric(mean, mean, mean) for name, mean in (metrics or {}).items()}
     evidence = Evidence(
         dark_ns=dict.fromkeys(fault.boxes, (10 * S, 30 * S)),
         skipped_s=dict.fromkeys(boxes_of(0), skipped_s),
+        unread_s=dict.fromkeys(boxes_of(0), unread_s),
         stored=[Measurement("1", 31_000, means, 30 * S, 31 * S, sequence=5)],
         findings=list(outages),
         withdrawn=list(withdrawn),
@@ -67,6 +69,11 @@ FOUND = outage("1", "its gateway reports it")
             verdict_of(DARK, (FOUND,), {"missing_dark_s": 10.0, "missing_overrun_s": 3.0}, skipped_s=3.0),
             "10.0 s are reported as missing",
         ),
+        (verdict_of(DARK, (FOUND,), {"missing_dark_s": 20.0, "missing_gateway_s": 0.3}, unread_s=0.4), None),
+        (
+            verdict_of(DARK, (FOUND,), {"missing_dark_s": 20.0, "missing_gateway_s": 0.3}, unread_s=0.2),
+            "missing_gateway_s is 0.300",
+        ),
     ],
 )
 def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str | None) -> None:
@@ -74,6 +81,7 @@ def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str 
     assert problem is None or any(problem in each for each in verdict.problems), verdict.problems
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "gateways",
     [

@@ -123,6 +123,8 @@ class Evidence:
     dark_ns: dict[str, tuple[int, int]] = field(default_factory=dict)
     skipped_s: dict[str, float] = field(default_factory=dict)
     """By Box, seconds of samples that it did not take, because it stopped for too long."""
+    unread_s: dict[str, float] = field(default_factory=dict)
+    """By Box on a cable, most seconds of samples that were not read in time, by the Box's own count."""
     not_sampled: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it, or for the
     dip to come before or after the loss of supply as it should."""

@@ -204,7 +204,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         draw_gateway,
         _of_gateway,
         _settle_gateway,
-        lambda verdict, world: judge_gateway(verdict, world.evidence, world.around.boxes.boxes),
+        lambda verdict, world: judge_gateway(verdict, world.evidence, world.around.boxes),
         2,  # a world takes 0.4 of a core; late threads on a busy machine would act as further faults
         (
             "samples_sent",

@@ -6,7 +6,7 @@ from typing import Final
 
 from opq_sim.faults.draws import GATEWAY_BOXES
 from opq_sim.faults.evidence import Evidence
-from opq_sim.faults.parts.boxes import WatchedBox
+from opq_sim.faults.parts.boxes import CabledBoxes
 from opq_sim.faults.parts.peers import HOSTILE_ID
 from opq_sim.faults.parts.restarted_boxes import RestartedBoxes
 from opq_sim.faults.rules import data_lost
@@ -26,7 +26,9 @@ from opq_sim.faults.settling import UNMEASURED_NS
 from opq_sim.faults.world.surroundings import LONGEST_TURN
 
 GUESSED_NS: Final = 60_000_000
-"""A Box without GPS gets its time from the gateway, by arrival; after a restart it may differ by this."""
+"""A Box without GPS gets its time from the gateway, by arrival; after a restart it may differ by this, and by
+how late this machine let the Boxes send.
+"""
 BETWEEN_NS: Final = 120_000_000
 """A Measurement of 6 cycles: cycles of Measurements before and after a restart do not meet."""
 LATE_S: Final = 2.0
@@ -55,12 +57,13 @@ class ScheduleVerdict:
         self.figures |= evidence.figures
 
 
-def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: dict[str, WatchedBox]) -> None:
+def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: CabledBoxes) -> None:
     """Each sample is in ring or gap, each Measurement is stored once."""
+    guessed_ns = GUESSED_NS + round(boxes.longest_held_s * 1e9)
     problems, figures = verdict.problems, verdict.figures
     reasons: Counter[str] = Counter()
     sent = in_ring = 0
-    for box_id, box in boxes.items():
+    for box_id, box in boxes.boxes.items():
         ring = evidence.ring[box_id]
         account = data_lost.samples(box_id, evidence.sent[box_id], ring.blocks, ring.gaps, box.truth)
         problems += account.problems
@@ -71,7 +74,7 @@ def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: dict[str,
         if has_gps:
             problems += data_lost.stamps(box_id, ring.blocks, box.own_time_ns)
         stored = [each for each in evidence.stored if each.box_id == box_id]
-        problems += data_lost.overlaps(box_id, stored, data_lost.SAME_AXIS_NS if has_gps else GUESSED_NS)
+        problems += data_lost.overlaps(box_id, stored, data_lost.SAME_AXIS_NS if has_gps else guessed_ns)
         problems += data_lost.unmeasured(box_id, ring.blocks, stored, BETWEEN_NS, UNMEASURED_NS)
         jumps, starts = data_lost.jumps(ring.blocks), evidence.starts[box_id]
         if jumps >= starts:

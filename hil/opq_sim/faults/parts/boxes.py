@@ -57,7 +57,9 @@ class Cable(PtyPort):
     def plug(self) -> None:
         """Opens a new pty at the path."""
         if not self.plugged:
+            unread_bytes = self.lost_bytes
             PtyPort.__init__(self)
+            self.lost_bytes = unread_bytes
             self.link_as(self._path)
             self.plugged = True
             self.disturb(self._noise)

@@ -23,8 +23,6 @@ REASONS: Final = {
 """Kind -> reasons that its gaps may have; every other kind loses nothing, or is dark."""
 ROUNDED_S: Final = 0.1
 """What a Box had not sent yet when its supply went is shorter, too."""
-WINDOW_S: Final = 0.2
-"""A line that comes back to a busy gateway: it may read one window of the gap too late itself."""
 LATE_S: Final = 6.0
 """Without a clock, the gateway measures a loss of supply by arrivals; a busy machine brings them late."""
 WHOLE_SHARE: Final = 0.2
@@ -55,17 +53,19 @@ def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str
         allowed = {"dark"}
     problems: list[str] = []
     count = right = 0
-    reported_s = overrun_s = 0.0
+    reported_s = overrun_s = gateway_s = 0.0
     for row in evidence.stored:
         if row.box_id != box_id or (row.end_ns or 0) < evidence.begun_ns:
             continue
         for name, metric in row.metrics.items():
             reason, seconds = name.removeprefix("missing_").removesuffix("_s"), metric.average
             overrun_s += seconds * (reason == "overrun")
+            gateway_s += seconds * (reason == "gateway")
             reported_s += seconds * (reason != "overrun")
             skipped = reason == "overrun" and overrun_s < evidence.skipped_s[box_id] + ROUNDED_S
             cut_off = reason == "line" and is_dark and seconds < ROUNDED_S
-            read_late = reason == "gateway" and "line" in allowed and seconds < WINDOW_S
+            # a machine that is too busy makes any gateway read late, and its Box count it
+            read_late = reason == "gateway" and gateway_s <= evidence.unread_s.get(box_id, 0.0)
             is_right = reason in allowed or skipped or cut_off or read_late
             count, right = count + 1, right + is_right
             if not is_right:

@@ -34,6 +34,7 @@ UP_S: Final = 180.0
 TICK_S: Final = 0.02
 """Faults begin and end in steps of this time."""
 QUOTA_PERIOD_S: Final = 0.2
+SAMPLE_BYTES: Final = 2
 NICE: Final = -10
 
 Condition = Callable[[], str | None]
@@ -229,6 +230,7 @@ class FaultWorld:
         for box_id, box in around.boxes.boxes.items():
             evidence.sent[box_id] = box.samples
             evidence.skipped_s[box_id] = sum(end - first for first, end in box.skips) / RATE_HZ
+            evidence.unread_s[box_id] = around.boxes.cables[box_id].lost_bytes / (SAMPLE_BYTES * RATE_HZ)
         evidence.dark_ns = around.boxes.dark_ns
         if not self.layout.by_seed:
             evidence.not_sampled, evidence.not_shown = around.not_sampled, around.not_shown

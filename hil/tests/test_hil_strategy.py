@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rfc2217_server import served
 
+from opq_hil.backends import board
 from opq_hil.backends.backend import BackendError, Image
 from opq_hil.backends.board import BoardBackend
 from opq_hil.gps.receiver import Gps
@@ -56,18 +57,18 @@ def test_an_unreached_state_names_the_missing() -> None:
 
 def test_a_box_is_brought_to_sampling() -> None:
     with BoxHost([Box("1")]) as host, BenchLine(host.ports["1"]) as line:
-        reach(line, "sampling", 10)
-        assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
-        with pytest.raises(NoAnswerError, match=r"no Log within 0.2 s; came: .*Samples"):
-            line.wait_for(Log, 0.2)
+        reach(line, "sampling", 60)
+        assert line.send_command(Operation.GET_SETTINGS, timeout_s=60).status is Status.DONE
+        with pytest.raises(NoAnswerError, match=r"no Log within 2 s; came: .*Samples"):
+            line.wait_for(Log, 2.0)
 
 
 def test_a_bench_behind_a_serial_server_answers(tmp_path: Path) -> None:
     with BoxHost([Box("1")]) as host, served(str(host.ports["1"])) as (url, _):
         image, world = Image("opqbox", Path(), ""), World(NS_PER_S)
         with BoardBackend(url).live(image, world, tmp_path) as box, BenchLine(box.port) as line:
-            reach(line, "sampling", 10)
-            assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
+            reach(line, "sampling", 60)
+            assert line.send_command(Operation.GET_SETTINGS, timeout_s=60).status is Status.DONE
 
 
 def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
@@ -90,12 +91,13 @@ def test_a_board_refuses_the_impossible(world: World, why: str | None) -> None:
     assert (found is None) if why is None else (found is not None and why in found)
 
 
-def test_a_scenario_plays_on_a_port(tmp_path: Path) -> None:
+def test_a_scenario_plays_on_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "RESET_S", 60.0)
     ask = ((NS_PER_S // 2, Command(7, Operation.GET_SETTINGS)),)
     with BoxHost([Box("1")]) as host:
         image = Image("opqbox", tmp_path / "none", "spi2")
         run = BoardBackend(host.ports["1"]).run(
-            image, World(3 * NS_PER_S, messages=ask), tmp_path / "run", wall_limit_s=10
+            image, World(6 * NS_PER_S, messages=ask), tmp_path / "run", wall_limit_s=60
         )
     assert run.ended == "end" and run.capture.of(Samples)
     (settings,) = run.capture.of(Settings)

@@ -18,6 +18,8 @@ from opq_proto.link.messages import LINK_BAUD, Acknowledgement, Command, LinkMes
 
 Kind = TypeVar("Kind")
 READ_S = 0.02
+PORT_BYTES = 65_536
+"""Most bytes that a port holds for a reader who is late."""
 
 
 class NoAnswerError(OpqError):
@@ -62,12 +64,19 @@ class BenchLine:
     def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Reads what arrives, for so many seconds or until a condition is true.
 
+        What has come by then is read, too: this process may have stopped for longer than the wait.
+
         Raises:
             BackendError: the Box's time stops.
         """
-        end = self.now_s() + seconds
-        while not until() and self.now_s() < end:
-            data = self._serial.read(max(1, self._serial.in_waiting))
+        end, left_bytes = self.now_s() + seconds, PORT_BYTES
+        while not until():
+            waiting = self._serial.in_waiting
+            if self.now_s() >= end:
+                if not waiting or left_bytes <= 0:
+                    return
+                left_bytes -= waiting
+            data = self._serial.read(max(1, waiting))
             if data:
                 t_ns = round((self.now_s() - self._start_s) * NS_PER_S)
                 self.log.append((t_ns, data))
@@ -99,13 +108,17 @@ class BenchLine:
             )
         return message
 
+    def request(self, operation: Operation, argument: str = "") -> int:
+        """Sends a command; returns its id."""
+        self._command_id = self._command_id % 0xFFFF + 1
+        self.send(Command(self._command_id, operation, argument))
+        return self._command_id
+
     def send_command(
         self, operation: Operation, argument: str = "", timeout_s: float = 2.0
     ) -> Acknowledgement:
         """Sends a command and returns its acknowledgement."""
-        self._command_id = self._command_id % 0xFFFF + 1
-        ours = self._command_id
-        self.send(Command(ours, operation, argument))
+        ours = self.request(operation, argument)
         return self.wait_for(Acknowledgement, timeout_s, lambda answer: answer.command_id == ours)
 
     def capture(self) -> Capture:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_proto.errors import OpqError
-from opq_proto.link.messages import GpsState, GpsStatus, Hello, Operation, Samples
+from opq_proto.link.messages import Acknowledgement, GpsState, GpsStatus, Hello, Operation, Samples
 
 REPEAT_S = 1.0
 Condition = Callable[[TimedMessage], bool | None]
@@ -101,11 +101,13 @@ def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
 
 
 def _wake(line: BenchLine, timeout_s: float) -> None:
-    """Requests its hello until the Box answers: requests before its start are lost."""
-    end = line.now_s() + timeout_s
+    """Requests its hello until the Box answers one of the requests, however late: those before its start are
+    lost."""
+    end, requested = line.now_s() + timeout_s, set[int]()
     while True:
+        requested.add(line.request(Operation.HELLO))
         try:
-            line.send_command(Operation.HELLO, timeout_s=REPEAT_S)
+            line.wait_for(Acknowledgement, REPEAT_S, lambda answer: answer.command_id in requested)
             return
         except NoAnswerError:
             if line.now_s() > end:

@@ -37,7 +37,7 @@ def _compiler() -> str:
 
 @cache
 def _compiler_facts() -> str:
-    done = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, timeout=600, check=True)
     return f"{platform.machine()} {done.stdout}"
 
 
@@ -77,7 +77,7 @@ def _build(name: str, sources: tuple[Path, ...], flags: tuple[str, ...], suffix:
         half = built.with_name(f"{built.name}.half")
         files = ("-o", str(half), *map(str, sources))
         command = [_compiler(), *WARNINGS, "-g", *flags, *includes, *files, "-lm"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             raise AssertionError(f"{name} does not build:\n{done.stderr}")
         half.rename(built)

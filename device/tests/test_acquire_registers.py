@@ -24,7 +24,7 @@ def registers(converter: str, oversampling: int, board: str = "opqbox") -> Any:
     flags = ("-DOPQ_HOST_REGISTERS", f"-I{DEVICE / 'port'}", f"-I{DEVICE / 'port' / 'boards' / board}")
     built = program("acquire_registers", SOURCES, *flags)
     done = subprocess.run(
-        [str(built), converter, str(oversampling)], capture_output=True, text=True, timeout=120, check=False
+        [str(built), converter, str(oversampling)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
@@ -176,7 +176,7 @@ def test_erase_code_calls_nothing_in_flash(tmp_path: Path) -> None:
         folders = (CMODULES / "acquire", DEVICE / "port", DEVICE / "port" / "boards" / "opqbox")
         source = CMODULES / "acquire" / f"{noun}.c"
         command = [compiler, *ARM, *WARNINGS, *(f"-I{folder}" for folder in folders)]
-        subprocess.run([*command, "-c", str(source), "-o", str(built)], check=True, timeout=120)
+        subprocess.run([*command, "-c", str(source), "-o", str(built)], check=True, timeout=600)
         symbols = subprocess.run([dump, "-t", str(built)], capture_output=True, text=True, check=True).stdout
         in_ram |= {line.split()[-1] for line in symbols.splitlines() if ".ramfunc" in line and " F " in line}
         relocations = subprocess.run(

@@ -115,7 +115,7 @@ TestTheRingIsItsModel = RingModel.TestCase
 def test_an_interrupted_reader_gets_no_overwritten_sample() -> None:
     preempted = program("ring_preempted", [*SOURCES[:-1], HERE / "ring_preempted.c"])
     done = subprocess.run(
-        [str(preempted), "400000"], capture_output=True, text=True, timeout=120, check=False
+        [str(preempted), "400000"], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     facts: dict[str, Any] = {

@@ -152,7 +152,7 @@ def test_kicad_reads_the_same_netlist(tmp_path: Path) -> None:
         pytest.skip("no kicad-cli here (KiCad 8 or later)")
     source, target = schematic.HERE / f"{schematic.NAME}.kicad_sch", tmp_path / "net"
     command = [program, "sch", "export", "netlist", "--format", "kicadsexpr", "-o", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     read: dict[str, set[tuple[str, str]]] = {}
     for part in re.split(r"\(net\s+\(code", target.read_text(encoding="utf-8"))[1:]:
         [name] = re.findall(r'\(name "/?([^"]+)"\)', part)[:1]
@@ -167,7 +167,7 @@ def test_a_circuit_simulator_finds_the_gain(tmp_path: Path) -> None:
         pytest.skip("no ngspice here")
     path = tmp_path / "front_end.cir"
     path.write_text(deck(PARTS, NETS, HERTZ), encoding="ascii")
-    done = subprocess.run([program, "-b", str(path)], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([program, "-b", str(path)], capture_output=True, text=True, timeout=600, check=True)
     rest = [float(value) for value in re.findall(r"^v\(\w+\) = (\S+)", done.stdout, re.M)]
     assert rest == pytest.approx([2.048, 2.048, 1.65], abs=1e-3)
     external, internal, phase = (

@@ -41,7 +41,7 @@ def test_app(micropython: str, path: Path, name: str) -> None:
         env={**os.environ, "MICROPYPATH": modules},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0 and run.stdout.endswith("ok\n"), run.stdout + run.stderr

@@ -60,7 +60,7 @@ def test_mypy_reads_the_app_as_micropython(tmp_path: Path) -> None:
         env={**os.environ, "MYPYPATH": path},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -31,7 +31,7 @@ def make(
         pytest.skip(str(problem))
     variables = (f"BOARD={board}", f"MONOCYPHER={folder}", f"PUBLIC_KEY={key}", f"BUILD={build}")
     command = ("make", "-s", "-C", str(room), *variables)
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")

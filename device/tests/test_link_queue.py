@@ -90,6 +90,6 @@ def test_an_overlong_record_is_removed(bench: Bench) -> None:
 
 def test_two_threads_pass_whole_records() -> None:
     built = program("queue_threads", [DEVICE / "tests" / "queue_threads.c", LINK / "queue.c"], "-pthread")
-    run = subprocess.run([built], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([built], capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout == "200000 records, 0 wrong\n"

@@ -242,7 +242,7 @@ def run_cuts(seeds: int, timeout_s: int) -> dict[str, int]:
 
 def test_a_save_survives_any_power_cut() -> None:
     """The power goes at every write of a save and old or new values hold."""
-    figures = run_cuts(seeds=60, timeout_s=250)
+    figures = run_cuts(seeds=60, timeout_s=600)
     assert figures["cuts"] >= 6_000
     assert figures["corrupt"] == figures["bricked"] == 0
     assert figures["old"] > 0

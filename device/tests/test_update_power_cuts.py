@@ -46,7 +46,7 @@ def images(folder: Path, body_bytes: int, sign: Callable[[bytes], bytes]) -> Pat
 
 
 def cut(
-    cutter: Path, folder: Path, first: int, step: int, seeds: int, kind: str = "", timeout_s: int = 250
+    cutter: Path, folder: Path, first: int, step: int, seeds: int, kind: str = "", timeout_s: int = 600
 ) -> dict[str, int]:
     command = [str(cutter), str(folder), str(first), str(step), str(seeds), *([kind] if kind else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -47,7 +47,7 @@ class Makai:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(bound,), daemon=True)
         self._thread.start()
-        assert bound.wait(30)
+        assert bound.wait(60)
         return self
 
     def stop(self) -> None:

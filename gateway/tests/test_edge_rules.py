@@ -56,7 +56,7 @@ def test_a_gateways_windows_refuse_zmtp_1() -> None:
                 windows.send()
                 return bool(honest.poll(20))
 
-            wait_for(heard, 60)
+            wait_for(heard)
         for sent in (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x01\x00\x02\x00\x01"):
             host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
             with socket.create_connection((host, int(port)), timeout=60) as page, suppress(ConnectionError):
@@ -68,7 +68,7 @@ def test_a_gateways_windows_refuse_zmtp_1() -> None:
             windows.send()
             return windows.refused == 2
 
-        wait_for(counted, 60)
+        wait_for(counted)
 
 
 @pytest.mark.timeout(600)
@@ -88,8 +88,8 @@ def test_an_edge_rule_asks_makai_by_crossing(tmp_path: Path, makai: Any) -> None
         with subprocess.Popen(command, stdout=log, stderr=log) as gateway:
             try:
                 url, auth = f"http://127.0.0.1:{port}", token_auth(tmp_path / "gateway")
-                with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False, auth=auth) as rest:
-                    wait_for(lambda: _answers(rest, gateway), 60)
+                with httpx.Client(base_url=url, timeout=99, trust_env=False, verify=False, auth=auth) as rest:
+                    wait_for(lambda: _answers(rest, gateway))
                     assert rest.post("/streams", json={"sql": STREAM}).status_code == 201
                     actions = [{"request_waveform": {"value": "rms"}}]
                     rule = {"id": "edge", "sql": SQL, "actions": actions}
@@ -98,7 +98,7 @@ def test_an_edge_rule_asks_makai_by_crossing(tmp_path: Path, makai: Any) -> None
                     volts_seen(rest, tmp_path / "log", waves)
                     elsewhere = {**rule, "id": "elsewhere", "sql": SQL.replace("box,", "9 AS box,")}
                     assert rest.post("/rules", json=elsewhere).status_code == 201
-                    wait_for(lambda: "Box 9 is not connected" in rest.get("/rules/elsewhere/status").text, 60)
+                    wait_for(lambda: "Box 9 is not connected" in rest.get("/rules/elsewhere/status").text)
             finally:
                 gateway.send_signal(signal.SIGTERM)
                 assert gateway.wait(60) == 0, (tmp_path / "log").read_text()
@@ -128,7 +128,7 @@ def volts_seen(rest: httpx.Client, log: Path, waves: str) -> None:
         by = {each["row_id"].partition(":")[0]: each["rows"][0]["volts"] for each in found}
         return by.keys() >= {"volts-here", "volts-there"} and all(50 < volts < 300 for volts in by.values())
 
-    wait_for(told, 60)
+    wait_for(told)
 
 
 def _answers(rest: httpx.Client, gateway: "subprocess.Popen[bytes]") -> bool:

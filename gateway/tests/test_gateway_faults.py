@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_thread import in_thread
+from test_gateway_service import was_late
 from waiting import wait_for
 
 from opq_gateway import config
@@ -82,7 +83,7 @@ def test_the_uplink_comes_back_after_the_brokers_restart(tmp_path: Path, makai: 
         wait_for(lambda: abs(made_and_not_sent(gateway)) <= 1)
         counted = gateway.counters["1"].snapshot()
         assert counted["uplink_lost"] >= 1
-        assert counted["missing_samples"] == 0 or host.lost_bytes("1")  # on a machine too busy to read a line
+        assert counted["missing_samples"] == 0 or was_late(host, gateway, "1")
 
 
 def made_and_not_sent(gateway: Gateway) -> float:
@@ -117,7 +118,7 @@ def test_a_box_that_resets_begins_an_axis(tmp_path: Path, makai: Any) -> None:
         wait_for(lambda: gateway.counters["1"]["restarts"] == 1)
         seen = len(makai.measurements)
         wait_for(lambda: len(makai.measurements) >= seen + 2)
-        assert gateway.counters["1"]["missing_samples"] == 0 or host.lost_bytes("1")
+        assert gateway.counters["1"]["missing_samples"] == 0 or was_late(host, gateway, "1")
 
 
 def test_new_boxes_that_change_places_are_noticed(tmp_path: Path, makai: Any) -> None:
@@ -154,8 +155,7 @@ def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any
         wait_for(lambda: len(makai.measurements) >= 6)
         counted = gateway.counters["1"].snapshot()
         assert counted["frame_crc_errors"] > 0 and counted["resend_asked"] > 0
-        starved = host.lost_bytes("1")  # on a machine that is too busy to read a line, or to play one
-        assert counted["missing_samples"] == 0 or starved
+        assert counted["missing_samples"] == 0 or was_late(host, gateway, "1")
     ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
     for wave in ring.read_blocks(0, 2**62):
         assert np.array_equal(wave.counts, Generator(seed=1).counts(wave.first_sample, len(wave.counts)))
@@ -220,7 +220,7 @@ def test_two_gateways_do_not_share_a_data_folder(tmp_path: Path, makai: Any) -> 
 
 def run_to_end(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "opq_gateway", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_wrong_start_is_one_clear_message(tmp_path: Path, keys: KeyFolder, makai: Any) -> None:
@@ -264,7 +264,7 @@ def test_a_box_over_tcp_is_served_alike(tmp_path: Path, makai: Any) -> None:
     host = BoxHost([Box("1")])
     with host, bridged(host.ports["1"]) as url, running(written(tmp_path, makai, {"1": url})) as gateway:
         wait_for(lambda: len(makai.measurements) >= 2)
-        if not host.lost_bytes("1"):  # on a machine that is too busy to read a line
+        if not was_late(host, gateway, "1"):
             assert gateway.counters["1"]["missing_samples"] == 0
             assert gateway.counters["1"]["frame_crc_errors"] <= 1  # the first may be cut
 

@@ -35,7 +35,7 @@ def test_ring_ledger_queue_and_rules_are_private(umask: int, tmp_path: Path, mak
                 wait_for(
                     lambda: {each.parent.name for each in box.rglob("*") if each.is_file()} >= {"ring"}, 60
                 )
-                wait_for(lambda: list(box.rglob("w*")), 60)  # the ledger's first window
+                wait_for(lambda: list(box.rglob("w*")))  # the ledger's first window
             finally:
                 gateway.send_signal(signal.SIGTERM)
                 assert gateway.wait(60) == 0, log.read_text()
@@ -62,6 +62,6 @@ def test_new_folders_accept_no_foreign_key(tmp_path: Path) -> None:
         "import sys; from opq_proto.keys.key_files import KeyFolder as F; F(sys.argv[1]).create(True, ['1'])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "D" / "curve")]
-    subprocess.run(command, umask=0, check=True, timeout=60)
+    subprocess.run(command, umask=0, check=True, timeout=600)
     assert KeyFolder(tmp_path / "D" / "curve").server_secret.is_file()
     assert open_to_others(tmp_path / "D") == []

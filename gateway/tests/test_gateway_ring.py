@@ -154,7 +154,7 @@ while True:
 @pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
 def test_kill_9_loses_one_block_at_most(tmp_path: Path, kills: int) -> None:
     """The one that was being written."""
-    seed = secrets.randbits(32)
+    seed = 4 if kills == 4 else secrets.randbits(32)
     print(f"seed {seed}")
     draw = random.Random(seed)
     modules = Path(__file__).parent

@@ -378,6 +378,6 @@ def test_only_changed_settings_override_the_file(rig: Rig, tmp_path: Path) -> No
 def test_two_lengths_of_a_body_count_as_one(rig: Rig) -> None:
     head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     for first in (b"900000000", b"abc"):
-        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=30) as peer:
+        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
             peer.sendall(head + b"Content-Length: " + first + b"\r\nContent-Length: 2\r\n\r\n{}")
             assert peer.recv(100).startswith(b"HTTP/1.0 500")

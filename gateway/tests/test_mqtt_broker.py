@@ -96,7 +96,7 @@ class Listener:
         return found
 
     def say(self, topic: str, payload: str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(60)
 
     def close(self) -> None:
         self._client.disconnect()

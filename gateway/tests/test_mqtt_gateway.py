@@ -51,7 +51,7 @@ def test_values_of_a_box_reach_a_subscriber(tmp_path: Path, keys: KeyFolder) -> 
             try:
                 listener.connect_async("127.0.0.1", port)
                 listener.loop_start()
-                assert whole.wait(90), seen.keys()
+                assert whole.wait(240), seen.keys()
             finally:
                 gateway.send_signal(signal.SIGTERM)
                 gateway.wait(60)

@@ -73,17 +73,17 @@ def test_a_plugin_rule_survives_replacements(
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
         actions = [{"lines": {"path": str(rows)}}]
         sql = "SELECT n, twice(n) AS d FROM s WHERE n >= 0"
         engine.create_rule({"id": "r", "sql": sql, "actions": actions, "options": {"qos": qos}})
         for number in range(1, 4):
             before = rows.stat().st_size
-            wait_for(lambda before=before: rows.stat().st_size > before, 60)
+            wait_for(lambda before=before: rows.stat().st_size > before)
             replaced = plugins.create("package", "three", version_of(plugins, number))
             assert replaced is not None and replaced.new == f"1.0.{number}"
-        wait_for(lambda: "1.0.3" in rows.read_text(), 60)
+        wait_for(lambda: "1.0.3" in rows.read_text())
         with pytest.raises(RuleError, match="used by"):
             plugins.delete("package", "three")
         with pytest.raises(RuleError, match="path  missing"):
@@ -105,11 +105,11 @@ def test_a_rule_reports_its_deleted_plugin(tmp_path: Path, plugins: RulePlugins,
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
         actions = [{"lines": {"path": str(rows)}}]
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
-        wait_for(lambda: rows.stat().st_size, 60)
+        wait_for(lambda: rows.stat().st_size)
         assert engine.views.rule_status("r")["degraded"] == ""
         plugins.delete("package", "three", force=True)
         status = engine.views.rule_status("r")
@@ -117,8 +117,8 @@ def test_a_rule_reports_its_deleted_plugin(tmp_path: Path, plugins: RulePlugins,
         for missing in ("source counter", "sink lines", "function twice"):
             assert f"{missing}: its plug-in is not installed" in status["degraded"]
         plugins.create("package", "three", version_of(plugins, 1))
-        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
-        wait_for(lambda: engine.views.rule_status("r")["degraded"] == "", 60)
+        wait_for(lambda: "1.0.1" in rows.read_text())
+        wait_for(lambda: engine.views.rule_status("r")["degraded"] == "")
     finally:
         engine.stop()
 
@@ -170,7 +170,7 @@ def test_viewing_a_plugin_leaves_nothing(tmp_path: Path, plugins: RulePlugins) -
     alive = plugins.function("alive")
     assert alive is not None
     try:
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
         for number in range(3):
             body = {"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": f"t{number}"}}]}
@@ -219,11 +219,11 @@ def test_a_deleted_rule_holds_no_plugin(tmp_path: Path, plugins: RulePlugins) ->
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": [{"shut": {}}]})
         engine.topics.publish("x", [{"n": 1}])
-        wait_for(lambda: "shut" in engine.views.rule_status("r")["degraded"], 30)
+        wait_for(lambda: "shut" in engine.views.rule_status("r")["degraded"])
         with pytest.raises(RuleError, match="used by r"):
             plugins.delete("package", "p")
         engine.delete_rule("r")
@@ -238,7 +238,7 @@ def test_a_rule_waits_for_its_missing_plugin(tmp_path: Path, plugins: RulePlugin
         engine = Engine(tmp_path / "engine", plugins)
         plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
         engine.start()
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         return engine
 
     plugins.create("package", "three", version_of(plugins, 0))
@@ -256,6 +256,6 @@ def test_a_rule_waits_for_its_missing_plugin(tmp_path: Path, plugins: RulePlugin
         assert status["status"] == "stopped by error" and status["message"]
         plugins.create("package", "three", version_of(plugins, 1))
         wait_for(lambda: engine.views.rule_status("r")["status"] == "running", 30)
-        wait_for(lambda: "1.0.1" in rows.read_text(), 60)
+        wait_for(lambda: "1.0.1" in rows.read_text())
     finally:
         engine.stop()

@@ -127,7 +127,7 @@ def test_a_failing_source_stops_no_rule(
     engine = Engine(tmp_path / "engine", plugins)
     engine.start()
     try:
-        assert engine.ready.wait(30)
+        assert engine.ready.wait(60)
         engine.execute(f'CREATE STREAM s () WITH (TYPE="{name}", DATASOURCE="x", FORMAT="json")')
         path = tmp_path / "rows"
         engine.create_rule({"id": "r", "sql": "SELECT * FROM s", "actions": [{"file": {"path": str(path)}}]})

@@ -60,7 +60,7 @@ def kept_on(sink: Any, whose: Whose, rows: list[Any]) -> None:
             return False
         return True
 
-    wait_for(once, 60)
+    wait_for(once)
 
 
 def test_the_sink_of_the_guide_stores_rows(server: MariaDb, plugins: RulePlugins) -> None:
@@ -144,7 +144,7 @@ def test_a_new_version_takes_over_mid_stream(server: MariaDb, plugins: RulePlugi
     files = {path.relative_to(EXAMPLE).as_posix(): path.read_bytes() for path in EXAMPLE.rglob("*.*")}
     for number in range(1, 6):
         at = count
-        wait_for(lambda at=at: count > at + 5, 60)
+        wait_for(lambda at=at: count > at + 5)
         files["plugin.json"] = (
             (EXAMPLE / "plugin.json").read_bytes().replace(b"1.0.0", f"1.0.{number}".encode())
         )

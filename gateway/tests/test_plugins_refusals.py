@@ -55,7 +55,7 @@ def test_a_refusal_names_the_missing_right(code: str, network: list[str], said: 
         [sys.executable, "-c", PROGRAM, code, *network],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert said in done.stdout, done.stdout + done.stderr

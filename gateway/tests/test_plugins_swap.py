@@ -148,21 +148,22 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
     began_s = time.monotonic()
     for number in range(1, swaps + 1):
         count = chain.count
-        wait_for(lambda count=count: chain.count > count or chain.failure, 60)
+        wait_for(lambda count=count: chain.count > count or chain.failure)
         replaced = plugins.create("package", "chain", version_of(plugins, number, mode))
         assert replaced is not None and replaced.rules == 1
         pauses.append(replaced.pause_max_ms)
         if number == warm:
             before = used()
+    # what served the version before ends by itself, a moment later on a busy machine
+    wait_for(lambda: all(now <= then + 2 for now, then in zip(used()[:2], before, strict=False)))
     after = used()
     took_s = time.monotonic() - began_s
-    wait_for(lambda count=chain.count: chain.count > count or chain.failure, 60)
+    wait_for(lambda count=chain.count: chain.count > count or chain.failure)
     chain.stop()
     lines = [line.split() for line in path.read_text().splitlines()]
     assert [int(n) for n, _, _ in lines] == list(range(chain.count)), "lost, doubled or out of order"
     assert [int(calls) for _, calls, _ in lines] == list(range(1, chain.count + 1)), "state was lost"
     assert lines[-1][2] == f"1.0.{swaps}"
-    assert after[0] <= before[0] + 2 and after[1] <= before[1] + 2, f"{before} -> {after}"
     grown = after[2] - before[2]
     assert grown < 4 + swaps * 0.004, f"memory grew by {grown:.1f} MiB in {swaps - warm} swaps"
     pauses.sort()

@@ -154,7 +154,7 @@ def test_a_confined_process_gets_no_unlisted_call(tmp_path: Path) -> None:
         "uid": 61_717,
     }
     program = [sys.executable, "-P", "-c", WALK, json.dumps([facts, list(want)])]
-    ended = subprocess.run(program, capture_output=True, text=True, check=False, cwd="/", timeout=60)
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, cwd="/", timeout=600)
     assert ended.returncode == 0, ended.stderr
     states, found = json.loads(ended.stdout)
     assert states["system calls"].startswith("on")
@@ -205,7 +205,7 @@ def test_libraries_of_python_run_under_the_filter() -> None:
         "print('done')\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=600
     )
     assert ended.stdout == "done\n", ended.stderr
 

@@ -72,7 +72,7 @@ def taken(sink: Any, row: dict[str, Any], row_id: str = "rule:1/0") -> None:
             return False
         return True
 
-    wait_for(once, 60)
+    wait_for(once)
 
 
 def test_a_row_that_ends_the_process_is_refused(plugins: Plugins) -> None:
@@ -125,7 +125,7 @@ def test_a_fork_bomb_hits_its_limit(plugins: Plugins) -> None:
     before = processes_of(uid)
     with hurried(plugins, "bomb"), pytest.raises(TimeoutError):
         sink.collect(Whose(), [{"bad": 1}])
-    killed = wait_for(lambda: plugins.status("bomb")["survivors_killed"], 60)
+    killed = wait_for(lambda: plugins.status("bomb")["survivors_killed"])
     assert 10 <= killed <= 200  # the limit is 64 at once; some are caught while they fork
     taken(sink, {"bad": 0}, "rule:2/0")
     wait_for(lambda: processes_of(uid) == before)

@@ -363,7 +363,7 @@ def test_rules_alone_are_in_the_record(tmp_path: Path) -> None:
         file_of(tmp_path, RULES).unlink(missing_ok=True)
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            wait_for(lambda: read_system(read_record(tmp_path), 0).ok, 60)
+            wait_for(lambda: read_system(read_record(tmp_path), 0).ok)
             (service,) = (each for each in read_system(read_record(tmp_path), 0).services if each.meant)
             assert (service.name, service.state) == (RULES, ServiceState.RUNS)
             process.send_signal(number)

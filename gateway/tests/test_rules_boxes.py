@@ -415,12 +415,12 @@ def test_a_recordings_rule_doubles_nothing_after_restart(tmp_path: Path) -> None
     first.engine.configurations.put("sources", "recording", "slow", {"windowMs": 10, "speed": 0.5})
     first.engine.execute(stream)
     first.engine.create_rule(rule)
-    wait_for(lambda: len(lines()) > 20, 60)
+    wait_for(lambda: len(lines()) > 20)
     assert first.stop() == []
     second = RulesService(config)
     second.start()
     try:
-        wait_for(lambda: len(lines()) >= 200, 60)
+        wait_for(lambda: len(lines()) >= 200)
     finally:
         assert second.stop() == []
     assert lines() == list(range(0, 24_000, 120))

@@ -89,7 +89,7 @@ def test_the_outbox_holds_the_overflow_in_order(tmp_path: Path) -> None:
         hands.give([{"v": v} for v in range(total)])
         wait_for(lambda: engine.views.totals()["commits_total"])
         hands.gate.set()
-        wait_for(lambda: len(hands.got) == total, 60)
+        wait_for(lambda: len(hands.got) == total)
         assert hands.rows == [{"v": v} for v in range(total)]
         assert len({row_id for row_id, _ in hands.got}) == total
 

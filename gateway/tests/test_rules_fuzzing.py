@@ -89,7 +89,7 @@ def test_atheris_finds_nothing_that_breaks_the_readers(
         f"-max_total_time={SECONDS}",
         f"-dict={dictionary}",
         "-max_len=2000" if harness in SEEDS else "-max_len=400",
-        "-timeout=30",
+        "-timeout=300",
         f"-artifact_prefix={tmp_path}/",
         str(corpus),
     ]

@@ -78,9 +78,9 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
         wait_for(lambda: stream.up)
         for _ in range(3):
             slow.enter_context(socket.create_connection(("127.0.0.1", port)))
-        with socket.create_connection(("127.0.0.1", port), 20) as fourth, suppress(ConnectionResetError):
+        with socket.create_connection(("127.0.0.1", port), 60) as fourth, suppress(ConnectionResetError):
             assert fourth.recv(1) == b""
-        assert stream.errors == ["more than 3 connections; a connection was refused"]
+        wait_for(lambda: stream.errors == ["more than 3 connections; a connection was refused"])
         slow.close()
 
         def is_taken() -> bool:
@@ -137,9 +137,10 @@ def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPat
     port, stream = free_port(), Stream()
     with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
         wait_for(lambda: stream.up)
-        with socket.create_connection(("127.0.0.1", port), 20) as slow, suppress(ConnectionResetError):
+        with socket.create_connection(("127.0.0.1", port), 60) as slow, suppress(ConnectionResetError):
             slow.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
             assert slow.recv(1) == b""
+        wait_for(lambda: stream.errors)
         assert "was not complete" in stream.errors[0]
 
 
@@ -147,7 +148,7 @@ def test_httppush_ends_a_connection_with_an_endless_head() -> None:
     port, stream = free_port(), Stream()
     with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
         wait_for(lambda: stream.up)
-        with socket.create_connection(("127.0.0.1", port), 20) as endless, suppress(OSError):
+        with socket.create_connection(("127.0.0.1", port), 60) as endless, suppress(OSError):
             endless.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             for _ in range(10_000):
                 endless.sendall(b"X-More: " + b"x" * 1000 + b"\r\n")

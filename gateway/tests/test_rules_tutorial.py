@@ -83,7 +83,7 @@ class Rules:
             self._process = subprocess.Popen(command, stdout=out, stderr=out)
         url, auth = f"http://127.0.0.1:{port}", token_auth(folder)
         self._http = httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False, auth=auth)
-        wait_for(self._answers, 60)
+        wait_for(self._answers)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = self._http.request(method, path, json=body)

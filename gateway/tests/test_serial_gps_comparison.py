@@ -104,7 +104,7 @@ class SerialSide:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(60)
         self._held.close()
 
     def errors_ns(self, box_id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +128,7 @@ def test_the_bound_holds_on_a_drifting_machine(tmp_path: Path) -> None:
         def bounded(box_id: str, count: int) -> bool:
             return sum(one.source is TimeSource.NTP for one in blocks.get(box_id, ())) > count
 
-        wait_for(lambda: bounded("2", 120) and bounded("3", 120), 60)
+        wait_for(lambda: bounded("2", 120) and bounded("3", 120))
         state = side.gps.refresh_state()
     finally:
         side.close()

@@ -12,8 +12,11 @@ def pause(since_s: float, least_s: float = 0.005) -> None:
     time.sleep(min(LONGEST_PAUSE_S, max(least_s, (time.monotonic() - since_s) / 10)))
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What `what` gives as soon as it is true; an AssertionError when it does not come in time."""
+def wait_for(what: Callable[[], Any], seconds: float = 240.0) -> Any:
+    """What `what` gives as soon as it is true; an AssertionError when it does not come in time.
+
+    The time ends what hangs: a gateway takes 60 s to start where twenty programs share a core.
+    """
     began = time.monotonic()
     while not (found := what()):
         assert time.monotonic() < began + seconds, f"did not come true within {seconds} s"

@@ -138,7 +138,10 @@ class FleetClient:
         self.answers.connect(endpoint("response_backend", cloud.offset))
 
     def answer(self, command: bytes, identity: str) -> tuple[Response, Waveform | None]:
-        """The answer to a command; it is sent again until one comes, for subscriptions take their time."""
+        """The answer to a command; it is sent again until one comes, for subscriptions take their time.
+
+        Each command has its own identity: a late answer to one is not that to the next.
+        """
         until_s = time.monotonic() + WAIT_S
         while time.monotonic() < until_s:
             self.requests.send(command)

@@ -25,7 +25,7 @@ def compiler() -> str:
 def compiled(out: Path, *options: str | Path) -> Path:
     """A program or library of the C# that Renode 1.16.1 compiles."""
     line = [compiler(), "-langversion:6", "-warnaserror", f"-out:{out}", *map(str, options)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -50,7 +50,7 @@ def run(program: Path, *arguments: str) -> str:
     if mono is None:
         pytest.skip("no mono here: apt install mono-runtime")
     line = [mono, str(program), *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_number_beyond_all_sense_is_refused(folder: Path, key: str, number: str) -> None:
     kind = "supply_lost" if key == "seconds" else "sag"
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(20)
+        peer.settimeout(60)
         peer.connect(str(folder / NAME))
         peer.sendall(f'{{"do": "event", "box": "1", "kind": "{kind}", "{key}": {number}}}\n'.encode())
         answer = json.loads(peer.makefile("rb").readline())

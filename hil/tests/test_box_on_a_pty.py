@@ -126,7 +126,8 @@ def test_a_reset_changes_boot_id_and_numbers():
             return [b for a, b in pairwise(blocks) if b.first_sample <= a.first_sample]
 
         reader.ask(Command(1, Operation.RESET))
-        reader.read(60.0, lambda: len(reader.of(Hello)) >= 2 and bool(after_the_reset()))
+        first = reader.of(Hello)[0].boot_id
+        reader.read(60.0, lambda: reader.of(Hello)[-1].boot_id > first and bool(after_the_reset()))
         lost = host.lost_bytes("1")
         os.close(reader.fd)
     hellos = reader.of(Hello)

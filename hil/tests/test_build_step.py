@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -25,7 +26,7 @@ def awaited_pid(file: Path) -> int:
 
 
 def gone(pid: int) -> bool:
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 60
     while time.monotonic() < limit:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return True
@@ -71,10 +72,21 @@ def test_a_program_waits_for_its_guard(tmp_path: Path, monkeypatch: pytest.Monke
     assert begun[0].wait(60) != 0 and not (tmp_path / "begun").exists()
 
 
-def test_a_limit_ends_program_and_children(tmp_path: Path) -> None:
+def test_a_limit_ends_program_and_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit comes once the program's first line was read."""
+    ahead_s = 0.0
+
+    def accept_line(_: str) -> None:
+        nonlocal ahead_s
+        ahead_s = 1e6
+
+    clock = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + ahead_s, perf_counter=time.perf_counter, sleep=time.sleep
+    )
+    monkeypatch.setattr(build_step, "time", clock)
     script = "(trap '' TERM; echo $$ > /dev/null; exec sleep 600) & echo $! > child; echo begun; sleep 600"
-    with pytest.raises(BuildError, match=r"^configure took longer than \d+ s and was ended; .*: begun$"):
-        run_step(("sh", "-c", script), tmp_path, "configure", limit_s=0.5)
+    with pytest.raises(BuildError, match=r"^configure took longer than \d+ \w+ and was ended; .*: begun$"):
+        run_step(("sh", "-c", script), tmp_path, "configure", limit_s=60, on_line=accept_line)
     assert gone(awaited_pid(tmp_path / "child"))
 
 

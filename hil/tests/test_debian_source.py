@@ -148,7 +148,7 @@ def test_two_processes_at_once_get_one_real_tree(tmp_path: Path) -> None:
     command = (sys.executable, "-c", FETCH_SL, str(tmp_path))
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
-        got = [json.loads(process.communicate(timeout=250)[0]) for process in both]
+        got = [json.loads(process.communicate(timeout=600)[0]) for process in both]
     finally:
         for process in both:
             process.kill()

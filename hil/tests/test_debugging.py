@@ -25,7 +25,6 @@ from opq_tools.hil.debug import command
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
 TIME = "monitor qom-get /machine virtual-ns"
-pytestmark = pytest.mark.timeout(120)
 
 
 def test_gdb_stops_the_firmware_as_documented(
@@ -54,9 +53,9 @@ def test_gdb_stops_the_firmware_as_documented(
         subprocess.Popen(["sh", "-c", qemu], cwd=ROOT, stdout=out, stderr=out) as machine,
     ):
         try:
-            until((tmp_path / "gdb").exists, 30, "QEMU listens")
+            until((tmp_path / "gdb").exists, 60, "QEMU listens")
             line = ["gdb-multiarch", "-q", "-batch", "-nx", *words, str(place / "firmware_a.elf")]
-            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         finally:
             machine.terminate()
     said = done.stdout + done.stderr
@@ -88,7 +87,7 @@ def test_a_page_reaches_no_monitor(
     session = debug_session("qemu", elf, tmp_path, world=None, port=free_port())
     with subprocess.Popen(session.server) as machine:
         try:
-            found = until(lambda: listening_of([machine.pid]), 30, "QEMU listens")
+            found = until(lambda: listening_of([machine.pid]), 60, "QEMU listens")
             for each in found:
                 if each.kind == "tcp":
                     with socket.create_connection(("127.0.0.1", int(each.address)), 60) as browser:
@@ -117,14 +116,14 @@ def test_the_command_ends_qemu_and_gdb(
         env=variables,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     said = done.stdout + done.stderr
     frames = ["Breakpoint 1, opq_acquire_on_half (", "<signal handler called>", "pyexec_frozen_module ("]
     places = [said.find(frame) for frame in frames]
     assert -1 not in places and places == sorted(places), said
-    assert processes_with(str(tmp_path)) == [], "QEMU has ended"
+    until(lambda: processes_with(str(tmp_path)) == [], 60, "QEMU has ended")
 
 
 @pytest.mark.parametrize(

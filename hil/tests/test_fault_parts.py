@@ -53,8 +53,9 @@ def test_a_cut_wire_refuses_and_a_silent_delays() -> None:
         wire.cut = True
         with pytest.raises(ConnectionResetError):
             client.recv(9)
+        until_s = time.monotonic() + 60
         with pytest.raises(OSError):
-            for _ in range(100):
+            while time.monotonic() < until_s:
                 socket.create_connection(("127.0.0.1", near), 60).close()
                 time.sleep(0.02)
         client.close()
@@ -69,7 +70,7 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
         with socket.create_connection(("127.0.0.1", near), 60) as client:
             peer, _ = server.accept()
             client.sendall(data)
-            peer.settimeout(30)
+            peer.settimeout(60)
             arrived = b""
             while len(arrived) < len(data):
                 arrived += peer.recv(65536)
@@ -113,7 +114,7 @@ def test_a_worlds_ports_are_reserved() -> None:
     with held_ports([offset]):
         with socket.socket() as other, pytest.raises(OSError):
             other.bind(("127.0.0.1", port))
-        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port), 5):
+        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port), 60):
             pass
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,7 +140,7 @@ def test_a_locked_store_refuses_and_slow_delays(tmp_path: Path) -> None:
         return False
 
     def until(wanted: bool) -> None:
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 60
         while refused() is not wanted:
             assert time.monotonic() < until_s
             time.sleep(0.005)

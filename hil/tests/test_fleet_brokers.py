@@ -57,8 +57,8 @@ def test_twenty_boxes_survive_lost_brokers(cloud):
             wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
             with cloud.client() as client:
                 start_ns = clock.start_ns + 700_000_000
-                command = data_command("12", start_ns, start_ns + 300_000_000, "me")
-                response, wave = client.answer(command, "me")
+                command = data_command("12", start_ns, start_ns + 300_000_000, "data")
+                response, wave = client.answer(command, "data")
                 assert response.box_id == 12 and wave is not None
                 source = plain_grid(["12"]).outlets[0].samples()
                 assert np.array_equal(wave.counts, source.counts(wave.first_sample, len(wave.counts)))
@@ -68,10 +68,10 @@ def test_twenty_boxes_survive_lost_brokers(cloud):
                 assert 0 <= told_ns - wave.start_ns <= 1  # floored twice, as from a ring
                 assert wave.start_ns <= start_ns
                 assert wave.end_ns >= start_ns + 300_000_000
-                response, _ = client.answer(info_command("7", "me"), "me")
+                response, _ = client.answer(info_command("7", "info"), "info")
                 assert response.info_response.measurement_rate == 12
                 assert response.info_response.pub_key.encode() == cloud.pairs()[6].public
-                response, _ = client.answer(rate_command("7", 30, "me"), "me")
+                response, _ = client.answer(rate_command("7", 30, "rate"), "rate")
                 assert response.message_rate_reponse.old_rate_cycles == 12
         made = worker.delivery.counts.made
         wait_for(lambda: not worker.lines.stands.any(), "every Box sees that the broker went")
@@ -178,7 +178,7 @@ def test_the_command_reports_on_sigterm(tmp_path):
         try:
             wait_for(lambda: all(len(cloud.stored(box_id)) > 20 for box_id in ("5", "6", "7")), "stored")
             os.kill(running.pid, signal.SIGTERM)
-            out, errors = running.communicate(timeout=30)
+            out, errors = running.communicate(timeout=240)
         finally:
             if running.poll() is None:
                 running.kill()

@@ -103,7 +103,7 @@ def test_a_true_fault_is_in_each_boxs_store(tmp_path: Path, more: tuple[str, ...
 
             wait_for(compare, "a fault that lies within a stored Measurement of each Box")
             running.send_signal(signal.SIGTERM)
-            out, errors = running.communicate(timeout=60)
+            out, errors = running.communicate(timeout=240)
         assert running.returncode == 0, errors
         counts = json.loads(out)
         assert counts["boxes"] == 2 and counts["made"] > 0 and counts["expired"] == 0

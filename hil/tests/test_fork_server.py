@@ -41,7 +41,7 @@ assert all(3598 <= each["off_s"] - here_s <= 3602 for each in reported), (report
 assert first.runs and second.runs
 first.send_signal(signal.SIGKILL)
 second.send_signal(signal.SIGTERM)
-assert first.ended(30) and second.ended(30)
+assert first.ended(60) and second.ended(60)
 assert first.stderr.read() == second.stderr.read() == b""
 first.send_signal(signal.SIGKILL)  # it has ended: nothing
 print(json.dumps(third.pid), flush=True)

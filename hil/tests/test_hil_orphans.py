@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,8 +33,7 @@ def test_a_killed_box_takes_its_emulator(
     finally:
         box.send_signal(signal.SIGKILL)
         box.communicate()
-    time.sleep(0.2)
-    until(lambda: processes_with(str(tmp_path / "f")) == [], 10, "no emulator is left")
+    until(lambda: processes_with(str(tmp_path / "f")) == [], 60, "no emulator is left")
 
 
 def test_an_interrupt_ends_a_scenario_and_emulator(
@@ -56,9 +54,9 @@ def test_an_interrupt_ends_a_scenario_and_emulator(
     try:
         until((tmp_path / "f/one_hour/run/uart1.log").is_file, 60, "the emulator's log")
         hil.send_signal(signal.SIGINT)
-        output, _ = hil.communicate(timeout=120)
+        output, _ = hil.communicate(timeout=600)
     finally:
         hil.kill()
         hil.wait()
     assert output == "" and hil.returncode != 0
-    assert processes_with(str(tmp_path / "f")) == []
+    until(lambda: processes_with(str(tmp_path / "f")) == [], 60, "no emulator is left")

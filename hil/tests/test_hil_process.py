@@ -112,7 +112,7 @@ def test_a_second_process_is_refused(tmp_path: Path):
         wait_for(tmp_path / "box1")
         target = str((tmp_path / "box1").readlink())
         command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(tmp_path), "--sim", "1"]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert second.returncode == 1
         assert len(second.stderr.splitlines()) == 1
         assert "in use" in second.stderr
@@ -167,7 +167,7 @@ def test_an_impossible_start_prints_no_traceback(
     tmp_path: Path, options: tuple[str, ...], code: int, wanted: str
 ):
     command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(tmp_path / "ports"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == code
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr

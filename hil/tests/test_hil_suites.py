@@ -113,7 +113,7 @@ def test_a_run_without_emulator_says_so(options: tuple[str, ...], code: int) -> 
         env=nothing,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
         cwd=Path(__file__).parents[2],
     )

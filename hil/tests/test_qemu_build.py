@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from house_under_test import until
 
 from opq_hil.backends import qemu_build
 from opq_hil.backends.build_step import BuildError
@@ -17,7 +18,6 @@ from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.qemu_build import VARIABLE, make
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("ninja") is None, reason="no ninja: sudo apt install ninja-build"),
 ]
 
@@ -73,9 +73,16 @@ def configures(tree: Path) -> int:
     return (tree / "configures").read_text().count("x")
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_cut_configure_is_repeated(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "slow").touch()
-    monkeypatch.setattr(qemu_build, "CONFIGURE_LIMIT_S", 1.0)
+    monkeypatch.setattr(qemu_build, "CONFIGURE_LIMIT_S", 10.0)
     with pytest.raises(
         BuildError, match=r"configure of QEMU took longer than .* ended; .*checking for a comp"
     ):
@@ -85,7 +92,7 @@ def test_a_cut_configure_is_repeated(tree: Path, monkeypatch: pytest.MonkeyPatch
         build / "build.ninja"
     ).exists()  # the poison: ninja would build a QEMU of the machine `none` alone
     child = int((tree / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    until(lambda: not is_alive(child), 60, "what configure started has ended")
     (tree / "slow").unlink()
     assert "opqbox" in subprocess.run((make().path,), capture_output=True, text=True, check=True).stdout
     assert configures(tree) == 2
@@ -129,7 +136,7 @@ def test_three_builds_at_once_are_one(tree: Path) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]
     try:
-        ended = [build.communicate(timeout=200) for build in builds]
+        ended = [build.communicate(timeout=600) for build in builds]
     finally:
         for process in (busy, *builds):
             process.kill()
@@ -144,7 +151,7 @@ def test_three_builds_at_once_are_one(tree: Path) -> None:
 def test_a_build_that_was_killed_is_begun_again(tree: Path) -> None:
     (tree / "slow").touch()
     build = subprocess.Popen((sys.executable, "-c", BUILD), stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 100
+    limit = time.monotonic() + 600
     while not (tree / "child").exists() or not (tree / "child").read_text().strip():
         assert time.monotonic() < limit and build.poll() is None
         time.sleep(0.05)

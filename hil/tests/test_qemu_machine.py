@@ -443,7 +443,7 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
 def test_a_bad_world_line_is_one_error(qemu: Path, tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "world.txt").write_text(f"seed 1\n{line}\n")
     command = [str(qemu), "-M", "opqbox,world=world.txt", "-display", "none", "-monitor", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert problem in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -73,8 +73,8 @@ def served(path: str) -> Iterator[tuple[str, ServedPort]]:
         thread = threading.Thread(target=accept)
         thread.start()
         try:
-            yield f"rfc2217://127.0.0.1:{server.getsockname()[1]}", port
+            yield f"rfc2217://127.0.0.1:{server.getsockname()[1]}?timeout=60", port
         finally:
             ended.set()
-            thread.join(10)
+            thread.join(60)
             port.close()

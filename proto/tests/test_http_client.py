@@ -31,7 +31,7 @@ def server(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, lis
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}", requests
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -61,7 +61,7 @@ def test_a_dripping_server_does_not_hold_its_client(head: bytes) -> None:
         began_s = time.monotonic()
         with pytest.raises(HttpClientError, match=r"no whole answer within 0.5 s"):
             send_request(url, 0.5)
-        assert time.monotonic() - began_s < 30
+        assert time.monotonic() - began_s < 50  # it drips for a minute
 
 
 def test_a_silent_server_does_not_hold_its_client() -> None:
@@ -74,7 +74,7 @@ def test_a_redirect_is_not_followed() -> None:
         moved = f"HTTP/1.1 307 Moved\r\nLocation: {other}/report\r\nContent-Length: 0\r\n\r\n".encode()
         with server(lambda peer: peer.sendall(moved)) as (url, requests):
             answer = send_request(
-                f"{url}/report?a=b", 30, method="POST", body=b"x", headers={"Opq-Report": "1 y"}
+                f"{url}/report?a=b", 60, method="POST", body=b"x", headers={"Opq-Report": "1 y"}
             )
         assert answer.status == 307 and len(requests) == 1 and not requests_there
         assert requests[0].startswith(b"POST /report?a=b HTTP/1.1\r\n")
@@ -87,7 +87,7 @@ def test_a_proxy_is_used_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv("no_proxy", raising=False)
         for wanted in (True, False):
             with suppress(HttpClientError):
-                send_request("http://opq.invalid/a?b=c", 5, by_proxy=wanted)
+                send_request("http://opq.invalid/a?b=c", 60, by_proxy=wanted)
     (request,) = requests
     assert request.startswith(b"GET http://opq.invalid/a?b=c HTTP/1.1\r\nHost: opq.invalid\r\n")
     assert b"Proxy-Authorization: Basic bWU6dHdvIHdvcmRz" in request
@@ -97,14 +97,14 @@ def test_a_long_answer_is_refused() -> None:
     long = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n" + b"0123456789"
     with server(lambda peer: peer.sendall(long)) as (url, _):
         with pytest.raises(HttpClientError, match="more than 9 bytes"):
-            send_request(url, 30, most_bytes=9)
-        answer = send_request(url, 30, most_bytes=10)
+            send_request(url, 60, most_bytes=9)
+        answer = send_request(url, 60, most_bytes=10)
         assert (answer.status, answer.kind, answer.content) == (200, "a/b", b"0123456789")
 
 
 def test_what_is_not_http_is_an_error() -> None:
     with server(lambda peer: peer.sendall(b"SSH-2.0\r\n")) as (url, _), pytest.raises(HttpClientError):
-        send_request(url, 30)
+        send_request(url, 60)
     for wrong in ("http://127.0.0.1:1", "http://[::1", "http://127.0.0.1:x"):
         with pytest.raises(HttpClientError):
-            send_request(wrong, 30)
+            send_request(wrong, 60)

@@ -90,7 +90,7 @@ class Held(ReplyHandler):
 
 
 def connected(server: HttpServer, own: str = "127.0.0.1", sent: bytes = b"") -> socket.socket:
-    peer = socket.create_connection(("127.0.0.1", server.port), 30, (own, 0))
+    peer = socket.create_connection(("127.0.0.1", server.port), 60, (own, 0))
     peer.sendall(sent)
     return peer
 
@@ -149,8 +149,8 @@ def test_a_request_that_does_not_arrive_ends() -> None:
             with connected(server, sent=sent) as peer:
                 assert peer.recv(10) == b""
         wait_for(lambda: late == ["a request took longer than 0.3 s; its connection was closed"] * 3)
-        with connected(server, sent=head + b"12") as peer:
-            assert peer.makefile("rb").read().endswith(b"12")
+    with serving(Echo, head_s=60.0, longest_s=3600.0) as server, connected(server, sent=head + b"12") as peer:
+        assert peer.makefile("rb").read().endswith(b"12")
 
 
 def test_a_slow_peer_is_cut_off() -> None:
@@ -175,8 +175,8 @@ def test_an_answer_to_a_whole_request_may_wait() -> None:
             go_on.wait(120)
             self.send_reply((200, "text/plain", b"late"))
 
-    with serving(Slow, longest_s=2.0) as server:  # long enough to read a request on a busy machine
-        timer = threading.Timer(3.0, go_on.set)
+    with serving(Slow, longest_s=6.0) as server:  # long enough to read a request on a busy machine
+        timer = threading.Timer(7.0, go_on.set)
         timer.start()
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
             assert answer.read() == b"late"

@@ -16,7 +16,7 @@ def run(code: str, close_stderr: bool = False, **environ: str) -> subprocess.Com
         stdout=subprocess.PIPE,
         stderr=None if close_stderr else subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={**os.environ, **environ},
         preexec_fn=(lambda: os.close(2)) if close_stderr else None,
@@ -155,7 +155,7 @@ def test_a_gone_reader_keeps_exit_code_0() -> None:
         [sys.executable, "-c", textwrap.dedent(code)],
         stdout=subprocess.PIPE,
         stderr=writing,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(writing)

@@ -35,7 +35,7 @@ def why(port: str) -> str:
 
 
 def received(port: serial.Serial, count: int) -> bytes:
-    got, limit = b"", time.monotonic() + 20
+    got, limit = b"", time.monotonic() + 60
     while len(got) < count and time.monotonic() < limit:
         got += port.read(count - len(got))
     return got
@@ -44,7 +44,7 @@ def received(port: serial.Serial, count: int) -> bytes:
 def test_a_serial_server_is_opened_lines_unset(ends: tuple[int, str]) -> None:
     far, near = ends
     with served(near) as (url, theirs):
-        port = open_port(url, 921_600, timeout_s=0.2, write_timeout_s=5)
+        port = open_port(url, 921_600, timeout_s=0.2, write_timeout_s=60)
         os.write(far, b"\xff\x00from")
         assert received(port, 6) == b"\xff\x00from"
         port.write(b"to\xff")

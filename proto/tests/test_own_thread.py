@@ -7,7 +7,7 @@ import pytest
 
 from opq_proto.kit.own_thread import OwnThread, PeriodicCall
 
-LONG_S = 30.0
+LONG_S = 60.0
 
 
 class Waiting(OwnThread):

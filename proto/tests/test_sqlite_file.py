@@ -138,8 +138,8 @@ def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
         for n in (1, 2, 2, 3)
     ]
     hold.set()
-    assert first.result(10) is None
-    assert [answer.exception(10) is None for answer in answers] == [True, True, False, True]
+    assert first.result(60) is None
+    assert [answer.exception(60) is None for answer in answers] == [True, True, False, True]
     assert "UNIQUE" in str(answers[2].exception())
     with database.read() as reader:
         assert [n for (n,) in reader.execute("SELECT n FROM numbers")] == [1, 2, 3]

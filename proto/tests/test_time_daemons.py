@@ -48,6 +48,7 @@ def test_timesyncd_spells_durations_as_systemd_does() -> None:
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(time_daemons, "TIMEOUT_S", 60.0)
     monkeypatch.setattr(
         time_daemons,
         "_path_of",

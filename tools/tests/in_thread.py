@@ -7,7 +7,7 @@ from typing import Any
 
 from opq_cloud.core.backend.waits import PollableEvent
 
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 @contextmanager

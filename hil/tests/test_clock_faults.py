@@ -129,7 +129,7 @@ def test_a_box_without_supply_has_no_samples(tmp_path: Path) -> None:
         assert not boxes.not_sampled("2", 6 * RATE_HZ, 7 * RATE_HZ)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_observations_of_a_real_box_are_reproduced(tmp_path: Path) -> None:
     """Each row of the table with the real gateway and cloud: two dips are two incidents, and nothing else."""
     (document,) = runner.play("clock-faults", [0], tmp_path)

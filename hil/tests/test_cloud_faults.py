@@ -194,7 +194,7 @@ def test_three_seeds_have_every_kind_of_fault() -> None:
     assert {kind for seed in SEEDS for kind in draw_cloud(seed).kinds} == {*CLOUD_SPANS_S}
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 def test_three_cloud_schedules_lose_nothing(tmp_path: Path) -> None:
     found = played(SUITE, SEEDS, tmp_path, SIDE_BY_SIDE)
     assert found["hostile_frames"] > 1000  # garbage, strangers and copies went out

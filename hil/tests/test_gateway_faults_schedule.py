@@ -142,7 +142,7 @@ def test_an_unplugged_end_costs_no_sample(tmp_path: Path) -> None:
     assert verdict.ok, verdict.problems
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_schedule_of_every_fault_loses_nothing(tmp_path: Path) -> None:
     schedule = draw_gateway(43)
     assert {fault.kind for fault in schedule.faults} == set(GATEWAY_SPANS_S)

@@ -81,7 +81,7 @@ def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str 
     assert problem is None or any(problem in each for each in verdict.problems), verdict.problems
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "gateways",
     [

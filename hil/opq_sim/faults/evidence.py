@@ -125,6 +125,8 @@ class Evidence:
     """By Box, seconds of samples that it did not take, because it stopped for too long."""
     unread_s: dict[str, float] = field(default_factory=dict)
     """By Box on a cable, most seconds of samples that were not read in time, by the Box's own count."""
+    held_s: float = 0.0
+    """The longest time for which this machine kept the Boxes on cables from sending."""
     not_sampled: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it, or for the
     dip to come before or after the loss of supply as it should."""

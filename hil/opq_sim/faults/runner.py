@@ -17,7 +17,7 @@ from opq_sim.faults.parts.disk import OWN_MOUNTS, can_mount
 from opq_sim.faults.suites import SUITES
 
 Document = Mapping[str, Any]
-LIMIT_S = 900.0
+LIMIT_S = 2400.0
 """Ends a schedule that hangs: a good one takes 15 s on an idle machine."""
 
 

@@ -36,11 +36,11 @@ from opq_sim.faults.world import restarts
 from opq_sim.faults.world.layout import SLOW_NETWORK, Layout
 from opq_sim.faults.world.world import FaultWorld
 
-SETTLE_S: Final = 240.0
+SETTLE_S: Final = 600.0
 """Limit that ends what hangs: an idle machine needs a tenth of it."""
 CLOUD_SETTLE_S: Final = 40.0
 """Below 60 s: a Box without acknowledgements for that long takes the cloud for an original one."""
-CLOCK_SETTLE_S: Final = 120.0
+CLOCK_SETTLE_S: Final = 600.0
 TOLD_S: Final = 540.0
 """FerretDB takes ten seconds for each incident on a machine with a load of 30; SQLite none."""
 HEALTH_EVERY_S: Final = 0.5

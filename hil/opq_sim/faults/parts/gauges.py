@@ -6,7 +6,7 @@ from typing import Any
 
 from opq_proto.kit.http_client import fetch
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)

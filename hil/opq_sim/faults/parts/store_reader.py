@@ -11,7 +11,7 @@ from opq_sim.faults.parts.commands import Commands
 from opq_sim.faults.parts.service import ServiceError
 
 MOST_EVENTS: Final = 10_000
-HEALTH_S: Final = 5.0
+HEALTH_S: Final = 20.0
 NO_STORE: Final = "there is no store in"
 STORED: Final = "measurements_stored"
 COUNTED: Final = ("events", "findings", "incidents", "ids_given")

@@ -24,7 +24,9 @@ REASONS: Final = {
 ROUNDED_S: Final = 0.1
 """What a Box had not sent yet when its supply went is shorter, too."""
 LATE_S: Final = 6.0
-"""Without a clock, the gateway measures a loss of supply by arrivals; a busy machine brings them late."""
+"""Without a clock, the gateway measures a loss of supply by arrivals. A busy machine brings them late by
+this, and by as long as it held the Boxes up.
+"""
 WHOLE_SHARE: Final = 0.2
 """A line out for 30 s, or a loss of supply without a battery, is reported with its length to this share."""
 
@@ -74,6 +76,6 @@ def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str
     # what a starved Box skipped meanwhile, and reports as an overrun, is not reported as this loss too
     shortest_s = fault.for_s - evidence.skipped_s[box_id]
     beyond_s = max(shortest_s - reported_s, reported_s - fault.for_s)
-    if whole and beyond_s > max(LATE_S, WHOLE_SHARE * fault.for_s):
+    if whole and beyond_s > max(LATE_S, WHOLE_SHARE * fault.for_s) + evidence.held_s:
         problems.append(f"{reported_s:.1f} s are reported as missing")
     return problems, count, right

@@ -34,13 +34,13 @@ from opq_sim.faults.world.layout import (
     write_settings,
 )
 
-HEALTH_TIMEOUT_S: Final = 2.0
+HEALTH_TIMEOUT_S: Final = 20.0
 COUNTED: Final = ("samples", "missing_samples", "measurements")
 SYNCHRONISED_NS: Final = 2_000_000
 MACHINE_UP_NS: Final = 20 * 10**9
 """What a machine's monotonic clock shows when its services start."""
-MAX_STOP_S: Final = 10.0
-"""Limit for the end of a service; each promises to end within 5 s."""
+MAX_STOP_S: Final = 60.0
+"""Limit for the end of a service: each promises 5 s, and a full machine takes ten times that."""
 
 
 class WorldProcesses:

@@ -9,10 +9,10 @@ from opq_sim.faults.parts.view_reader import newly_shown
 from opq_sim.faults.schedule import Fault
 from opq_sim.faults.world.world import FaultWorld
 
-HOLD_S: Final = 60.0
+HOLD_S: Final = 240.0
 """Limit of a wait for a fact; an idle machine needs a tenth of it."""
 EMULATED_S: Final = 300.0
-BACK_S: Final = 90.0
+BACK_S: Final = 600.0
 FREE_GATEWAY: Final = "gateway1"
 END_SIGNALS: Final = {
     "ctrl_c": signal.SIGTERM,  # `up` gets SIGINT, and sends SIGTERM to all of its processes

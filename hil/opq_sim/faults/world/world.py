@@ -30,7 +30,8 @@ from opq_sim.faults.world.layout import Layout
 from opq_sim.faults.world.processes import WorldProcesses
 from opq_sim.faults.world.surroundings import Surroundings
 
-UP_S: Final = 180.0
+UP_S: Final = 600.0
+"""Limit that ends what hangs, as those below: an idle machine needs some seconds."""
 TICK_S: Final = 0.02
 """Faults begin and end in steps of this time."""
 QUOTA_PERIOD_S: Final = 0.2
@@ -231,7 +232,7 @@ class FaultWorld:
             evidence.sent[box_id] = box.samples
             evidence.skipped_s[box_id] = sum(end - first for first, end in box.skips) / RATE_HZ
             evidence.unread_s[box_id] = around.boxes.cables[box_id].lost_bytes / (SAMPLE_BYTES * RATE_HZ)
-        evidence.dark_ns = around.boxes.dark_ns
+        evidence.dark_ns, evidence.held_s = around.boxes.dark_ns, around.boxes.longest_held_s
         if not self.layout.by_seed:
             evidence.not_sampled, evidence.not_shown = around.not_sampled, around.not_shown
         evidence.truth = true_dips(around.dips, around.fleet_clock)

@@ -5,10 +5,13 @@ byte by byte, makes an object and calls back, which costs more than all the rest
 the socket has is read at once. Complete PUBLISH packets at its head are taken out and handed on as one batch,
 with one write for all their acknowledgements; every other byte goes to paho, which sees no difference.
 
-Of paho's own names it uses `_sock_recv` and `_packet_queue`.
+What is not MQTT ends the connection, which paho then makes again, because paho's thread would end instead.
+
+Of paho's own names it uses `_sock_recv`, `_packet_queue` and `_loop_rc_handle`.
 Source: MQTT 3.1.1 and 5.0, 2.1 to 2.2 and 3.3.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +22,9 @@ READ_BYTES = 1 << 16
 _PUBLISH = 0x30
 """First byte of a packet, without flags (MQTT 3.1.1, 2.2.1)."""
 _PUBACK = 0x40
+
+_NOT_MQTT = (ConnectionError, ValueError, IndexError, struct.error)
+"""What paho or this file raises for bytes that are not MQTT; paho 2.2 handles its own."""
 
 Published = Callable[[Sequence[str], Sequence[bytes], Sequence[int]], None]
 """Called with the topics, payloads and packet ids (QoS 0: 0) of messages in order, on paho's thread."""
@@ -42,6 +48,12 @@ class PublishReader(paho.Client):
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """As paho's, which is called when the socket has data; also reads what came with it."""
+        try:
+            return self._read_packets(max_packets)
+        except _NOT_MQTT:
+            return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+
+    def _read_packets(self, max_packets: int) -> MQTTErrorCode:
         answer = super().loop_read(max_packets)
         while answer == MQTTErrorCode.MQTT_ERR_SUCCESS and self._rest:
             if not self._of_paho:
@@ -71,47 +83,62 @@ class PublishReader(paho.Client):
         return given
 
     def _take_published(self) -> None:
-        """Hands on the PUBLISH packets at the head; sets `_of_paho` where another packet follows them."""
+        """Hands on the PUBLISH packets at the head; sets `_of_paho` where another packet follows them.
+
+        Raises ConnectionError: a packet is shorter than its topic, or its length has more than four bytes.
+        """
         data, at, end = self._rest, 0, len(self._rest)
         topics: list[str] = []
         payloads: list[bytes] = []
         ids: list[int] = []
+        wrong: ConnectionError | None = None
         while at < end:
-            head = _head(data, at, end)
-            if head is None:
+            try:
+                head = _head(data, at, end)
+                if head is None:
+                    break
+                body, after = head
+                command = data[at]
+                if command & 0xF0 != _PUBLISH or command & 0x06 > 0x02:
+                    self._of_paho = after - at
+                    break
+                if after > end:
+                    break
+                topic, number, begin = _published_at(data, body, after, command)
+                if self._has_properties:
+                    found = _varint(data, begin, after)
+                    begin = after if found is None else found[1] + found[0]
+            except ConnectionError as error:  # what came before it is handed on
+                wrong = error
                 break
-            body, after = head
-            command = data[at]
-            if command & 0xF0 != _PUBLISH or command & 0x06 > 0x02:
-                self._of_paho = after - at
-                break
-            if after > end:
-                break
-            begin = body + 2 + (data[body] << 8 | data[body + 1])
-            topics.append(data[body + 2 : begin].decode("utf-8", "replace"))
-            if command & 0x06:
-                ids.append(data[begin] << 8 | data[begin + 1])
-                begin += 2
-            else:
-                ids.append(0)
-            if self._has_properties:
-                found = _varint(data, begin, after)
-                begin = after if found is None else found[1] + found[0]
+            topics.append(topic)
+            ids.append(number)
             payloads.append(data[begin:after])
             at = after
         self._rest = data[at:]
-        if not payloads:
-            return
-        self._published(topics, payloads, ids)
+        if payloads:
+            self._published(topics, payloads, ids)
         if acknowledged := [number for number in ids if number]:
             packet = b"".join([b"\x40\x02" + number.to_bytes(2, "big") for number in acknowledged])
             self._packet_queue(_PUBACK, packet, acknowledged[-1], 1)
+        if wrong is not None:
+            raise wrong
 
 
 def _head(data: bytes, at: int, end: int) -> tuple[int, int] | None:
     """Where a packet's body begins and where the packet ends; None: its head is not there yet."""
     found = _varint(data, at + 1, end)
     return None if found is None else (found[1], found[1] + found[0])
+
+
+def _published_at(data: bytes, body: int, after: int, command: int) -> tuple[str, int, int]:
+    """A PUBLISH packet's topic, its id (QoS 0: 0), and where the rest begins. Raises ConnectionError."""
+    begin = body + 2 + (data[body] << 8 | data[body + 1]) if after - body >= 2 else after + 1
+    rest = begin + 2 if command & 0x06 else begin
+    if rest > after:
+        raise ConnectionError("a PUBLISH packet is shorter than its topic and its id")
+    number = data[begin] << 8 | data[begin + 1] if command & 0x06 else 0
+    return data[body + 2 : begin].decode("utf-8", "replace"), number, rest
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int] | None:

@@ -299,9 +299,10 @@ def test_the_boxs_own_figures_are_handed_on(bench: Bench) -> None:
         {"rate_millihz": 0},
         *({"nominal_v": value} for value in (0.0, -230.0, float("nan"), float("inf"), 2e6)),
         *({"nominal_hz": value} for value in (0.0, -50.0, float("nan"), float("inf"), 401.0)),
+        *({name: value} for name in ("hardware", "firmware") for value in ("a\nb", "\x1b[31m", "x" * 200)),
     ],
 )
-def test_an_impossible_hello_is_refused(bench: Bench, wrong: dict[str, float]) -> None:
+def test_an_impossible_hello_is_refused(bench: Bench, wrong: dict[str, object]) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 2000)
     bench.intake.accept_message(replace(HELLO, **wrong))  # type: ignore[arg-type]

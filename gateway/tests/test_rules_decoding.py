@@ -2,8 +2,10 @@
 
 import json
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +13,12 @@ from hypothesis import strategies as st
 from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.opq_pb2 import TriggerMessage
+from opq_rules.batch import Batch
+from opq_rules.query.planning.plan import plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create
+from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_rules.streams.protobuf import MESSAGES, message_class, protobuf_reader
@@ -287,3 +293,46 @@ def test_conforming_twice_changes_nothing_more(rows: list[dict[str, Any]], stric
     assert len(once.rows) + once.errors == len(rows)
     again = typed.conform(once.rows)
     assert repr(again.rows) == repr(once.rows) and again.errors == 0
+
+
+EXTREMES = (
+    *(
+        b"0",
+        b"-1",
+        b"1e308",
+        b"-1e308",
+        b"1e-320",
+        b"9223372036854775808",
+        b"1" + b"0" * 300,
+        b"null",
+        b"true",
+    ),
+    *(b'""', b'"\\u0000"', b'"\\u202e"', b"[]", b"[1,[2]]", b'{"a":1e308}', b'"' + b"x" * 100_000 + b'"'),
+)
+"""What `httppush` and `mqtt` hand on as a value."""
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT v*2 AS a, v+1 AS b, v/3 AS c, v%7 AS d, -v AS e FROM s WHERE v > 5 OR isNull(v)",
+        "SELECT sum(v) AS s, avg(v) AS a, max(v) AS m, stddev(v) AS d, collect(v) AS c FROM s "
+        "GROUP BY COUNTWINDOW(2)",
+        "SELECT v, count(*) AS c FROM s GROUP BY v, TUMBLINGWINDOW(ms, 100)",
+        "SELECT percentile_cont(v, 0.5) AS p FROM s GROUP BY SLIDINGWINDOW(ms, 100)",
+        "SELECT lag(v) AS l, v FROM s",
+        "SELECT v FROM s ORDER BY v",
+    ],
+)
+def test_no_extreme_value_ends_a_query(sql: str) -> None:
+    """Neither the query, nor its state on disk, nor what it sends."""
+    create, select = parse('CREATE STREAM s () WITH (DATASOURCE="x", TYPE="mock")'), parse(sql)
+    assert isinstance(create, Create) and isinstance(select, Select)
+    definition = definition_of(create)
+    made, found = plan(select, {"s": definition}), StreamDecoder(definition)
+    query, again = Query(made, RuleFacts("r")), Query(made, RuleFacts("r"))
+    for number, (one, other) in enumerate(product(EXTREMES, EXTREMES)):
+        rows = found.decode([b'{"v":' + each + b"}" for each in (one, other)]).rows
+        sent = [*query.feed(Batch("s", rows, 60 * number)), *query.advance(60 * number + 30)]
+        msgspec.json.encode(sent)
+        again.restore(msgspec.json.decode(msgspec.json.encode(query.state())))

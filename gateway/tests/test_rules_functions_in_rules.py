@@ -4,6 +4,15 @@ from typing import Any
 
 import pytest
 
+from opq_plugins.sdk import Function
+from opq_rules.batch import Batch
+from opq_rules.engine.types.plugin_functions import PluginFunctions
+from opq_rules.query.planning.plan import plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import RuleFacts
+from opq_rules.sql.parse import parse
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.definition import definition_of
 from opq_rules.trying import try_cases
 
 FIRST_MS = 1_765_792_486_013
@@ -119,3 +128,42 @@ def test_an_unfit_value_is_an_error_row() -> None:
     emissions = tried("SELECT round(v) AS r FROM s", of("x", 2.5), sendError=True)
     assert emissions[1] == [{"r": 3.0}]
     assert 'round(string "x"): want a number' in emissions[0][0]["error"]
+
+
+class Remembering(Function):
+    """A plug-in's aggregate that notes for which rule it is called."""
+
+    def __init__(self) -> None:
+        self.rules: list[str] = []
+
+    def validate(self, args: Any) -> str:
+        return ""
+
+    def is_aggregate(self) -> bool:
+        return True
+
+    def exec(self, args: Any, context: Any) -> Any:
+        self.rules.append(context.rule_id)
+        return sum(args[0])
+
+
+def test_an_aggregate_knows_its_rule() -> None:
+    """So that one rule whose rows end its process is paused alone, as with other functions."""
+    function = Remembering()
+
+    class Types:
+        def functions(self) -> list[str]:
+            return ["total"]
+
+        def function(self, name: str) -> Any:
+            return lambda: function
+
+    functions = PluginFunctions(Types())()  # type: ignore[arg-type]
+    create = parse('CREATE STREAM s () WITH (DATASOURCE="x", TYPE="mock", FORMAT="json")')
+    select = parse("SELECT total(v) AS t FROM s GROUP BY COUNTWINDOW(2)")
+    assert isinstance(create, Create) and isinstance(select, Select)
+    made = plan(select, {"s": definition_of(create)}, functions)
+    for rule_id in ("bad", "good"):
+        query = Query(made, RuleFacts(rule_id))
+        assert query.feed(Batch("s", [{"v": 1}, {"v": 2}], 5)) == [[{"t": 3}]]
+    assert function.rules == ["bad", "good"]

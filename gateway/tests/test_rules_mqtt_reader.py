@@ -115,6 +115,29 @@ def test_a_length_of_five_bytes_ends_the_connection() -> None:
     plug(reader, None)
 
 
+@pytest.mark.parametrize("version", [paho.MQTTv311, paho.MQTTv5])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x30\x00",  # no topic
+        b"\x30\x01\x00",
+        b"\x30\x02\x00\x09",  # a topic of nine bytes in two
+        b"\x32\x03\x00\x01t",  # no packet id
+        b"\x34\x00",  # QoS 2, which paho reads
+        b"\x36\x00",
+        b"\x30\xff\xff\xff\xff\x01",
+        b"\xf0\x00",
+    ],
+)
+def test_what_is_not_mqtt_ends_the_connection(packet: bytes, version: int) -> None:
+    """What came before it is handed on; paho's thread goes on, and connects again."""
+    got: list[bytes] = []
+    reader = PublishReader(lambda _, payloads, __: got.extend(payloads), V2, client_id="x", protocol=version)
+    plug(reader, Wire([publish(0, "t", b"good", 0, version == paho.MQTTv5) + packet]))
+    answers = [reader.loop_read(), reader.loop_read()]
+    assert got == [b"good"] and any(answers) and reader.socket() is None
+
+
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
 @pytest.mark.parametrize("version", [paho.MQTTv31, paho.MQTTv311, paho.MQTTv5])
 def test_a_real_broker_keeps_every_qos(tmp_path: Path, version: int) -> None:

@@ -1,5 +1,6 @@
 """The serial link: round trips, and a decoder that meets garbage, damage and any cutting."""
 
+import math
 import struct
 import time
 import tracemalloc
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from opq_proto.errors import FrameError
 from opq_proto.link import frames as link
 from opq_proto.link import messages as m
+from opq_proto.link import payloads
 from opq_proto.messages import TimeSource
 
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 i8, i32, i64 = (st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 32, 64))
-f32 = st.none() | st.floats(width=32, allow_nan=False)
+f32 = st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False)
 exact_f32 = st.floats(width=32, allow_nan=False)
 str8 = st.text(max_size=60)
 source = st.sampled_from(TimeSource)
@@ -239,3 +241,11 @@ def test_byte_by_byte_reading_is_linear() -> None:
         assert decoder.frames == 600
     assert cost_s[1] < 2.0  # 262,200 calls; 0.25 s measured on 2 shared vCPUs
     assert cost_s[64] < 0.5
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_number_is_malformed(value: float) -> None:
+    """NaN is how a Box says that it does not know; infinity would be in JSON and averages."""
+    health = m.Health(1, value, 3.3, None, 0, 0, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(FrameError, match="infinite"):
+        payloads.read(m.Health.TYPE, payloads.write(health))

@@ -9,13 +9,23 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from plugin_zips import Whose
 
 from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications.mqtt_channel import MqttChannel
+from opq_gateway.config import MqttSection
+from opq_gateway.counters import BoxCounters
+from opq_gateway.measured_shares import MeasuredShares
+from opq_gateway.measuring.feed import MeasuredFeed
+from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_proto.kit.address_guard import AddressGuard
 from opq_proto.kit.port_owner import ForeignListenerError, check_peer, check_port_owner
+from opq_rules.access import Access
 from opq_rules.mqtt_client import Client, Login
+from opq_rules.sinks import rest
+from opq_rules.sources import httppull
 
 STRANGER = 4242
 SECRET = "opq_secret-of-a-service"
@@ -101,7 +111,38 @@ def of_mails(port: int, file: Path) -> None:
     MailServer(section).deliver(message)
 
 
-@pytest.mark.parametrize("client", [of_rules, of_notifications, of_mails])
+class Once(Whose):
+    """A context that ends with its first try to connect."""
+
+    def connected(self, up: bool, why: str = "") -> None:
+        self.ups.append((up, why))
+        self.end.set()
+
+
+def of_gateway(port: int, file: Path) -> None:
+    section = MqttSection(host="127.0.0.1", port=port, user="opq", password_file=file)
+    feed, counters = MeasuredFeed(), BoxCounters()
+    MqttPublisher(section, {}, (), feed, counters, MeasuredShares({}))._session(threading.Event())
+
+
+def of_rule_sink(port: int, file: Path) -> None:
+    sink = rest.Sink(Access(hosts=AddressGuard(("127.0.0.1",))))
+    sink.configure({"url": f"http://127.0.0.1:{port}/x", "headers": {"Authorization": f"Bearer {SECRET}"}})
+    sink.open(Whose())
+    sink.collect(Whose(), [{"v": 1}])
+
+
+def of_rule_source(port: int, file: Path) -> None:
+    source = httppull.Source(Access(hosts=AddressGuard(("localhost",))))
+    source.configure("/x", {"url": f"http://localhost:{port}", "headers": {"X-Api-Key": SECRET}})
+    whose = Once()
+    source.open(whose)
+    raise ConnectionError(whose.ups[0][1])
+
+
+@pytest.mark.parametrize(
+    "client", [of_rules, of_notifications, of_mails, of_gateway, of_rule_sink, of_rule_source]
+)
 def test_no_client_sends_its_secret(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: Callable[[int, Path], None]
 ) -> None:

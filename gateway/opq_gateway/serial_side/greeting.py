@@ -13,9 +13,12 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link import log_codes
 from opq_proto.link.crash_record import crash_record
 from opq_proto.link.messages import Crash, Hello, Log
+from opq_proto.measurement.invariants import is_name
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 REQUEST_HELLO_S = 1.0
+MAX_TEXT = 120
+"""Letters of the words about hardware and firmware."""
 MAX_RATE_MILLIHZ = 1_000_000_000
 """Twenty times the rate that 921,600 baud can carry."""
 
@@ -89,11 +92,13 @@ class Greeting:
 
 
 def plausible(hello: Hello) -> bool:
-    """Whether samples can be measured with these figures: 20 samples per cycle at least."""
+    """Whether samples can be measured with these figures, 20 samples per cycle at least, and others can read
+    its words."""
     gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
     rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MAX_RATE_MILLIHZ
-    return gain and nominal is not None and rate
+    words = all(not text or is_name(text, MAX_TEXT) for text in (hello.hardware, hello.firmware))
+    return gain and nominal is not None and rate and words
 
 
 BOX_LINES = 20

@@ -119,6 +119,7 @@ class AggregateFunction:
     `star`: takes whole rows for `*`: `add(row)`.
     `whole_row`: `add(row, *values)`: the whole row goes before the arguments (deduplicate).
     `uncut`: `start` where the values are not declared BIGINT: then no quotient is cut.
+    `context`: `start(context, *constants)`, and nothing is started at planning.
     `scalar`: the same over an array of one record, where an aggregate cannot stand: in WHERE, ON, FILTER,
     WHEN, and inside another aggregate (max(rms(samples))).
     """
@@ -133,6 +134,7 @@ class AggregateFunction:
     star: bool = False
     check: Callable[[Sequence[Value]], str] | None = None
     whole_row: bool = False
+    context: bool = False
     uncut: Callable[..., Accumulator] | None = None
     scalar: Scalar | None = None
 

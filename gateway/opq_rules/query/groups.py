@@ -35,8 +35,9 @@ class AggregateCall:
     give: Give
     take: Take
 
-    def start(self) -> Accumulator:
-        return self.definition.start(*self.constants)
+    def start(self, context: QueryContext) -> Accumulator:
+        start = self.definition.start
+        return start(context, *self.constants) if self.definition.context else start(*self.constants)
 
 
 NO_GROUP = object()
@@ -105,7 +106,7 @@ class RecordGroups:
             return
         group = self.by_key.get(key)
         if group is None:
-            group = RecordGroup(record, [call.start() for call in self._grouping.calls])
+            group = RecordGroup(record, self._accumulators())
             self.by_key[key] = group
         row, context, accumulators = record.row, self._context, group.accumulators
         failing: Failing | None = None
@@ -143,7 +144,7 @@ class RecordGroups:
         for key, theirs in other.by_key.items():
             group = self.by_key.get(key)
             if group is None:
-                group = RecordGroup(theirs.first, [call.start() for call in calls])
+                group = RecordGroup(theirs.first, self._accumulators())
                 self.by_key[key] = group
             for failing in theirs.failures:
                 group.failed(failing)
@@ -182,12 +183,16 @@ class RecordGroups:
         self.by_key = {}
         for key, (ms, source, row, meta), kept, failure in state:
             first = Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
-            group = RecordGroup(first, [call.start() for call in self._grouping.calls])
+            group = RecordGroup(first, self._accumulators())
             if failure is not None:
                 group.failures = (dict.fromkeys(range(len(group.accumulators)), failure),)
             for accumulator, each in zip(group.accumulators, kept, strict=True):
                 accumulator.restore(each)
             self.by_key[thawed_key(key)] = group
+
+    def _accumulators(self) -> list[Accumulator]:
+        """Returns those of a new group."""
+        return [call.start(self._context) for call in self._grouping.calls]
 
 
 @dataclass(slots=True, eq=False)
@@ -229,7 +234,7 @@ class RunningGroups(RecordGroups):
         calls, context = self._grouping.calls, self._context
         group = self.by_key.get(key)
         if not isinstance(group, RunningGroup):
-            self.by_key[key] = group = RunningGroup(record, [call.start() for call in calls])
+            self.by_key[key] = group = RunningGroup(record, self._accumulators())
         self._count += 1
         entry = GroupEntry(self._count, record, key, group)
         for call, accumulator in zip(calls, group.accumulators, strict=True):

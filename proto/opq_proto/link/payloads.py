@@ -34,6 +34,8 @@ MAX_UPDATE_BYTES = 1024
 
 
 def _known(value: float) -> float | None:
+    if math.isinf(value):
+        raise ValueError("a number is infinite; want NaN where it is not known")
     return None if math.isnan(value) else value
 
 

@@ -44,8 +44,9 @@ class PluginFunctions:
 class _PluginAggregate:
     """An aggregate of a plug-in: it gets all values of its window at the end."""
 
-    def __init__(self, function: Function, name: str) -> None:
-        self._function, self._context = function, OperatorContext("", name, {"function": name})
+    def __init__(self, function: Function, name: str, rule_id: str) -> None:
+        self._function = function
+        self._context = OperatorContext(rule_id, name, {"function": name})
         self._rows: list[list[object]] = []
 
     def add(self, *values: object) -> None:
@@ -67,9 +68,11 @@ def _definition(name: str, function: Function) -> Definition:
         return function.validate([None if each is UNKNOWN else each for each in constants])
 
     if function.is_aggregate():
-        return AggregateFunction(
-            name, lambda *_: _PluginAggregate(function, name), 0, MAX_ARGUMENTS, check=check
-        )
+
+        def start(context: RunContext) -> _PluginAggregate:
+            return _PluginAggregate(function, name, context.rule_id)
+
+        return AggregateFunction(name, start, 0, MAX_ARGUMENTS, check=check, context=True)
     contexts: dict[str, OperatorContext] = {}
 
     def run(context: RunContext, *arguments: object) -> object:

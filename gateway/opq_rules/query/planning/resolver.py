@@ -141,7 +141,8 @@ class _Resolver:
             if value is UNKNOWN or value is None:
                 raise refused(argument.at, f"{node.written}: want a constant here")
         try:
-            found.start(*values)
+            if not found.context:
+                found.start(*values)
         except (TypeError, ValueError) as error:
             raise refused(node.at, f"{node.written}: {error}") from None
         inner = _Resolver(names, self.clause, self.defining, node.written)

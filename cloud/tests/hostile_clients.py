@@ -92,12 +92,14 @@ class LimitedCloud:
 
 @contextmanager
 def curve_socket(
-    kind: int, endpoint: str, pair: KeyPair | None, server: KeyPair
+    kind: int, endpoint: str, pair: KeyPair | None, server: KeyPair, heartbeat_ms: int = 0
 ) -> Iterator[zmq.Socket[bytes]]:
     """A client with a key (None: one that is not admitted), in a context of its own."""
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.linger = 0
         socket.sndhwm = 0  # a SUB drops subscriptions that its own queue has no room for, in silence
+        socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 120_000)  # else as short as the period
         (pair or generate()).secure(socket, server.public)
         socket.connect(endpoint)
         yield socket

@@ -4,14 +4,16 @@ It also sets the rate and the settings, and checks the code that the Box's gatew
 same as those of `opq-tools box` and Mauka's BoxOptimizationPlugin. One Box is asked at a time.
 """
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_proto.errors import FrameError, OpqError
+from opq_proto.kit.plain_text import one_line
 from opq_proto.link.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.wire.frames import (
@@ -28,6 +30,8 @@ MIN_CYCLES = 1
 MAX_CYCLES = 600
 """Cycles per Measurement, at most; a gateway refuses more."""
 MAX_LOSSES = 100
+MAX_TEXT = 2_000
+"""Letters of one text of a Box that are read."""
 NUMBER = NUMBER_SETTING
 """The setting that no page changes: a mistake could not be corrected from here."""
 CONNECT_S = 2.0
@@ -171,12 +175,12 @@ def _read_report(client: CommandClient, box_id: str) -> BoxReport:
     info = client.send_command(info_command(box_id, client.identity), ANSWER_S).info_response
     return BoxReport(
         info.measurement_rate or None,
-        info.firmware[:60],
-        info.hardware[:60],
-        info.software[:60],
-        tuple(info.ip.split())[:10],
+        _shown(info.firmware, 60),
+        _shown(info.hardware, 60),
+        _shown(info.software, 60),
+        tuple(_shown(each, 60) for each in info.ip[:MAX_TEXT].split()[:10]),
         tuple(
-            (count, LOSS_WORDS.get(name) or name[:60].replace("_", " "))
+            (count, LOSS_WORDS.get(name) or _shown(name, 60).replace("_", " "))
             for name, count in sorted(info.losses.items(), key=_loss_place)[:MAX_LOSSES]
         ),
         any(name in LOSSES for name in info.losses),
@@ -185,9 +189,12 @@ def _read_report(client: CommandClient, box_id: str) -> BoxReport:
 
 def _settings(client: CommandClient, box_id: str) -> dict[str, str]:
     try:
-        found = json.loads(client.send_order(box_id, "opq-settings", "", ANSWER_S))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, Mapping):
+        found = msgspec.json.decode(client.send_order(box_id, "opq-settings", "", ANSWER_S), type=dict)
+    except (msgspec.MsgspecError, RecursionError):
         return {}
-    return {str(key)[:60]: str(value)[:200] for key, value in list(found.items())[:100]}
+    return {_shown(key, 60): _shown(str(value), 200) for key, value in list(found.items())[:100]}
+
+
+def _shown(text: str, most: int) -> str:
+    """Text of a Box as one line that a page can show."""
+    return one_line(text[:MAX_TEXT])[:most]

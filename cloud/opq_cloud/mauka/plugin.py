@@ -203,12 +203,19 @@ class MaukaPlugin:
             facts = {"plugin": self.name, "what": what, "error": str(error), **ids}
             self._limited.error("plugin.store_failed", key=what, **facts)
             return False
+        except FrameError as error:  # what came is wrong, and not the plug-in
+            self._note_malformed(error)
+            return False
         except Exception as error:
             self._note_failed(what, error)
             self._limited.exception("plugin.failed", key=what, plugin=self.name, what=what, **ids)
             return False
         self._errors.pop(what, None)
         return True
+
+    def _note_malformed(self, error: FrameError) -> None:
+        self.counters.add("malformed")
+        self._limited.warning("plugin.malformed", plugin=self.name, problem=str(error))
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -285,8 +292,7 @@ class MaukaPlugin:
                 return True  # for a plug-in whose name begins like a topic of ours: MakaiEventPlugin
             message = messages.read_body(body)
         except FrameError as error:
-            self.counters.add("malformed")
-            self._limited.warning("plugin.malformed", plugin=self.name, problem=str(error))
+            self._note_malformed(error)
             return True
         self._last_received_ms = messages.now_ms()
         self._busy_since_s = time.monotonic()

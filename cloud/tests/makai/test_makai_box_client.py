@@ -168,3 +168,14 @@ def test_setting_is_changed_and_checked_by_the_box(
     assert ada.post(f"{page}/settings", page, key="led", value="on") == 409
     assert "is an original Box" in ada.text and answering.settings["led"] == "off"
     assert scene.store.people.changes.entries(limit=1)[0].key == entry.key, "nothing else was changed"
+
+
+def test_no_words_of_a_box_fail_its_pages(box: tuple[demo.Scene, AnsweringBox]) -> None:
+    """Control characters, halves of a character and endless texts, in settings and losses."""
+    scene, answering = box
+    ada = signed_in(scene)
+    answering.settings = {"led": "\ud800", "\x1b[31m": "a\0b", "x" * 10_000: "y" * 10_000}
+    for page in ("/admin/boxes/1?ask=1", "/boxes/1?ask=1"):
+        assert ada.get(page) == 200 and "\x1b" not in ada.text and "\0" not in ada.text
+    answering.settings = {"led": "\x1b[31mred"}
+    assert ada.get("/admin/boxes/1?ask=1") == 200 and "[31mred" in ada.text and "\x1b" not in ada.text

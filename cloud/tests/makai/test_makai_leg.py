@@ -258,6 +258,8 @@ def test_events_without_data_are_bounded_for_each_box(tmp_path: Path) -> None:
     ask(5)
     clock[0] = 30.0
     ask(4)
+    with pytest.raises(FrameError, match="60 s ahead of this clock"):
+        asked.open_event(request([9], 1000, 64_000), store, lambda token: True, 3000)
     assert len(store.events()) == 4, "what was refused is not on disk"
     store.close()
 

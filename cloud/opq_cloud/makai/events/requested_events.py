@@ -26,6 +26,8 @@ KNOWN_BOXES = 10_000
 MAX_WITNESSES = 50
 """Limit of the asked Boxes where none is named (docs/reference/contracts.md)."""
 REPORTING_MS = 60_000
+MAX_AHEAD_MS = 60_000
+"""How far the end of a requested span may be ahead of this machine's clock: the event waits until then."""
 
 
 class RequestedEvents:
@@ -68,6 +70,9 @@ class RequestedEvents:
         request = read_event_request(data)
         if request is None:
             raise FrameError("the message is not a RequestEventMessage")
+        if request.end_ms > now_ms + MAX_AHEAD_MS:
+            self._counters.add("event_requests_refused")
+            raise FrameError(f"the span ends more than {MAX_AHEAD_MS // 1000} s ahead of this clock")
         boxes = request.box_ids or _reporting(store, now_ms)
         if self._begun is None or self._begun[0] != data:
             self._open = {token for token in self._open if is_open(token)}

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_cloud.mauka.bus.messages import new_message
+import msgspec
+
+from opq_cloud.mauka.bus.messages import LARGEST_ID, new_message
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.join_plan import CarriedOut, IncidentFacts
@@ -56,13 +58,16 @@ def read_notice(message: MaukaMessage) -> IncidentNotice:
     """Returns the notice in a message of the topic.
 
     Raises:
-        FrameError: the message has no notice.
+        FrameError: the message has no notice, or its incident has no number.
     """
     try:
-        facts = json.loads(message.incident_json)
-        by = str(facts.get("by", BY_ANALYSIS))
-        return IncidentNotice(str(facts["kind"]), dict(facts["incident"]), int(facts["boxes"]), by)
-    except (ValueError, KeyError, TypeError) as error:
+        facts = msgspec.json.decode(message.incident_json, type=dict)
+        incident, by = dict(facts["incident"]), str(facts.get("by", BY_ANALYSIS))
+        number = incident["id"]
+        if type(number) is not int or not 0 < number <= LARGEST_ID:
+            raise ValueError(f"{str(number)[:40]} is not the number of an incident")
+        return IncidentNotice(str(facts["kind"]), incident, int(facts["boxes"]), by)
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FrameError(f"a message of {message.source[:80]!r} without a notice of an incident") from error
 
 

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
+from opq_proto.measurement.invariants import is_name
 from opq_proto.wire.mauka_pb2 import GcDomain, MaukaMessage, Payload, PayloadType
 
 MAKAI_EVENT = "MakaiEvent"
@@ -27,6 +28,8 @@ RMS_WINDOWED_VOLTAGE = "RmsWindowedVoltage"
 WINDOWED_FREQUENCY = "windowed_frequency"
 
 EXIT = b"EXIT"
+MAX_SOURCE = 140
+"""Letters of the name of who sends a message, at most."""
 BRIDGE_SOURCE = "makai_event_bridge"
 
 PROCESS = uuid.uuid4().hex
@@ -116,8 +119,13 @@ def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:
 
 
 def read_body(body: bytes) -> MaukaMessage:
-    """Returns the message of a body; `FrameError` if the bytes are not one."""
+    """Returns the message of a body; `FrameError` if the bytes are not one, or its source is not a name."""
     try:
-        return MaukaMessage.FromString(body)
+        message = MaukaMessage.FromString(body)
     except DecodeError as error:
         raise FrameError(f"{len(body)} bytes on the bus are not a MaukaMessage") from error
+    if message.source and not is_name(message.source, MAX_SOURCE):
+        raise FrameError(
+            f"a message on the bus of {message.source[:80]!r}; want a name of {MAX_SOURCE} letters at most"
+        )
+    return message

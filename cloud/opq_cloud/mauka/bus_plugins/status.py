@@ -5,21 +5,29 @@ plug-in whose heartbeats stop, that hangs or whose work fails is not ok (docs/re
 H.26).
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.bus.messages import HEARTBEAT, PROCESS
 from opq_cloud.mauka.bus_plugins.other_mauka import OtherMauka
 from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, MaukaPlugin, PluginConfig
 from opq_proto.errors import FrameError
+from opq_proto.measurement.fields import MOST_NUMBER
+from opq_proto.measurement.invariants import is_name
+from opq_proto.visible_text import visible
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 MAX_PLUGINS = 256
 """Largest number kept, so that made-up names cannot fill the memory."""
 
+MAX_STATUS_CHARACTERS = 1 << 20
+"""Longest status of a heartbeat."""
+MAX_ERROR = 500
+"""Letters of an error that are shown."""
 MISSED_HEARTBEATS = 2.5
 HANGS_S = 60.0
 GRACE_S = 10.0
@@ -43,9 +51,11 @@ class PluginHeartbeat:
         return self.status.get("process") != PROCESS
 
     def number(self, key: str, default: float) -> float:
-        """Returns a number in its JSON; anything else counts as `default`."""
+        """Returns a number in its JSON, up to MOST_NUMBER; anything else counts as `default`."""
         value = self.status.get(key, default)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MOST_NUMBER:
+            return default
+        return value
 
     def row(self) -> dict[str, object]:
         """Its row of the original's `/status`; for the runner with `analyses` and, if any, `workers`."""
@@ -71,22 +81,22 @@ class PluginHeartbeat:
         if self.number("busy_s", 0) > HANGS_S:
             return f"busy with one message for {self.number('busy_s', 0):.0f} s"
         error = self.status.get("last_error")
-        return None if error is None else str(error)
+        return None if error is None else visible(str(error)[:MAX_ERROR])
 
 
 def read_heartbeat(message: MaukaMessage, received_s: float) -> tuple[PluginHeartbeat, bool]:
     """Returns the heartbeat of a message, and whether its status is JSON; otherwise the status is empty.
 
     Raises:
-        FrameError: the message holds no heartbeat.
+        FrameError: the message holds no heartbeat, or one of a state that is not a name.
     """
-    if message.WhichOneof("message") != "heartbeat":
-        raise FrameError(f"a message of {message.source[:80]!r} without a heartbeat")
     beat = message.heartbeat
-    status, is_json = {}, True
+    if message.WhichOneof("message") != "heartbeat" or (beat.plugin_state and not is_name(beat.plugin_state)):
+        raise FrameError(f"a message of {message.source[:80]!r} without a heartbeat")
+    status, is_json = {}, len(beat.status) <= MAX_STATUS_CHARACTERS
     try:
-        status = json.loads(beat.status or "{}")
-    except ValueError:
+        status = msgspec.json.decode((beat.status if is_json else "") or "{}")
+    except (msgspec.MsgspecError, RecursionError):
         is_json = False
     return PluginHeartbeat(
         message.source,

@@ -70,11 +70,9 @@ class StreamRunner(MaukaPlugin):
         return [HealthReport(self.name, problem is None, info=problem)]
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Handles a notice: the incident is read."""
+        """Handles a notice: the incident is read. Raises FrameError: it is not a notice."""
         if self._taken() & set(DERIVING):
-            number = read_notice(mauka_message).incident["id"]
-            if isinstance(number, int):
-                self._incidents.note_named(number)
+            self._incidents.note_named(read_notice(mauka_message).incident["id"])
 
     def on_idle(self) -> bool:
         """Gives new items to the analyses, and stores their results."""

@@ -16,6 +16,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+Instead = TypeVar("Instead")
 LOG_PERIOD_S = 300.0
 
 
@@ -71,6 +72,21 @@ def made_parts(
         tuple(each for each in found if not isinstance(each, FailedPart)),
         tuple(each for each in found if isinstance(each, FailedPart)),
     )
+
+
+class ShownParts:
+    """The parts of one page. `failed`: those that could not be made."""
+
+    def __init__(self) -> None:
+        self.failed: list[FailedPart] = []
+
+    def made(self, name: str, make: Callable[[], Made], instead: Instead) -> Made | Instead:
+        """Makes a part; returns `instead` where it fails. Raises OpqError as `make` does."""
+        part = made_part(name, make)
+        if isinstance(part, FailedPart):
+            self.failed.append(part)
+            return instead
+        return part
 
 
 def parts_failed() -> int:

@@ -14,8 +14,11 @@ LEAVES_THREAD: ContextVar[bool] = ContextVar("leaves_thread", default=False)
 """Whether the work of this thread may be broken off and begun again."""
 
 
-class BeingMadeError(Exception):
-    """Another thread makes it now; `made` ends when it is done."""
+class BeingMadeError(BaseException):
+    """Another thread makes it now; `made` ends when it is done.
+
+    A BaseException, because it is not a failure: a part of a page that catches each Exception passes it on.
+    """
 
     def __init__(self, made: "Future[None]") -> None:
         super().__init__("another thread makes this now")

@@ -6,6 +6,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.clients.box_client import BoxClient, BoxClientError, BoxReport
+from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.drawing.rendering import PageMaker
@@ -56,8 +57,17 @@ class BoxPages:
         context = self._context
         record = context.known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
-        minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
-        mine, _more = context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)
+        parts = ShownParts()
+        span_ms = now_ms - HOUR_MS, now_ms + 60_000
+        minutes = parts.made("The last hour", lambda: context.buckets(box_id, 60_000, *span_ms), ())
+        mine = parts.made(
+            "Its incidents",
+            lambda: context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)[0],
+            [],
+        )
+        changes = parts.made(
+            "What changed", lambda: changes_listed(context.store, now_ms - CHANGES_MS, now_ms, [box_id]), []
+        )
         card = box_card(context, record, measured=context.measured_shares([box_id]).get(box_id))
         place = context.place_words(box_id)
         in_percent = context.visitor.voltage_unit == "percent"
@@ -81,7 +91,8 @@ class BoxPages:
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
-            changes=changes_listed(context.store, now_ms - CHANGES_MS, now_ms, [box_id]),
+            changes=changes,
+            failed=parts.failed,
             after=feed_after(context, mine),
             voltage_unit="%" if in_percent else "V",
             voltage_factor=100.0 / record.nominal_v if in_percent else 1.0,

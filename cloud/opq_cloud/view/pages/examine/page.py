@@ -1,6 +1,6 @@
 """The page of an event on one time axis, `/incidents/{id}/examine`, and the part that a script replaces."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastapi import HTTPException, Query
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
-from opq_cloud.store.unknown_gain import gain_command
+from opq_cloud.core.page_parts import ShownParts, made_parts
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
@@ -147,28 +147,28 @@ class ExaminePages:
     ) -> dict[str, object]:
         """What the charts on the time axis and the tables of their half cycles need."""
         length_ms = (incident.end_ns - incident.start_ns) / 1e6
-        span = (address.start_ms, address.end_ms)
+        span, parts = (address.start_ms, address.end_ms), ShownParts()
+        names = [name for name in address.panels if name in TIME_PANELS]
+        panels, failed = made_parts(names, lambda name: PANELS[name], lambda name: _time_panel(maker, name))
+        tables = parts.made("Half cycles", lambda: _tables(incident, address, found), [])
         return {
             "address": address,
             "moment": moment,
-            "panels": [_time_panel(maker, name) for name in address.panels if name in TIME_PANELS],
+            "panels": list(panels),
+            "failed_panels": [*failed, *parts.failed],
             "axis": drawing.time_axis(*span),
             "zero_percent": drawing.percent_of(0.0, span),
             "ends_percent": drawing.percent_of(length_ms, span),
             "length_ms": length_ms,
             "steps": _steps(address, length_ms),
             "events_left_out": found.events_left_out,
-            "unknown_gains": [
-                (self._context.box(box_id).label, gain_command(box_id))
-                for box_id, signal in found.signals.items()
-                if any(not run.wave.gain_known for run in signal.runs)
-            ],
+            "unknown_gains": maker.unknown_gains(),
             "sample_ms": max(
                 (1e6 / each.runs[0].wave.rate_millihz for each in found.signals.values() if each.runs),
                 default=0.1,
             ),
             "cycle_ms": 1e3 / found.shown[0].nominal_hz if found.shown else 1e3 / 60,
-            "tables": _tables(incident, address, found),
+            "tables": tables,
         }
 
     def _values(self, incident: Incident, query: ExamineQuery) -> dict[str, object]:
@@ -178,9 +178,16 @@ class ExaminePages:
         maker = PanelMaker(self._context, incident, address, found)
         span = (address.start_ms, address.end_ms)
         rows = self._cursor_rows(incident, address, found, maker)
-        names = self._context.names([incident])
+        names, parts = self._context.names([incident]), ShownParts()
+        harmonics: Sequence[HarmonicBars] = ()
+        curves = None
+        if "harmonics" in address.panels:
+            harmonics = parts.made("Harmonics", lambda: _harmonics(incident, address, found, maker), [])
+        if "curves" in address.panels:
+            curves = parts.made("ITIC and SEMI F47", lambda: curves_chart(incident, maker.series), None)
         return self._chart_values(incident, address, found, maker) | {
             "incident": incident,
+            "failed": parts.failed,
             "headline": words.headline(incident, names),
             "cursors": [
                 (name, at, drawing.percent_of(at, span))
@@ -213,9 +220,9 @@ class ExaminePages:
                 names,
             ),
             "pixel_words": words.duration(address.length_ms / 1e3 / (drawing.POINTS / 2)),
-            "harmonics": _harmonics(incident, address, found, maker) if "harmonics" in address.panels else [],
+            "harmonics": harmonics,
             "phasors": "phasors" in address.panels and any(row.a.rms_v is not None for row in rows),
-            "curves": curves_chart(incident, maker.series) if "curves" in address.panels else None,
+            "curves": curves,
             "itic_words": words.ITIC_WORDS,
             "f47_words": words.F47_WORDS,
         }

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, ExamineAddress
@@ -116,6 +117,14 @@ class PanelMaker:
             box_id: (arrivals[box_id].start_ns - incident.start_ns) / 1e6 if box_id in arrivals else None
             for box_id in self.series
         }
+
+    def unknown_gains(self) -> list[tuple[str, str]]:
+        """The Boxes whose volts are not known, and the command that states their gain."""
+        return [
+            (self._context.box(box_id).label, gain_command(box_id))
+            for box_id, signal in self._found.signals.items()
+            if any(not run.wave.gain_known for run in signal.runs)
+        ]
 
     def lanes_of(self, name: str) -> TimePanel:
         """One chart per Box on one scale in shares of nominal: waveform, missing voltage, residual."""

@@ -1,17 +1,17 @@
 """The page of one incident: what happened, what each Box of its events measured, what the curves say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opq_cloud.actions.incident_past import recurrence_sentences
+from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view.live.messages import fingerprint
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.itic_curve import itic_sentence
-from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.reading import judged_box
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
-from opq_cloud.view.pages.incidents.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
+from opq_cloud.view.pages.incidents.incident_panels import DrawnIncident, Panel, shared_ns
 from opq_cloud.view.pages.visible.past_before import past_before
 from opq_cloud.view.pages.visible.registry import natural_order
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -43,18 +43,21 @@ WITHOUT_EVENT = (
 )
 
 
-def page(context: VisitorContext, incident: Incident, examine: ExaminePages) -> dict[str, object]:
-    """Everything that `incident.html` shows."""
-    records = _records(context, incident)
-    charts, found, series = examine.embedded(incident, BOXES_SHOWN)
-    panels = incident_panels(incident, found, series)
+def page(context: VisitorContext, incident: Incident, draw: Callable[[], DrawnIncident]) -> dict[str, object]:
+    """Everything that `incident.html` shows; `draw` makes its charts."""
+    records, parts = _records(context, incident), ShownParts()
+    none = DrawnIncident.without_charts(context, incident)
+    drawn = parts.made("The charts", draw, none)
+    found, panels = drawn.found, drawn.panels
     worst = words.worst(incident)
     judged = found.judged
     nominal_v = judged_box(context, worst.finding.box_id, judged).nominal_v if worst else context.nominal_v
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)
     waves = {box_id: signal.runs[0].wave for box_id, signal in found.signals.items() if signal.runs}
-    return charts | {
+    past = parts.made("Before", lambda: past_before(context, incident), None)
+    return {
+        **drawn.charts,
         "incident": incident,
         "fingerprint": fingerprint(incident),
         "names": names,
@@ -74,21 +77,26 @@ def page(context: VisitorContext, incident: Incident, examine: ExaminePages) -> 
         "small": [panel for panel in panels if panel.picture is not None],
         "small_what": "Waveform" if incident.residual_percent is None else "Half-cycle rms voltage",
         "not_drawn": len(found.candidates) - len(panels),
-        "no_waveform": _no_waveform(context, incident, records),
+        "no_waveform": "" if drawn is none else _no_waveform(context, incident, records),
         "gaps": [f"Box {panel.box_id}: {gap}" for panel in panels for gap in panel.gaps[:GAPS_LISTED]],
-        "curves": curves_chart(incident, series),
+        "curves": parts.made("The ITIC curve", lambda: curves_chart(incident, drawn.series), None),
         "itic_sentence": itic_sentence(worst.finding if worst else None),
-        "facts": facts_table(context, incident, nominal_v, waves, records),
+        "facts": parts.made("Facts", lambda: facts_table(context, incident, nominal_v, waves, records), []),
         "findings": findings[:FINDINGS_SHOWN],
         "more_findings": findings[FINDINGS_SHOWN:],
-        "past": (past := past_before(context, incident)),
-        "recurrences": recurrence_sentences(past),
-        "followed": followed_at_boxes(context, incident, names),
-        "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
+        "past": past,
+        "recurrences": [] if past is None else recurrence_sentences(past),
+        "followed": parts.made("What came before", lambda: followed_at_boxes(context, incident, names), []),
+        "causes": parts.made("Why", lambda: _causes(incident), []),
         "half_cycles": has_half_cycles(records),
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
+        "failed": parts.failed,
     }
+
+
+def _causes(incident: Incident) -> list[tuple[str, list[str]]]:
+    return [(cause_sentence(each), list(evidence_lines(each))) for each in incident.hypotheses]
 
 
 def followed_at_boxes(

@@ -5,7 +5,7 @@ the same axes: they show the half-cycle rms, or the waveform where the class has
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.view.pages.examine import figures
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
-from opq_cloud.view.pages.examine.reading import EventSignals
+from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.reading import EventSignals, judged_nominals
 from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.kit.drawing import Axis, line
 from opq_proto.messages import Gap, Incident, Waveform
@@ -64,6 +66,26 @@ class Panel:
         """The largest deviation of its Urms(1/2) from nominal, as a share of it; 0 where none is known."""
         known = figures.known((self.low_v, self.high_v))
         return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnIncident:
+    """The charts of the page, and what they are made of."""
+
+    charts: Mapping[str, object]
+    found: EventSignals
+    series: Mapping[str, int]
+    panels: Sequence[Panel]
+
+    @classmethod
+    def of(cls, incident: Incident, examine: ExaminePages) -> "DrawnIncident":
+        charts, found, series = examine.embedded(incident, BOXES_SHOWN)
+        return cls(charts, found, series, incident_panels(incident, found, series))
+
+    @classmethod
+    def without_charts(cls, context: VisitorContext, incident: Incident) -> "DrawnIncident":
+        none = EventSignals((), (), {}, {}, 0, judged_nominals(context, incident))
+        return cls({}, none, {}, ())
 
 
 def incident_panels(incident: Incident, found: EventSignals, full: Iterable[str]) -> list[Panel]:

@@ -1,5 +1,6 @@
 """`/incidents`, the list, and `/incidents/{id}`, the page of one."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -24,6 +25,7 @@ from opq_cloud.view.pages.incidents.incident_list import (
     read_list_address,
     typed_span,
 )
+from opq_cloud.view.pages.incidents.incident_panels import DrawnIncident
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.pages.incidents.incident_work import (
     people_offered,
@@ -114,7 +116,8 @@ class IncidentPages:
 
     def incident_page(self, request: Request, incident_id: str) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id)
-        values = incident_page.page(self._context, found, self._examine)
+        draw = partial(DrawnIncident.of, found, self._examine)
+        values = incident_page.page(self._context, found, draw)
         values.update(remark_values(self._context, self._services, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))

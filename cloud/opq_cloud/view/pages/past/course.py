@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from opq_cloud.core.page_parts import FailedPart, made_parts
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_place_ms, week_span, whole_hours
@@ -66,6 +67,8 @@ class Course:
     holes: Sequence[Hole] = ()
     losses: Sequence[str] = ()
     """What was lost of the Boxes for good, in words, until somebody has noted it as seen."""
+    failed: Sequence[FailedPart] = ()
+    """Quantities that could not be drawn."""
 
 
 def read_course(
@@ -97,8 +100,8 @@ def read_course(
     own = (line for each in spans for line in served_lines(context, choice, boxes, each))
     nominal = [part.box for line in own for part in line.parts] or boxes
     nominal += (each.box for each in hidden)
-    charts = []
-    for quantity in quantities:
+
+    def chart_of(quantity: PastQuantity) -> PastChart:
         if weeks:
             series = tuple(
                 in_week(_named(part[quantity.name][0], back, week), week, address.zone)
@@ -111,7 +114,9 @@ def read_course(
         else:
             series = tuple(parts[0][quantity.name])
             gaps = tuple(each.gaps for each in series)
-        charts.append(_chart(address, quantity, series, gaps, table, nominal))
+        return _chart(address, quantity, series, gaps, table, nominal)
+
+    charts, failed = made_parts(quantities, lambda each: each.words, chart_of)
     first_ms, last_ms = (weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis
     span_ns = first_ms * 1_000_000, last_ms * 1_000_000
     wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
@@ -132,7 +137,7 @@ def read_course(
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))
     return Course(
-        tuple(charts),
+        charts,
         axis,
         weeks,
         read,
@@ -144,6 +149,7 @@ def read_course(
         wanted,
         holes,
         losses,
+        failed,
     )
 
 

@@ -135,6 +135,7 @@ class PastPages:
             from_input=zone_words(input_words(span.start_ms), zone),
             to_input=zone_words(input_words(span.end_ms), zone),
             verdict_words=("pass", "fail", "not_assessed"),
+            failed=getattr(values["course"], "failed", ()),
             **values,
         )
 

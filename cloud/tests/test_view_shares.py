@@ -6,9 +6,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,10 +20,11 @@ import pytest
 from fastapi import HTTPException, Response
 from waiting import wait_for
 
+from opq_cloud.core.page_parts import made_part
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.web import shares
 from opq_cloud.view.web.answer_cache import AnswerCache
-from opq_cloud.view.web.dear_work import MadeTogether
+from opq_cloud.view.web.dear_work import HELD_PER_S, HELD_S, DearPlaces, MadeTogether
 from opq_cloud.view.web.forms import FORMS_OF_ADDRESS, FormPlaces
 from opq_cloud.view.web.shares import (
     CPU_BURST_S,
@@ -258,3 +259,61 @@ def test_what_all_have_left_is_not_made_further() -> None:
 def test_a_stranger_requests_no_decades(public: demo.Scene, path: str) -> None:
     status, _, body = answer(public, path, HONEST)
     assert status == 400 and b"2,000 days of Boxes or fewer" in body
+
+
+def test_a_part_that_others_make_is_awaited() -> None:
+    """A part of a page that another page makes at this moment is no failed part."""
+
+    async def run() -> None:
+        fair, go, began = FairShares(ServiceCounters()), threading.Event(), threading.Event()
+        cache: AnswerCache[str] = AnswerCache(SOON_S)
+
+        def make() -> str:
+            began.set()
+            go.wait(SOON_S)
+            return "answer"
+
+        def page() -> object:
+            return made_part("The week", lambda: cache.of("key", make))
+
+        first = shared(fair, "first", page)
+        await until(began.is_set)
+        second = shared(fair, "second", page)
+        await until(lambda: anyio.to_thread.current_default_thread_limiter().borrowed_tokens == 1)
+        go.set()
+        assert await asyncio.gather(first, second) == ["answer", "answer"]
+
+    asyncio.run(run())
+
+
+def test_the_last_place_is_kept_for_others() -> None:
+    """Two who have held places for long get one of a kind between them; later one gets the last again."""
+
+    async def run() -> None:
+        now_s = [0.0]
+        places = DearPlaces(ServiceCounters(), lambda: now_s[0])
+
+        @asynccontextmanager
+        async def held_by(key: str) -> AsyncIterator[None]:
+            token = REQUEST_SHARE.set(RequestShare(FairShares(ServiceCounters()), key, stays))
+            try:
+                async with places.taken("report"):
+                    yield
+            finally:
+                REQUEST_SHARE.reset(token)
+
+        for key in ("192.0.2.1", "192.0.2.2"):
+            async with held_by(key):
+                now_s[0] += HELD_S + 25.0
+        async with held_by("192.0.2.1"):
+            with pytest.raises(HTTPException) as refused:
+                async with held_by("192.0.2.2"):
+                    pass
+            assert refused.value.status_code == 503
+            async with held_by(HONEST):
+                pass
+        now_s[0] += 25.0 / HELD_PER_S + 1.0
+        async with held_by("192.0.2.1"), held_by("192.0.2.2"):
+            pass
+
+    asyncio.run(run())

@@ -22,8 +22,8 @@ MOST_READ = 2000
 """Incidents that are counted; of more, the newest."""
 WEEKS_KEPT = 16
 """How many weeks are kept for visitors who see the same in the same zone."""
-MOST_BOXES = 100
-"""With more Boxes the indices take longer than a front page may; /report has them."""
+MOST_BOXES = 24
+"""With more Boxes the indices take longer than a front page may, 20 ms of CPU time each; /report has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Dear work (reports, PDF, verdicts, exports): two places of each kind, each a process of low priority.
 
 Such work takes seconds of a core, which the threads of pages do not have. Who finds no place gets 503 with
-Retry-After; one address or account has one place of a kind. What several request at the same time is made
-once, and they wait on the event loop. A client that is gone ends its process.
+Retry-After; one address or account has one place of a kind. Who has held places for long gets the last free
+one of a kind no more, so that it stays for others. What several request at the same time is made once, and
+they wait on the event loop. A client that is gone ends its process.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -22,14 +24,19 @@ from fastapi import HTTPException
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.web.job_server import LENGTH, DearJob, JobEnd, main, packed
-from opq_cloud.view.web.shares import REQUEST_SHARE, ClientGoneError, pause_refusal
+from opq_cloud.view.web.shares import REQUEST_SHARE, VISITORS_REMEMBERED, ClientGoneError, pause_refusal
 from opq_proto.errors import OpqError
+from opq_proto.kit.rate_limit import TokenBuckets
 
 WorkKind = Literal["report", "export", "recording"]
 NICENESS = 10
 """Pages come first: two jobs take a tenth of two busy cores from them."""
 PLACES = 2
 """Jobs of one kind that run at once."""
+HELD_S = 300.0
+"""Time for which one visitor may hold places at once until the last one of a kind is kept for others."""
+HELD_PER_S = 0.25
+"""Share of the time after that."""
 BUSY_RETRY_S = 10
 KIND_WORDS: dict[WorkKind, str] = {
     "report": "reports or verdicts are being made",
@@ -53,13 +60,18 @@ class JobLostError(OpqError):
 class DearPlaces:
     """The places of one View; used on the event loop alone."""
 
-    def __init__(self, counters: ServiceCounters) -> None:
-        self._counters = counters
+    def __init__(self, counters: ServiceCounters, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._counters, self._now_s = counters, monotonic_s
         self._taken: dict[WorkKind, list[str]] = {kind: [] for kind in KIND_WORDS}
+        self._held = TokenBuckets(HELD_S, HELD_PER_S, VISITORS_REMEMBERED, monotonic_s)
+        """Seconds of places that each visitor may still hold."""
 
     @asynccontextmanager
     async def taken(self, kind: WorkKind) -> AsyncIterator[None]:
-        """Holds a place. Raises HTTPException: 503 where none is free, 429 where this visitor has one."""
+        """Holds a place.
+
+        Raises HTTPException: 503 where none is free for this visitor, 429 where this visitor has one.
+        """
         share, taken = REQUEST_SHARE.get(), self._taken[kind]
         key = "" if share is None else share.key
         if key and key in taken:
@@ -69,17 +81,21 @@ class DearPlaces:
                 f"{OWN_WORDS[kind]} at a time is made for your address or account. Try again when it is done."
             )
             raise HTTPException(429, text, {"Retry-After": str(BUSY_RETRY_S)})
-        if len(taken) >= PLACES:
+        kept = bool(key) and self._held.left(key) <= 0  # for others
+        if len(taken) + kept >= PLACES:
             self._counters.add("work_refused", label=kind)
             text = (
                 f"{PLACES} {KIND_WORDS[kind]} at this moment; that is all at once. Try again in some seconds."
             )
             raise HTTPException(503, text, {"Retry-After": str(BUSY_RETRY_S)})
         taken.append(key)
+        began_s = self._now_s()
         try:
             yield
         finally:
             taken.remove(key)
+            if key:
+                self._held.charge(key, self._now_s() - began_s)
 
 
 class JobServer:

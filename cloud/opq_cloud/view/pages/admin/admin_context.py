@@ -8,6 +8,7 @@ from opq_cloud.clients.rule_engine import RuleEngine
 from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext
+from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.keys.key_files import KeyFolder
@@ -22,6 +23,7 @@ class AdminContext:
 
     accounts: AccountContext
     services: ViewServices
+    jobs: SeenJobs
 
     @property
     def store(self) -> CloudStore:

@@ -12,6 +12,7 @@ from opq_cloud.view.pages.admin.key_pages import KeyAdminPages
 from opq_cloud.view.pages.admin.plugin_pages import PluginAdminPages
 from opq_cloud.view.pages.admin.rule_pages import RuleAdminPages
 from opq_cloud.view.pages.admin.system_pages import SystemPages
+from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.pages.visible.view_services import ViewServices
 
 PARTS = (
@@ -26,7 +27,7 @@ PARTS = (
 )
 
 
-def admin_routers(accounts: AccountContext, services: ViewServices) -> list[APIRouter]:
+def admin_routers(accounts: AccountContext, services: ViewServices, jobs: SeenJobs) -> list[APIRouter]:
     """The routers; every page of them is for administrators, others get 404."""
-    context = AdminContext(accounts, services)
+    context = AdminContext(accounts, services, jobs)
     return [part(context).router() for part in PARTS]

@@ -1,7 +1,8 @@
 """`/admin/audit`: every change, by whom and from where, before and after; filtered, also as CSV and JSON."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -10,9 +11,10 @@ from urllib.parse import urlencode
 from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
+from opq_cloud.export.tables import MEDIA_TYPES, TableForm
 from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
+from opq_cloud.view.pages.admin.audit_export import account_names, audit_export, who_words
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.shares import PageRouter
 
@@ -22,18 +24,6 @@ TEXTS = ("who", "subject", "by", "words", "from", "to")
 """The query parameters of the filter."""
 PATHS = ("/admin/audit", "/admin/changes")
 """The second is the former address."""
-COLUMNS = (
-    TableColumn("time", "text"),
-    TableColumn("at_ms", "whole"),
-    TableColumn("who", "text"),
-    TableColumn("account_id", "text"),
-    TableColumn("by", "text"),
-    TableColumn("address", "text"),
-    TableColumn("what", "text"),
-    TableColumn("subject", "text"),
-    TableColumn("before", "text"),
-    TableColumn("after", "text"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ class AuditPages:
         wanted = read_filter(texts)
         people = self._context.accounts.people
         found = people.changes.entries(wanted, before, PER_PAGE + 1)
-        names = self._names()
+        names = account_names(self._context.store)
         given = {name: text for name, text in texts.items() if text}
         shown = found[:PER_PAGE]
         return self._context.page(
@@ -91,28 +81,29 @@ class AuditPages:
             newest=urlencode(given) if before else None,
         )
 
-    def as_csv(self, request: Request) -> Response:
-        return self._export(request, "csv")
+    async def as_csv(self, request: Request) -> Response:
+        return await self._export(request, "csv")
 
-    def as_json(self, request: Request) -> Response:
-        return self._export(request, "json")
+    async def as_json(self, request: Request) -> Response:
+        return await self._export(request, "json")
 
-    def _export(self, request: Request, form: TableForm) -> Response:
+    async def _export(self, request: Request, form: TableForm) -> Response:
+        """The file, written in its own process while it is read."""
         self._context.require_reader()
         wanted = read_filter({name: request.query_params.get(name, "").strip()[:100] for name in TEXTS})
-        names = self._names()
-        changes = self._context.accounts.people.changes
-        rows = (export_row(each, names) for each in changes.every(wanted))
-        table = ExportTable("audit", COLUMNS, rows, {})
+        head, pieces = await self._context.jobs.parts("export", audit_export, wanted, form)
+
+        async def whole() -> AsyncIterator[bytes]:
+            async with aclosing(pieces):
+                yield head
+                async for piece in pieces:
+                    yield piece
+
         headers = {
             "Content-Disposition": f'attachment; filename="opq-audit.{form}"',
             "Cache-Control": "no-store",
         }
-        pieces = table_pieces(table, form, bare=True)
-        return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)
-
-    def _names(self) -> Mapping[str, str]:
-        return {each.account_id: each.name for each in self._context.accounts.people.accounts()}
+        return StreamingResponse(whole(), media_type=MEDIA_TYPES[form], headers=headers)
 
 
 def read_filter(texts: Mapping[str, str]) -> AuditFilter:
@@ -161,24 +152,3 @@ def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
             if entry.before.get(key, "") or entry.after.get(key, "")
         ),
     )
-
-
-def who_words(entry: AuditEntry, names: Mapping[str, str]) -> str:
-    if entry.by == BY_COMMAND:
-        return "Command line"
-    return names.get(entry.account_id, "account deleted" if entry.account_id else "not signed in")
-
-
-def export_row(entry: AuditEntry, names: Mapping[str, str]) -> JsonRow:
-    return {
-        "time": datetime.fromtimestamp(entry.at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-        "at_ms": entry.at_ms,
-        "who": who_words(entry, names),
-        "account_id": entry.account_id,
-        "by": entry.by,
-        "address": entry.address,
-        "what": entry.what,
-        "subject": entry.subject,
-        "before": dict(entry.before),
-        "after": dict(entry.after),
-    }

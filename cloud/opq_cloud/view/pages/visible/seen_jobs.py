@@ -33,6 +33,7 @@ MODULES = (
     "opq_cloud.view.pages.reports.report_jobs",
     "opq_cloud.view.pages.past.verdict_calendar",
     "opq_cloud.view.api.export_jobs",
+    "opq_cloud.view.pages.admin.audit_export",
 )
 """The modules of all jobs."""
 

@@ -118,6 +118,8 @@ LINES = {
     "token that writes": (
         "POST /api/v1/boxes/{box_id}/waveforms",
         "POST /api/v1/injections",
+        "GET /api/v1/site-joins",
+        "POST /api/v1/site-joins",
         "POST /api/v1/incidents/{incident_id}/work",
     ),
     "everybody": (

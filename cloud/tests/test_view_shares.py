@@ -262,7 +262,7 @@ def test_a_stranger_requests_no_decades(public: demo.Scene, path: str) -> None:
 
 
 def test_a_part_that_others_make_is_awaited() -> None:
-    """A part of a page that another page makes at this moment is no failed part."""
+    """A part of a page that another page makes at this moment is not a failed part."""
 
     async def run() -> None:
         fair, go, began = FairShares(ServiceCounters()), threading.Event(), threading.Event()

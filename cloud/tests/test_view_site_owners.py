@@ -1,5 +1,6 @@
 """A site belongs to who made it: the name that somebody types leads to no other owner's site."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from account_scene import FormBrowser, add_people
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.phases_together import IntervalsOfSites, site_intervals
 from opq_cloud.store.site_key import checked_site, owners_site, site_name
+from opq_cloud.view.web.links import make_ticket
 from opq_proto.measurement.intervals import TEN_MINUTES_NS
 
 PAGE = "/account/sites"
@@ -113,3 +115,50 @@ def test_digits_alone_are_not_a_site(scene: demo.Scene) -> None:
     site_intervals(Reads(), "4", records, 0, TEN_MINUTES_NS)
     assert asked == [("4", 0)]
     assert IntervalsOfSites(scene.store.intervals, records).box_ids() == scene.store.intervals.box_ids()
+
+
+def test_a_token_joins_a_site_by_rest(scene: demo.Scene) -> None:
+    """As on the page; a token that reads, a session and another owner's token do nothing."""
+    people, store = add_people(scene, eve="owner", bob="owner", mel="owner", vic="viewer"), scene.store
+    for box_id, name in (("1", "eve"), ("4", "bob"), ("9", "mel")):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}"))
+        store.people.claim_box(box_id, people[name])
+    key = owners_site("mill", people["eve"])
+    store.put_box(BoxRecord("1", "", site=key))
+    tokens = {
+        name: make_ticket(
+            store.people, "token", 3600, account_id=people[name], label="t", scopes=("read", "write")
+        )
+        for name in people
+    }
+    reading = make_ticket(store.people, "token", 3600, account_id=people["eve"], label="r", scopes=("read",))
+    browser = FormBrowser(scene.url)
+
+    def sends(token: str, **asked: str) -> int:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return browser.send("POST", "/api/v1/site-joins", json.dumps(asked), headers)
+
+    def reads(name: str) -> object:
+        assert browser.get("/api/v1/site-joins", Authorization=f"Bearer {tokens[name]}") == 200
+        return json.loads(browser.text)
+
+    assert sends(reading, do="accept", box_id="4") == 403 and sends("", do="accept", box_id="4") in (401, 403)
+    assert sends(tokens["mel"], do="ask", box_id="4", site=key) == 404, "a Box of another"
+    assert sends(tokens["vic"], do="ask", box_id="4", site=key) == 404, "a viewer has none"
+    assert sends(tokens["bob"], do="ask", box_id="4", site="mill") == 400
+    assert sends(tokens["bob"], do="ask", box_id="4") == sends(tokens["bob"], do="own", box_id="4") == 400
+    assert sends(tokens["bob"], do="ask", box_id="4", site=key) == 200
+    assert reads("bob") == {"sites": [], "waiting": [{"box_id": "4", "site": key}]}
+    mine = {"key": key, "name": "mill", "members": [], "asking": ["4"]}
+    assert reads("eve") == {"sites": [mine], "waiting": []}
+    assert (
+        sends(tokens["mel"], do="accept", box_id="4") == sends(tokens["bob"], do="accept", box_id="4") == 404
+    )
+    assert not store.box("4").site and sends(tokens["eve"], do="accept", box_id="4") == 200
+    assert store.box("4").site == key and reads("eve") == {
+        "sites": [mine | {"members": ["4"], "asking": []}],
+        "waiting": [],
+    }
+    assert sends(tokens["eve"], do="remove", box_id="4") == 200 and not store.box("4").site
+    store.people.change_account(people["bob"], lambda was: replace(was, role="viewer"))
+    assert sends(tokens["bob"], do="ask", box_id="4", site=key) == 404, "a former owner asks nothing"

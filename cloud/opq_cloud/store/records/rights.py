@@ -45,6 +45,7 @@ class Action(Enum):
     SEE_WAVEFORMS = "see raw waveforms of a Box"
     CHANGE_BOX = "change, publish, share or release a Box"
     ORDER_SAMPLES = "request raw samples of a Box"
+    JOIN_SITE = "ask to join another owner's site with a Box"
     ADMIT_TO_SITE = "admit a Box of another owner to a site, or remove it; the relation is that to the site"
     CLAIM_BOX = "become the owner of a Box that has none"
     EDIT_INCIDENT = "edit an incident, by the least relation to its Boxes"
@@ -98,7 +99,8 @@ RIGHTS: Mapping[Action, Right] = {
     ),
     Action.CHANGE_BOX: Right(_OWN_BOXES, _SESSION),
     Action.ORDER_SAMPLES: Right(_OWN_BOXES, _ORDERING, "write"),
-    Action.ADMIT_TO_SITE: Right(_OWN_BOXES, _SESSION),
+    Action.JOIN_SITE: Right(_OWN_BOXES, _ORDERING, "write"),
+    Action.ADMIT_TO_SITE: Right(_OWN_BOXES, _ORDERING, "write"),
     Action.CLAIM_BOX: Right({ADMIN: Relation.NONE, OWNER: Relation.NONE}, _SESSION),
     Action.EDIT_INCIDENT: Right(_OWN_BOXES | {RESEARCHER: Relation.NONE}, _ORDERING, "write"),
     Action.READ_ADMINISTRATION: Right(_ADMINS | {OPEN: Relation.NONE}, _SESSION | {Way.MACHINE}),

@@ -23,10 +23,10 @@ from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.api.report_routes import ReportRoutes
 from opq_cloud.view.api.shapes import ProblemShape
+from opq_cloud.view.api.site_joins import SiteJoinRoutes
 from opq_cloud.view.api.work_routes import WorkRoutes
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.pages.routes import PageParts
-from opq_cloud.view.web.sign_in import GuessLimits
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
@@ -92,7 +92,8 @@ def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
     app.include_router(ReportRoutes(parts.report_jobs, limits).router())
     app.include_router(RequestRoutes(services, parts.requests).router())
     app.include_router(InjectionRoutes(services).router())
-    app.include_router(WorkRoutes(context, services, GuessLimits()).router())
+    app.include_router(WorkRoutes(context, services).router())
+    app.include_router(SiteJoinRoutes(parts.accounts, parts.joining).router())
     _add_live(app, live)
     _add_page(app, page_of)
     add_problems(app, services.counters)

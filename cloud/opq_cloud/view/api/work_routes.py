@@ -49,10 +49,10 @@ class WorkAsk(BaseModel):
 class WorkRoutes:
     """One POST: to acknowledge, to assign, to state a cause."""
 
-    def __init__(self, context: VisitorContext, services: ViewServices, limits: GuessLimits) -> None:
+    def __init__(self, context: VisitorContext, services: ViewServices) -> None:
         self._context = context
         self._services = services
-        self._limits = limits
+        self._limits = GuessLimits()
 
     def router(self) -> PageRouter:
         router = PageRouter()

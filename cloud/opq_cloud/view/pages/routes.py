@@ -11,6 +11,7 @@ from opq_cloud.view.pages.account.admin_pages import AdminPages
 from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
 from opq_cloud.view.pages.account.entry_pages import EntryPages
 from opq_cloud.view.pages.account.notification_pages import NotificationPages
+from opq_cloud.view.pages.account.site_joining import SiteJoining
 from opq_cloud.view.pages.account.site_joins import SiteJoinPages
 from opq_cloud.view.pages.admin.admin_routes import admin_routers
 from opq_cloud.view.pages.boxes.box_page import BoxPages
@@ -56,6 +57,8 @@ class PageParts:
     jobs: SeenJobs
     report_jobs: ReportJobs
     maps: MapFeeds
+    accounts: AccountContext
+    joining: SiteJoining
 
 
 def page_parts(services: ViewServices) -> PageParts:
@@ -65,22 +68,35 @@ def page_parts(services: ViewServices) -> PageParts:
     renderer = PageRenderer(services.now_ns)
     maps = MapFeeds(grid, services.counters)
     reports, jobs = SeenReports(context, services), SeenJobs(services)
-    return PageParts(services, context, renderer, requests, grid, reports, jobs, ReportJobs(jobs), maps)
-
-
-def page_routes(parts: PageParts) -> list[BaseRoute]:
-    """The routes of all pages: each request tries them in this order, so the most requested come first."""
-    services, context, render = parts.services, parts.context, parts.renderer.render
-    box_client = BoxClient(services.addresses)
     accounts = AccountContext(
         store=services.store,
         visitors=services.visitors,
         sign_in=SignIn(services.visitors.people),
         mailer=services.mailer,
         keys=services.keys,
-        render=render,
+        render=renderer.render,
         unset_channels=services.addresses.unset_channels,
     )
+    return PageParts(
+        services,
+        context,
+        renderer,
+        requests,
+        grid,
+        reports,
+        jobs,
+        ReportJobs(jobs),
+        maps,
+        accounts,
+        SiteJoining(accounts),
+    )
+
+
+def page_routes(parts: PageParts) -> list[BaseRoute]:
+    """The routes of all pages: each request tries them in this order, so the most requested come first."""
+    services, context, render = parts.services, parts.context, parts.renderer.render
+    box_client = BoxClient(services.addresses)
+    accounts = parts.accounts
     signals = SignalCache(services.store)
     examine = ExaminePages(context, signals, render)
     routers = (
@@ -100,13 +116,13 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         AccountPages(accounts).router(),
         # a separate client, so that a silent Box does not delay the claim of another
         BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code).router(),
-        SiteJoinPages(accounts).router(),
+        SiteJoinPages(accounts, parts.joining).router(),
         AdminPages(accounts).router(),
         NotificationPages(accounts).router(),
         IncidentEditPages(accounts).router(),
         RecordingPages(accounts, services.examiner, parts.jobs.places).router(),
         WaveformPages(accounts, parts.requests, context).router(),
-        *admin_routers(accounts, services),
+        *admin_routers(accounts, services, parts.jobs),
         theme_routes(),
     )
     return [route for router in routers for route in router.routes]

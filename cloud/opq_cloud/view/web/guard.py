@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|examine|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections|api/v1/incidents/[^/]+/work"
+    r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections|api/v1/site-joins|api/v1/incidents/[^/]+/work"
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/work"
     r"|incidents/[^/]+/(note|label|split|merge|work|seen))"
 )

@@ -145,6 +145,11 @@ class Visitor:
         return self.everything or box_id in self.full
 
     @property
+    def own_to_join(self) -> frozenset[str]:
+        """Own Boxes with which the visitor may ask to join another owner's site."""
+        return self.own if may(self.standing, Action.JOIN_SITE, Relation.OWN) else frozenset()
+
+    @property
     def own_to_change(self) -> frozenset[str]:
         """The own Boxes, where the present role may change them; a former owner only reads them."""
         return self.own if may(self.standing, Action.CHANGE_BOX, Relation.OWN) else frozenset()

@@ -29,7 +29,7 @@ from opq_cloud.view.api.answers import RequestLimits
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.web import shares
+from opq_cloud.view.web import dear_work, shares
 from opq_cloud.view.web.gate import NO_PAGE
 from opq_cloud.view.web.guard import Scope, ViewGuard
 from opq_cloud.view.web.links import make_ticket
@@ -138,7 +138,7 @@ async def answer_of(
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             left.set()
 
-    await asyncio.wait_for(app(scope, receive, send), 60)
+    await asyncio.wait_for(app(scope, receive, send), 250)
     return answer
 
 
@@ -248,6 +248,8 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
         unlimited = TokenBuckets(1e9, 1e9)
         patch.setattr(rest_app, "RequestLimits", lambda each: RequestLimits(each, unlimited, unlimited))
         patch.setattr(shares, "CPU_BURST_S", 1e9)
+        patch.setattr(dear_work, "NICENESS", 0)  # on a busy machine the first export would take minutes
+        dear_work.job_server.cache_clear()
         store = open_store(None, tmp_path_factory.mktemp("matrix"))
         with asyncio.Runner() as loop:
             yield Cast(store, loop)

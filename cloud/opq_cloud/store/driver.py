@@ -176,6 +176,7 @@ class Documents(Protocol):
         beyond: Key = (),
         limit: int | None = None,
         fields: Sequence[str] = (),
+        batch: int | None = None,
     ) -> Iterator[Fields]:
         """Yields documents, while they are read.
 
@@ -183,6 +184,7 @@ class Documents(Protocol):
             sort: fields; all rise, or all fall where the first begins with `-`.
             beyond: values of the sort fields, after which the documents begin.
             fields: those that are needed; others may be missing.
+            batch: documents that a server sends at once; it sends many more by default.
         """
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:

@@ -49,6 +49,7 @@ class MemoryDocuments:
         sort: Sequence[str] = (),
         limit: int | None = None,
         fields: Sequence[str] = (),
+        batch: int | None = None,
     ) -> Iterator[Fields]:
         rows = self.rows[table.name].values()
         found = [

@@ -23,6 +23,7 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.driver import Table
 from opq_cloud.store.incidents.index import IncidentFilter, IndexProgress
 from opq_cloud.store.mongo.driver import MongoDocuments
+from opq_cloud.store.mongo.server import INDEXES
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.records import original_index
 from opq_proto.messages import Finding
@@ -66,13 +67,17 @@ def theirs(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class Commands(monitoring.CommandListener):
-    """Counts the commands to a server."""
+    """Counts the commands to a server, and keeps those that read incidents."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.reads: list[dict[str, Any]] = []
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         self.count += 1
+        command = dict(event.command)
+        if "incidents" in (command.get("find"), command.get("collection")):
+            self.reads.append(command)
 
     def succeeded(self, event: object) -> None: ...
 
@@ -112,6 +117,36 @@ def test_years_are_indexed_by_slices_in_the_background(
         before = commands.count
         assert store.expire(2**31 - 1) == 32 and db.opq_incident_index.count_documents({}) == 0
         assert commands.count - before < 31, "one an incident, of so few"
+
+
+def test_a_slice_is_read_along_an_index(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MongoDB needs no sort and reads one slice of any number; the stand-in reads all, always."""
+    monkeypatch.setattr(original_index, "SLICE", 4)
+    db.incidents.insert_many([theirs(number) for number in range(1, 31)])
+    commands = Commands()
+    monitoring.register(commands)
+    try:
+        store = open_store(cleared_uri, tmp_path)
+    finally:
+        monitoring._LISTENERS.command_listeners.remove(commands)
+    with closing(store):
+        commands.reads.clear()
+        assert store.index_slice() == 4
+        (first,) = commands.reads
+        assert first["filter"] == {"$and": [{"group_id": None}, {"incident_id": {"$gt": 0}}]}
+        assert (first["sort"], first["batchSize"]) == ({"incident_id": -1}, 4) and "limit" not in first
+        assert first["projection"] == {"measurements": 0}
+        assert ("group_id", "incident_id") in INDEXES["incidents"], (
+            "equal in the first field, sorted by the next"
+        )
+        keys = [each["key"] for each in db.incidents.index_information().values()]
+        assert [("group_id", 1), ("incident_id", 1)] in keys
+        commands.reads.clear()
+        assert store.index_slice() == 4
+        more = [each for each in commands.reads if "getMore" in each]
+        assert [each["batchSize"] for each in more] == [4]
 
 
 def test_a_list_waits_briefly_for_a_slow_server(
@@ -238,6 +273,11 @@ def test_what_the_originals_collector_deletes_is_forgotten(db: Any, cleared_uri:
         db.incidents.delete_many({"incident_id": {"$in": [1, whole.finding_id, lone.finding_id]}})
         store.follow_original()
         assert {one.incident_id for one in store.find_incidents(ALL, 9)} == {2, whole.incident_id}
+        db.incidents.insert_one(
+            theirs(1, box_id="5")
+        )  # the original began again at the number that it deleted
+        assert store.index_slice() == 1
+        assert [one.incident_id for one in store.find_incidents(IncidentFilter(box_id="5"), 9)] == [1]
         (left,) = store.incident_parts(["1", "2"], IncidentFilter(start_ns=at_ns))
         assert [part.box_id for part in left.parts] == ["2"]
         assert store.incident_facts(lone.incident_id) is None

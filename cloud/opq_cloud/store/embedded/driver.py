@@ -83,6 +83,7 @@ class SqliteDocuments:
         beyond: Key = (),
         limit: int | None = None,
         fields: Sequence[str] = (),
+        batch: int | None = None,
     ) -> Iterator[Fields]:
         chosen = fields if all(name in table.columns or name in table.derived for name in fields) else ()
         split = _split(where, sort)

@@ -86,13 +86,14 @@ class MongoDocuments:
         beyond: Key = (),
         limit: int | None = None,
         fields: Sequence[str] = (),
+        batch: int | None = None,
     ) -> Iterator[Fields]:
         query = following(table, self._filter(table, where), sort, beyond)
         found = self._of(table).find(query, needed(table, fields))
         if sort:
             turn = DESCENDING if sort[0].startswith("-") else ASCENDING
             found = found.sort([(_name(table, each.removeprefix("-")), turn) for each in sort])
-        for document in found.limit(limit or 0):
+        for document in found.limit(limit or 0).batch_size(batch or 0):
             plain = _plain(table, document)
             assert plain is not None
             yield plain

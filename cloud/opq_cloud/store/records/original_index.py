@@ -53,7 +53,10 @@ class OriginalIndex(IncidentParts):
     _first_slice: threading.Event | None = None
     """Set once `_indexing` has indexed a slice, or has nothing to do."""
     _older: Iterator[Fields] | None = None
-    """One search of the incidents of before the first start, the newest first; each slice reads on."""
+    """One search of the incidents of before the first start, the newest first; each slice reads on.
+
+    A MongoDB goes along the index of `group_id` and `incident_id`, and reads no more than a slice at once.
+    """
     _newer_due_s = 0.0
     _late_above: int | None = None
     """The LATE newest incidents of the original are above this number; None: not searched yet."""
@@ -136,7 +139,7 @@ class OriginalIndex(IncidentParts):
                 where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", 0)]
                 if first is not None:
                     where.append(("incident_id", "<", first - back))
-                self._older = documents.find(INCIDENTS, where, sort=("-incident_id",))
+                self._older = documents.find(INCIDENTS, where, sort=("-incident_id",), batch=SLICE)
             return list(islice(self._older, SLICE))
 
     def _index_slice(self, documents: Documents, older: Sequence[Fields]) -> int:
@@ -237,6 +240,7 @@ class OriginalIndex(IncidentParts):
         self._enter_parts(documents, [pair for pair in gone if pair[0] in kept])
         if gone:
             documents.raise_number(REVISION)
+            self._tried = frozenset()  # the original may give the number of its newest incident again
         return len(gone)
 
     def _index_all(self) -> None:

@@ -538,13 +538,6 @@ def test_an_expensive_expression_is_refused(expression: str) -> None:
         Pattern(expression)
 
 
-@pytest.mark.parametrize("call", ['compress(s, "zstd")', 'decompress("SGk=", "zstd")'])
-def test_a_missing_package_is_the_records_error(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises((RowError, RuleError), match="zstd needs the package zstandard"):
-        evaluated(call, ROW)
-
-
 def test_without_the_package_the_standard_search_does_all() -> None:
     """In its own process, which cannot import it."""
     program = (

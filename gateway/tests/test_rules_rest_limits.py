@@ -3,8 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -110,37 +108,3 @@ def test_a_slow_queries_client_learns_its_losses(monkeypatch: pytest.MonkeyPatch
         ": 2 rows were dropped so far\n\n",
         'data: {"v":2}\n\ndata: {"v":3}\n\ndata: {"v":4}\n\n',
     ]
-
-
-STARTED = """
-import sys, tempfile, urllib.request
-from pathlib import Path
-from opq_rules.api import config
-from opq_rules.api.service import RulesService
-
-with tempfile.TemporaryDirectory() as folder:
-    service = RulesService(config.load(None, Path(folder), None, 0))
-    service.start()
-    for path in ("/ping", "/health"):
-        urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}").read()
-    service.engine.ready.wait()
-    print(*{name.partition(".")[0] for name in sys.modules}, *(n for n in sys.modules if "_backends" in n))
-    assert service.stop() == []
-"""
-HEAVY = {
-    "anyio._backends._asyncio",
-    "fastapi",
-    "greenlet",
-    "jinja2",
-    "numpy",
-    "paho",
-    "rich",
-    "sqlalchemy",
-    "zmq",
-}
-
-
-def test_a_server_without_rules_loads_no_heavy_library() -> None:
-    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
-    assert {"opq_rules", "starlette"} <= set(done.stdout.split())
-    assert not HEAVY & set(done.stdout.split())

@@ -1,13 +1,15 @@
 """Mauka for View: the plug-ins of its plug-in manager, its commands, and messages to its bus.
 
-Mauka defines the names of its commands and the drawing of its graph, and View imports neither. The first
-request loads Mauka's files, so that View starts faster."""
+Mauka defines the names of its commands and the drawing of its graph, and View imports neither."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from opq_cloud.mauka.bus.broker import NobodyListensError, event_message, inject
+from opq_cloud.mauka.operating.graph import graph_svg, read_nodes
+from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_proto.errors import OpqError
 
 VERBS = {"start": "start-plugin", "stop": "stop-plugin", "restart": "restart-plugin"} | {
@@ -44,8 +46,6 @@ class PluginManager:
 
     def command(self, verb: str, name: str) -> str:
         """Sends a command and returns its answer; `verb` is one of VERBS."""
-        from opq_cloud.mauka.operating.plugin_commands import succeeded
-
         if not NAME.fullmatch(name):
             raise PluginManagerError(f"{name[:80]} is not a name of a plug-in")
         answer = self._answer_to(f"{VERBS[verb]} {name}", COMMAND_S)
@@ -56,8 +56,6 @@ class PluginManager:
 
     def drawing(self) -> str:
         """Returns the running plug-ins with their inputs and outputs, as SVG."""
-        from opq_cloud.mauka.operating.graph import graph_svg, read_nodes
-
         return graph_svg(read_nodes(self._json("graph")))
 
     def _json(self, command: str) -> list[Mapping[str, Any]]:
@@ -70,8 +68,6 @@ class PluginManager:
         return found
 
     def _answer_to(self, command: str, wait_s: float) -> str:
-        from opq_cloud.mauka.operating.plugin_commands import query_manager
-
         if not self._endpoint:
             raise PluginManagerError("this View has no address of Mauka's plug-in manager")
         try:
@@ -87,14 +83,10 @@ def publish_on_bus(endpoint: str, topic: str, body: bytes) -> None:
 
 def publish_events(endpoint: str, event_ids: Iterable[int]) -> None:
     """Has stored events analysed again; raises as `publish_on_bus`."""
-    from opq_cloud.mauka.bus.broker import event_message
-
     _publish([event_message(event_id) for event_id in event_ids], endpoint)
 
 
 def _publish(messages: list[tuple[str, bytes]], endpoint: str) -> None:
-    from opq_cloud.mauka.bus.broker import NobodyListensError, inject
-
     if not endpoint:
         raise PluginManagerError("this View has no address of Mauka")
     try:

@@ -1,19 +1,17 @@
-"""Makai's services, made from the cloud's configuration; each can run in a process of its own.
-
-Each loads its modules when it is made, so that a broker alone takes little memory.
-"""
+"""Makai's services, made from the cloud's configuration; each can run in a process of its own."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from opq_cloud.core.service import CloudContext, CloudService, Retention
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
+from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
+from opq_cloud.makai.brokers.command_numbers import FILE_NAME, CommandNumbers
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit.system_place import default_data_dir
-
-if TYPE_CHECKING:
-    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-    from opq_cloud.makai.triggering_broker import TriggeringBroker
 
 NAMES = ("triggering-broker", "acquisition-broker", "event-service", "triggering-service")
 """In the order of their start: services that bind start before services that connect."""
@@ -33,8 +31,6 @@ def services(
 
 
 def _triggering_broker(config: CloudConfig, context: CloudContext) -> Iterator[CloudService]:
-    from opq_cloud.makai.triggering_broker import TriggeringBroker
-
     section = config.triggering_broker
     broker = TriggeringBroker(section, _keys(config), _registry(config, context))
     yield broker
@@ -42,9 +38,6 @@ def _triggering_broker(config: CloudConfig, context: CloudContext) -> Iterator[C
 
 
 def _acquisition_broker(config: CloudConfig, context: CloudContext) -> Iterator[CloudService]:
-    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-    from opq_cloud.makai.brokers.command_numbers import FILE_NAME, CommandNumbers
-
     section = config.acquisition_broker
     numbers = CommandNumbers((config.data_dir or default_data_dir()) / FILE_NAME)
     broker = AcquisitionBroker(section, _keys(config), numbers, _registry(config, context))
@@ -54,15 +47,11 @@ def _acquisition_broker(config: CloudConfig, context: CloudContext) -> Iterator[
 
 
 def _event_service(config: CloudConfig, context: CloudContext) -> Iterator[CloudService]:
-    from opq_cloud.makai.event_service import EventService
-
     yield EventService(config.event_service, context)
     yield Retention(context)
 
 
 def _triggering_service(config: CloudConfig, context: CloudContext) -> Iterator[CloudService]:
-    from opq_cloud.makai.triggering_service import TriggeringService
-
     data_dir = config.data_dir or default_data_dir()
     own, bus = config.triggering_service, config.mauka.bus_pub_endpoint
     yield TriggeringService(own, context, config.nominal, data_dir, bus)
@@ -78,7 +67,7 @@ def _registry(config: CloudConfig, context: CloudContext) -> Callable[[], CloudS
 
 
 def _traffic(
-    broker: "TriggeringBroker | AcquisitionBroker",
+    broker: TriggeringBroker | AcquisitionBroker,
     row_name: str,
     names: Mapping[str, str],
     interval_s: float,
@@ -86,6 +75,4 @@ def _traffic(
 ) -> Iterator[CloudService]:
     """Yields the service that records the broker's traffic in `makai_metrics`, if configured."""
     if interval_s:
-        from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
-
         yield TrafficRecorder(broker.name, row_name, broker.counters, names, interval_s, context)

@@ -9,16 +9,15 @@ import json
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.notifications import NotificationRule
 from opq_proto.kit.port_owner import checked_before_login
-
-if TYPE_CHECKING:
-    import paho.mqtt.client as paho
 
 KEEPALIVE_S = 30
 TIMEOUT_S = 10.0
@@ -90,8 +89,6 @@ class MqttChannel(SendingChannel):
         return json.dumps(facts, sort_keys=True).encode()
 
     def _send(self, topic: str, payload: bytes, retain: bool) -> None:
-        import paho.mqtt.client as paho  # 3 MB with dnspython, only where a broker is set
-
         try:
             client = self._connected()
             sent = client.publish(topic, payload, qos=1, retain=retain)
@@ -107,11 +104,8 @@ class MqttChannel(SendingChannel):
             self._drop()
             raise
 
-    def _connected(self) -> "paho.Client":
+    def _connected(self) -> paho.Client:
         """Returns a connected client. Raises OSError: the broker is out of reach or refuses it."""
-        import paho.mqtt.client as paho  # see `_send`
-        from paho.mqtt.enums import CallbackAPIVersion
-
         if self._client is not None and self._client.is_connected():
             return self._client
         self._drop()

@@ -5,9 +5,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.store import CloudStore
+from opq_proto.kit.sqlite_file import BUSY_S
 
 __all__ = [
     "FILE_NAME",
@@ -53,8 +55,6 @@ def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountReco
         with closing(open_store(mongo_uri, data_dir)) as store:
             yield store.people
         return
-    from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
-    from opq_proto.kit.sqlite_file import BUSY_S
 
     with closing(AccountRecords(AccountsDriver(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:
         yield people

@@ -9,28 +9,21 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opq_gateway.uplink.connection import UplinkPlaces
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.keys.signing import PublicKey, firmware_public_key
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.wire.order_proof import STALE, ProofError, needs_proof, read_proved, signed_bytes
 
-if TYPE_CHECKING:
-    from opq_proto.keys.signing import PublicKey  # extra "signing"
-
 CHALLENGE_S = 60.0
 
 
-def administrator_of(keys: KeyFolder, places: UplinkPlaces, box_id: str) -> "PublicKey":
+def administrator_of(keys: KeyFolder, places: UplinkPlaces, box_id: str) -> PublicKey:
     """The key of the administrator of a Box's cloud: of the cloud that the Box was moved to, or the one in
     the gateway's key folder. Raises OpqError: there is none."""
-    try:
-        from opq_proto.keys.signing import PublicKey, firmware_public_key
-    except ModuleNotFoundError as error:
-        raise ProofError(f"this gateway needs {error.name}: pip install 'opq-toolkit[signing]'") from error
     moved = places.of(box_id).administrator
     if moved:
         return PublicKey(bytes.fromhex(moved))
@@ -42,7 +35,7 @@ def administrator_of(keys: KeyFolder, places: UplinkPlaces, box_id: str) -> "Pub
     return firmware_public_key(keys.administrator_public)
 
 
-def no_administrator(box_id: str) -> "PublicKey":
+def no_administrator(box_id: str) -> PublicKey:
     """For Boxes without a gateway of their own, such as simulated fleets. Raises ProofError."""
     raise ProofError(f"Box {box_id} has no administrator's key")
 
@@ -58,7 +51,7 @@ class OrderProofs:
 
     def __init__(
         self,
-        administrator: Callable[[str], "PublicKey"] = no_administrator,
+        administrator: Callable[[str], PublicKey] = no_administrator,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`administrator`: the public key of a Box's administrator; raises OpqError where there is none."""

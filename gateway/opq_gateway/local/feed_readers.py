@@ -7,6 +7,9 @@ from opq_gateway.config import Config, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
+from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.phasors.server import PhasorServer
+from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import BoxStatus
 
 
@@ -33,16 +36,11 @@ class FeedReaders:
         self._closes: list[Callable[[], None]] = []
         first = counters[config.box[0].id]
         if config.phasors.endpoint is not None:
-            from opq_gateway.phasors.server import PhasorServer
-            from opq_gateway.phasors.stream import stream_of
-
             stream = stream_of(config, statuses, counters)
             server = PhasorServer(config.phasors.endpoint, stream, feed, first)
             self.runs["phasors"] = server.run
             self._closes.append(server.close)
-        if config.mqtt.host is not None:  # imported here: without a broker it saves 4 MB
-            from opq_gateway.mqtt.mqtt import MqttPublisher
-
+        if config.mqtt.host is not None:
             groups = [group.name for group in config.group]
             topics = data_folder(config) / "mqtt_topics.json"
             mqtt = MqttPublisher(config.mqtt, statuses, groups, feed, first, shares, topics_file=topics)

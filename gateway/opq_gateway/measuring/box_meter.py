@@ -13,7 +13,6 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,15 +23,13 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures, samples_after
 from opq_gateway.measuring.intervals import Intervals, flickermeter_of, half_cycles_of
 from opq_gateway.measuring.measurements import Measurements
+from opq_gateway.measuring.phasor_source import PhasorSource, phasors_of
 from opq_gateway.measuring.plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.runs import Piece, RunEnd, Runs
 from opq_measure.frequency.rocof import Rocof
 from opq_measure.timebase.window import Window, WindowTime
 from opq_measure.timebase.windows import Windows, push_samples_of_all
 from opq_proto.messages import TimeSource
-
-if TYPE_CHECKING:
-    from opq_gateway.measuring.phasor_source import PhasorSource
 
 Step = Window | RunEnd
 FLICKER_BEHIND_NS = 5 * 10**9
@@ -67,8 +64,6 @@ class BoxMeter:
         self._flicker = flickermeter_of(plan.nominal_v, plan.nominal_hz) if plan.flicker else None
         self._phasors: PhasorSource | None = None
         if plan.phasors is not None:
-            from opq_gateway.measuring.phasor_source import phasors_of  # only where phasors are served
-
             self._phasors = phasors_of(plan.box_id, plan.nominal_hz, plan.phasors, sinks.phasors_wanted)
         self._edges: EdgeDetectors | None = None
         if plan.detectors:

@@ -30,6 +30,7 @@ from opq_gateway.measuring.groups import GroupMeters, WrittenBefore
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
+from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
 from opq_gateway.measuring.polyphase import REMEMBERED_NS, PolyphaseNumbers
 from opq_gateway.ring.catalogue import clock_of
@@ -38,6 +39,7 @@ from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
+from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
@@ -312,10 +314,6 @@ def measuring_of(
     section = config.phasors
     phasors = None
     if section.endpoint is not None:
-        # 0.3 MB, only for a gateway that serves phasors
-        from opq_gateway.measuring.phasor_source import PhasorPlan
-        from opq_measure.synchrophasor.filter import PmuClass
-
         phasors = PhasorPlan(section.reports_per_s, PmuClass(section.pmu_class))
     unknown = sorted(set(config.uplink.send) - SENDABLE)
     if unknown:

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring import lost as losses
+from opq_gateway.ring.codec import pack, unpack_all
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import ROW, UNKNOWN_FACTS, RecordColumns, Segment, StatedFacts
 
@@ -167,8 +168,6 @@ def chunk(part: RecordColumns) -> bytes:
     Raises:
         ValueError: unpacking does not restore the piece; the segment must stay raw.
     """
-    from opq_gateway.ring.codec import pack  # only the sealing process packs
-
     facts = rows_to_bytes(part)
     rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)
     data = struct.pack("<I", zlib.crc32(rest)) + rest
@@ -298,8 +297,6 @@ def _read_chunk(data: bytes, end_ns: int | None) -> _Chunk | None:
 
 def _unpacked(chunks: Sequence[_Chunk]) -> list[NDArray[np.int16] | None]:
     """The samples of each; None for damaged ones."""
-    from opq_gateway.ring.codec import unpack_all  # saves 1.4 MB; most gateways never read that far back
-
     try:
         return list(unpack_all([one.packed for one in chunks], [one.samples for one in chunks]))
     except ValueError:

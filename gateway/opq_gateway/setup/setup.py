@@ -3,19 +3,22 @@
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
+from opq_gateway.setup.guard import SetupGuard
+from opq_gateway.setup.networks import Secret
+from opq_gateway.setup.nmcli import Nmcli
+from opq_gateway.setup.page import SetupPage
+from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.state import SetupState
 from opq_gateway.setup.surroundings import read_password
+from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError
-
-if TYPE_CHECKING:
-    from opq_gateway.setup.networks import Secret
 
 
 class SetupService:
@@ -47,15 +50,6 @@ class SetupService:
         self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
-        # imported here, because it costs 23 ms of a start, in which no Box is read, and 5 MB with OpenSSL for
-        # hashes
-        from opq_gateway.setup.guard import SetupGuard
-        from opq_gateway.setup.nmcli import Nmcli
-        from opq_gateway.setup.page import SetupPage
-        from opq_gateway.setup.server import SetupServer
-        from opq_gateway.setup.state import SetupState
-        from opq_gateway.setup.wifi import Wifi
-
         password = self._password()
         wifi = None
         if config.setup.wifi:
@@ -72,9 +66,7 @@ class SetupService:
         if self._close is not None:
             self._close()
 
-    def _password(self) -> "Secret | None":
-        from opq_gateway.setup.networks import Secret
-
+    def _password(self) -> Secret | None:
         path = self._config.setup.password_file
         if path is None:
             return None

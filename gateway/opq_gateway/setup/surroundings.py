@@ -11,6 +11,7 @@ from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.setup import saved
 from opq_gateway.setup.adapters import equal_adapters
 from opq_measure.events.limits import Limits
+from opq_plugins.sandbox import landlock
 from opq_proto.errors import ConfigError, KeyFileError, problem_count
 from opq_proto.keys.key_files import read_secret_file, read_server_key
 from opq_proto.kit import log
@@ -77,9 +78,7 @@ def _limits(config: Config) -> Iterator[Found]:
 def _plugins(config: Config) -> Iterator[Found]:
     if not config.rules.enabled:
         return
-    from opq_plugins.sandbox.landlock import why_not  # only where plug-ins may run
-
-    if why := why_not():
+    if why := landlock.why_not():
         yield Found("rules.plugins", f"no unsigned plug-in starts here: {why}", False)
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from opq_gateway.commands.orders import NO_UPDATES
 from opq_gateway.software_version import software_version
 from opq_gateway.update import decide
+from opq_gateway.update.box_firmware import due, update_box
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.trees import build, tree_tag
 from opq_proto.kit import log
 from opq_proto.kit.http_client import HttpClientError, send_request
 from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, is_turn, version_key
+from opq_proto.release.report import HEADER, Report, report_key, seal
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     # of the extra `update`, imported for the first look at a repository
     from opq_gateway.update.repository import Repository
     from opq_proto.firmware.transfer import OrderClient
-    from opq_proto.release.report import Report
 
 CHECK_S = 0.5
 REPORT_S = 10.0
@@ -149,7 +150,6 @@ class Updater:
         """
         try:
             from opq_gateway.update.repository import Repository
-            from opq_proto.release.report import Report
         except ModuleNotFoundError as error:
             why = f"this needs {error.name}: pip install 'opq-toolkit[update]'"
             self._log.error("update.not_installed", reason=why)
@@ -217,8 +217,6 @@ class Updater:
 
     def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> bool:
         """Updates Boxes if it is this gateway's turn; returns whether Boxes wait for it."""
-        from opq_gateway.update.box_firmware import due, update_box
-
         if self._tried != plan.version:
             self._tried, self._firmware = plan.version, {}
         if not is_turn(plan, self._gateway, self._group):
@@ -251,8 +249,6 @@ class Updater:
 
     def _send(self, report: "Report") -> None:
         """Reports to an update server; another web server may refuse the report, which is not needed."""
-        from opq_proto.release.report import HEADER, report_key, seal
-
         running = {each.box_id: each.hello.firmware for each in self._statuses.values() if each.hello}
         report = replace(report, at_ms=time.time_ns() // 1_000_000, firmware={**running, **self._firmware})
         body, header = seal(replace(report, reason=report.reason[:300]), report_key(*self._keys))

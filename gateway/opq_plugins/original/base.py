@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import zmq
+
 from opq_proto.keys.backend_keys import backend_address
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
@@ -158,8 +160,6 @@ class MaukaPlugin:
 
     def request_next_available_incident_id(self) -> int | None:
         """An id from the service of incident ids; None where it does not answer within 5 s."""
-        import zmq
-
         request = MaukaMessage(timestamp_ms=time.time_ns() // 1_000_000, source=self.name)
         request.incident_id_req.req_id = int(time.time()) & 0xFFFF_FFFF
         address = str(self.config.get("zmq.incident_id_provider.req.interface", "tcp://localhost:9777"))

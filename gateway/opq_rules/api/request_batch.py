@@ -1,7 +1,4 @@
-"""Batch: makes the requests of one body, one after the other, in the same process.
-
-It is not in `server`, because httpx takes 6 MB and no other route needs it.
-"""
+"""Batch: makes the requests of one body, one after the other, in the same process."""
 
 import httpx
 from starlette.applications import Starlette

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +28,7 @@ from opq_proto.kit.http_server import METRICS_TYPE
 from opq_proto.kit.system_record import ID_HEADER, SystemIdentity
 from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
 from opq_rules.api.guard import is_local
+from opq_rules.api.request_batch import answers_of
 from opq_rules.api.routing import Routes
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
@@ -88,14 +91,11 @@ def routes_of(
     async def batch(body: list[SingleRequest], request: Request) -> list[JsonObject]:
         if len(body) > MAX_IN_BATCH:
             raise RuleError(f"{len(body)} requests; want at most {MAX_IN_BATCH}", CONFIGURATION)
-        from opq_rules.api.request_batch import answers_of  # 6 MB, only for those who send one
 
         return await answers_of(app, body)
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        from prometheus_client import CollectorRegistry, generate_latest  # 5 MB, which may never be needed
-
         registry = CollectorRegistry(auto_describe=False)
         counts = {"rest_refused_total": refused(), "plugins_unconfined_total": plugins.unconfined_refused}
         registry.register(_Totals(engine, counts))
@@ -142,8 +142,6 @@ class _Totals:
         self._engine, self._counts = engine, counts
 
     def collect(self) -> Any:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
         totals = {**self._engine.views.totals(), **self._counts}
         for name, value in totals.items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

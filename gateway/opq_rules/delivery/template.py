@@ -1,15 +1,12 @@
-"""dataTemplate, and properties such as `topic: "boxes/{{.box}}"`, as functions of rows.
-
-Jinja2 is loaded with the first template: it takes 8 MB, and most rules have none.
-"""
+"""dataTemplate, and properties such as `topic: "boxes/{{.box}}"`, as functions of rows."""
 
 from collections.abc import Callable
+
+from opq_rules.delivery.template_sandbox import sandboxed
 
 
 def compiled_template(text: str) -> Callable[[object], str]:
     """The template as a function of rows, or of one row. Raises ValueError: it does not parse."""
-    from opq_rules.delivery.template_sandbox import sandboxed
-
     return sandboxed(text)
 
 

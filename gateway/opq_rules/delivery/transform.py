@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from opq_proto.config.settings import configured
 from opq_rules.batch import JsonObject, Row
+from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template
 from opq_rules.functions.conversion import compressor
+from opq_rules.streams.protobuf import message_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,6 @@ def transformer(properties: SinkProperties) -> Callable[[object], object]:
     if properties.format == "delimited":
         steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
     if properties.format == "protobuf":
-        from opq_rules.delivery.protobuf import writer
-        from opq_rules.streams.protobuf import message_class
-
         steps.append(writer(message_class(properties.schemaId)))
     if properties.compression:
         compress = compressor(properties.compression)
@@ -183,10 +183,6 @@ def encryptor(key_file: str) -> Callable[[bytes], bytes]:
     Raises ValueError: the file cannot be read or contains no key, or the package is missing. Source: NIST SP
     800-38D; with random nonces a key is good for 2**32 payloads.
     """
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError as error:
-        raise ValueError("encryption aes needs the package cryptography") from error
     cipher = AESGCM(_key(key_file))
 
     def encrypt(content: bytes) -> bytes:

@@ -7,6 +7,7 @@ its value, any other the array of all matches. Source: docs/reference/rules.md, 
 from collections.abc import Callable
 from functools import lru_cache
 
+import jsonpath
 import msgspec
 
 from opq_rules.batch import Value
@@ -18,8 +19,6 @@ from opq_rules.values import put_out, shown
 @lru_cache(maxsize=512)
 def _path(path: str) -> tuple[Callable[[Value], list[Value]], bool]:
     """The search function, and whether it can match only one place."""
-    import jsonpath  # takes 0.1 s, which rules without paths need not wait for
-
     try:
         compiled = jsonpath.compile(path)
     except jsonpath.JSONPathError as error:

@@ -8,17 +8,21 @@ NumPy and `opq_measure` are loaded by the first call, so rules without power qua
 """
 
 import math
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from opq_measure.events.curves import itic, semi_f47
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import flicker
+from opq_measure.frequency.one_second import one_second_hz
+from opq_measure.harmonics.spectrum import Spectrum, SpectrumWindow, spectrum_of
+from opq_measure.signal import FloatArray
+from opq_measure.timebase.cycles import cycles_per_window
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import array, number, reads, whole
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import AggregateFunction, Definition, KeepsState, Scalar, merged
 from opq_rules.values import NUMBERS, shown
-
-if TYPE_CHECKING:
-    from opq_measure.harmonics.spectrum import Spectrum
-    from opq_measure.signal import FloatArray
 
 RATE_HZ = 12_000.0
 MAINS_HZ = 60.0
@@ -75,9 +79,7 @@ def _rms(value: Value) -> float | None:
     return math.sqrt(squares / count) if count else None
 
 
-def _signal(value: Value) -> "FloatArray":
-    import numpy as np
-
+def _signal(value: Value) -> FloatArray:
     try:
         found = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -87,13 +89,8 @@ def _signal(value: Value) -> "FloatArray":
     return found
 
 
-def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | None":
+def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> Spectrum | None:
     """The spectrum of each whole 10/12-cycle window; with too few samples for one, of the whole cycles."""
-    import numpy as np
-
-    from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum_of
-    from opq_measure.timebase.cycles import cycles_per_window
-
     volts = _signal(value)
     hz = _frequency(volts, rate_hz, nominal_hz)
     if hz is None:
@@ -139,8 +136,6 @@ def _order(value: Value) -> int:
 
 
 def _frequency(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:
-    from opq_measure.frequency.one_second import one_second_hz
-
     volts = _signal(value)
     if len(volts) * number(nominal_hz) < _MIN_CYCLES * number(rate_hz):
         return None
@@ -152,8 +147,6 @@ def _phasor(value: Value, rate_hz: Value, hz: Value) -> dict[str, float] | None:
 
     DC and the orders up to 7 are fitted with it, so that they do not leak into it.
     """
-    import numpy as np
-
     volts = _signal(value)
     if not 0 < number(hz) < number(rate_hz) / 2:
         raise ValueError(f"hz is {hz}; want more than 0 and less than half of the rate {rate_hz}")
@@ -174,23 +167,16 @@ def _phasor(value: Value, rate_hz: Value, hz: Value) -> dict[str, float] | None:
 
 def _pst(value: Value, rate_hz: Value, nominal_v: Value = 120, nominal_hz: Value = None) -> float | None:
     """Short-term flicker severity, the largest of the ten-minute spans (61000-4-15)."""
-    from opq_measure.flicker.lamps import lamp_for
-    from opq_measure.flicker.meter import flicker
-
     lamp = lamp_for(number(nominal_v), None if nominal_hz is None else number(nominal_hz))
     found = flicker(_signal(value), float(number(rate_hz)), lamp).pst
     return None if found is None else _known(found)
 
 
 def _itic(residual_percent: Value, duration_s: Value) -> str:
-    from opq_measure.events.curves import itic
-
     return str(itic(number(residual_percent), number(duration_s)))
 
 
 def _f47(residual_percent: Value, duration_s: Value) -> str:
-    from opq_measure.events.curves import semi_f47
-
     return str(semi_f47(number(residual_percent), number(duration_s)))
 
 

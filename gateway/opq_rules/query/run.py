@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import msgspec
+import numpy as np
 
 from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
@@ -143,7 +144,7 @@ def frozen(value: Value, level: int = 0) -> Value:
         return {_MARK: "bytes", "base64": b64encode(value).decode()}
     if isinstance(value, datetime):
         return {_MARK: "datetime", "iso": value.isoformat()}
-    if kind.__module__ == "numpy":  # not imported here: few rules have samples, and it takes 20 MB
+    if kind.__module__ == "numpy":
         if not hasattr(value, "__len__"):
             return value.item()
         data = b64encode(value.tobytes()).decode()
@@ -165,8 +166,6 @@ def thawed(value: Value) -> Value:
     if kind == "datetime":
         return datetime.fromisoformat(value["iso"])
     if kind == "array":
-        import numpy as np
-
         data = np.frombuffer(b64decode(value["base64"]), value["dtype"])
         return data.reshape(value["shape"]).copy()
     return {key: thawed(each) for key, each in value.items()}

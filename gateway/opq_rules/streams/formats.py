@@ -10,6 +10,7 @@ import msgspec
 
 from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.protobuf import message_class, protobuf_reader
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
@@ -35,8 +36,6 @@ def reader_of(definition: StreamDefinition) -> ReadOne:
         case "urlencoded":
             return _urlencoded
         case "protobuf":
-            from opq_rules.streams.protobuf import message_class, protobuf_reader
-
             read = protobuf_reader(message_class(definition.schema_id or ""))
             return lambda payload: [read(payload)]
         case _:

@@ -1,7 +1,4 @@
-"""Columns of a Measurement in rules, from its table `opq_proto.measurement.fields`.
-
-They are not in `measurement_row`, because every engine knows them, and a row needs NumPy (11 MB).
-"""
+"""Columns of a Measurement in rules, from its table `opq_proto.measurement.fields`."""
 
 import re
 

@@ -1,7 +1,4 @@
-"""FORMAT protobuf: messages `schema.Message` of the Boxes and of the original's services, and their reader.
-
-Imported where a stream or sink has this format: protobuf takes 4 MB.
-"""
+"""FORMAT protobuf: messages `schema.Message` of Boxes and of the original's services, and their reader."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -7,7 +7,6 @@ thread: `opq_sim.box.host` calls it. `python -m opq_sim.box` hosts Boxes on ptys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +38,8 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
+from opq_sim.power_system.box_supply import BoxSupply
 from opq_sim.power_system.network_source import NetworkSource
-
-if TYPE_CHECKING:
-    from opq_sim.power_system.box_supply import BoxSupply
 
 BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
@@ -203,8 +200,6 @@ class Box:
         Raises:
             ValueError, ConfigError: values that are not allowed, or the supply is already lost.
         """
-        from opq_sim.power_system.box_supply import BoxSupply
-
         if not 0 < for_s <= LONGEST_LOSS_S:
             raise ValueError(f"seconds is {for_s:g}; want more than 0, {LONGEST_LOSS_S:g} at most")
         source = self.source if isinstance(self.source, NetworkSource) else None

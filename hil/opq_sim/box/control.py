@@ -31,7 +31,11 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
 from opq_sim.mains.on_demand import numbers_for, on_demand, words
+from opq_sim.power_system.box_times import BoxOutage, BoxTimes, outages_of, write_box_times
+from opq_sim.power_system.causes.catalogue import cause_of
+from opq_sim.power_system.disturbance_truth import TruthFiles
 from opq_sim.power_system.network_source import power_system_under
+from opq_sim.power_system.power_source import box_times_of
 
 NAME = "control"
 LINE_BYTES = 4096
@@ -168,7 +172,6 @@ class Control:
         values = request.get("values", {})
         if not isinstance(values, dict):
             raise ValueError(f"values is {values!r}; want a table")
-        from opq_sim.power_system.causes.catalogue import cause_of
 
         cause = cause_of(str(request["cause"]), str(request.get("at", "")), values)
         planned = system.add(cause)
@@ -334,9 +337,6 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    from opq_sim.power_system.box_times import BoxOutage, BoxTimes, outages_of, write_box_times
-    from opq_sim.power_system.disturbance_truth import TruthFiles
-    from opq_sim.power_system.power_source import box_times_of
 
     system = power_system_under(host.boxes.values())
     if system is None:

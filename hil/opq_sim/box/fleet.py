@@ -9,13 +9,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.source import SampleSource
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.recording import ReplayedRecording, read_replay
+from opq_sim.mains.replay import Replay, replays
 from opq_sim.mains.scenario import (
     DEFAULT,
     EVERY_S,
@@ -28,12 +29,14 @@ from opq_sim.mains.scenario import (
     plain_generator,
     scenario_path,
 )
-
-if TYPE_CHECKING:
-    from opq_sim.mains.recording import ReplayedRecording
-    from opq_sim.mains.replay import Replay
-    from opq_sim.power_system.power_scenario import PowerScenario
-    from opq_sim.power_system.power_system import Refusal
+from opq_sim.power_system.power_scenario import (
+    PowerScenario,
+    load_power_scenario,
+    power_system_of,
+    scenario_grid,
+)
+from opq_sim.power_system.power_source import power_sources, recorded_sources
+from opq_sim.power_system.power_system import Refusal
 
 SIMULATED = "opq-hil simulated"
 
@@ -114,8 +117,6 @@ class Fleet:
         if isinstance(self.scenario_config, MainsScenario):
             grid = grid_of(self.scenario_config)
         elif self.scenario_config is not None:
-            from opq_sim.power_system.power_scenario import scenario_grid
-
             grid = scenario_grid(self.scenario_config)
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
@@ -138,8 +139,6 @@ class Fleet:
             return {}
         if isinstance(self.scenario_config, MainsScenario):
             return dict(generators(self.scenario_config, self.seed))
-        from opq_sim.power_system.power_scenario import power_system_of
-        from opq_sim.power_system.power_source import power_sources, recorded_sources
 
         system = power_system_of(self.scenario_config, self.seed)
         system.on_refusal = _log_refusal
@@ -165,7 +164,6 @@ class Fleet:
     def _replays(self) -> "tuple[Replay, ...]":
         if not self.replayed:
             return ()
-        from opq_sim.mains.replay import replays
 
         recordings = [recording for _, _, recording in self.replayed]
         return replays(recordings, self.every_s or EVERY_S, self.lead_s or LEAD_S)
@@ -222,7 +220,6 @@ def plan_fleet(
 def _read_replays(paths: Sequence[Path]) -> "list[ReplayedRecording]":
     if not paths:
         return []
-    from opq_sim.mains.recording import read_replay
 
     return [read_replay(path) for path in paths]
 
@@ -232,8 +229,6 @@ def _read_scenario(
 ) -> "MainsScenario | PowerScenario":
     path = scenario_path(scenario)
     if has_network(path):
-        from opq_sim.power_system.power_scenario import load_power_scenario
-
         return load_power_scenario(path)
     return load_scenario(path, {"every_s": every_s, "lead_s": lead_s})
 

@@ -8,14 +8,11 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from opq_sim.box.fleet import Fleet
 from opq_sim.mains.scenario import MainsScenario
 from opq_sim.power_system.places import KM_PER_DEGREE
-
-if TYPE_CHECKING:
-    from opq_sim.power_system.power_scenario import PowerScenario
+from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
 
 BORNHOLM = (55.130, 14.915)
 """(latitude, longitude), degrees: the middle of an island with 50 Hz."""
@@ -112,8 +109,6 @@ def places_of_network(
     scenario: "PowerScenario", stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:
     """Places for the Boxes of a scenario with a network; `free` gives points for unnamed places."""
-    from opq_sim.power_system.power_scenario import power_system_of
-
     free = free or _spiral(BORNHOLM if scenario.nominal_hz < 55 else OAHU)
     named = {each.at: each for each in scenario.place}
     points = {each.at: (each.latitude, each.longitude) for each in scenario.place}

@@ -17,6 +17,7 @@ one line of help; `opq_proto.config.sample` prints the sample file from them.
 """
 
 import dataclasses
+import difflib
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -142,8 +143,6 @@ def _known(
 
 def _unknown(key: str, fields: Fields) -> str:
     """Returns the text for a key that a section does not have."""
-    import difflib  # for a key that is misspelt; no running service needs it
-
     near = difflib.get_close_matches(key, fields, n=1)
     hint = f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(fields)
     return f"unknown key; {hint}"

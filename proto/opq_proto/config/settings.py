@@ -8,6 +8,7 @@ reported. A field may narrow its range by its metadata:
 function from what was given to the value; its ValueError says what is wanted.
 """
 
+import difflib
 import re
 import types
 from collections.abc import Mapping
@@ -81,8 +82,6 @@ def configured(config_class: type[Config], settings: Mapping[str, Any]) -> Confi
 
 def unknown_key(key: str, known: Mapping[str, object]) -> str:
     """Returns the text for an unknown key: the key that was probably meant, or all known keys."""
-    import difflib  # only for a key that is misspelt
-
     near = difflib.get_close_matches(key, known, n=1)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'

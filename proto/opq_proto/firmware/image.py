@@ -4,6 +4,7 @@ The Box makes the same checks in the same order (device/cmodules/update/image.c)
 that both give the same verdicts. The caller passes functions that sign and check (`keys.signing`).
 """
 
+import hashlib
 import re
 import struct
 import zlib
@@ -189,9 +190,6 @@ def sign_image(image: bytes, sign: Sign) -> bytes:
 
 
 def sha256_of(data: bytes | bytearray) -> bytes:
-    """Returns the digest. Imports `hashlib` here, so that a gateway without updates saves OpenSSL's 4 MB."""
-    import hashlib
-
     return hashlib.sha256(data).digest()
 
 

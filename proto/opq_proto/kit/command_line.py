@@ -4,6 +4,7 @@ Click reports a wrong option in four lines and a range as `0<=x<=200`. All comma
 CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
 """
 
+import difflib
 import importlib
 import re
 import sys
@@ -124,7 +125,6 @@ def _words(error: click.UsageError) -> str:
 
 def _nearest(word: str, names: Collection[str]) -> str:
     """Returns the similar name with the fewest different letters: analyze, not reanalyse, for analyse."""
-    import difflib  # for a command that is misspelt; no running service needs it
 
     def different(name: str) -> int:
         steps = difflib.SequenceMatcher(None, word, name).get_opcodes()

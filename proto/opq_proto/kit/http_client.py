@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from opq_proto.errors import OpqError
 
@@ -122,8 +123,6 @@ def fetch(
 
 def _proxy_of(place: SplitResult) -> SplitResult | None:
     """The proxy that the environment names for a URL; None: it goes there itself."""
-    from urllib.request import getproxies, proxy_bypass  # here, because most clients need none
-
     named = getproxies().get(place.scheme)
     if not named or proxy_bypass(place.hostname or ""):
         return None

@@ -5,10 +5,8 @@ has both. A socket of both families sees IPv4 peers as ::ffff:192.0.2.1.
 """
 
 import socket as tcp
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import zmq
+import zmq
 
 _PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 CONNECTED = rf"^(tcp://(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:*\[\]]+):{_PORT}|ipc://\S+)$"
@@ -19,8 +17,6 @@ BOUND = CONNECTED.replace("^(tcp://(", r"^(tcp://(\*|")
 
 def bind_endpoint(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     """Binds: `tcp://*:9880` and `tcp://[::]:9880` at both families. Raises zmq.ZMQError."""
-    import zmq  # light commands read addresses without it
-
     host = host_of(endpoint)
     if host == "*" or ":" in host:
         socket.setsockopt(zmq.IPV6, 1)
@@ -29,8 +25,6 @@ def bind_endpoint(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
 
 def connect_endpoint(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     """Connects, to a name by IPv4 unless it only has IPv6. Raises zmq.ZMQError."""
-    import zmq
-
     host = host_of(endpoint)
     if ":" in host or _has_only_ipv6(host):
         socket.setsockopt(zmq.IPV6, 1)

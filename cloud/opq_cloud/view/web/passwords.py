@@ -2,7 +2,7 @@
 
 Passwords are stored by argon2id with the parameters of OWASP's Password Storage Cheat Sheet (19 MiB, two
 passes); a user of the original's View has bcrypt of the SHA-256 of the password (Meteor), which is accepted
-once. Libraries are imported where they are used: a View without accounts needs none of them.
+once.
 """
 
 import functools
@@ -11,12 +11,13 @@ import hmac
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+
+import bcrypt
+import pyotp
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
 
 from opq_cloud.store.records.accounts import secret_hash as secret_hash
-
-if TYPE_CHECKING:
-    from argon2 import PasswordHasher
 
 MIN_CHARACTERS = 12
 MAX_CHARACTERS = 256
@@ -33,9 +34,7 @@ RECOVERY_CODES = 8
 
 
 @functools.cache
-def _hasher() -> "PasswordHasher":
-    from argon2 import PasswordHasher
-
+def _hasher() -> PasswordHasher:
     return PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
@@ -64,8 +63,6 @@ def hash_password(password: str) -> str:
 
 def password_fits(stored: str | None, password: str) -> bool:
     """Whether the password is right. Without an account (`stored` is None), False takes equally long."""
-    from argon2.exceptions import InvalidHashError, VerificationError
-
     with_account = stored or _nobodys_hash()
     compared = HASHERS.submit(_hasher().verify, with_account, password[: MAX_CHARACTERS + 1])
     try:
@@ -77,8 +74,6 @@ def password_fits(stored: str | None, password: str) -> bool:
 @functools.cache
 def _nobodys_bcrypt() -> str:
     """As `_nobodys_hash`, with Meteor's ten rounds."""
-    import bcrypt
-
     return bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10)).decode()
 
 
@@ -87,8 +82,6 @@ def original_password_fits(stored: str | None, password: str) -> bool:
 
     Without a user (`stored` is None), False takes equally long.
     """
-    import bcrypt
-
     digest = hashlib.sha256(password.encode()).hexdigest().encode()
     compared = HASHERS.submit(bcrypt.checkpw, digest, (stored or _nobodys_bcrypt()).encode())
     try:
@@ -103,15 +96,11 @@ def new_secret() -> str:
 
 
 def new_totp_secret() -> str:
-    import pyotp
-
     return str(pyotp.random_base32())
 
 
 def totp_address(secret: str, email: str) -> str:
     """`otpauth://…`, the address that an authenticator reads from a QR code."""
-    import pyotp
-
     return str(pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name="OPQ View"))
 
 
@@ -120,8 +109,6 @@ def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = 
 
     Source: RFC 6238, 5.2: a code is accepted once, and in a window of TOTP_DRIFT steps.
     """
-    import pyotp
-
     totp = pyotp.TOTP(secret)
     present = int(time.time() if now_s is None else now_s) // TOTP_STEP_S
     found = None

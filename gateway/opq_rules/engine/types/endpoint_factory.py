@@ -25,6 +25,7 @@ from opq_rules.memory_topics import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import BOX_SOURCES, StreamDefinition
+from opq_rules.streams.protobuf import message_class
 
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
@@ -70,8 +71,6 @@ class EndpointFactory:
 
     def check_stream(self, definition: StreamDefinition) -> None:
         if definition.schema_id is not None and definition.format == "protobuf":
-            from opq_rules.streams.protobuf import message_class
-
             try:
                 message_class(definition.schema_id)
             except ValueError as error:

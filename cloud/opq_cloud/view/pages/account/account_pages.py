@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from zoneinfo import ZoneInfo
 
+import segno
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
@@ -145,8 +146,6 @@ class AccountPages:
     def _second_factor_page(
         self, account: Account, secret: str, problem: str = "", code: int = 200
     ) -> HTMLResponse:
-        import segno
-
         qr = segno.make(totp_address(secret, account.email), error="m")
         rows = [
             "".join(f"M{x} {y}h1v1h-1z" for x, on in enumerate(row) if on) for y, row in enumerate(qr.matrix)

@@ -17,7 +17,7 @@ from opq_cloud.health import collector as collector_module
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
-from opq_cloud.health.stored_boxes import RETIRED, REVOKED
+from opq_cloud.health.stored_boxes import RETIRED, REVOKED, UNPLUGGED
 from opq_gateway.local.health import health as gateway_health
 from opq_gateway.status import BoxStatus
 from opq_proto.keys.key_files import KeyFolder
@@ -91,6 +91,24 @@ def full_gateway_disk(found: Grid) -> None:
     found.statuses[1].ledger_problem = "No space left on device"
 
 
+def lost_intervals(found: Grid) -> None:
+    """Its gateway's disk was full for long, and has room again."""
+    found.statuses[1].ledger_lost = "40 values of 3 s from 2026-11-28 19:59:15 to 2026-11-28 20:01:15 UTC"
+
+
+def another_number(found: Grid) -> None:
+    found.statuses[1].number_refused = "its settings are sealed"
+
+
+def unplugged(found: Grid) -> None:
+    """It is not expected to send, and is off."""
+    found.without["2"] = UNPLUGGED
+    found.statuses[1].sample_monotonic_s = found.now_s - 900
+    found.heard["2"].update(ok=False, received=int(START_S), timestamp=int(START_S), info="nothing heard")
+
+
+BY_GATEWAY = ("Box 2 lost", "Box 2 does not take")
+"""How the notes begin that a gateway makes itself."""
 NOT_ADMITTED = "Box 2: the cloud does not admit this Box's key"
 NOT_HEARD = "Box 2: nothing heard for 30 s"
 FAULTS: Mapping[str, tuple[Callable[[Grid], None], Mapping[str, list[str]], list[str]]] = {
@@ -127,6 +145,17 @@ FAULTS: Mapping[str, tuple[Callable[[Grid], None], Mapping[str, list[str]], list
         },
         [],
     ),
+    "values lost at the gateway": (
+        lost_intervals,
+        {},
+        ["Box 2 lost 40 values of 3 s from 2026-11-28 19:59:15"],
+    ),
+    "a Box that takes no number": (
+        another_number,
+        {},
+        ["Box 2 does not take the number of its port: its settings are sealed"],
+    ),
+    "an unplugged Box that is off": (unplugged, {"gateway": ["Box 2: no samples for 900 s"]}, []),
     "a full disk at the gateway": (
         full_gateway_disk,
         {
@@ -232,7 +261,9 @@ def test_each_fault_has_its_sentence(
     assert verdict.ok == (not wanted)
     if deployment != "gateway":
         assert all(each.helps for each in verdict.troubles), "a cause without what to do"
-    shown = [] if deployment == "gateway" else notes
+    shown = notes
+    if deployment == "gateway":
+        shown = [each for each in notes if each.startswith(BY_GATEWAY)]
     if deployment == "cloud":  # its gateway is not asked
         shown = [each for each in notes if "comes from" in each]
     assert [each.info.startswith(note) for each, note in zip(verdict.notes, shown, strict=True)] == [

@@ -97,7 +97,7 @@ class IncidentWatch:
         """
         made = 0
         for number, (event_ids, until_s) in list(self._held.items()):
-            if monotonic() < until_s and not self._are_complete(event_ids):
+            if monotonic() < until_s and not _are_complete(self._store, event_ids):
                 continue
             incident = self._store.incident(number)
             if incident is None:
@@ -115,10 +115,6 @@ class IncidentWatch:
             return False
         self._held[number] = event_ids, until_s
         return True
-
-    def _are_complete(self, event_ids: Iterable[int]) -> bool:
-        found = (self._store.event_record(event_id) for event_id in event_ids)
-        return all(record is None or record.is_complete for record in found)
 
     def check_incidents(self) -> None:
         """Checks the newest incidents if the store has changed since the last check. Raises StoreError."""
@@ -145,8 +141,8 @@ class IncidentWatch:
             if news is None:
                 continue
             if is_complete is None:
-                event_ids = tuple(sorted(incident.event_ids)[-EVENTS_WAITED_FOR:])
-                is_complete = self._are_complete(event_ids)
+                event_ids = _waited_for(incident)
+                is_complete = _are_complete(self._store, event_ids)
                 if not is_complete and self._waits(incident, event_ids):
                     return 0
             facts = _bounded(incident_json(seen), shown_severity(seen))
@@ -217,21 +213,38 @@ class AssignedWatch:
         rule, incident = held.rule, self._store.incident(number)
         assignments = [note for note in self._store.notes(number) if note.kind == "assign"]
         seen = None if incident is None else incident_at(incident, held.sight.sees, held.sight.sees_place)
-        if seen is None or not assignments or assignments[-1].account_id == rule.account_id:
+        if (
+            incident is None
+            or seen is None
+            or not assignments
+            or assignments[-1].account_id == rule.account_id
+        ):
             return
         last = assignments[-1]
         if last.at_ms < max(rule.since_ms, self._now_ns() // 1_000_000 - ASSIGNED_MS):
             return
+        is_complete = _are_complete(self._store, _waited_for(incident))
+        facts = _bounded(incident_json(seen), shown_severity(seen))
         self._book.add(
             held,
             "assigned",
-            f"Assigned to you: {incident_headline(seen)}",
+            f"Assigned to you: {incident_headline(seen, so_far=not is_complete)}",
             subject=f"incident {number}",
             identity=(last.note_id,),
-            content={"incident": _bounded(incident_json(seen), shown_severity(seen))},
+            content={"incident": {**facts, "complete": is_complete}},
             severity=shown_severity(seen),
             box_ids=seen.box_ids[:MAX_BOXES_SENT],
         )
+
+
+def _waited_for(incident: Incident) -> tuple[int, ...]:
+    """The events that must be complete before the incident is."""
+    return tuple(sorted(incident.event_ids)[-EVENTS_WAITED_FOR:])
+
+
+def _are_complete(store: CloudStore, event_ids: Iterable[int]) -> bool:
+    found = (store.event_record(event_id) for event_id in event_ids)
+    return all(record is None or record.is_complete for record in found)
 
 
 def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:

@@ -11,14 +11,16 @@ Quantity = Literal["voltage", "current", "other"]
 FIRST_UNSPACED_LETTER = 0x3000
 """From here on letters are those of languages without blanks, mostly."""
 _VOLTAGE = re.compile(
-    r"(?i)^(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
-    r"|[uv][_ ]?(l?\d|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains|grid"
+    r"(?i)^(?!v-a$)(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
+    r"|[uv][_ .-]?(l?\d|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains|grid"
     r"|in|out)(?![a-z]).*)$"
 )
-_CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ ]?(l?\d|[abcn])(?![a-z]).*)$")
+"""By the name as it is; `V-A` may be an apparent power."""
+_CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ .-]?(l?\d|[abcn])(?![a-z]).*)$")
 _OTHER = re.compile(
-    r"(?i)^(freq.*|.*[_ ]freq(uency)?|frequenz.*|hz|rocof.*|((active|reactive|apparent|real)[_ ]?)?power.*"
-    r"|leistung.*|energy.*|watts?|temp|temperature.*|humidity.*|thd.*|cos[_ ]?phi.*|(phase[_ ]?)?angle.*)$"
+    r"(?i)^(freq.*|.*[_ .-]freq(uency)?|frequenz.*|hz|rocof.*"
+    r"|((active|reactive|apparent|real)[_ .-]?)?power.*|leistung.*|energy.*|watts?|temp|temperature.*"
+    r"|humidity.*|thd.*|cos[_ .-]?phi.*|(phase[_ .-]?)?angle.*)$"
 )
 _WORD_ENDS = re.compile(
     r"[\W_]+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"

@@ -121,13 +121,16 @@ def test_names_of_quantities_are_known_in_several_languages(names: str, wanted: 
             "phase_A_voltage phaseAVoltage phase-B.voltage VOLTAGE_L1 L1Spannung Netzspannung vPhase2 Vrms_B",
             "voltage",
         ),
-        ("grid_voltage power_supply_voltage tension_L1 ch1/volts", "voltage"),
+        ("grid_voltage power_supply_voltage tension_L1 ch1/volts U.L1-N U-L2 V.AN v-rms", "voltage"),
         (
             "line_current motor_current lineCurrent current_L1 Motorstrom I_a phase.B.current iPhase2 Irms_A "
-            "ток_фазы_В",
+            "ток_фазы_В I.L1 i-n",
             "current",
         ),
-        ("grid_frequency voltage_thd currentThd power_factor phase_current_angle voltageUnbalance", "other"),
+        (
+            "grid_frequency voltage_thd currentThd power_factor phase_current_angle voltageUnbalance cos.phi",
+            "other",
+        ),
     ],
 )
 def test_words_of_a_name_are_parted_alike(names: str, wanted: str) -> None:

@@ -30,9 +30,10 @@ from opq_cloud.view.pages.drawing.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.pages.past.box_choice import read_groups
+from opq_cloud.view.pages.past.line_reading import rows_for
 from opq_cloud.view.pages.past.lines_together import after_one_another, joined
 from opq_cloud.view.pages.past.quantities import MAIN, QUANTITIES
-from opq_cloud.view.pages.past.reading import PastReader, rows_for
+from opq_cloud.view.pages.past.reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries, Spread, in_week, spread_of, without_skipped
 from opq_cloud.view.pages.visible.counted import HiddenBox
 from opq_cloud.view.pages.visible.shown_box import ShownBox

@@ -14,11 +14,11 @@ from opq_cloud.view.pages.past.drawing import PastChart, limits_of
 from opq_cloud.view.pages.past.line_reading import (
     HIDDEN_ROW_MS,
     read_lines,
+    rows_for,
     served_lines,
     week_span_of,
 )
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import rows_for
 from opq_cloud.view.pages.past.series import PastSeries, in_week, without_skipped
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices

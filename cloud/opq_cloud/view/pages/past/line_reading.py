@@ -9,7 +9,7 @@ from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.past.harmonics import Harmonics, read_harmonics
 from opq_cloud.view.pages.past.lines_together import HiddenBox, after_one_another, joined
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import PastReader
+from opq_cloud.view.pages.past.reading import ROWS_DRAWN, PastReader
 from opq_cloud.view.pages.past.series import PastSeries
 from opq_cloud.view.pages.past.served_lines import (
     ServedLine,
@@ -23,8 +23,16 @@ from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan, input_words
 
+ROWS_READ = 12_000
+"""Rows of all Boxes of a chart together, at most: with more Boxes the rows are longer."""
+FEWEST_ROWS = 60
 HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
+
+
+def rows_for(boxes: int) -> int:
+    """Rows of each Box of a chart with so many Boxes."""
+    return max(FEWEST_ROWS, min(ROWS_DRAWN, ROWS_READ // max(1, boxes)))
 
 
 def read_lines(

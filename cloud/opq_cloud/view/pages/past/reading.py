@@ -38,9 +38,6 @@ from opq_proto.trend_histogram import bin_middle
 
 ROWS_DRAWN = 750
 """Rows of one Box in a chart, at most."""
-ROWS_READ = 12_000
-"""Rows of all Boxes of a chart together, at most: with more Boxes the rows are longer."""
-FEWEST_ROWS = 60
 RAW_DAYS = 400
 """Class A of a longer span is read from summaries of days."""
 SITE_DAYS = 31
@@ -51,11 +48,6 @@ CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_0
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
 NS_PER_MS = 1_000_000
-
-
-def rows_for(boxes: int) -> int:
-    """Rows of each Box of a chart with so many Boxes."""
-    return max(FEWEST_ROWS, min(ROWS_DRAWN, ROWS_READ // max(1, boxes)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,11 @@ def row_moments(
     zone = zone_of(stated.zone)
     texts = _texts(form, rows)
     clocks: list[WrittenTime] | None = None
-    if all(form.notation.number(text) is not None for _, text in texts):
+    numbers = [form.notation.number(text) is not None for _, text in texts]
+    if 2 * sum(numbers) > len(numbers) and not all(numbers):
+        line, text = texts[numbers.index(False)]
+        raise RecordingError(f"line {line}: {text!r:.60} is not a time")
+    if all(numbers):
         digits = [_of_digits(text) for _, text in texts]
         if all(digits):
             texts = [(line, text or "") for (line, _), text in zip(texts, digits, strict=True)]

@@ -87,6 +87,7 @@ def test_rows_in_order_settle_their_moments(
         (["time,v", "0,230", "1,231", "2,230"], BERLIN, "line 2: its time '0' is not a date"),
         (rows(AUTUMN, 3, 600, "%Y-%m-%d %H:%M"), StatedTimes("Berlin"), "'Berlin' is not a zone"),
         ([*rows(AUTUMN, 3, 600, "%Y-%m-%d %H:%M"), "Average,230"], BERLIN, "line 5: 'Average' is not a time"),
+        ([*rows(AUTUMN, 3, 600, "%Y%m%d%H%M%S"), "Average,230"], BERLIN, "line 5: 'Average' is not a time"),
     ],
 )
 def test_open_times_are_refused_with_the_option(

@@ -21,7 +21,7 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 class OriginalNumbers:
     """The service: it reads the highest stored number once, at its start, and never looks at the store again.
 
-    As the original it ends at a message that is no request for a number: its REP socket may not receive twice
+    As the original it ends at a message that is not a request for a number: its REP socket may not receive twice
     without sending.
     """
 

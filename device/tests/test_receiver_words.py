@@ -192,7 +192,7 @@ NO_FIX = {
     "valid": ("<B", 11, 2),
     "tAcc": ("<I", 12, 2**32 - 1),
 }
-"""Field of NAV-PVT -> one value of it that is no fix."""
+"""Field of NAV-PVT -> one value of it that is not a fix."""
 
 
 @pytest.mark.parametrize("field", NO_FIX)

@@ -19,7 +19,7 @@ from pathlib import Path
 CREDENTIALS = struct.Struct("3i")
 """struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
 PROBES = 4096
-"""Connections that nobody accepts, by which others learn whose a name is."""
+"""Connections that no program accepts, by which others learn whose a name is."""
 
 
 def claim_ports(held: ExitStack, ports: Iterable[int]) -> list[int]:

@@ -139,6 +139,6 @@ def _draw(socket: "zmq.Socket[bytes]", place: str) -> int:
     given = answer.incident_id_resp
     if given.resp_id != request.incident_id_req.req_id or not 0 < given.incident_id <= LARGEST_NUMBER:
         raise StoreError(
-            f"{place}: its answer is no number of an incident; want the original's number service"
+            f"{place}: its answer is not a number of an incident; want the original's number service"
         )
     return int(given.incident_id)

@@ -21,8 +21,8 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 class OriginalNumbers:
     """The service: it reads the highest stored number once, at its start, and never looks at the store again.
 
-    As the original it ends at a message that is not a request for a number: its REP socket may not receive twice
-    without sending.
+    As the original it ends at a message that is not a request for a number: its REP socket may not receive
+    twice without sending.
     """
 
     def __init__(self, db: Database[Any], address: str) -> None:

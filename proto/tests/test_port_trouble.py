@@ -35,7 +35,10 @@ def test_a_port_that_somebody_holds_says_so() -> None:
         os.close(theirs)
 
 
-def test_an_address_keeps_its_own_words() -> None:
-    assert "Connection refused" in why("socket://127.0.0.1:9")
+def test_an_address_says_where_to_look() -> None:
+    look = "look at the host's name, its port and the server there"
+    assert why("socket://127.0.0.1:9") == f"Connection refused; {look}"
+    unknown = "Could not open port rfc2217://x:1: [Errno -2] Name or service not known"
+    assert why_not_opened(serial.SerialException(unknown)) == f"Name or service not known; {look}"
     assert "protocol 'ftp' not known" in why("ftp://x")
     assert why_not_opened(PermissionError(13, "could not open port /dev/x: ...")).startswith("this user may")

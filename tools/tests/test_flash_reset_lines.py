@@ -6,6 +6,7 @@ A pty has no modem lines: here pyserial's two methods that set them drive NRST a
 import socket
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -21,31 +22,41 @@ from opq_sim.box.rom_boot_loader import GO, RomBootLoader
 from opq_tools.firmware.flash import chip_command
 from opq_tools.firmware.flash.chip import FlashError
 from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.connection import WIRED
 from opq_tools.firmware.flash.serial_line import SerialLine
 
 
 class Adapter:
     """Its lines at a chip that runs; a level is what stm32loader sets for it."""
 
-    def __init__(self, chip: RomBootLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, chip: RomBootLoader, monkeypatch: pytest.MonkeyPatch, wired: tuple[str, ...] = ()
+    ) -> None:
         self.chip, self.nrst_low = chip, False
         chip.boot0 = False
         chip.reset()
         theirs, lines = SerialConnection("none"), Mock()
         theirs.serial_connection = lines
+        theirs.swap_rts_dtr = "swapped" in wired
+        theirs.reset_active_high = "reset-high" in wired
+        theirs.boot0_active_low = "boot0-low" in wired
+        to_nrst, to_boot0 = (
+            (lines.setRTS, lines.setDTR) if "swapped" in wired else (lines.setDTR, lines.setRTS)
+        )
         theirs.enable_reset()
         theirs.enable_boot0()
-        self._resets = bool(lines.setDTR.call_args.args[0])
-        self._raises_boot0 = bool(lines.setRTS.call_args.args[0])
-        monkeypatch.setattr(serial.Serial, "_update_dtr_state", lambda port: self._set_dtr(port.dtr))
-        monkeypatch.setattr(serial.Serial, "_update_rts_state", lambda port: self._set_rts(port.rts))
+        self._resets = bool(to_nrst.call_args.args[0])
+        self._raises_boot0 = bool(to_boot0.call_args.args[0])
+        sets = (self._set_boot0, self._set_nrst) if "swapped" in wired else (self._set_nrst, self._set_boot0)
+        monkeypatch.setattr(serial.Serial, "_update_dtr_state", lambda port: sets[0](port.dtr))
+        monkeypatch.setattr(serial.Serial, "_update_rts_state", lambda port: sets[1](port.rts))
 
-    def _set_dtr(self, level: bool) -> None:
+    def _set_nrst(self, level: bool) -> None:
         was_low, self.nrst_low = self.nrst_low, level == self._resets
         if was_low and not self.nrst_low:
             self.chip.reset()
 
-    def _set_rts(self, level: bool) -> None:
+    def _set_boot0(self, level: bool) -> None:
         self.chip.boot0 = level == self._raises_boot0
 
     def runs_the_flash(self) -> bool:
@@ -89,6 +100,23 @@ def test_reset_lines_flash_a_running_chip(adapter: Adapter, update: str) -> None
     assert done.exit_code == 0, done.output
     assert bytes(adapter.chip.memory.flash[0x20000:0x20200]) == image(Slot.A)[:512]
     assert adapter.runs_the_flash() and GO not in adapter.chip.commands
+
+
+@pytest.mark.parametrize("wired", [*combinations(WIRED, 1), *combinations(WIRED, 2), WIRED], ids="+".join)
+def test_other_wirings_are_stm32loaders(
+    chip: RomBootLoader, monkeypatch: pytest.MonkeyPatch, wired: tuple[str, ...]
+) -> None:
+    """With each, the lines bring a running chip into its ROM and back."""
+    adapter = Adapter(chip, monkeypatch, wired)
+    words = [word for each in wired for word in ("--wired", each)]
+    done = CliRunner().invoke(chip_command.command, ["--port", chip.path, "--reset-lines", *words])
+    assert done.exit_code == 0 and "dev id: 0x413" in done.output
+    assert adapter.runs_the_flash()
+
+
+def test_a_wiring_needs_its_lines() -> None:
+    done = CliRunner().invoke(chip_command.command, ["--port", "loop://", "--wired", "swapped"])
+    assert done.exit_code == 2 and "--reset-lines" in done.output
 
 
 def test_a_chip_that_was_asked_runs_again(adapter: Adapter) -> None:

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from opq_proto.visible_text import visible
 
+ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"]+)")
+"""How pyserial's handlers of addresses quote the system."""
 HINTS = {
     errno.ENOENT: "no such port; see /dev/serial/by-id for those there are",
     errno.EACCES: "this user may not open it; on Debian: sudo adduser $USER dialout, then log in again",
@@ -34,6 +37,8 @@ def why_not_opened(error: Exception, port: str = "") -> str:
     text = str(error)
     if "Inappropriate ioctl" in text:
         return "this is not a serial port"
+    if "://" in text and (found := ERRNO.search(text)):
+        return f"{found[1]}; look at the host's name, its port and the server there"
     if code and "://" not in text:
         return os.strerror(code)
     return text

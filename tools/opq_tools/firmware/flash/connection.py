@@ -20,6 +20,7 @@ from opq_tools.firmware.flash.serial_line import SerialLine
 from opq_tools.firmware.flash.ways import FlashResult, by_link, by_program, by_rom
 
 ROM_BAUD = 115_200
+WIRED = ("swapped", "reset-high", "boot0-low")
 AfterFlash = Callable[[in_place.BoxLink, FlashResult], None]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTIONS = (
@@ -48,6 +49,13 @@ _OPTIONS = (
         "active low (stm32loader's defaults).",
     ),
     click.option(
+        "--wired",
+        multiple=True,
+        type=click.Choice(WIRED),
+        help="What differs in the wiring of --reset-lines: DTR and RTS are swapped, an inverter makes NRST "
+        "active high or BOOT0 active low (stm32loader's -s, -R, -B). May be repeated.",
+    ),
+    click.option(
         "--serial", default="", help="Serial number of the USB device, where several are in DFU mode."
     ),
 )
@@ -64,10 +72,13 @@ class Connection:
     baud: int | None
     reset_lines: bool
     serial: str
+    wired: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if sum([self.port is not None, self.dfu, self.probe is not None, self.link is not None]) != 1:
             raise click.UsageError("want exactly one of --port, --dfu, --probe and --link")
+        if self.wired and not self.reset_lines:
+            raise click.UsageError("--wired says how the lines of --reset-lines are wired: give that too")
 
 
 def connection_options(function: _F) -> _F:
@@ -98,12 +109,13 @@ def flash_chip(
         found = open_probe(at.probe)
         return by_program(found.name, found, firmware, allowed, start, steps)
     # imported here: only this method needs the extra `flash`
-    from opq_tools.firmware.flash.rom import open_rom
+    from opq_tools.firmware.flash.rom import ResetWiring, open_rom
 
-    rom = open_rom(at.port or "", at.baud or ROM_BAUD)
+    wiring = ResetWiring(*(word in at.wired for word in WIRED)) if at.reset_lines else None
+    rom = open_rom(at.port or "", at.baud or ROM_BAUD, wiring)
     waits = False
     try:
-        rom.connect(at.reset_lines)
+        rom.connect()
         result = by_rom(rom, firmware, allowed, start, steps, at.reset_lines)
         waits = result.done and not start
     finally:

@@ -50,7 +50,8 @@ def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: S
     """
     code, text = run_until_silent([program, *arguments], doing)
     if code not in accept:
-        raise FlashError(f"{doing}: {Path(program).name} ended with {code}: {_last_lines(text)}")
+        last = _last_lines(text) or "it printed nothing"
+        raise FlashError(f"{doing}: {Path(program).name} ended with {code}: {last}")
     return text
 
 

@@ -7,6 +7,7 @@ repeats the command; repeating any of these commands is harmless.
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 from typing import TypeVar
@@ -60,6 +61,26 @@ NO_ROM = (
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class ResetWiring:
+    """How a port's DTR and RTS reach the chip; the default is stm32loader's, whose options are the words.
+
+    A line that is set is 0 V, and so DTR that is set holds NRST low, RTS that is not set holds BOOT0 high.
+    """
+
+    swapped: bool = False
+    """DTR is BOOT0 and RTS is NRST (-s)."""
+    reset_high: bool = False
+    """An inverter lies before NRST (-R)."""
+    boot0_low: bool = False
+    """An inverter lies before BOOT0 (-B)."""
+
+    def lines(self, *, reset: bool, boot0: bool) -> dict[str, bool]:
+        """The lines that hold the chip in reset or not, with BOOT0 high or low."""
+        to_nrst, to_boot0 = reset != self.reset_high, boot0 == self.boot0_low
+        return {"dtr": to_boot0, "rts": to_nrst} if self.swapped else {"dtr": to_nrst, "rts": to_boot0}
+
+
 class RomLoader:
     """A chip that waits in its ROM boot loader.
 
@@ -69,27 +90,31 @@ class RomLoader:
 
     lifts_protection = True
 
-    def __init__(self, line: SerialLine, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, line: SerialLine, answer_s: float = ANSWER_S, wiring: ResetWiring | None = None
+    ) -> None:
+        """`wiring`: of lines that reset the chip, where it may be reset by them."""
         self._line = line
+        self._wiring = wiring
         self._answer_s = answer_s
         self._rom = Stm32Bootloader(line, device_family="F4", verbosity=0)
         self.retries = 0
 
-    def connect(self, reset_by_lines: bool = False) -> None:
-        """Sends 0x7F until the chip answers.
+    def connect(self) -> None:
+        """Resets the chip by the lines, where there is a wiring, and sends 0x7F until it answers.
 
         Raises:
             FlashError: no chip answers.
         """
         try:
-            self._connect(reset_by_lines)
+            self._connect()
         except LineError as error:
             raise FlashError(f"{error}. Nothing was written") from error
 
-    def _connect(self, reset_by_lines: bool) -> None:
+    def _connect(self) -> None:
         self._line.timeout = self._answer_s
-        if reset_by_lines:
-            self._reset(boot0=True)
+        if self._wiring is not None:
+            self._reset(self._wiring, boot0=True)
             time.sleep(RESET_S)
         self._line.drain(SILENT_S)
         end = time.monotonic() + GIVE_UP_S
@@ -105,8 +130,9 @@ class RomLoader:
         self._find_place()
 
     def reset_into_flash(self) -> None:
-        """Lowers BOOT0 and resets the chip by the port's lines."""
-        self._reset(boot0=False)
+        """Lowers BOOT0 and resets the chip by the port's lines, where there is a wiring."""
+        if self._wiring is not None:
+            self._reset(self._wiring, boot0=False)
 
     def chip(self) -> Chip:
         """Identifies the chip; reads each fact until two answers agree, because answers carry no checksum.
@@ -169,14 +195,11 @@ class RomLoader:
         page = self.read_sure(OPTION_BYTES, 16)
         return int.from_bytes(page[WRITE_PROTECTION - OPTION_BYTES :][:2], "little")
 
-    def _reset(self, *, boot0: bool) -> None:
-        """Holds NRST low for a moment by the port's lines, wired as stm32loader's defaults want.
-
-        Outputs are active low: DTR that is set holds NRST low, RTS that is not set holds BOOT0 high.
-        """
-        self._line.set_lines(dtr=True, rts=not boot0)
+    def _reset(self, wiring: ResetWiring, *, boot0: bool) -> None:
+        """Holds NRST low for a moment by the port's lines."""
+        self._line.set_lines(**wiring.lines(reset=True, boot0=boot0))
         time.sleep(RESET_S)
-        self._line.set_lines(dtr=False, rts=not boot0)
+        self._line.set_lines(**wiring.lines(reset=False, boot0=boot0))
 
     def _erase(self, sector: Sector) -> None:
         body = (0).to_bytes(2, "big") + sector.number.to_bytes(2, "big")
@@ -260,6 +283,6 @@ class RomLoader:
         return False
 
 
-def open_rom(port: str, baud: int = BAUD) -> RomLoader:
+def open_rom(port: str, baud: int = BAUD, wiring: ResetWiring | None = None) -> RomLoader:
     """Opens the ROM boot loader at `port`: 8E1 (AN3155 2)."""
-    return RomLoader(SerialLine(port, baud, serial.PARITY_EVEN))
+    return RomLoader(SerialLine(port, baud, serial.PARITY_EVEN), wiring=wiring)

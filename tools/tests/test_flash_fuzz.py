@@ -65,6 +65,7 @@ def rom_dialogues(
         chip.memory.flash[:] = OLD
         ended["mutated"] += port.mutated
         ended["half" if "half-written" in error else "refused" if error else "done" if done else "asked"] += 1
+    chip.close()
     return ended
 
 

@@ -32,7 +32,7 @@ from opq_cloud.view.pages.examine import page as examine_page
 from opq_cloud.view.pages.incidents import incident_page, incident_panels
 from opq_cloud.view.pages.past import course as past_course
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.web import dear_work, shares
+from opq_cloud.view.web import shares
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import FORM_COOKIE, SESSION_COOKIE, Visitors
@@ -201,8 +201,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         for name in ("REQUEST_BURST", "EXPORT_BURST"):  # one visitor opens all pages within a minute
             patch.setattr(answers, name, 10_000)
         patch.setattr(shares, "CPU_BURST_S", 1_000.0)
-        patch.setattr(dear_work, "NICENESS", 0)  # on a busy machine each file would take a minute
-        dear_work.job_server.cache_clear()
         try:
             fill(running.store, time.time_ns())
             running.__enter__()

@@ -324,7 +324,7 @@ def view_texts(folder: Path) -> dict[str, str]:
 
     scene = demo.Scene(folder / "view")
     demo.fill(scene.store, time.time_ns(), minutes=5)
-    with scene, httpx.Client(base_url=scene.url, timeout=30, trust_env=False) as client:
+    with scene, httpx.Client(base_url=scene.url, timeout=ANSWERS_S, trust_env=False) as client:
         document = client.get("/api/v1/openapi.json").json()
         plain = [path for path, methods in document["paths"].items() if "get" in methods and "{" not in path]
         tables = {path for path in plain if path.startswith("/exports/")}
@@ -502,7 +502,7 @@ def _system_answers(offset: int, data_dir: Path) -> list[str]:
     from opq_proto.kit.ports import PORTS
 
     lines, auth = [], token_auth(data_dir)
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=ANSWERS_S, trust_env=False) as client:
         for port, path in SYSTEM_REQUESTS:
             url = f"http://127.0.0.1:{PORTS[port] + offset}{path}"
             answer = client.get(url, auth=auth if port == "rules" else None)
@@ -514,7 +514,7 @@ def _system_answers(offset: int, data_dir: Path) -> list[str]:
     return lines
 
 
-ANSWERS_S = 60
+ANSWERS_S = 240
 SYSTEM_REQUESTS = (
     ("mauka_health", "/"),
     ("mauka_health", "/status"),

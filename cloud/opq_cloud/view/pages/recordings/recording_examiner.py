@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from opq_cloud.view.web import dear_work
 from opq_cloud.view.web.forms import SentFile
 from opq_proto.kit.plain_text import one_line
 from opq_recordings.facts import RecordingFacts
@@ -71,7 +72,12 @@ class RecordingExaminer:
                     each.file.seek(0)
                     with (folder / "sent" / sent_name).open("wb") as file:
                         shutil.copyfileobj(each.file, file, 1 << 20)
-                order = {"file": main_name(names), "facts": asdict(given), "largest_mb": largest_mb}
+                order = {
+                    "file": main_name(names),
+                    "facts": asdict(given),
+                    "largest_mb": largest_mb,
+                    "niceness": dear_work.NICENESS,
+                }
                 (folder / "order.json").write_text(json.dumps(order))
                 return self._answer_of(folder, gone)
         except OSError as error:

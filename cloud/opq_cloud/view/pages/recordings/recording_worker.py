@@ -38,6 +38,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     order = json.loads((folder / "order.json").read_text())
     largest_mb = int(order["largest_mb"])
+    os.nice(int(order["niceness"]))
     os.chdir(folder / "sent")  # a confined process changes into no folder
     confine(folder, largest_mb)
     guard_by_this_process()
@@ -66,7 +67,6 @@ def examined(path: Path, given: RecordingFacts, largest_mb: int) -> dict[str, st
 def confine(folder: Path, largest_mb: int) -> None:
     """Drops the rights that reading a file does not need, as far as this kernel supports that."""
     protection.first_to_go()
-    os.nice(10)
     memory_bytes = max(MEMORY_BYTES, MEMORY_BYTES_FOR_MB * largest_mb)
     protection.limit(memory_bytes, CPU_S, UNPACKED_BYTES_FOR_MB * largest_mb, OPEN_FILES, 0)
     protection.end_with_parent()

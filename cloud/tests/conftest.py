@@ -72,6 +72,14 @@ def cheap_argon2() -> Iterator[None]:
 
 
 @pytest.fixture
+def no_tries_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries of passwords and codes that are used up stay so, however long a test takes."""
+    from opq_cloud.view.web.sign_in import GuessLimits
+
+    monkeypatch.setattr(GuessLimits.__init__, "__defaults__", (lambda: 0.0,))
+
+
+@pytest.fixture
 def without_rest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """REST answers however often a client asks: who waits for a job asks more often than it may."""
     from opq_cloud.view.api import rest_app

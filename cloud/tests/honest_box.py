@@ -33,7 +33,7 @@ class HonestBox:
         """Fails where one is not acknowledged."""
         self._stop.set()
         self._thread.join()
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 120
         while self._box.upto < self._box.sequence:
             assert time.monotonic() < until_s, f"{self._box.upto} of {self._box.sequence} acknowledged"
             self._box.serve()

@@ -106,7 +106,7 @@ def curve_socket(
 
 
 def send_message(endpoint: str, kind: int, pair: KeyPair, server: KeyPair, frames: Sequence[bytes]) -> None:
-    """Sends one message and stays until its connection is ended, or it is received."""
+    """Sends one message that is too large, and stays until its connection is ended."""
     with curve_socket(kind, endpoint, pair, server) as socket:
         watched = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         assert watched.poll(60_000), "the handshake has not ended"
@@ -114,7 +114,7 @@ def send_message(endpoint: str, kind: int, pair: KeyPair, server: KeyPair, frame
         if kind == zmq.XPUB:  # it sends once there is a subscriber
             assert socket.poll(60_000)
         socket.send_multipart(frames, copy=False)
-        watched.poll(10_000)
+        assert watched.poll(120_000), "the connection is not ended"
         socket.disable_monitor()
         watched.close(linger=0)
 

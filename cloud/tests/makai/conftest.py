@@ -143,7 +143,7 @@ class PlainBox(Peer):
         metric.min, metric.max, metric.average = rms, rms, rms
         return [b"%04d" % body.box_id, body.SerializeToString()]
 
-    def command(self, timeout_ms: int = 30_000) -> Command | None:
+    def command(self, timeout_ms: int = 60_000) -> Command | None:
         if not self.sub.poll(timeout_ms):
             return None
         _, body = self.sub.recv_multipart()
@@ -188,7 +188,7 @@ class SimulatedBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def wave(self, start_ns: int, end_ns: int) -> Waveform:
         return dipped_wave(self.plain.box_id, self._dip_ns, start_ns, end_ns)

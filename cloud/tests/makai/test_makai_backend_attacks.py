@@ -139,7 +139,7 @@ def test_a_subscriber_that_never_reads_is_ended(
 
         makai.wait_for(ended)
         while received < sent:
-            assert reading.poll(30_000)
+            assert reading.poll(60_000)
             reading.recv_multipart()
             received += 1
     fanout.close()

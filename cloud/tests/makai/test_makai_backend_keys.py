@@ -345,5 +345,5 @@ def test_one_of_two_addresses_may_be_in_clear(makai: Any, client: Any, tmp_path:
         wait_for(lambda: counters.total("subscriptions") and counters.of("boxes_listening", "1"))
         wait_for(lambda: counters.total("backend_handshakes_failed"))
         sender.socket.send(data_command("1", 0, 10**9, "asked"))
-        assert (command := box.command(timeout_ms=30_000)) is not None and command.identity == "asked"
+        assert (command := box.command(timeout_ms=60_000)) is not None and command.identity == "asked"
         assert not clear.let_in() and not counters.total("backend_refused") and not reading.changed()

@@ -33,7 +33,7 @@ class AnsweringBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -73,7 +73,9 @@ class AnsweringBox:
 
 
 @pytest.fixture
-def box(makai: Any) -> Iterator[tuple[demo.Scene, AnsweringBox]]:
+def box(makai: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[demo.Scene, AnsweringBox]]:
+    monkeypatch.setattr(box_client, "ANSWER_S", 60.0)
+    monkeypatch.setattr(box_client, "CONNECT_S", 60.0)
     brokers = makai.brokers()
     acquisition = brokers.acquisition_config
     addresses = ServiceAddresses(commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint)
@@ -136,6 +138,7 @@ def test_a_box_states_versions_and_takes_a_rate(
         if "You asked a moment ago" not in ada.text:
             assert ada.get("/boxes/1?ask=1") == 200
     assert "You asked a moment ago" in ada.text
+    monkeypatch.setattr(box_client, "ANSWER_S", 5.0)
     answering.mute = {"sampling_rate_command"}
     assert ada.post(f"{page}/rate", page, cycles="40") == 409 and "sent and not confirmed" in ada.text
     monkeypatch.setattr(box_client, "ANSWER_S", 0.3)  # without a service

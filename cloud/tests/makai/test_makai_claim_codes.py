@@ -21,7 +21,7 @@ from opq_proto.wire.command_client import CommandClient, UnansweredError
 from opq_proto.wire.frames import claim_accepted
 from opq_proto.wire.opqbox3_pb2 import Command, Response
 
-pytestmark = pytest.mark.usefixtures("cheap_argon2")
+pytestmark = pytest.mark.usefixtures("cheap_argon2", "no_tries_return")
 
 
 class GatewayDesk:
@@ -54,12 +54,16 @@ class GatewayDesk:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
 
 @pytest.fixture
-def house(makai: Any) -> Iterator[tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]]]:
+def house(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]]]:
     """View, the broker, the gateways of Boxes 1 and 4, and three people."""
+    monkeypatch.setattr(box_client, "ANSWER_S", 60.0)
+    monkeypatch.setattr(box_client, "CONNECT_S", 60.0)
     brokers = makai.brokers()
     acquisition = brokers.acquisition_config
     addresses = ServiceAddresses(commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint)

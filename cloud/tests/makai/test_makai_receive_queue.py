@@ -22,7 +22,7 @@ def test_the_oldest_message_is_dropped_beyond_the_limit(makai: Any) -> None:
         sender.send_multipart([b"%04d" % number, bytes(96)])
     queue, read = ReceiveQueue(10 * (MESSAGE_BYTES + 100)), 0
     while read < 50:
-        assert reader.poll(30_000)
+        assert reader.poll(60_000)
         read += queue.read_waiting(reader)
     assert (len(queue), queue.overflow) == (10, 40)
     assert queue.waiting_bytes == 10 * (MESSAGE_BYTES + 100)

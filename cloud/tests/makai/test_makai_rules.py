@@ -102,14 +102,14 @@ def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Pat
 
     class Slow(TriggeringService):
         def _opened_rules(self, opened: ExitStack) -> Any:
-            makai.wait_for(lambda: forwarded.total("subscriptions"), 30)
+            makai.wait_for(lambda: forwarded.total("subscriptions"))
             box = makai.box(brokers, "1")
 
             def sent() -> float:
                 box.pub.send_multipart(measurement_frames(box, 0.01))
                 return float(forwarded.total("received"))
 
-            makai.wait_for(sent, 30)
+            makai.wait_for(sent)
             return super()._opened_rules(opened)
 
     config = TriggeringServiceSection(
@@ -118,9 +118,7 @@ def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Pat
     )
     service = Slow(config, shared, NOMINAL, tmp_path)
     with makai.running(brokers.triggering), makai.running(service):
-        assert makai.wait_for(
-            lambda: 0 < forwarded.total("received") == service.counters.total("received"), 30
-        )
+        assert makai.wait_for(lambda: 0 < forwarded.total("received") == service.counters.total("received"))
     shared.close()
 
 

@@ -1,5 +1,6 @@
 """The store stops answering in mid-run: no waiting Measurement and no request is lost."""
 
+import re
 import sqlite3
 import threading
 import time
@@ -75,9 +76,9 @@ def test_an_id_request_waits_for_the_store(makai: Any, store: AwayStore) -> None
         makai.wait_for(lambda: service.counters.total("store_errors") > 2)
         assert not client.poll(0)
         store.away.clear()
-        assert client.poll(30_000) and client.recv() == b"1"
+        assert client.poll(60_000) and client.recv() == b"1"
         client.send(b"exit")
-        assert client.poll(30_000) and client.recv() == b"2"
+        assert client.poll(60_000) and client.recv() == b"2"
 
 
 def test_measurements_wait_for_the_store(
@@ -129,7 +130,9 @@ def test_a_silent_store_is_reported_before_refusing(
         other.execute("BEGIN IMMEDIATE")
         with in_thread(writer.run):
             writer.accept(numbered(1, 1, 1))
-            makai.wait_for(lambda: writer.problem == "the store has not answered for 0 s")
+            makai.wait_for(
+                lambda: re.fullmatch(r"the store has not answered for \d+ s", writer.problem or "")
+            )
             other.execute("ROLLBACK")
             makai.wait_for(lambda: writer.problem is None and counters.total("measurements_stored") == 1)
     assert counters.total("store_errors") == 0, "it did not refuse"

@@ -87,7 +87,7 @@ class Wire:
     def subscriber(self, bus: Bus, topic: str = "") -> "zmq.Socket[bytes]":
         """A SUB on the bus that surely hears all that is published from now on."""
         made: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
-        made.setsockopt(zmq.RCVTIMEO, 30_000)
+        made.setsockopt(zmq.RCVTIMEO, 60_000)
         made.setsockopt(zmq.SUBSCRIBE, topic.encode())
         made.setsockopt(zmq.SUBSCRIBE, b"joined?")
         made.connect(bus.pub)
@@ -117,7 +117,7 @@ class Wire:
         return made
 
     def joined(self, publisher: "zmq.Socket[bytes]") -> None:
-        assert publisher.poll(30_000), "no subscriber"
+        assert publisher.poll(60_000), "no subscriber"
         publisher.recv()
 
 

@@ -36,7 +36,7 @@ class Asking:
         self.service = IncidentIds(self.config, CloudContext(lambda: store))
         running.start(self.service)
         self.socket = context.socket(zmq.REQ)
-        self.socket.rcvtimeo = 30_000
+        self.socket.rcvtimeo = 60_000
         self.socket.connect(self.config.incident_id_endpoint)
 
     def number(self, request_id=7):

@@ -216,7 +216,7 @@ def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     other = code("other", "Finding", "Finding", OF_FINDING.replace("echo", "other"))
     raw = zipped({"plugin.json": json.dumps(fast), "analyses/other.py": other})
     house.host.create("package", "quick", stored(house.host.uploads, raw, "quick.zip"))
-    runner = mauka(limits=ProcessLimits(call_s=0.5))
+    runner = mauka(limits=ProcessLimits(call_s=4.0))
     put_findings(house.store, 1, [sag("4", 0), sag("5", 60), sag("6", 120)])
     until(lambda: ("other", "6") in house.found())
     until(lambda: {("echo", "5"), ("echo", "6")} <= set(house.found()))

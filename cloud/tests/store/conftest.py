@@ -18,6 +18,7 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo import server as mongo_server
 from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records import original_index
 
 KNOWN_WRONG = {
     "nx-27017": {
@@ -33,7 +34,7 @@ KNOWN_WRONG = {
 """Server -> test -> what it answers wrongly. What FerretDB gets wrong runs on nx-27017 when that does
 better, else it is skipped alone, and says so."""
 
-SERVER_LIMIT_S = 300
+SERVER_LIMIT_S = 900
 """Time limit of a test that may be the one to build or fetch the server."""
 
 _notes: list[str] = []
@@ -50,6 +51,13 @@ def _load(name: str) -> ModuleType:
 
 
 sharding = _load("sharding")
+
+
+@pytest.fixture(autouse=True)
+def whole_first_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has the first slice of the index, and its end is waited for, on a busy machine too."""
+    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 60.0)
+    monkeypatch.setattr(original_index, "END_S", 60.0)
 
 
 @dataclass(frozen=True)

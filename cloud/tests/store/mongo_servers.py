@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 BUILD_LIMIT_S = 240.0
-"""Within a test, whose own limit is 300 s."""
+"""Within a test, whose own limit is 900 s."""
 PULL_LIMIT_S = 60.0
 START_LIMIT_S = 60.0
 

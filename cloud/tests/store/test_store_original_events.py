@@ -262,8 +262,12 @@ def test_original_plug_ins_get_each_box_once(
     assert said[4:] == ["AdcSamples 2", "RawVoltage 2", "RmsWindowedVoltage 2", "windowed_frequency 2"]
 
 
-def test_the_whole_way_with_a_late_waveform(original: OriginalEventService, store: MongoStore) -> None:
+def test_the_whole_way_with_a_late_waveform(
+    original: OriginalEventService, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The complete way from port 10000, with the waveform after the announcement."""
+    monkeypatch.setattr("opq_cloud.mauka.plugin.WAIT_SUBSCRIBED_S", WAIT_S)  # what comes after that arrives
+    monkeypatch.setattr("opq_cloud.mauka.bus.broker.WAIT_BUS_S", WAIT_S)
     section = MaukaSection(
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint()
     )

@@ -92,7 +92,7 @@ def test_a_lock_is_renewed_until_the_end(
         with locked_documents(("view",), lambda: documents, stop, lost.append):
             now = documents.get(LEASES, "view")  # it may have been renewed meanwhile
             assert now is not None and {**now, "renewals": 0} == {**before, "renewals": 0}
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 60
         while documents.get(LEASES, "view") == before and time.monotonic() < until_s:
             time.sleep(0.1)
         assert (documents.get(LEASES, "view") or {})["renewals"] > before["renewals"]
@@ -118,7 +118,7 @@ def test_a_locked_file_names_its_holder(tmp_path: Path) -> None:
         pytest.fail("it is not a folder")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None:
     """A killed one is replaced."""
     file = tmp_path / "cloud.toml"

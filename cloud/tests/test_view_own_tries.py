@@ -7,7 +7,7 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import DEVICE_S, device_mark, marked_device
 
-pytestmark = pytest.mark.usefixtures("cheap_argon2")
+pytestmark = pytest.mark.usefixtures("cheap_argon2", "no_tries_return")
 HOME, ELSEWHERE = "198.51.100.7", "203.0.113.9"
 ADA = "ada@example.org"
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import demo
 import pytest
 from demo_grid import ISLAND, fill_island, island_measurement
-from page_waits import wait_until
+from page_waits import CONNECTED, wait_until
 
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.streams import PageStream
@@ -75,7 +75,7 @@ def test_a_map_polls_without_its_feed(
     other.goto(f"{scene.url}/map")
     follows(scene, page, 90.0, "too-low")
     other.wait_for_selector('[data-mark="box-21"] .map-too-low', state="attached")
-    page.locator("#feed", has_text="Live").wait_for()
+    wait_until(page, CONNECTED)
     end_s = time.monotonic() + 60
     while scene.view.counters.of("clients_now", "") != 1:  # that of the test before it ends, too
         assert time.monotonic() < end_s, "both maps have one stream"

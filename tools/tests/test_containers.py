@@ -101,7 +101,7 @@ def caddy(folder: Path, offset: int) -> Iterator[tuple[int, ssl.SSLContext]]:
         yield port, ssl.create_default_context(cafile=str(root))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def answer(port: int, trust: ssl.SSLContext, name: str = NAME) -> str:
@@ -109,7 +109,7 @@ def answer(port: int, trust: ssl.SSLContext, name: str = NAME) -> str:
     request = f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), 5.0) as plain,
+            socket.create_connection(("127.0.0.1", port), 60.0) as plain,
             trust.wrap_socket(plain, server_hostname=NAME) as line,
         ):
             line.sendall(request)
@@ -157,7 +157,7 @@ def test_a_service_without_its_pods_network_ends(tmp_path: Path) -> None:
     waits = f'trap "exit 7" TERM; sh {START} --healthy; while :; do sleep 1; done'
     waiting = f"exec -a opq-cloud sh -c {shlex.quote(waits)}"
     words = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", waiting]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 7
     assert "the container pod has ended" in done.stderr
 

@@ -1,4 +1,7 @@
-"""Flashing over a line that fails at any byte: one sentence within 15 s; half-written chips are reported."""
+"""Flashing over a line that fails at any byte: one sentence within 15 s; half-written chips are reported.
+
+The 15 s are held by the slow test, on an idle machine: on a crowded one dozens of lines wait for a core.
+"""
 
 import json
 import time
@@ -23,7 +26,7 @@ from opq_tools.firmware.flash.image import read_firmware
 from opq_tools.firmware.flash.judgement import Allowed
 from opq_tools.firmware.flash.progress import FlashProgress
 
-LONGEST_S = 15.0
+LONGEST_S, PATIENT_S = 15.0, 180.0
 OLD = Layout(boot_loader(), image(Slot.A, "1.0.0", size=300))
 NEW = image(Slot.A, size=300)
 PARALLEL = 40
@@ -67,9 +70,9 @@ class Ended:
     held: str
     carried: int
 
-    def problem(self) -> str:
+    def problem(self, longest_s: float) -> str:
         """What is wrong with it; empty: nothing."""
-        if self.seconds > LONGEST_S:
+        if self.seconds > longest_s:
             return f"{self.where}: {self.seconds:.1f} s: {self.error}"
         if not self.error:
             return "" if self.held == "new" else f"{self.where}: done, but it holds {self.held}"
@@ -104,11 +107,16 @@ def flashed(way: str, fault: LineFault, at_byte: int, file: Path) -> Ended:
         return Ended(f"{way} {fault} at byte {at_byte}", error, seconds, held(), line.carried)
 
 
-def problems(cases: Iterable[tuple[str, LineFault, int]], file: Path, parallel: int = PARALLEL) -> list[str]:
+def problems(
+    cases: Iterable[tuple[str, LineFault, int]],
+    file: Path,
+    parallel: int = PARALLEL,
+    longest_s: float = PATIENT_S,
+) -> list[str]:
     """All cases, many at once: they wait rather than work."""
     with ThreadPoolExecutor(parallel) as pool:
         ended = pool.map(lambda case: flashed(*case, file), cases)
-        return [text for text in (each.problem() for each in ended) if text]
+        return [text for text in (each.problem(longest_s) for each in ended) if text]
 
 
 @pytest.fixture
@@ -144,7 +152,8 @@ def test_lines_fail_at_any_byte(way: str, update: Path) -> None:
     """Each byte of the first hundred, and each 41st after it, of either way and of each fault."""
     carried = flashed(way, LineFault.SILENT, 1 << 30, update).carried
     places = (*range(100), *range(100, carried, 41))
-    found = problems([(way, fault, at) for at in places for fault in LineFault], update)
+    cases = [(way, fault, at) for at in places for fault in LineFault]
+    found = problems(cases, update, longest_s=LONGEST_S)
     assert not found, "\n".join(found)
 
 

@@ -105,7 +105,7 @@ def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_unconfirmed_end_is_not_called_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Box keeps its firmware: the end of the update did not come to it."""
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
     monkeypatch.setattr(in_place, "RESTART_S", 0.3)
     with UpdatingBox(falls_silent_at=len(image(Slot.B))) as box:
         text = refused(flash(tmp_path, box, bundle()))
@@ -167,8 +167,8 @@ def test_what_is_protected_beyond_it_stays() -> None:
     ],
 )
 def test_unset_protection_is_an_error(monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
-    monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", 0.3)
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
+    monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", 3.0)
     with box:
         assert words in refused(protect(box))
 

@@ -96,7 +96,7 @@ class Impostor:
 
 
 def of_rules(port: int, file: Path) -> None:
-    Client(Login(f"tcp://127.0.0.1:{port}", "opq", SECRET)).start(2.0)
+    Client(Login(f"tcp://127.0.0.1:{port}", "opq", SECRET)).start(60.0)
 
 
 def of_notifications(port: int, file: Path) -> None:

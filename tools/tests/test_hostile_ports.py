@@ -28,7 +28,7 @@ from opq_proto.kit.ports import PORTS
 SENDERS = 2
 FRAMES = int(os.environ.get("OPQ_HOSTILE_FRAMES", "1000000"))
 CONNECTIONS = int(os.environ.get("OPQ_HOSTILE_CONNECTIONS", "10000"))
-START_S, QUIET_S, ANSWER_S = 120.0, 120.0, 30.0
+START_S, QUIET_S, ANSWER_S = 120.0, 120.0, 120.0
 MOST_DESCRIPTORS = 12
 """More than before, once all peers have gone: files that the work of these minutes opened."""
 MOST_MB = 400
@@ -121,7 +121,7 @@ class HostileSystem:
 
     def _tool(self, *words: str) -> str:
         command = [sys.executable, "-m", "opq_tools.cli", *words, "--data-dir", str(self.folder)]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout
+        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=300).stdout
 
     def logged(self) -> list[str]:
         """Lines of trouble, without those of uvicorn about a peer that has broken its request off."""
@@ -132,7 +132,7 @@ class HostileSystem:
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(60)
+            self.process.wait(120)
         finally:
             self.process.kill()
             self.process.wait()
@@ -224,7 +224,8 @@ def judged(system: HostileSystem, frames: int, connections: int, held: int) -> N
     print(json.dumps({"sent": sent, "before": watch.before, "worst": watch.worst}, indent=1))
     assert system.process.poll() is None and set(pids) <= set(system.pids())
     assert {each.address for each in system.listening()} >= found
-    assert all(system.answers(port) for port in ("view", "mauka_health", "gateway_health"))
+    for port in ("view", "mauka_health", "gateway_health"):
+        until(lambda port=port: system.answers(port), START_S, f"an answer of {port}")
     before = {pid: files for pid, (_, files) in watch.before.items()}
     until(
         lambda: all(descriptors(pid) <= files + MOST_DESCRIPTORS for pid, files in before.items()),
@@ -236,12 +237,16 @@ def judged(system: HostileSystem, frames: int, connections: int, held: int) -> N
     assert system.logged() == []
     already = len(system.numbers("1"))
     until(lambda: len(system.numbers("1")) >= already + 3, START_S, "further Measurements")
-    for box_id in ("1", "2"):
-        numbers = system.numbers(box_id)
-        assert {after - before for before, after in itertools.pairwise(numbers)} == {1}
-    print("after", {pid: (resident_mb(pid), descriptors(pid)) for pid in pids}, "stored", len(numbers))
+    for box_id in ("1", "2"):  # a gateway sends again what was lost
+        until(lambda box_id=box_id: without_holes(system.numbers(box_id)), START_S, "every Measurement")
+    print("after", {pid: (resident_mb(pid), descriptors(pid)) for pid in pids}, "stored", already)
 
 
+def without_holes(numbers: list[int]) -> bool:
+    return {after - before for before, after in itertools.pairwise(numbers)} == {1}
+
+
+@pytest.mark.timeout(1800)
 def test_hostile_peers_cost_no_measurement(tmp_path: Path) -> None:
     with running(tmp_path) as system:
         judged(system, frames=300, connections=30, held=10)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_in_process import run_in_process
+from free_ports import free_offset
 
 from opq_proto.kit.system_record import read_record
 from opq_tools.system.service.command import CLOUD_UNITS, file_of, packaged, unit_of
@@ -124,7 +125,7 @@ class Manager:
         self._socket.bind(str(path))
         self._socket.settimeout(0.2)
 
-    def heard_until(self, holds: Callable[[list[str]], bool], within_s: float = 60.0) -> list[str]:
+    def heard_until(self, holds: Callable[[list[str]], bool], within_s: float = 120.0) -> list[str]:
         found: list[str] = []
         until = time.monotonic() + within_s
         while not holds(found):
@@ -149,15 +150,18 @@ def test_a_cloud_notifies_ready_and_watchdog(tmp_path: Path) -> None:
         "--data-dir",
         str(data),
         "--port-offset",
-        "21700",
+        str(free_offset()),
     ]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        heard = manager.heard_until(lambda found: found.count("WATCHDOG=1") >= 3)
-        assert heard[0] == "READY=1" and any(line.startswith("STATUS=2 services are well") for line in heard)
+        well = "STATUS=2 services are well"
+        heard = manager.heard_until(
+            lambda found: found.count("WATCHDOG=1") >= 3 and any(line.startswith(well) for line in found)
+        )
+        assert heard[0] == "READY=1"
         process.terminate()
         assert "STOPPING=1" in manager.heard_until(lambda found: "STOPPING=1" in found)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

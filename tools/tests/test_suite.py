@@ -108,7 +108,7 @@ EMULATED = """
 import pytest
 from pathlib import Path
 
-@pytest.mark.timeout(5)  # the wait is not part of it
+@pytest.mark.timeout(60)  # the wait is not part of it
 def test_on_qemu():
     assert Path("ran").read_text().splitlines() == ["plain"] * 4
 """

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from opq_tools.up.port_claims import PORTS_OF_UP, claimed_ports, ports_of
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
+
+BEFORE = (0, 50, 60, 896, 898, 900, 902)
+"""Distances of the ports that a test takes, below `free`."""
 
 
 def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[ChildLine]"]:
@@ -55,9 +59,22 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port, as are those BEFORE it.
+
+    Below all that other tests use (free_ports.py): any process may have one of those above meanwhile.
+    """
+    start = 11_000 + os.getpid() * 7 % 900
+    return next(port for port in range(start, 12_000) if are_free(port - before for before in BEFORE))
+
+
+def are_free(ports: Iterable[int]) -> bool:
+    with contextlib.ExitStack() as held:
+        try:
+            for port in ports:
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def test_a_busy_port_names_a_helping_command(free: int) -> None:

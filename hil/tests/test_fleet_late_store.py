@@ -88,7 +88,8 @@ def test_a_late_clouds_losses_are_resent(cloud: FleetCloud, tmp_path: Path) -> N
     assert counts["expired"] == counts["not_held"] == 0
     doubled = counted("measurements_doubled")
     assert counts["backfilled"] <= counted("measurements_dropped") + counts["unheard"] + doubled
-    assert doubled < QUEUE_ROWS / 10, "what waits would be sent again by the hundred"
+    if worker.longest_turn_s < IN_FLIGHT_S / 2:  # else rows were on their way for longer
+        assert doubled < QUEUE_ROWS / 10, "what waits would be sent again by the hundred"
 
 
 def test_unacknowledged_measurements_are_held_and_stored(

@@ -64,10 +64,11 @@ def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str
             overrun_s += seconds * (reason == "overrun")
             gateway_s += seconds * (reason == "gateway")
             reported_s += seconds * (reason != "overrun")
-            skipped = reason == "overrun" and overrun_s < evidence.skipped_s[box_id] + ROUNDED_S
+            unread_s = evidence.unread_s.get(box_id, 0.0)  # beside what was skipped it is one gap with that
+            skipped = reason == "overrun" and overrun_s < evidence.skipped_s[box_id] + unread_s + ROUNDED_S
             cut_off = reason == "line" and is_dark and seconds < ROUNDED_S
             # a machine that is too busy makes any gateway read late, and its Box count it
-            read_late = reason == "gateway" and gateway_s <= evidence.unread_s.get(box_id, 0.0)
+            read_late = reason == "gateway" and gateway_s <= unread_s
             is_right = reason in allowed or skipped or cut_off or read_late
             count, right = count + 1, right + is_right
             if not is_right:

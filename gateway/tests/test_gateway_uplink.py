@@ -15,6 +15,7 @@ from waiting import wait_for
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import ANSWERS_WAITING
+from opq_gateway.uplink.connection import RECONNECT_S, Timing
 from opq_gateway.uplink.uplink import ANSWER_BYTES
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Metric, TimeSource
@@ -238,12 +239,15 @@ def test_each_socket_draws_its_own_waits(
     with bench.running():
         connection = bench.line.connection
         assert connection is not None
-        waits = [
+        waits_ms = [
             (socket.getsockopt(zmq.RECONNECT_IVL), socket.getsockopt(zmq.RECONNECT_IVL_MAX))
             for socket in connection.sockets.values()
         ]
-    assert len(set(waits)) == 3
-    assert all(100 <= first <= 500 and 4000 <= longest <= 8000 for first, longest in waits)
+    assert len(set(waits_ms)) == 3
+    least_ms, most_ms = (round(1000 * each) for each in RECONNECT_S)
+    longest_ms = round(1000 * Timing().reconnect_most_s)
+    assert all(least_ms <= first <= most_ms for first, _ in waits_ms)
+    assert all(longest_ms // 2 <= longest <= longest_ms for _, longest in waits_ms)
 
 
 def test_another_gateways_numbers_are_reported(bench: Bench, makai: Any) -> None:

@@ -553,3 +553,23 @@ def test_without_the_package_the_standard_search_does_all() -> None:
 
 def _is_limited(expression: str) -> bool:
     return Pattern(expression).limits("short")
+
+
+def test_functions_load_without_the_extra_rules() -> None:
+    """The cloud's trigger `sql` has them with its own packages alone."""
+    program = """
+import sys
+missing = "cronsim httptools httpx jsonpath lupa pymysql regex sqlalchemy yaml zstandard"
+for name in missing.split():
+    sys.modules[name] = None
+import opq_rules.query.planning.plan, opq_rules.query.query
+from opq_rules.functions.registry import built_in
+for name, arguments in (("compress", ("x", "zstd")), ("json_path_exists", ({}, "$.a"))):
+    try:
+        built_in()[name].run(*arguments)
+    except ValueError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("pip install 'opq-toolkit[rules]'") == 2

@@ -180,8 +180,8 @@ def encryptor(key_file: str) -> Callable[[bytes], bytes]:
     """AES-GCM of each payload. The result is nonce (12 bytes), ciphertext, tag (16).
 
     The key is in a file: 16, 24 or 32 bytes, or as many in hexadecimal. It is read when the sink starts.
-    Raises ValueError: the file cannot be read or contains no key, or the package is missing. Source: NIST SP
-    800-38D; with random nonces a key is good for 2**32 payloads.
+    Raises ValueError: the file cannot be read or contains no key. Source: NIST SP 800-38D; with random nonces
+    a key is good for 2**32 payloads.
     """
     cipher = AESGCM(_key(key_file))
 

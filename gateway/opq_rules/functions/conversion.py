@@ -10,8 +10,6 @@ from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from zoneinfo import ZoneInfo
 
-import zstandard
-
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, octets, one_of, reads, text, time, whole
 from opq_rules.functions.registry import Definition, Scalar
@@ -140,12 +138,20 @@ def _base64_alone(form: Value) -> None:
         raise ValueError(f"encoding {form!r}; want base64")
 
 
+def _zstd() -> Value:
+    try:
+        import zstandard  # of the extra `rules`
+    except ImportError as error:
+        raise ValueError("zstd needs the package zstandard: pip install 'opq-toolkit[rules]'") from error
+    return zstandard
+
+
 def compressor(method: str) -> Callable[[bytes], bytes]:
-    """The compressor, for one thread. ValueError: another method, or a missing package."""
+    """The compressor, for one thread. ValueError: another method, or zstd without its package."""
     if method == "gzip":
         return partial(gzip.compress, mtime=0)
     if method == "zstd":
-        packer = zstandard.ZstdCompressor()
+        packer = _zstd().ZstdCompressor()
         return lambda data: bytes(packer.compress(data))
     return partial(zlib.compress, wbits=_window_bits(method))
 
@@ -159,10 +165,11 @@ def _decompress(value: Value, method: Value) -> bytes:
     packed = _to_bytea(value)
     name = text(method).lower()
     if name == "zstd":
+        zstd = _zstd()
         try:
-            with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            with zstd.ZstdDecompressor().stream_reader(packed) as reader:
                 unpacked = reader.read(MAX_UNPACKED_BYTES + 1)
-        except zstandard.ZstdError as error:
+        except zstd.ZstdError as error:
             raise ValueError(str(error)) from None
     else:
         inflate = zlib.decompressobj(wbits=31 if name == "gzip" else _window_bits(name))

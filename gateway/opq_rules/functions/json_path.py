@@ -7,7 +7,6 @@ its value, any other the array of all matches. Source: docs/reference/rules.md, 
 from collections.abc import Callable
 from functools import lru_cache
 
-import jsonpath
 import msgspec
 
 from opq_rules.batch import Value
@@ -19,6 +18,10 @@ from opq_rules.values import put_out, shown
 @lru_cache(maxsize=512)
 def _path(path: str) -> tuple[Callable[[Value], list[Value]], bool]:
     """The search function, and whether it can match only one place."""
+    try:
+        import jsonpath  # of the extra `rules`
+    except ImportError as error:
+        raise ValueError("a path needs python-jsonpath: pip install 'opq-toolkit[rules]'") from error
     try:
         compiled = jsonpath.compile(path)
     except jsonpath.JSONPathError as error:

@@ -3,8 +3,6 @@
 Samples are volts or counts, `rate_hz` of them per second; the defaults are 12 kS/s and mains of 60 Hz. Ratios
 are ratios (0.05 is 5 %), what is called percent is percent, angles are degrees. The result is null if there
 are too few samples: four cycles for frequency and spectra, nine and a half minutes for pst.
-
-NumPy and `opq_measure` are loaded by the first call, so rules without power quality do not need them.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The ledger: rows come back as they were written, whatever happened to the process or the disk."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.counters import BoxCounters
@@ -262,6 +264,30 @@ def test_a_full_disk_loses_no_interval(tmp_path: Path, kind: str, monkeypatch: p
     assert [each.rows for each in LostRows(tmp_path).spans] == [1], "what a person broke hides no other"
     again.forget()
     assert not LostRows(tmp_path).spans
+
+
+def test_a_changed_loss_is_passed_over(tmp_path: Path) -> None:
+    """What no ledger wrote into the file of lost rows: it is counted and said."""
+    lines = [
+        {"kind": kind, "start_ns": start, "end_ns": 5, "rows": rows}
+        for kind, start, rows in (
+            ("3s", 1, 7),
+            ("year", 1, 7),
+            ("lost", 1, 7),
+            ("3s", 1, 0),
+            ("3s", 1, -1),
+            ("3s", 1, 2**53 + 1),
+            ("3s", float("inf"), 7),
+        )
+    ]
+    (tmp_path / "lost").write_text("\n".join(map(json.dumps, lines)))
+    ledger, writer = Ledger(tmp_path, "1", 24.0, 3000.0), LedgerWriter()
+    with capture_logs() as told:
+        writer.add(BoxCounters(), ledger, BoxStatus("1", 10))
+    assert [(each["event"], each["lines"]) for each in told] == [("ledger.lost_unreadable", 6)]
+    writer.write()
+    (known,) = ledger.read("lost", 0, 2**62)
+    assert known.values == {"kind": float(KINDS.index("3s")), "rows": 7.0}
 
 
 def test_rows_of_days_are_found_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -447,6 +447,8 @@ class LedgerWriter:
 
     def add(self, counters: BoxCounters, ledger: Ledger, status: BoxStatus) -> None:
         self._ledgers.append(_Written(counters, ledger, status))
+        if lines := ledger.lost.unreadable:
+            self._lines.warning("ledger.lost_unreadable", box_id=ledger.box_id, lines=lines)
 
     def run(self, stop: threading.Event) -> None:
         """Writes once a second until `stop`, and once at the end."""

@@ -8,11 +8,11 @@ ledger has a record of each span once the disk takes it, and this record goes to
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from opq_gateway.measuring.feed import Values
+from opq_gateway.measuring.feed import KINDS, Values
 from opq_proto.kit.whole_file import PRIVATE_MODE, open_private, write_whole_file
 from opq_proto.measurement.intervals import lost_words
 
@@ -21,6 +21,8 @@ ROOM = "lost.room"
 ROOM_BYTES = 4096
 """The newest spans are kept in it: some 40."""
 LATEST_NS = 2**63 - 1
+MOST_ROWS = 2**53
+"""The ledger and the wire have the number as a float, which is exact up to this."""
 MOST_SPANS = 1000
 """Spans that are kept; of a disk that fills again and again the newest."""
 BESIDE_NS = 60 * 10**9
@@ -52,12 +54,16 @@ class LostRows:
 
     def __init__(self, folder: Path) -> None:
         self.spans: tuple[LostSpan, ...] = ()
+        self.unreadable = 0
+        """Number of lines of the files that name no span: torn, or changed by a person."""
         self._path, self._room = folder / FILE, folder / ROOM
         self._is_stored = True
         with contextlib.suppress(OSError):
-            self.spans = _read(self._path)
+            self.spans, self.unreadable = _read(self._path)
         with contextlib.suppress(OSError):
-            if room := _read(self._room):  # what the file had then, some of it longer, and what came after
+            room, unreadable = _read(self._room)
+            self.unreadable += unreadable
+            if room:  # what the file had then, some of it longer, and what came after
                 newer = [span for span in room if not any(map(span.is_within, self.spans))]
                 older = [span for span in self.spans if not any(map(span.is_within, newer))]
                 self.spans, self._is_stored = (*older, *newer)[-MOST_SPANS:], False
@@ -131,17 +137,19 @@ class LostRows:
         return ", ".join(span.text for span in self.spans[-3:])
 
 
-def _read(path: Path) -> tuple[LostSpan, ...]:
-    """The spans of a file, without lines that are torn or were changed by a person."""
+def _read(path: Path) -> tuple[tuple[LostSpan, ...], int]:
+    """The spans of a file, and the number of lines that are torn or were changed by a person."""
     found = []
-    for line in path.read_text(errors="replace").splitlines():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):
             each = json.loads(line)
             start_ns, end_ns, rows = (int(each[name]) for name in ("start_ns", "end_ns", "rows"))
             span = LostSpan(str(each["kind"]), start_ns, end_ns, rows, each.get("in_ledger") is True)
-            if 0 <= span.start_ns <= span.end_ns <= LATEST_NS:
+            in_time = 0 <= span.start_ns <= span.end_ns <= LATEST_NS
+            if span.kind in KINDS and in_time and 0 < span.rows <= MOST_ROWS:
                 found.append(span)
-    return tuple(found)
+    return tuple(found), len(lines) - len(found)
 
 
 def _joined(spans: tuple[LostSpan, ...], new: LostSpan) -> tuple[LostSpan, ...]:

@@ -266,6 +266,21 @@ def test_a_full_disk_loses_no_interval(tmp_path: Path, kind: str, monkeypatch: p
     assert not LostRows(tmp_path).spans
 
 
+def test_a_written_loss_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk took the file of the first day, and not that of the next one."""
+    ledger = Ledger(tmp_path, "1", 24.0, 3000.0)
+    days = [row(day, "2h", length_ns=86_400 * 10**9) for day in (0, 2, 4)]
+    for day in days:
+        ledger.lost.add([day])
+    real, calls = os.write, iter((True, False))
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", lambda *given: real(*given) if next(calls) else no_space())
+        with pytest.raises(OSError, match="No space"):
+            ledger.flush()
+    assert ledger.flush() and not ledger.flush()
+    assert [each.start_ns for each in ledger.read("lost", 0, 2**62)] == [day.start_ns for day in days]
+
+
 def test_a_changed_loss_is_passed_over(tmp_path: Path) -> None:
     """What no ledger wrote into the file of lost rows: it is counted and said."""
     lines = [

@@ -136,8 +136,8 @@ class Ledger:
                 self._write_series(series)
             except OSError as error:
                 problem = error  # another series may be on a file that can be written
-        if losses and LOST not in self._refused:
-            self.lost.note_in_ledger()
+        if written := losses[: len(losses) - len(self._refused.get(LOST, ()))]:
+            self.lost.note_in_ledger(set(written))
         if problem is not None:
             raise problem
         return waited

@@ -85,9 +85,9 @@ class LostRows:
         """The spans of which the ledger has no record yet."""
         return [span for span in self.spans if not span.in_ledger]
 
-    def note_in_ledger(self) -> None:
-        """Notes that the ledger has a record of each span."""
-        self.spans = tuple(replace(span, in_ledger=True) for span in self.spans)
+    def note_in_ledger(self, written: Collection[LostSpan]) -> None:
+        """Notes that the ledger has a record of these spans."""
+        self.spans = tuple(replace(span, in_ledger=True) if span in written else span for span in self.spans)
         self._is_stored = False
 
     def store(self) -> None:

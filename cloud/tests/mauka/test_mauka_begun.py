@@ -1,6 +1,5 @@
 """A large event's incident begins with what one Box shows; in the end it is what all of them make at once."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +13,6 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.bulk.run import analyse_waiting
 from opq_cloud.mauka.flow.runner import AnalysisRunner
-from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.running import event_analysis
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
@@ -188,18 +186,3 @@ def test_a_rule_reports_the_incident_once(
     watch.check_incidents()
     (entry,) = records.entries(limit=9)
     assert entry.box_ids == (("1", "2", "3", "4") if is_analysed else (OPENED_BY,))
-
-
-def test_garbage_collection_resumes_after_a_plan(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also after a plan that failed."""
-    writer = FindingWriter(lambda: store)
-    dips = [Finding("sag", f"{n}", START_NS, START_NS + S, 0) for n in range(1, MANY_BOXES + 1)]
-    seen: list[bool] = []
-    monkeypatch.setattr(store, "join_revision", lambda: seen.append(gc.isenabled()) or 0)  # type: ignore[func-returns-value]
-    writer.put_findings(1, dips)
-    assert seen == [False] and gc.isenabled()
-    assert [len(each.box_ids) for each in store.incidents()] == [MANY_BOXES]
-    monkeypatch.setattr(store, "onsets", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        writer.put_findings(2, [replace(one, kind="swell", start_ns=START_NS - S) for one in dips])
-    assert gc.isenabled()

@@ -75,6 +75,7 @@ def put_event(store: CloudStore, given: Sequence[Waveform]) -> int:
 
 
 def put_boxes(store: CloudStore, phases: Mapping[str, str], place: str = "cellar") -> None:
+    """Puts them as they were a minute before the samples."""
     for box_id, phase in phases.items():
         store.put_box(
             BoxRecord(
@@ -85,7 +86,8 @@ def put_boxes(store: CloudStore, phases: Mapping[str, str], place: str = "cellar
                 phase=phase,
                 nominal_v=230.0,
                 nominal_hz=50.0,
-            )
+            ),
+            START_NS // 10**6 - 60_000,
         )
 
 

@@ -24,6 +24,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.original import incident_ids
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
 from opq_proto.errors import PortBusyError, StoreError
 from opq_proto.messages import Finding
 
@@ -197,3 +198,15 @@ def test_a_database_of_ours_needs_no_wait(opened: Callable[[], CloudStore]) -> N
     put_sag(store, 1)
     store.numbers.await_service()
     assert store.numbers.number_here(time.time(), False) and store.next_finding_id() == 2
+
+
+def test_a_splits_number_is_by_the_clock(opened: Callable[[], CloudStore]) -> None:
+    """Where a visitor sees a part of the incidents."""
+    store = opened()
+    assert isinstance(store, StorePart)
+    store.people.claim_box("1", "somebody")
+    store.now_s = lambda: NUMBERS_BEGIN_S + 5000.0
+    assert put_sag(store, 1, "12") == {5000, 5001}
+    store.now_s = lambda: NUMBERS_BEGIN_S + 9000.0
+    (whole,) = store.incidents()
+    assert IncidentEditor(store).split_incident(whole.incident_id, [whole.findings[0].finding_id]) == 9000

@@ -223,7 +223,7 @@ class MongoDocuments:
         return _plain(table, found)
 
     def number(self, name: str) -> int | None:
-        found = self._db.opq_counters.find_one({"_id": name})
+        found = self._db.opq_counters.find_one({"_id": SHARED.get(name, name)})
         return None if found is None else int(found["value"])
 
     def next_numbers(self, name: str, count: int = 1) -> list[int]:
@@ -237,11 +237,12 @@ class MongoDocuments:
 
     def raise_number(self, name: str, value: int | None = None) -> None:
         change = {"$inc": {"value": Int64(1)}} if value is None else {"$max": {"value": Int64(value)}}
-        counters = self._db.opq_counters
+        counters, name = self._db.opq_counters, SHARED.get(name, name)
         upsert(lambda: counters.update_one({"_id": name}, change, upsert=True))
 
     def first_number(self, name: str, drawn: int) -> int:
         counters, first = self._db.opq_counters, {"$setOnInsert": {"value": Int64(drawn)}}
+        name = SHARED.get(name, name)
         upsert(lambda: counters.update_one({"_id": name}, first, upsert=True))
         found = self.number(name)
         if found is None:

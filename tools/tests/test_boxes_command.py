@@ -11,10 +11,13 @@ from click.testing import CliRunner, Result
 from opq_cloud.makai.measurements.missed_minutes import lost_between
 from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
 from opq_cloud.store import BoxRecord, open_store
+from opq_cloud.store.box_record import BoxLoss
+from opq_gateway.measuring.feed import Values
+from opq_gateway.measuring.lost_rows import LostRows
 from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_tools.boxes.command import command
 from opq_tools.system.status import system_status
 
@@ -192,6 +195,21 @@ def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:
     assert len(json.loads(run(tmp_path, "lost", "--seen", "--json").output)) == 3
     assert run(tmp_path, "lost").output == "nothing was lost\n"
     assert not system_status(tmp_path, 0)["notes"] and rows(tmp_path, "show", "4")["name"] == "Attic"
+
+
+def test_each_box_keeps_its_own_loss(tmp_path: Path) -> None:
+    """Two Boxes and a place lost the same span; the cloud knows it of one Box."""
+    start_ns, end_ns = 1_733_702_400 * 10**9, 1_733_703_000 * 10**9
+    for name in ("box4/ledger", "box5/ledger", "group-attic"):
+        (folder := tmp_path / "gateway" / name).mkdir(parents=True)
+        ledger = LostRows(folder)
+        ledger.add([Values("", "10min", start_ns, end_ns, 0, TimeSource.GPS, False, {})])
+        ledger.store()
+    with closing(open_store(None, tmp_path)) as store:
+        store.put_box(BoxRecord("4", ""))
+        store.note_lost("4", BoxLoss(1, start_ns // 10**6, end_ns // 10**6, "10min"))
+    listed = rows(tmp_path, "lost")
+    assert [each["box_id"] for each in listed] == ["4", "5", "group-attic"]
 
 
 def _row(box_id: str, at_ms: int, sequence: int) -> Measurement:

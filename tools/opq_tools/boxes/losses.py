@@ -84,7 +84,7 @@ def lost(seen: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None
             (name, each.text)
             for name, rows in ledgers
             for each in rows.spans
-            if not any(_has(loss, each, name) for losses in known.values() for loss in losses)
+            if not any(_has(loss, box_id, each, name) for box_id, losses in known.items() for loss in losses)
         ]
         if as_json:
             click.echo(json.dumps([{"box_id": box, "lost": words} for box, words in found], indent=1))
@@ -99,10 +99,10 @@ def lost(seen: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None
                 rows.forget()
 
 
-def _has(loss: BoxLoss, span: LostSpan, name: str) -> bool:
-    """Whether the cloud knows what a ledger lost; `name`: the ledger's Box or place."""
+def _has(loss: BoxLoss, box_id: str, span: LostSpan, name: str) -> bool:
+    """Whether the cloud knows, of this Box, what a ledger lost; `name`: the ledger's Box or place."""
     own = BoxLoss(span.rows, span.start_ns // 10**6, span.end_ns // 10**6, span.kind, loss.place)
-    return own.is_within(loss) and (not loss.place or name == f"group-{loss.place}")
+    return own.is_within(loss) and name == (f"group-{loss.place}" if loss.place else box_id)
 
 
 def _at_gateway(folder: Path) -> Iterator[tuple[str, LostRows]]:

@@ -462,6 +462,18 @@ def test_a_deleted_box_stays_out(tmp_path: Path) -> None:
     assert not list(plan.keys.revoked_keys.iterdir())
 
 
+def test_a_deleted_emulated_box_is_not_started(tmp_path: Path) -> None:
+    hardware = HardwareBox("1", "", "qemu"), HardwareBox("2", "", "qemu")
+    plan = UpPlan(tmp_path, 0, None, hardware, {}, trace=False)
+    plan.prepare()
+    assert {"box1", "box2"} < set(plan.commands())
+    register = KeyRegister(plan.keys)
+    register.revoke("2")
+    register.forget("2")
+    assert "box1" in plan.commands() and "box2" not in plan.commands()
+    assert plan.add_again("2") == f"opq-tools keys add 2 --data-dir {tmp_path}"
+
+
 def test_service_keys_are_made_where_wanted(tmp_path: Path) -> None:
     wanted = {"cloud": {"backend_keys": {"enabled": True, "name": "house"}}}
     for config, names in (({}, []), (wanted, ["house"])):

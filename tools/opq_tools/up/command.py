@@ -134,7 +134,7 @@ def command(
             found = f"--data-dir {where} and --port-offset {offset}"
             click.echo(f"opq-tools up: commands find this system only by {found}: {not_noted}", err=True)
         plan = UpPlan(where, offset, fleet, real, config, trace=until_incident)
-        emulators = {box.emulator for box in real if box.emulator}
+        emulators = {box.emulator for box in plan.real if box.emulator}
         if emulators:
             from opq_tools.hil.built_firmware import prepare  # takes minutes at first use: after all checks
 

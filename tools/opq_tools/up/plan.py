@@ -1,6 +1,7 @@
 """Plan of a run of `opq-tools up`: the Boxes, their keys, two configurations, three processes."""
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,10 +71,18 @@ class UpPlan:
         """All Boxes, each with its serial port; without deleted ones."""
         ids = self.fleet.box_ids if self.fleet else ()
         simulated = tuple(HardwareBox(box_id, str(self._link(box_id))) for box_id in ids)
-        real = (
-            replace(box, port=str(self._link(box.box_id))) if box.emulated else box for box in self.hardware
-        )
-        return tuple(box for box in (*simulated, *real) if not self.keys.is_deleted(box.box_id))
+        simulated = tuple(box for box in simulated if not self.keys.is_deleted(box.box_id))
+        real = (replace(box, port=str(self._link(box.box_id))) if box.emulated else box for box in self.real)
+        return (*simulated, *real)
+
+    @property
+    def real(self) -> tuple[HardwareBox, ...]:
+        """The Boxes with firmware, real or emulated; without deleted ones."""
+        return tuple(box for box in self.hardware if not self.keys.is_deleted(box.box_id))
+
+    def add_again(self, box_ids: str) -> str:
+        """The command that takes deleted Boxes in again."""
+        return f"opq-tools keys add {box_ids} --data-dir {shlex.quote(str(self.data_dir))}"
 
     @property
     def deleted(self) -> tuple[str, ...]:
@@ -110,7 +119,7 @@ class UpPlan:
         """
         if not self.boxes:
             again = ",".join(self.deleted)
-            raise ConfigError(f"Box {again} was deleted, and there is no other; opq-tools keys add {again}")
+            raise ConfigError(f"Box {again} was deleted, and there is no other; {self.add_again(again)}")
         self.keys.ensure([box.box_id for box in self.boxes])
         ensure_administrator(self.keys)
         backend = self.config.get("cloud", {}).get("backend_keys", {})
@@ -186,7 +195,7 @@ class UpPlan:
                 str(self.ports_dir),
                 *self.fleet.arguments(),
             ]
-        for box in self.hardware:
+        for box in self.real:
             if box.emulated:
                 found[f"box{box.box_id}"] = self._emulator(box)
         return found

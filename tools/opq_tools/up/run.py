@@ -106,9 +106,9 @@ class UpRun:
             "by the emulator's time, which is slower than real time on a busy machine"
             if box.emulated
             else f"Box {box.box_id} on {box.port}"
-            for box in self._plan.hardware
+            for box in self._plan.real
         ]
-        warnings = {WARNINGS[box.emulator]: None for box in self._plan.hardware if box.emulator in WARNINGS}
+        warnings = {WARNINGS[box.emulator]: None for box in self._plan.real if box.emulator in WARNINGS}
         sentences = ["; ".join(parts), f"Page: {self._view_url}", "Ctrl-C ends everything", *warnings]
         self._write(f"{'. '.join(sentences)}.\n")
         self._print("up", f"keys, data and logs in {self._plan.data_dir}")
@@ -117,9 +117,8 @@ class UpRun:
         for path in self._plan.revoked:
             self._print("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
         for box_id in self._plan.deleted:
-            self._print(
-                "up", f"Box {box_id} was deleted and stays out; opq-tools keys add {box_id} takes it in again"
-            )
+            again = self._plan.add_again(box_id)
+            self._print("up", f"Box {box_id} was deleted and stays out; {again} takes it in again")
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
         ticked_s = 0.0

@@ -104,21 +104,30 @@ def dfu_util(arguments: list[str]) -> None:
 
 
 def openocd(arguments: list[str]) -> None:
+    """Like openocd it prints the result of a command by `echo [command]` only."""
     for command in arguments[-1].split("; "):
-        if found := re.fullmatch(r"mdw (\S+) (\d+)", command):
-            words = [word(int(found[1], 0) + 4 * at) for at in range(int(found[2]))]
-            print(f"{found[1].lower()}: " + " ".join(f"{each:08x}" for each in words) + " ")
-        elif found := re.fullmatch(r"dump_image \{(.*)\} (\S+) (\d+)", command):
-            save(int(found[2], 0), int(found[3]), found[1])
-        elif found := re.fullmatch(r"flash erase_address pad (\S+) (\d+)", command):
-            erase(int(found[1], 0), int(found[2]))
-        elif found := re.fullmatch(r"flash write_image \{(.*)\} (\S+) bin", command):
-            program(int(found[2], 0), found[1])
-        elif found := re.fullmatch(r"flash protect 0 (\d+) (\d+) off", command):
-            lifted = sum(1 << sector for sector in range(int(found[1]), int(found[2]) + 1))
-            (FOLDER / "write_protection").write_text(hex(write_protection() | lifted))
-        elif command not in ("init", "reset halt", "reset run", "shutdown"):
-            sys.exit(f"invalid command name {command!r}")
+        echoed = re.fullmatch(r"echo \[(.*)\]", command)
+        result = openocd_result(echoed[1] if echoed else command)
+        if echoed:
+            print(result)
+
+
+def openocd_result(command: str) -> str:
+    if found := re.fullmatch(r"mdw (\S+) (\d+)", command):
+        words = [word(int(found[1], 0) + 4 * at) for at in range(int(found[2]))]
+        return f"{found[1].lower()}: " + " ".join(f"{each:08x}" for each in words) + " "
+    if found := re.fullmatch(r"dump_image \{(.*)\} (\S+) (\d+)", command):
+        save(int(found[2], 0), int(found[3]), found[1])
+    elif found := re.fullmatch(r"flash erase_address pad (\S+) (\d+)", command):
+        erase(int(found[1], 0), int(found[2]))
+    elif found := re.fullmatch(r"flash write_image \{(.*)\} (\S+) bin", command):
+        program(int(found[2], 0), found[1])
+    elif found := re.fullmatch(r"flash protect 0 (\d+) (\d+) off", command):
+        lifted = sum(1 << sector for sector in range(int(found[1]), int(found[2]) + 1))
+        (FOLDER / "write_protection").write_text(hex(write_protection() | lifted))
+    elif command not in ("init", "reset halt", "reset run", "shutdown"):
+        sys.exit(f"invalid command name {command!r}")
+    return ""
 
 
 def pyocd(arguments: list[str]) -> None:

@@ -141,17 +141,18 @@ def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
     assert all(call[:-1] == fixed for call in bench.calls)
     first, *_, write, _, reset = [call[-1] for call in bench.calls]
     assert first == (
-        "init; reset halt; mdw 0xE0042000 1; mdw 0x1FFF7A10 3; mdw 0x1FFF7A20 1; mdw 0x1FFFC008 1; shutdown"
+        "init; reset halt; echo [mdw 0xE0042000 1]; echo [mdw 0x1FFF7A10 3]; echo [mdw 0x1FFF7A20 1]; "
+        "echo [mdw 0x1FFFC008 1]; shutdown"
     )
     first, second = (
-        f"flash erase_address pad 0x{sector:08X} 131072; " for sector in (0x08020000, 0x08040000)
+        f"echo [flash erase_address pad 0x{sector:08X} 131072]; " for sector in (0x08020000, 0x08040000)
     )
     assert (
         write.startswith(f"init; reset halt; {first}{second}")
-        and ".bin.0} 0x08020000 bin; flash write_image {" in write
+        and ".bin.0} 0x08020000 bin]; echo [flash write_image {" in write
     )
-    assert ".bin.32768} 0x08028000 bin;" in write
-    assert reset == "init; reset halt; reset run; shutdown"
+    assert ".bin.32768} 0x08028000 bin];" in write
+    assert reset == "init; reset halt; echo [reset run]; shutdown"
 
 
 @pytest.mark.parametrize("program", ["pyocd"])
@@ -220,8 +221,8 @@ def test_the_real_openocd_accepts_our_script() -> None:
     if real is None:
         pytest.skip("no openocd here: apt install openocd")
     script = (
-        "init; reset halt; mdw 0xE0042000 1; flash erase_address pad 0x08020000 131072; "
-        "flash write_image {/nonexistent} 0x08020000 bin; shutdown"
+        "init; reset halt; echo [mdw 0xE0042000 1]; echo [flash erase_address pad 0x08020000 131072]; "
+        "echo [flash write_image {/nonexistent} 0x08020000 bin]; shutdown"
     )
     files = ("-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg")
     done = subprocess.run(

@@ -95,7 +95,8 @@ class OpenOcd(Probe):
         self._files = ("-f", interface, "-f", "target/stm32f4x.cfg")
 
     def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
-        script = "; ".join(("init", "reset halt", *commands, last))
+        # of one -c openocd prints no command's result by itself
+        script = "; ".join(("init", "reset halt", *(f"echo [{each}]" for each in commands), last))
         return programs.run_program(self._program, [*self._files, "-c", script], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:

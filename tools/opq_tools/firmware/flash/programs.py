@@ -68,6 +68,7 @@ def run_until_silent(command: Sequence[str], doing: str) -> tuple[int, str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # pyocd's words come at once, not at its end
         )
     except OSError as error:
         raise FlashError(f"{doing}: {command[0]} cannot be run: {error}") from error

@@ -18,6 +18,9 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+
 READ_BYTES = 1 << 16
 _PUBLISH = 0x30
 """First byte of a packet, without flags (MQTT 3.1.1, 2.2.1)."""
@@ -27,18 +30,20 @@ _NOT_MQTT = (ConnectionError, ValueError, IndexError, struct.error)
 """What paho or this file raises for bytes that are not MQTT; paho 2.2 handles its own."""
 
 Published = Callable[[Sequence[str], Sequence[bytes], Sequence[int]], None]
-"""Called with the topics, payloads and packet ids (QoS 0: 0) of messages in order, on paho's thread."""
+"""Called with the topics, payloads and packet ids (QoS 0: 0) of messages in order, on paho's thread. What it
+raises is logged; the messages count as taken."""
 
 
 class PublishReader(paho.Client):
     def __init__(self, published: Published, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._published = published
+        self._lines = RateLimitedLog(log.get(service="rules"))
         self._rest = b""
         self._of_paho = 0
         """Bytes at the head of `_rest`, or not yet received, that belong to a packet for paho."""
         self._has_properties = named.get("protocol") == paho.MQTTv5
-        self.on_message = lambda _, __, message: published(
+        self.on_message = lambda _, __, message: self._hand_on(
             [message.topic], [bytes(message.payload)], [message.mid]
         )
 
@@ -82,6 +87,12 @@ class PublishReader(paho.Client):
         self._of_paho -= len(given)
         return given
 
+    def _hand_on(self, topics: Sequence[str], payloads: Sequence[bytes], ids: Sequence[int]) -> None:
+        try:
+            self._published(topics, payloads, ids)
+        except Exception as error:  # no fault of the broker: the connection stays
+            self._lines.error("mqtt.messages_failed", messages=len(payloads), reason=repr(error))
+
     def _take_published(self) -> None:
         """Hands on the PUBLISH packets at the head; sets `_of_paho` where another packet follows them.
 
@@ -117,7 +128,7 @@ class PublishReader(paho.Client):
             at = after
         self._rest = data[at:]
         if payloads:
-            self._published(topics, payloads, ids)
+            self._hand_on(topics, payloads, ids)
         if acknowledged := [number for number in ids if number]:
             packet = b"".join([b"\x40\x02" + number.to_bytes(2, "big") for number in acknowledged])
             self._packet_queue(_PUBACK, packet, acknowledged[-1], 1)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosquitto_of_ones_own import MOSQUITTO, Broker
 from paho.mqtt.enums import CallbackAPIVersion
+from structlog.testing import capture_logs
 from waiting import wait_for
 
 from opq_rules.mqtt_publish_reader import PublishReader
@@ -104,6 +105,25 @@ def test_mqtt_messages_come_once_in_order(messages: list[Any], cuts: list[int], 
     assert len(handled) == messages.count(None)
     ids = [number for _, _, number in wanted if number]
     assert b"".join(acknowledged) == b"".join(b"\x40\x02" + number.to_bytes(2, "big") for number in ids)
+    plug(reader, None)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_failing_handler_is_not_bad_mqtt(qos: int) -> None:
+    """Of messages that this file reads, and of those that paho does."""
+    taken: list[Sequence[bytes]] = []
+
+    def published(_: object, payloads: Sequence[bytes], __: object) -> None:
+        taken.append(payloads)
+        raise ValueError("the rule is at fault")
+
+    reader = PublishReader(published, V2, client_id="x")
+    plug(reader, Wire([publish(qos, "t", b"one", 1, False) + (b"\x62\x02\x00\x01" if qos == 2 else b"")]))
+    with capture_logs() as lines:
+        assert [reader.loop_read() for _ in range(3)] == [0, 0, 0]
+    assert taken == [[b"one"]] and reader.socket() is not None
+    (line,) = [each for each in lines if each["event"] == "mqtt.messages_failed"]
+    assert (line["messages"], line["reason"]) == (1, "ValueError('the rule is at fault')")
     plug(reader, None)
 
 

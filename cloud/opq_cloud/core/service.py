@@ -17,7 +17,6 @@ from typing import Protocol, runtime_checkable
 from opq_cloud.core.stage_times import StageTimes
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.pyramid import HOUR_MS
-from opq_proto.errors import StoreError
 from opq_proto.kit.system_record import SystemIdentity
 from opq_proto.messages import Measurement, TimeSource
 
@@ -188,29 +187,14 @@ class CloudContext:
         self._open_store = open_store
         self._lock = threading.Lock()
         self._store: CloudStore | None = None
-        self._when_opened: list[Callable[[CloudStore], None]] = []
 
     @property
     def store(self) -> CloudStore:
         """The store. Raises StoreError when it cannot be opened."""
         with self._lock:
             if self._store is None:
-                opened = self._open_store()
-                try:
-                    for call in self._when_opened:
-                        call(opened)
-                except StoreError:
-                    opened.close()
-                    raise
-                self._store = opened
+                self._store = self._open_store()
             return self._store
-
-    def when_opened(self, call: Callable[[CloudStore], None]) -> None:
-        """Calls this with the store before a service gets it from here."""
-        with self._lock:
-            self._when_opened.append(call)
-            if self._store is not None:
-                call(self._store)
 
     def unreadable(self) -> Mapping[str, int]:
         """Returns `CloudStore.unreadable` of the store; nothing while it is not open."""

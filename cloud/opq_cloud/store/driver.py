@@ -286,6 +286,9 @@ class NumberService(Protocol):
         Returns a number that it gave. Raises StoreError: it does not answer, or numbers another store.
         """
 
+    def restate(self) -> None:
+        """States the service again, where this process has stated it and processes wait again."""
+
 
 class Driver(Protocol):
     """An open database; from any thread. Every failure is a StoreError with one line."""

@@ -24,8 +24,10 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.original import incident_ids
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.mongo import number_service
 from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
-from opq_proto.errors import PortBusyError, StoreError
+from opq_cloud.store.service_lock import LockDocuments
+from opq_proto.errors import ConfigError, OpqError, PortBusyError, StoreError
 from opq_proto.messages import Finding
 
 T_MS = 1_764_000_000_000
@@ -52,15 +54,31 @@ def comes(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of a busy machine comes late."""
+    monkeypatch.setattr(number_service, "ANSWER_MS", 60_000)
+
+
 @contextmanager
 def mauka_at(address: str, opened: Callable[[], CloudStore]) -> Iterator[CloudStore]:
-    """Runs Mauka's number service; yields the store of that process."""
+    """Runs Mauka's number service; yields the store of that process, once nothing is numbered there before
+    the service is known."""
     shared, stop = CloudContext(opened), PollableEvent()
     service = IncidentIds(MaukaSection(incident_id_endpoint=address), shared)
+    store, withdrawn = shared.store, threading.Event()
+    await_service = store.numbers.await_service
+
+    def withdraw() -> None:
+        await_service()
+        withdrawn.set()
+
+    store.numbers.await_service = withdraw  # type: ignore[method-assign]
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()
     try:
-        yield shared.store
+        assert withdrawn.wait(60)
+        yield store
     finally:
         stop.set()
         thread.join()
@@ -82,6 +100,7 @@ def numbers_are_given(store: CloudStore) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("patient")
 def test_ours_are_numbered_by_the_originals_service(db: Any, opened: Callable[[], CloudStore]) -> None:
     """Its plug-ins draw numbers and store incidents later; another process of ours splits meanwhile."""
     db.incidents.insert_one({"incident_id": 40, "event_id": 1, "box_id": "9", "annotations": []})
@@ -107,6 +126,7 @@ def test_ours_are_numbered_by_the_originals_service(db: Any, opened: Callable[[]
         assert mauka.lost_incidents() == 0 and mauka.numbers_problem is None
 
 
+@pytest.mark.usefixtures("patient")
 def test_nothing_is_numbered_before_the_service_answers(db: Any, opened: Callable[[], CloudStore]) -> None:
     """The service has the address, and does not answer yet."""
     address, may_begin = free_endpoint(), threading.Event()
@@ -145,6 +165,7 @@ def test_ours_replaces_a_service_that_ended(
         assert plugin.draw() > last + 500 and plugin.lost == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_service_of_another_store_is_refused(
     db: Any, opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,3 +231,98 @@ def test_a_splits_number_is_by_the_clock(opened: Callable[[], CloudStore]) -> No
     store.now_s = lambda: NUMBERS_BEGIN_S + 9000.0
     (whole,) = store.incidents()
     assert IncidentEditor(store).split_incident(whole.incident_id, [whole.findings[0].finding_id]) == 9000
+
+
+def test_a_refused_mauka_stops_no_numbers(opened: Callable[[], CloudStore]) -> None:
+    """It opens the store, and ends at the lock of the first; splits go on once both have ended."""
+    first, refused, view = opened(), CloudContext(opened), opened()
+    lock = LockDocuments(["mauka"], lambda: first.people.documents)
+    assert lock.acquire()
+    first.numbers.await_service()
+    assert first.numbers.number_here(0.0, False)
+    IncidentIds(MaukaSection(incident_id_endpoint=free_endpoint()), refused)
+    second = LockDocuments(["mauka"], lambda: refused.store.people.documents)
+    assert not second.acquire() and lock.renew() is None
+    with pytest.raises(StoreError, match="runs already"):
+        second.acquire()
+    assert numbers_are_given(first) and numbers_are_given(view)
+
+
+def test_the_last_service_is_used_without_mauka(
+    opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after one that was killed while it waited: it does not renew its lock."""
+    first, view = opened(), opened()
+    lock = LockDocuments(["mauka"], lambda: first.people.documents)
+    assert lock.acquire() and first.numbers.number_here(0.0, False)
+    first.numbers.await_service()
+    assert not numbers_are_given(view)
+    monkeypatch.setattr(number_service, "FREE_S", 0.0)
+    assert numbers_are_given(view), "killed"
+    monkeypatch.setattr(number_service, "FREE_S", 1e9)
+    assert lock.renew() is None and not numbers_are_given(view)
+    lock.release()
+    assert numbers_are_given(view), "ended"
+
+
+def test_a_withdrawn_service_is_stated_again(
+    opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch, db: Any
+) -> None:
+    monkeypatch.setattr(incident_ids, "LOST_S", 0.05)
+    with mauka_at(free_endpoint(), opened) as mauka:
+        assert comes(lambda: numbers_are_given(mauka))
+        opened().numbers.await_service()
+        assert comes(lambda: db.opq_counters.count_documents({"waits": False}) == 1)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "numbers.invalid"])
+def test_a_silent_service_elsewhere_is_waited_for(
+    opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """An address of another machine, where nothing answers: findings wait, and health reports why."""
+    monkeypatch.setattr(number_service, "ANSWER_MS", 10)
+    monkeypatch.setattr(incident_ids, "TAKE_OVER_S", 0.05)
+    stop, ready, failed = threading.Event(), threading.Event(), list[Exception]()
+    shared = CloudContext(opened)
+    service = IncidentIds(MaukaSection(incident_id_endpoint=f"tcp://{host}:9777"), shared)
+
+    def run() -> None:
+        try:
+            service.run(stop, ready)
+        except OpqError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert comes(ready.is_set)
+        (report,) = service.health()
+        assert not report.ok and host in str(report.info) and not numbers_are_given(shared.store)
+        monkeypatch.setattr(number_service, "draw_numbers", lambda *_: [7])
+        assert comes(lambda: service.health()[0].ok) and shared.store.next_finding_id() == 7
+    finally:
+        stop.set()
+        thread.join()
+    assert failed == []
+
+
+def test_a_number_that_fails_is_reported(
+    opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened()
+    monkeypatch.setattr(number_service, "draw_numbers", lambda *_: [7])
+    assert store.numbers.number_at("tcp://192.0.2.1:9777") == 7
+    with monkeypatch.context() as broken:
+        broken.setattr(number_service, "draw_numbers", raises_silent)
+        assert not numbers_are_given(store) and store.numbers_problem == "it is silent"
+    assert numbers_are_given(store) and store.numbers_problem is None
+
+
+def raises_silent(*_: object) -> list[int]:
+    raise StoreError("it is silent")
+
+
+def test_no_address_ends_the_service(opened: Callable[[], CloudStore]) -> None:
+    service = IncidentIds(MaukaSection(incident_id_endpoint="tcp://nonsense"), CloudContext(opened))
+    with pytest.raises(ConfigError, match="nonsense"):
+        service.run(threading.Event())

@@ -6,9 +6,12 @@ every stored number. Where the original's service has the address, all findings 
 this service takes its place when it has ended. No finding is numbered until it is known which of them it is.
 """
 
+import errno
 import threading
 import time
 from functools import partial
+
+import zmq
 
 from opq_cloud.core.backend.peers import answer_requests
 from opq_cloud.core.backend.sockets import Socket
@@ -29,6 +32,8 @@ TAKE_OVER_S = 20.0
 """This service tries the address of the original's at this interval."""
 ANSWER_S = 10.0
 """Time for the program that has the address to give a first number."""
+ELSEWHERE = (errno.EADDRNOTAVAIL, errno.ENODEV)
+"""Error numbers of a bind to an address of another machine, and to a host name."""
 NOT_KNOWN = "findings wait for the service that numbers them, for 75 s in a database of the original"
 
 
@@ -43,22 +48,25 @@ class IncidentIds:
         self._shared = shared
         self._limited = RateLimitedLog(log)
         self._note = NOT_KNOWN
+        self._silent: str | None = None
+        """Why the service on another machine gives no numbers yet."""
         self._asked = threading.Event()
         """Set once a plug-in of the original has drawn a number here."""
-        shared.when_opened(lambda store: store.numbers.await_service())
 
     def health(self) -> list[HealthReport]:
-        """Reports another service that numbers incidents in this store; notes where ours are numbered."""
-        problem = self._shared.numbers_problem()
+        """Reports another service that numbers incidents in this store, and one that gives no numbers; notes
+        where ours are numbered."""
+        problem = self._silent or self._shared.numbers_problem()
         return [HealthReport(self.name, problem is None, info=problem, note=self._note)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Runs until `stop`.
+        """Runs until `stop`. It is ready once nothing is numbered before the service is known.
 
         Raises:
             PortBusyError, ConfigError: the address cannot be bound, and what is there does not number this
-                store.
+                store; or it is no address.
         """
+        self._await_service(stop)
         threading.Thread(target=self._watch, args=(stop,), name="lost-incidents", daemon=True).start()
         key, answer, bound = (
             "mauka.incident_id_endpoint",
@@ -70,12 +78,19 @@ class IncidentIds:
             try:
                 answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, answer, bound)
             except (PortBusyError, ConfigError) as error:
-                if not is_elsewhere:
-                    self._number_elsewhere(stop, error)
-                is_elsewhere = True
+                is_elsewhere = is_elsewhere or self._number_elsewhere(stop, error)
                 if ready is not None:
                     ready.set()
                 stop.wait(TAKE_OVER_S)
+
+    def _await_service(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                self._shared.store.numbers.await_service()
+                return
+            except StoreError as error:
+                self._note_store_error(error)
+                stop.wait(RETRY_S)
 
     def _bound(self, stop: threading.Event) -> None:
         """Begins to number here; in a thread, because plug-ins of the original are answered meanwhile."""
@@ -87,32 +102,41 @@ class IncidentIds:
         while not stop.is_set():
             try:
                 if self._shared.store.numbers.number_here(bound_s, self._asked.is_set()):
-                    self._note = ""
+                    self._note, self._silent = "", None
                     return
             except StoreError as error:
                 self._note_store_error(error)
             stop.wait(RETRY_S)
 
-    def _number_elsewhere(self, stop: threading.Event, busy: PortBusyError | ConfigError) -> None:
-        """Has findings numbered by the service that has the address; raises `busy` where none is there."""
+    def _number_elsewhere(self, stop: threading.Event, busy: PortBusyError | ConfigError) -> bool:
+        """Has findings numbered by the service that has the address; False: it is on another machine, and
+        gives no numbers yet. Raises `busy` where none can be there."""
         until_s = time.monotonic() + ANSWER_S
         while True:
             try:
                 first = self._shared.store.numbers.number_at(self._endpoint)
             except StoreError as error:
+                if isinstance(error.__cause__, zmq.ZMQError):  # it is no address
+                    raise busy from error
+                if _is_elsewhere(busy):
+                    self._silent = str(error)
+                    self._note_store_error(error)
+                    return False
                 if stop.wait(RETRY_S) or time.monotonic() > until_s:
                     raise type(busy)(f"{busy}; for numbers of incidents: {error}") from error
                 continue
             if first is None:
                 raise busy
-            self._note = f"findings are numbered by the service at {self._endpoint}"
+            self._note, self._silent = f"findings are numbered by the service at {self._endpoint}", None
             log.info("incident_numbers.elsewhere", address=self._endpoint, number=first)
-            return
+            return True
 
     def _watch(self, stop: threading.Event) -> None:
-        """Looks for incidents that the original lost, so that health reports them."""
+        """Looks for incidents that the original lost, so that health reports them; states the service again
+        where another process has withdrawn it."""
         while not stop.wait(LOST_S):
             try:
+                self._shared.store.numbers.restate()
                 self.counters.set("incidents_lost", self._shared.store.lost_incidents())
             except StoreError as error:
                 self._note_store_error(error)
@@ -153,3 +177,8 @@ class IncidentIds:
                 self._note_store_error(error)
                 stop.wait(RETRY_S)
         return None
+
+
+def _is_elsewhere(busy: PortBusyError | ConfigError) -> bool:
+    """Whether an address cannot be bound because it is another machine's, or a name."""
+    return isinstance(busy.__cause__, OSError | zmq.ZMQError) and busy.__cause__.errno in ELSEWHERE

@@ -286,6 +286,8 @@ class OwnNumbers:
     def number_at(self, address: str) -> int | None:
         return None
 
+    def restate(self) -> None: ...
+
 
 class SqliteDriver:
     """`driver.Driver` on the store's file."""

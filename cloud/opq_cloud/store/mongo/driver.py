@@ -21,7 +21,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, filter_of, following, needed
-from opq_cloud.store.mongo.number_service import MongoNumbers, draw_numbers
+from opq_cloud.store.mongo.number_service import MongoNumbers
 from opq_cloud.store.mongo.server import (
     FINDINGS,
     SHARED,
@@ -66,9 +66,9 @@ class MongoDocuments:
 
     atomic, original = False, True
 
-    def __init__(self, server: MongoServer, lock: StoreLock | None = None) -> None:
+    def __init__(self, server: MongoServer, numbers: MongoNumbers, lock: StoreLock | None = None) -> None:
         self._server, self._db, self._lock = server, server.db, lock
-        self._numbers = MongoNumbers(server)
+        self._numbers = numbers
         self.trends = MongoTrendRows(server)
 
     def _of(self, table: Table) -> Collection[Fields]:
@@ -229,7 +229,7 @@ class MongoDocuments:
     def next_numbers(self, name: str, count: int = 1) -> list[int]:
         if count and SHARED.get(name, name) == FINDINGS and (address := self._numbers.address()):
             self.beat()
-            return draw_numbers(address, count)
+            return self._numbers.draw(address, count)
         return [self._server.next_number(name) for _ in range(count)]
 
     def note_taken(self, number: int) -> None:
@@ -302,8 +302,8 @@ class MongoDriver:
 
     def __init__(self, server: MongoServer) -> None:
         self._server = server
-        self._documents = MongoDocuments(server)
         self.numbers = MongoNumbers(server)
+        self._documents = MongoDocuments(server, self.numbers)
 
     @property
     def readable(self) -> ReadableDocuments:
@@ -365,7 +365,7 @@ class MongoDriver:
     def exclusive(self, name: str, job: Callable[[MongoDocuments], T | None]) -> T | None:
         try:
             with self.read(), self._server.lock(name) as lock:
-                return job(MongoDocuments(self._server, lock))
+                return job(MongoDocuments(self._server, self.numbers, lock))
         except LockLostError:
             return None  # the steps done stay valid; the next run of the job completes the rest
 

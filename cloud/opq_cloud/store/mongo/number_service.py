@@ -24,6 +24,8 @@ from opq_cloud.store.mongo.server import (
     store_errors,
     upsert,
 )
+from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.service_lock import FREE_S
 from opq_proto.errors import StoreError
 from opq_proto.keys.backend_keys import BackendAddress
 from opq_proto.kit.zmq_addresses import connectable
@@ -40,6 +42,8 @@ NUMBERS_IN_HAND = 1000
 ORIGINAL_IDS = ("laha_config", "laha_stats")
 """Collections in which the `_id` of the original's documents is an ObjectId, and of ours is not."""
 SOURCE = "opq-cloud"
+MAUKA = "mauka"
+"""The name of Mauka's lock (`service_lock.py`)."""
 
 
 class MongoNumbers:
@@ -47,9 +51,14 @@ class MongoNumbers:
 
     def __init__(self, server: MongoServer) -> None:
         self._server, self._db = server, server.db
+        self._known: str | None = None
+        """The address that this process has stated."""
+        self._lease: tuple[Document, float] | None = None
+        """The document of the process that runs Mauka, and when it was first seen (s, monotonic)."""
 
     @store_errors
     def await_service(self) -> None:
+        self._known = None
         self._state({"waits": True})
 
     @store_errors
@@ -62,7 +71,7 @@ class MongoNumbers:
                 self._leave_numbers(OTHERS_NUMBERS)
         elif before:
             self._leave_numbers(NUMBERS_IN_HAND)
-        self._state({"waits": False, "address": ""})
+        self._state_service("")
         return True
 
     @store_errors
@@ -74,18 +83,50 @@ class MongoNumbers:
                 f"the number service at {address} gave {number}, and this store has {in_use} already: it "
                 "numbers another store"
             )
-        self._state({"waits": False, "address": address})
+        self._state_service(address)
         return number
 
+    @store_errors
+    def restate(self) -> None:
+        if self._known is not None and self._stated().get("waits"):
+            self._state_service(self._known)
+
+    def draw(self, address: str, count: int) -> list[int]:
+        """Draws numbers as `draw_numbers`; why it failed is the problem of the numbers until it works."""
+        try:
+            numbers = draw_numbers(address, count)
+        except StoreError as error:
+            self._server.draw_problem = str(error)
+            raise
+        self._server.draw_problem = None
+        return numbers
+
     def address(self) -> str:
-        """Returns where numbers are drawn; empty for our counter. Raises StoreError while it is not known."""
+        """Returns where numbers are drawn; empty for our counter.
+
+        Where no Mauka runs that looks for the service, it is the one that the last Mauka found. Raises
+        StoreError while it is not known.
+        """
         stated = self._stated()
-        if stated.get("waits"):
+        if stated.get("waits") and (stated.get("address") is None or self._mauka_runs()):
             raise StoreError(
                 "incidents are not numbered yet, because opq-cloud mauka looks for the service that numbers "
                 "them; start it if it does not run"
             )
         return str(stated.get("address") or "")
+
+    def _mauka_runs(self) -> bool:
+        """Whether a process holds Mauka's lock; one that was killed does not renew it."""
+        held = self._db[LEASES].find_one({"_id": MAUKA})
+        if held is None:
+            return False
+        if self._lease is None or self._lease[0] != held:
+            self._lease = held, time.monotonic()
+        return time.monotonic() < self._lease[1] + FREE_S
+
+    def _state_service(self, address: str) -> None:
+        self._state({"waits": False, "address": address})
+        self._known, self._server.draw_problem = address, None
 
     def _stated(self) -> Document:
         return self._db.opq_counters.find_one({"_id": STATED}) or {}

@@ -222,6 +222,8 @@ class MongoServer:
         self._foreign_seen: tuple[int, float] | None = None
         self._lost, self._leave_numbers = LostIncidents(self.db), False
         """`_leave_numbers`: the next number given to a finding is OTHERS_NUMBERS higher."""
+        self.draw_problem: str | None = None
+        """Why the original's service gave no number at the last try."""
         self._limited = RateLimitedLog(log.get(service="store"))
         self.readable = ReadableDocuments()
 
@@ -324,6 +326,8 @@ class MongoServer:
 
     @property
     def numbers_problem(self) -> str | None:
+        if self.draw_problem is not None:
+            return self.draw_problem
         seen, lost = self._foreign_seen, len(self._lost.numbers)
         if seen is None or time.monotonic() > seen[1] + FOREIGN_SHOWN_S:
             return None

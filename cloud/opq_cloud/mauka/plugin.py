@@ -205,6 +205,7 @@ class MaukaPlugin:
             return False
         except FrameError as error:  # what came is wrong, and not the plug-in
             self._note_malformed(error)
+            self._errors.pop(what, None)
             return False
         except Exception as error:
             self._note_failed(what, error)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from opq_cloud.mauka.bus.messages import gc_update, makai_event
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
-from opq_proto.errors import StoreError
+from opq_proto.errors import FrameError, StoreError
 from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
 
 OLD_PLUGIN = """
@@ -243,3 +243,15 @@ def test_a_refusing_store_has_no_traceback(bus):
     assert "exc_info" not in line and plugin.last_error == "event: StoreError: the disk is full"
     assert plugin.counters.of("failures", "event") == 1
     assert plugin.guard("event", lambda: None) is True and plugin.last_error is None
+
+
+def test_an_invalid_message_ends_an_earlier_error(bus):
+    """The plug-in works again, and what came is wrong."""
+    plugin = Listener(bus.settings)
+
+    def refuse(error):
+        raise error
+
+    plugin.guard("event", lambda: refuse(StoreError("the disk is full")))
+    plugin.guard("event", lambda: refuse(FrameError("no event")))
+    assert plugin.last_error is None and plugin.counters.total("malformed") == 1

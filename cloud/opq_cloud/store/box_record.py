@@ -127,9 +127,10 @@ class BoxRecord:
         return tuple(dict.fromkeys(value for _, value in course if value is not None))
 
     def without(self, *names: str) -> "BoxRecord":
-        """The record without these facts, now and before."""
+        """The record without these facts, now and before; without its site, none is named by what was lost."""
         stated = tuple(each for each in self.stated if each.name not in names)
-        return replace(self, **dict.fromkeys(names), stated=stated)  # type: ignore[arg-type]
+        lost = tuple(replace(each, place="") for each in self.lost) if "site" in names else self.lost
+        return replace(self, **dict.fromkeys(names), stated=stated, lost=lost)  # type: ignore[arg-type]
 
     def spans(self, start_ns: int, end_ns: int, names: Iterable[str] = FACTS) -> "tuple[FactSpan, ...]":
         """The spans of [start_ns, end_ns) in each of which these facts stay the same, with the facts."""

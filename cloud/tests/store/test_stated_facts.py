@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.box_record import MADE_UP
+from opq_cloud.store.box_record import MADE_UP, BoxLoss
 from opq_cloud.store.documents.boxes import box_changes, box_from_document
 
 S_NS = 10**9
@@ -159,3 +159,9 @@ def test_what_is_stated_again_changes_nothing(given_ms: int | None) -> None:
     document |= box_changes(document, BoxRecord("1", "", site="yard"), 2_000)
     again = document | box_changes(document, BoxRecord("1", "", site="yard"), 4_000, given_ms)
     assert box_from_document(again) == box_from_document(document)
+
+
+def test_a_hidden_site_is_in_no_loss() -> None:
+    box = BoxRecord("1", "", site="mill", lost=(BoxLoss(3, 0, 600_000, "10min", "mill"),))
+    assert "mill" in box.lost[0].words and box.without("feeder").lost == box.lost
+    assert "mill" not in box.without("site").lost[0].words

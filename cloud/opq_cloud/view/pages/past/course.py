@@ -156,7 +156,10 @@ def read_course(
 def _losses(context: VisitorContext, boxes: Sequence[ShownBox], start_ms: int, end_ms: int) -> Iterator[str]:
     records = context.records(box.box_id for box in boxes)
     for box in boxes:
-        for each in records[box.box_id].lost if box.box_id in records else ():
+        if (record := records.get(box.box_id)) is None:
+            continue
+        known = record if context.visitor.sees_place(box.box_id) else record.without("site")
+        for each in known.lost:
             if each.start_ms < end_ms and each.end_ms > start_ms:
                 yield f"{box.label} lost {each.words}"
 

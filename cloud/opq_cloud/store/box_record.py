@@ -127,7 +127,7 @@ class BoxRecord:
         return tuple(dict.fromkeys(value for _, value in course if value is not None))
 
     def without(self, *names: str) -> "BoxRecord":
-        """The record without these facts, now and before; without its site, none is named by what was lost."""
+        """The record without these facts, now and before; without its site, no loss names one."""
         stated = tuple(each for each in self.stated if each.name not in names)
         lost = tuple(replace(each, place="") for each in self.lost) if "site" in names else self.lost
         return replace(self, **dict.fromkeys(names), stated=stated, lost=lost)  # type: ignore[arg-type]

@@ -203,6 +203,13 @@ def test_no_message_contradicts_nav_pvt(field: str, other: bytes) -> None:
     assert not receiver.reports()[0]["valid"]
 
 
+def test_a_free_pulse_counts_with_nav_pvt_only() -> None:
+    for solution, valid in ((nav_pvt, False), (nav_timeutc, True)):
+        receiver = Receiver()
+        receiver.feed(with_field(tim_tp(NOW_S + 1), "<B", 14, 1 << 5 | 3) + solution(NOW_S), TICK_HZ)
+        assert bool(receiver.reports()[0]["valid"]) is valid
+
+
 @pytest.mark.parametrize("grid", sorted(GRID_S))
 @pytest.mark.parametrize("orders", ["P L T", "P T L", "T P L", "L T", "L P T", "T L P"])
 def test_every_grid_names_the_same_second(grid: int, orders: str) -> None:

@@ -330,7 +330,7 @@ static void nmea_lie(message_t *message, bool fix) {
 
 static void ubx_lie(message_t *message, bool fix) {
     static const uint8_t edges[] = {0, 1, 2, 3, 6, 7, 0x7F, 0x80, 0xFE, 0xFF};
-    uint8_t payload[ROOM];
+    uint8_t payload[ROOM] = {0};
     size_t length = message->length - 8;
     memcpy(payload, message->bytes + 6, length);
     for (uint32_t lies = 1 + below(3); lies > 0 && length > 0; lies--) {

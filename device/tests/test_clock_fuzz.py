@@ -37,6 +37,7 @@ def test_mutated_messages_keep_every_promise(form: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("form", FORMS)
 def test_ten_million_mutated_messages(form: str) -> None:
     counters = fuzzed(form, 10_000_000)

@@ -255,7 +255,7 @@ def test_a_rule_waits_for_its_missing_plugin(tmp_path: Path, plugins: RulePlugin
         status = engine.views.rule_status("r")
         assert status["status"] == "stopped by error" and status["message"]
         plugins.create("package", "three", version_of(plugins, 1))
-        wait_for(lambda: engine.views.rule_status("r")["status"] == "running", 30)
+        wait_for(lambda: engine.views.rule_status("r")["status"] == "running")
         wait_for(lambda: "1.0.1" in rows.read_text())
     finally:
         engine.stop()

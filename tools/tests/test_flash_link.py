@@ -95,8 +95,7 @@ def test_unhealthy_firmware_is_reported_as_rolled_back(tmp_path: Path) -> None:
         assert "rolled back" in refused(flash(tmp_path, box, bundle()))
 
 
-def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
+def test_a_silent_box_keeps_its_firmware(tmp_path: Path) -> None:
     with UpdatingBox(falls_silent_at=4096) as box:
         text = refused(flash(tmp_path, box, bundle(size=20_000)))
     at = re.search(r"no answer to byte (\d+), 10 times", text)  # sooner where the machine stops
@@ -105,7 +104,6 @@ def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_unconfirmed_end_is_not_called_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Box keeps its firmware: the end of the update did not come to it."""
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
     monkeypatch.setattr(in_place, "RESTART_S", 0.3)
     with UpdatingBox(falls_silent_at=len(image(Slot.B))) as box:
         text = refused(flash(tmp_path, box, bundle()))
@@ -160,15 +158,16 @@ def test_what_is_protected_beyond_it_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "words"),
+    ("box", "within_s", "words"),
     [
-        (UpdatingBox(protection=None), "its firmware does not report its option bytes: update it first"),
-        (UpdatingBox(protects=False), "the Box does not set its option bytes (failed, not set)"),
+        (UpdatingBox(protection=None), 3.0, "its firmware does not report its option bytes: update it first"),
+        (UpdatingBox(protects=False), 120.0, "the Box does not set its option bytes (failed, not set)"),
     ],
 )
-def test_unset_protection_is_an_error(monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
-    monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", 3.0)
+def test_unset_protection_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, within_s: float, words: str
+) -> None:
+    monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", within_s)
     with box:
         assert words in refused(protect(box))
 

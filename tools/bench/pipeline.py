@@ -75,6 +75,8 @@ MEMORY_MB = {"gateway": 120.0, "cloud": 250.0}
 """Limit of the memory of each, with one Box."""
 UP_MEMORY_MB = 500.0
 """Limit of the memory of everything that `up` starts with one Box, and of `up` itself."""
+ENDS_S = 120.0
+"""`up` that has not ended so long after Ctrl-C is killed."""
 UP_S = 10.0
 """Limit of the time from the command until everything runs, in a new folder."""
 
@@ -180,7 +182,11 @@ def up_rows(settle_s: float) -> Iterator[BenchCase]:
                 yield case("up of one Box: memory, everything", "MB", [memory_mb], limit=UP_MEMORY_MB)
             finally:
                 up.send_signal(signal.SIGINT)
-                up.communicate()
+                try:
+                    up.communicate(timeout=ENDS_S)
+                except subprocess.TimeoutExpired:
+                    up.kill()  # its services end with it
+                    raise
 
 
 def bare_hop_ms(hops: int) -> list[float]:

@@ -16,7 +16,7 @@ while True:
     topic, body = inbox.recv_multipart()
     measurement = opqbox3_pb2.Measurement.FromString(body)
     if not measurement.metrics:
-        continue  # fields 1010 and 1011: an interval or a disturbance of class A
+        continue  # fields 1010, 1011 and 1014: an interval, a disturbance, or lost ones
     # A key of `metrics` is absent when the value is unknown; `metrics["rms"]` would make it, with zeros.
     rms = f"{measurement.metrics['rms'].average:.2f} V" if "rms" in measurement.metrics else "unknown"
     print(f"Box {measurement.box_id}: {rms} until {measurement.timestamp_ms}", flush=True)

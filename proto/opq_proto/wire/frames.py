@@ -49,7 +49,7 @@ ACK_PLUGIN = "opq-ack"
 """Reports which sequences are stored (docs/reference/contracts.md, Acknowledgement); a Box does not answer
 it."""
 TAKES_INTERVALS = "intervals"
-"""What a cloud states with its acknowledgements if it takes fields 1010 and 1011 of a Measurement."""
+"""What a cloud states with its acknowledgements if it takes fields 1010, 1011 and 1014 of a Measurement."""
 UPLINK_PLUGIN = "opq-uplink"
 """Lets a Box's gateway try another cloud; the message is its addresses and server key as JSON."""
 CHALLENGE_PLUGIN = "opq-challenge"

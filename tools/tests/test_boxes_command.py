@@ -181,8 +181,8 @@ def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:
         store.append_measurements([_row("4", at[n - 1], n) for n in (1, 2, 3, 8, 9, 10)])
         lost = lost_between(store, "4", LostNumbers(4, 7, 4))
         assert lost.words.startswith("4 Measurements between 2025-12-15 09:54:49 and 2025-12-15 09:54:54 UTC")
-        store.note_lost("4", lost)
-        store.note_lost("5", lost)
+        store.note_lost("4", [lost])
+        store.note_lost("5", [lost])
     ledger = tmp_path / "gateway" / "box4" / "ledger"
     ledger.mkdir(parents=True)
     span = {"kind": "10min", "start_ns": 10**18, "end_ns": 10**18 + 6 * 10**11, "rows": 1}
@@ -207,7 +207,7 @@ def test_each_box_keeps_its_own_loss(tmp_path: Path) -> None:
         ledger.store()
     with closing(open_store(None, tmp_path)) as store:
         store.put_box(BoxRecord("4", ""))
-        store.note_lost("4", BoxLoss(1, start_ns // 10**6, end_ns // 10**6, "10min"))
+        store.note_lost("4", [BoxLoss(1, start_ns // 10**6, end_ns // 10**6, "10min")])
     listed = rows(tmp_path, "lost")
     assert [each["box_id"] for each in listed] == ["4", "5", "group-attic"]
 

@@ -217,7 +217,7 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         hold from now on, and what was never stated before also for the time before.
         """
 
-    def note_lost(self, box_id: str, lost: BoxLoss) -> None:
+    def note_lost(self, box_id: str, lost: Sequence[BoxLoss]) -> None:
         """Adds Measurements of a Box that were lost to its record."""
 
     def forget_lost(self, box_id: str) -> None:

@@ -165,3 +165,13 @@ def test_a_hidden_site_is_in_no_loss() -> None:
     box = BoxRecord("1", "", site="mill", lost=(BoxLoss(3, 0, 600_000, "10min", "mill"),))
     assert "mill" in box.lost[0].words and box.without("feeder").lost == box.lost
     assert "mill" not in box.without("site").lost[0].words
+
+
+def test_losses_of_a_box_are_noted_at_once(store: CloudStore) -> None:
+    """One that is within another is the other."""
+    spans = (3, 0, 9), (1, 3, 6), (2, 9, 12)
+    first, within, later = (BoxLoss(count, start_ms, end_ms, "10min") for count, start_ms, end_ms in spans)
+    store.note_lost("1", [within, first, later])
+    assert known(store).lost == (first, later)
+    store.note_lost("1", [within])
+    assert known(store).lost == (first, later)

@@ -19,7 +19,7 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
-from opq_cloud.makai.measurements.missed_minutes import MissedMinutes, loss_of, lost_between
+from opq_cloud.makai.measurements.missed_minutes import GatewayLosses, MissedMinutes, lost_between
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, trend_of
 from opq_cloud.store.store import CloudStore
@@ -64,6 +64,7 @@ class MeasurementWriter:
         self._config = config
         self._counters = counters
         self._log = log
+        self._losses = GatewayLosses(store, log)
         self._acknowledge = acknowledge
         self._trackers: dict[str, SequenceTracker] = {}
         self._to_acknowledge: set[str] = set()
@@ -247,12 +248,10 @@ class MeasurementWriter:
 
     def _note_losses(self, rows: Iterable[Measurement]) -> None:
         """Names what gateways lost of their intervals, in the log and the store. Raises StoreError."""
-        for row in rows:
-            loss = loss_of(row)
-            if loss is None or (row.sequence is not None and self._trackers[row.box_id].has(row.sequence)):
-                continue  # one that is stored was sent again, and perhaps it was seen since
-            self._store.note_lost(row.box_id, loss)
-            self._log.error("values.lost", box_id=row.box_id, lost=loss.words)
+        trackers = self._trackers
+        self._losses.note(
+            row for row in rows if row.sequence is None or not trackers[row.box_id].has(row.sequence)
+        )  # one that is stored was sent again, and perhaps its loss was seen since
 
     def _note_refused(self) -> bool:
         """Notes the numbers of refused Measurements; False: the store could not be read."""
@@ -347,7 +346,7 @@ class MeasurementWriter:
             return
         try:
             lost = lost_between(self._store, box_id, numbers)
-            self._store.note_lost(box_id, lost)
+            self._store.note_lost(box_id, [lost])
         except StoreError:  # it is counted all the same
             self._counters.add("store_errors")
         else:

@@ -7,12 +7,14 @@ last minutes of each Box, then the rest of its last day.
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
 from opq_cloud.store.box_record import BoxLoss
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.pyramid import HOUR_MS
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TREND_MS, Measurement
 
@@ -95,6 +97,23 @@ class MissedMinutes:
                 return
             yield box_id, minute_ms
             start_ms = minute_ms + TREND_MS
+
+
+class GatewayLosses:
+    """What gateways state that they lost of their intervals."""
+
+    def __init__(self, store: CloudStore, log: BoundLogger) -> None:
+        self._store, self._log = store, RateLimitedLog(log)
+
+    def note(self, rows: Iterable[Measurement]) -> None:
+        """Names it in the store, each Box once, and in the log. Raises StoreError."""
+        found: dict[str, list[BoxLoss]] = {}
+        for row in rows:
+            if (loss := loss_of(row)) is not None:
+                found.setdefault(row.box_id, []).append(loss)
+        for box_id, losses in found.items():
+            self._store.note_lost(box_id, losses)
+            self._log.error("values.lost", key=box_id, box_id=box_id, lost=losses[-1].words)
 
 
 def loss_of(row: Measurement) -> BoxLoss | None:

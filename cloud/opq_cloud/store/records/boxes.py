@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from opq_cloud.store.box_record import BoxLoss, BoxRecord, LocationRecord, box_order
@@ -58,15 +58,15 @@ class BoxRecords(StorePart):
 
         self._write_counted(job)
 
-    def note_lost(self, box_id: str, lost: BoxLoss) -> None:
+    def note_lost(self, box_id: str, lost: Sequence[BoxLoss]) -> None:
         def changed(known: Fields | None) -> Fields:
             needed = ORIGINAL_DEFAULTS if known is None else {}
             before = {**needed, **(known or box_document(BoxRecord(box_id, f"Box {box_id}")))}
             losses = list(losses_of(before))
-            if any(map(lost.is_within, losses)):
-                return before
-            kept = [each for each in losses if not each.is_within(lost)]
-            return {**before, LOST: [asdict(each) for each in (*kept, lost)][-LOST_KEPT:]}
+            for each in lost:
+                if not any(map(each.is_within, losses)):
+                    losses = [*(one for one in losses if not one.is_within(each)), each]
+            return {**before, LOST: [asdict(each) for each in losses[-LOST_KEPT:]]}
 
         self._write_counted(lambda documents: documents.change(BOXES, (box_id,), changed))
 

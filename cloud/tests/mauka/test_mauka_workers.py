@@ -136,7 +136,7 @@ def gone(pid):
 def test_a_hanging_analysis_is_skipped_after_two_tries(store, jobs_of, tmp_path):
     """A plug-in that hangs is ended twice, and the event done without it."""
     put_events(store, 2)
-    jobs, _, lost = jobs_of("answer", "hang", call_s=4.0)
+    jobs, _, lost = jobs_of("answer", "hang", call_s=15.0)
     began_s = time.monotonic()
     jobs.add(job_of(store, 1))
     jobs.add(job_of(store, 2))
@@ -144,8 +144,8 @@ def test_a_hanging_analysis_is_skipped_after_two_tries(store, jobs_of, tmp_path)
     other = wait_job(jobs)  # it waits for one try of the first, not for both
     assert (other.event_id, other.given_up, len(other.result.findings)) == (2, set(), 1)
     job = wait_job(jobs)
-    assert time.monotonic() - began_s > 12.0, (
-        "twice: two Boxes' waveforms of a second are allowed beside the 4"
+    assert time.monotonic() - began_s > 34.0, (
+        "twice: two Boxes' waveforms of a second are allowed beside the 15"
     )
     pids = [path.suffix[1:] for path in (tmp_path / "analyses").glob("hang.*") if path.suffix != ".py"]
     assert len(pids) == 2 and all(map(gone, pids))
@@ -196,7 +196,7 @@ def test_a_prepared_process_has_loaded_its_analyses(jobs_of, tmp_path):
 def test_dead_idle_processes_are_replaced(store, jobs_of):
     """One was killed, one hangs in a loop of Python."""
     put_events(store, 2)
-    jobs, _, lost = jobs_of("answer", "loops", call_s=4.0)
+    jobs, _, lost = jobs_of("answer", "loops", call_s=15.0)
     jobs.prepare()
     wait_until_alive(jobs)
     os.kill(jobs.rows()[0]["pid"], signal.SIGKILL)

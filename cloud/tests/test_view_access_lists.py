@@ -515,12 +515,12 @@ def test_the_feeds_map_equals_the_maps_state(cast: Cast, role: str) -> None:
         while answer.readline().strip() != b"event: map":
             pass
         text = answer.readline().decode().removeprefix("data: ")
-    whole = json.loads(text)["whole"]
+    fed = json.loads(text)["state"]
     browser.get("/map/state")
     state = json.loads(browser.text)
-    assert whole.keys() == state.keys() and whole["incidents"] == state["incidents"]
-    assert whole["marks"].keys() == state["marks"].keys()
-    assert whole["figures"].keys() == state["figures"].keys()
+    assert fed.keys() == state.keys() and fed["incidents"] == state["incidents"]
+    assert fed["marks"].keys() == state["marks"].keys()
+    assert fed["figures"].keys() == state["figures"].keys()
     assert {box for box, name in NAMES.items() if name in text} <= set(SEES[role])
 
 

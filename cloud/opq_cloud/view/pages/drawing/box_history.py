@@ -15,7 +15,7 @@ from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
-from opq_proto.measurement.flagged import flags_of_trend, is_all_flagged
+from opq_proto.measurement.flagged import flags_of_trend, has_no_limits
 from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
@@ -41,8 +41,8 @@ class HistoryRow:
     """By the names of DRAWN_KEYS; unknown metrics are absent."""
     flagged: int = 0
     """The highest `continuity.FLAGGED` of its Measurements; 0: none is flagged."""
-    all_flagged: bool = False
-    """Whether each of its Measurements is flagged."""
+    without_limits: frozenset[str] = frozenset()
+    """Names of values whose Measurements are all flagged, so that their mean stands for their limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ def _row(trend: Trend, keys: Keys) -> HistoryRow:
     for name, (key, scale) in keys.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
-    flags, every = flags_of_trend(trend.metrics), is_all_flagged(trend.metrics)
-    return HistoryRow(trend.start_ms, trend.coverage, values, flags, every)
+    without = frozenset(name for name, (key, _) in keys.items() if has_no_limits(trend.metrics, key))
+    return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics), without)
 
 
 def measured_rows(store: HistoryStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:

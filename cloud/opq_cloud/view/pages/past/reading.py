@@ -130,8 +130,8 @@ class PastReader:
         flagged = np.array([bool(row.flagged) for row in rows], np.bool_)
         coverage = np.array([row.coverage for row in rows], np.float64)
         # limits of a longer row are without flagged windows, unless it has no others
-        every = np.array([row.all_flagged for row in rows], np.bool_)
-        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else every
+        without = np.array([name in row.without_limits for row in rows], np.bool_)
+        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else without
         late_ms = 2 * history.step_ms if history.step_ms < 60_000 else 130_000
         start_ms, until_ms = self._expected(box.box_id, at_ms, history.step_ms, late_ms)
         return PastSeries(

@@ -222,6 +222,13 @@ FIELDS = (
         dtype="",
         words="a dip, swell or interruption",
     ),
+    MeasurementField(
+        name="lost",
+        wire=1014,
+        kind="message",
+        dtype="",
+        words="intervals or disturbances that the gateway lost",
+    ),
 )
 """In the order of `messages.Measurement`; its `metrics` (3 on the wire) are QUANTITIES and REMARKS."""
 METRICS_WIRE = 3

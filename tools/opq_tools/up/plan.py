@@ -117,7 +117,7 @@ class UpPlan:
         Raises:
             ConfigError: each Box of this run was deleted.
         """
-        if not self.boxes:
+        if self.deleted and not self.boxes:
             again = ",".join(self.deleted)
             raise ConfigError(f"Box {again} was deleted, and there is no other; {self.add_again(again)}")
         self.keys.ensure([box.box_id for box in self.boxes])

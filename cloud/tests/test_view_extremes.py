@@ -279,14 +279,18 @@ def paths(scene: demo.Scene) -> list[str]:
     return found
 
 
+def session_of_an_administrator(scene: demo.Scene, name: str) -> dict[str, str]:
+    """The cookie of a new account's session."""
+    admin = scene.store.people.add_account(f"{name}@example.org", name, "admin", "no-hash")
+    assert admin is not None
+    return {SESSION_COOKIE: SignIn(scene.store.people).begin_session(admin, "127.0.0.1", "test")}
+
+
 @pytest.mark.timeout(1200)
 def test_every_page_opens_with_every_extreme(scene: demo.Scene) -> None:
     """As an administrator and as a stranger; each is answered, and never by 500."""
-    admin = scene.store.people.add_account("admin@example.org", "admin", "admin", "no-hash")
-    assert admin is not None
-    session = SignIn(scene.store.people).begin_session(admin, "127.0.0.1", "test")
     wrong = []
-    for cookies in ({SESSION_COOKIE: session}, {}):
+    for cookies in (session_of_an_administrator(scene, "admin"), {}):
         browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser", **cookies})
         for path in paths(scene):
             if not cookies and ("format=" in path or path.endswith("/export")):
@@ -330,7 +334,8 @@ def test_a_part_that_fails_leaves_the_page(scene: demo.Scene, monkeypatch: pytes
 
 def test_a_panel_that_fails_leaves_its_page(scene: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a Box, an incident, Examine and `/past`: a sentence stands there, and the page is made."""
-    browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser"})
+    session = session_of_an_administrator(scene, "panels")  # who sees waveforms, whatever others may see
+    browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser", **session})
     number = next(each.incident_id for each in scene.store.incidents(limit=100) if "11" in each.box_ids)
 
     def fails(*_: Any, **__: Any) -> Any:

@@ -66,7 +66,8 @@ def test_a_file_without_a_process_is_no_service(tmp_path: Path, context: Context
     assert local_endpoint("commands", tmp_path, 100) == "tcp://127.0.0.1:9984"
     address = BackendAddress(in_data_dir("ipc://commands", tmp_path))
     first: Context = zmq.Context()
-    address.bind(first.socket(zmq.PULL))
+    bound = first.socket(zmq.PULL)  # held: one that is collected is closed
+    address.bind(bound)
     assert local_endpoint("commands", tmp_path, 100) == address.endpoint
     first.destroy(linger=0)
     assert (tmp_path / "sockets" / "commands").exists()

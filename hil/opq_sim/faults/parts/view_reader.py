@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from opq_proto.kit.http_client import fetch
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 600.0
 """An export of all Measurements takes more than ten seconds on a busy machine."""
 LARGEST_ANSWER_BYTES: Final = 1 << 26
 PAGE: Final = 200

@@ -14,7 +14,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from free_ports import free_offset, free_port
 from house_under_test import until
 from listening_ports import Listening, descriptors, listening_of, resident_mb, tree_of
 
+from opq_cloud.store import open_store
 from opq_proto.kit.ports import PORTS
 
 SENDERS = 2
@@ -115,13 +116,15 @@ class HostileSystem:
             return False
 
     def numbers(self, box_id: str) -> list[int]:
-        """The numbers of the stored Measurements of a Box, in order."""
-        text = self._tool("export", "measurements", "--box", box_id, "--format", "json")
-        return sorted(int(row["sequence"]) for row in json.loads(text) if not row["crossing"])
+        """The numbers of what is stored of a Box, in order: Measurements and intervals have one counter."""
+        with closing(open_store(None, self.folder)) as store:
+            rows = store.measurements(box_id, 0, 2**62)
+            found = [each.sequence for each in rows if each.sequence is not None]
+            return sorted([*found, *store.intervals.sequences(box_id, 0, 2**62)])
 
-    def _tool(self, *words: str) -> str:
+    def _tool(self, *words: str) -> None:
         command = [sys.executable, "-m", "opq_tools.cli", *words, "--data-dir", str(self.folder)]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=300).stdout
+        subprocess.run(command, capture_output=True, check=True, timeout=300)
 
     def logged(self) -> list[str]:
         """Lines of trouble, without those of uvicorn about a peer that has broken its request off."""

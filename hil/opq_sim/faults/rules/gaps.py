@@ -77,6 +77,7 @@ def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str
     # what a starved Box skipped meanwhile, and reports as an overrun, is not reported as this loss too
     shortest_s = fault.for_s - evidence.skipped_s[box_id]
     beyond_s = max(shortest_s - reported_s, reported_s - fault.for_s)
-    if whole and beyond_s > max(LATE_S, WHOLE_SHARE * fault.for_s) + evidence.held_s:
+    late_s = evidence.held_s + evidence.unread_s.get(box_id, 0.0)  # what a full machine adds to the gap
+    if whole and beyond_s > max(LATE_S, WHOLE_SHARE * fault.for_s) + late_s:
         problems.append(f"{reported_s:.1f} s are reported as missing")
     return problems, count, right

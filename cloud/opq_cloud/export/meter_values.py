@@ -176,7 +176,7 @@ def _time_column(form: CsvForm, named: str) -> int | None:
 
 
 def _column(form: CsvForm, named: str) -> int:
-    """Index of the column of that name, with or without its unit, in any case of letters.
+    """Returns the index of the column of this name: as written, in any case of letters, or without its unit.
 
     Raises:
         RecordingError: there is none, or there are several.

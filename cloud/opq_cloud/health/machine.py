@@ -34,7 +34,7 @@ def disk_reading(folder: Path) -> Reading:
 
 
 def newest_reading(newest_ms: int | None, other_clocks: Collection[str]) -> Reading:
-    """The seconds by which this machine's clock is behind the newest Measurement in the store.
+    """Returns by how many seconds this machine's clock is behind the newest Measurement in the store.
 
     Args:
         newest_ms: time of that Measurement, UTC; None: nothing is stored.

@@ -7,7 +7,7 @@ program has claimed, one of the programs that it started may claim once more, be
     a test   --claims 9880-->  opq-port-9880
     its `up` --claims 9880-->  opq-port-9880-<process of the test>
 
-If the test ends while its `up` runs, opq-port-9880 is free, and only the port itself tells that it is in use.
+If the test ends while its `up` runs, opq-port-9880 is free, and only the port itself shows that it is in use.
 """
 
 import os

@@ -339,8 +339,8 @@ class MeasurementWriter:
             self._name_lost(box_id, tracker, until)
 
     def _name_lost(self, box_id: str, tracker: SequenceTracker, until: float) -> None:
-        """Names what was lost with its span, in the log and the store; later where there is no time now, or
-        the store refuses."""
+        """Writes the span of the lost Measurements of a Box into the store and the log. After `until`
+        (monotonic, s), or where the store fails, they stay for the next call."""
         numbers = tracker.unnamed
         if numbers is None or time.monotonic() > until:
             return

@@ -60,11 +60,13 @@ class IncidentIds:
         return [HealthReport(self.name, problem is None, info=problem, note=self._note)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Runs until `stop`. It is ready once nothing is numbered before the service is known.
+        """Runs until `stop`.
+
+        `ready` is set once the store gives no number before it is known which service gives them.
 
         Raises:
             PortBusyError, ConfigError: the address cannot be bound, and what is there does not number this
-                store; or it is no address.
+                store; or it is not an address.
         """
         self._await_service(stop)
         threading.Thread(target=self._watch, args=(stop,), name="lost-incidents", daemon=True).start()
@@ -116,7 +118,7 @@ class IncidentIds:
             try:
                 first = self._shared.store.numbers.number_at(self._endpoint)
             except StoreError as error:
-                if isinstance(error.__cause__, zmq.ZMQError):  # it is no address
+                if isinstance(error.__cause__, zmq.ZMQError):  # it is not an address
                     raise busy from error
                 if _is_elsewhere(busy):
                     self._silent = str(error)

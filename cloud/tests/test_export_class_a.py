@@ -222,7 +222,7 @@ def test_a_sites_phases_are_exported_under_its_name(store: CloudStore, tmp_path:
     store.intervals.append(rows)
     done = CliRunner().invoke(command, ["intervals", "--box", "mill", "--data-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    found = list(csv.DictReader(io.StringIO(done.output)))
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(int(row["start_ns"]), row["flagged"]) for row in found] == [
         (T0_NS, "False"),
         (T0_NS + TEN_NS, "True"),
@@ -231,4 +231,4 @@ def test_a_sites_phases_are_exported_under_its_name(store: CloudStore, tmp_path:
         assert float(row["u2_ratio"]) == pytest.approx(0.03 / 2.97, rel=1e-3)
         assert float(row["angle_b_deg"]) == pytest.approx(-120.0) and row["box_id"] == "mill"
     every = CliRunner().invoke(command, ["intervals", "--data-dir", str(tmp_path)])
-    assert {row["box_id"] for row in csv.DictReader(io.StringIO(every.output))} == {*"12456", "mill"}
+    assert {row["box_id"] for row in csv.DictReader(io.StringIO(every.stdout))} == {*"12456", "mill"}

@@ -163,7 +163,7 @@ def test_the_command_ends_with_1_when_something_differs(tmp_path: Path) -> None:
     assert same.exit_code == 0 and "DIFFERS" not in same.output
     found = CliRunner().invoke(command, ["compare", str(a), str(b)])
     assert found.exit_code == 1 and "log       DIFFERS  only in A: box.clock_state 0 1" in found.output
-    rows = json.loads(CliRunner().invoke(command, ["compare", "--json", str(a), str(b)]).output)
+    rows = json.loads(CliRunner().invoke(command, ["compare", "--json", str(a), str(b)]).stdout)
     assert {row["what"]: row["equal"] for row in rows}["log"] is False
 
 

@@ -50,7 +50,7 @@ def test_forty_events_are_printed_and_others_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nominal_hz", [400.0, 16.7])
 def test_a_wrong_nominal_frequency_is_one_line(nominal_hz: float, tmp_path: Path) -> None:
-    lines_told = run(as_i16(tmp_path, mains(0.5), nominal_hz=nominal_hz)).output.splitlines()
+    lines_told = run(as_i16(tmp_path, mains(0.5), nominal_hz=nominal_hz)).stdout.splitlines()
     (line,) = [each for each in lines_told if "known fundamental" in each]
     assert f"nominal {nominal_hz:g} Hz" in line and "0.65 to 1.45" in line
     assert f"from {0.65 * nominal_hz:g} to {1.45 * nominal_hz:g} Hz," in line

@@ -192,8 +192,8 @@ def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:
     notes = system_status(tmp_path, 0)["notes"]
     assert [each.partition(":")[0] for each in notes[-3:-1]] == ["Box 4", "Box 5"] and "--seen" in notes[-1]
     assert rows(tmp_path, "show", "5")["name"] == "Box 5"
-    assert len(json.loads(run(tmp_path, "lost", "--seen", "--json").output)) == 3
-    assert run(tmp_path, "lost").output == "nothing was lost\n"
+    assert len(json.loads(run(tmp_path, "lost", "--seen", "--json").stdout)) == 3
+    assert run(tmp_path, "lost").stdout == "nothing was lost\n"
     assert not system_status(tmp_path, 0)["notes"] and rows(tmp_path, "show", "4")["name"] == "Attic"
 
 

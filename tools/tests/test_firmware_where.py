@@ -68,7 +68,7 @@ def test_a_return_address_names_its_calls_line(built: Path, program: str) -> Non
     first, second = calls(built, program)
     result = where(built, f"0x{first | 1:08x} {second | 1:#x}", "--of", "1.2.3")
     assert result.exit_code == 0, result.output
-    rows = [row.split() for row in result.output.splitlines() if row.startswith("0x")]
+    rows = [row.split() for row in result.stdout.splitlines() if row.startswith("0x")]
     assert [row[1] for row in rows] == ["opq_start", "opq_start"]
     assert [row[2].rsplit("/", 1)[-1] for row in rows] == ["start.c:9", "start.c:10"]
     assert {row[3] for row in rows} == {program}
@@ -76,7 +76,7 @@ def test_a_return_address_names_its_calls_line(built: Path, program: str) -> Non
 
 def test_non_code_addresses_are_counted_and_left_out(built: Path) -> None:
     result = where(built, "0x20001000", "0", f"{calls(built, 'boot')[0]:#x}", "--json")
-    found = json.loads(result.output)
+    found = json.loads(result.stdout)
     assert [place["program"] for place in found["places"]] == ["boot"] and found["sure"] is False
     assert "2 of 3 addresses are not code" in where(built, "0x20001000", "0", "0x08020200").output
 

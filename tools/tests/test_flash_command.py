@@ -80,7 +80,7 @@ def test_silent_firmware_is_written_but_not_protected(
 
 
 def test_json_is_one_document(tmp_path: Path) -> None:
-    found = json.loads(flash(tmp_path, bundle(), memory(BOX), "--json").output)
+    found = json.loads(flash(tmp_path, bundle(), memory(BOX), "--json").stdout)
     assert (found["done"], found["verified"], found["started"]) == (True, True, True)
     assert found["chip"]["dev_id"] == 0x413 and found["installed"]["slot_a"] == "1.0.0"
 

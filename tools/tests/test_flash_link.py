@@ -33,7 +33,7 @@ def refused(result: Result) -> str:
 def test_the_free_slots_image_is_confirmed(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
-    found = json.loads(result.output)
+    found = json.loads(result.stdout)
     assert (found["done"], found["verified"], found["written_bytes"]) == (True, True, 20_512)
     assert "slot B runs 1.2.3, confirmed" in found["notes"][0]
     assert box.image == image(Slot.B, size=20_000)
@@ -44,7 +44,7 @@ def test_lost_and_corrupted_frames_cost_only_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(in_place, "ANSWER_S", 0.4)
     with UpdatingBox(faults=LineFaults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
-    found = json.loads(result.output)
+    found = json.loads(result.stdout)
     assert found["done"] and found["retries"] > 0
     assert box.image == image(Slot.B, size=20_000)
 
@@ -85,7 +85,7 @@ def test_the_boxs_own_refusal_is_in_words(tmp_path: Path, data: bytes, option: s
 
 def test_a_boot_loader_in_recovery_takes_firmware(tmp_path: Path) -> None:
     with UpdatingBox(firmware="boot 1.0.0: recovery pin", hardware="opqbox", in_recovery=True) as box:
-        found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
+        found = json.loads(flash(tmp_path, box, bundle(), "--json").stdout)
     assert found["done"] and not found["started"]
     assert "take the jumper off and reset" in found["notes"][0]
 
@@ -143,7 +143,7 @@ def protect(box: UpdatingBox, *options: str) -> Result:
 
 def test_protection_is_set_without_a_file() -> None:
     with UpdatingBox() as box:
-        found = json.loads(protect(box, "--json").output)
+        found = json.loads(protect(box, "--json").stdout)
         again = protect(box)
     assert found["protection"] == {"brown_out_level": "2.70 V", "protected_sectors": "sectors 0, 1"}
     assert box.protection == (3, 3)
@@ -174,7 +174,7 @@ def test_unset_protection_is_an_error(
 
 def test_an_update_off_terminal_keeps_option_bytes(tmp_path: Path) -> None:
     with UpdatingBox() as box:
-        found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
+        found = json.loads(flash(tmp_path, box, bundle(), "--json").stdout)
     assert found["protection"] == {} and box.protection == (0, 0)
 
 

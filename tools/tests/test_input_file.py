@@ -50,7 +50,7 @@ def test_stdin_beyond_text_is_one_line() -> None:
     def show() -> None:
         click.echo(read_input_text("-"))
 
-    assert CliRunner().invoke(show, input="SELECT ü").output == "SELECT ü\n"
+    assert CliRunner().invoke(show, input="SELECT ü").stdout == "SELECT ü\n"
     result = CliRunner().invoke(show, input=io.BytesIO(b"SELECT \xff"))
     assert isinstance(result.exception, InputFileError)
     assert str(result.exception).startswith("- is not text in UTF-8")

@@ -41,7 +41,7 @@ def stored(folder: Path) -> MakaiConfig | None:
 
 def test_settings_of_triggers_are_columns_for_people() -> None:
     answer = CliRunner().invoke(command, ["list", "--allowed", "--trigger", "frequency"])
-    head, first, *_ = answer.output.splitlines()
+    head, first, *_ = answer.stdout.splitlines()
     assert head.split() == ["trigger", "setting", "default", "allowed", "what"] and "|" not in answer.output
     assert first.index("of nominal") == head.index("what")
 

@@ -212,9 +212,9 @@ def test_listed_recordings_come_from_their_commits(server: str, bare: Path, tmp_
     out = tmp_path / "public"
     words = ["get", "--list", str(list_of(tmp_path, bare)), "--out", str(out), "--base-url", server]
     first = CliRunner().invoke(command, words)
-    assert first.exit_code == 0 and first.output.count("checked; licence: MIT") == 2, first.output
+    assert first.exit_code == 0 and first.stdout.count("checked; licence: MIT") == 2, first.output
     assert (out / "some/repo/Тест 1/relay.dat").read_bytes() == RAMP
-    assert CliRunner().invoke(command, words).output.count("was here already") == 2
+    assert CliRunner().invoke(command, words).stdout.count("was here already") == 2
 
 
 def test_a_failed_download_spares_the_others(server: str, bare: Path, tmp_path: Path) -> None:

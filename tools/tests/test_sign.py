@@ -143,7 +143,7 @@ def test_firmware_is_verified_as_a_box_would(tmp_path: Path) -> None:
     assert "slot A: opqbox 1.2.3 1.2.3-rc1: not signed" in unsigned.output
     assert ours(sign, key, file).exit_code == 0
     result = verify(public, file)
-    assert (result.exit_code, result.output.count("good")) == (0, 2)
+    assert (result.exit_code, result.stdout.count("good")) == (0, 2)
     assert not list(tmp_path.glob("*.sig"))
 
 
@@ -167,7 +167,7 @@ def test_another_key_or_changed_byte_is_refused(tmp_path: Path) -> None:
     file = firmware(tmp_path, key)
     assert verify(public, file).exit_code == 0
     result = verify(other_public, file)
-    assert (result.exit_code, result.output.count("another key")) == (1, 2)
+    assert (result.exit_code, result.stdout.count("another key")) == (1, 2)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)

@@ -163,7 +163,7 @@ def test_the_month_of_the_command_equals_the_truth(folder: Path, truth: Truth) -
     """The month by the clock of Berlin: 745 hours."""
     options = ["--indices", "2026-10", "--zone", "Europe/Berlin", "--data-dir", str(folder / "data")]
     printed = CliRunner().invoke(command, [*options, "--format", "json"])
-    found = json.loads(printed.output)
+    found = json.loads(printed.stdout)
     begin_ns, end_ns = found["from"], found["to"]
     assert end_ns - begin_ns == 745 * 3600 * month.S
     table = CliRunner().invoke(command, [*options, "--format", "csv"]).output

@@ -30,7 +30,7 @@ def test_a_scenario_is_drawn_with_its_boxes(tmp_path: Path):
     picture = tmp_path / "causes.png"
     done = CliRunner().invoke(command, [str(tmp_path / "street.toml"), "--plot", str(picture)])
     assert done.exit_code == 0, done.output
-    lines = done.output.splitlines()
+    lines = done.stdout.splitlines()
     assert lines[0] == "one street"
     assert any(line.endswith("+--[] Box 1 on a") for line in lines)
     assert lines[-5:] == [

@@ -37,13 +37,16 @@ def closed_one(up: House, number: int) -> dict[str, Any]:
 
     def over() -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = get_incident(up.view, number)
+            shown: dict[str, Any] = get_incident(up.view, number)
         except OSError:  # not there yet, or the cloud is being started again
             return None
-        return found if found["closed"] else None
+        return shown if shown["closed"] else None
 
-    found = until(over, 60, f"incident {number} is over")
-    assert isinstance(found, dict)
+    try:
+        found: dict[str, Any] = until(over, 60, f"incident {number} is over")
+    except AssertionError as error:
+        told = "\n".join(up.lines[-40:])
+        raise AssertionError(f"{error}; there are {json.dumps(incidents(up))}; told:\n{told}") from None
     return found
 
 

@@ -23,7 +23,7 @@ def test_a_stored_event_is_injected(bus, reader):
         command, ["MakaiEvent", "--event-id", "1", "--event-id", "2", "--endpoint", bus.sub]
     )
     assert result.exit_code == 0
-    assert result.output == f"published 2 messages on MakaiEvent at {bus.sub}\n"
+    assert result.stdout == f"published 2 messages on MakaiEvent at {bus.sub}\n"
     for event_id in (1, 2):
         topic, body = reader.recv_multipart()
         message = MaukaMessage.FromString(body)
@@ -101,7 +101,7 @@ def test_the_originals_form_reads_its_address(bus, reader, tmp_path, monkeypatch
     config = tmp_path / "mauka.config.json"
     config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": bus.sub}))
     result = CliRunner().invoke(command, [str(config), "foo", "some text"])
-    assert result.output == f"published 1 message on foo at {bus.sub}\n"
+    assert result.stdout == f"published 1 message on foo at {bus.sub}\n"
     assert reader.recv_multipart() == [b"foo", b"some text"]
     monkeypatch.setenv("MAUKA_BUS", bus.sub)
     config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": "?MAUKA_BUS"}))

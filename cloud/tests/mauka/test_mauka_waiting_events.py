@@ -67,3 +67,31 @@ def test_a_waiting_event_comes_before_the_killer(tmp_path):
     now.s += 60.0
     assert order() == [3, 2, 1]
     store.close()
+
+
+def test_waits_in_step_starve_no_event(tmp_path):
+    """What failed less often comes first, due or not, or it would always come during the other's rest."""
+    now = SimpleNamespace(s=0.0)
+    store = open_store(None, tmp_path)
+    for number in (1, 2):
+        event_id = store.open_event(Trigger(f"token{number}", 0, 10**9, ("1",), "1", "test"), "test")
+        store.finish_event(event_id)
+    waiting = WaitingEvents(lambda: store, ServiceCounters(), lambda: now.s)
+
+    def order():
+        turns = iter(lambda: waiting.next_turn(lambda event_id: False, announced=False), None)
+        return [turn.event_id for turn in turns]
+
+    resting, fails = EventOutcome(rest_s=1.0), EventOutcome(failed=True)
+    for event_id in (1, 2):  # while the process is started again after 1, 2 fails too
+        waiting.note_outcome(event_id, fails, done=True)
+    waiting.note_outcome(1, fails, done=True)
+    for _ in range(3):
+        waiting.note_outcome(2, resting, done=True)
+    now.s += 60.0
+    assert order() == [2, 1]
+    waiting.note_outcome(1, fails, done=True)
+    waiting.note_outcome(2, resting, done=True)
+    now.s += 10.0
+    assert order() == [2, 1], "1 is due after 8 s, 2 after 32 s"
+    store.close()

@@ -144,9 +144,9 @@ def test_the_command_prints_indices_as_json_and_csv(store: CloudStore, tmp_path:
     other.close()
     run = CliRunner().invoke
     shown = run(command, ["--indices", "2026", "--data-dir", str(folder)])
-    assert json.loads(shown.output)["span"] == "2026"
+    assert json.loads(shown.stdout)["span"] == "2026"
     shown = run(command, ["--indices", "2026-W10", "--format", "csv", "--data-dir", str(folder)])
-    assert shown.output.splitlines()[-1].startswith("box,1,Box 1,")
+    assert shown.stdout.splitlines()[-1].startswith("box,1,Box 1,")
     shown = run(command, ["--indices", "2026", "--format", "pdf", "--data-dir", str(folder)])
     assert "indices are json or csv" in shown.output
 

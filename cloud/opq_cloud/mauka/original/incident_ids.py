@@ -69,7 +69,14 @@ class IncidentIds:
                 store; or it is not an address.
         """
         self._await_service(stop)
-        threading.Thread(target=self._watch, args=(stop,), name="lost-incidents", daemon=True).start()
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), name="lost-incidents", daemon=True).start()
+        try:
+            self._serve(stop, ready)
+        finally:
+            ended.set()
+
+    def _serve(self, stop: threading.Event, ready: threading.Event | None) -> None:
         key, answer, bound = (
             "mauka.incident_id_endpoint",
             partial(self._answer, stop),
@@ -133,10 +140,10 @@ class IncidentIds:
             log.info("incident_numbers.elsewhere", address=self._endpoint, number=first)
             return True
 
-    def _watch(self, stop: threading.Event) -> None:
+    def _watch(self, ended: threading.Event) -> None:
         """Looks for incidents that the original lost, so that health reports them; states the service again
         where another process has withdrawn it."""
-        while not stop.wait(LOST_S):
+        while not ended.wait(LOST_S):
             try:
                 self._shared.store.numbers.restate()
                 self.counters.set("incidents_lost", self._shared.store.lost_incidents())

@@ -58,8 +58,8 @@ class EventTurn:
 class _Retry:
     next_s: float
     wait_s: float
-    failed: bool = False
-    """Whether an analysis failed on this event itself; others only wait for one that rests."""
+    failures: int = 0
+    """How often an analysis failed on this event itself; others only wait for one that rests."""
 
 
 class WaitingEvents:
@@ -174,14 +174,14 @@ class WaitingEvents:
     def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
         """Retries a failed event at growing intervals; one that waits for an analysis, after its rest."""
         before = self._retries.pop(event_id, None)
-        failed = outcome.failed or (before is not None and before.failed)
+        failures = outcome.failed + (before.failures if before is not None else 0)
         longest_s = LONGEST_FAILED_S if done else LONGEST_RETRY_S
         if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, longest_s)
-            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s, failed)
+            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s, failures)
         elif outcome.rest_s:
             wait_s = FIRST_RETRY_S / 2 if before is None else min(2 * before.wait_s, longest_s)
-            self._retries[event_id] = _Retry(self._clock() + max(outcome.rest_s, wait_s), wait_s, failed)
+            self._retries[event_id] = _Retry(self._clock() + max(outcome.rest_s, wait_s), wait_s, failures)
         elif outcome.lacking:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
@@ -202,9 +202,11 @@ class WaitingEvents:
         return any(event_id == done for _, done in self._done)
 
     def _due(self, now_s: float, in_hand: Callable[[int], bool], announced: bool) -> list[int]:
-        """Returns due events, those on which an analysis failed last.
+        """Returns due events, those on which an analysis failed most often last.
 
         One that ends an analysis' process makes the analysis rest, for which the others would wait again.
+        Before each turn of such a one, another that failed less often has a turn, due or not: their waits may
+        keep step, so that it would always come during the rest.
         """
         found = [record for record in self._store().unanalysed_events() if not in_hand(record.event_id)]
         still = {record.event_id for record in found}
@@ -217,7 +219,15 @@ class WaitingEvents:
             for each in found
             if waits[each.event_id].next_s <= now_s and not (announced and _is_fresh(each, now_ns))
         ]
-        return sorted(due, key=lambda event_id: (waits[event_id].failed, waits[event_id].wait_s))
+        due.sort(key=lambda event_id: (waits[event_id].failures, waits[event_id].wait_s))
+        if due and (suspected := waits[due[0]].failures):
+            others = [
+                (retry.next_s, event_id)
+                for event_id, retry in self._retries.items()
+                if event_id in waits and retry.failures < suspected and retry.next_s < math.inf
+            ]
+            due[:0] = [event_id for _, event_id in sorted(others)[:1]]
+        return due
 
 
 def _is_fresh(record: EventRecord, now_ns: int) -> bool:

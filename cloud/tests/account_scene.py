@@ -57,7 +57,7 @@ class FormBrowser:
 
     def send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int:
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=200)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=240)
         sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         if body is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"

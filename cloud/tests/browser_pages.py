@@ -24,7 +24,7 @@ def opened_pages(browser: Any) -> Iterator[NewPage]:
 
     def new(width: int = 1440, **options: object) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(240_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: told.append(str(error)))

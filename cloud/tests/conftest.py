@@ -50,7 +50,7 @@ def page(browser: "Browser", request: pytest.FixtureRequest) -> Iterator["Page"]
     desk = {"viewport": {"width": 1440, "height": 900}}
     options = desk | getattr(request.module, "PAGE_OPTIONS", {}) | getattr(request, "param", {})
     context = browser.new_context(**options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     errors: list[str] = []
     made = context.new_page()
     made.on("pageerror", lambda error: errors.append(str(error)))

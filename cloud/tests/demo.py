@@ -245,7 +245,7 @@ class Scene:
         """Stops View. Returns the seconds that it needed."""
         began = time.monotonic()
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(240)
         return time.monotonic() - began
 
     def close(self) -> None:

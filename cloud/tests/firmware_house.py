@@ -47,7 +47,7 @@ class FirmwareHouse:
 
         def end() -> None:
             stop.set()
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive()
 
         try:

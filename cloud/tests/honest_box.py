@@ -26,14 +26,14 @@ class HonestBox:
 
     def __enter__(self) -> "HonestBox":
         self._thread.start()
-        wait_for(lambda: self._box.upto > 0, 60)
+        wait_for(lambda: self._box.upto > 0)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Fails where one is not acknowledged."""
         self._stop.set()
         self._thread.join()
-        until_s = time.monotonic() + 120
+        until_s = time.monotonic() + 240
         while self._box.upto < self._box.sequence:
             assert time.monotonic() < until_s, f"{self._box.upto} of {self._box.sequence} acknowledged"
             self._box.serve()

@@ -52,7 +52,7 @@ class LimitedCloud:
         self.child.kill()
         self.child.wait()
 
-    def answer(self, port: int, path: str = "/", timeout_s: float = 30.0) -> str:
+    def answer(self, port: int, path: str = "/", timeout_s: float = 240) -> str:
         """What it answers; raises OSError."""
         url = f"http://127.0.0.1:{port + self.offset}{path}"
         with urllib.request.urlopen(url, timeout=timeout_s) as answer:
@@ -109,12 +109,12 @@ def send_message(endpoint: str, kind: int, pair: KeyPair, server: KeyPair, frame
     """Sends one message that is too large, and stays until its connection is ended."""
     with curve_socket(kind, endpoint, pair, server) as socket:
         watched = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        assert watched.poll(60_000), "the handshake has not ended"
+        assert watched.poll(240_000), "the handshake has not ended"
         watched.recv_multipart()
         if kind == zmq.XPUB:  # it sends once there is a subscriber
-            assert socket.poll(60_000)
+            assert socket.poll(240_000)
         socket.send_multipart(frames, copy=False)
-        assert watched.poll(120_000), "the connection is not ended"
+        assert watched.poll(240_000), "the connection is not ended"
         socket.disable_monitor()
         watched.close(linger=0)
 

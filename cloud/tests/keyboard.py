@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_STOPS = 400
 OF_SEVERAL_STOPS = ("date", "datetime-local", "time")
 """Fields of which Tab goes through the parts: year, month, day."""
-WAIT_MS = 60_000
+WAIT_MS = 240_000
 STOP = """() => {
   const item = document.activeElement;
   if (!item || item === document.body || item === document.documentElement) return null;

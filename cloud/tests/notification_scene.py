@@ -32,7 +32,7 @@ from opq_cloud.store.records.notifications import NotificationRecords, Notificat
 from opq_proto.messages import Finding, Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 SECRET = "the webhook's secret"
 
 

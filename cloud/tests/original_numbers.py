@@ -74,7 +74,7 @@ class OriginalPlugin:
             socket.linger = 0
             socket.connect(self._address)
             socket.send(request.SerializeToString())
-            assert socket.poll(60_000), "the number service does not answer"
+            assert socket.poll(240_000), "the number service does not answer"
             answer = MaukaMessage.FromString(socket.recv())
         self.drawn.append(answer.incident_id_resp.incident_id)
         return self.drawn[-1]

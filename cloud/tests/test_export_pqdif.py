@@ -345,11 +345,11 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
 
 def test_the_page_links_to_its_file(scene: demo.Scene) -> None:
     """The page leads to the file of what the store holds."""
-    page = httpx.get(f"{scene.url}/incidents/1", timeout=60).text
+    page = httpx.get(f"{scene.url}/incidents/1", timeout=240).text
     address = "/api/v1/incidents/1/export?format=pqdif"
     assert f'href="{address}" download>PQDIF<' in page
-    assert 'export?format=pqdif">PQDIF<' in httpx.get(f"{scene.url}/events/1", timeout=60).text
-    answer = httpx.get(scene.url + address, timeout=60)
+    assert 'export?format=pqdif">PQDIF<' in httpx.get(f"{scene.url}/events/1", timeout=240).text
+    answer = httpx.get(scene.url + address, timeout=240)
     assert answer.headers["content-disposition"] == 'attachment; filename="incident-1.pqd"'
     sources = [each["serial number"] for each in of_kind(answer.content, "data source")]
     event = scene.store.event(1)
@@ -361,5 +361,5 @@ def test_the_page_links_to_its_file(scene: demo.Scene) -> None:
         wave = waves[box_id]
         assert np.array_equal(values["values"], wave.counts) and values["scale"] == wave.v_per_lsb
         assert t_ns_of(observation["start"]) == wave.start_ns
-    one = httpx.get(f"{scene.url}/api/v1/events/1/export?format=pqdif&box=4", timeout=60)
+    one = httpx.get(f"{scene.url}/api/v1/events/1/export?format=pqdif&box=4", timeout=240)
     assert [each["serial number"] for each in of_kind(one.content, "data source")] == ["4"]

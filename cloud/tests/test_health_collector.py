@@ -35,7 +35,7 @@ from opq_proto.kit.system_record import MeantService, identity_of, note_meant
 from opq_proto.messages import Measurement
 from opq_tools.keep.archive import ArchiveWriter
 
-LIMIT_S = 120.0
+LIMIT_S = 240.0
 
 
 def collector_of(shared: CloudContext, folder: Path, **more: Any) -> HealthCollector:

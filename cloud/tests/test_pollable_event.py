@@ -37,7 +37,7 @@ def test_a_set_event_ends_another_threads_poll() -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     event.set()
-    thread.join(60)
+    thread.join(240)
     assert woken.is_set()
 
 
@@ -54,7 +54,7 @@ def test_threads_that_set_and_clear_leave_one_state() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert not event.is_set() and not readable(event)
     event.set()
     assert readable(event)

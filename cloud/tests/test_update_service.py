@@ -31,7 +31,7 @@ from opq_proto.release.plan import Plan, ReleaseError
 from opq_proto.release.report import HEADER, Report, report_key, seal
 
 NEW = "0.2.0"
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 PACKAGES = ("opq-box-update-1500000000.tar.bz2", "opq-box-update-1600000000.tar.bz2")
 
 

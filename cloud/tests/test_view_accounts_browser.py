@@ -45,7 +45,7 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
 
 def _new_page(browser: "sync_api.Browser", scripts: bool = True, **options: object) -> "sync_api.Page":
     context = browser.new_context(java_script_enabled=scripts, **options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     return context.new_page()
 
 

@@ -342,7 +342,7 @@ def _raw(browser: FormBrowser, path: str) -> str:
 
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     request = urllib.request.Request(browser.url + path, headers={"Cookie": cookie})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=240) as answer:
         return str(answer.read().decode())
 
 

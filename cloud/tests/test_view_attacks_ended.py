@@ -44,7 +44,7 @@ def held_post(scene: demo.Scene, path: str, body: bytes, *headers: str) -> Itera
         "",
         "",
     )
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=240) as connection:
         connection.sendall("\r\n".join(lines).encode())
         wanted = b"HTTP/1.1 100 Continue\r\n\r\n"  # sent when the route begins to read
         got = b""

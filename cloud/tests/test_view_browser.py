@@ -73,7 +73,7 @@ def _drawn(page: "sync_api.Page", selector: str) -> int:
                .reduce((sum, value, k) => sum + (k % 4 === 3 && value > 0 ? 1 : 0), 0);
            }))"""
     found = before = 0
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 240
     while time.monotonic() < end_s and not found == before > 0:  # uPlot draws in a later frame
         page.wait_for_timeout(150)
         before, found = found, page.evaluate(script, selector)

@@ -134,7 +134,7 @@ def test_axe_finds_nothing_and_phones_fit(scene: demo.Scene, browser: "Browser",
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     width = 390 if scheme == "dark" else 1440
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     page = context.new_page()
     page.goto(f"{scene.url}{PATH}?panel={','.join(PANELS)}")
     results = axe.Axe().run(page)
@@ -145,7 +145,7 @@ def test_axe_finds_nothing_and_phones_fit(scene: demo.Scene, browser: "Browser",
 
 def test_a_form_works_without_script(scene: demo.Scene, browser: "Browser") -> None:
     context = browser.new_context(java_script_enabled=False)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     page = context.new_page()
     page.goto(scene.url + PATH)
     assert page.locator("path.trace").count() >= 9

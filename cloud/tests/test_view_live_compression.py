@@ -116,7 +116,7 @@ class _Stream:
 def _stream(scene: demo.Scene, encoding: str) -> Iterator[_Stream]:
     parts = urlsplit(scene.url)
     head = f"GET /live?values=1,2 HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: {encoding}\r\n\r\n"
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=240) as connection:
         connection.sendall(head.encode())
         connection.setblocking(False)
         yield _Stream(connection)

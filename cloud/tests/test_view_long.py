@@ -36,7 +36,7 @@ def fetched(scene: demo.Scene, path: str) -> tuple[str, float]:
     """The answer, and the CPU time that this process, which serves it, spent on it."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     begun = time.process_time()
-    with opener.open(scene.url + path, timeout=60) as answer:
+    with opener.open(scene.url + path, timeout=240) as answer:
         return answer.read().decode(), time.process_time() - begun
 
 

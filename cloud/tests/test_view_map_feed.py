@@ -190,7 +190,7 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
     made, go_on = [0], threading.Event()
 
     def slow(*args: Any) -> dict[str, object]:
-        assert go_on.wait(60)
+        assert go_on.wait(240)
         made[0] += 1
         if made[0] == 3:
             raise StoreError("gone")

@@ -104,7 +104,7 @@ def test_no_users_text_becomes_markup(tmp_path: Path, browser: "sync_api.Browser
         with running:
             secret = SignIn(running.store.people).begin_session(account, "127.0.0.1", BAD)
             context = browser.new_context(viewport={"width": 1440, "height": 900})
-            context.set_default_timeout(60_000)
+            context.set_default_timeout(240_000)
             context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": running.url}])
             page = context.new_page()
             wrong = []

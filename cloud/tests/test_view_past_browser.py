@@ -16,7 +16,7 @@ from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
-WAIT_MS = 60_000
+WAIT_MS = 240_000
 SITE = "/past?of=site:mill&q=rms_v,f_hz,h5&from=now-7d&to=now"
 READOUTS = """() => [...document.querySelectorAll('.past .readout:not([hidden])')].map(
     each => each.textContent)"""

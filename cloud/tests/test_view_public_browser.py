@@ -39,7 +39,7 @@ def test_mark_row_and_sentence_follow_the_voltage(scene: demo.Scene, page: "sync
     """On an open page."""
     page.goto(f"{scene.url}/map")
     for volts, tone, words in ((120.0, "normal", "within 5 %"), (90.0, "too-low", "more than 10 % below")):
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         while time.monotonic() < end_s:  # a socket that has just opened may not hear the first
             publish(scene, volts)
             if page.locator(f'[data-mark="box-21"] .map-{tone}').count():
@@ -57,7 +57,7 @@ def test_mark_row_and_sentence_follow_the_voltage(scene: demo.Scene, page: "sync
 
 def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -> None:
     """Publishes until the page shows it: a socket that has just opened may not hear the first."""
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 240
     while time.monotonic() < end_s and not page.locator(f'[data-mark="box-21"] .map-{tone}').count():
         publish(scene, volts)
         page.wait_for_timeout(200)
@@ -76,7 +76,7 @@ def test_a_map_polls_without_its_feed(
     follows(scene, page, 90.0, "too-low")
     other.wait_for_selector('[data-mark="box-21"] .map-too-low', state="attached")
     wait_until(page, CONNECTED)
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 240
     while scene.view.counters.of("clients_now", "") != 1:  # that of the test before it ends, too
         assert time.monotonic() < end_s, "both maps have one stream"
         page.wait_for_timeout(50)
@@ -193,7 +193,7 @@ def test_a_wall_reloads_after_failure_and_change(scene: demo.Scene, page: "sync_
     loads: list[str] = []
     page.on("load", lambda _: loads.append("again"))
     page.evaluate("document.querySelector('main').dataset.version = 'of before'; window.old = true")
-    end_s = time.monotonic() + 120
+    end_s = time.monotonic() + 240
     while not loads and time.monotonic() < end_s:  # the next look finds the other version; then it waits
         with contextlib.suppress(sync_api.Error):  # a page that goes answers nothing
             page.clock.run_for(3000)

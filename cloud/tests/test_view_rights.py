@@ -246,7 +246,7 @@ def test_an_open_feed_ends_with_its_token(scene: demo.Scene, path: str) -> None:
     people.claim_box("1", ids["eve"])
     secret = make_ticket(people, "token", 3600, account_id=ids["eve"])
     request = urllib.request.Request(scene.url + path, headers=bearer(secret))
-    with urllib.request.urlopen(request, timeout=60) as feed:
+    with urllib.request.urlopen(request, timeout=240) as feed:
         assert feed.readline().startswith(b"retry")
         people.end_access(ids["eve"])
         while feed.readline():
@@ -283,7 +283,7 @@ def test_a_long_export_ends_with_its_rights(scene: demo.Scene, endless_export: l
     who = ids["eve"] if lost == "the share" else ids["rita"]
     secret = make_ticket(people, "token", 3600, account_id=who)
     parts = urlsplit(scene.url)
-    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=240)) as connection:
         connection.request("GET", "/api/v1/exports/measurements?box=1&from=now-1h", headers=bearer(secret))
         answer = connection.getresponse()
         assert answer.status == 200 and answer.read(400)

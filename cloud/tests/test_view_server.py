@@ -41,7 +41,7 @@ def _get(
     scene: demo.Scene, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, str, dict[str, str]]:
     parts = urlsplit(scene.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=240)
     try:
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():

@@ -47,7 +47,7 @@ def _view(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         yield process, f"http://127.0.0.1:{PORTS['view'] + offset}"
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(240)
 
 
 def _started(url: str) -> FormBrowser:

@@ -64,8 +64,8 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Polls for a minute."""
-    stop_s = time.monotonic() + 60
+    """Polls for four minutes."""
+    stop_s = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < stop_s
         time.sleep(0.02)

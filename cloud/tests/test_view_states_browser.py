@@ -19,7 +19,7 @@ from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
 NewPage = Callable[..., Any]
-WAIT_MS = 60_000
+WAIT_MS = 240_000
 RULES = {"resultTypes": ["violations"]}
 
 

@@ -13,7 +13,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Wavefor
 
 
 def get(scene: demo.Scene, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(urlsplit(scene.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(scene.url).netloc, timeout=240)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -185,7 +185,7 @@ def test_others_and_wrong_forms_are_refused(people: People) -> None:
 def test_a_token_asks_with_the_scope_write_alone(people: People) -> None:
     store = people.scene.store
     url = f"{people.scene.url}/api/v1/boxes"
-    with httpx.Client(timeout=60, verify=False) as client:
+    with httpx.Client(timeout=240, verify=False) as client:
         reads = client.post(f"{url}/1/waveforms", json={}, headers=people.token("owner", "read", "waveforms"))
         assert reads.status_code == 403 and "scope write" in reads.json()["detail"]
         writer = people.token("owner", "read", "write")

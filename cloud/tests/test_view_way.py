@@ -27,7 +27,7 @@ def test_a_request_passes_each_file_once(tmp_path: Path) -> None:
     demo.fill(running.store, time.time_ns(), minutes=1)
     with trace, running:
         trace.clear()
-        with urllib.request.urlopen(f"{running.url}/boxes/1", timeout=60) as answer:
+        with urllib.request.urlopen(f"{running.url}/boxes/1", timeout=240) as answer:
             assert answer.status == 200 and b"Box 1" in answer.read()
         passed = list(trace.calls)
     assert passed == stays
@@ -39,7 +39,7 @@ def test_the_request_itself_goes_through_two_files(tmp_path: Path) -> None:
     running = demo.Scene(tmp_path, poll_s=5.0)
     demo.fill(running.store, time.time_ns(), minutes=1)
     with trace, running:
-        urllib.request.urlopen(f"{running.url}/boxes/1", timeout=60).close()
+        urllib.request.urlopen(f"{running.url}/boxes/1", timeout=240).close()
         stays, returns = trace.stays, trace.returns
     assert stays == ["view/web/guard.py", "view/web/gate.py"]
     assert returns == 0

@@ -42,7 +42,7 @@ def typed(statements: list[tuple[str, int]], begin_ns: int = START_NS) -> tuple[
     return messages, at_ns
 
 
-def played(world: World, folder: Path, wall_limit_s: float = 100):  # type: ignore[no-untyped-def]
+def played(world: World, folder: Path, wall_limit_s: float = 600):  # type: ignore[no-untyped-def]
     """The run, and its output as lines of plain text."""
     built, backend = firmware()
     run = backend.run(built.image, world, folder, wall_limit_s=wall_limit_s)

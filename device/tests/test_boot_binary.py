@@ -132,7 +132,7 @@ def play(tmp_path: Path) -> Play:
             seed=seed,
         )
         try:
-            return qemu.run(Image("opqbox", source, EXTERNAL), world, folder, wall_limit_s=100)
+            return qemu.run(Image("opqbox", source, EXTERNAL), world, folder, wall_limit_s=600)
         except BackendError as problem:
             pytest.fail(str(problem))
 

@@ -111,7 +111,7 @@ def test_slow_channels_are_read_beside_mains(board: str, tmp_path: Path) -> None
     built, backend = firmware(board)
     twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}
     world = World(end_ns=3 * SECOND, mains=Sine(built.image.converter, **twelve_bits), gps=None)
-    run = backend.run(built.image, world, tmp_path, wall_limit_s=100)
+    run = backend.run(built.image, world, tmp_path, wall_limit_s=600)
     health = run.capture.of(Health)[-1]
     assert (
         health.temperature_c is not None and 20 < health.temperature_c < 30

@@ -47,13 +47,13 @@ class Makai:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(bound,), daemon=True)
         self._thread.start()
-        assert bound.wait(60)
+        assert bound.wait(240)
         return self
 
     def stop(self) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(60)
+            self._thread.join(240)
             assert not self._thread.is_alive()
 
     def command(self, topic: bytes, body: bytes, is_awaited: bool = True) -> None:

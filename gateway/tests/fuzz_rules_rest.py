@@ -94,7 +94,7 @@ def tame(kind: str, type_name: str) -> type:
         return type("Sink", (module.Sink,), {**idle, "collect": lambda self, context, data: None})
 
     def wait(self: Any, context: Any) -> None:
-        while not context.wait(60.0):
+        while not context.wait(240):
             pass
 
     return type("Source", (module.Source,), {"open": wait, "close": lambda self, context: None})

@@ -50,7 +50,7 @@ class MariaDb:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(240)
             self._process = None
 
     def ask(self, sql: str, *values: Any, base: str | None = "opq") -> list[tuple[Any, ...]]:

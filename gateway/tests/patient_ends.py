@@ -10,7 +10,7 @@ MODULES = (
     "opq_rules.engine.clock",
     "opq_rules.engine.lifecycle.sink_pool",
 )
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 def end_patiently(put: Callable[[object, str, float], None] = setattr) -> None:

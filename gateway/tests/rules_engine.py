@@ -39,7 +39,7 @@ class Hand(Source):
             raise ConnectionError("the source's peer is away")
         context.connected(True)
         self._hands.opened.append(context)
-        while not context.wait(60.0):
+        while not context.wait(240):
             pass
         self._hands.opened.remove(context)
 
@@ -123,7 +123,7 @@ def running(
     engine = Engine(folder, hands, clock)
     engine.start()
     try:
-        assert engine.ready.wait(60.0)
+        assert engine.ready.wait(240)
         yield engine, hands
     finally:
         hands.gate.set()

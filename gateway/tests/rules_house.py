@@ -21,7 +21,7 @@ class House:
         self.ended = threading.Event()
         self.service = RulesService(self.config, self.ended.set if alone else None)
         self.service.start()
-        assert self.service.engine.ready.wait(60), "sources begin when all rules are loaded"
+        assert self.service.engine.ready.wait(240), "sources begin when all rules are loaded"
         self.url = f"http://127.0.0.1:{self.service.port}"
         headers = {"Authorization": f"Bearer {self.service.token}"}
         self.http = httpx.Client(

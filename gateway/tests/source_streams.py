@@ -79,7 +79,7 @@ def running(source: Source, stream: Stream) -> Iterator[None]:
         yield
     finally:
         stream.stop()
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive(), "the source does not end"
         source.close(stream)
 

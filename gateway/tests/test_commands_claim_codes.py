@@ -83,7 +83,7 @@ def served() -> Iterator[tuple[ClaimCodes, str]]:
 
 def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, object, str | None]:
     parts = urlsplit(f"//{address}")
-    with closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=240)) as connection:
         connection.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read()), answer.getheader("Cache-Control")
@@ -103,7 +103,7 @@ def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None
     assert done.exit_code == 1 and "there are 1, 2" in done.stderr
     done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", f"127.0.0.1:{free_port()}"])
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
-    with urllib.request.urlopen(f"http://{address}/", timeout=60) as answer:
+    with urllib.request.urlopen(f"http://{address}/", timeout=240) as answer:
         assert shown["code"] not in answer.read().decode()  # health is read by others
 
 
@@ -143,7 +143,7 @@ def test_own_addresses_are_this_machine(tmp_path: Path) -> None:
         pytest.skip("this machine allows no network of its own (unshare -rn, ip)")
     run = f"{setup} && exec {shlex.quote(sys.executable)} -c {shlex.quote(OWN_ADDRESS)}"
     done = subprocess.run(
-        [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [*space, run], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -38,7 +38,7 @@ def test_ring_ledger_queue_and_rules_are_private(umask: int, tmp_path: Path, mak
                 wait_for(lambda: list(box.rglob("w*")))  # the ledger's first window
             finally:
                 gateway.send_signal(signal.SIGTERM)
-                assert gateway.wait(60) == 0, log.read_text()
+                assert gateway.wait(240) == 0, log.read_text()
     assert open_to_others(data_dir) == []
     assert sum(each.is_file() for each in data_dir.rglob("*")) > 8
 

@@ -111,7 +111,7 @@ def address(tmp_path: Path, ledger: Ledger) -> Iterator[str]:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=60) as reply:
+        with urllib.request.urlopen(url, timeout=240) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -158,7 +158,7 @@ def test_excess_health_requests_are_closed_and_counted(monkeypatch: pytest.Monke
     monkeypatch.setattr("opq_gateway.local.health.SOCKET_TIMEOUT_S", 120.0)
     port, counters = free_port(), BoxCounters()
     server = HealthServer(f"127.0.0.1:{port}", {}, {}, counters=counters)
-    held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(MAX_AT_ONCE + 2)]
+    held = [socket.create_connection(("127.0.0.1", port), timeout=240) for _ in range(MAX_AT_ONCE + 2)]
     assert [one.recv(1) for one in held[:2]] == [b"", b""]  # the oldest give way
     assert counters["health_overflow"] == 2
     for one in held:

@@ -61,7 +61,7 @@ class Rig:
 
     def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """Status, body (parsed where it is JSON), headers; POST when there is a document."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=240)
         head = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             if document is None:
@@ -224,7 +224,7 @@ def test_broken_bodies_are_reported(rig: Rig) -> None:
 
 def raw(rig: Rig, request: bytes) -> bytes:
     """What a peer that keeps to no form gets."""
-    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
         peer.sendall(request)
         return peer.recv(4096)
 
@@ -317,7 +317,7 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
 
 def test_excess_requests_are_closed(rig: Rig) -> None:
     held = [
-        socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) for _ in range(MAX_AT_ONCE + 3)
+        socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) for _ in range(MAX_AT_ONCE + 3)
     ]
     closed = [one for one in held[MAX_AT_ONCE:] if one.recv(1) == b""]
     assert len(closed) == rig.counters["1"]["setup_overflow"] == 3
@@ -354,7 +354,7 @@ def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
 
 
 def test_an_interrupted_peer_leaves_one_line(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
         head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
         peer.sendall(head + b"Content-Length: 100\r\n\r\n{")
@@ -378,6 +378,6 @@ def test_only_changed_settings_override_the_file(rig: Rig, tmp_path: Path) -> No
 def test_two_lengths_of_a_body_count_as_one(rig: Rig) -> None:
     head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     for first in (b"900000000", b"abc"):
-        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
+        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
             peer.sendall(head + b"Content-Length: " + first + b"\r\nContent-Length: 2\r\n\r\n{}")
             assert peer.recv(100).startswith(b"HTTP/1.0 500")

@@ -193,11 +193,11 @@ def joined(wifi: Wifi, stop: threading.Event, states: set[str]) -> None:
     """Runs until the state is one of these."""
     thread = threading.Thread(target=wifi.run, args=(stop,))
     thread.start()
-    until_s = time.monotonic() + 60
+    until_s = time.monotonic() + 240
     while wifi.state not in states and time.monotonic() < until_s:
         time.sleep(0.02)
     stop.set()
-    thread.join(60)
+    thread.join(240)
     assert not thread.is_alive()
 
 

@@ -146,7 +146,7 @@ def test_a_real_kill_leaves_one_event(tmp_path: Path, makai: Any) -> None:
                         wait_for(lambda: ended(second), WAIT_S)
                 finally:
                     os.kill(process.pid, signal.SIGKILL)
-                    process.wait(60)
+                    process.wait(240)
     # where the start took longer than a Box holds samples, what lasts is another disturbance after the hole
     began_ns = min(row.start_ns for row in second.disturbances_after(0))
     one, two = newest(first), newest(second, began_ns)

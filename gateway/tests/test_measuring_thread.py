@@ -324,7 +324,7 @@ def test_the_thread_ends_after_its_waiting_work() -> None:
     for block in blocks_of(volts):
         bench.measuring.accept_block("1", block)
     stop.set()
-    thread.join(60)
+    thread.join(240)
     assert not thread.is_alive() and len(bench.measurements) == 2
 
 

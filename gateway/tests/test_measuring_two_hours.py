@@ -183,7 +183,7 @@ def test_a_real_kill_loses_no_ten_minutes(tmp_path: Path, makai: Any) -> None:
                         wait_for(lambda: rows_of(ledger, "2h", start_ns), WAIT_S)
                 finally:
                     os.kill(process.pid, signal.SIGKILL if begins else signal.SIGTERM)
-                    process.wait(60)
+                    process.wait(240)
     (last,) = [each for each in rows_of(ledger, "10min", start_ns + 11 * TEN_NS) if "rms_v" in each.values]
     (two,) = [each for each in rows_of(ledger, "2h", start_ns) if "rms_v" in each.values]
     covered, own = last.values["coverage_ratio"], last.values["rms_v"]

@@ -150,7 +150,7 @@ class House:
     def end(self) -> float:
         began_s = time.monotonic()
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(240)
         assert not self.thread.is_alive() and not self.failed, self.failed
         return time.monotonic() - began_s
 
@@ -172,7 +172,7 @@ def listening(broker: Broker) -> Iterator[Listener]:
 
 
 @contextmanager
-def living(section: Section, timeout_s: float = 30.0, **more: Any) -> Iterator[House]:
+def living(section: Section, timeout_s: float = 240, **more: Any) -> Iterator[House]:
     house = House(section, timeout_s, **more)
     try:
         yield house

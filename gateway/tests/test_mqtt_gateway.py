@@ -54,7 +54,7 @@ def test_values_of_a_box_reach_a_subscriber(tmp_path: Path, keys: KeyFolder) -> 
                 assert whole.wait(240), seen.keys()
             finally:
                 gateway.send_signal(signal.SIGTERM)
-                gateway.wait(60)
+                gateway.wait(240)
                 listener.loop_stop()
                 broker.kill()
     value = json.loads(seen["opq/shed/box1/3s"])

@@ -61,7 +61,7 @@ def test_a_real_gateways_boxes_share_an_axis(tmp_path: Path, keys: KeyFolder) ->
                 read = _read(port)
             finally:
                 gateway.send_signal(signal.SIGTERM)
-                gateway.wait(60)
+                gateway.wait(240)
         start_ns = host.boxes["1"].clock.start_ns
     worst = {"1": 0.0, "4": 0.0}
     for at, (one, four) in read.items():
@@ -95,7 +95,7 @@ def _read(port: int) -> dict[float, list[Reading]]:
 
 def _connected(port: int) -> Client:
 
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while True:
         try:
             return Client(port, 7734)

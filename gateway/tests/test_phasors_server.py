@@ -253,7 +253,7 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
         thread = threading.Thread(target=reading)
         thread.start()
         number = 0
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while not served.counters["1"]["phasor_clients_too_slow"]:
             assert time.monotonic() < until
             for _ in range(500):
@@ -263,7 +263,7 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
         made = served.counters["1"]["phasor_frames"]
         wait_for(lambda: read >= made - 1)
         good.ask(3)
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive() and config.rate == RATE
 
 

@@ -200,7 +200,7 @@ def test_a_wrong_batch_ends_the_sources_process(tmp_path: Path, batch: str, told
         "    def configure(self, datasource, properties): pass\n"
         "    def open(self, context):\n"
         f"        raw(framed(msgspec.msgpack.encode(['rows', 1, {batch}, None, None])))\n"
-        "        context.wait(60)\n"
+        "        context.wait(240)\n"
     )
     made = Plugins(tmp_path / "data")
     made.create("source", "s", stored(made.uploads, plugin_zip("s", kind="source", code=code)))
@@ -212,7 +212,7 @@ def test_a_wrong_batch_ends_the_sources_process(tmp_path: Path, batch: str, told
     assert told in made.status("s")["last_error"] and whose.rows == []
     whose.end.set()
     made.close()
-    thread.join(60)
+    thread.join(240)
     assert not thread.is_alive()
 
 

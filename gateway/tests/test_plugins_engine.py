@@ -73,7 +73,7 @@ def test_a_plugin_rule_survives_replacements(
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
         actions = [{"lines": {"path": str(rows)}}]
         sql = "SELECT n, twice(n) AS d FROM s WHERE n >= 0"
@@ -105,7 +105,7 @@ def test_a_rule_reports_its_deleted_plugin(tmp_path: Path, plugins: RulePlugins,
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
         actions = [{"lines": {"path": str(rows)}}]
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
@@ -170,7 +170,7 @@ def test_viewing_a_plugin_leaves_nothing(tmp_path: Path, plugins: RulePlugins) -
     alive = plugins.function("alive")
     assert alive is not None
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
         for number in range(3):
             body = {"id": "q", "sql": "SELECT * FROM s", "actions": [{"picky": {"table": f"t{number}"}}]}
@@ -219,7 +219,7 @@ def test_a_deleted_rule_holds_no_plugin(tmp_path: Path, plugins: RulePlugins) ->
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": [{"shut": {}}]})
         engine.topics.publish("x", [{"n": 1}])
@@ -238,7 +238,7 @@ def test_a_rule_waits_for_its_missing_plugin(tmp_path: Path, plugins: RulePlugin
         engine = Engine(tmp_path / "engine", plugins)
         plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
         engine.start()
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         return engine
 
     plugins.create("package", "three", version_of(plugins, 0))

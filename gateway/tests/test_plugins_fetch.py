@@ -145,7 +145,7 @@ def test_headers_that_never_end_are_given_up(tmp_path: Path, piece: bytes) -> No
                 f"http://127.0.0.1:{listening.getsockname()[1]}/x", tmp_path / "x", Policy(download_s=1.0), []
             )
         given_up.set()
-        thread.join(60)
+        thread.join(240)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/\ud800", "file:///\ud800", "http://\u0131.example/"])

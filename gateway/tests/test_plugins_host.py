@@ -124,7 +124,7 @@ def test_the_host_imports_nothing_of_the_rules_extra() -> None:
         "print([m for m in ('pydantic', 'structlog', 'msgspec', 'sqlglot', 'zmq') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
     )
     assert done.stdout.strip() == "[]"
 

@@ -53,7 +53,7 @@ class Source(sdk.Source):
 
     def open(self, context):
         raw(*(SENT for number in range(1, 60)))
-        context.wait(60)
+        context.wait(240)
 """
 CARELESS = """
 from opq_plugins import sdk
@@ -68,7 +68,7 @@ class Source(sdk.Source):
             context.SENT
         except ValueError as error:
             context.emit({"told": str(error)})
-        context.wait(60)
+        context.wait(240)
 """
 
 
@@ -105,7 +105,7 @@ def test_an_unfit_answer_ends_its_process(plugins: RulePlugins, sent: str, told:
     status = wait_for(lambda: (now := plugins.status("s"))["crashes"] and now)
     whose.end.set()
     plugins.delete("source", "s", force=True)
-    thread.join(60)
+    thread.join(240)
     assert not thread.is_alive() and whose.rows == []
     assert status["last_error"].startswith("sends garbage: ") and told in status["last_error"]
 
@@ -127,7 +127,7 @@ def test_a_failing_source_stops_no_rule(
     engine = Engine(tmp_path / "engine", plugins)
     engine.start()
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute(f'CREATE STREAM s () WITH (TYPE="{name}", DATASOURCE="x", FORMAT="json")')
         path = tmp_path / "rows"
         engine.create_rule({"id": "r", "sql": "SELECT * FROM s", "actions": [{"file": {"path": str(path)}}]})
@@ -146,7 +146,7 @@ def test_a_careless_log_line_costs_no_process(plugins: RulePlugins) -> None:
     thread.start()
     wait_for(lambda: whose.rows)
     whose.end.set()
-    thread.join(60)
+    thread.join(240)
     assert whose.errors == ["log 5"] and plugins.status("s")["crashes"] == 0
 
 
@@ -208,7 +208,7 @@ def test_a_dripping_tls_handshake_is_abandoned(tmp_path: Path) -> None:
         with pytest.raises(PluginError, match="https://127"):
             fetch(url, tmp_path / "x", Policy(download_s=0.5), [])
         given_up.set()
-        thread.join(60)
+        thread.join(240)
 
 
 def test_a_plugin_under_deletion_is_absent(plugins: RulePlugins, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_an_ended_host_starts_nothing(tmp_path: Path) -> None:
         late = threading.Thread(target=create)
         late.start()
         plugins._ended = True
-    late.join(60)
+    late.join(240)
     active = plugins._running.get("m")
     assert "has ended" in refused[0] and (active is None or active.runtime is None)
     plugins.close()

@@ -278,6 +278,6 @@ def test_a_dripping_server_blocks_four_places(tmp_path: Path) -> None:
         for connection in connections:
             connection.close()
         for thread in waiting:
-            thread.join(60)
+            thread.join(240)
     assert len(told) == 4 and not any("being fetched" in each for each in told)
     plugins.close()

@@ -50,7 +50,7 @@ def source_gives(plugins: Plugins, name: str, count: int, **properties: Any) -> 
     thread.start()
     wait_for(lambda: len(whose.rows) >= count)
     whose.end.set()
-    thread.join(60)
+    thread.join(240)
     assert not thread.is_alive()
     source.close(whose)
     return whose.rows[:count]
@@ -159,7 +159,7 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
         "libc1.so",
         "c.c",
     ]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=240)
     library = (tmp_path / "libc1.so").read_bytes()
     symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"]}
     told = manifest("c", language="c", executable="libc1.so", symbols=symbols)

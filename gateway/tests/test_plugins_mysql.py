@@ -151,7 +151,7 @@ def test_a_new_version_takes_over_mid_stream(server: MariaDb, plugins: RulePlugi
         replaced = plugins.create("sink", "mysql", stored(plugins.uploads, zipped(files)))
         assert replaced is not None and replaced.new == f"1.0.{number}" and replaced.rules == 1
     end.set()
-    thread.join(60)
+    thread.join(240)
     assert [row[0] for row in server.ask("SELECT id FROM flow ORDER BY id")] == list(
         range(count)
     ) and count > 25

@@ -126,7 +126,7 @@ class Chain(Whose):
 
     def stop(self) -> None:
         self.end.set()
-        self._thread.join(60)
+        self._thread.join(240)
         assert not self._thread.is_alive() and self.failure is None, self.failure
         self._source.close(self)
         self._sink.close(self)
@@ -240,7 +240,7 @@ def test_a_late_stop_spares_the_next_opening(
     broken = PACED.replace("self.next = offset", "raise RuntimeError('no way back')")
     with pytest.raises(PluginError, match="no way back"):
         plugins.create("package", "chain", version_of(plugins, 1, "process", source=broken))
-    assert stopped.wait(60)
+    assert stopped.wait(240)
     count = chain.count
     wait_for(lambda: chain.count > count + 10 or chain.failure)
     chain.stop()
@@ -275,7 +275,7 @@ def test_a_source_outlives_a_swap_given_up(tmp_path: Path, mode: str) -> None:
         count = len(whose.rows)
         wait_for(lambda: len(whose.rows) > count + 10)
         whose.end.set()
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
         assert [row["n"] for row in whose.rows] == list(range(len(whose.rows)))
         source.close(whose)

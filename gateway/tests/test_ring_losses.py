@@ -184,7 +184,7 @@ print(json.dumps({"failed": failed, "lost": lost, "files": len(list(Path(sys.arg
 def test_a_full_disks_loss_is_recorded(tmp_path: Path) -> None:
     modules = str(Path(__file__).parent)
     command = [sys.executable, "-c", FULL, str(tmp_path), modules]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=240).stdout)
     refused = [first for first, _ in said["failed"]]
     assert refused == list(range(12_000, 60_000, 400)) and {why for _, why in said["failed"]} == {"EFBIG"}
     assert said["lost"] == [[12_000, 48_000, "the disk did not take them: File too large"]]

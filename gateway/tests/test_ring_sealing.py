@@ -244,7 +244,7 @@ def test_reads_during_sealing_are_whole(tmp_path: Path) -> None:
         assert made is not None and ring.replace(segment, made)
     wait_for(lambda: rounds[0] > 1)
     stop.set()
-    reader.join(60)
+    reader.join(240)
     assert not reader.is_alive() and not wrong
 
 
@@ -264,11 +264,11 @@ class Sealing:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(240)
         assert not self.thread.is_alive()
 
     def wait(self, what: Callable[[], bool]) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while not what():
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -375,7 +375,7 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
         child = int(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)
 
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while Path(f"/proc/{child}").exists() and _state(child) != "Z":
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -55,7 +55,7 @@ def test_an_old_segment_is_sealed(tmp_path: Path, makai: Any, end: signal.Signal
             (child,) = wait_for(lambda: children(gateway.pid))
         finally:
             gateway.send_signal(end)
-            assert gateway.wait(60) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
+            assert gateway.wait(240) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
     wait_for(lambda: not alive(child))
     assert not (folder / "000000000002.sealing").exists()
     again = Ring(folder, "1", 1.0)

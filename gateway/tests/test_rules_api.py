@@ -367,7 +367,7 @@ def test_rules_alone_are_in_the_record(tmp_path: Path) -> None:
             (service,) = (each for each in read_system(read_record(tmp_path), 0).services if each.meant)
             assert (service.name, service.state) == (RULES, ServiceState.RUNS)
             process.send_signal(number)
-            assert process.wait(60) == 0
+            assert process.wait(240) == 0
         finally:
             process.kill()
             process.wait()

@@ -59,7 +59,7 @@ def opened(source: Any) -> Iterator[Whose]:
         yield whose
     finally:
         whose.end.set()
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
 
 
@@ -411,7 +411,7 @@ def test_a_recordings_rule_doubles_nothing_after_restart(tmp_path: Path) -> None
 
     first = RulesService(config)
     first.start()
-    first.engine.ready.wait(60)
+    first.engine.ready.wait(240)
     first.engine.configurations.put("sources", "recording", "slow", {"windowMs": 10, "speed": 0.5})
     first.engine.execute(stream)
     first.engine.create_rule(rule)
@@ -432,7 +432,7 @@ def engine_of(folder: Path, source: Any) -> Iterator[Any]:
     service = RulesService(config, own={("source", "opqbox"): source})
     service.start()
     try:
-        assert service.engine.ready.wait(60)
+        assert service.engine.ready.wait(240)
         yield service.engine
     finally:
         assert service.stop() == []

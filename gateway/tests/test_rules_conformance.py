@@ -38,7 +38,7 @@ class House:
         config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **limits)
         self.service = RulesService(config)
         self.service.start()
-        assert self.service.engine.ready.wait(60), "sources begin when all rules are loaded"
+        assert self.service.engine.ready.wait(240), "sources begin when all rules are loaded"
         url = f"http://127.0.0.1:{self.service.port}"
         self.http = httpx.Client(
             base_url=url, timeout=200, trust_env=False, verify=False, auth=token_auth(folder)

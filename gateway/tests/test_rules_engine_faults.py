@@ -90,7 +90,7 @@ def test_a_qos_1_rule_holds_the_source(tmp_path: Path) -> None:
         thread.start()
         wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
         hands.gate.set()
-        thread.join(60)
+        thread.join(240)
         wait_for(lambda: sum("v" in row for row in list(hands.rows)) >= 5000)
         assert [row for row in hands.rows if "v" in row] == [{"v": v} for v in range(5000)]
         wait_for(engine.settled)

@@ -111,7 +111,7 @@ def test_replacements_under_load_lose_and_double_nothing(tmp_path: Path, shared:
             with pytest.raises(RuleError):
                 engine.replace_rule("r", rule("r", "SELECT nosuch(v) FROM s", qos=qos))
         done.set()
-        thread.join(60)
+        thread.join(240)
         wait_for(lambda: len(hands.got) >= given[0] and engine.settled())
         assert hands.contexts == [source]  # the source ran on
         rows = [row for data in dict(hands.got).values() for row in data]  # qos 1: once per id

@@ -546,7 +546,7 @@ def test_without_the_package_the_standard_search_does_all() -> None:
         "assert found.replaced('hello', r'\\1') == 'hell'"
     )
     told = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=240
     )
     assert told.returncode == 0, told.stderr
 

@@ -133,7 +133,7 @@ def killed_often(folder: Path, kills: int, seed: int) -> None:
     try:
         wait_for_rest(folder, wanted)
     finally:
-        last, _ = child.communicate("", timeout=120)
+        last, _ = child.communicate("", timeout=240)
     assert json.loads(last) == {"late": []}
     for name, each in wanted.items():
         assert rows(folder / "rows.sqlite3", name) == each, name

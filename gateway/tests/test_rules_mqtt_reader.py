@@ -180,7 +180,7 @@ def test_a_real_broker_keeps_every_qos(tmp_path: Path, version: int) -> None:
         reader.connect("127.0.0.1", broker.port, keepalive=5)
         reader.loop_start()
         try:
-            assert linked.wait(60)
+            assert linked.wait(240)
             wanted = [(f"t/{n % 3}", bytes([n % 251]) * (n * 97 % 5000)) for n in range(900)]
             wanted.append(("t/large", b"x" * 3_000_000))
             for number, (topic, payload) in enumerate(wanted):
@@ -193,7 +193,7 @@ def test_a_real_broker_keeps_every_qos(tmp_path: Path, version: int) -> None:
             linked.clear()
             broker.stop()
             broker.start()
-            assert linked.wait(60)
+            assert linked.wait(240)
             got.clear()
             wait_for(sender.is_connected)
             sender.publish("t/again", b"1", 1).wait_for_publish(60)

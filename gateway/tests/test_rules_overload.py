@@ -49,7 +49,7 @@ def test_a_waiting_source_waits_for_bytes(monkeypatch: pytest.MonkeyPatch) -> No
         wait_for(lambda: made.waiting > 0)
         assert made.waiting <= 2
         taken += len(made.take_entries(1))
-    sender.join(60)
+    sender.join(240)
     assert not sender.is_alive() and made.dropped == 0
 
 
@@ -103,26 +103,26 @@ def test_a_rule_change_overtakes_waiting_records(tmp_path: Path) -> None:
 
     def hold() -> None:
         held.set()
-        go_on.wait(60)
+        go_on.wait(240)
 
     def change() -> None:
         done_before.append(round(clock.worked_s / 0.05))
 
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT works(v) AS v FROM s"))
         wait_for(lambda: hands.contexts)
         threads = [threading.Thread(target=engine._loop.call, args=(each,)) for each in (hold, change)]
         threads[0].start()
-        assert held.wait(60)
+        assert held.wait(240)
         for k in range(200):
             hands.give([{"v": k}])
         threads[1].start()
         wait_for(lambda: engine._loop._inbox.qsize() == 2)  # the records, and behind them the change
         go_on.set()
         for each in threads:
-            each.join(60)
+            each.join(240)
         wait_for(lambda: len(hands.rows) == 200)
         assert done_before[0] < 20
     finally:
@@ -136,7 +136,7 @@ def test_endless_rules_leave_turns_to_callers(tmp_path: Path) -> None:
     engine = Engine(tmp_path, hands, clock)
     engine.start()
     try:
-        assert engine.ready.wait(60)
+        assert engine.ready.wait(240)
         engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
         ring = {"id": "ring", "sql": "SELECT works(v) AS v FROM t", "actions": [{"memory": {"topic": "t"}}]}
         engine.create_rule(ring)
@@ -144,7 +144,7 @@ def test_endless_rules_leave_turns_to_callers(tmp_path: Path) -> None:
         wait_for(lambda: clock.worked_s > 10)
         heard = threading.Event()
         threading.Thread(target=engine._loop.call, args=(heard.set,), daemon=True).start()
-        assert heard.wait(60)
+        assert heard.wait(240)
     finally:
         assert engine.stop() == []
 
@@ -202,7 +202,7 @@ def test_waiting_rows_are_counted_across_threads() -> None:
             for each in threads:
                 each.start()
             for each in threads:
-                each.join(60)
+                each.join(240)
             assert made.waiting(outlet) == 0
     finally:
         sys.setswitchinterval(before)

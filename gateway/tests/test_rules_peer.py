@@ -24,7 +24,7 @@ import urllib.error, urllib.request
 def asked(address):
     body = b'{"sql": "CREATE STREAM s () WITH (TYPE=\\\\"memory\\\\", DATASOURCE=\\\\"t\\\\")"}'
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=240) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -82,5 +82,5 @@ def test_a_worker_may_not_ask_for_definitions(service: RulesService) -> None:
     function, address = make(), f"http://127.0.0.1:{service.port}"
     assert function.exec([f"{address}/streams"], Whose()) == 403
     asked = urllib.request.Request(f"{address}/streams", headers={"Authorization": service.token})
-    with urllib.request.urlopen(asked, timeout=60) as answer:
+    with urllib.request.urlopen(asked, timeout=240) as answer:
         assert json.load(answer) == []

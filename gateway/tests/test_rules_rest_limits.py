@@ -22,7 +22,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def connected(house: House, sent: bytes = b"") -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", house.service.port), timeout=90)
+    made = socket.create_connection(("127.0.0.1", house.service.port), timeout=240)
     made.sendall(sent)
     return made
 

@@ -364,7 +364,7 @@ def test_mqtt_confirms_and_reports_a_lost_broker(tmp_path: Path) -> None:
         ear.on_message = lambda _, __, message: heard.append((message.topic, bytes(message.payload)))
         ear.connect("127.0.0.1", broker.port)
         ear.loop_start()
-        assert subscribed.wait(60)
+        assert subscribed.wait(240)
         server = f"tcp://127.0.0.1:{broker.port}"
         sink = mqtt.Sink()
         opened(sink, server=server, topic="boxes/{{.box}}", timeout=60_000)

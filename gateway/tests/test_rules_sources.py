@@ -46,7 +46,7 @@ def test_httppush_takes_its_path_only() -> None:
     stream, other = Stream(), Stream()
 
     def ask(method: str, path: str, body: bytes | None) -> int:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
         line.request(method, path, body)
         status = line.getresponse().status
         line.close()
@@ -84,7 +84,7 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
         slow.close()
 
         def is_taken() -> bool:
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
             with closing(line), suppress(OSError, http.client.HTTPException):
                 line.request("POST", "/in", b"{}")
                 return line.getresponse().status == 200
@@ -104,7 +104,7 @@ def test_httppush_takes_nothing_from_a_web_page() -> None:
             ({"Host": "evil.example"}, 403),
             ({"Origin": "http://localhost:3000", "Content-Type": "text/plain"}, 200),
         ):
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
             with closing(line):
                 line.request("POST", "/in", b"{}", headers)
                 assert line.getresponse().status == status
@@ -154,7 +154,7 @@ def test_httppush_ends_a_connection_with_an_endless_head() -> None:
                 endless.sendall(b"X-More: " + b"x" * 1000 + b"\r\n")
             pytest.fail("10 MB of headers were taken")
         answer = httpx.post(
-            f"http://127.0.0.1:{port}/in", content=b"{}", headers={"X": "x" * 30_000}, timeout=60
+            f"http://127.0.0.1:{port}/in", content=b"{}", headers={"X": "x" * 30_000}, timeout=240
         )
         assert answer.status_code == 200
 
@@ -262,7 +262,7 @@ def test_a_refused_mqtt_subscription_is_reported() -> None:
                 peer.sendall(b"\x20\x02\x00\x00")  # CONNACK: accepted
                 subscribe = peer.recv(1000)
                 peer.sendall(b"\x90\x03" + subscribe[2:4] + b"\x80")  # SUBACK: failure
-                over.wait(60)
+                over.wait(240)
 
         broker = threading.Thread(target=refuse)
         broker.start()
@@ -271,7 +271,7 @@ def test_a_refused_mqtt_subscription_is_reported() -> None:
             wait_for(lambda: stream.errors)
             assert stream.up is False
             over.set()
-        broker.join(60)
+        broker.join(240)
     assert stream.errors[0] == f"{server} refuses the subscription: Unspecified error"
 
 

@@ -51,7 +51,7 @@ def shelf(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     yield folder, f"http://127.0.0.1:{server.server_port}/plugins/sinks"
     server.shutdown()
     server.server_close()
-    thread.join(60)
+    thread.join(240)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -82,7 +82,7 @@ class Rules:
         with self.log.open("wb") as out:
             self._process = subprocess.Popen(command, stdout=out, stderr=out)
         url, auth = f"http://127.0.0.1:{port}", token_auth(folder)
-        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False, auth=auth)
+        self._http = httpx.Client(base_url=url, timeout=240, trust_env=False, verify=False, auth=auth)
         wait_for(self._answers)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
@@ -101,7 +101,7 @@ class Rules:
     def stop(self) -> int:
         self._http.close()
         self._process.terminate()
-        return self._process.wait(60)
+        return self._process.wait(240)
 
     def kill(self) -> None:
         if self._process.poll() is None:
@@ -139,7 +139,7 @@ class Sender(threading.Thread):
         client.loop_start()
         while not self.end.is_set():
             if self.sent % 50 == 0:
-                wait_for(lambda: self.sent - _count(self._database) < AHEAD, 120)
+                wait_for(lambda: self.sent - _count(self._database) < AHEAD)
             row = {"id": self.sent, "name": f"Maßstab {self.sent}"}
             client.publish("demo", json.dumps(row), qos=1).wait_for_publish(30)
             self.sent += 1
@@ -174,7 +174,7 @@ def test_the_tutorial_runs_under_load(
 
         sender = Sender(broker.port, database)
         sender.start()
-        wait_for(lambda: _count(database) > 200, 120)
+        wait_for(lambda: _count(database) > 200)
         _write_sink(source, "1.0.1")
         _tool("plugin", "pack", str(source), "--out", str(folder / "mysqlSink-1.0.1.zip"))
         body = {"name": "mysql", "file": f"{url}/mysqlSink-1.0.1.zip"}
@@ -182,12 +182,12 @@ def test_the_tutorial_runs_under_load(
         at_swap = _count(database)
         assert (answer["from"], answer["to"], answer["rules"]) == ("1.0.0", "1.0.1", 1)
         assert rules.ask("GET", "/plugins/sinks/mysql") == {"name": "mysql", "version": "1.0.1"}
-        wait_for(lambda: _count(database) > at_swap + 200, 120)
+        wait_for(lambda: _count(database) > at_swap + 200)
         sender.end.set()
-        sender.join(60)
+        sender.join(240)
         assert not sender.is_alive()
-        wait_for(lambda: _count(database) >= sender.sent, 120)
-        wait_for(lambda: rules.emitted() >= sender.sent, 120)
+        wait_for(lambda: _count(database) >= sender.sent)
+        wait_for(lambda: rules.emitted() >= sender.sent)
         status = rules.ask("GET", "/rules/ruleTest/status")
         assert rules.stop() == 0
 
@@ -211,7 +211,7 @@ def _tool(*words: str) -> None:
         [sys.executable, "-c", "from opq_tools.cli import main; main()", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -104,7 +104,7 @@ class SerialSide:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
         self._held.close()
 
     def errors_ns(self, box_id: str) -> tuple[np.ndarray, np.ndarray]:

@@ -157,7 +157,7 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(240)
         assert not self.thread.is_alive()
 
 
@@ -521,7 +521,7 @@ def test_a_port_without_descriptor_uses_a_pump() -> None:
     got = b""
     for frame in sent:
         assert port.send(frame)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while len(got) < sum(len(each) for each in sent[: sent.index(frame) + 1]):
             with contextlib.suppress(BlockingIOError):
                 got += port.read()

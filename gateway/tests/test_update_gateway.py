@@ -83,7 +83,7 @@ class Gateway:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                self.process.wait(240)
             finally:
                 end_group(self.process)
 

@@ -117,9 +117,9 @@ def test_a_requested_look_comes_at_once(world: World, monkeypatch: pytest.Monkey
     with in_thread(lambda stop: world.updater.run(stop, False)):
         done, words = world.updater.look_now()  # a look that was not requested would come after an hour
         assert done and world.server.url in words
-        looks.get(timeout=60)
+        looks.get(timeout=240)
         world.updater.look_now()
-        looks.get(timeout=60)
+        looks.get(timeout=240)
     world.updater._url = ""
     assert world.updater.look_now()[0] is False
 

@@ -89,7 +89,7 @@ def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
 
         def health_document() -> dict[str, Any]:
             try:
-                with urllib.request.urlopen(url, timeout=60) as answer:
+                with urllib.request.urlopen(url, timeout=240) as answer:
                     found: dict[str, Any] = json.loads(answer.read())
             except OSError:
                 return {}  # it has not begun yet
@@ -104,6 +104,6 @@ def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
             {"boxes": health_document()["subcomponents"], "gps_comparison": None, "claim_codes": []}
         )
         assert "lost in the Box since its start" in line and "GPS pulses that found their queue full" in line
-        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=240) as answer:
             text = answer.read().decode()
         assert re.search(r'^opq_gateway_box_lost_link_overruns\{box_id="1"\} [1-9]', text, re.M)

@@ -78,7 +78,7 @@ def test_blocks_come_at_the_true_rate():
 
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         # where the machine stopped for seconds, the next ones are requested
         while len(late_s) < 240 or abs(drift_s()) >= 0.01:
             assert time.monotonic() < until, f"drift of {drift_s()} s in 3 s"
@@ -140,7 +140,7 @@ def test_a_reset_changes_boot_id_and_numbers():
 def test_unread_samples_are_counted_and_resent():
     box = Box("1")
     with BoxHost([box]) as host:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while host.lost_bytes("1") == 0 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert host.lost_bytes("1") > 0
@@ -219,7 +219,7 @@ def test_an_event_arrives_within_a_tenth_second():
         reader = Reader(host.ports["1"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
         late_ns: list[int] = []
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         # where the machine stopped just then, the next one is requested
         while not late_ns or (late_ns[-1] >= 150_000_000 and time.monotonic() < until):
             sent, first = len(box.events_sent), reader.of(Samples)[-1].first_sample

@@ -53,7 +53,7 @@ def test_a_cut_wire_refuses_and_a_silent_delays() -> None:
         wire.cut = True
         with pytest.raises(ConnectionResetError):
             client.recv(9)
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 240
         with pytest.raises(OSError):
             while time.monotonic() < until_s:
                 socket.create_connection(("127.0.0.1", near), 60).close()
@@ -89,7 +89,7 @@ def test_a_restarted_service_reports_its_pause(tmp_path: Path, monkeypatch: pyte
     with ForkServer(()) as server:
         service = ServiceProcess("talks", ["talks"], tmp_path / "clock", tmp_path / "log", server)
         service.start()
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 240
         while not service.last_words and time.monotonic() < until_s:
             time.sleep(0.02)
         service.kill()
@@ -140,7 +140,7 @@ def test_a_locked_store_refuses_and_slow_delays(tmp_path: Path) -> None:
         return False
 
     def until(wanted: bool) -> None:
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 240
         while refused() is not wanted:
             assert time.monotonic() < until_s
             time.sleep(0.005)

@@ -188,7 +188,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Pool:
         "--include_imports",
     ]
     subprocess.run(
-        [*command, f"--descriptor_set_out={out}", "opqbox3.proto", "opq.proto"], check=True, timeout=60
+        [*command, f"--descriptor_set_out={out}", "opqbox3.proto", "opq.proto"], check=True, timeout=240
     )
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:

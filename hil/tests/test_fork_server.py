@@ -66,7 +66,7 @@ def test_forked_services_end_with_the_world(tmp_path: Path) -> None:
     assert left is not None, "the world failed: see above"
     ending = select.poll()
     ending.register(left, select.POLLIN)
-    assert ending.poll(60_000), "a service outlives its world"
+    assert ending.poll(240_000), "a service outlives its world"
     os.close(left)
 
 

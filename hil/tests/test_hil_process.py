@@ -28,16 +28,16 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(240)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(60)
+            process.wait(240)
         assert process.stderr is not None
         process.stderr.close()
 
 
 def wait_for(path: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.02)
@@ -53,7 +53,7 @@ def lines_of(process: subprocess.Popen[str], last: str) -> list[dict]:
         lines.append(json.loads(text))
     process.terminate()
     lines += [json.loads(text) for text in process.stderr]
-    process.wait(60)
+    process.wait(240)
     return lines
 
 
@@ -124,7 +124,7 @@ def test_a_killed_processs_remains_are_taken_over(tmp_path: Path):
         wait_for(tmp_path / "box1")
         device = os.path.realpath(tmp_path / "box1")
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(240)
     assert (tmp_path / "control").exists()
     assert (tmp_path / "box1").is_symlink()
     new = [os.openpty() for _ in range(8)]  # one of them has the killed Box's number
@@ -137,7 +137,7 @@ def test_a_killed_processs_remains_are_taken_over(tmp_path: Path):
             os.close(master)
             os.close(slave)
     with running(tmp_path, "--sim", "1"):
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         answer = None
         while answer != os.path.realpath(tmp_path / "box1") and time.monotonic() < end:  # the link may be old
             try:

@@ -328,7 +328,7 @@ def test_robot_keywords_exist(tmp_path: Path) -> None:
         "NONE",
         str(tmp_path),
     ]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout
     assert sorted(suite.stem for suite in suites) == sorted(renode_robot.SUITES)
     for suite in suites:

@@ -76,5 +76,5 @@ def served(path: str) -> Iterator[tuple[str, ServedPort]]:
             yield f"rfc2217://127.0.0.1:{server.getsockname()[1]}?timeout=60", port
         finally:
             ended.set()
-            thread.join(60)
+            thread.join(240)
             port.close()

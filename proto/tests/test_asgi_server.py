@@ -38,7 +38,7 @@ def serving(http: str) -> Iterator[tuple[str, int]]:
             yield listener.getsockname()
         finally:
             server.end()
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive()
 
 
@@ -94,6 +94,6 @@ def test_a_call_ends_it(is_begun: bool) -> None:
         else:
             server.end()
             thread.start()
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
         server.end()

@@ -95,7 +95,7 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     for thread in (reader, *senders):
         thread.start()
     for thread in senders:
-        thread.join(60)
+        thread.join(240)
     channel.close()  # the reader takes what is left, and ends
-    reader.join(60)
+    reader.join(240)
     assert len(taken) + channel.dropped == channel.offered == 8000

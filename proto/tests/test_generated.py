@@ -27,7 +27,7 @@ def test_the_generated_code_is_what_the_sources_give(tmp_path: Path) -> None:
         f"--python_out={tmp_path}",
         f"--pyi_out={tmp_path}",
     ]
-    subprocess.run([*command, *(f"{name}.proto" for name in NAMES)], cwd=PROTO, check=True, timeout=120)
+    subprocess.run([*command, *(f"{name}.proto" for name in NAMES)], cwd=PROTO, check=True, timeout=240)
     for made in sorted(tmp_path.iterdir()):
         assert made.read_bytes() == (PROTO / "opq_proto" / "wire" / made.name).read_bytes(), made.name
     assert len(list(tmp_path.iterdir())) == 2 * len(NAMES)
@@ -45,7 +45,7 @@ def test_generated_code_fits_the_oldest_runtime() -> None:
 
 def test_it_loads_with_every_warning_an_error() -> None:
     code = "from opq_proto.wire import opqbox3_pb2, mauka_pb2, opq_pb2"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=240)
 
 
 def test_the_base_install_needs_no_extra() -> None:
@@ -67,4 +67,4 @@ from opq_proto.kit import ports
 from opq_proto.wire import frames as wire
 from opq_proto import errors, messages
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

@@ -187,10 +187,10 @@ def c_reader(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Path]],
     program = tmp_path_factory.mktemp("golden") / "golden_link"
     flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
     command = [compiler, *flags, str(HERE / "golden_link.c"), "-o", str(program), "-lm"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=240)
 
     def run(paths: list[Path]) -> int:
-        return subprocess.run([program, *map(str, paths)], timeout=120, check=False).returncode
+        return subprocess.run([program, *map(str, paths)], timeout=240, check=False).returncode
 
     return run
 
@@ -228,7 +228,7 @@ def test_the_micropython_reader_agrees_with_the_golden_vectors(python: str) -> N
     if program is None:
         pytest.skip("no micropython (unix port) on PATH or beside python")
     command = [program, str(HERE / "golden_link_mpy.py"), str(GOLDEN)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert f"{len(text_cases())} files, 0 failures" in run.stdout
 

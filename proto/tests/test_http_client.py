@@ -31,7 +31,7 @@ def server(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, lis
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}", requests
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
 
 

@@ -38,7 +38,7 @@ def serving(handler: type[ReplyHandler] = Well, **options: object) -> Iterator[H
 def test_a_request_gets_type_length_and_headers() -> None:
     with (
         serving() as server,
-        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=240) as answer,
     ):
         assert (answer.status, answer.read()) == (200, b"well")
         assert answer.headers["Content-Length"] == "4"
@@ -62,7 +62,7 @@ def test_both_families_are_answered(bound: str, reached: tuple[str, ...]) -> Non
     listener = bound_socket(*address_of(f"{bound}:0"))
     try:
         for host in reached:
-            with urllib.request.urlopen(f"http://{host}:{server.port}/", timeout=60) as answer:
+            with urllib.request.urlopen(f"http://{host}:{server.port}/", timeout=240) as answer:
                 assert answer.read() == b"well"
             socket.create_connection((host.strip("[]"), listener.getsockname()[1]), 60).close()
     finally:
@@ -85,7 +85,7 @@ class Held(ReplyHandler):
     go_on = threading.Event()
 
     def do_GET(self) -> None:
-        self.go_on.wait(120)
+        self.go_on.wait(240)
         self.send_reply((200, "text/plain", b"held"))
 
 
@@ -113,7 +113,7 @@ def test_slow_connections_keep_no_honest_client_out() -> None:
     with serving(most_at_once=8) as server, ExitStack() as open_ones:
         slow = [open_ones.enter_context(connected(server, sent=b"GET / HT")) for _ in range(40)]
         for _ in range(3):
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=240) as answer:
                 assert answer.read() == b"well"
         assert all(peer.recv(10) == b"" for peer in slow[:32]) and len(server._open) <= 8
 
@@ -172,13 +172,13 @@ def test_an_answer_to_a_whole_request_may_wait() -> None:
 
         def do_GET(self) -> None:
             self.server.end_time_limit(self.request)
-            go_on.wait(120)
+            go_on.wait(240)
             self.send_reply((200, "text/plain", b"late"))
 
     with serving(Slow, longest_s=6.0) as server:  # long enough to read a request on a busy machine
         timer = threading.Timer(7.0, go_on.set)
         timer.start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=240) as answer:
             assert answer.read() == b"late"
         timer.join()
 
@@ -227,7 +227,7 @@ def test_ipv6_is_served_where_there_is_any() -> None:
         pytest.skip("this machine has no IPv6")
     server.start()
     try:
-        with urllib.request.urlopen(f"http://[::1]:{server.port}/", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://[::1]:{server.port}/", timeout=240) as answer:
             assert answer.read() == b"well"
     finally:
         server.end()

@@ -93,7 +93,7 @@ def test_two_processes_that_ensure_at_once_agree(tmp_path: Path) -> None:
         "KeyFolder(sys.argv[1]).ensure(map(str, range(1, 20)))"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    assert [run.wait(240) for run in runs] == [0, 0, 0]
     folder = keys.KeyFolder(tmp_path)
     for box_id in map(str, range(1, 20)):
         secret = keys.read_secret_file(folder.box_secret(box_id))

@@ -104,7 +104,7 @@ def test_a_real_curve_connection_takes_our_files(tmp_path: Path) -> None:
             push.curve_publickey, push.curve_secretkey = box.public, box.secret
             push.connect(f"tcp://127.0.0.1:{port}")
             push.send(b"hello")
-            assert pull.poll(60_000)
+            assert pull.poll(240_000)
             assert pull.recv() == b"hello"
     finally:
         context.term()
@@ -244,7 +244,7 @@ os.open = watched
 keys.KeyFolder(sys.argv[1]).create(True, ["1"])
 assert seen and all(mode == 0o600 for mode in seen), seen
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "curve")], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "curve")], check=True, timeout=240)
     folder = keys.KeyFolder(tmp_path / "curve")
     assert {mode(path) for path in folder.private_keys.iterdir()} == {0o600}
     assert {mode(path) for path in folder.public_keys.iterdir()} == {0o644}

@@ -16,7 +16,7 @@ def run(code: str, close_stderr: bool = False, **environ: str) -> subprocess.Com
         stdout=subprocess.PIPE,
         stderr=None if close_stderr else subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
         env={**os.environ, **environ},
         preexec_fn=(lambda: os.close(2)) if close_stderr else None,
@@ -155,7 +155,7 @@ def test_a_gone_reader_keeps_exit_code_0() -> None:
         [sys.executable, "-c", textwrap.dedent(code)],
         stdout=subprocess.PIPE,
         stderr=writing,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     os.close(writing)
@@ -197,7 +197,7 @@ def test_lines_of_many_threads_stay_whole() -> None:
 def test_on_a_terminal_lines_are_for_people() -> None:
     master, slave = pty.openpty()
     code = "from opq_proto.kit import log; log.configure('x'); log.get().info('box.hello', box_id='1')"
-    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=120, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=240, check=True)
     os.close(slave)
     text = os.read(master, 4096).decode()
     os.close(master)
@@ -218,7 +218,7 @@ try:
 except ZeroDivisionError:
     log.get().exception("thread.failed")
 """
-    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=120, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=240, check=True)
     os.close(slave)
     text = os.read(master, 65_536).decode()
     os.close(master)

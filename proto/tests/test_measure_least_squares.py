@@ -41,7 +41,7 @@ def test_clean_signals_have_their_class(kernel: str) -> None:
         env={**os.environ, "OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert made.returncode == 0, made.stderr

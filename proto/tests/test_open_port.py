@@ -35,7 +35,7 @@ def why(port: str) -> str:
 
 
 def received(port: serial.Serial, count: int) -> bytes:
-    got, limit = b"", time.monotonic() + 60
+    got, limit = b"", time.monotonic() + 240
     while len(got) < count and time.monotonic() < limit:
         got += port.read(count - len(got))
     return got

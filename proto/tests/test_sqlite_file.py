@@ -129,10 +129,10 @@ def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
 
     def wait(connection: sqlite3.Connection) -> None:
         begun.set()
-        hold.wait(120)
+        hold.wait(240)
 
     first = database.submit(wait)
-    assert begun.wait(60)
+    assert begun.wait(240)
     answers = [
         database.submit(lambda c, n=n: c.execute("INSERT INTO numbers VALUES (?)", (n,)).rowcount)
         for n in (1, 2, 2, 3)
@@ -196,10 +196,10 @@ def test_anothers_commit_changes_the_version(tmp_path: Path) -> None:
 
     def wait(connection: sqlite3.Connection) -> bool:
         begun.set()
-        return hold.wait(120)
+        return hold.wait(240)
 
     writing = first.submit(wait)
-    assert begun.wait(60) and first.foreign_version() is None  # it does not wait for the writer
+    assert begun.wait(240) and first.foreign_version() is None  # it does not wait for the writer
     hold.set()
     assert writing.result(60) and first.foreign_version() is not None
     first.close()

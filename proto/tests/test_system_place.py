@@ -98,7 +98,7 @@ def test_a_killed_systems_note_is_ignored(state: Path) -> None:
     assert process.stdout is not None and process.stdout.readline() == b"noted\n"
     assert [each.pid for each in running_systems()] == [process.pid]
     process.kill()
-    process.wait(60)
+    process.wait(240)
     process.stdout.close()
     (note,) = notes_folder().iterdir()
     assert running_systems() == []

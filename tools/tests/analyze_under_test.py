@@ -65,7 +65,7 @@ def shell(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[st
         [sys.executable, "-m", "opq_tools.cli", "analyze", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         **options,
     )

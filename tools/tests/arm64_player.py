@@ -41,7 +41,7 @@ def measure(folder: Path, offset: str) -> dict[str, Any]:
         finally:
             for process in processes[::-1]:
                 process.terminate()
-            codes = [process.wait(120) for process in processes[::-1]]
+            codes = [process.wait(240) for process in processes[::-1]]
     return {"measurements": found, "gateway_ended_with": codes[0]}
 
 
@@ -52,7 +52,7 @@ def _measured(port: int, processes: list[subprocess.Popen[bytes]]) -> float:
         if ended:
             raise SystemExit(f"a process ended with {ended}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=240) as answer:
                 text = answer.read().decode()
         except OSError:
             text = ""

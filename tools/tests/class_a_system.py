@@ -34,7 +34,7 @@ MODULES = (
     "opq_cloud.mauka.service",
     "opq_gateway.__main__",
 )
-END_S = 60.0
+END_S = 240.0
 STILL_S = 3.0
 """Longer than a gateway takes to measure and write what it has received."""
 QUESTION_S = 0.5

@@ -103,7 +103,7 @@ class DeployedSystem:
         process = self.processes.pop(name)
         process.send_signal(number)
         try:
-            process.wait(60)
+            process.wait(240)
         finally:
             process.kill()
             process.wait()
@@ -114,14 +114,14 @@ class DeployedSystem:
             process.terminate()
         for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(30)
+                process.wait(240)
             process.kill()
             process.wait()
         self.processes.clear()
 
     def _tool(self, *words: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "opq_tools.cli", *words, "--data-dir", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         return done.returncode, done.stdout
 
     def status(self) -> tuple[int, dict[str, Any]]:
@@ -140,7 +140,7 @@ class DeployedSystem:
         port = PORTS["health" if "health" in self.commands else "mauka_health"] + self.offset
         with (
             suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/alerts", timeout=5) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/alerts", timeout=240) as answer,
         ):
             parts = json.load(answer)["subcomponents"] or ()
             return {each["name"]: str(each["info"]) for each in parts if not each["ok"]}
@@ -149,7 +149,7 @@ class DeployedSystem:
     def front_page(self) -> str:
         """The text of /admin, for who opens it on this machine; empty where it does not answer."""
         url = f"http://127.0.0.1:{PORTS['view'] + self.offset}/admin"
-        with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=240) as answer:
             text: str = answer.read().decode()
             return text
         return ""

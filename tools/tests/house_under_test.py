@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
 BOX1 = RECORDINGS / "event_9354_box1.i16"
 BOX4 = RECORDINGS / "event_9354_box4.i16"
-PATIENCE = 4.0
-"""Waits end at four times what an idle machine needs at most."""
+PATIENCE = 8.0
+"""Waits end at eight times what an idle machine needs at most."""
 NO_RECORDINGS = "the real recordings are not here (they carry no licence, so the project does not ship them)"
 
 
@@ -120,7 +120,7 @@ class House:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        self._reader.join(60)
+        self._reader.join(240)
         if self.process.stdout:
             self.process.stdout.close()
         return code
@@ -157,7 +157,7 @@ def get_json(url: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         try:
-            with opener.open(url, timeout=60) as answer:
+            with opener.open(url, timeout=240) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code != 429:

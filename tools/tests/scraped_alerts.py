@@ -92,7 +92,7 @@ def scrape(places: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str |
 
 def _text(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=240) as answer:
             return str(answer.read().decode())
     except OSError:
         return None

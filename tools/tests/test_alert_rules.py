@@ -101,7 +101,7 @@ class System:
             process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(30)
+                process.wait(240)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

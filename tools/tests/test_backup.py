@@ -55,7 +55,7 @@ def written_to(path: Path) -> Iterator[threading.Event]:
     stop, writes = threading.Event(), threading.Event()
 
     def write() -> None:
-        with closing(sqlite3.connect(path, timeout=60)) as store:
+        with closing(sqlite3.connect(path, timeout=240)) as store:
             number = 0
             while not stop.is_set():
                 with store:
@@ -68,7 +68,7 @@ def written_to(path: Path) -> Iterator[threading.Event]:
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        assert writes.wait(60)
+        assert writes.wait(240)
         yield writes
     finally:
         stop.set()

@@ -44,7 +44,7 @@ def cloud(folder: Path, offset: int) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / "log").read_text()[-3000:]
+        assert process.wait(240) == 0, (folder / "log").read_text()[-3000:]
 
 
 def numbers(store: CloudStore, box_id: str) -> list[int]:

@@ -74,7 +74,7 @@ class ShiftedSystem:
 
     def answer(self, *words: str) -> Any:
         with self._start(*words, "--json", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=240)
         return json.loads(output)
 
     def dips(self) -> list[float]:
@@ -85,7 +85,7 @@ class ShiftedSystem:
     def end(self) -> None:
         self._up.send_signal(signal.SIGINT)
         try:
-            self._up.wait(90)
+            self._up.wait(240)
         finally:
             self._up.kill()
             self._up.wait()

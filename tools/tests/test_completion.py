@@ -51,7 +51,7 @@ def offered(shell: str, lines: Sequence[str], home: Path) -> list[list[str]]:
     else:
         script = f"{load} | source\n" + "".join(f'complete -C "{line}"; echo ---\n' for line in lines)
     done = subprocess.run(
-        [shell, "-c", script], env=environment(home), capture_output=True, text=True, check=True, timeout=120
+        [shell, "-c", script], env=environment(home), capture_output=True, text=True, check=True, timeout=240
     )
     assert done.stderr == "", done.stderr
     pieces = done.stdout.split("---\n")[:-1]
@@ -76,7 +76,7 @@ def typed_in_zsh(line: str, home: Path, until: str) -> str:
 
 
 def read_until(terminal: int, wanted: str) -> str:
-    text, end = "", time.monotonic() + 60
+    text, end = "", time.monotonic() + 240
     while wanted not in text.replace("\r", ""):
         assert time.monotonic() < end and select.select([terminal], [], [], 60)[0], text
         text += os.read(terminal, 65_536).decode("utf-8", "replace")

@@ -39,7 +39,7 @@ APART = tuple(
 )
 MONGO = "mongodb://127.0.0.1:27017/opq"
 DATA = ("--data-dir", "/var/lib/opq")
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 BIN = Path(sys.executable).parent
 
 
@@ -117,13 +117,13 @@ port = "{self._folder}/ports/box1"
     def end_gateway(self) -> None:
         gateway = self._running.pop()
         gateway.terminate()
-        assert gateway.wait(60) == 0
+        assert gateway.wait(240) == 0
 
     def end(self) -> None:
         for each in self._running:
             each.terminate()
         for each in self._running:
-            each.wait(60)
+            each.wait(240)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def beside(services: Services, log: Path, *command: str) -> Iterator[subprocess.
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(240)
 
 
 class Story:

@@ -72,7 +72,7 @@ def started(folder: Path, offset: int, services: list[str]) -> Iterator[dict[str
         yield running
         for each in running.values():
             each.terminate()
-        assert {name: each.wait(60) for name, each in running.items()} == dict.fromkeys(running, 0)
+        assert {name: each.wait(240) for name, each in running.items()} == dict.fromkeys(running, 0)
     finally:
         for each in running.values():
             if each.poll() is None:
@@ -101,7 +101,7 @@ def caddy(folder: Path, offset: int) -> Iterator[tuple[int, ssl.SSLContext]]:
         yield port, ssl.create_default_context(cafile=str(root))
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(240)
 
 
 def answer(port: int, trust: ssl.SSLContext, name: str = NAME) -> str:

@@ -207,12 +207,12 @@ class Deployment(DeployedSystem):
 
     def end_process(self, name: str, number: int) -> None:
         self.signal(name, number)
-        self.processes.pop(name).wait(60)
+        self.processes.pop(name).wait(240)
 
     def start_in_vain(self, name: str) -> None:
         """Starts a service that cannot run, and waits for its end."""
         self.start(name)
-        assert self.processes.pop(name).wait(60) not in (0, 127)
+        assert self.processes.pop(name).wait(240) not in (0, 127)
 
     def faults(self) -> Iterator[Fault]:
         for name in self.services:
@@ -258,7 +258,7 @@ class Deployment(DeployedSystem):
         lock.close()
 
         def change(statement: str) -> None:
-            with closing(sqlite3.connect(self.folder / "opq.db", timeout=60)) as store, store:
+            with closing(sqlite3.connect(self.folder / "opq.db", timeout=240)) as store, store:
                 store.execute(statement)
 
         ahead_ms = (time.time_ns() // 10**6) + 3_600_000
@@ -292,7 +292,7 @@ class Deployment(DeployedSystem):
         path = self.folder / "gateway/queue.sqlite"
 
         def change(statement: str) -> None:
-            with closing(sqlite3.connect(path, timeout=60)) as queue, queue:
+            with closing(sqlite3.connect(path, timeout=240)) as queue, queue:
                 queue.execute(statement)
 
         lock = sqlite3.connect(path, isolation_level=None)
@@ -399,7 +399,7 @@ def test_only_the_played_fault_is_named_everywhere(deployment: str, tmp_path: Pa
             assert not system.late, "\n".join(system.late)
             first = (system.services or ["up"])[0]
             words, known = system.commands[first], system.environment
-            again = subprocess.run(words, env=known, capture_output=True, timeout=120, check=False)
+            again = subprocess.run(words, env=known, capture_output=True, timeout=240, check=False)
             assert again.returncode not in (0, 127), "the same folder a second time"
             system.wait_until_well()
             meant = {each.name for each in read_record(system.folder).services}

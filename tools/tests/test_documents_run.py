@@ -76,7 +76,7 @@ def run(line: str) -> str:
         done = run_in_process(*words)
     else:
         command = [sys.executable, "-m", PROGRAMS[program], *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     last = (done.stderr.strip().splitlines() or [""])[-1]
     print(f"{done.returncode}  {line.replace(chr(0), ' ')}  {last[:160]}")
     absent = done.returncode == 2 and re.search("does not exist|[Nn]o such file", last)  # a file of the page
@@ -117,7 +117,7 @@ def test_each_command_line_of_the_pages_runs(
         wrong = [each for line in lines() if not why_not(line) and (each := run(line))]
     finally:
         engine.terminate()
-        engine.wait(60)
+        engine.wait(240)
     assert not wrong, "\n".join(wrong)
 
 

@@ -60,7 +60,7 @@ def run_without(
     """One process, which ends at the first call that fails."""
     code = WITHOUT.format(lacking=lacking, place=place, program=program, calls=calls)
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
 
 

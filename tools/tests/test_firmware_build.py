@@ -128,7 +128,7 @@ def test_the_programmers_flash_is_the_same(
         folder / "flash.hex",
         tmp_path / "hex",
     )
-    subprocess.run(command, check=True, timeout=280)
+    subprocess.run(command, check=True, timeout=600)
     assert (tmp_path / "hex").read_bytes() == flash.rstrip(b"\xff").ljust(
         (tmp_path / "hex").stat().st_size, b"\xff"
     )
@@ -392,5 +392,5 @@ def test_cppcheck_has_nothing_to_say() -> None:
         *(f"-I{room}" for room in rooms),
         *(str(DEVICE / room) for room in ("cmodules", "port", "boot")),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert not done.stderr and done.returncode == 0, done.stderr

@@ -222,11 +222,11 @@ def test_a_terminal_gets_a_bar_and_pipes_none(tmp_path: Path) -> None:
     path.write_bytes(bundle(size=60_000))
     line = [sys.executable, "-m", "opq_tools.cli", "flash", str(path), "--port"]
     with RomBootLoader(memory(BOX)) as rom:
-        quiet = subprocess.run([*line, rom.path], capture_output=True, text=True, timeout=120, check=True)
+        quiet = subprocess.run([*line, rom.path], capture_output=True, text=True, timeout=240, check=True)
     assert "\x1b" not in quiet.stdout + quiet.stderr
     ours, theirs = pty.openpty()
     with RomBootLoader(memory(BOX)) as rom:
-        subprocess.run([*line, rom.path], stdout=subprocess.DEVNULL, stderr=theirs, timeout=120, check=True)
+        subprocess.run([*line, rom.path], stdout=subprocess.DEVNULL, stderr=theirs, timeout=240, check=True)
     os.set_blocking(ours, False)
     shown = b""
     with suppress(BlockingIOError):  # it has ended, so all that it wrote is there

@@ -226,7 +226,7 @@ def test_the_real_openocd_accepts_our_script() -> None:
     )
     files = ("-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg")
     done = subprocess.run(
-        [real, *files, "-c", script], capture_output=True, text=True, timeout=120, check=False
+        [real, *files, "-c", script], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 1 and "invalid command" not in done.stderr
     assert "open failed" in done.stderr or "no device" in done.stderr.lower()
@@ -247,5 +247,5 @@ def test_the_real_dfu_util_accepts_our_arguments(tmp_path: Path) -> None:
     if real is None:
         pytest.skip("no dfu-util here: apt install dfu-util")
     line = [real, "-d", "0483:df11", "-a", "0", "-s", "0x08020000:512", "-U", str(tmp_path / "back.bin")]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 74 and "No DFU capable USB device" in done.stderr

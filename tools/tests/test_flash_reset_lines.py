@@ -61,7 +61,7 @@ class Adapter:
 
     def runs_the_flash(self) -> bool:
         """Whether the chip came out of its last reset into the flash, which may take a moment."""
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 240
         while self.chip.started_at is None and time.monotonic() < limit:
             time.sleep(0.02)
         return (self.chip.started_at, self.chip.mapped_at_0, self.nrst_low) == (FLASH, FLASH, False)

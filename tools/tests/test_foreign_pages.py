@@ -44,13 +44,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def tool(up: House, *words: str) -> str:
     command = [sys.executable, "-m", "opq_tools.cli", *words, "--data-dir", str(up.data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
 
 
 def handshakes_failed(up: House) -> dict[str, int]:
     """By setting, as the cloud counts them."""
     url = f"http://127.0.0.1:{PORTS['mauka_health'] + up.offset}/metrics"
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=240) as answer:
         text = answer.read().decode()
     found = re.findall(
         r'^opq_backend_handshakes_failed_total\{.*?="([a-z_.]+)".*\} (\d+)', text, re.MULTILINE
@@ -105,7 +105,7 @@ def listening(data_dir: Path) -> dict[int, str]:
 def answer(port: int, sent: bytes) -> bytes:
     """What comes until the connection is ended, or HTTP begins; raises TimeoutError."""
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), timeout=240) as raw, suppress(ConnectionError):
         raw.sendall(sent)
         while not received.startswith(b"HTTP/1.") and (data := raw.recv(65536)):
             received += data

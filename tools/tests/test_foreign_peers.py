@@ -199,7 +199,7 @@ class ForeignBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
         self.context.destroy(linger=0)
 
 

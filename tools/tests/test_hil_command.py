@@ -116,7 +116,7 @@ def test_an_impossible_folder_is_reported_early(tmp_path: Path) -> None:
 )
 def test_module_help_builds_nothing(module: str) -> None:
     line = [sys.executable, "-m", module]
-    told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
+    told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=240, check=True).stdout
     assert f"Example: python -m {module}" in told
-    wrong = subprocess.run([*line, "--nonsense"], capture_output=True, text=True, timeout=120, check=False)
+    wrong = subprocess.run([*line, "--nonsense"], capture_output=True, text=True, timeout=240, check=False)
     assert wrong.returncode == 2

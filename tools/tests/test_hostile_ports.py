@@ -135,7 +135,7 @@ class HostileSystem:
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(120)
+            self.process.wait(240)
         finally:
             self.process.kill()
             self.process.wait()

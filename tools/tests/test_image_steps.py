@@ -163,7 +163,7 @@ class Container:
 
     def end(self) -> int:
         self.run("sh", "-c", "kill -TERM 1")  # the process 1 of a container gets the signal of `docker stop`
-        return self.process.wait(20)
+        return self.process.wait(240)
 
     def kill(self) -> None:
         if self.process.poll() is None:

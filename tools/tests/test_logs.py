@@ -115,7 +115,7 @@ def test_follow_prints_what_comes_until_ctrl_c(folder: Path) -> None:
             file.write(line(9, "box.lost", box_id="1"))
         assert any("box.lost" in each for each in process.stdout)
         process.send_signal(2)
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         giving_up.cancel()
         process.kill()

@@ -56,7 +56,7 @@ def test_a_new_plugin_passes_and_packs_reproducibly(tmp_path: Path, kind: str) -
     ), said
     assert "system calls" in told["protections"]
     own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]
-    done = subprocess.run(own, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(own, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout
     for out in ("a.zip", "b.zip"):
         assert run("pack", folder, "--out", tmp_path / out)[0] == 0
@@ -296,7 +296,7 @@ def test_the_mysql_example_is_as_the_guide_says() -> None:
 def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "clip-c", tmp_path / "clip")
     header = Path(opq_plugins.sdk.__file__).parent
-    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)
+    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=240)
     code, said = run("test", folder)
     assert code == 0 and said.count("function clip") == 4, said
 
@@ -305,7 +305,7 @@ def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
 def test_the_c_trigger_builds_and_decides(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "dip-c", tmp_path / "dip")
     header = Path(opq_plugins.sdk.__file__).parent
-    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)
+    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=240)
     code, said = run("test", folder)
     assert code == 0 and said.count("trigger dip, measurement") == 6 and "refuses" in said, said
 

@@ -17,7 +17,7 @@ def test_a_pipe_gets_progress_lines_on_request(monkeypatch: pytest.MonkeyPatch) 
     for done, line in ((0, "again: 0 of 79 after "), (3, "again: 3 of 79 after ")):
         with progress.shown_progress("again", 79, lines=True) as show:
             show(done)
-            deadline_s = time.monotonic() + 60
+            deadline_s = time.monotonic() + 240
             while line not in pipe.getvalue() and time.monotonic() < deadline_s:
                 time.sleep(0.01)
         assert line in pipe.getvalue(), "also before anything is done"

@@ -133,7 +133,7 @@ def test_a_dry_run_after_ctrl_c_continues(folder: Path) -> None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 1 and "the same command goes on from here" in said
     (kept,) = notes.glob("dry-run-*.jsonl")
     done = kept.read_text().count("\n")

@@ -46,7 +46,7 @@ class ImpostorHandler(BaseHTTPRequestHandler):
         self.server.received.append(f"{self.command} {self.path} {self.headers} {body!r}")
         answer = json.dumps({"token_file": str(self.server.token_file), "proofs": ["0" * 64, "", 3]}).encode()
         if self.server.relayed_to:
-            engine = http.client.HTTPConnection("127.0.0.1", self.server.relayed_to, timeout=60)
+            engine = http.client.HTTPConnection("127.0.0.1", self.server.relayed_to, timeout=240)
             engine.request("GET", "/", headers={CHALLENGE: self.headers.get(CHALLENGE, "")})
             answer = engine.getresponse().read()
             engine.close()

@@ -49,7 +49,7 @@ def run(checkout: Path, script: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "OPQ_PYTHON"}
     environment["PATH"] = str(checkout / "bin")
     command = ["sh", str(checkout / "tools" / script)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_without_python_the_package_is_named(checkout: Path) -> None:
@@ -135,6 +135,6 @@ def test_lint_ends_with_1_on_wrong_style(text: str, code: int, said: str, checko
     )
     (checkout / "x.py").write_text(text)
     ended = subprocess.run(
-        ["sh", "tools/lint", "--fast"], check=False, cwd=checkout, capture_output=True, text=True, timeout=60
+        ["sh", "tools/lint", "--fast"], check=False, cwd=checkout, capture_output=True, text=True, timeout=240
     )
     assert (ended.returncode, said in ended.stdout) == (code, True), ended.stdout + ended.stderr

@@ -161,7 +161,7 @@ def test_a_cloud_notifies_ready_and_watchdog(tmp_path: Path) -> None:
         assert heard[0] == "READY=1"
         process.terminate()
         assert "STOPPING=1" in manager.heard_until(lambda found: "STOPPING=1" in found)
-        assert process.wait(120) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()

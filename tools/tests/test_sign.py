@@ -28,7 +28,7 @@ def openssl() -> str:
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(list(map(str, command)), capture_output=True, timeout=120, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(list(map(str, command)), capture_output=True, timeout=240, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def ours(command: object, *arguments: str | Path) -> Result:

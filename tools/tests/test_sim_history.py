@@ -93,7 +93,7 @@ def regular_rows(folder: Path) -> list[list[Measurement]]:
 def test_a_resumed_history_finds_network_faults(tmp_path: Path) -> None:
     """The history was killed and continued."""
     killed = history(tmp_path, "--truth", str(tmp_path / "truth"))
-    until_s = time.monotonic() + 120
+    until_s = time.monotonic() + 240
     while (now := read_progress(tmp_path / "data")) is None or now.done_s < 120:
         assert time.monotonic() < until_s and killed.poll() is None, killed.communicate()
         time.sleep(0.02)

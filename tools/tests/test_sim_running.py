@@ -25,7 +25,7 @@ def test_status_counts_and_stop_ends(tmp_path: Path):
     thread = threading.Thread(target=serve, args=(host, tmp_path, stop))
     thread.start()
     try:
-        assert online.wait(120)
+        assert online.wait(240)
         before = json.loads(asked("show", "--json", "--ports-dir", str(tmp_path)).splitlines()[-1])
         assert list(before["boxes"]) == ["1", "2"]
         assert before["network"]["disturbances"] == 0 and before["network"]["latest"] is None
@@ -36,11 +36,11 @@ def test_status_counts_and_stop_ends(tmp_path: Path):
         assert [line for line in lines if line.startswith(("box 1 /dev/pts/", "network: 2 disturbances in "))]
         assert "the last, 2: LL fault at feeder2/3.1km, cleared after 120 ms" in lines
         assert f"Boxes 1, 2 in {tmp_path} end" in asked("stop", "--ports-dir", str(tmp_path)).splitlines()
-        thread.join(120)
+        thread.join(240)
         assert not thread.is_alive()
     finally:
         stop.set()
-        thread.join(120)
+        thread.join(240)
 
 
 def test_a_wrong_event_shows_the_right_form():

@@ -30,11 +30,11 @@ def two_boxes(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
         yield tmp_path, process
     finally:
         process.kill()
-        process.communicate(timeout=120)
+        process.communicate(timeout=240)
 
 
 def told(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TOOLS, *words], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*TOOLS, *words], capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_sim_prints_a_port_per_box(two_boxes):
@@ -45,7 +45,7 @@ def test_sim_prints_a_port_per_box(two_boxes):
     assert lines == [["box", box_id, str(folder / f"box{box_id}")] for box_id in ("1", "2")]
     descriptor = os.open(folder / "box2", os.O_RDWR | os.O_NOCTTY)
     decoder, seen = link.Decoder(), []
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and not any(isinstance(message, Samples) for message in seen):
         if select.select([descriptor], [], [], 0.1)[0]:
             seen += [message for _, message in decoder.feed(os.read(descriptor, 4096))]
@@ -65,7 +65,7 @@ def test_sim_prints_a_port_per_box(two_boxes):
     assert refused.returncode == 1
     assert "hosted here: 1, 2" in refused.stderr
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert list(folder.iterdir()) == []
 
 

@@ -91,6 +91,6 @@ def nominals(up: House) -> list[tuple[float, float]]:
 def text_of(url: str) -> str:
     """What a page says, without its tags."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=60) as answer:
+    with opener.open(url, timeout=240) as answer:
         page = answer.read().decode()
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")

@@ -22,7 +22,7 @@ PASSWORD = "a horse in a battery"
 
 def gateway(offset: int, *arguments: str) -> str:
     command = [sys.executable, "-m", "opq_gateway", *arguments, "--port-offset", str(offset)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -36,7 +36,7 @@ def test_a_gateways_code_claims_its_box(tmp_path: Path) -> None:
         assert f"claim code of Box 1: {code}" in gateway(up.offset, "status")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)
         page.goto(link)
         page.fill("#email", "ada@example.org")
         page.fill("#name", "Ada")

@@ -174,7 +174,7 @@ def test_a_closed_stdout_is_no_traceback() -> None:
         ["sh", "-c", 'exec "$@" >&-', "sh", *command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -58,7 +58,7 @@ def chromium_page() -> Iterator["sync_api.Page"]:
         options = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
         with closing(playwright.chromium.launch(executable_path=CHROMIUM, args=options)) as browser:
             page = browser.new_page()
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(240_000)
             yield page
 
 

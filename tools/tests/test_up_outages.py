@@ -85,7 +85,7 @@ def far_box(up: House, folder: Path) -> Iterator[FaultyRelay]:
             for each in running:
                 each.terminate()
             for each in running:
-                each.wait(60)
+                each.wait(240)
 
 
 def test_each_silence_has_its_verdict(tmp_path: Path) -> None:

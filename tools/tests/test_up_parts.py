@@ -41,7 +41,7 @@ def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[ChildLine]"]:
     return Child("it", [sys.executable, "-c", code], tmp_path / "it.log", lines), lines
 
 
-def wait_for(condition: object, timeout_s: float = 60.0) -> bool:
+def wait_for(condition: object, timeout_s: float = 240.0) -> bool:
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if condition():  # type: ignore[operator]
@@ -127,8 +127,8 @@ def test_a_childs_json_lines_become_facts(tmp_path: Path) -> None:
     )
     it, lines = child(tmp_path, code)
     it.start()
-    assert lines.get(timeout=60).facts == {"event": "a.b", "n": 1}
-    assert lines.get(timeout=60).facts == {"text": "plain"}
+    assert lines.get(timeout=240).facts == {"event": "a.b", "n": 1}
+    assert lines.get(timeout=240).facts == {"text": "plain"}
     end_all([it])
     assert (tmp_path / "it.log").read_text().count("\n") == 2
 

@@ -27,7 +27,7 @@ DISK = (
 OPQ = "/opt/opq/bin"
 AS_OPQ = ("setpriv", "--reuid=opq", "--regid=opq", "--init-groups", "--no-new-privs")
 CHANGE = (
-    "import sqlite3, sys; opened = sqlite3.connect(sys.argv[1], timeout=60); "
+    "import sqlite3, sys; opened = sqlite3.connect(sys.argv[1], timeout=240); "
     "opened.execute(sys.argv[2]); opened.commit()"
 )
 LOCK = (
@@ -94,7 +94,7 @@ class Machine:
         return ["nsenter", "--target", number, *spaces, "chroot", root, "env", "-i", *environment, *words]
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self._enter(*words), capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(self._enter(*words), capture_output=True, text=True, check=False, timeout=240)
         assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -123,12 +123,12 @@ class Machine:
 
     def end(self, name: str, number: int = signal.SIGTERM) -> None:
         self.send_signal(name, number)
-        self._services.pop(name).wait(60)
+        self._services.pop(name).wait(240)
 
     def end_started(self, name: str) -> None:
         """Ends a service that may have ended by itself, because it could not start."""
         self.run("sh", "-c", f"kill $(cat /run/{name}.pid)", check=False)
-        self._services.pop(name).wait(60)
+        self._services.pop(name).wait(240)
 
     def change(self, path: str, statement: str) -> None:
         """Changes an SQLite file, as the user opq."""
@@ -165,7 +165,7 @@ class Machine:
         self._first.kill()  # and with the first process of its name space all others
         self._first.wait()
         for process in self._services.values():
-            process.wait(30)
+            process.wait(240)
         with suppress(subprocess.CalledProcessError):
             subprocess.run(["ip", "netns", "del", self.network], check=True)
 

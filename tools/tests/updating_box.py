@@ -66,7 +66,7 @@ class UpdatingBox:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
         self._port.close()
 
     def _serve(self) -> None:

@@ -94,7 +94,7 @@ class WatchedSystem:
             process.terminate()
         for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(240)
             process.kill()
             process.wait()
 
@@ -103,7 +103,7 @@ class WatchedSystem:
         port = PORTS["health" if "health" in self.commands else "mauka_health"] + self.offset
         with (
             suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/alerts", timeout=5) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/alerts", timeout=240) as answer,
         ):
             return {each["name"]: each["ok"] for each in json.loads(answer.read())["subcomponents"]}
         return {}

@@ -35,7 +35,7 @@ from opq_proto.messages import TimeSource, Waveform
 from opq_proto.wire.frames import ACK_PLUGIN, topic, waveform_to_frames
 from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
@@ -188,7 +188,7 @@ class SimulatedBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
 
     def wave(self, start_ns: int, end_ns: int) -> Waveform:
         return dipped_wave(self.plain.box_id, self._dip_ns, start_ns, end_ns)
@@ -386,7 +386,7 @@ class House:
         self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)
         self.uploads = folder / "rules/uploads"
         url, auth = f"http://127.0.0.1:{self.port}", token_auth(folder)
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False, auth=auth)
+        self.http = httpx.Client(base_url=url, timeout=240, trust_env=False, verify=False, auth=auth)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = self.http.request(method, path, json=body)

@@ -87,7 +87,7 @@ def _page(scene: demo.Scene, browser: "sync_api.Browser", scripts: bool = False,
     assert account is not None
     secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "a browser")
     context = browser.new_context(java_script_enabled=scripts, **options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
     return context.new_page()
 

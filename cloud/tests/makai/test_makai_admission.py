@@ -191,7 +191,7 @@ def test_a_box_without_its_file_is_cut_first(makai: Any, monkeypatch: pytest.Mon
 
     def slowly(folder: KeyFolder) -> Any:
         reading.set()
-        assert goes_on.wait(60)
+        assert goes_on.wait(240)
         return read(folder)
 
     with makai.running(brokers.triggering):
@@ -200,7 +200,7 @@ def test_a_box_without_its_file_is_cut_first(makai: Any, monkeypatch: pytest.Mon
         watched = makai.watch(box.pub)
         monkeypatch.setattr(KeyFolder, "owners", slowly)
         brokers.keys.box_public("1").unlink()
-        assert reading.wait(60)
+        assert reading.wait(240)
         makai.wait_for(lambda: makai.ends(watched))
         goes_on.set()
         makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 2)

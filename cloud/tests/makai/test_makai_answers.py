@@ -235,7 +235,7 @@ def test_foreign_request_is_announced_with_its_first_answer(world: World) -> Non
         box.push.send_multipart(original_answer(box.box_id, command, END_MS + 100))
         world.makai.wait_for(lambda: world.service.counters.total("waveforms_stored") == len(heard) + 1)
         if event_id is None:
-            assert listener.poll(60_000), "long before the 20 s in which others may join are over"
+            assert listener.poll(240_000), "long before the 20 s in which others may join are over"
             instance, number = listener.recv_multipart()
             event_id = int(number)
             assert instance == b"elsewhere"
@@ -307,7 +307,7 @@ def test_a_late_waveform_is_announced_again(world: World) -> None:
         return command
 
     box.push.send_multipart(original_answer("1", world.makai.wait_for(asked), END_MS + 100))
-    assert listener.poll(60_000)
+    assert listener.poll(240_000)
     assert listener.recv_multipart() == [b"late", str(event_id).encode()]
     assert [record.event_id for record in world.store.unanalysed_events()] == [event_id]
 

@@ -28,7 +28,7 @@ ASKS_FOR_TURNS = b"\x0bX-opq-turns\x00\x00\x00\x011"
 def dialled(endpoint: str, kind: bytes, more: bytes = b"") -> tcp.socket:
     """A peer by hand: ZMTP 3.0 without security, through its handshake (RFC 23). more: properties."""
     host, port = endpoint.removeprefix("tcp://").split(":")
-    raw = tcp.create_connection((host, int(port)), timeout=60)
+    raw = tcp.create_connection((host, int(port)), timeout=240)
     raw.sendall(GREETING)
     ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind + more
     raw.sendall(bytes([4, len(ready)]) + ready)
@@ -55,7 +55,7 @@ def flooding(endpoint: str, kind: bytes, parts: Iterable[bytes]) -> Iterator[Non
     finally:
         with suppress(OSError):
             raw.shutdown(tcp.SHUT_RDWR)  # the kernel can leave a sender waiting for a minute: end it here
-        thread.join(60)
+        thread.join(240)
         raw.close()
         assert not thread.is_alive()
 
@@ -139,7 +139,7 @@ def test_a_subscriber_that_never_reads_is_ended(
 
         makai.wait_for(ended)
         while received < sent:
-            assert reading.poll(60_000)
+            assert reading.poll(240_000)
             reading.recv_multipart()
             received += 1
     fanout.close()

@@ -35,7 +35,7 @@ from opq_proto.keys.register import KeyRegister
 from opq_proto.wire.frames import data_command
 from opq_tools.mauka import command as mauka
 
-WAIT_S = 60.0
+WAIT_S = 240.0
 PORTS = {
     "triggering_broker.backend_endpoint": zmq.SUB,
     "acquisition_broker.request_endpoint": zmq.PUSH,
@@ -86,7 +86,7 @@ class Cloud:
 
     def fetch(self, path: str) -> str:
         url = f"http://127.0.0.1:{8911 + self.offset}{path}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=240) as answer:
             return str(answer.read().decode())
 
     def count(self, counter: str, of: str) -> float:

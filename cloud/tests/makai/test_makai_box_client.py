@@ -33,7 +33,7 @@ class AnsweringBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
 
     def _run(self) -> None:
         while not self._stop.is_set():

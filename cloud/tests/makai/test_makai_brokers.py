@@ -28,7 +28,7 @@ def test_all_frames_of_a_measurement_are_passed_on(makai: Any) -> None:
         assert makai.arrives(box, client)
         frames = [*box.measurement(timestamp_ms=9), b"a third", b""]
         box.pub.send_multipart(frames)
-        assert client.measurements.poll(60_000)
+        assert client.measurements.poll(240_000)
         assert client.measurements.recv_multipart() == frames
 
 
@@ -42,7 +42,7 @@ def test_a_legacy_trigger_message_is_translated(makai: Any) -> None:
         assert makai.arrives(box, client)
         body = TriggerMessage(id=1, time=123, frequency=60.0, rms=120.0, thd=0.02).SerializeToString()
         box.pub.send_multipart([b"1", body])
-        assert client.measurements.poll(60_000)
+        assert client.measurements.poll(240_000)
         topic, translated = client.measurements.recv_multipart()
         heard = Measurement.FromString(translated)
         assert (topic, heard.box_id, heard.timestamp_ms) == (b"0001", 1, 123)
@@ -74,7 +74,7 @@ def test_a_payload_is_passed_on_unread(makai: Any) -> None:
         unreadable, of_four = [b"0001", b"\xff" * 200], [b"0001", box.measurement(box_id=4)[1]]
         for frames in (unreadable, of_four):
             box.pub.send_multipart(frames)
-            assert client.measurements.poll(60_000)
+            assert client.measurements.poll(240_000)
             assert client.measurements.recv_multipart() == frames
         with pytest.raises(FrameError):
             measurement_from_frames(unreadable)
@@ -94,7 +94,7 @@ def test_a_command_reaches_its_box_and_returns(makai: Any) -> None:
         assert (command.data_command.start_ms, command.data_command.end_ms) == (1000, 2000)
         frames = box.answer(command)
         box.push.send_multipart(frames)
-        assert client.answers.poll(60_000)
+        assert client.answers.poll(240_000)
         assert client.answers.recv_multipart() == [b"mine_1_2", *frames]
         box.push.send_multipart(frames)  # a second answer has no receiver
         makai.wait_for(lambda: brokers.acquisition.counters.of("responses_not_asked_for", "1") == 1)
@@ -146,7 +146,7 @@ def test_only_the_asked_box_may_answer(makai: Any) -> None:
         makai.wait_for(lambda: brokers.acquisition.counters.of("foreign", "4") == 2)
         assert not client.answers.poll(100)
         asked.push.send_multipart(asked.answer(command))
-        assert client.answers.poll(60_000)
+        assert client.answers.poll(240_000)
 
 
 def test_a_box_gets_nothing_by_subscribing_to_another(makai: Any) -> None:
@@ -226,7 +226,7 @@ def test_a_malformed_response_is_counted(makai: Any) -> None:
         makai.wait_for(lambda: brokers.acquisition.counters.of("malformed", "1") == 1)
         client.ask("1", "a_b_c")
         box.push.send_multipart(box.answer(box.command()))
-        assert client.answers.poll(60_000)
+        assert client.answers.poll(240_000)
 
 
 def test_a_busy_port_is_reported_in_one_line(makai: Any) -> None:
@@ -257,7 +257,7 @@ def test_only_subscribers_that_request_turns_get_them(makai: Any) -> None:
     def heard(subscriber: Any, *wanted: list[bytes]) -> list[list[bytes]]:
         came: list[list[bytes]] = []
         while not all(each in came for each in wanted):
-            assert subscriber.poll(60_000)
+            assert subscriber.poll(240_000)
             came += waiting_measurements(subscriber, 99)
         return came
 
@@ -297,10 +297,10 @@ def test_an_unpadded_box_number_is_served_once(makai: Any) -> None:
         box.pub.send_multipart(last := box.measurement(timestamp_ms=9))
         under_1, whole = list[list[bytes]](), list[list[bytes]]()
         while [b"1", last[1]] not in under_1:
-            assert short.poll(60_000)
+            assert short.poll(240_000)
             under_1.append(short.recv_multipart())
         while last not in whole:
-            assert client.measurements.poll(60_000)
+            assert client.measurements.poll(240_000)
             whole.append(client.measurements.recv_multipart())
         assert [each for each in under_1 if [b"0001", each[1]] in sent] == [[b"1", body] for _, body in sent]
         assert {name for name, _ in under_1} == {b"1"}
@@ -331,7 +331,7 @@ def test_a_slow_subscriber_does_not_delay_others() -> None:
         for subscriber in (slow, quick):
             subscriber.subscribe(b"")
             subscriber.connect(endpoint)
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         while counters.total("subscriptions") < 2 and time.monotonic() < end_s:
             time.sleep(0.01)
             fanout.read_subscriptions()
@@ -340,7 +340,7 @@ def test_a_slow_subscriber_does_not_delay_others() -> None:
         received = 0
         for _ in range(600):
             fanout.send([b"0001", body])
-            if quick.poll(60_000):
+            if quick.poll(240_000):
                 quick.recv_multipart()
                 received += 1
         assert received == 600
@@ -360,7 +360,7 @@ def test_a_subscriber_during_a_pause_gets_waiting_messages(
 
     def passed_later(*values: Any) -> Any:
         stands.set()
-        goes_on.wait(60)
+        goes_on.wait(240)
         return passed(*values)
 
     with makai.running(broker):
@@ -373,7 +373,7 @@ def test_a_subscriber_during_a_pause_gets_waiting_messages(
             stands.clear()
             goes_on.clear()
             box.pub.send_multipart(frames)
-            assert stands.wait(60)
+            assert stands.wait(240)
             new = makai.client(brokers).measurements
             time.sleep(0.1)  # until its subscription has come; else another one is tried
             goes_on.set()
@@ -427,6 +427,6 @@ def test_an_oversized_frame_or_topic_is_refused(makai: Any) -> None:
         command = box.command()
         assert command is not None
         box.push.send_multipart(box.answer(command))
-        assert client.answers.poll(60_000)
+        assert client.answers.poll(240_000)
         assert counters.total("malformed_commands") == counters.of("malformed", "1") == 0
         assert counters.total("subscriptions") == topics

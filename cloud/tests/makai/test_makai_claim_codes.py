@@ -54,7 +54,7 @@ class GatewayDesk:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(240)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_silent_box_does_not_delay_other_claims(
 
     def away(client: CommandClient, box_id: str) -> BoxReport:
         began.set()
-        goes_on.wait(60)
+        goes_on.wait(240)
         raise UnansweredError(f"Box {box_id} does not answer")
 
     monkeypatch.setattr(box_client, "_read_report", away)
@@ -139,11 +139,11 @@ def test_a_silent_box_does_not_delay_other_claims(
     asks = threading.Thread(target=browsers["eve"].get, args=("/boxes/4?ask=1",))
     asks.start()
     try:
-        assert began.wait(60)
+        assert began.wait(240)
         assert claim(browsers["ada"], "1", desks["1"].claims.make("1").code) == 303
     finally:
         goes_on.set()
-        asks.join(60)
+        asks.join(240)
     assert "Box 4 does not answer" in browsers["eve"].text
 
 

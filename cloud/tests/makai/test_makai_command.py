@@ -91,7 +91,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def fetch(port: int, path: str = "/") -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=240) as answer:
         body: bytes = answer.read()
         return body
 

@@ -165,7 +165,7 @@ def test_a_stored_event_is_finished_and_announced(installation: Installation) ->
         installation.finished()
     listener = installation.makai.peer().connect(zmq.SUB, installation.events["event_endpoint"])
     service = installation.run(EventService(EventConfig(**installation.events), installation.shared))
-    assert listener.poll(60_000)
+    assert listener.poll(240_000)
     assert listener.recv_multipart()[1] == str(event_id).encode()
     (wave,) = store.event(event_id).waveforms
     assert (wave.start_ns, len(wave.counts)) == (start_ns, 12_000)

@@ -154,7 +154,7 @@ def test_a_dip_becomes_an_event_of_every_box(cloud: Cloud) -> None:
         assert record.boxes_triggered == ("1", "4")
         for box, command in ((one, commands[0]), (four, commands[1])):
             box.push.send_multipart(box.answer(command))
-        assert listener.poll(60_000)
+        assert listener.poll(240_000)
         assert listener.recv_multipart() == [instance.encode(), str(record.event_id).encode()]
         event = cloud.store.event(record.event_id)
         assert [wave.box_id for wave in event.waveforms] == ["1", "4"]
@@ -327,7 +327,7 @@ def test_a_box_without_an_answer_is_missing(cloud: Cloud) -> None:
         cloud.makai.wait_for(lambda: events.counters.of("waveforms_stored", "1"))
         cloud.makai.wait_for(lambda: events.counters.of("asked_again", "4"))
         end_wait(events, cloud.store.events()[0].token)
-        assert listener.poll(60_000)
+        assert listener.poll(240_000)
         (record,) = cloud.store.events()
         assert (record.boxes_received, record.missing) == (("1",), {"4": "no answer within 60 s"})
 
@@ -366,7 +366,7 @@ def test_an_old_event_is_asked_for_and_finished(cloud: Cloud) -> None:
             command = data_command(one)
             assert (command.data_command.start_ms, command.data_command.end_ms) == (1000, 2000)
             one.push.send_multipart(one.answer(command))
-            assert listener.poll(60_000)
+            assert listener.poll(240_000)
             assert listener.recv_multipart()[1] == str(event_id).encode()
         assert cloud.store.event_record(event_id).finished
 
@@ -376,7 +376,7 @@ def test_an_unanalysed_event_is_announced_after_a_restart(cloud: Cloud) -> None:
     cloud.store.finish_event(event_id)
     with cloud.makai.running(cloud.events()):
         listener = cloud.makai.peer().connect(zmq.SUB, cloud.event_config.event_endpoint)
-        assert listener.poll(60_000)
+        assert listener.poll(240_000)
         assert listener.recv_multipart()[1] == str(event_id).encode()
 
 
@@ -387,7 +387,7 @@ def test_answers_to_an_original_makai_are_grouped(cloud: Cloud) -> None:
         for box in boxes:
             client.ask(box.box_id, "data_" + "x" * 30 + "_instance")
             box.push.send_multipart(box.answer(data_command(box)))
-        assert listener.poll(60_000)
+        assert listener.poll(240_000)
         instance, event_id = listener.recv_multipart()
         assert instance == b"instance"
         cloud.makai.wait_for(
@@ -430,7 +430,7 @@ def test_every_request_gets_an_event_id(cloud: Cloud) -> None:
         given = []
         for text in (b"", b"exit", b"\xff\xfe", b""):
             asker.send(text)
-            assert asker.poll(60_000)
+            assert asker.poll(240_000)
             given.append(int(asker.recv()))
         assert given == list(range(given[0], given[0] + 4))
         assert cloud.store.open_event(Trigger("n" * 30, 1, 2, (), "1", ""), "") == given[-1] + 1

@@ -83,7 +83,7 @@ def test_commands_and_answers_by_ipv6(makai: Any) -> None:
 
         command_of_client = makai.wait_for(asked)
         box.push.send_multipart(box.answer(command_of_client))
-        assert client.answers.poll(60_000)
+        assert client.answers.poll(240_000)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class Ada:
 
     def waits_for(self, words: str) -> None:
         """Looks at the page until it says that."""
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 240
         while words not in self.text():
             assert time.monotonic() < until_s, PROBLEM.findall(self.browser.text)
             time.sleep(0.1)

@@ -53,7 +53,7 @@ def answer(box: Any, command: Any, found: HalfCycleRms | None, ok: bool = True, 
 
 def question(box: Any) -> Any:
     """The next command for half cycles; requests for samples are left out."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while time.monotonic() < until:
         command = box.command(timeout_ms=50)
         if command is None or command.box_id != int(box.box_id):

@@ -36,4 +36,4 @@ assert gc.isenabled()
 
 def test_reading_frames_never_stops_the_process() -> None:
     """With `sys._current_frames` alone Python 3.11 stops here for ever (CPython issue 106883)."""
-    subprocess.run([sys.executable, "-c", READERS], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", READERS], check=True, timeout=240)

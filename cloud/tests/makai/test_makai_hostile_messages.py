@@ -57,8 +57,8 @@ def test_a_message_that_never_ends_ends_its_connection(cloud: LimitedCloud, port
         sender = threading.Thread(target=send_message, args=attack)
         sender.start()
         try:
-            wait_for(lambda: cloud.counted("message_too_large_total") > counted, 60)
-            assert relay.ended.wait(60)
+            wait_for(lambda: cloud.counted("message_too_large_total") > counted)
+            assert relay.ended.wait(240)
         finally:
             sender.join()
     assert cloud.memory_bytes() < before + MEMORY_BYTES
@@ -69,7 +69,7 @@ def test_a_flood_of_subscriptions_ends_its_connection(cloud: LimitedCloud) -> No
     with curve_socket(zmq.SUB, cloud.endpoint(8194), cloud.pair("4"), cloud.server) as socket:
         for number in range(60_000):
             socket.subscribe(b"%06d" % number + bytes(900))
-        wait_for(lambda: cloud.counted("message_too_large_total") > counted, 60)
+        wait_for(lambda: cloud.counted("message_too_large_total") > counted)
     assert cloud.memory_bytes() < before + MEMORY_BYTES
 
 
@@ -84,9 +84,9 @@ def test_many_large_messages_share_a_limit(makai: Any, cloud: LimitedCloud) -> N
             relay = opened.enter_context(closing(Relay(cloud.endpoint(9880), most_bytes)))
             attack = curve_socket(zmq.XPUB, relay.endpoint, cloud.pair(box_id), cloud.server)
             socket = opened.enter_context(attack)
-            assert socket.poll(60_000)
+            assert socket.poll(240_000)
             socket.send_multipart(frames, copy=False)
-        wait_for(lambda: cloud.counted("message_too_large_total") > counted, 60)
+        wait_for(lambda: cloud.counted("message_too_large_total") > counted)
     assert cloud.memory_bytes() < before + MEMORY_BYTES
 
 
@@ -104,7 +104,7 @@ def test_few_bytes_come_before_a_handshake(makai: Any, cloud: LimitedCloud) -> N
                     each.sendall(GREETING + LONG_COMMAND + bytes(100_000))
             return cloud.counted("message_too_large_total") > counted
 
-        wait_for(is_ended, 120)
+        wait_for(is_ended)
 
 
 def test_large_answers_and_heartbeats_end_nothing(makai: Any, cloud: LimitedCloud) -> None:

@@ -344,7 +344,7 @@ def test_refused_traffic_is_in_the_next_row(tmp_path: Path) -> None:
     with in_thread(recorder.run, until_ready=True):
         began_ms = time.time_ns() // 1_000_000
         recorded.add("passed_bytes", 700)
-        assert refused.wait(60)
+        assert refused.wait(240)
         stores[0] = store
         wait_for(lambda: store.traffic(0, 2**60))
         recorded.add("passed_bytes", 50)

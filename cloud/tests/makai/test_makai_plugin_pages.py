@@ -131,7 +131,7 @@ def signed_in(browser: "sync_api.Browser") -> Callable[..., Any]:
         assert account is not None
         secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "a browser")
         context = browser.new_context(java_script_enabled=scripts)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(240_000)
         context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
         return context.new_page()
 
@@ -159,9 +159,9 @@ def test_a_rule_is_stopped_and_started(
         )
         page.reload()
         page.get_by_role("button", name="Stop deep").click()
-        sync_api.expect(page.locator("main")).to_contain_text("stopped", timeout=60_000)
+        sync_api.expect(page.locator("main")).to_contain_text("stopped", timeout=240_000)
         page.get_by_role("button", name="Start deep").click()
-        sync_api.expect(page.locator("main")).to_contain_text("running", timeout=60_000)
+        sync_api.expect(page.locator("main")).to_contain_text("running", timeout=240_000)
         whats = [each.what for each in scene.store.people.changes.entries(limit=2)]
         assert whats == ["started a stream rule", "stopped a stream rule"]
         page.context.close()

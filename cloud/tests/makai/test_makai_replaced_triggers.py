@@ -154,7 +154,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     (folder / "loud.c").write_text(C)
     include = Path(opq_plugins.sdk.__file__).parent
     command = f"cc -Wall -Wextra -Werror -shared -fPIC -I{include} -o libloud.so loud.c"
-    subprocess.run(command.split(), cwd=folder, check=True, timeout=120)
+    subprocess.run(command.split(), cwd=folder, check=True, timeout=240)
     return (folder / "libloud.so").read_bytes()
 
 

@@ -92,10 +92,10 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
         makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 3)
         monkeypatch.setattr(peers.Peers, "end_refused", meanwhile)
         KeyRegister(brokers.keys).rotate("1")
-        assert admitted.wait(60)
+        assert admitted.wait(240)
         box = makai.box(brokers, "4")
         watched = makai.watch(box.sub)
-        assert on_its_way.wait(60)
+        assert on_its_way.wait(240)
         makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
         assert makai.ends(watched) == 0
         makai.client(brokers).ask("4", "who")

@@ -76,9 +76,9 @@ def test_an_id_request_waits_for_the_store(makai: Any, store: AwayStore) -> None
         makai.wait_for(lambda: service.counters.total("store_errors") > 2)
         assert not client.poll(0)
         store.away.clear()
-        assert client.poll(60_000) and client.recv() == b"1"
+        assert client.poll(240_000) and client.recv() == b"1"
         client.send(b"exit")
-        assert client.poll(60_000) and client.recv() == b"2"
+        assert client.poll(240_000) and client.recv() == b"2"
 
 
 def test_measurements_wait_for_the_store(

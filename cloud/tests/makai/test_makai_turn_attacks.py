@@ -89,7 +89,7 @@ def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count:
         try:
             with makai.running(service):
                 for _ in "12":
-                    assert broker.poll(60_000) and broker.recv()[:1] == b"\x01"
+                    assert broker.poll(240_000) and broker.recv()[:1] == b"\x01"
                 before = psutil.Process().memory_info().rss
                 for turn in damaged_turns(count):
                     broker.send(turn)
@@ -101,7 +101,7 @@ def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count:
                 assert psutil.Process().memory_info().rss - before < MEMORY_BYTES
         finally:
             live.end()
-            reader.join(60)
+            reader.join(240)
         assert not reader.is_alive()
 
 
@@ -122,7 +122,7 @@ def test_a_turn_that_a_box_sends_goes_nowhere(makai: Any) -> None:
             box.pub.send_multipart(frames)
         heard: list[list[bytes]] = []
         while good not in heard:
-            assert reads.poll(60_000)
+            assert reads.poll(240_000)
             heard += waiting_measurements(reads, 99)
         assert {frames[0] for frames in heard} == {b"0001"} and all(turn not in frames for frames in heard)
         assert counters.of("malformed", "1") == len(wrong)

@@ -30,13 +30,13 @@ class Running:
         thread = threading.Thread(target=service.run, args=(stop, ready), name=service.name)
         thread.start()
         self.threads.append((stop, thread))
-        assert ready.wait(100), f"{service.name} did not start"
+        assert ready.wait(240), f"{service.name} did not start"
         return stop
 
     def end(self) -> None:
         for stop, thread in reversed(self.threads):  # plug-ins before the bus that takes their last word
             stop.set()
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive(), f"{thread.name} did not end"
 
 
@@ -92,7 +92,7 @@ class Wire:
         made.setsockopt(zmq.SUBSCRIBE, b"joined?")
         made.connect(bus.pub)
         writer = self.publisher(bus.sub)
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         while not made.poll(20):
             assert time.monotonic() < end_s, "the bus does not answer"
             writer.send_multipart([b"joined?", b""])
@@ -117,7 +117,7 @@ class Wire:
         return made
 
     def joined(self, publisher: "zmq.Socket[bytes]") -> None:
-        assert publisher.poll(60_000), "no subscriber"
+        assert publisher.poll(240_000), "no subscriber"
         publisher.recv()
 
 
@@ -130,15 +130,15 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Wait, at most a minute, for what is true in the end; returns it."""
+    """Wait, at most four minutes, for what is true in the end; returns it."""
 
     def wait(ask: Callable[[], Any]) -> Any:
         began_s = time.monotonic()
-        while time.monotonic() < began_s + 60:
+        while time.monotonic() < began_s + 240:
             answer = ask()
             if answer:
                 return answer
             pause(began_s, 0.01)
-        raise AssertionError("did not come true within 60 s")
+        raise AssertionError("did not come true within 240 s")
 
     return wait

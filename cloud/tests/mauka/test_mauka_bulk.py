@@ -165,7 +165,7 @@ def test_a_killed_scheduler_ends_the_run(tmp_path, until, monkeypatch, capfd) ->
         assert until(lambda: file.exists() and file.read_text().endswith("}"))
         address = json.loads(file.read_text())["address"]
         with distributed.Client(address) as client:
-            client.wait_for_workers(1, timeout=60)
+            client.wait_for_workers(1, timeout=240)
         lost = pytest.raises(BulkError, match=f"the Dask scheduler at {address} was lost; start the same")
         with lost, dask_client(address) as client:
             results = analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path), list(range(1, 10)))

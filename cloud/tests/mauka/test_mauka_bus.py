@@ -158,7 +158,7 @@ def test_an_event_waits_until_the_bus_has_subscribed(wire, free_endpoint, monkey
         assert not bridge.counters.total("unheard")
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(240)
 
 
 @pytest.mark.parametrize("digits", [b"", b"+1", b" 1", "١".encode(), b"1" * 5000])

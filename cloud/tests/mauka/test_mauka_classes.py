@@ -172,7 +172,7 @@ def test_results_are_bounded_and_shared_by_threads() -> None:
 
     thread = threading.Thread(target=measure)
     thread.start()
-    thread.join(60)
+    thread.join(240)
     assert results.measured == 2
     results.of(waves[2], 120.0, 60.0, measuring.DEFAULT_LIMITS)
     results.of(waves[0], 120.0, 60.0, measuring.DEFAULT_LIMITS)  # gone, the oldest

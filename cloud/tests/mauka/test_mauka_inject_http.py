@@ -35,7 +35,7 @@ class People:
         people = self.scene.store.people
         secret = make_ticket(people, "token", 600, account_id=self.ids[role], scopes=("read", *scopes))
         headers = {"Authorization": f"Bearer {secret}"}
-        return httpx.Client(base_url=f"{self.scene.url}/api/v1", headers=headers, timeout=60, verify=False)
+        return httpx.Client(base_url=f"{self.scene.url}/api/v1", headers=headers, timeout=240, verify=False)
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ class House:
 @pytest.fixture
 def until():
     """As everywhere, and with time for a worker to start on a busy machine."""
-    return lambda ask: wait_for(ask, 100)
+    return wait_for
 
 
 @pytest.fixture
@@ -372,9 +372,9 @@ def test_a_change_retries_an_event_just_seen(house, mauka, until, monkeypatch):
     shown.clear()
     noted.clear()
     house.event()
-    assert shown.wait(100)
+    assert shown.wait(240)
     house.host.delete("analysis", "marks")
-    assert noted.wait(100)
+    assert noted.wait(240)
     late.clear()
     assert until(house.done)
 

@@ -81,12 +81,12 @@ def start(folder, mode="normal"):
 def finish(folder, store):
     """Run a healthy Mauka until nothing is left to do."""
     process = start(folder)
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 240
     try:
         while store.unanalysed_events() and time.monotonic() < end_s:
             time.sleep(0.05)
         process.stdin.close()
-        assert process.wait(60) == 0, (folder / "stderr").read_text()[-3000:]
+        assert process.wait(240) == 0, (folder / "stderr").read_text()[-3000:]
     finally:
         process.kill()
         process.wait()
@@ -137,7 +137,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path):
     for _ in range(4):
         left = len(store.unanalysed_events())
         process = start(tmp_path, "some")
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         while len(store.unanalysed_events()) == left and left and time.monotonic() < end_s:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.05))

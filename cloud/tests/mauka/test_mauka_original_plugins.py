@@ -332,7 +332,7 @@ def test_an_unwritable_inbox_is_reported(tmp_path, bus, until, monkeypatch):
     until(lambda: "unable to open" in made.health()[0].info)
     assert not made.health()[0].ok
     in_the_way.rmdir()
-    opening.join(60)
+    opening.join(240)
     assert opened[0].add([("MyFancyPlugin", "topic", b"body")]) == {}
     opened[0].close()
     assert made.health()[0].ok

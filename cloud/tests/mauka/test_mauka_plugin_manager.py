@@ -59,7 +59,7 @@ class Mauka:
                 ],
                 stderr=lines,
             )
-        end_s = time.monotonic() + 120
+        end_s = time.monotonic() + 240
         while True:
             try:
                 return query_manager("help", self.manager, wait_s=1.0)
@@ -74,7 +74,7 @@ class Mauka:
 
     def end(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(240)
 
     def lines(self):
         return (self.folder / "stderr").read_text()
@@ -164,7 +164,7 @@ def test_install_watch_runs_each_save(mauka, tmp_path, until):
         save(plugin_code("Seen", "print(message)"))
         assert process.stdout.readline().endswith("Seen 2 replaced 1\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.stdout.close()
@@ -254,7 +254,7 @@ def test_the_prompt_completes_and_survives_failures(mauka):
             while not re.search(wanted, said, re.DOTALL):
                 assert select.select([terminal], [], [], 60)[0], said
                 said += os.read(terminal, 4096).decode()
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()

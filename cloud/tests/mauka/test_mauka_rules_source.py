@@ -100,7 +100,7 @@ def test_the_default_bus_is_the_services(bus, wire, until):
         assert until(arrived)[0]["kind"] == "sag"
     finally:
         whose.end.set()
-        thread.join(60)
+        thread.join(240)
     assert not thread.is_alive()
 
 

@@ -118,7 +118,7 @@ def house(tmp_path, wire, free_endpoint):
 @pytest.fixture
 def until():
     """As everywhere, and with time for a process to start on a busy machine."""
-    return lambda ask: wait_for(ask, 100)
+    return wait_for
 
 
 @pytest.fixture

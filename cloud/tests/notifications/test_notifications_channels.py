@@ -254,7 +254,7 @@ def test_the_sink_of_a_stream_rule_reaches_people(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="answered 403"):
                 sink.collect(SinkFacts(("r:3",)), [{"box": 4, "thd": 9.5}])
             sink.close(SinkFacts())
-            assert httpx.get(url, timeout=60).status_code == 405
+            assert httpx.get(url, timeout=240).status_code == 405
             wait_for(lambda: len(hook.requests) == 2)
             wait_for(lambda: all(each.state == "sent" for each in scene.records.entries(ada)))
         said = sorted((each["kind"], each["rule"], each["row"]["thd"]) for each in hook.bodies)

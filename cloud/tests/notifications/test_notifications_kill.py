@@ -83,7 +83,7 @@ def kill_while_sending(
         scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
         wait_for(lambda: states() == ["sent"] * 2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()
@@ -172,7 +172,7 @@ def test_a_killed_report_is_mailed_once(tmp_path: Path) -> None:
         try:
             wait_for(lambda: len(list(folder.glob(".*.mailed"))) == 2)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(240) == 0
         finally:
             process.kill()
             process.wait()

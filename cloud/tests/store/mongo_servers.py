@@ -76,7 +76,7 @@ def _docker(folder: Path, told: Callable[[str], None]) -> Started:
     program = shutil.which("docker")
     if (
         program is None
-        or subprocess.run([program, "info"], capture_output=True, timeout=120, check=False).returncode
+        or subprocess.run([program, "info"], capture_output=True, timeout=240, check=False).returncode
     ):
         return None
     port = free_port()
@@ -144,4 +144,4 @@ def _answers(uri: str) -> bool:
 
 
 def _quiet(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, timeout=120, check=False)
+    subprocess.run(command, capture_output=True, timeout=240, check=False)

@@ -57,7 +57,7 @@ def sealed_rows(path: Path) -> int:
 
 def wait_for_sealing(path: Path, rows: int) -> None:
     """Also until the pass has ended: rows that come before its end wait for the next append to be sealed."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while sealed_rows(path) < rows or any(each.name == "store-sealer" for each in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -365,7 +365,7 @@ store.close()
 def test_a_full_disk_loses_nothing_stored(path: Path) -> None:
     """A disk that takes no more is one line and loses nothing stored."""
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     error, stored, samples = done.stdout.splitlines()

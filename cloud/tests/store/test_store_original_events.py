@@ -28,7 +28,7 @@ from opq_cloud.store.mongo.store import MongoStore
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 CALIBRATION = 152.5
-WAIT_S = 60.0
+WAIT_S = 240.0
 UNUSED_BUS = {PUB_KEY: "tcp://127.0.0.1:9", SUB_KEY: "tcp://127.0.0.1:9"}
 
 

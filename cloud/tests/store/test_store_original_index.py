@@ -41,8 +41,8 @@ def db(cleared_uri: str) -> Iterator[Database[dict[str, Any]]]:
 
 
 def comes(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within a minute; the machine may be busy."""
-    end_s = time.monotonic() + 60
+    """Whether it holds within four minutes; the machine may be busy."""
+    end_s = time.monotonic() + 240
     while not holds() and time.monotonic() < end_s:
         time.sleep(0.02)
     return holds()
@@ -159,7 +159,7 @@ def test_a_list_waits_briefly_for_a_slow_server(
     read_older = original_index.OriginalIndex._read_older
 
     def slow(store: original_index.OriginalIndex) -> list[dict[str, Any]]:
-        may_read.wait(60)
+        may_read.wait(240)
         return read_older(store)
 
     monkeypatch.setattr(original_index, "FIRST_SLICE_S", 0.01)

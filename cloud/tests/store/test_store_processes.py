@@ -38,7 +38,7 @@ class WriterProcess:
         """What else it prints; afterwards it has ended, and its files are closed."""
         with self.stdout:
             found = self.stdout.read().splitlines()
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         with contextlib.suppress(ProcessLookupError):
             while time.monotonic() < end_s:
                 os.kill(self.pid, 0)
@@ -64,7 +64,7 @@ class WriterServer:
 
     def close(self) -> None:
         self._channel.close()
-        assert self._process.wait(60) == 0
+        assert self._process.wait(240) == 0
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_gateway.uplink.connection import place_to_text
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -140,7 +141,7 @@ def test_class_a_is_copied_and_merged(tmp_path: Path) -> None:
     old.intervals.settle(2**60)
     new.intervals.append(rows[200:])
     for _ in range(2):
-        copy_history("7", old, new)
+        copy_history("7", old, new, pytest.fail)
         new.intervals.settle(2**60)
     span = "7", length_ms, 0, 2**62
     want, found = old.intervals.read(*span), new.intervals.read(*span)
@@ -176,13 +177,58 @@ def test_intervals_of_its_site_move_too(tmp_path: Path) -> None:
     )
     copy_box("7", old, new)
     for _ in range(2):
-        copy_history("7", old, new)
+        copy_history("7", old, new, pytest.fail)
         new.intervals.settle(2**60)
     span = length_ms, 0, 2**62
     want, found = old.intervals.read("mill", *span), new.intervals.read("mill", *span)
     assert found.start_ns.tolist() == want.start_ns.tolist() and len(found.start_ns) == 3
     np.testing.assert_array_equal(found.values["u2_ratio"], want.values["u2_ratio"])
     assert new.intervals.box_ids() == ["mill"] and numbers(new, "7") == numbers(old, "7") == [12]
+    old.close(), new.close()
+
+
+def test_a_site_moves_by_the_boxs_span(tmp_path: Path) -> None:
+    """An interval that the Box's time at the site only touches is of it."""
+    old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
+    length_ms = 600_000
+    old.put_box(BoxRecord("7", "socket 7", site="dairy"))
+    old.put_box(BoxRecord("7", "", site="mill"), START_NS // 10**6 + 2 * length_ms + 1)
+    old.put_box(BoxRecord("7", "", site="dairy"), START_NS // 10**6 + 5 * length_ms)
+    old.intervals.append(
+        Measurement(
+            "8",
+            0,
+            {},
+            START_NS + at * length_ms * 10**6,
+            START_NS + (at + 1) * length_ms * 10**6,
+            sequence=10 + at,
+            interval=Interval(length_ms, False, 1.0, {"u2_ratio": 0.01 * at}, "mill"),
+        )
+        for at in range(8)
+    )
+    copy_box("7", old, new)
+    copy_history("7", old, new, pytest.fail)
+    found = new.intervals.read("mill", length_ms, 0, 2**62)
+    assert [(each - START_NS) // length_ms // 10**6 for each in found.start_ns.tolist()] == [2, 3, 4]
+    assert new.intervals.box_ids() == ["mill"] and numbers(new, "8") == []
+    old.close(), new.close()
+
+
+def test_measurements_of_any_time_move(tmp_path: Path) -> None:
+    """Those of a clock that was not set or ran ahead, sealed or not; a second copy reads on."""
+    old, new = EmbeddedStore(tmp_path / "old.db"), EmbeddedStore(tmp_path / "new.db")
+    times_ms = (5_000, START_NS // 10**6, 4 * 10**12)
+    rows = [Measurement("7", at, {"f": Metric(50, 50, 50)}, sequence=k) for k, at in enumerate(times_ms)]
+    plain = [Measurement("7", at + 1, {"f": Metric(50, 50, 50)}) for at in times_ms]
+    other = Measurement("8", times_ms[1], {"f": Metric(50, 50, 50)}, sequence=1)
+    old.append_measurements([*rows[:2], *plain[:2], other])
+    old.seal()
+    first = copy_history("7", old, new, pytest.fail)
+    old.append_measurements([rows[2], plain[2]])
+    again = copy_history("7", old, new, pytest.fail, after=first.place)
+    assert (first.measurements, again.measurements) == (4, 2)
+    assert new.measurements("7", 0, 2**62) == old.measurements("7", 0, 2**62)
+    assert new.measurements("8", 0, 2**62) == []
     old.close(), new.close()
 
 
@@ -207,7 +253,7 @@ def test_history_is_copied_once_and_shared_minutes_merge(tmp_path: Path) -> None
         old.put_waveform(number, wave)
     old.finish_event(number)
     assert not_copied("7", old, new) == list(range(101, 131))
-    first = copy_history("7", old, new)
+    first = copy_history("7", old, new, pytest.fail)
     assert (first.measurements, first.minutes, first.events) == (30, 0, 1)
     assert numbers(new, "7") == list(range(101, 161)) and not_copied("7", old, new) == []
     (minute,) = new.trends("7", 0, 2**62)
@@ -217,6 +263,6 @@ def test_history_is_copied_once_and_shared_minutes_merge(tmp_path: Path) -> None
     assert (event.boxes_triggered, event.because, event.finished) == (("7",), "rms 90 V", True)
     moved_wave = new.waveform(event.event_id, "7")
     assert moved_wave is not None and list(moved_wave.counts) == list(range(1200))
-    again = copy_history("7", old, new)
+    again = copy_history("7", old, new, pytest.fail, after=first.place)
     assert (again.measurements, again.minutes, again.events) == (0, 0, 0) and len(new.events()) == 1
     old.close(), new.close()

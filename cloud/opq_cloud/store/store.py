@@ -195,9 +195,9 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         """The tables of everything but Measurements."""
 
     def all_measurements(
-        self, damaged: Callable[[str], None], after: LogPlace = ()
+        self, damaged: Callable[[str], None], after: LogPlace = (), box_id: str | None = None
     ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
-        """Yields all Measurements, some at a time, with the place after them.
+        """Yields all Measurements, or those of one Box, some at a time, with the place after them.
 
         `damaged` is called with a line for what cannot be read, which is left out.
         """

@@ -27,6 +27,18 @@ def test_numbered_columns_and_single_rows_return_exactly(store: CloudStore) -> N
     assert store.counts()["measurements"] == 44
 
 
+def test_one_boxs_log_is_read_on(store: CloudStore) -> None:
+    store.append_measurements([measured(None, "2"), measured(1, "20")], [numbered(10, 12)])
+    read = list(store.all_measurements(print, box_id="2"))
+    found = [row for _, rows in read for row in rows]
+    own = [measured(None, "2"), *(row for row in stored_rows(numbered(10, 12)) if row.box_id == "2")]
+    assert sorted(found, key=str) == sorted(own, key=str)
+    store.append_measurements([measured(99, "2"), measured(99, "20")])
+    later = [row for _, rows in store.all_measurements(print, read[-1][0], "2") for row in rows]
+    assert measured(99, "2") in later and {row.box_id for row in later} == {"2"}
+    assert list(store.all_measurements(print, box_id="3000")) == []
+
+
 def test_measurements_return_equal_ordered_and_once(store: CloudStore) -> None:
     rows = [measured(sequence) for sequence in (3, 1, 2)]
     assert store.append_measurements(rows) == 3

@@ -28,8 +28,8 @@ class EmbeddedStore(MeasurementLog, StoreRecords):
         self.people = AccountRecords(AccountsDriver(path.with_name(ACCOUNTS_FILE), busy_s))
 
     def all_measurements(
-        self, damaged: Callable[[str], None], after: LogPlace = ()
+        self, damaged: Callable[[str], None], after: LogPlace = (), box_id: str | None = None
     ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
         first = int(after[0]) if after else 0
-        for block, rows in whole_log(self._database.read, damaged, first):
+        for block, rows in whole_log(self._database.read, damaged, first, box_id):
             yield (block,), rows

@@ -1,4 +1,4 @@
-"""All Measurements of the embedded store, block by block, for copies and checks.
+"""All Measurements of the embedded store, or those of one Box, block by block, for copies and checks.
 
 What is damaged is named and passed over.
 """
@@ -6,7 +6,7 @@ What is damaged is named and passed over.
 import sqlite3
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,10 +23,22 @@ from opq_proto.messages import Measurement
 SLICE_BLOCKS = 200
 DECODE_ERRORS = (*READ_ERRORS, StoreError, zlib.error, struct.error)
 Damaged = Callable[[str], None]
+_COLUMNS = "SELECT block, blocks.start_ms, blocks.end_ms, blocks.rows, packed, sum FROM"
+_OF_ALL = (
+    f"{_COLUMNS} blocks WHERE block > ? AND block / {BOXES_PER_SEGMENT} IN (SELECT segment FROM segments) "
+    "ORDER BY block LIMIT ?"
+)
+_OF_BOX = (
+    f"{_COLUMNS} segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? WHERE block > ? "
+    "ORDER BY segment LIMIT ?"
+)
 
 
 def whole_log(
-    read: Callable[[], AbstractContextManager[sqlite3.Connection]], damaged: Damaged, after: int = 0
+    read: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    damaged: Damaged,
+    after: int = 0,
+    box_id: str | None = None,
 ) -> Iterator[tuple[int, list[Measurement]]]:
     """Yields Measurements of one Box each, with the number of the last block that was read.
 
@@ -35,16 +47,17 @@ def whole_log(
     Args:
         read: opens the file for reading, once for each slice.
         damaged: is called with a line for what cannot be read.
+        box_id: the only Box that is read; None: all.
     """
     while True:
         with read() as connection:
             names: dict[int, str] = dict(connection.execute("SELECT box, box_id FROM box_marks").fetchall())
-            found = connection.execute(
-                "SELECT block, start_ms, end_ms, rows, packed, sum FROM blocks WHERE block > ? "
-                f"AND block / {BOXES_PER_SEGMENT} IN (SELECT segment FROM segments) ORDER BY block LIMIT ?",
-                (after, SLICE_BLOCKS),
-            ).fetchall()
-            tail = [] if found else list(_unsealed(connection, names, damaged))
+            chosen = [number for number, name in names.items() if name == box_id]
+            if box_id is not None and not chosen:
+                return
+            query = _OF_BOX if chosen else _OF_ALL
+            found = connection.execute(query, (*chosen, after, SLICE_BLOCKS)).fetchall()
+            tail = [] if found else list(_unsealed(connection, names, damaged, chosen))
         for block, *rest in found:
             after = block
             yield block, _sealed(block, names.get(block % BOXES_PER_SEGMENT), damaged, *rest)
@@ -78,9 +91,11 @@ def _sealed(
 
 
 def _unsealed(
-    connection: sqlite3.Connection, names: dict[int, str], damaged: Damaged
+    connection: sqlite3.Connection, names: dict[int, str], damaged: Damaged, chosen: Collection[int]
 ) -> Iterator[list[Measurement]]:
-    single = connection.execute("SELECT box, packed FROM measurements ORDER BY box, id")
+    """`chosen`: the numbers of the Boxes that are read; empty: all."""
+    where = "WHERE box = ?" if chosen else ""
+    single = connection.execute(f"SELECT box, packed FROM measurements {where} ORDER BY box, id", (*chosen,))
     for box, group in groupby(single, key=itemgetter(0)):
         found = []
         for _, packed in group:
@@ -93,7 +108,8 @@ def _unsealed(
     for parcel, boxes, packed in parcels.fetchall():
         try:
             of_boxes = rows_by_box([(boxes, packed)])
-            found_rows = [by_time(rows).measurements(names[box]) for box, rows in of_boxes.items()]
+            wanted = [(box, rows) for box, rows in of_boxes.items() if not chosen or box in chosen]
+            found_rows = [by_time(rows).measurements(names[box]) for box, rows in wanted]
         except DECODE_ERRORS as error:
             damaged(f"parcel {parcel}, which is not sealed: cannot be read ({type(error).__name__})")
         else:

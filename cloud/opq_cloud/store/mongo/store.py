@@ -189,12 +189,13 @@ class MongoStore(StoreRecords):
         return list(self._readable.read_all("measurements", measurement_from_document, found))
 
     def all_measurements(
-        self, damaged: Callable[[str], None], after: LogPlace = ()
+        self, damaged: Callable[[str], None], after: LogPlace = (), box_id: str | None = None
     ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
         """Reads in the order of an index, with one query; those of one Box and moment stand together."""
-        box_id, at_ms = (str(after[0]), int(after[1])) if after else ("", -(2**62))
-        later = [{"box_id": box_id, "timestamp_ms": {"$gt": at_ms}}, {"box_id": {"$gt": box_id}}]
-        where = {"box_id": {"$gte": box_id}, "timestamp_ms": {"$gte": -(2**62)}, "$or": later}
+        first_id, at_ms = (str(after[0]), int(after[1])) if after else (box_id or "", -(2**62))
+        later = [{"box_id": first_id, "timestamp_ms": {"$gt": at_ms}}, {"box_id": {"$gt": first_id}}]
+        whose = {"$gte": first_id} if box_id is None else box_id
+        where = {"box_id": whose, "timestamp_ms": {"$gte": -(2**62)}, "$or": later}
         order = [("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]
         found: list[Document] = []
         try:

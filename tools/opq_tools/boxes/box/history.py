@@ -1,29 +1,28 @@
 """Copies what one cloud's store has of a Box into another's; a second copy adds only what is new.
 
 Measurements, intervals and disturbances are taken once by their numbers, minutes of trends by their time,
-events by a token that names the event they come from. Pure over two stores.
+events by a token that names the event they come from. Pure over two stores. Measurements are read as a copy
+of the whole store reads them, so those of any time are among them.
 """
 
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, trend_of
-from opq_cloud.store import CloudStore
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.intervals.interval_rows import UNKNOWN, WIDE, IntervalRow, add_columns
+from opq_cloud.store.intervals.served_phases import service_spans
 from opq_cloud.store.site_key import may_name_intervals
+from opq_cloud.store.store import LogPlace
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import TREND_MS, Interval, Measurement, Trend, Trigger
 
-HOUR_MS = 3_600_000
-DAY_NS = 24 * HOUR_MS * 1_000_000
+DAY_NS = 86_400 * 10**9
 FOR_EVER = 2**62
 MOST_EVENTS = 1_000_000
-AHEAD_MS = 24 * HOUR_MS
-"""A Box's clock may be this much ahead."""
+Damaged = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +32,32 @@ class CopiedHistory:
     measurements: int
     minutes: int
     events: int
+    place: LogPlace
+    """How far the source's Measurements were read."""
 
 
-def copy_history(box_id: str, source: CloudStore, target: CloudStore, since_ms: int = 0) -> CopiedHistory:
-    """Copies what the source has of a Box since then. Raises StoreError; what was copied stays."""
+def copy_history(
+    box_id: str,
+    source: CloudStore,
+    target: CloudStore,
+    damaged: Damaged,
+    since_ms: int = 0,
+    after: LogPlace = (),
+) -> CopiedHistory:
+    """Copies what the source has of a Box since then.
+
+    Args:
+        damaged: is called with a line for Measurements that cannot be read, which are left out.
+        after: where a former copy ended; Measurements are read from there on.
+    Raises:
+        StoreError: a store cannot be read or written; what was copied stays.
+    """
     _copy_intervals(box_id, source, target, since_ms)
-    return CopiedHistory(
-        _copy_measurements(box_id, source, target, since_ms),
-        _copy_minutes(box_id, source, target, since_ms),
-        _copy_events(box_id, source, target, since_ms),
-    )
+    new, place = 0, after
+    for read_to, rows in source.all_measurements(damaged, after, box_id):
+        new, place = new + target.append_measurements(rows), read_to
+    minutes = _copy_minutes(box_id, source, target, since_ms)
+    return CopiedHistory(new, minutes, _copy_events(box_id, source, target, since_ms), place)
 
 
 def copy_box(box_id: str, source: CloudStore, target: CloudStore) -> None:
@@ -62,32 +77,21 @@ def not_copied(box_id: str, source: CloudStore, target: CloudStore) -> list[int]
     return [number for number in source.sequences(box_id, 0, FOR_EVER) if number not in there]
 
 
-def _copy_measurements(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:
-    """By the hour, the oldest first, so that a Box of an original gateway keeps its order."""
-    now_ms = time.time_ns() // 1_000_000
-    oldest_ms = max(since_ms, now_ms - source.ttls().measurements * 1000 - AHEAD_MS)
-    new = 0
-    for start_ms in range(oldest_ms, now_ms + AHEAD_MS, HOUR_MS):
-        rows = source.measurements(box_id, start_ms, start_ms + HOUR_MS)
-        if rows:
-            new += target.append_measurements(rows)
-    return new
-
-
 def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> None:
-    """Intervals and disturbances of class A, also of the sites whose phase the Box is or was.
+    """Intervals and disturbances of class A, also of a site while the Box measured a phase of it.
 
     Their numbers come last, which say that all of it is there.
     """
     since_ns = max(0, since_ms - max(LENGTHS_MS)) * 1_000_000
     record = source.box(box_id)
-    sites = [] if record is None else [each for each in record.values_of("site") if may_name_intervals(each)]
-    for name, length_ms in product((box_id, *sites), LENGTHS_MS):
-        span = source.intervals.span_ns(name, length_ms)
-        first_ns, last_ns = span or (0, -1)
-        for day in range(max(first_ns, since_ns) // DAY_NS, last_ns // DAY_NS + 1):
-            columns = source.intervals.read(name, length_ms, day * DAY_NS, (day + 1) * DAY_NS)
-            target.intervals.append(_rows_of(columns, box_id))
+    at_sites = service_spans(
+        [] if record is None else [record], since_ns, FOR_EVER, _has_site, ("site", "retired_ms")
+    )
+    of_sites = ((each.box.site or "", max(since_ns, each.start_ns), each.end_ns) for each in at_sites)
+    for name, start_ns, end_ns in [(box_id, since_ns, FOR_EVER), *of_sites]:
+        for length_ms in LENGTHS_MS:
+            for columns in _read_days(source, name, length_ms, start_ns, end_ns):
+                target.intervals.append(_rows_of(columns, box_id))
     target.intervals.append(
         Measurement(box_id, 0, {}, start_ns=each.start_ns, end_ns=each.end_ns, disturbance=each)
         for each in source.intervals.disturbances(box_id, since_ns, FOR_EVER)
@@ -95,6 +99,23 @@ def _copy_intervals(box_id: str, source: CloudStore, target: CloudStore, since_m
     there = set(target.intervals.sequences(box_id, 0, FOR_EVER))
     numbers = [each for each in source.intervals.sequences(box_id, 0, FOR_EVER) if each not in there]
     target.intervals.append(Measurement(box_id, 0, {}, sequence=number) for number in numbers)
+
+
+def _has_site(box: BoxRecord) -> bool:
+    return box.site is not None and may_name_intervals(box.site)
+
+
+def _read_days(
+    store: CloudStore, name: str, length_ms: int, start_ns: int, end_ns: int
+) -> Iterator[IntervalColumns]:
+    """Yields the intervals that overlap [start_ns, end_ns), a day at a time."""
+    known = store.intervals.span_ns(name, length_ms)
+    if known is None:
+        return
+    first_ns = max(known[0], start_ns - length_ms * 1_000_000 + 1)
+    end_ns = min(known[1] + 1, end_ns)
+    for day_ns in range(first_ns // DAY_NS * DAY_NS, end_ns, DAY_NS):
+        yield store.intervals.read(name, length_ms, max(first_ns, day_ns), min(end_ns, day_ns + DAY_NS))
 
 
 def _rows_of(columns: IntervalColumns, box_id: str) -> Iterator[Measurement]:

@@ -16,6 +16,7 @@ from typing import Any
 from opq_cloud.actions.box_service import box_of_name, retire_box
 from opq_cloud.actions.command_audit import note_command
 from opq_cloud.store import CloudStore
+from opq_cloud.store.store import LogPlace
 from opq_gateway.uplink.connection import TRIAL_S, Endpoints, UplinkPlace, place_to_text
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, read_key_file
@@ -68,14 +69,15 @@ def move_box(
     _admit(box_id, source, target)
     began_ms = time.time_ns() // 1_000_000
     copy_box(box_id, source.store, target.store)
-    first = copy_history(box_id, source.store, target.store)
+    first = copy_history(box_id, source.store, target.store, shown)
     shown(f"copied {first.measurements} Measurements, {first.minutes} minutes, {first.events} events")
     if not _arrives(box_id, source, target):
         _redirect(box_id, source, target, place, client)
     shown(f"its gateway sends to {place.endpoints.trigger}")
-    _copy_rest(box_id, source, target, began_ms - SHORTLY_BEFORE_MS)
+    since_ms = began_ms - SHORTLY_BEFORE_MS
+    read_to = _copy_rest(box_id, source, target, since_ms, first.place, shown)
     had_key = retire_box(source.store, source.keys, box_id)
-    _copy_rest(box_id, source, target, began_ms - SHORTLY_BEFORE_MS)
+    _copy_rest(box_id, source, target, since_ms, read_to, shown)
     before = {"key": "admitted" if had_key else None, "cloud": source.store.identity()}
     after = {"key": "revoked" if had_key else None, "cloud": target.store.identity()}
     note_command(source.store.people, "moved a Box to another cloud", f"box {box_id}", before, after)
@@ -138,20 +140,22 @@ def _redirect(box_id: str, source: Cloud, target: Cloud, place: UplinkPlace, cli
         time.sleep(POLL_S)
 
 
-def _copy_rest(box_id: str, source: Cloud, target: Cloud, since_ms: int) -> None:
-    """Copies until the new store has every number of the old one."""
+def _copy_rest(
+    box_id: str, source: Cloud, target: Cloud, since_ms: int, after: LogPlace, shown: Shown
+) -> LogPlace:
+    """Copies until the new store has every number of the old one; returns how far the old one was read."""
     until_s = time.monotonic() + SETTLE_S
     while True:
-        copy_history(box_id, source.store, target.store, since_ms)
+        after = copy_history(box_id, source.store, target.store, shown, since_ms, after).place
         missing = not_copied(box_id, source.store, target.store)
         if not missing:
-            return
+            return after
         if time.monotonic() > until_s:
             raise NotMovedError(
                 f"Box {box_id}: {len(missing)} Measurements from number {missing[0]} on are not in the other "
                 "store; its gateway sends there already. Give the command again"
             )
-        since_ms = 0
+        since_ms, after = 0, ()
         time.sleep(POLL_S)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -70,6 +71,9 @@ ROOMS = {
     "opq_tools": "tools",
     "bench": "tools",
 }
+FROM_A_CLONE = {"opq_sim.faults": "tools/opq_tools/hil/faults.py", "bench": "tools/opq_tools/sim/bench.py"}
+"""Packages that the wheel does not hold -> the command that plays them from a clone, the only one to import
+them."""
 PURE = {"opq_measure": {"numpy"}}
 STANDARD_PURE = {
     "__future__",
@@ -114,6 +118,15 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield (node.module or "").split(".")[0], node.lineno
 
 
+def modules(path: Path) -> Iterator[str]:
+    """Whole names of what a file imports, lazy ones too: of modules, and of what is taken out of them."""
+    for node in import_statements(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        else:
+            yield from (f"{node.module or ''}.{alias.name}" for alias in node.names)
+
+
 def test_every_package_is_where_the_design_puts_it() -> None:
     assert all(sources(package) for package in ALLOWED)
 
@@ -127,6 +140,23 @@ def test_imports_follow_the_arrows_of_the_design() -> None:
         if name in ALLOWED and name != package and name not in allowed
     ]
     assert wrong == []
+
+
+def test_the_wheel_needs_nothing_that_it_leaves_out() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    left_out = [ROOT / each for each in wheel["exclude"]]
+    held = [
+        path
+        for package in wheel["packages"]
+        for path in (ROOT / package).rglob("*.py")
+        if not any(path.is_relative_to(folder) for folder in left_out)
+    ]
+    for package, command in FROM_A_CLONE.items():
+        folder = ROOT / ROOMS[package.partition(".")[0]] / package.replace(".", "/")
+        assert folder.is_dir() and not [path for path in held if path.is_relative_to(folder)]
+        users = {path for path in held for name in modules(path) if f"{name}.".startswith(f"{package}.")}
+        assert users == {ROOT / command}
 
 
 def test_the_measurement_core_knows_numpy_and_nothing_else() -> None:

@@ -25,7 +25,7 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import RING_SAMPLES
 
 STOP_S = 10.0
-BACK_S = 120.0
+BACK_S = 240.0
 """Limit that ends a hanging start: a start takes 1 s, and on a machine that is busy with 25 others half a
 minute.
 """

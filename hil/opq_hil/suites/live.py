@@ -32,7 +32,7 @@ def gateway(bench: Bench) -> Figures:
         bench.live(world, flash=flash) as box,
         GatewayProcess({"1": box.port}, bench.folder / "gateway", box.now_s) as running,
     ):
-        running.wait_until(lambda: running.samples() > 24 * RATE_HZ, 90.0, "24 s of samples")
+        running.wait_until(lambda: running.samples() > 24 * RATE_HZ, 240.0, "24 s of samples")
         running.pass_time(5.0)
         blocks = running.blocks()
     row = np.concatenate([block.counts for block in blocks])
@@ -58,7 +58,7 @@ def corrupted(bench: Bench) -> Figures:
         bench.live(World(LONG_NS, mains=Sine(), gps=Gps(), noise=noise), flash=flash) as box,
         GatewayProcess({"1": box.port}, bench.folder / "gateway", box.now_s) as running,
     ):
-        running.wait_until(lambda: running.samples() > 20 * RATE_HZ, 90.0, "20 s of samples")
+        running.wait_until(lambda: running.samples() > 20 * RATE_HZ, 240.0, "20 s of samples")
         blocks = running.blocks()
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
     samples = sum(len(block.counts) for block in blocks)

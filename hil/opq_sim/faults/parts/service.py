@@ -13,7 +13,7 @@ from typing import IO
 from opq_proto.errors import OpqError
 from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
 
-STOP_S = 60.0
+STOP_S = 240.0
 RESTART_S = 0.1
 """Pause between its end and its next start: RestartSec of opq-gateway.service, in
 tools/opq_tools/system/service/units (test_device_constants.py).

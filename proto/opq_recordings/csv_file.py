@@ -118,6 +118,10 @@ def _table(
         problems.append(
             f"line {times.set_back}: its clock goes back by an hour, as summer time ends; the rows go on"
         )
+    if times.set_forward:
+        problems.append(
+            f"line {times.set_forward}: its clock leaves out an hour, as summer time begins; the rows go on"
+        )
     axis, kept = None, None
     if form.time is not None and _are_usable(path, len(spooled[0]), form, times, given_hz, problems):
         placed = seconds.array()

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_numbers import FEW_SIGNS, Notation, is_number_or_empty, notation_of, number
+from opq_recordings.moments import epoch_ns
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
-from opq_recordings.units import Unit, measured_in, seconds_of, unit_scale
-from opq_recordings.written_times import written_time
+from opq_recordings.units import NO_UNIT, Unit, measured_in, seconds_of, unit_scale
+from opq_recordings.written_times import CLOCK_WITH_POINTS, time_of_digits, written_time
 
 REMARKS = ("#", '"#', "%", "//", ";")
 NUMERIC_SHARE = 0.8
@@ -33,6 +34,12 @@ _UNIT_ALONE = re.compile(
     r"[numkKµμ]?V(?:rms|ac|dc)?|[kKmu]A|[Vv]olts?|[Aa]mps?|[Aa]mperes?|[munµμ]?s|[mun]?sec|[Ss]econds?|VOLTS?"
 )
 """A unit without brackets: `Ua` is a voltage of phase A, no microampere."""
+_SMALL_TAIL = re.compile(
+    r"(?i)[mk]v(?:rms|ac|dc)?|[mk]a|(?:micro|milli|kilo)(?:volts?|amps?|amperes?)|volts?|amp(?:ere)?s?"
+)
+"""At the end of a name in any letters, as in `bus_voltage_kv`."""
+_SIDES = ("lv", "hv", "ehv")
+"""Beside these at the ends of names `mv` is medium voltage."""
 _NOT_A_UNIT = re.compile(
     r"(?i).*\d.*|r\.?m\.?s\.?|raw|avg|average|mean|min|max|peak|ac|dc|inst(antaneous)?|filtered|measured|value"
 )
@@ -52,6 +59,10 @@ _INTERVAL = re.compile(
 _UNITS = re.compile(r"(?i)[\s#%\"]*(vertical|horizontal|x|y|time|values?|)[ _]?units?\"?\s*[,;:=\t]+\s*(.+)")
 _JOINED = re.compile(r"\s*[,;:|/\t]\s*")
 """Between columns that a file writes as one cell."""
+_RUN = re.compile(r"([^\W\d_])\1*", re.IGNORECASE)
+_NOT_OF_FORMS = re.compile(r"(?i)[年月日时時分秒]|am/pm|a/p|\b(?:utc|gmt|mon|local|time|zone)\b|z$")
+_OF_FORMS = re.compile(r"[dmyhsjtagrunfxåдмгчс]{1,6}|[vkp]{2,4}")
+"""A run of one letter of day, month, year, hour, minute, second or fraction, in several languages."""
 _LIKE_TIME = re.compile(r".*(\d:\d\d|\d{4}[-/.]\d{1,2}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d\d).*")
 
 
@@ -236,8 +247,9 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
     """Names and units of the columns by the lines above the table, and the names of its settings."""
     names, units = [""] * width, [""] * width
     lines = [cells for _, cells in above[-4:]]
-    if lines and _are_units(lines[-1], len(lines) > 1 and len(lines[-2]) == len(lines[-1])):
-        units[: len(lines[-1])] = lines[-1][:width]
+    if lines and _are_units(lines[-1], lines[-2] if len(lines) > 1 else []):
+        stated = ["" if _is_stated_form(each) or _is_no_unit(each) else each for each in lines[-1]]
+        units[: len(stated)] = stated[:width]
         lines.pop()
         if not lines:
             names = list(units)
@@ -248,7 +260,10 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
     parts = [_PARTS.match(name.translate(WIDE_BRACKETS)) for name in names]
     letters = [part["unit"] or part["behind"] or part["tail"] or "" if part else "" for part in parts]
     phases = are_phases([each for each in letters if len(each) == 1])
+    sides = any(each.lower() in _SIDES for each in letters)
     for column, (name, part) in enumerate(zip(names, parts, strict=True)):
+        if sides and part is not None and part["tail"] and letters[column].lower() in ("mv", *_SIDES):
+            continue
         if part is not None and not units[column] and not (phases and len(letters[column]) == 1):
             units[column] = _unit_of(name, part)
     return names, units, settings
@@ -273,6 +288,10 @@ def _unit_of(name: str, part: re.Match[str]) -> str:
         return name if _UNIT_ALONE.fullmatch(name) else ""
     if _UNIT_ALONE.fullmatch(tail):
         return tail
+    if _SMALL_TAIL.fullmatch(tail):
+        small, quantity = unit_scale(tail.lower()), quantity_named(part["name"])
+        clear = tail.lower().startswith("kv") and quantity is None
+        return tail.lower() if small is not None and (clear or small.quantity == quantity) else ""
     known = None if tail.isascii() else unit_scale(tail)
     if known is None or (is_phase(tail) and not _is_meant(part["name"], known)):
         return ""
@@ -284,13 +303,46 @@ def _is_meant(name: str, unit: Unit) -> bool:
     return time_named(name) if unit.si == "s" else unit.quantity == quantity_named(name) == "voltage"
 
 
-def _are_units(cells: list[str], named_above: bool) -> bool:
-    """Whether a line is that of the units: one of time among them, or names above it."""
-    found = [each.strip("[](){} ") for each in cells if each.strip("[](){} ")]
-    texts = [each for each in found if number(each) is None]
-    known = [each for each in texts if unit_scale(each) is not None or each.lower() == "sequence"]
-    timed = any(seconds_of(each) is not None or each.lower() == "sequence" for each in texts)
-    return len(texts) > 0 and len(known) == len(texts) and (timed or (named_above and len(texts) > 1))
+def _are_units(cells: list[str], above: Sequence[str]) -> bool:
+    """Whether a line is that of the units and forms: one of time among them, or names above it."""
+    found = [each for each in cells if each.strip("[](){} ")]
+    texts = [each for each in found if number(each.strip("[](){} ")) is None]
+    forms = [each for each in texts if _is_stated_form(each)]
+    known = [each for each in texts if unit_scale(each) is not None or _is_sequence(each)]
+    others = [each for each in texts if _is_no_unit(each)]
+    if len(known) + len(forms) + len(others) < len(texts) or not (known or forms):
+        return False
+    if forms or any(seconds_of(each) is not None or _is_sequence(each) for each in known):
+        return True
+    named = [at < len(above) and bool(above[at].strip()) for at, each in enumerate(cells) if each.strip()]
+    return len(cells) > 1 and len(above) == len(cells) and all(named) and (len(texts) > 1 or all(above))
+
+
+def _is_sequence(cell: str) -> bool:
+    return cell.strip("[](){} ").lower() == "sequence"
+
+
+def _is_no_unit(cell: str) -> bool:
+    return cell.strip("[](){} ").lower() in NO_UNIT
+
+
+def _is_stated_form(cell: str) -> bool:
+    """Whether a cell is the form of dates or clocks, such as `TT.MM.JJJJ`, `hh:mm:ss,000` or `YYYYMMDD`.
+
+    Each of its letters comes again, or stands alone between marks. `mm/s` is not one.
+    """
+    text = _NOT_OF_FORMS.sub("", cell.strip("[](){} \"'"))
+    if unit_scale(text) is not None:
+        return False
+    runs = [each[0].lower() for each in _RUN.finditer(text)]
+    parts = [each.lower() for each in re.split(r"[\W\d_]+", text) if each]
+    alone = [each for each in runs if len(each) == 1]
+    return (
+        len(runs) > (2 if "/" in text else 1)
+        and all(_OF_FORMS.fullmatch(each) for each in runs)
+        and all(each in parts or each == "t" for each in alone)
+        and len(alone) < len(runs)
+    )
 
 
 def _time_column(
@@ -316,6 +368,8 @@ def _time_column(
     }
     clocks = [column for column, found in times.items() if not found.dated]
     dates = [column for column, found in times.items() if found.dated]
+    if dates and not clocks:
+        clocks = [at for at in texts if _has_clocks_with_points(some, at, names, dates)]
     if clocks:
         whole = [each for each in numeric if re.fullmatch(r"\d{8}", texts[each]) and time_named(names[each])]
         date = next((column for column in (*dates, *whole) if ":" not in texts[column]), None)
@@ -339,7 +393,13 @@ def _time_column(
         named = seconds_of(units[numeric[0]]) is not None or time_named(names[numeric[0]])
         return None, numeric[0] if named else None, seconds_of(units[numeric[0]]) or 1.0, named
     for column in named_times:
+        if time_of_digits(texts[column]):
+            return None, column, None, True
         return None, column, _days_or_seconds(some, column, notation), False
+    for column in numeric:
+        unknown = not units[column] and quantity_named(names[column]) is None
+        if unknown and _counts_unix_time(some, column, notation):
+            return None, column, 1.0, False
     unnamed = not any(names[column] for column in numeric)
     first = numeric[0]
     numbers = [notation.number(cells[first]) for cells in some if first < len(cells)]
@@ -347,6 +407,26 @@ def _time_column(
     if unnamed and len(rising) > 2 and all(a < b for a, b in itertools.pairwise(rising)):
         return None, first, _days_or_seconds(some, first, notation), False
     return None, None, None, False
+
+
+def _has_clocks_with_points(
+    rows: Sequence[Sequence[str]], column: int, names: Sequence[str], dates: Sequence[int]
+) -> bool:
+    """Whether a column beside one of dates has clocks such as `9.30`, by its name and all these rows."""
+    cells = [cells[column] for cells in rows if column < len(cells) and cells[column]]
+    if len(dates) == 1 and column in dates:
+        return False
+    named = time_named(names[column]) and "dat" not in names[column].lower()
+    return named and bool(cells) and all(CLOCK_WITH_POINTS.fullmatch(each) for each in cells)
+
+
+def _counts_unix_time(rows: Sequence[Sequence[str]], column: int, notation: Notation) -> bool:
+    """Whether the numbers of a column, whatever its name, are Unix times that rise."""
+    found = [notation.number(cells[column]) for cells in rows if column < len(cells)]
+    times = [each for each in found if each is not None]
+    units = {epoch_ns(each) for each in times}
+    rising = all(a <= b for a, b in itertools.pairwise(times)) and len({*times}) > len(times) / 2
+    return len(times) > 2 and len(times) == len(found) and len(units) == 1 and None not in units and rising
 
 
 def _days_or_seconds(some: Sequence[Sequence[str]], column: int, notation: Notation) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from opq_proto.errors import RecordingError
 from opq_recordings.quantity_names import time_named
 from opq_recordings.units import unit_scale
-from opq_recordings.written_times import written_time
+from opq_recordings.written_times import CLOCK_WITH_POINTS, written_time
 
 SEPARATORS = (";", "\t", "|", ",", " ")
 CELLS_EXAMINED = 200
@@ -33,6 +33,7 @@ _GROUPED = {
 """Groups of three digits, in India of two before the last."""
 _MARKED = (re.compile(r"[+-]?\d*[.,]?\d*(?:[eE][+-]?\d+)?"), *_GROUPED.values())
 _LOOSE = re.compile(r"[+-]?[\d.,' ]*\d[\d.,' ]*(?:[eE][+-]?\d+)?")
+_LOOSE_OR_TIME = re.compile(rf"{_LOOSE.pattern}|\d{{1,4}}[-/.]\d{{1,2}}[-/.]\d.*|\d{{1,2}}:\d\d.*")
 _DIGITS = re.compile(r"([+-]?\d+)(?:,(\d+))?")
 _OPTION = "give --decimal-mark . or --decimal-mark ,"
 
@@ -111,7 +112,7 @@ def notation_of(lines: Sequence[str], decimal: str | None = None) -> Notation:
         other = {".": ",", ",": "."}[decimal]
         shown = any(other in cell and _GROUPED[other].fullmatch(cell) for row in rows for cell in row)
         return Notation(separator, decimal, other if shown else "")
-    mark, group = _marks(rows)
+    mark, group = _marks(_without_clocks(rows, split_cells(_names_above(lines) or "", separator)))
     return Notation(separator, mark, group)
 
 
@@ -121,7 +122,8 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     return [
         cells
         for cells in rows
-        if 2 * sum(_LOOSE.fullmatch(each) is not None or each.lower() in EMPTY for each in cells)
+        if any(_LOOSE.fullmatch(each) for each in cells)
+        and 2 * sum(each.lower() in EMPTY or _LOOSE_OR_TIME.fullmatch(each) is not None for each in cells)
         >= len(cells)
     ] or rows
 
@@ -209,6 +211,17 @@ def _marks(rows: Sequence[Sequence[str]]) -> tuple[str, str]:
     if grouped[","] or decimal["."] or not alone[","]:
         return ".", "," if alone[","] else ""
     return (".", ",") if _are_thousands(rows) else (",", "")
+
+
+def _without_clocks(rows: Sequence[list[str]], names: Sequence[str]) -> list[list[str]]:
+    """The rows without the cells of a column that is named as times and has clocks such as `9.30`."""
+    clocks = {
+        at
+        for at, name in enumerate(names)
+        if time_named(name)
+        and all(CLOCK_WITH_POINTS.fullmatch(row[at]) for row in rows if at < len(row) and row[at])
+    }
+    return [["" if at in clocks else cell for at, cell in enumerate(row)] for row in rows]
 
 
 def _is_surely_grouped(cell: str, mark: str) -> bool:

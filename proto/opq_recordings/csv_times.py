@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
-from opq_recordings.written_times import WrittenTime, written_time
+from opq_recordings.written_times import CLOCK_WITH_POINTS, WrittenTime, time_of_digits, written_time
 
 DAYS_TO_1970 = (25_569, 719_529)
 """From 1899-12-30 and from the year 0, in the order of SERIAL_DAYS."""
@@ -39,6 +39,7 @@ class RowTimes:
         problem: why the start is not known though the first row has a time.
         unread: line and cell of the first time that is not understood; how many are not.
         set_back: line in which the clock has gone back by an hour, as at the end of summer time; 0 for none.
+        set_forward: line in which it has left out an hour, as where summer time begins; 0 for none.
     """
 
     def __init__(self, form: CsvForm, first: Sequence[str], line: int, date_order: str = "") -> None:
@@ -48,13 +49,13 @@ class RowTimes:
         self.problem: str | None = None
         self.unread: tuple[int, str] | None = None
         self.unread_rows = 0
-        self.set_back = 0
+        self.set_back = self.set_forward = 0
         self._unit_s = form.time_s or 1.0
         self._zero = "0"
         self._zero_ns: int | None = None
         self._by_utc = False
         self._zone = zone_named([form.names[at] for at in (form.time, form.date) if at is not None])
-        self._last_s, self._added_s, self._in_leap = 0.0, 0.0, False
+        self._last_s, self._added_s, self._step_s, self._in_leap = 0.0, 0.0, 0.0, False
         if form.time is not None and form.time_s is None:
             self._begin(self._written(first), self._cell(first), line)
         elif form.time is not None:
@@ -150,15 +151,29 @@ class RowTimes:
             self._added_s += HOUR_S
             second += HOUR_S
             self.set_back = line
+        elif self._is_set_forward(found, second):
+            self._added_s -= HOUR_S
+            second -= HOUR_S
+            self.set_forward = line
+        self._step_s = second - self._last_s
         self._last_s = second
         return second
+
+    def _is_set_forward(self, found: WrittenTime, second: float) -> bool:
+        """Whether an hour is left out where summer time begins: even steps up to it, and one over it."""
+        more_s = second - self._last_s - HOUR_S
+        over_an_hour = found.clock_ns % (HOUR_S * NS_PER_S) < SET_BACK_S * NS_PER_S
+        even = 0 < self._step_s < SET_BACK_S and abs(more_s - self._step_s) <= self._step_s / 2
+        return not found.zone and even and over_an_hour
 
     def _written(self, cells: Sequence[str]) -> WrittenTime | None:
         """The date and clock of a row, in one column or in two, and the zone that their names state."""
         cell = self._cell(cells)
+        cell = (cell[:1].isdecimal() and time_of_digits(cell)) or cell
         found = written_time(cell, self._date_order)
         at = self._form.date
-        if found is not None and not found.dated and at is not None and at < len(cells):
+        points = at is not None and CLOCK_WITH_POINTS.fullmatch(cell) is not None
+        if (points or (found is not None and not found.dated)) and at is not None and at < len(cells):
             cell = f"{cells[at]} {cell}"
             found = written_time(cell, self._date_order)
         if found is None or found.zone or not self._zone:

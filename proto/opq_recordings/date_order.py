@@ -5,7 +5,7 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from opq_recordings.written_times import DAY_NS, written_time
+from opq_recordings.written_times import DAY_NS, with_colons, written_time
 
 DATE_ORDERS = ("dmy", "mdy", "ymd")
 """`ymd` only where the year has two digits."""
@@ -14,7 +14,7 @@ _NUMBERS = re.compile(r"(?<![\w:.,/-])\d{1,2}([/.-])\d{1,2}\1(?:\d{4}|\d{2})(?![
 
 def date_in(text: str) -> str | None:
     """The date of this form within a text; None where there is none."""
-    found = _NUMBERS.search(text)
+    found = _NUMBERS.search(with_colons(text))
     return found[0] if found is not None else None
 
 

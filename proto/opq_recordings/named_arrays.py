@@ -165,6 +165,8 @@ def channels_of_arrays(path: Path, samples: NDArray[Any]) -> tuple[tuple[Channel
     Raises:
         RecordingError: as `channels_of_array`.
     """
+    if not samples.size:
+        raise RecordingError(f"{path}: is empty, an array of {' x '.join(map(str, samples.shape))}")
     recordings, said = recordings_of_array("", samples)
     channels = tuple(
         replace(channel, member=name)

@@ -5,17 +5,18 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Literal
 
 Quantity = Literal["voltage", "current", "other"]
 FIRST_UNSPACED_LETTER = 0x3000
 """From here on letters are those of languages without blanks, mostly."""
 _VOLTAGE = re.compile(
-    r"(?i)^(?!v-a$)(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
+    r"(?i)^(?!v[-.·* ]a$)(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
     r"|[uv][_ .-]?(l?\d|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains|grid"
-    r"|in|out)(?![a-z]).*)$"
+    r"|ll|lg|pn|pp|in|out)(?![a-z]).*)$"
 )
-"""By the name as it is; `V-A` may be an apparent power."""
+"""By the name as it is; `V-A`, `V.A` and `V A` may be an apparent power."""
 _CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ .-]?(l?\d|[abcn])(?![a-z]).*)$")
 _OTHER = re.compile(
     r"(?i)^(freq.*|.*[_ .-]freq(uency)?|frequenz.*|hz|rocof.*"
@@ -27,17 +28,20 @@ _WORD_ENDS = re.compile(
     r"|(?<=[a-zß-öø-ÿа-яё])(?=[A-ZÀ-ÖØ-ÞА-ЯЁ])|(?<=[A-Z])(?=[A-Z][a-z])"
 )
 _NOT_A_VOLTAGE = re.compile(
-    r"(?i).*\b(freq|frequency|thd|angle|factor|unbalance|imbalance|power|energy|temperature)$"
+    r"(?i).*\b(freq|frequency|thd|angle|factor|unbalance|imbalance|power|energy|temperature|ratio|percent|pct"
+    r"|deviation|harmonics?|distortion|flicker|status|alarm|quality)$"
+    r"|.*\b(volts?|voltage|amps?|current) per\b.*"
 )
-"""By words: `voltage_thd` is not a voltage, since its last word says what it is."""
+"""By words: `voltage_thd` is not a voltage, since its last word says what it is; volts per hertz are not."""
+_VOLT_AMPERES = re.compile(r"(?i)v([-.·* ]?)a")
 _VOLTAGE_WORD = re.compile(
     r"(?i).*\b(voltages?|volts?|\w*spannung(en)?|tension(e|es)?)\b.*|[uv] ?(rms|phase|ph|line)\b.*"
 )
 _CURRENT_WORD = re.compile(r"(?i).*\b(currents?|amps?|\w*strom)\b.*|i ?(rms|phase|ph|line)\b.*")
 _OTHER_WORD = re.compile(r"(?i).*\b(frequency|\w*frequenz|rocof|thd|\w*leistung|humidity)\b.*")
 _TIME_WORD = re.compile(
-    r"(?i)((times?|timestamp|datetime|date|zeit|temps|tiempo)\b.*"
-    r"|.*\b(times?|timestamp|datetime|dates?|seconds?|zeit|temps|tiempo))"
+    r"(?i)((times?|timestamp|datetime|date|zeit|temps|tiempo|ts|epoch|unix)\b.*"
+    r"|.*\b(times?|timestamp|datetime|dates?|seconds?|zeit|temps|tiempo|ts|epoch))"
 )
 """By words: first or last, so that `real_time_power` is not a time."""
 
@@ -67,7 +71,7 @@ _OTHER_WORDS = _beginning(
 _TIME_WORDS = _beginning(
     "время час време vreme czas cas ido zaman tempo tijd tid aika timp thoi.gian 时间 時間 "
     "时刻 時刻 日時 日時刻 시간 χρονος समय زمن وقت زمان זמן เวลา дата 日期 fecha datum "
-    "uhrzeit heure hora"
+    "uhrzeit heure hora ora(?!\\w) klo(?!\\w) kl(?!\\w) klokke pvm(?!\\w) paivamaara"
 )
 _RUSSIAN_CURRENT = re.compile(r"(?<!\w)ток(?:и|а)?(?!\w)")
 _TIME = re.compile(
@@ -104,6 +108,25 @@ def quantity_named(name: str) -> Quantity | None:
     if _VOLTAGE_WORDS.search(plain):
         return "voltage"
     return "current" if _CURRENT_WORDS.search(plain) or _RUSSIAN_CURRENT.search(words.lower()) else None
+
+
+def volt_amperes(name: str, voltages: Iterable[str], names: Iterable[str]) -> Quantity | None:
+    """Whether `VA`, `V.A` or `V A` is an apparent power or the voltage of phase A; None for other names.
+
+    It is a voltage where a name beside it is written alike, such as `V B`, `V C` or `I A`; `VA` also where
+    it is the only voltage.
+
+    Args:
+        voltages: names of the voltages of the file.
+        names: those of all its channels.
+    """
+    found = _VOLT_AMPERES.fullmatch(name.strip())
+    if found is None:
+        return None
+    beside = {f"{letter}{found[1]}{phase}" for letter, phase in ("vb", "vc", "ia", "ib")}
+    if any(each.strip().lower() in beside for each in names):
+        return "voltage"
+    return "other" if found[1] or any(each != name for each in voltages) else "voltage"
 
 
 def time_named(name: str) -> bool:

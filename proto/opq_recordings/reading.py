@@ -18,7 +18,7 @@ from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.forms import content_of
 from opq_recordings.moments import NS_PER_S
 from opq_recordings.packed import MOST_BYTES
-from opq_recordings.quantity_names import quantity_named
+from opq_recordings.quantity_names import quantity_named, volt_amperes
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
 from opq_recordings.units import is_share, known_units, measured_in, unit_scale
 from opq_recordings.written_times import shown as shown_time
@@ -235,7 +235,19 @@ def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
         so_far[each.name] += 1
         of = total[each.name]
         named.append(each if of == 1 else replace(each, name=f"{each.name} ({so_far[each.name]} of {of})"))
-    return tuple(named)
+    return _with_volt_amperes(named)
+
+
+def _with_volt_amperes(channels: Sequence[Channel]) -> tuple[Channel, ...]:
+    """The channels with the quantity of one that is named `VA`, `V.A` or `V A` and states no unit."""
+    names = [each.name for each in channels]
+    voltages = [each.name for each in channels if each.quantity == "voltage"]
+    return tuple(
+        replace(each, quantity=volt_amperes(each.name, voltages, names) or each.quantity)
+        if each.unit is None and each.quantity in (None, "voltage")
+        else each
+        for each in channels
+    )
 
 
 def _value_of(name: str, content: Content, channel: Channel, facts: RecordingFacts) -> object:

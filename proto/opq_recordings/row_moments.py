@@ -20,7 +20,7 @@ from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.local_hours import local_to_utc, offset_named, zone_of
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
 from opq_recordings.quantity_names import time_named, words_of
-from opq_recordings.written_times import DAY_NS, WrittenTime, written_time
+from opq_recordings.written_times import CLOCK_WITH_POINTS, DAY_NS, WrittenTime, time_of_digits, written_time
 
 _COMPACT = re.compile(
     r"((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))((?:[01]\d|2[0-4])(?:[0-5]\d){0,2})?"
@@ -158,7 +158,8 @@ def _texts(form: CsvForm, rows: Sequence[CsvRow]) -> list[_RowText]:
         if not text and not date:
             raise RecordingError(f"line {line}: it has no time; want one in each row")
         written = written_time(text) if form.date is not None else None
-        if form.date is not None and not (written is not None and written.dated):
+        apart = written is None or not written.dated or CLOCK_WITH_POINTS.fullmatch(text) is not None
+        if form.date is not None and apart:
             text = _joined(form, date, text)
         zone = _cell(cells, of_rows) or of_names
         known = written_time(text) if zone else None
@@ -194,6 +195,8 @@ def _is_day(text: str) -> bool:
 
 def _of_digits(text: str) -> str | None:
     """A date and a clock written as digits alone; None for any other number."""
+    if shown := time_of_digits(text):
+        return shown
     found = _COMPACT.fullmatch(text)
     if found is None or (len(text) == 10 and not text.startswith("20")):
         return None

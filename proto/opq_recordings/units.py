@@ -164,6 +164,8 @@ CYRILLIC = (
 )
 _KIND = r"(?:[ _.-]?(?:rms|r\.m\.s\.|ac|dc|peak|pk|ll|ln|l-l|l-n|eff))?"
 _VOLTS = re.compile(rf"(?P<prefix>[nuµμmkKM]?)(?P<base>[va]){_KIND}", re.IGNORECASE)
+_PRODUCT = re.compile(r"(?<=[Vv])[.·⋅∙•*x×-](?=A(?:h|$))")
+"""Between the letters of `V.A`."""
 _SYMBOL = re.compile(rf"(?P<prefix>[numkKMG]?)(?P<base>{'|'.join(sorted(SYMBOLS, key=len, reverse=True))})")
 _OF_WORDS = {word: stands_for for stands_for, words in WORDS.items() for word in words.split()}
 _BY_WORD = re.compile(
@@ -185,7 +187,7 @@ def unit_scale(text: str) -> Unit | None:
     symbol = plain
     for cyrillic, latin in CYRILLIC:
         symbol = symbol.replace(cyrillic, latin)
-    symbol = symbol.translate(TO_LATIN)
+    symbol = _PRODUCT.sub("", symbol.translate(TO_LATIN))
     if found := _VOLTS.fullmatch(symbol):
         prefix = found["prefix"]
         scale = PREFIXES[prefix.lower() if prefix in "NU" else prefix]

@@ -40,6 +40,17 @@ _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d*))?)?(?: ?(Z|UTC|[+-]\d\d:?\d\d))?"
 )
 _COMPACT = re.compile(r"(\d{8})T(\d\d)(\d\d)(\d\d)?(\D.*|)", re.IGNORECASE)
+_POINTS = re.compile(
+    r"(?P<before>.*?\S)[T,\s]+(?:(?:kl|klo|ore|um)\.?\s+)?(?P<hour>[01]?\d|2[0-4])\.(?P<minute>[0-5]\d)"
+    r"(?:\.(?P<second>[0-5]\d|60)(?P<fraction>[.,]\d*)?)?(?P<rest>(?:\s.*)?)",
+    re.IGNORECASE,
+)
+"""A date and a clock with points, as in Finland, Denmark and Italy."""
+CLOCK_WITH_POINTS = re.compile(r"(?:[01]?\d|2[0-4])\.[0-5]\d(?:\.(?:[0-5]\d|60)(?:[.,]\d*)?)?")
+_DIGITS = re.compile(
+    r"(?P<date>(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?P<clock>(?:[01]\d|2[0-4])(?:[0-5]\d){1,2})"
+    r"(?:[.,]?(?P<fraction>\d{1,9}))?"
+)
 _HALF = "|".join(re.escape(each) for each in sorted((*MORNING, *AFTERNOON), key=len, reverse=True))
 _CLOCK = re.compile(
     rf"(?P<before>.*?)(?:\b|(?<=[T:_]))(?:(?P<half>{_HALF})\s*)?(?P<hour>\d{{1,2}})(?P<mark>[:h时時点點])(?P<minute>\d\d)"
@@ -98,6 +109,7 @@ def written_time(text: str, date_order: str = "") -> WrittenTime | None:
         plain = _without_accents(plain)
     if compact := _COMPACT.fullmatch(plain):
         plain = f"{compact[1]} {compact[2]}:{compact[3]}:{compact[4] or '00'}{compact[5]}"
+    plain = with_colons(plain)
     match = _CLOCK.fullmatch(plain)
     if match is None:
         day_only = _date_of(plain, date_order) if re.search(r"\D", plain) else None
@@ -121,6 +133,26 @@ def written_time(text: str, date_order: str = "") -> WrittenTime | None:
         return _time(None, hours, int(minute), second, fraction, rest, False, dated=False)
     found = _date_of(day, date_order)
     return None if found is None else _time(found[0], hours, int(minute), second, fraction, rest, found[1])
+
+
+def with_colons(text: str) -> str:
+    """A date and a clock with points, such as `13.4.2026 9.30`, with colons; any other text as it is."""
+    found = _POINTS.fullmatch(text)
+    if found is None or _date_of(_WEEKDAY.sub("", found["before"]), "") is None:
+        return text
+    clock = ":".join(each for each in (found["hour"], found["minute"], found["second"]) if each)
+    return f"{found['before']} {clock}{found['fraction'] or ''}{found['rest']}"
+
+
+def time_of_digits(text: str) -> str | None:
+    """The date and clock of digits alone, such as `20261025020000.250`; None for another number."""
+    found = _DIGITS.fullmatch(text)
+    if found is None or (found["fraction"] and len(found["clock"]) < 6):
+        return None
+    clock = ":".join(found["clock"][at : at + 2] for at in range(0, len(found["clock"]), 2))
+    fraction = f".{found['fraction']}" if found["fraction"] else ""
+    shown = f"{found['date']} {clock}{fraction}"
+    return shown if written_time(shown) is not None else None
 
 
 def _time(

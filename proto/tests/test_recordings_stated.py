@@ -272,3 +272,9 @@ def test_the_axis_of_time_is_known(
     assert len(found) == recordings and f"{recordings} recordings of 3 channels with {samples}" in str(said)
     first = found["U recording 1"]
     assert np.array_equal(first if first.shape[0] == 3 else first.T, whole[0])
+
+
+def test_an_array_without_recordings_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((0, 6, 1600), np.int16))
+    with pytest.raises(RecordingError, match="is empty, an array of 0 x 6 x 1600"):
+        read_recording(tmp_path / "a.npy", RecordingFacts(rate_hz=1600.0))

@@ -1,0 +1,196 @@
+"""Heads of a CSV: rows of forms and units, volt-amperes, units at the end of names, and further clocks."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from recordings_under_test import ROWS, assert_same, read, volts
+from test_recordings_csv import comma
+
+from opq_proto.errors import RecordingError
+from opq_recordings.quantity_names import Quantity, quantity_named, volt_amperes
+from opq_recordings.recording import Recording
+from opq_recordings.units import unit_scale
+from opq_recordings.written_times import time_of_digits, written_time
+
+START = datetime(2024, 3, 17, 11, 59, 59, 800_000)
+STEP = timedelta(microseconds=625)
+START_NS = 1_710_676_799_800_000_000
+
+
+def stamps(form: str, start: datetime = START) -> list[str]:
+    return [(start + at * STEP).strftime(form) for at in range(ROWS)]
+
+
+def file_of(folder: Path, head: str, times: list[str], separator: str = ";", scale: float = 1.0) -> Recording:
+    rows = "".join(
+        f"{time}{separator}{comma(value * scale, '.7f') if separator == ';' else f'{value * scale:.7f}'}\n"
+        for time, value in zip(times, volts(), strict=True)
+    )
+    path = folder / "a.csv"
+    path.write_text(head + rows, encoding="utf-8")
+    return read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "form", "name", "scale"),
+    [
+        ("Datum;Uhrzeit;U L1\nTT.MM.JJJJ;hh:mm:ss,000;V\n", "%d.%m.%Y;%H:%M:%S,%f", "U L1", 1.0),
+        ("Messung 7;;\nDate;Heure;Tension\njj/mm/aaaa;hh:mm;kV\n", "%d/%m/%Y;%H:%M:%S,%f", "Tension", 1e-3),
+        ("Zeit;Spannung\n[dd.MM.yyyy HH:mm:ss];[mV]\n", "%d.%m.%Y %H:%M:%S,%f", "Spannung", 1e3),
+        ("Дата;Время;U\nдд.мм.гггг;чч:мм:сс;В\n", "%d.%m.%Y;%H:%M:%S,%f", "U", 1.0),
+    ],
+)
+def test_a_row_of_forms_names_no_column(
+    head: str, form: str, name: str, scale: float, tmp_path: Path
+) -> None:
+    found = file_of(tmp_path, head, stamps(form), scale=scale)
+    assert_same(found, volts())
+    assert (found.start_ns, [each.name for each in found.channels]) == (START_NS, [name])
+
+
+@pytest.mark.parametrize("units", ["[s];[-]", "s;", "s;n/a"])
+def test_a_row_of_units_may_lack_one(units: str, tmp_path: Path) -> None:
+    times = [comma(at / 1600, ".7f") for at in range(ROWS)]
+    found = file_of(tmp_path, f"Zeit;Spannung\n{units}\n", times)
+    assert_same(found, volts())
+    assert [(each.name, each.unit) for each in found.channels] == [("Spannung", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "quantity"),
+    [
+        ("V.A", ["voltage"], "other"),
+        ("V A", [], "other"),
+        ("va", ["voltage", "current"], "other"),
+        ("VA", [], "voltage"),
+        ("VA", ["VB", "IA"], "voltage"),
+        ("V A", ["V B", "V C"], "voltage"),
+        ("Va", ["Ia", "U"], "voltage"),
+        ("V_A", ["voltage"], None),
+        ("VAr", ["voltage"], None),
+    ],
+)
+def test_volt_amperes_are_a_phase_beside_others(
+    name: str, others: list[str], quantity: Quantity | None
+) -> None:
+    names = [name, *others]
+    voltages = [each for each in names if quantity_named(each) == "voltage"]
+    assert volt_amperes(name, voltages, names) == quantity
+
+
+@pytest.mark.parametrize("unit", ["V.A", "V A", "V·A", "kV.A", "V-A", "V*A"])
+def test_a_product_of_units_is_volt_amperes(unit: str) -> None:
+    found = unit_scale(unit)
+    assert found is not None
+    assert (found.quantity, found.si) == ("other", "VA")
+
+
+def test_an_apparent_power_is_no_voltage(tmp_path: Path) -> None:
+    rows = "".join(f"{at / 1600:.7f},{value:.7f},1200\n" for at, value in enumerate(volts()))
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,grid_voltage,V.A\n{rows}")
+    assert [each.quantity for each in read(path).channels] == ["voltage", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity"),
+    [
+        ("volts_per_hertz", "other"),
+        ("voltage_ratio", "other"),
+        ("voltage_deviation", "other"),
+        ("V_LL_AB", "voltage"),
+        ("voltage_uv", "voltage"),
+    ],
+)
+def test_the_words_of_a_name_say_it(name: str, quantity: Quantity) -> None:
+    assert quantity_named(name) == quantity
+
+
+@pytest.mark.parametrize(
+    ("names", "units"),
+    [
+        ("voltage_kv,current_ma", ["kv", "ma"]),
+        ("bus_kv,feeder_kv", ["kv", "kv"]),
+        ("voltage_mv,voltage_lv", [None, None]),
+        ("voltage,voltage_ma", [None, None]),
+        ("voltage kilovolts,current kiloamps", ["kilovolts", "kiloamps"]),
+        ("voltage_uv,voltage_vw", [None, None]),
+    ],
+)
+def test_units_end_names_in_any_letters(names: str, units: list[str | None], tmp_path: Path) -> None:
+    rows = "".join(f"{at / 1600:.7f},{value:.7f},1.5\n" for at, value in enumerate(volts()))
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,{names}\n{rows}")
+    assert [each.unit for each in read(path, channel="1").channels] == units
+
+
+@pytest.mark.parametrize(
+    ("head", "separator", "times"),
+    [
+        ("Pvm;Klo;U\n", ";", lambda: stamps("%d.%m.%Y;%H.%M.%S,%f")),
+        ("Aika;U\n", ";", lambda: stamps("%d.%m.%Y klo %H.%M.%S,%f")),
+        ("time,u\n", ",", lambda: stamps("%Y%m%d%H%M%S.%f")),
+        ("time,u\n", ",", lambda: stamps("%Y%m%d%H%M%S%f")),
+        ("ts,u\n", ",", lambda: [str(START_NS + at * 625_000) for at in range(ROWS)]),
+        ("received_at,u\n", ",", lambda: [f"{START_NS // 10**6 + at * 0.625:.3f}" for at in range(ROWS)]),
+    ],
+)
+def test_further_forms_of_times_give_the_start(
+    head: str, separator: str, times: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    found = file_of(tmp_path, head, times(), separator)
+    assert_same(found, volts())
+    assert (found.start_ns, found.rate_hz) == (START_NS, 1600.0)
+
+
+def test_a_counter_is_not_unix_time(tmp_path: Path) -> None:
+    rows = "".join(f"{at / 1600:.7f},{150_000_000 + at},{value:.7f}\n" for at, value in enumerate(volts()))
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,energy_wh,voltage\n{rows}")
+    found = read(path)
+    assert_same(found, volts())
+    assert found.start_ns is None
+
+
+def test_the_hour_left_out_in_spring_is_told(tmp_path: Path) -> None:
+    begun = datetime(2026, 3, 29, 1, 59, 59, 900_000)
+    times = [
+        (moment + timedelta(hours=moment.hour == 2)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        for moment in (begun + at * STEP for at in range(ROWS))
+    ]
+    found = file_of(tmp_path, "time,u\n", times, ",")
+    assert_same(found, volts())
+    assert found.problems == (
+        "line 162: its clock leaves out an hour, as summer time begins; the rows go on",
+    )
+
+
+def test_a_real_hour_without_rows_is_refused(tmp_path: Path) -> None:
+    times = [
+        (START + at * STEP + timedelta(hours=at >= ROWS // 2)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        for at in range(ROWS)
+    ]
+    with pytest.raises(RecordingError, match="5760000 samples out"):
+        file_of(tmp_path, "time,u\n", times, ",")
+
+
+@pytest.mark.parametrize(
+    ("text", "clock"),
+    [
+        ("13.4.2026 9.30", "2026-04-13T09:30:00"),
+        ("2026-04-13 10.11.12,5", "2026-04-13T10:11:12.5"),
+        ("13-04-2026 kl. 23.59", "2026-04-13T23:59:00"),
+    ],
+)
+def test_clocks_with_points_follow_a_date(text: str, clock: str) -> None:
+    found = written_time(text)
+    expected = datetime.fromisoformat(clock).replace(tzinfo=UTC)
+    assert found is not None
+    assert found.t_ns == round(expected.timestamp() * 10) * 10**8
+
+
+@pytest.mark.parametrize("text", ["20261325020000", "1234567890123", "20261025", "2026102502.5"])
+def test_other_digits_are_not_a_date(text: str) -> None:
+    assert time_of_digits(text) is None

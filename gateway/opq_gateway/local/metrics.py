@@ -1,18 +1,14 @@
 """Metrics: the text of `/metrics`, for Prometheus: counters per Box, gauges per Box and thread, the process.
 
-Everything is read on request; the hot paths only count. The text format (0.0.4) takes a few lines here.
-Prometheus' client library needs 5 MB for a web server and TLS.
+Everything is read on request; the hot paths only count.
 """
 
-import os
-import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import chain
-from pathlib import Path
-from typing import Literal
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.measured_shares import SPANS, MeasuredShares
@@ -23,74 +19,6 @@ from opq_gateway.status import BoxStatus
 from opq_proto.kit.watchdog import Heartbeats
 from opq_proto.link.box_losses import LOSS_WORDS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
-
-HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
-LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Values of one name, by the value of their `label`; a value without label is under ""."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    meaning: str
-    label: str
-    values: Mapping[str, float]
-
-
-def exposition(families: Iterable[Family]) -> bytes:
-    """The answer to a scrape."""
-    return "".join(line for family in families for line in _lines(family)).encode()
-
-
-def _lines(family: Family) -> Iterable[str]:
-    name, label = family.name, family.label
-    yield f"# HELP {name} {family.meaning.translate(HELP_ESCAPES)}\n# TYPE {name} {family.kind}\n"
-    for key, value in family.values.items():
-        of = f'{{{label}="{key.translate(LABEL_ESCAPES)}"}}' if label else ""
-        yield f"{name}{of} {_number(value)}\n"
-
-
-def _number(value: float) -> str:
-    """A number as Go reads it.
-
-    >>> [_number(float(text)) for text in ("1", "1e22", "-inf", "inf", "nan")]
-    ['1.0', '1e+22', '-Inf', '+Inf', 'NaN']
-    """
-    text = repr(float(value))
-    return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text, text)
-
-
-def process() -> Iterator[Family]:
-    """Memory, CPU and start of this process, read now; empty where /proc cannot be read."""
-    try:
-        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()  # from field 3, proc(5)
-        booted = next(
-            line for line in Path("/proc/stat").read_bytes().splitlines() if line.startswith(b"btime ")
-        )
-        open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except (OSError, StopIteration):
-        return
-    ticks_per_s, page_bytes = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    cpu_s = (int(stat[11]) + int(stat[12])) / ticks_per_s
-    yield _gauge("virtual_memory_bytes", "Virtual memory size in bytes.", int(stat[20]))
-    yield _gauge("resident_memory_bytes", "Resident memory size in bytes.", int(stat[21]) * page_bytes)
-    yield _gauge(
-        "start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-        int(booted.split()[1]) + int(stat[19]) / ticks_per_s,
-    )
-    help_cpu = "Total user and system CPU time spent in seconds."
-    yield Family("process_cpu_seconds_total", "counter", help_cpu, "", {"": cpu_s})
-    yield _gauge("open_fds", "Number of open file descriptors.", open_files)
-    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    yield _gauge("max_fds", "Maximum number of open file descriptors.", most_files)
-
-
-def _gauge(name: str, meaning: str, value: float) -> Family:
-    return Family(f"process_{name}", "gauge", meaning, "", {"": value})
-
 
 Read = Callable[[], Mapping[str, float | None]]
 """Returns the value per Box or thread; None: not known, left out."""
@@ -104,6 +32,9 @@ class GatewayMetrics:
         self._gauges: dict[str, tuple[str, str, Read]] = {}
         for name, (meaning, of) in GAUGES.items():
             self.add(name, meaning, partial(_per_box, statuses, of))
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def add(self, name: str, meaning: str, read: Read, label: str = "box_id") -> None:
         """Adds a gauge `opq_gateway_<name>`; `read` is called at each scrape."""
@@ -111,16 +42,22 @@ class GatewayMetrics:
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return exposition(chain(self._families(), process()))
+        return generate_latest(self._registry)
 
-    def _families(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Yields the metrics; prometheus_client calls this on every scrape."""
         snapshots = {box_id: counters.snapshot() for box_id, counters in self._counters.items()}
         for name, meaning in MEANING.items():
-            counts = {box_id: snapshot[name] for box_id, snapshot in snapshots.items()}
-            yield Family(f"opq_gateway_{name}_total", "counter", meaning, "box_id", counts)
+            counts = CounterMetricFamily(f"opq_gateway_{name}", meaning, labels=["box_id"])
+            for box_id, snapshot in snapshots.items():
+                counts.add_metric([box_id], snapshot[name])
+            yield counts
         for name, (meaning, label, read) in self._gauges.items():
-            known = {key: value for key, value in read().items() if value is not None}
-            yield Family(f"opq_gateway_{name}", "gauge", meaning, label, known)
+            gauge = GaugeMetricFamily(f"opq_gateway_{name}", meaning, labels=[label])
+            for key, value in read().items():
+                if value is not None:
+                    gauge.add_metric([key], value)
+            yield gauge
 
 
 def _per_box(

@@ -217,6 +217,16 @@ def test_measurements_close_a_dip_without_waveform(store: CloudStore) -> None:
     assert "its end is known to a second" in incident.findings[0].finding.because
 
 
+def test_the_onsets_measurement_shows_no_end(store: CloudStore) -> None:
+    """Its voltage was within the limit before the dip, and the waveform ends within the same second."""
+    dip = LongDip(store, begin_s=10.3, end_s=95.6)
+    dip.measure(0, 160)
+    dip.event(9.0, 10.7)
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(95.6 - 10.3, abs=1.0)
+
+
 @pytest.mark.parametrize(("level_v", "back_v"), [(90.0, 109.2), (140.0, 130.8)])
 def test_a_minute_within_the_limit_ends_it(store: CloudStore, level_v: float, back_v: float) -> None:
     """Without the hysteresis."""

@@ -107,6 +107,9 @@ class FollowedFinding:
         for row in () if self.over else seen:
             start_ns, end_ns = window_ns(row)
             rms = row.metrics["rms"]
+            if start_ns < self.finding.start_ns:  # its voltage within the limit may be that before the onset
+                hole = True
+                continue
             reach_ns = window_ns(within[-1])[1] if within else self.reach_ns
             if start_ns - reach_ns > HOLE_NS:
                 hole = True

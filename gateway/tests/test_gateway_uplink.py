@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import zmq
@@ -13,11 +14,15 @@ from full_disk import full_disk
 from uplink_bench import DIP, NEVER_S, PATIENT, Bench, measurement
 from waiting import wait_for
 
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
-from opq_gateway.uplink.box_uplink import ANSWERS_WAITING
-from opq_gateway.uplink.connection import RECONNECT_S, Timing
+from opq_gateway.uplink.box_uplink import ANSWERS_WAITING, BoxUplink, UplinkTimeouts
+from opq_gateway.uplink.connection import RECONNECT_S, Timing, UplinkConnection
+from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import ANSWER_BYTES
-from opq_proto.keys.key_files import KeyFolder
+from opq_proto.keys.key_files import KeyFolder, KeyPair
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Metric, TimeSource
 
 
@@ -170,6 +175,57 @@ def test_a_mute_broker_counts_as_original(tmp_path: Path, makai: Any, keys: KeyF
         bench.publish(3)
         wait_for(lambda: 3 in bench.numbers())
     assert bench.numbers() == [0, 1, 2, 1, 2, 3]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_silent_boxs_rest_reaches_a_late_cloud(tmp_path: Path, restarted: bool) -> None:
+    """All that was sent to it was lost, and no new Measurement follows that it would acknowledge.
+
+    Args:
+        restarted: the gateway has started since the cloud acknowledged.
+    """
+    counters, sent = BoxCounters(), list[int]()
+
+    def publish(frames: list[bytes]) -> str:
+        sent.append(measurement_from_wire(frames[1]).sequence or 0)
+        return "sent"
+
+    def started() -> tuple[Queue, BoxUplink]:
+        queue = Queue(tmp_path / "queue.sqlite", {"1": counters}, now_ms=1000)
+        made = BoxUplink("1", KeyPair(b"", b""), counters, BoxStatus("1", 60), queue, 100, UplinkTimeouts())
+        made.connection = cast(UplinkConnection, SimpleNamespace(stands=True, publish=publish))
+        return queue, made
+
+    def sent_by(now_s: float) -> list[int]:
+        sent.clear()
+        line.tick(now_s)
+        while line.behind:
+            line.send_again(100, now_s)
+        return [sequence - 1000 for sequence in sent]
+
+    def acknowledge(upto: int, now_s: float) -> None:
+        line.acknowledgement = CloudAcknowledgement(upto, store="s")
+        line.apply_acknowledgement(now_s)
+
+    queue, line = started()
+    for number in range(4):
+        line.send(*queue.store([("1", measurement(number))]), now_s=0.0)
+    acknowledge(1000, 1.0)
+    assert line.acknowledging and sent_by(32.0) == [1, 2, 3]
+    if restarted:
+        line.remember()
+        queue.write()
+        queue.close()
+        queue, line = started()
+        line.connected(33.0)
+        assert sent_by(33.0) == [1, 2, 3]
+    assert sent_by(94.0) == [] and not line.acknowledging
+    assert [sent_by(at_s) for at_s in (95.0, 96.0, 154.0, 156.0)] == [[1], [], [], [1]]
+    acknowledge(1001, 157.0)
+    assert line.acknowledging and [sent_by(at_s) for at_s in (158.0, 188.0)] == [[], [2, 3]]
+    acknowledge(1003, 189.0)
+    assert queue.held("1") is None
+    queue.close()
 
 
 def test_a_restart_continues_with_either_broker(bench: Bench, makai: Any) -> None:

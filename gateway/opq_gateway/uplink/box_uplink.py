@@ -38,6 +38,10 @@ started again and not know the command any more."""
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 """Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any
 time."""
+LONGEST_ASK_S = 3600.0
+"""Longest time until a cloud that has stopped to acknowledge gets the oldest Measurement again."""
+MOST_DOUBLINGS = 12
+"""That time begins with `resend_s` and doubles so often at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,10 @@ class BoxUplink:
     """Whether, on this connection, intervals were withdrawn for a cloud that does not take them."""
     _again: bool = False
     """Whether the unacknowledged part was sent once more without an acknowledgement since."""
+    _acknowledged: bool = False
+    """Whether this cloud has ever acknowledged, as far as is known."""
+    _asked: int = 0
+    """How often the oldest Measurement was sent again without an acknowledgement since."""
 
     def __post_init__(self) -> None:
         self.measurements = Channel(f"measurements {self.box_id}", self.queue_messages, "drop_oldest")
@@ -274,7 +282,7 @@ class BoxUplink:
                 "uplink.acknowledges", box_id=self.box_id, upto=acknowledgement.upto
             )
         self._set_acknowledging(True)
-        self._again = False
+        self._again, self._asked = False, 0
         if not self.stores.take_intervals and not self._withdrew:
             self._withdrew = True
             self.counters.add("intervals_withdrawn", self.queue.withdraw_intervals(self.box_id))
@@ -294,6 +302,7 @@ class BoxUplink:
         """Forgets the acknowledgements of the former cloud."""
         self.left = self.stores.names
         self.stores = StoreAcknowledgements()
+        self._acknowledged = False
 
     def tick(self, now_s: float) -> None:
         """Publishes the state, sends again what is due, and detects a broker that does not acknowledge."""
@@ -301,9 +310,13 @@ class BoxUplink:
         self.status.queue_problem = self.queue.problem
         waits_s, sent_s = self._waits_since_s, self.backlog.sent_s
         held = self.queue.held(self.box_id)
-        if not self.acknowledging or waits_s is None or sent_s is None or held is None:
+        if sent_s is None or held is None:
             return
-        if now_s - waits_s > self.patience.unacknowledged_s:
+        if not self.acknowledging:
+            self._ask_again(held[0], now_s - sent_s)
+        elif waits_s is None:
+            return
+        elif now_s - waits_s > self.patience.unacknowledged_s:
             self._set_acknowledging(False)
             log.get(service="gateway").warning(
                 "uplink.unacknowledged", box_id=self.box_id, seconds=round(now_s - waits_s)
@@ -312,8 +325,17 @@ class BoxUplink:
             self._again = True
             self.backlog.add(held[0], held[1] - 1)
 
+    def _ask_again(self, oldest: int, silent_s: float) -> None:
+        """Sends the oldest held Measurement again to a cloud that acknowledged before, so that it answers:
+        while a Box sends nothing new, nothing else would make it acknowledge."""
+        wait_s = min(LONGEST_ASK_S, self.patience.resend_s * 2 ** min(self._asked, MOST_DOUBLINGS))
+        if self._acknowledged and not self.backlog and silent_s > wait_s:
+            self._asked += 1
+            self.backlog.add(oldest, oldest)
+
     def _set_acknowledging(self, acknowledging: bool) -> None:
         self.acknowledging = self.status.acknowledging = acknowledging
+        self._acknowledged = self._acknowledged or acknowledging
         self.status.prompt = not acknowledging
 
     def refused(self, now_s: float) -> None:

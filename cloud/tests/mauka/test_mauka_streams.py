@@ -210,13 +210,14 @@ def test_unhandled_items_are_given_again(house, mauka, running, until):
 def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     """A hanging process is ended and its item skipped; others go on."""
     monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.ITEM_TRIES", 2)
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 0.0)
     hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", hangs)})
     fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}
     other = code("other", "Finding", "Finding", OF_FINDING.replace("echo", "other"))
     raw = zipped({"plugin.json": json.dumps(fast), "analyses/other.py": other})
     house.host.create("package", "quick", stored(house.host.uploads, raw, "quick.zip"))
-    runner = mauka(limits=ProcessLimits(call_s=4.0))
+    runner = mauka(limits=ProcessLimits(call_s=15.0))
     put_findings(house.store, 1, [sag("4", 0), sag("5", 60), sag("6", 120)])
     until(lambda: ("other", "6") in house.found())
     until(lambda: {("echo", "5"), ("echo", "6")} <= set(house.found()))

@@ -16,7 +16,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import paho.mqtt.client as paho
 import pytest
@@ -30,6 +31,7 @@ from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
+from opq_gateway.mqtt import mqtt
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_gateway.status import BoxStatus
 from opq_proto.messages import TimeSource
@@ -344,6 +346,21 @@ def test_a_mute_broker_delays_no_other() -> None:
             house.values("3s", number, rms_v=1.0)
         wait_for(lambda: house.counters["mqtt_dropped"] >= 5000)
         assert house.end() < 20  # within 2 s on an idle machine; a time-out would take 30
+
+
+def test_closed_while_it_connects_it_begins_no_loop() -> None:
+    """Nothing would end it: it would keep the gateway's name at the broker."""
+    connects, called = threading.Event(), list[str]()
+    client = SimpleNamespace(
+        connect=lambda *_: connects.wait(240),
+        loop_start=lambda: called.append("loop_start"),
+        disconnect=lambda: called.append("disconnect"),
+    )
+    connection = mqtt._Broker(cast(paho.Client, client), "broker", 1883)
+    connection.close()
+    connects.set()
+    wait_for(lambda: len(called) == 2)
+    assert called == ["disconnect", "disconnect"]
 
 
 def test_a_stalled_broker_is_left_and_found(broker: Broker) -> None:

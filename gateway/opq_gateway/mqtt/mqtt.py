@@ -241,6 +241,7 @@ class _Broker:
         self._connected = threading.Event()
         self._problem: Exception | None = None
         self._online = threading.Event()
+        self._lock, self._closed = threading.Lock(), False
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -248,7 +249,11 @@ class _Broker:
         def connect() -> None:
             try:
                 client.connect(host, port, KEEPALIVE_S)
-                client.loop_start()
+                with self._lock:  # it may have been closed while it connected, and nothing would end its loop
+                    if self._closed:
+                        client.disconnect()
+                    else:
+                        client.loop_start()
             except (OSError, ValueError) as error:
                 self._problem = error
 
@@ -287,7 +292,9 @@ class _Broker:
         return sent.is_published() or not self.is_connected()
 
     def close(self) -> None:
-        self._client.disconnect()
+        with self._lock:
+            self._closed = True
+            self._client.disconnect()
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         if message.payload == ONLINE:

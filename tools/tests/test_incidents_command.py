@@ -36,7 +36,7 @@ def run(folder: Path, *words: str) -> str:
     found = CliRunner().invoke(command, [*words, "--data-dir", str(folder)])
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         return f"error: {found.exception}"
-    return found.output
+    return found.stdout or found.output
 
 
 def test_an_incident_shows_order_causes_and_findings(folder: Path) -> None:

@@ -39,7 +39,7 @@ def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(command, [str(each) for each in arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return 1, str(done.exception)
-    return done.exit_code, done.output
+    return done.exit_code, done.stdout or done.output
 
 
 @pytest.mark.parametrize("kind", ["sink", "source", "function", "trigger", "analysis"])

@@ -166,7 +166,7 @@ def test_the_month_of_the_command_equals_the_truth(folder: Path, truth: Truth) -
     found = json.loads(printed.stdout)
     begin_ns, end_ns = found["from"], found["to"]
     assert end_ns - begin_ns == 745 * 3600 * month.S
-    table = CliRunner().invoke(command, [*options, "--format", "csv"]).output
+    table = CliRunner().invoke(command, [*options, "--format", "csv"]).stdout
     lines = [line for line in table.splitlines() if not line.startswith("#")]
     rows = {row["box_id"]: row for row in csv.DictReader(io.StringIO("\n".join(lines)))}
     for own in found["boxes"]:

@@ -15,7 +15,7 @@ from opq_tools.sim.command import command
 def asked(*words: str) -> str:
     done = CliRunner().invoke(command, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout
 
 
 def test_status_counts_and_stop_ends(tmp_path: Path):

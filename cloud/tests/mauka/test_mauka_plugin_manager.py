@@ -118,7 +118,7 @@ def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
             until(lambda: mauka.status("MyFancyPlugin")["handled"] and mauka.status("MyFancyPlugin")["gives"])
         done = run(line.split(), mauka, tmp_path)
         assert done.exit_code == 0, (line, done.output)
-        said.append(done.output)
+        said.append(done.stdout)
     pushed, injected, status, again, listed, graph, unloaded = said
     assert "MyFancyPlugin 1 runs" in pushed and "published 1 message" in injected
     facts = json.loads(status)

@@ -150,7 +150,7 @@ def write_protected(bench: FlashBench, board: str) -> None:
         refuses(bench, whole(board), words, "--allow", "unprotect")
         return
     done = takes(bench, whole(board), new, "--allow", "unprotect")
-    assert "write-protected: sector 0, 1; lifted, --protect sets it again" in done.stderr
+    assert "The write protection of sector 0, 1 is lifted; --protect sets it again" in done.stderr
 
 
 def half_a_slot(bench: FlashBench, board: str) -> None:

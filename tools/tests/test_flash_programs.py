@@ -1,6 +1,6 @@
 """Flashing by dfu-util, openocd and pyocd: what we ask of them, against a stand-in with a file as flash.
 
-The real programs have been asked no more than whether they take these arguments; no chip was there.
+The real programs have been asked whether they take these arguments, and what they say; no chip was there.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,28 @@ def test_refusals_are_the_same_as_over_the_rom(bench: Bench, program: str) -> No
     assert bench.chip == bytes(BOX.flash())
 
 
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize("words", ["Error: stm32x failed to write options", ""])
+def test_a_failed_lifting_is_never_nothing(bench: Bench, words: str) -> None:
+    """Without words the option bytes stay as they were."""
+    bench.set(write_protection="0x0FFC", lifting=words)
+    path = bench.folder / "flash.bin"
+    wanted, before = bytes(Layout(boot_loader(), image(Slot.A)).flash()), path.read_bytes()
+    text = refused(bench.flash(wanted, "--probe", "openocd", "--allow", "unprotect"))
+    assert words in text and ("ended with 1" in text) is bool(words)
+    assert text.endswith("The chip's write protection may be lifted; its flash is as before")
+    assert "Nothing was written" not in text and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+def test_a_failure_after_lifting_says_both(bench: Bench) -> None:
+    bench.set(write_protection="0x0FFC", fails="Error: timed out waiting for flash")
+    wanted = bytes(Layout(boot_loader(), image(Slot.A)).flash())
+    text = refused(bench.flash(wanted, "--probe", "openocd", "--allow", "unprotect"))
+    assert "half-written" in text
+    assert text.endswith("The write protection of sector 0, 1 is lifted; --protect sets it again")
+
+
 @pytest.mark.parametrize("program", ["dfu-util"])
 def test_dfu_addresses_the_one_chips_internal_flash(bench: Bench) -> None:
     assert bench.flash(bundle(), "--dfu").exit_code == 0
@@ -158,7 +181,8 @@ def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
 @pytest.mark.parametrize("program", ["pyocd"])
 def test_pyocd_gets_the_packs_target(bench: Bench) -> None:
     assert bench.flash(bundle(), "--probe", "pyocd").exit_code == 0
-    assert all(call[2:5] == ["--no-wait", "-t", "stm32f405rgtx"] for call in bench.calls)
+    assert bench.calls[0][2:5] == ["--no-wait", "-t", "cortex_m"]
+    assert all(call[2:5] == ["--no-wait", "-t", "stm32f405rgtx"] for call in bench.calls[1:])
     write = next(call for call in bench.calls if call[1] == "flash")
     assert write[5:-1] == ["--no-reset", "-e", "sector", "-a", "0x08020000", "--format", "bin"]
     assert bench.calls[-1][1] == "reset"
@@ -216,20 +240,91 @@ def test_a_program_that_prints_is_waited_for(tmp_path: Path) -> None:
         programs.run_until_silent(["/nowhere/openocd"], "waiting")
 
 
-def test_the_real_openocd_accepts_our_script() -> None:
-    real = shutil.which("openocd")
+OPENOCD_WITHOUT_PROBE = {
+    "stlink": "Error: open failed",
+    "cmsis-dap": "Error: unable to find a matching CMSIS-DAP device",
+    "jlink": "Error: No J-Link device found",
+    "ftdi/minimodule": "Error: no device found\nError: unable to open ftdi device with vid 0403, pid 6010, "
+    "description 'FT2232H MiniModule', serial '*' at bus location '*'",
+    "nulink": "Error: unable to find Nu-Link",
+    "xds110": "Error: XDS110: failed to connect",
+    "kitprog": "Error: Failed to open or find the device\nError: Can't find a KitProg device! Please check "
+    "device connections and permissions.",
+    "ulink": "Error: Could not open ULINK device",
+    "arm-jtag-ew": "Error: Cannot find ARM-JTAG-EW Interface! Please check connection and permissions.",
+}
+"""What Debian's openocd 0.12.0 says of each interface without a probe; it ends with 1."""
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize("interface", OPENOCD_WITHOUT_PROBE)
+def test_an_absent_probe_is_one_sentence(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, interface: str
+) -> None:
+    words = f"Info : clock speed 2000 kHz\n{OPENOCD_WITHOUT_PROBE[interface]}\n\n\n"
+    monkeypatch.setattr(programs, "run_until_silent", lambda *_: (1, words))
+    text = refused(bench.flash(bundle(), "--probe", f"interface/{interface}.cfg"))
+    assert text.startswith(f"openocd finds no probe by interface/{interface}.cfg: plug it in")
+
+
+@pytest.mark.parametrize("program", ["pyocd"])
+@pytest.mark.parametrize(
+    ("code", "words", "advice"),
+    [
+        (3, "No connected debug probes\n", "pyocd finds no probe: plug it in"),
+        (
+            1,
+            "0006111 C Target type stm32f405rgtx not recognized. Use 'pyocd list --targets' to see currently "
+            "available target types. See <https://pyocd.io/docs/target_support.html> for how to install "
+            "additional target support. [__main__]\n",
+            "pyocd does not know this chip yet: pyocd pack install stm32f405rgtx. Nothing was written",
+        ),
+    ],
+)
+def test_pyocds_own_words_become_advice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: int, words: str, advice: str
+) -> None:
+    """As pyocd 0.46 has them; the chip itself is read without a pack."""
+
+    def run(command: Sequence[str], doing: str) -> tuple[int, str]:
+        is_chips = "stm32f405rgtx" in command
+        return (code, words) if code == 3 or is_chips else stand_in_flasher.run(command, doing)
+
+    monkeypatch.setattr(programs, "run_until_silent", run)
+    assert advice in refused(bench.flash(bundle(), "--probe", "pyocd"))
+
+
+REAL_PATH = os.environ.get("PATH", os.defpath)
+"""Before a bench sets it."""
+OPENOCD_WITHOUT_CHIP = """
+    adapter driver dummy; transport select jtag; jtag newtap chip cpu -irlen 4
+    target create chip.cpu testee -chain-position chip.cpu
+    flash bank flash0 stm32f2x 0x08000000 0 0 0 chip.cpu
+    init
+"""
+"""Its commands parse what they get, and then find no chip."""
+WRONG_ARGUMENTS, UNKNOWN_COMMAND = -601, 1
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+def test_the_real_openocd_parses_our_commands(bench: Bench, tmp_path: Path) -> None:
+    real = shutil.which("openocd", path=REAL_PATH)
     if real is None:
         pytest.skip("no openocd here: apt install openocd")
-    script = (
-        "init; reset halt; echo [mdw 0xE0042000 1]; echo [flash erase_address pad 0x08020000 131072]; "
-        "echo [flash write_image {/nonexistent} 0x08020000 bin]; shutdown"
-    )
-    files = ("-f", "interface/stlink.cfg", "-f", "target/stm32f4x.cfg")
-    done = subprocess.run(
-        [real, *files, "-c", script], capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 1 and "invalid command" not in done.stderr
-    assert "open failed" in done.stderr or "no device" in done.stderr.lower()
+    bench.set(write_protection="0x0FFC")
+    wanted = bytes(Layout(boot_loader(), image(Slot.A)).flash())
+    assert bench.flash(wanted, "--probe", "openocd", "--allow", "unprotect").exit_code == 0
+    script = [command for call in bench.calls for command in call[-1].split("; ")]
+    ours = {command.removeprefix("echo [").removesuffix("]") for command in script} - {"init", "shutdown"}
+    assert {command.split()[0] for command in ours} == {"mdw", "dump_image", "flash", "reset"}
+    tries = [
+        f"puts [catch {{{command}}} result]" for command in (*ours, "flash protect 0 0", "flash nonsense")
+    ]
+    line = [real, "-c", OPENOCD_WITHOUT_CHIP + "\n".join((*tries, "shutdown"))]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
+    codes = [int(each) for each in done.stdout.split()]
+    assert codes[-2:] == [WRONG_ARGUMENTS, UNKNOWN_COMMAND] and len(codes) == len(tries), done.stderr
+    assert not {WRONG_ARGUMENTS, UNKNOWN_COMMAND} & set(codes[:-2]), done.stderr
 
 
 def test_without_a_probe_openocd_is_one_sentence(tmp_path: Path) -> None:

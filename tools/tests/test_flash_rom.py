@@ -15,7 +15,7 @@ from opq_tools.firmware.flash.judgement import Allowed
 from opq_tools.firmware.flash.progress import FlashProgress
 from opq_tools.firmware.flash.rom import RomLoader
 from opq_tools.firmware.flash.serial_line import SerialLine
-from opq_tools.firmware.flash.ways import FlashResult, open_sectors
+from opq_tools.firmware.flash.ways import FlashResult, lifted_protection, sectors_to_open
 from opq_tools.firmware.flash.writing import sector_ranges, write_parts
 
 SLOT_A = 0x0802_0000
@@ -220,11 +220,22 @@ def test_protected_sectors_are_named_before_anything_is_written(chip: RomBootLoa
     with pytest.raises(
         FlashError, match=r"write-protected: sector 0, 1; --allow unprotect .* Nothing was written"
     ):
-        open_sectors(loader, {0, 1, 5}, Allowed(), result)
-    open_sectors(loader, {5, 6}, Allowed(), result)
+        sectors_to_open(loader, {0, 1, 5}, Allowed(), result)
+    assert sectors_to_open(loader, {5, 6}, Allowed(), result) == set()
+    assert sectors_to_open(loader, {0, 5}, Allowed(unprotect=True), result) == {0, 1}
     assert result.notes == [] and chip.memory.write_protected == {0, 1}
-    open_sectors(loader, {0, 5}, Allowed(unprotect=True), result)
-    assert result.notes == ["write-protected: sector 0; lifted, --protect sets it again"]
+
+
+def test_a_failure_after_lifting_says_so(chip: RomBootLoader) -> None:
+    chip.memory.write_protected = {0, 1}
+    loader, result = connected(chip), FlashResult("rom")
+    lifted = "The write protection of sector 0, 1 is lifted; --protect sets it again"
+    with (
+        pytest.raises(HalfWrittenError, match=f"^erasing failed. {lifted}$"),
+        lifted_protection(loader, {0, 1}, result),
+    ):
+        raise HalfWrittenError("erasing failed")
+    assert result.notes == [lifted] and chip.memory.write_protected == set()
 
 
 def test_unerased_cells_are_found_by_reading_back(chip: RomBootLoader) -> None:

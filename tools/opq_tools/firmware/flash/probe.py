@@ -26,6 +26,7 @@ INTERFACE = "interface/stlink.cfg"
 """openocd's file for the most common probe; --probe names another, e.g. interface/cmsis-dap.cfg."""
 ERASE_BYTES = 128 * 1024
 """Erased in one step, in 6 s: a sector, or the five before the first of this size (RM0090 table 5)."""
+NO_PYOCD_PROBE = "pyocd finds no probe: plug it in (seen by root only: a udev rule is missing)"
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
@@ -87,7 +88,12 @@ class OpenOcd(Probe):
 
     name = "openocd"
     lifts_protection = True
-    _NO_PROBE = re.compile(r"Error: (open failed|unable to (open|find) .*)$|no device found", re.IGNORECASE)
+    _NO_PROBE = re.compile(
+        r"Error: (open failed|unable to (open|find) |no (J-Link )?device found|(can't|cannot) find an? |"
+        r"cannot find [^|]* interface|could not open |XDS110: failed to connect)",
+        re.IGNORECASE,
+    )
+    """What openocd 0.12 says of an absent probe, by interface file."""
     _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
 
     def __init__(self, interface: str = INTERFACE) -> None:
@@ -119,7 +125,7 @@ class OpenOcd(Probe):
         shut = self.protected_sectors()
         self._run("lifting write protection", f"flash protect 0 {min(shut)} {max(shut)} off")
         if self.protected_sectors():
-            raise FlashError("openocd: the chip is still write-protected. Nothing was written")
+            raise FlashError("openocd: the chip is still write-protected")
 
     def _save_pieces(self, doing: str, pieces: Mapping[Path, tuple[int, int]]) -> None:
         lines = (
@@ -147,7 +153,7 @@ class OpenOcd(Probe):
 
 
 class PyOcd(Probe):
-    """pyocd with any CMSIS-DAP or ST-LINK probe; the F405's target comes with ST's pack."""
+    """pyocd with any CMSIS-DAP or ST-LINK probe; it knows an F42x, and an F405 by ST's pack."""
 
     name = "pyocd"
     TARGETS: ClassVar = {F405: "stm32f405rgtx", F42X: "stm32f429xi"}
@@ -155,7 +161,7 @@ class PyOcd(Probe):
 
     def __init__(self) -> None:
         super().__init__()
-        self._target = self.TARGETS[F405]  # any reads what says which chip it is
+        self._target = "cortex_m"  # needs no pack, and reads what says which chip it is
 
     def chip(self) -> Chip:
         found = super().chip()
@@ -164,7 +170,15 @@ class PyOcd(Probe):
 
     def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
         fixed = (subcommand, "--no-wait", "-t", self._target)
-        return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
+        try:
+            return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
+        except FlashError as error:
+            if "No connected debug probes" in str(error):
+                raise FlashError(f"{doing}: {NO_PYOCD_PROBE}") from error
+            if "not recognized" in str(error):
+                install = f"pyocd pack install {self._target}"
+                raise FlashError(f"{doing}: pyocd does not know this chip yet: {install}") from error
+            raise
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
         commands = [

@@ -1,5 +1,7 @@
 """The flashing methods, each with the same steps: identify, check permission, write, verify, start."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ HEADER_SECTOR_BYTES = 128 * 1024
 
 
 LIFTING = "--allow unprotect lifts that with --port or --probe openocd"
+UNTOUCHED = "Nothing was written"
+LIFTING_FAILED = "The chip's write protection may be lifted; its flash is as before"
 LOWER_BOOT0 = (
     "set BOOT0 low now: as long as it is high, every reset ends in the chip's ROM and no firmware starts"
 )
@@ -65,12 +69,13 @@ def by_rom(
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
         touched = {each.sector.number for part in parts for each in sector_ranges(chip, part)}
-        open_sectors(rom, touched, allowed, result)
+        shut = sectors_to_open(rom, touched, allowed, result)
     except LineError as error:
-        raise FlashError(f"{error}. Nothing was written") from error
+        raise FlashError(f"{error}. {UNTOUCHED}") from error
     finally:
         result.retries = rom.retries
-    result.written_bytes = write_parts(rom, chip, parts, steps)
+    with lifted_protection(rom, shut, result):
+        result.written_bytes = write_parts(rom, chip, parts, steps)
     result.retries = rom.retries
     result.verified = result.done = True
     if reset_by_lines:
@@ -107,20 +112,21 @@ def by_program(
             for sector in chip.sectors  # those of only 0xFF too: programs erase all that a file covers
             if part.address < sector.end and sector.address < part.address + len(part.padded)
         }
-        open_sectors(program, touched, allowed, result)
+        shut = sectors_to_open(program, touched, allowed, result)
     except FlashError as error:
-        if "Nothing was written" in str(error):
+        if UNTOUCHED in str(error):
             raise
-        raise FlashError(f"{error}. Nothing was written") from error
-    program.write(parts, steps)
-    result.written_bytes = sum(len(part.padded) for part in parts)
-    result.verified = result.done = True
-    if start:
-        try:
-            program.start()
-        except FlashError as error:
-            raise FlashError(f"{result.written_bytes} bytes are written and verified; {error}") from error
-        result.started = True
+        raise FlashError(f"{error}. {UNTOUCHED}") from error
+    with lifted_protection(program, shut, result):
+        program.write(parts, steps)
+        result.written_bytes = sum(len(part.padded) for part in parts)
+        result.verified = result.done = True
+        if start:
+            try:
+                program.start()
+            except FlashError as error:
+                raise FlashError(f"{result.written_bytes} bytes are written and verified; {error}") from error
+            result.started = True
     if way == "dfu":
         result.notes.append(LOWER_BOOT0)
     return result
@@ -130,11 +136,11 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
     """Updates in place: the Box takes the image for its free slot and checks it itself."""
     result = FlashResult("link")
     if allowed.unprotect:
-        raise FlashError(f"a Box on its link writes no protected sector: {LIFTING}. Nothing was written")
+        raise FlashError(f"a Box on its link writes no protected sector: {LIFTING}. {UNTOUCHED}")
     try:
         before = box.hello()
     except LineError as error:
-        raise FlashError(f"{error}. Nothing was written") from error
+        raise FlashError(f"{error}. {UNTOUCHED}") from error
     hardware = before.hardware.split(" ")[0]
     installed = InstalledFirmware(running_hardware=hardware, running_version=_running(before.firmware))
     result.installed = {"hardware": hardware, "firmware": before.firmware, "box_id": before.box_id}
@@ -158,25 +164,49 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
     return result
 
 
-def open_sectors(
+def sectors_to_open(
     chip: "RomLoader | Programmer", touched: set[int], allowed: Allowed, result: FlashResult
-) -> None:
-    """Lifts the write protection of sectors that are to be written, if that is allowed.
+) -> set[int]:
+    """The write-protected sectors, where some of them are to be written.
 
     Raises:
-        FlashError: it is not allowed, or this way cannot lift it.
+        FlashError: lifting that is not allowed, or this way cannot lift it.
     """
-    shut = sorted(touched & chip.protected_sectors())
+    protected = chip.protected_sectors()
+    shut = protected & touched
     if allowed.unprotect and not chip.lifts_protection:
-        raise FlashError(f"{result.way} lifts no write protection: {LIFTING}. Nothing was written")
-    if not shut:
-        return
-    sectors = f"write-protected: sector {', '.join(map(str, shut))}"
-    if not allowed.unprotect:
+        raise FlashError(f"{result.way} lifts no write protection: {LIFTING}. {UNTOUCHED}")
+    if shut and not allowed.unprotect:
         lifting = "--allow unprotect lifts that" if chip.lifts_protection else LIFTING
-        raise FlashError(f"{sectors}; {lifting}, --protect sets it again. Nothing was written")
-    chip.unprotect()
-    result.notes.append(f"{sectors}; lifted, --protect sets it again")
+        raise FlashError(f"write-protected: {_named(shut)}; {lifting}, --protect sets it again. {UNTOUCHED}")
+    return protected if shut else set()
+
+
+@contextmanager
+def lifted_protection(chip: "RomLoader | Programmer", shut: set[int], result: FlashResult) -> Iterator[None]:
+    """Lifts the write protection of `shut` first; a failure within says that it is lifted.
+
+    Raises:
+        FlashError: lifting or writing failed.
+    """
+    if not shut:
+        yield
+        return
+    try:
+        chip.unprotect()
+    except (FlashError, LineError) as error:
+        why = str(error).removesuffix(f". {UNTOUCHED}")
+        raise FlashError(f"{why}. {LIFTING_FAILED}") from error
+    lifted = f"The write protection of {_named(shut)} is lifted; --protect sets it again"
+    result.notes.append(lifted)
+    try:
+        yield
+    except FlashError as error:
+        raise type(error)(f"{error}. {lifted}") from error
+
+
+def _named(sectors: set[int]) -> str:
+    return f"sector {', '.join(map(str, sorted(sectors)))}"
 
 
 def _parts(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.suites.scenario import require
-from opq_hil.world.world import EXTERNAL, Played, World
+from opq_hil.world.world import EXTERNAL, NS_PER_S, Played, World
 from opq_proto.link.messages import Samples
 
 TICK_HZ = 84_000_000
@@ -72,11 +72,16 @@ def moments(blocks: Sequence[Samples], received_ns: Sequence[int]) -> SampleTick
 
 
 def settle(found: SampleTicks, world: World, blocks: Sequence[Samples]) -> SampleTicks:
-    """Chooses the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the arrival."""
-    return min(
-        (SampleTicks(found.zero - turn * TURN) for turn in range(77)),
-        key=lambda moment: abs(moment.late_ns(blocks[-1], world)),
-    )
+    """Chooses the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the arrival.
+
+    Whole seconds do not count, so that stamps by late labels show their turn too.
+    """
+
+    def late_ns(moment: SampleTicks) -> float:
+        late = moment.late_ns(blocks[-1], world)
+        return abs(late - round(late / NS_PER_S) * NS_PER_S)
+
+    return min((SampleTicks(found.zero - turn * TURN) for turn in range(77)), key=late_ns)
 
 
 def _zero(block: Samples) -> NDArray[np.int64]:

@@ -31,11 +31,13 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side import station as station_module
+from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.port import FULL_TTY_BYTES, OUT_BYTES, SerialPort
 from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
+from opq_proto.kit.open_port import open_port
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import Command, Hello, LinkMessage, Operation, Samples
 from opq_proto.messages import Gap, TimeSource
@@ -404,11 +406,33 @@ def test_a_full_buffers_losses_are_not_the_lines(
     assert reasons == ({MACHINE_PAUSED} if reads_late else {NOT_RESENT})
 
 
-def test_an_openings_backlog_is_no_late_read(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
-    """A Box that was replugged has filled its port before the gateway opens it, and goes on to fill it."""
+class OpenedBefore(EarlyPorts):
+    """One port that the start opened, and whose backlog it has read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(())
+        self._port = EarlyPort(open_port(str(path), 921_600, timeout_s=0, write_timeout_s=1.0), None)
+
+    def take_port(self, path: str) -> EarlyPort:
+        return self._port
+
+
+@pytest.mark.parametrize(
+    ("is_early", "reads"),
+    [
+        pytest.param(False, ((4096, 0), (4096, 0), (400, 0), (4096, 1)), id="opened now"),
+        pytest.param(True, ((4096, 0), (4096, 1)), id="opened by the start"),
+    ],
+)
+def test_an_openings_backlog_is_no_late_read(
+    tmp_path: Path, ptys: Callable[[str], Pty], is_early: bool, reads: tuple[tuple[int, int], ...]
+) -> None:
+    """A Box that was replugged has filled its port before the gateway opens it, and goes on to fill it; the
+    start of a gateway has read what had filled it."""
     pty, now_s = ptys("box1"), 100.0
     behind, counters, status = Behind(), BoxCounters(), BoxStatus("1", 60)
-    station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters)
+    early = OpenedBefore(pty.link) if is_early else None
+    station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters, early)
     intake = Intake(status, Ring(tmp_path / "ring1", "1", 1.0), counters, station.send, behind)
     station.attach(intake, select.poll())
     station.stalled(0.4)
@@ -419,7 +443,7 @@ def test_an_openings_backlog_is_no_late_read(tmp_path: Path, ptys: Callable[[str
         return counters["serial_opened"] == 1
 
     wait_for(opened)
-    for bytes_read, stalls in ((4096, 0), (4096, 0), (400, 0), (4096, 1)):
+    for bytes_read, stalls in reads:
         os.write(pty.master, bytes(bytes_read))
         least = min(bytes_read, FULL_TTY_BYTES)
         wait_for(lambda least=least: pty.unread_bytes() >= least)

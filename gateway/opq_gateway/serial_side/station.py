@@ -265,7 +265,7 @@ class BoxStation:
         """Registers the open port; `early` is its state from the start, with what was requested then."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
-        self._waited_bytes = DRIVER_BYTES
+        self._waited_bytes = 0 if early is not None else DRIVER_BYTES  # of an early port they have been read
         self._poll.register(self.fd, select.POLLIN)
         self._line_errors = LineErrors(self.fd)
         self._received_s = self._checked_s = self._frame_s = now_s

@@ -1,5 +1,6 @@
 """A port that cannot be opened: one reason, said once."""
 
+import errno
 import os
 import pty
 from pathlib import Path
@@ -33,6 +34,34 @@ def test_a_port_that_somebody_holds_says_so() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        # Klipper3d/klipper 3591, klirichek/zj-58 37: a ttyS without hardware
+        (serial.SerialException("Could not configure port: (5, 'Input/output error')"), "nothing is at this"),
+        # pyserial/pyserial 313
+        (OSError(errno.EIO, "Input/output error"), "nothing is at this port, or its adapter does not answer"),
+        # mavlink/mavros 1506, hassio-addons/app-nut 105: a container without --device
+        (serial.SerialException(errno.EPERM, "could not open port /dev/ttyACM0: ..."), "a container or a"),
+        # an adapter that was pulled while its name is still there
+        (
+            serial.SerialException(errno.ENODEV, "could not open port /dev/ttyUSB0: ..."),
+            "its adapter does not",
+        ),
+        (
+            serial.SerialException(errno.ENXIO, "could not open port /dev/ttyUSB0: ..."),
+            "its adapter does not",
+        ),
+        (
+            serial.SerialException("Could not configure port: (25, 'Inappropriate ioctl for device')"),
+            "this is not",
+        ),
+    ],
+)
+def test_reported_errors_become_advice(error: Exception, says: str) -> None:
+    assert why_not_opened(error).startswith(says)
 
 
 def test_an_address_says_where_to_look() -> None:

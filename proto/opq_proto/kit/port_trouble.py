@@ -11,7 +11,16 @@ from opq_proto.visible_text import visible
 
 ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"]+)")
 """How pyserial's handlers of addresses quote the system."""
+CONFIGURING = re.compile(r"Could not configure port: \((\d+), ")
+"""How pyserial quotes the system where a port opens and cannot be set."""
+GONE = "its adapter does not answer; plug it in again"
 HINTS = {
+    errno.EIO: "nothing is at this port, or its adapter does not answer; see /dev/serial/by-id",
+    errno.EPROTO: GONE,
+    errno.ENODEV: GONE,
+    errno.ENXIO: GONE,
+    errno.EPERM: "a container or a service's limits keep this port away; docker run --device PORT, or "
+    "DeviceAllow= in the unit, lets it in",
     errno.ENOENT: "no such port; see /dev/serial/by-id for those there are",
     errno.EACCES: "this user may not open it; on Debian: sudo adduser $USER dialout, then log in again",
     errno.EBUSY: "another program has it; stop the gateway, or whoever uses it",
@@ -32,9 +41,11 @@ def why_not_opened(error: Exception, port: str = "") -> str:
         others = ", ".join(_programs_at(port))
         if others:
             return f"another program has it: {others}; end that first"
+    text = str(error)
+    if code is None and (found := CONFIGURING.match(text)):
+        code = int(found[1])
     if code in HINTS:
         return HINTS[code]
-    text = str(error)
     if "Inappropriate ioctl" in text:
         return "this is not a serial port"
     if "://" in text and (found := ERRNO.search(text)):

@@ -372,6 +372,13 @@ def test_lost_weeks_are_found_without_a_gateway() -> None:
         assert abs(line.error_ns(59.5)) <= 2 and line.clock.status().label_conflicts == 1
 
 
+def test_a_second_that_stands_still_locks_nothing() -> None:
+    """wellenvogel/esp32-nmea2000 38: a fix at 00:00:00 of one day, each second."""
+    line = Line(ClockOnPc())
+    states = [state for k in range(200) for state in line.run(1, label_error_s=-k, kind=NMEA)]
+    assert LOCKED not in states and line.clock.stamp(line.tick_at(199.5)).source == SOURCE_FREE
+
+
 def test_a_stamp_once_given_is_given_again() -> None:
     line = locked(Line(ClockOnPc(), rate_hz=TICK_HZ + 2000))
     given = {}

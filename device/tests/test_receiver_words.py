@@ -186,6 +186,28 @@ def test_the_page_has_every_value_once() -> None:
             assert all(one[1] + 1 == two[0] for one, two in pairwise(found)), field
 
 
+REPORTED = {
+    "GPRMC,144602.00,V,,,,,,,011120,,,N*7B": "no fix",  # 107-Arduino-NMEA-Parser 21: a date without a fix
+    "GPRMC,193517.00,A,4837.99895,N,01301.58584,E,0.793,,111020,,,A*7D": "label",  # its 9: no course
+    "GPRMC,112435.00,V,,,,,,,,,,N*7D": "no fix",  # its 10: a time without a date
+    "GPRMC,,V,,,,,,,,,,N*53": "no fix",  # MicroNMEA 4: nothing
+    "GPRMC,194812.00,V,,,,,,,290317,,,N*74": "no fix",  # MicroNMEA 1
+    "GPZDA,,,,,00,00*48": "nothing",  # NeoGPS 137: no time and no date yet
+    "GPZDA,124243.19,,,,00,00*6C": "nothing",  # a time without a date
+    "GPZDA,142504.00,28,03,2020,00,00*68": "nothing",  # the sum is 69: it was written by hand
+    "GPZDA,142504.00,28,03,2020,00,00*69": "label",
+    "GNRMC,021152.000,A,2929.000108,N,10629.000282,E,0.003,316.55,020717,,E,A*09": "label",  # nmea0183 23
+    "GNZDA,021152.000,02,07,2017,00,00*4C": "label",  # the same receiver, of GPS and BeiDou
+    "GPRMC,000000.00,A,0.000,N,0.000,E,0.0,0.0,050505,0.0,E*6D": "label",  # esp32-nmea2000 38
+}
+"""Sentences as users reported them, each with the project and its issue, and what is taken."""
+
+
+@pytest.mark.parametrize("sentence", REPORTED)
+def test_reported_sentences_are_taken_for_what_they_are(sentence: str) -> None:
+    assert taken("", f"${sentence}\r\n".encode()) == {REPORTED[sentence]}
+
+
 NO_FIX = {
     "fixType": ("<B", 20, 1),
     "gnssFixOK": ("<B", 21, 0),

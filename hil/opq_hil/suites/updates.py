@@ -34,6 +34,7 @@ from opq_proto.link.messages import (
     Status,
     UpdateData,
 )
+from opq_sim.box.f405_memory import FLASH, F405Memory
 
 BOARD = "opqbox"
 PIECE_NS = 14_000_000
@@ -42,6 +43,11 @@ ERASE_NS = 9 * NS_PER_S
 """Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the pauses of the Box between them."""
 CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
+SECTOR_BYTES = 16 * 1024
+SETTINGS_SECTOR = 2
+"""The first of two; RM0090 table 5."""
+DATA, EXTENDED_ADDRESS = 0, 4
+"""Kinds of records in Intel's HEX files."""
 BOOT_NS = 3 * NS_PER_S // 2
 
 ScriptedMessages = tuple[tuple[int, LinkMessage | bytes], ...]
@@ -200,9 +206,53 @@ def bad_updates(bench: Bench) -> Figures:
     }
 
 
+def with_programmer(flash: bytes, records: str) -> bytes:
+    """The flash after another program wrote an Intel HEX file: it erases the sectors that it writes."""
+    memory, base, written = F405Memory(), 0, list[tuple[int, bytes]]()
+    memory.flash[:] = flash
+    for line in records.split():
+        record = bytes.fromhex(line.removeprefix(":"))
+        address, kind, data = int.from_bytes(record[1:3], "big"), record[3], record[4 : 4 + record[0]]
+        if kind == EXTENDED_ADDRESS:
+            base = int.from_bytes(data, "big") << 16
+        elif kind == DATA:
+            written.append((base + address, data))
+    for sector in {memory.sector_at(address + at) for address, data in written for at in (0, len(data) - 1)}:
+        memory.erase(sector)
+    for address, data in written:
+        require(memory.program(address, data), f"0x{address:08X} cannot be programmed")
+    return bytes(memory.flash)
+
+
+def other_programmer(bench: Bench) -> Figures:
+    """The build's flash.hex over a Box that runs a newer image in slot B: what was written runs."""
+    firmware = bench.firmware(BOARD)
+    records = (firmware.image.flash.parent / "flash.hex").read_text(encoding="ascii")
+    newer = Versions(firmware).image(Slot.B, step=1)
+    flash, at = bytearray(confirmed(bench).read_bytes()), Slot.B.address - FLASH
+    flash[at : at + len(newer)] = newer
+    path = bench.folder / "newer.bin"
+    path.write_bytes(flash)
+    first = bench.run(World(CONFIRM_S * NS_PER_S), BOARD, name="newer", flash=path)
+    slots = [line.a for line in logged(first, "box.update_confirmed")]
+    require(slots == [Slot.B], f"confirmed slots: {slots}; want [1]")
+    assert first.flash is not None
+    before = first.flash.read_bytes()
+    path.write_bytes(with_programmer(before, records))
+    settings = range(SETTINGS_SECTOR * SECTOR_BYTES, (SETTINGS_SECTOR + 2) * SECTOR_BYTES)
+    second = bench.run(World(CONFIRM_S * NS_PER_S), BOARD, name="written", flash=path)
+    slots = [line.a for line in logged(second, "box.update_confirmed")]
+    require(slots == [Slot.A], f"confirmed slots after flash.hex: {slots}; want [0]")
+    assert second.flash is not None
+    kept = second.flash.read_bytes()[settings.start : settings.stop] == before[settings.start : settings.stop]
+    require(kept, "the settings did not stay")
+    return {"from_b_to_a": 1}
+
+
 SCENARIOS = (
     FirmwareScenario(
         "good_update", "a newer image is taken, tried, confirmed; the older one refused", good_update
     ),
     FirmwareScenario("bad_updates", "bad, truncated, downgraded, unsigned images refused", bad_updates),
+    FirmwareScenario("other_programmer", "flash.hex over a newer image in slot B: it runs", other_programmer),
 )

@@ -365,6 +365,32 @@ def test_what_is_lost_goes_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sent() == []
 
 
+def test_a_loss_waits_for_a_willing_cloud(tmp_path: Path) -> None:
+    """Also over a start of the gateway, without holding rows back."""
+
+    def sent(takes: bool) -> list[tuple[int, str]]:
+        rows = LedgerRows(ledger := Ledger(tmp_path, "1", 24.0, 3000.0), frozenset({"10min"}), places)
+        if takes:
+            rows.withhold_losses(False)
+        ledger.append(row(len(places), "10min", length_ns=600 * 10**9))
+        ledger.flush()
+        rows.read_ahead()
+        found: list[tuple[int, str]] = []
+        while (record := rows.take()) is not None:
+            places.update(record.places)
+            found += [(each.lost.rows, each.lost.kind) if each.lost else (0, "row") for each in record.rows]
+        ledger.lost.store()
+        return found
+
+    places: dict[int, int] = {}
+    lost = LostRows(tmp_path)
+    lost.add([row(7, "10min"), row(8, "10min")])
+    lost.store()
+    assert sent(takes=False) == [(0, "row")]
+    assert sorted(sent(takes=True)) == [(0, "row"), (2, "10min")]
+    assert sent(takes=True) == [(0, "row")]
+
+
 def test_earlier_holes_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the disk is full at the first start, and again at a later end."""
 

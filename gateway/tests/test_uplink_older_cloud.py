@@ -15,7 +15,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import TAKES_INTERVALS, command_from_wire, plugin_command
+from opq_proto.wire.frames import TAKES_INTERVALS, TAKES_LOSSES, command_from_wire, plugin_command
 
 LONGEST_NS = 120 * SECOND_NS
 """An older cloud takes a longer Measurement for a broken one."""
@@ -129,3 +129,15 @@ def test_of_several_stores_each_has_to_take_them() -> None:
     assert stores.take_intervals
     stores.disconnected()
     assert not stores.take_intervals
+
+
+@pytest.mark.parametrize("takes", [(), (TAKES_INTERVALS,), (TAKES_INTERVALS, TAKES_LOSSES)])
+def test_losses_go_to_a_cloud_that_states_it(bench: Bench, tmp_path: Path, takes: tuple[str, ...]) -> None:
+    ledger = ledger_of(tmp_path, ten(0))
+    bench.line.intervals = LedgerRows(ledger, KINDS, {})
+    assert ledger.withholds_losses
+    bench.line.acknowledgement = acknowledgement("5", "ack_a_store", takes)
+    bench.line.apply_acknowledgement(0.0)
+    assert ledger.withholds_losses == (TAKES_LOSSES not in takes)
+    bench.line.disconnected()
+    assert ledger.withholds_losses

@@ -46,7 +46,7 @@ from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.invariants import AHEAD, refused_words
 from opq_proto.measurement.wire import MeasurementReader
-from opq_proto.wire.frames import ACK_PLUGIN, TAKES_INTERVALS, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, TAKES_INTERVALS, TAKES_LOSSES, plugin_command
 from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
@@ -310,6 +310,6 @@ class TriggeringService:
             return
         self.counters.add("acknowledgements", label=box_id)
         name = f"ack_{self._store_name}_store"
-        command = plugin_command(box_id, ACK_PLUGIN, text, name, (TAKES_INTERVALS,))
+        command = plugin_command(box_id, ACK_PLUGIN, text, name, (TAKES_INTERVALS, TAKES_LOSSES))
         if not try_send(socket, [command]):
             self.counters.add("commands_dropped")  # the next acknowledgement has it too

@@ -95,6 +95,8 @@ class Ledger:
         self._refused: dict[str, deque[Values]] = {}
         """Kind -> rows that no file has yet, the oldest first."""
         self.lost = LostRows(folder)
+        self.withholds_losses = False
+        """Whether lost spans wait in `lost`, without a record, for a cloud that takes them."""
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: file, begin and end of its time
         private_folder(folder)
         self.lost.reserve()
@@ -128,7 +130,7 @@ class Ledger:
         """
         for values in self._waiting.take_all():
             self._refused.setdefault(values.kind, deque()).append(values)
-        if losses := self.lost.not_in_ledger:
+        if losses := [] if self.withholds_losses else self.lost.not_in_ledger:
             self._refused[LOST] = deque(_loss_row(self.box_id, span) for span in losses)
         waited, problem = bool(self._refused), None
         for series in {_series(kind): None for kind in self._refused}:

@@ -64,6 +64,13 @@ class LedgerRows:
         self._group = group
         self._waiting: Channel[LedgerRecord] = Channel("ledger rows", 2 * READ_AHEAD_ROWS, "refuse")
         self._back: LedgerRecord | None = None
+        self.withhold_losses(True)
+
+    def withhold_losses(self, withheld: bool) -> None:
+        """Lets lost spans wait on disk, or have a record that goes up; an older cloud would forget them."""
+        for ledger in (self._ledger, self._group):
+            if ledger is not None:
+                ledger.withholds_losses = withheld
 
     def take(self) -> LedgerRecord | None:
         """The next record; None where no record waits."""

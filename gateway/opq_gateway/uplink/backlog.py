@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from opq_proto.wire.frames import TAKES_INTERVALS
+from opq_proto.wire.frames import TAKES_INTERVALS, TAKES_LOSSES
 
 Range = tuple[int, int]
 """First and last sequence, both inclusive."""
@@ -175,6 +175,8 @@ class CloudAcknowledgement:
     takes_intervals: bool = False
     """Whether the cloud states that it takes intervals and disturbances; an older cloud refuses them, and
     waits for their numbers."""
+    takes_losses: bool = False
+    """Whether the cloud states that it takes what a gateway lost of them."""
 
 
 def acknowledgement(
@@ -196,4 +198,5 @@ def acknowledgement(
         max(empty_holes, default=None),
         store.group(1) if (store := _STORE.fullmatch(identity)) else "",
         TAKES_INTERVALS in takes,
+        TAKES_LOSSES in takes,
     )

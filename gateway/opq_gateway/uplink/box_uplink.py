@@ -263,9 +263,14 @@ class BoxUplink:
 
     def disconnected(self) -> None:
         self.stores.disconnected()
+        self._withhold_losses()
         self._withdrew = False
         self._waits_since_s = None
         self.backlog.lost()
+
+    def _withhold_losses(self) -> None:
+        if self.intervals is not None:
+            self.intervals.withhold_losses(not self.stores.take_losses)
 
     def apply_acknowledgement(self, now_s: float) -> None:
         """Applies the newest acknowledgement, if there is one."""
@@ -277,6 +282,7 @@ class BoxUplink:
             self._ahead(acknowledgement.upto, following)
             return  # this gateway holds none of these numbers
         acknowledgement = self.stores.combine(acknowledgement, now_s)
+        self._withhold_losses()
         if not self.acknowledging:
             log.get(service="gateway").info(
                 "uplink.acknowledges", box_id=self.box_id, upto=acknowledgement.upto

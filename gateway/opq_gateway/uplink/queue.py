@@ -65,6 +65,10 @@ class QueueRows(Protocol):
         """Puts back a record that could not be stored, as the next one."""
         ...
 
+    def withhold_losses(self, withheld: bool) -> None:
+        """Lets lost spans wait, because no cloud that takes them is connected, or not."""
+        ...
+
 
 class Queue:
     """The queue of all Boxes; times are handed in."""

@@ -22,12 +22,13 @@ _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", r
 class StoreAcknowledgements:
     """What each store has acknowledged of one Box; times are monotonic and handed in."""
 
-    __slots__ = ("_forgotten_s", "_stores", "_taking")
+    __slots__ = ("_forgotten_s", "_stores", "_taking", "_taking_losses")
 
     def __init__(self, forgotten_s: float = FORGOTTEN_S) -> None:
         self._forgotten_s = forgotten_s
         self._stores: dict[str, tuple[int, float]] = {}
         self._taking: set[str] = set()
+        self._taking_losses: set[str] = set()
 
     @property
     def names(self) -> frozenset[str]:
@@ -39,9 +40,15 @@ class StoreAcknowledgements:
         """Whether every store takes intervals, as its cloud stated on this connection."""
         return bool(self._stores) and self._taking >= self._stores.keys()
 
+    @property
+    def take_losses(self) -> bool:
+        """The same of what a gateway lost of its intervals."""
+        return bool(self._stores) and self._taking_losses >= self._stores.keys()
+
     def disconnected(self) -> None:
         """Another version of a cloud may come."""
         self._taking.clear()
+        self._taking_losses.clear()
 
     @property
     def others(self) -> Iterable[str]:
@@ -54,7 +61,11 @@ class StoreAcknowledgements:
         stores = self._stores
         stores.pop(acknowledged.store, None)
         stores[acknowledged.store] = acknowledged.upto, now_s
-        (self._taking.add if acknowledged.takes_intervals else self._taking.discard)(acknowledged.store)
+        for taking, takes in (
+            (self._taking, acknowledged.takes_intervals),
+            (self._taking_losses, acknowledged.takes_losses),
+        ):
+            (taking.add if takes else taking.discard)(acknowledged.store)
         if len(stores) == 1:
             return acknowledged
         for name in [

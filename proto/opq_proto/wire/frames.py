@@ -28,6 +28,7 @@ __all__ = [
     "NUMBER_SETTING",
     "SETTINGS_PLUGIN",
     "TAKES_INTERVALS",
+    "TAKES_LOSSES",
     "UPDATE_PLUGIN",
     "UPLINK_PLUGIN",
     "Command",
@@ -49,7 +50,9 @@ ACK_PLUGIN = "opq-ack"
 """Reports which sequences are stored (docs/reference/contracts.md, Acknowledgement); a Box does not answer
 it."""
 TAKES_INTERVALS = "intervals"
-"""What a cloud states with its acknowledgements if it takes fields 1010, 1011 and 1014 of a Measurement."""
+"""What a cloud states with its acknowledgements if it takes fields 1010 and 1011 of a Measurement."""
+TAKES_LOSSES = "losses"
+"""The same of field 1014; a cloud that does not state it refuses the field, or stores an empty window."""
 UPLINK_PLUGIN = "opq-uplink"
 """Lets a Box's gateway try another cloud; the message is its addresses and server key as JSON."""
 CHALLENGE_PLUGIN = "opq-challenge"

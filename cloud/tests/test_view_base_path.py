@@ -88,6 +88,15 @@ def test_redirects_cookies_and_found_paths(below: TestClient) -> None:
     assert '"/opq/' in found.text and not re.search(r':\s*"/(?!opq/)', found.text)
 
 
+@pytest.mark.parametrize("front", ["/opq", ""])
+@pytest.mark.parametrize("path", ["/incidents/1/", "/api/v1/boxes/"])
+def test_a_slash_too_many_stays_below_it(below: TestClient, front: str, path: str) -> None:
+    """The proxy asks by http what a browser asked by https: no scheme and host in the answer."""
+    answer = below.get(front + path)
+    assert answer.status_code == 307
+    assert answer.headers["location"] == f"/opq{path[:-1]}"
+
+
 def test_api_and_health_are_unchanged(below: TestClient) -> None:
     for path in ("/api/v1/boxes", "/health"):
         assert below.get(f"/opq{path}").json() == below.get(path).json()

@@ -33,13 +33,17 @@ def stripped(scope: Scope, base: str) -> Scope:
     return {**scope, "path": path[len(base) :] or "/", "raw_path": raw[len(base) :] or b"/"}
 
 
-def with_base(headers: Headers, base: str) -> Headers:
-    """The headers of an answer: where it leads, and where a cookie is valid, is below the path."""
+def with_base(headers: Headers, base: str, host: bytes) -> Headers:
+    """The headers of an answer: where it leads, and where a cookie is valid, is below the path.
+
+    An address of the host that was asked becomes a path, because a proxy in front may be asked by https.
+    """
     found = []
     for name, value in headers:
         if name == b"location":
-            value = _below(value, base.encode())
-        elif name == b"set-cookie":
+            own = re.match(rb"(?i)https?://" + re.escape(host) + rb"(?=/)", value) if host else None
+            value = _below(value if own is None else value[own.end() :], base.encode())
+        elif name == b"set-cookie" and base:
             value = re.sub(rb"(?i)(;\s*path=)/(?=;|$)", rb"\1" + base.encode(), value)
         found.append((name, value))
     return found

@@ -159,7 +159,8 @@ class ViewGuard:
                 if b"cache-control" not in given:
                     extra.append((b"cache-control", b"no-cache"))
                 headers = [*message["headers"], *extra]
-                message["headers"] = with_base(headers, self._base_path) if self._base_path else headers
+                host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+                message["headers"] = with_base(headers, self._base_path, host)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

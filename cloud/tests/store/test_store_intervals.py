@@ -452,6 +452,19 @@ def test_intervals_of_1970_expire_by_storing(store: CloudStore) -> None:
     assert swept(24) == [0]
 
 
+@pytest.mark.parametrize("year", [1980, 2000, 2015])
+def test_intervals_of_a_reset_clock_stay(store: CloudStore, year: int) -> None:
+    """Clocks of machines begin again in several years, which says nothing of their age."""
+    store.intervals.keep(10)
+    at_ns = (year - 1970) * 365 * DAY_NS
+    store.intervals.append([sent("1", at_ns, at_ns + TEN_NS, interval=ten(0).interval)])
+    settle(store)
+    for after_s in (0, 9 * 86_400):
+        while store.expire(T0 // 10**9 + after_s):
+            pass
+        assert store.intervals.read("1", 600_000, 0, 2**62).start_ns.tolist() == [at_ns]
+
+
 def test_a_repeated_job_completes_a_killed_one(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is atomic; here the process ends before one of them, and the next run does all again."""
     if store.driver.__class__.__name__ == "SqliteDriver":

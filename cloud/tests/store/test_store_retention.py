@@ -221,10 +221,13 @@ def test_minutes_are_kept_as_long_as_set(tmp_path: Path, days: int, minutes: int
     store.close()
 
 
-def test_an_unset_clock_lets_nothing_expire(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was stored in 1970 expires as if it were stored when the clock was set."""
+@pytest.mark.parametrize("unset_s", [600.0, 315_964_900.0, 946_684_900.0, 1_420_070_500.0])
+def test_an_unset_clock_lets_nothing_expire(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch, unset_s: float
+) -> None:
+    """What was stored in 1970, 1980, 2000 or 2015 expires as if it were stored when the clock was set."""
     with monkeypatch.context() as unset:
-        unset.setattr(time, "time", lambda: 600.0)
+        unset.setattr(time, "time", lambda: unset_s)
         event_id = store.open_event(TRIGGER, "x")
         put_findings(store, event_id, [SAG])
     assert expire(store, NOW_S) == 0 and len(store.incidents()) == 1

@@ -15,8 +15,9 @@ from opq_proto.kit import log
 
 FOR_EVER_S = 2**31 - 1
 """The longest TTL that the original's Int32 can hold; it means that trends are kept for ever."""
-UNSET_CLOCK_S = 946_684_800
-"""2000-01-01 UTC. A machine without a battery begins in 1970 until its clock is set."""
+UNSET_CLOCK_S = 1_577_836_800
+"""2020-01-01 UTC. Until its clock is set, a machine without a battery is before it: in 1970, 1980 or 2000.
+Nothing of ours was measured before it."""
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
 """The original's fifth TTL. Not used here, but the original's services end without it."""

@@ -428,14 +428,16 @@ def test_a_sites_unbalance_of_years_is_read(store: CloudStore, monkeypatch: pyte
         rows.append(Measurement("1", times[1] // 10**6, {}, *times, 100, sequence=number + 1, interval=ten))
     store.put_box(BoxRecord("1", "", site="mill", phase="L1"))
     store.intervals.append(rows)
-    span = read_span(str(first_ms + day_ms // 2), str(first_ms + 90 * day_ms), first_ms + 100 * day_ms)
+    # the last part has less than three days
+    span = read_span(str(first_ms + day_ms // 2), str(first_ms + 65 * day_ms - 1), first_ms + 100 * day_ms)
     reader = PastReader(store, span, first_ms + 100 * day_ms, lambda _: None, False, rows=1000)
     site = SiteReader(store.intervals, store.boxes())
     mill = ShownBox("mill", "", None, 230.0, 50.0, False)
     at_once = reader.site(mill, QUANTITIES["unbalance_percent"], site)
     monkeypatch.setattr(reading, "RAW_DAYS", 30)
     found = reader.site(mill, QUANTITIES["unbalance_percent"], site)
-    assert found.step_ms == day_ms and len(found.at_ms) == 90
+    assert found.step_ms == day_ms and len(found.at_ms) == 65
+    assert not (found.at_ms % day_ms).any()
     assert found.source == at_once.source == "class A, 10 min"
     assert found.figures is not None and at_once.figures is not None
     assert found.figures == pytest.approx(at_once.figures, rel=1e-3) and found.figures[0] == pytest.approx(

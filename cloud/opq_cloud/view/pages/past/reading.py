@@ -65,6 +65,8 @@ class PastReader:
     rows: int = ROWS_DRAWN
     stays: Stays = ()
     """The spans that count; empty: all."""
+    row_ms: int = 0
+    """Length of a row of intervals; 0: the shortest with at most `rows`."""
 
     def box(self, box: ShownBox, quantities: Sequence[PastQuantity]) -> Mapping[str, PastSeries]:
         """One Box: quantity -> rows."""
@@ -105,7 +107,7 @@ class PastReader:
         edges = [*range(first_ms, self.span.end_ms, SITE_DAYS * DAY_MS), self.span.end_ms]
         edges[0] = self.span.start_ms
         parts = [
-            replace(self, span=replace(self.span, start_ms=start, end_ms=end), rows=SITE_DAYS)
+            replace(self, span=replace(self.span, start_ms=start, end_ms=end), row_ms=DAY_MS)
             for start, end in pairwise(edges)
         ]
         read = [each._intervals(box, quantity, reader, quantity.length_ms) for each in parts]
@@ -233,7 +235,7 @@ class PastReader:
         clean = ~flags if not flags.all() else np.ones(len(flags), np.bool_)
         spread = spread_of(mean[clean], np.ones(int(clean.sum())))
         whole = whole_of(low, mean, high, cover, flags, quantity.name)
-        step_ms = _step(length_ms, span.length_ms, self.rows)
+        step_ms = self.row_ms or _step(length_ms, span.length_ms, self.rows)
         share = float(flags.mean())
         firsts = np.flatnonzero(np.diff(at_ms // step_ms, prepend=-1))
         weights = np.maximum(cover, 1e-9)

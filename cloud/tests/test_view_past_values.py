@@ -33,6 +33,7 @@ NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
 TODAY = NOW // past.DAY_MS * past.DAY_MS
 DAYS = 35
+BOTH = (True, True)
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +300,61 @@ def test_phases_have_their_boxes_of_then(tmp_path: Path) -> None:
         for page in (f"/past?of={place}{of}", f"/incidents?{place.replace(':', '=')}"):
             listed = set(re.findall(r'data-incident="(\d+)"', view.get(page).text))
             assert listed == {str(number)}, page
+    opened.close()
+
+
+def test_regions_have_their_boxes_of_then(tmp_path: Path) -> None:
+    """Box 1 left the north and grid 1 for the south and grid 2 on Monday 16; the public does not learn it."""
+    opened, moved_ms = open_store(None, tmp_path), TODAY - 4 * past.DAY_MS
+    past.fill_past(opened, NOW, days=8, boxes=("1", "2"), trends=False)
+    opened.put_box(BoxRecord("1", "", region="south", grid="2"), moved_ms)
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    of = "q=rms_v&source=a&from=2026-11-14&to=2026-11-20"
+
+    def lines(client: TestClient, group: str) -> dict[str, tuple[bool, bool]]:
+        """Box -> whether it has rows before and after its move."""
+        drawn = data_of(client.get(f"/past?of={group}&{of}").text)["charts"][0]["series"]
+        return {
+            each["words"].partition(",")[0]: (each["at"][0] < moved_ms, each["at"][-1] >= moved_ms)
+            for each in drawn
+        }
+
+    assert lines(view, "region:north") == lines(view, "grid:1") == {"Box 1": (True, False), "Box 2": BOTH}
+    assert lines(view, "region:south") == lines(view, "grid:2") == {"Box 1": (False, True)}
+    early = view.get(f"/past?of=region:south&{of.replace('-20', '-15')}").text
+    assert "Nothing of this span is stored." in early and data_of(early)["charts"] == []
+    start_ns = (moved_ms - past.HOUR_MS) * 1_000_000
+    event_id = opened.open_event(Trigger("t", start_ns, start_ns + 10**9, ("1",), "1", "x"), "sag")
+    put_findings(
+        opened, event_id, [Finding("sag", "1", start_ns, start_ns + 10**8, 0, True, 160.0, 70.0, 6.0)]
+    )
+    for group, listed in (("region:north", True), ("grid:1", True), ("region:south", False)):
+        assert ("data-incident=" in view.get(f"/past?of={group}&{of}").text) == listed, group
+    for box_id in "12":
+        opened.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, "somebody", (), "all"))
+    services = open_services(opened, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
+    outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
+    assert lines(outsider, "region:north") == {"Box 2": BOTH}
+    assert lines(outsider, "region:south") == {"Box 1": BOTH}
+    opened.close()
+
+
+def test_medians_of_a_region_follow_the_facts(tmp_path: Path) -> None:
+    """Hidden Box 4 left the north on Tuesday 17: from then on, two owners are left, and give no figure."""
+    opened, moved_ms = open_store(None, tmp_path), TODAY - 3 * past.DAY_MS
+    past.fill_past(opened, NOW, days=8, trends=False)
+    opened.put_box(BoxRecord("4", "", region="south"), moved_ms)
+    for box_id in past.PHASES:
+        opened.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, f"owner {b}", (), "region"))
+    services = open_services(opened, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
+    outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
+    whole = "/past?of=region:north&q=rms_v&from=2026-11-14&to=2026-11-20"
+    (line,) = data_of(outsider.get(whole).text)["charts"][0]["series"]
+    assert line["words"] == "Region north, 3 Boxes"
+    assert line["at"] and line["at"][-1] < moved_ms <= line["at"][-1] + line["step"]
+    after = outsider.get("/past?of=region:north&q=rms_v&from=2026-11-18&to=2026-11-20")
+    assert after.status_code == 200 and "3 Boxes" not in after.text and "2 Boxes" not in after.text
+    assert outsider.get("/past?of=region:south").status_code == 404, "one hidden Box names no region"
     opened.close()
 
 

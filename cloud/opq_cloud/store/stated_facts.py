@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MS_NS: Final = 10**6
+LAST_NS: Final = 2**63 - 1
+"""Times in ns end here, in 2262: the end of a span that no change of facts ends."""
 BEGINNING_MS: Final = 0
 """What holds from here on holds from the beginning: nothing was measured before 1970."""
+PLACE: Final = ("location", "region", "feeder", "site", "phase", "grid")
+"""Facts that say where a Box is."""
 FACTS: Final = (
-    *("location", "region", "feeder", "site", "phase", "grid"),
+    *PLACE,
     *("nominal_v", "nominal_hz", "calibration_constant", "unplugged", "retired_ms"),
 )
 """Fields of a `BoxRecord` that hold for a time."""

@@ -1,8 +1,9 @@
 """Reads which Boxes an address names: `?box=1,4`, or the group of `?of=site:mill`, `of=region:north`.
 
-A group holds those of its Boxes that the visitor sees: for a visitor who sees two of a region's Boxes, the
-region consists of these two. A region and a grid also hold Boxes whose owners show them as figures of their
-region only: `hidden`, which count in medians, and only where those of a region have enough owners.
+A group holds those Boxes that the visitor sees, and that are or were there: for a visitor who sees two of a
+region's Boxes, the region consists of these two. For who may not know the place of a Box, it always was where
+it is now. A region and a grid also hold Boxes whose owners show them as figures of their region only:
+`hidden`, which count in medians, and only where those of a region have enough owners.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.visible.counted import HiddenBox, enough_owners, owner_of
 from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled
 from opq_cloud.view.pages.visible.registry import Groups as Groups
@@ -51,7 +53,7 @@ class BoxChoice:
     def read(self) -> tuple[list[ShownBox], list[HiddenBox]]:
         """Returns those of `boxes` and of `hidden` whose values are read."""
         seen = set(sampled((each.box_id for each in self.boxes), BOXES_READ))
-        counted = set(sampled((each.box.box_id for each in self.hidden), BOXES_READ))
+        counted = set(sampled({each.box.box_id for each in self.hidden}, BOXES_READ))
         return (
             [each for each in self.boxes if each.box_id in seen],
             [each for each in self.hidden if each.box.box_id in counted],
@@ -67,7 +69,7 @@ class BoxChoice:
     @property
     def words(self) -> str:
         """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
-        count = len(self.boxes) + len(self.hidden)
+        count = len(self.boxes) + len({each.box.box_id for each in self.hidden})
         counted = words.counted(count, "Box", "Boxes")
         if self.name:
             return f"{self.kind} {self.name}, {counted}"
@@ -97,20 +99,27 @@ def read_groups(context: VisitorContext, services: ViewServices) -> Groups:
 
 
 def _seen_groups(registry: BoxRegistry, visitor: Visitor, accesses: Mapping[str, BoxAccess]) -> Groups:
-    hidden: dict[str, list[str]] = {}
-    for box_id in visitor.regional - registry.unplugged:
-        if (region := registry.place(box_id).region) and not visitor.sees(box_id):
-            hidden.setdefault(region, []).append(box_id)
+    unseen = visitor.regional - visitor.full - visitor.public
+    hidden = {name: unseen.intersection(ids) for name, ids in registry.groups["region"].items()}
     counted = {
-        box_id
-        for boxes in hidden.values()
+        name: boxes
+        for name, boxes in hidden.items()
         if enough_owners(owner_of(accesses, box_id) for box_id in boxes)
-        for box_id in boxes
     }
-    of_region = visitor.full | visitor.public | counted
+    of_region = (visitor.full | visitor.public).union(*counted.values())
     of_kind = {"site": visitor.full, "feeder": visitor.full, "region": of_region, "grid": of_region}
+    known = visitor.public.intersection(registry.records)
+    moved = {box_id for box_id in known - visitor.full if registry.records[box_id].stated}
+
+    def members(kind: str, name: str, ids: tuple[str, ...]) -> tuple[str, ...]:
+        records, shown = registry.records, of_kind[kind]
+        away = {each for each in moved.intersection(ids) if not registry.is_in(kind, name, records[each])}
+        if kind == "region" and name not in counted:
+            away |= hidden[name]
+        return tuple(each for each in ids if each in shown and each not in away)
+
     seen = {
-        kind: {name: tuple(filter(of_kind[kind].__contains__, ids)) for name, ids in named.items()}
+        kind: {name: members(kind, name, ids) for name, ids in named.items()}
         for kind, named in registry.groups.items()
     }
     return {kind: {name: ids for name, ids in named.items() if ids} for kind, named in seen.items()}
@@ -131,7 +140,8 @@ def read_box_choice(
             one = kind if kind in KINDS else "group"
             raise HTTPException(404, f"No {one} of this name has a Box that is shown to you.")
         seen = [box_id for box_id in members if context.visitor.sees(box_id)]
-        hidden = [_hidden(services, box_id) for box_id in members if not context.visitor.sees(box_id)]
+        unseen = (box_id for box_id in members if not context.visitor.sees(box_id))
+        hidden = (part for box_id in unseen for part in _hidden(services, kind, name, box_id))
         if kind == "site":
             return BoxChoice(tuple(_phases(context, services, seen)), kind, name)
         return BoxChoice(tuple(context.boxes(seen)), kind, name, tuple(hidden))
@@ -155,9 +165,26 @@ def _phases(context: VisitorContext, services: ViewServices, box_ids: list[str])
         yield replace(box, name=f"phase {phase}") if phase else box
 
 
-def _hidden(services: ViewServices, box_id: str) -> HiddenBox:
+def _hidden(services: ViewServices, kind: str, name: str, box_id: str) -> Iterator[HiddenBox]:
+    """The parts of a hidden Box: in each it was in service in the group, with the same facts."""
     registry, nominal = services.registry.now(), services.nominal
-    record, region = registry.records[box_id], registry.place(box_id).region or ""
-    volts, hertz = record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz
     owner = owner_of(services.visitors.accesses(), box_id)
-    return HiddenBox(ShownBox(box_id, "", None, volts, hertz, False), owner, region)
+    stays: dict[tuple[str, float, float], list[tuple[int, int]]] = {}
+    for span in registry.records[box_id].spans(0, LAST_NS):
+        box, region = span.box, registry.place_of(span.box).region
+        if region and box.is_in_service and registry.is_in(kind, name, box):
+            facts = region, box.nominal_v or nominal.volts, box.nominal_hz or nominal.hz
+            stays.setdefault(facts, []).append((span.start_ns, span.end_ns))
+    for (region, volts, hertz), own in stays.items():
+        yield HiddenBox(ShownBox(box_id, "", None, volts, hertz, False), owner, region, tuple(own))
+
+
+def hidden_in(hidden: Iterable[HiddenBox], span_ns: tuple[int, int]) -> tuple[HiddenBox, ...]:
+    """Those that counted in a span, of regions in which enough owners had one then."""
+    there = [
+        each for each in hidden if any(first < span_ns[1] and span_ns[0] < last for first, last in each.stays)
+    ]
+    owners: dict[str, dict[str, str]] = {}
+    for each in there:
+        owners.setdefault(each.region, {})[each.box.box_id] = each.owner
+    return tuple(each for each in there if enough_owners(owners[each.region].values()))

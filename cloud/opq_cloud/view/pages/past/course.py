@@ -120,7 +120,7 @@ def read_course(
     first_ms, last_ms = (weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis
     span_ns = first_ms * 1_000_000, last_ms * 1_000_000
     wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
-    if choice.kind in ("site", "feeder"):
+    if choice.name:
         stays = context.stays(**{choice.kind: choice.name})
         wanted = replace(wanted, box_ids=tuple(dict.fromkeys(each[0] for each in stays)), stays=stays)
     found = context.store.find_incidents(wanted, INCIDENTS_MARKED) if wanted.box_ids else []
@@ -133,7 +133,7 @@ def read_course(
         missing = missing_parts(context.store, boxes[0].box_id, shares, first.step_ms, span.end_ms)
     marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
     changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
-    read = len(boxes) + len(hidden)
+    read = len(boxes) + len({each.box.box_id for each in hidden})
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))
     return Course(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from opq_cloud.view.pages.drawing.local_weeks import LocalSpan
 from opq_cloud.view.pages.past.address import PastAddress
@@ -15,7 +16,7 @@ from opq_cloud.view.pages.past.served_lines import (
     ServedLine,
     SiteReader,
     lines_of_boxes,
-    lines_of_feeder,
+    lines_of_group,
     lines_of_site,
 )
 from opq_cloud.view.pages.visible.shown_box import ShownBox
@@ -55,7 +56,7 @@ def read_lines(
     found = [_served(reader, each, quantities) for each in served_lines(context, address.choice, boxes, span)]
     if hidden:
         whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
-        found += [whole.box(each.box, quantities) for each in hidden]
+        found += [replace(whole, stays=each.stays).box(each.box, quantities) for each in hidden]
     lines: dict[str, list[PastSeries]] = {}
     for quantity in quantities:
         own = [each[quantity.name] for each in found]
@@ -77,9 +78,21 @@ def served_lines(
     span_ns = span.start_ms * 1_000_000, span.end_ms * 1_000_000
     if choice.kind == "site":
         return lines_of_site(choice.name, boxes, context.placed_records().values(), span_ns)
-    if choice.kind == "feeder":
-        return lines_of_feeder(choice.name, boxes, context.placed_records().values(), span_ns)
-    return lines_of_boxes(boxes, context.records(each.box_id for each in boxes), span_ns)
+    records = context.records_of_then(each.box_id for each in boxes)
+    if choice.name:
+        belongs = partial(context.is_in, choice.kind, choice.name)
+        return lines_of_group(boxes, records.values(), span_ns, belongs)
+    return lines_of_boxes(boxes, records, span_ns)
+
+
+def boxes_of_then(context: VisitorContext, choice: BoxChoice, span: TimeSpan) -> tuple[ShownBox, ...]:
+    """The Boxes of a group that were there in a span; all where none was."""
+    records = context.records_of_then(choice.box_ids)
+    moved = {box_id for box_id, record in records.items() if record.stated}
+    lines = served_lines(context, choice, [each for each in choice.boxes if each.box_id in moved], span)
+    there = {part.box.box_id for line in lines for part in line.parts}
+    own = tuple(each for each in choice.boxes if each.box_id in there or each.box_id not in moved)
+    return own or choice.boxes
 
 
 def _served(

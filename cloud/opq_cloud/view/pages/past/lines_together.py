@@ -27,6 +27,7 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: Sequence[HiddenBox] 
     Without hidden ones: the outer limits, and the mean by the time that each measured. With them: medians,
     which are not of a single Box. A hidden Box counts in the rows for which those that have one have enough
     owners. What one Box alone decides is not taken from hidden ones: marks, gaps, the beginning and the end.
+    A hidden Box that was moved has several parts.
     """
     known = [part for part in parts if len(part.at_ms)]
     if not known:
@@ -43,6 +44,7 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: Sequence[HiddenBox] 
         if row < len(shown):
             flagged[where] |= part.flagged
     step_ms = max(part.step_ms for part in known)
+    boxes = len(shown) + len({each.box.box_id for each in hidden})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a row that no Box has stays NaN
         if hidden:
@@ -76,7 +78,7 @@ def joined(words: str, parts: Sequence[PastSeries], hidden: Sequence[HiddenBox] 
         lows[kept],
         means[kept],
         highs[kept],
-        (cover.sum(axis=0) / len(parts))[kept],
+        (cover.sum(axis=0) / boxes)[kept],
         flagged[kept],
         start_ms,
         until_ms,

@@ -22,10 +22,10 @@ from opq_cloud.view.pages.past.address import (
     PastAddress,
     read_address,
 )
-from opq_cloud.view.pages.past.box_choice import BoxChoice, Groups, read_box_choice, read_groups
+from opq_cloud.view.pages.past.box_choice import BoxChoice, Groups, hidden_in, read_box_choice, read_groups
 from opq_cloud.view.pages.past.course import Course, read_course
 from opq_cloud.view.pages.past.drawing import HarmonicBars, charts_json, harmonic_bars, spread_drawing
-from opq_cloud.view.pages.past.line_reading import harmonics_of, served_lines
+from opq_cloud.view.pages.past.line_reading import boxes_of_then, harmonics_of
 from opq_cloud.view.pages.past.quantities import MAIN
 from opq_cloud.view.pages.past.verdict_calendar import PlaceVerdicts, VerdictCalendar
 from opq_cloud.view.pages.visible.past_before import query_zone
@@ -75,11 +75,12 @@ class PastPages:
         context = self._context
         choice = self._choice(request, read_groups(context, self._services), context.box_ids())
         address = read_address(context, request.query_params, choice)
-        if choice.kind in ("site", "feeder") and not address.weeks:  # weeks reach back before the span
-            lines = served_lines(context, choice, choice.boxes, address.span)
-            there = {part.box.box_id for line in lines for part in line.parts}
-            own = tuple(each for each in choice.boxes if each.box_id in there)
-            choice = replace(choice, boxes=own or choice.boxes)
+        if choice.name:
+            if not address.weeks:  # weeks reach back before the span
+                choice = replace(choice, boxes=boxes_of_then(context, choice, address.span))
+            first_ms = address.span.start_ms - address.weeks * WEEK_MS
+            span_ns = first_ms * NS_PER_MS, address.span.end_ms * NS_PER_MS
+            choice = replace(choice, hidden=hidden_in(choice.hidden, span_ns))
             address = replace(address, choice=choice)
         boxes, hidden = choice.read()
         refuse_large(context.visitor, len(boxes) + len(hidden), address.span.length_ms)

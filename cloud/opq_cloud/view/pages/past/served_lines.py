@@ -4,7 +4,7 @@ Apart from `course.py`, which reads them, because bars of harmonics are of the s
 u2 of a site is read.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from opq_cloud.store.intervals.served_phases import (
     service_spans,
     stints,
 )
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import QUERY_ROWS, ShownStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_proto.measurement.intervals import IntervalColumns
@@ -30,8 +31,6 @@ BEGINS_IN_MS = 600_000
 """What is this long counts where it began; longer rows count where they lie wholly."""
 Stays = tuple[tuple[int, int], ...]
 """Spans in ns; empty: always."""
-LAST_NS = 2**63 - 1
-"""The end of a stay that no change of facts ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +77,14 @@ def lines_of_site(
     return found
 
 
-def lines_of_feeder(
-    feeder: str, boxes: Sequence[ShownBox], records: Iterable[BoxRecord], span_ns: tuple[int, int]
+def lines_of_group(
+    boxes: Sequence[ShownBox],
+    records: Iterable[BoxRecord],
+    span_ns: tuple[int, int],
+    belongs: Callable[[BoxRecord], bool],
 ) -> list[ServedLine]:
-    """A line for each Box that was at a feeder."""
-    spans = service_spans(records, *span_ns, lambda box: box.feeder == feeder)
+    """A line for each Box that was at a feeder, or in a region or grid; `belongs` decides by its facts."""
+    spans = service_spans(records, *span_ns, belongs)
     own = ((box, [span for span in spans if span.box.box_id == box.box_id]) for box in boxes)
     return [ServedLine(box.label, _parts(there, {box.box_id: box}, span_ns)) for box, there in own if there]
 

@@ -56,11 +56,13 @@ def groups_with_enough(which: Whole, owners: Whole, groups: int) -> Flags:
 
 @dataclass(frozen=True, slots=True)
 class HiddenBox:
-    """A hidden Box of a group."""
+    """A hidden Box of a group, by the facts of some spans."""
 
     box: ShownBox
     owner: str
     region: str
+    stays: tuple[tuple[int, int], ...] = ()
+    """The spans in ns in which it counts; empty: always."""
 
 
 def usable_values(known: Flags, hidden: Sequence[HiddenBox]) -> Flags:

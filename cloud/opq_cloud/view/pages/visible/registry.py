@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from opq_cloud.actions.site_now import sites_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.single_maker import SingleMaker
 
@@ -34,36 +35,46 @@ class BoxRegistry:
     of_location: Regions
     """Location -> its regions."""
     groups: Groups
-    """All groups, sorted by name."""
+    """All groups, sorted by name, each with the Boxes that are or were in it."""
+    region_boxes: Regions
+    """Region -> the Boxes that are there now."""
     sites: Mapping[str, tuple[BoxRecord, ...]]
     """Site -> its Boxes in the order of their phases; without retired ones."""
     unplugged: frozenset[str]
     """Boxes that are not expected to send."""
 
-    @property
-    def region_boxes(self) -> Regions:
-        return self.groups["region"]
-
     def place(self, box_id: str) -> BoxPlace:
         return self.places.get(box_id) or BoxPlace()
 
+    def place_of(self, box: BoxRecord) -> BoxPlace:
+        """The place of a Box by these facts, which may be those of before."""
+        return box_place(box, self.locations, self.of_location)
 
-def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, BoxPlace]) -> Groups:
-    """Groups Boxes, which are in numerical order; a site and a feeder also have those that were there."""
+    def is_in(self, kind: str, name: str, box: BoxRecord) -> bool:
+        """Whether a Box with these facts is at a `site` or `feeder`, or in a `region` or `grid`."""
+        if kind in ("site", "feeder"):
+            return bool(name == getattr(box, kind))
+        place = self.place_of(box)
+        return name in place.regions if kind == "region" else name == place.grid
+
+
+def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, Iterable[BoxPlace]]) -> Groups:
+    """Groups Boxes, which are in numerical order, by where they are and were."""
     found: dict[str, dict[str, list[str]]] = {"site": {}, "feeder": {}, "region": {}, "grid": {}}
-    for box_id, place in places.items():
-        regions = (place.region, *place.further_regions)
+    for box_id, own in places.items():
         record = records[box_id]
-        named = (record.values_of("site"), record.values_of("feeder"), regions, (place.grid,))
+        regions = (name for place in own for name in place.regions)
+        grids = (place.grid for place in own)
+        named = (record.values_of("site"), record.values_of("feeder"), regions, grids)
         for kind, names in zip(found, named, strict=True):
-            for name in filter(None, names):
+            for name in filter(None, dict.fromkeys(names)):
                 found[kind].setdefault(name, []).append(box_id)
     return {
         kind: {name: tuple(boxes) for name, boxes in sorted(named.items())} for kind, named in found.items()
     }
 
 
-_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, groups_of({}, {}), {}, frozenset())
+_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, groups_of({}, {}), {}, {}, frozenset())
 
 
 def sampled(box_ids: Iterable[str], most: int = BOXES_SAMPLED) -> list[str]:
@@ -140,6 +151,18 @@ class RegistryReader:
             else box_place(box, locations, of_location)
             for box_id, box in records.items()
         }
-        groups, sites = groups_of(records, places), sites_of(records.values())
+        now_places = {box_id: [place] for box_id, place in places.items()}
+        past = {
+            box_id: [
+                box_place(span.box, locations, of_location)
+                for span in box.spans(0, LAST_NS, ("location", "region", "grid"))
+            ]
+            for box_id, box in records.items()
+            if box.stated
+        }
+        groups, sites = groups_of(records, {**now_places, **past}), sites_of(records.values())
         unplugged = frozenset(box_id for box_id, box in records.items() if box.unplugged)
-        return BoxRegistry(revision, records, places, locations, of_location, groups, sites, unplugged)
+        regions = groups_of(records, now_places)["region"]
+        return BoxRegistry(
+            revision, records, places, locations, of_location, groups, regions, sites, unplugged
+        )

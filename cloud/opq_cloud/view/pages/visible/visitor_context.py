@@ -1,10 +1,11 @@
 """The data that pages and answers of the API read, as their visitor may see it."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fastapi import HTTPException
 
-from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.index import (
     IncidentFilter,
@@ -13,6 +14,7 @@ from opq_cloud.store.incidents.index import (
     IndexPlace,
     SeenMarks,
 )
+from opq_cloud.store.stated_facts import LAST_NS, PLACE
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID, LiveMessage, incident_message
@@ -27,8 +29,6 @@ from opq_cloud.view.web.words import listed_boxes, names_of
 from opq_proto.messages import Incident
 
 NOUNS = {"incident": "Incidents", "event": "Events"}
-LAST_NS = 2**63 - 1
-"""Times in ns end here, in 2262."""
 NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: it does not exist, or it is not shared with you now."
 
@@ -222,25 +222,35 @@ class VisitorContext:
         seen = {name: tuple(filter(sees, boxes)) for name, boxes in regions.items()}
         return {name: boxes for name, boxes in seen.items() if boxes}
 
-    def stays(self, site: str = "", region: str = "", feeder: str = "") -> tuple[tuple[str, int, int], ...]:
-        """When Boxes that the visitor sees were at a site, in a region, at a feeder: (Box, from, to) in ns.
-
-        An empty name does not restrict. Former places of a Box are for those who may know its place.
-        """
-        registry, visitor = self._services.registry.now(), self.visitor
+    def stays(
+        self, site: str = "", region: str = "", feeder: str = "", grid: str = ""
+    ) -> tuple[tuple[str, int, int], ...]:
+        """When Boxes that the visitor sees were at a site or feeder, in a region or grid: (Box, from, to) in
+        ns. An empty name does not restrict."""
+        registry = self._services.registry.now()
+        named = {"site": site, "region": region, "feeder": feeder, "grid": grid}
+        wanted = [(kind, name) for kind, name in named.items() if name]
         found = []
-        for box_id, record in registry.records.items():
-            if not visitor.sees(box_id):
-                continue
-            known = visitor.sees_place(box_id)
-            facts = ("site", "feeder", "location", "region") if known else ()
-            for span in record.spans(0, LAST_NS, facts):
-                box = span.box if known else record.without("site", "feeder")
-                place = box_place(box, registry.locations, registry.of_location)
-                here = not region or region in (place.region, *place.further_regions)
-                if here and site in ("", box.site) and feeder in ("", box.feeder):
+        for box_id, record in self.records_of_then(registry.records).items():
+            for span in record.spans(0, LAST_NS, PLACE):
+                if all(registry.is_in(kind, name, span.box) for kind, name in wanted):
                     found.append((box_id, span.start_ns, span.end_ns))
         return tuple(found)
+
+    def is_in(self, kind: str, name: str, box: BoxRecord) -> bool:
+        """Whether a Box with these facts is in a group, as `BoxRegistry.is_in`."""
+        return self._services.registry.now().is_in(kind, name, box)
+
+    def records_of_then(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
+        """The stored records that the visitor may see, with what was stated before.
+
+        Site, feeder and former places of a Box are for those who may know its place.
+        """
+        placed = self.visitor.sees_place
+        return {
+            box_id: box if placed(box_id) else _without_former_places(box)
+            for box_id, box in self.records(box_ids).items()
+        }
 
     def sites(self) -> Mapping[str, tuple[BoxRecord, ...]]:
         """Site -> all its Boxes by their phases, also those that the visitor does not see."""
@@ -279,6 +289,11 @@ class VisitorContext:
             nominal_hz=record.nominal_hz or self._services.nominal.hz,
             unplugged=bool(record.unplugged),
         )
+
+
+def _without_former_places(box: BoxRecord) -> BoxRecord:
+    stated = tuple(each for each in box.stated if each.name not in PLACE)
+    return replace(box, stated=stated).without("site", "feeder", "phase")
 
 
 def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int:

@@ -240,7 +240,65 @@ def test_several_boxes_are_a_zip(form: str) -> None:
     assert archive.namelist() == [f"event-17-box-1.{form}", f"event-17-box-_4.{form}"]
 
 
-@pytest.mark.parametrize("form", WAVEFORM_FORMS)
+def phases(drift_millihz: int = 0, uncertainty_ns: int = 250) -> list[WaveformRecord]:
+    """Three Boxes of a site, whose first samples are 0, 2.4 and -1.25 samples later, and one elsewhere."""
+    found = []
+    for number, (letter, later_ns) in enumerate((("3", 200_000), ("1", 0), ("2", -104_166)), 1):
+        wave = replace(
+            with_a_gap() if letter == "3" else WAVE,
+            box_id=str(number),
+            start_ns=START_NS + later_ns,
+            rate_millihz=12_000_000 + (drift_millihz if letter == "2" else 0),
+            counts=COUNTS + number,
+            uncertainty_ns=uncertainty_ns,
+        )
+        found.append(recorded(wave, site="mill, old", phase=f"L{letter}"))
+    return [*found, recorded(replace(WAVE, box_id="9"), site="yard")]
+
+
+@pytest.mark.parametrize("data", DATA_FORMS)
+def test_phases_of_a_site_are_one_record(data: str, tmp_path: Path) -> None:
+    """Each sample is in the row that is nearest in time; the skew says the rest."""
+    records = phases(drift_millihz=10)
+    file = event_file("event-17", records, "comtrade-site", data)  # type: ignore[arg-type]
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))
+    stems = dict.fromkeys(name.rpartition(".")[0] for name in archive.namelist())
+    assert list(stems) == ["event-17-site-mill__old", "event-17-box-9"]
+    archive.extractall(tmp_path)
+    reader = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+    stem = tmp_path / "event-17-site-mill__old"
+    reader.load(f"{stem}.cfg", f"{stem}.dat")
+    assert reader.station_name == "mill; old"
+    channels = reader.cfg.analog_channels
+    assert [(each.ph, each.name, each.uu) for each in channels] == [
+        ("L1", "Box 2", "V"),
+        ("L2", "Box 3", "V"),
+        ("L3", "Box 1", "V"),
+    ]
+    first_ns = START_NS - 83_333 - 1  # a row before that of L1, because L2 begins there
+    assert reader.start_timestamp.isoformat()[:26] == "2026-11-18T11:06:40.123373"
+    boxes = {each.wave.box_id: each.wave for each in records}
+    for channel, volts in zip(channels, reader.analog, strict=True):
+        wave = boxes[channel.name.removeprefix("Box ")]
+        known = np.flatnonzero(~np.isnan(volts))
+        assert np.array_equal(np.round(volts[known] / wave.v_per_lsb), wave.counts)
+        position = np.concatenate(
+            [np.arange(r.first_sample, r.first_sample + len(r.counts)) for r in wave.runs()]
+        )
+        taken_ns = np.array([wave.time_ns(int(k) - wave.first_sample) - first_ns for k in position])
+        rows_ns = np.asarray(reader.time)[known] * 1e9
+        assert np.abs(taken_ns - rows_ns - channel.skew * 1000).max() < 200, "drift of 10 mHz in 0.25 s"
+        assert abs(channel.skew) < 42
+
+
+def test_phases_without_common_time_stay_apart() -> None:
+    """Rates that drift apart, clocks that do not know the time, and other places have no common record."""
+    for records in (phases(1000), phases(0, 600_000), phases(0, UNKNOWN_UNCERTAINTY_NS), phases()[-2:]):
+        with pytest.raises(ExportError, match="comtrade has a record of each Box"):
+            event_file("event-17", records, "comtrade-site")
+
+
+@pytest.mark.parametrize("form", [each for each in WAVEFORM_FORMS if each != "comtrade-site"])
 def test_the_same_data_give_the_same_bytes(form: str) -> None:
     long = replace(recorded(), half_cycles=HALF_CYCLES)
     assert content(long, form) == content(long, form)

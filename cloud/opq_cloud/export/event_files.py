@@ -3,6 +3,7 @@
 COMTRADE is several files, so it is always a zip; NPY is a zip of `.npy` and `.json`, which numpy opens as
 `.npz`. CFF and WAV are one file for one Box and a zip for several: Boxes are sampled by their own clocks, and
 one file with one rate would need resampled, that is other, samples. CSV, JSON and PQDIF hold all Boxes.
+`comtrade-site` has the phases of a site as channels of one record, where their clocks can be compared.
 `half-cycles` is a CSV of Urms(1/2) between the ends of long dips and swells; JSON contains it too.
 """
 
@@ -20,13 +21,29 @@ from opq_cloud.export.comtrade import (
     hdr_text,
     inf_text,
 )
+from opq_cloud.export.comtrade_site import (
+    SiteRecord,
+    site_cfg_text,
+    site_dat_pieces,
+    site_form,
+    site_hdr_text,
+    site_inf_text,
+    site_records,
+)
 from opq_cloud.export.pieces import ZipMember, zip_pieces
 from opq_cloud.export.pqdif import pqdif_pieces
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.sample_files import csv_pieces, half_cycle_pieces, json_pieces, npy_pieces, wav_pieces
 
-WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json", "pqdif", "half-cycles"]
+WaveformForm = Literal[
+    "comtrade", "comtrade-site", "cff", "csv", "npy", "wav", "json", "pqdif", "half-cycles"
+]
 WAVEFORM_FORMS: tuple[WaveformForm, ...] = get_args(WaveformForm)
+NO_SITE = (
+    "no site has phases for one record: want two Boxes at least whose site and phase are stated, "
+    "which measured at the same time by clocks uncertain to each other by 1 ms at most, such as GPS; "
+    "comtrade has a record of each Box"
+)
 ZIP = "application/zip"
 BINARY = "application/octet-stream"
 
@@ -70,9 +87,13 @@ def event_file(
     if form == "pqdif":
         name = f"{stem}.pqd"
         return ExportFile(name, BINARY, pqdif_pieces(records, name))
-    if form == "comtrade":
-        parts = [part for record in records for part in _comtrade_parts(record, data_form_for(record, data))]
-        return ExportFile(f"{stem}-comtrade.zip", ZIP, zip_pieces(parts))
+    if form in ("comtrade", "comtrade-site"):
+        sites, alone = site_records(records) if form == "comtrade-site" else ([], records)
+        if form == "comtrade-site" and not sites:
+            raise ExportError(NO_SITE)
+        parts = [part for site in sites for part in _site_parts(site, site_form(site, data))]
+        parts += [part for each in alone for part in _comtrade_parts(each, data_form_for(each, data))]
+        return ExportFile(f"{stem}-{form}.zip", ZIP, zip_pieces(parts))
     if form == "npy":
         parts = [part for record in records for part in _npy_parts(record)]
         return ExportFile(f"{stem}.npz", ZIP, zip_pieces(parts))
@@ -95,6 +116,15 @@ def _comtrade_parts(record: WaveformRecord, form: DataForm) -> tuple[ZipMember, 
         ZipMember(f"{record.stem}.dat", dat_pieces(record, form)),
         ZipMember(f"{record.stem}.inf", [inf_text(record).encode()]),
         ZipMember(f"{record.stem}.hdr", [hdr_text(record).encode()]),
+    )
+
+
+def _site_parts(site: SiteRecord, form: DataForm) -> tuple[ZipMember, ...]:
+    return (
+        ZipMember(f"{site.stem}.cfg", [site_cfg_text(site, form).encode()]),
+        ZipMember(f"{site.stem}.dat", site_dat_pieces(site, form)),
+        ZipMember(f"{site.stem}.inf", [site_inf_text(site).encode()]),
+        ZipMember(f"{site.stem}.hdr", [site_hdr_text(site).encode()]),
     )
 
 

@@ -74,9 +74,9 @@ def events(
     """Export the waveforms of an event, as converter counts with their gain and time.
 
     COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and
-    PQDIF have all Boxes in one file. FILE is a recording of any format that `analyze` reads: its voltages are
-    written as Boxes of their names, and no store is opened. Values that are not 16-bit counts are rounded to
-    such, which stderr and the file say.
+    PQDIF have all Boxes in one file; comtrade-site has the phases of a site in one record. FILE is a
+    recording of any format that `analyze` reads: its voltages are written as Boxes of their names, and no
+    store is opened. Values that are not 16-bit counts are rounded to such, which stderr and the file say.
 
     \b
     Examples: opq-tools export events 17 --format cff --box 1 --out dip.cff

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opq_cloud.export.comtrade import DataForm
@@ -70,7 +70,11 @@ def waveform_export(store: CloudStore, facts: JobFacts, wanted: WaveformExport) 
     """Yields the head of the file, then its pieces. The same data give the same bytes and ETag."""
     context = opened_context(store, facts)[0]
     stem, records = _waveform_records(context, wanted)
-    parts = [wanted.form, wanted.data, *((each.facts(), each.event.revision) for each in records)]
+    parts = [
+        wanted.form,
+        wanted.data,
+        *((each.facts(), each.box.site, each.event.revision) for each in records),
+    ]
     file = event_file(stem, records, wanted.form, wanted.data)
     yield ExportHead(file.name, file.media_type, etag_of(json.dumps(parts).encode()))
     yield from file.pieces
@@ -81,10 +85,17 @@ def _waveform_records(
 ) -> tuple[str, Sequence[WaveformRecord]]:
     if wanted.event_id:
         records = event_records(context.store, wanted.event_id, list(wanted.box_ids))
-        return f"event-{wanted.event_id}", records
+        return f"event-{wanted.event_id}", _placed(context, records)
     incident = context.incident_of_address(str(wanted.incident_id), wanted.moved)
     records = incident_records(context.store, incident, most_samples=MAX_SAMPLES)
-    return f"incident-{wanted.incident_id}", records
+    return f"incident-{wanted.incident_id}", _placed(context, records)
+
+
+def _placed(context: VisitorContext, records: Sequence[WaveformRecord]) -> list[WaveformRecord]:
+    """The records, without the sites of Boxes whose places the visitor may not know."""
+    sees = context.visitor.sees_place
+    unplaced = (replace(each, box=each.box.without("site")) for each in records)
+    return [each if sees(each.wave.box_id) else other for each, other in zip(records, unplaced, strict=True)]
 
 
 def table_export(store: CloudStore, facts: JobFacts, wanted: TableExport) -> Iterator[Any]:

@@ -1,5 +1,9 @@
 """Rate of change of frequency over a stated window: the curvature of the fundamental's phase.
 
+This is the ROCOF of Measurements and of `/past`, over SPAN_S. A synchrophasor has that of its own filter
+(`synchrophasor/pmu.py`), as its standard asks; the steepest change of a report is between means of whole
+intervals (`standards/indices.py`), and is called so.
+
 A parabola is fitted to the tracked phase by least squares. Over a window of T seconds, noise at a ratio of
 eta (powers; 60 dB is 1e6) leaves at least `sqrt(180 / (eta rate T)) / (pi T^2)` Hz/s: 0.22 mHz/s over half a
 second at 60 dB and 12 kS/s. While the ROCOF itself changes, its mean weighted by `30 u^2 (1 - u)^2` is
@@ -22,6 +26,8 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.timebase.windows import Window
 
+SPAN_S = 0.5
+"""The window in seconds; the standard states none. Over 0.2 s, noise leaves ten times as much."""
 MIN_PHASES = 6
 """Fewest known phases of a window; a parabola needs three."""
 KNOWN_SHARE = 0.75
@@ -54,7 +60,7 @@ def rocof_hz_s(tracked: Track, start: float, stop: float) -> float:
 class Rocof:
     """ROCOF over the last `span_s` seconds, with every window of 10/12 cycles."""
 
-    def __init__(self, span_s: float = 0.5) -> None:
+    def __init__(self, span_s: float = SPAN_S) -> None:
         """
         Raises:
             ValueError: a span below 0.1 s, where half of the result is noise, or above 10 s.

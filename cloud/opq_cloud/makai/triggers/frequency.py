@@ -1,12 +1,13 @@
 """Frequency: its deviation from nominal and its rate of change. A phase jump shows as a rate of change too.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last Measurement.
-ROCOF is the widest difference between the 10/12-cycle windows of a Measurement and the mean before, over
-their time; where a gateway sends `rocof` (over half a second), the larger counts.
+The rate of change is the widest difference between the 10/12-cycle windows of a Measurement and the mean
+before, over their time: every gateway sends these. Where one sends ROCOF too (`opq_measure.frequency.rocof`,
+over half a second), the larger counts.
 A window with a dip or a swell is not judged. A phase jump is a rate of change in two or three windows (its
 mean moves that of the next): only a rate that lasts longer is requested again when it is over.
 Source: EN 50160:2010, 4.2.1 (1 % of nominal, 99.5 % of a year); IEC 61000-4-30:2015, 5.1 (per 10 s, not
-during dips). ROCOF has no limit there: ours, seven times the change by an island's load noise in a second.
+during dips). The rate has no limit there: ours, seven times the change by an island's load noise in a second.
 """
 
 from dataclasses import dataclass, field

@@ -213,6 +213,7 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
             "nadir_ns": found.frequency.nadir_ns,
             "steepest_hz_per_s": _known(index.steepest_hz_per_s),
             "steepest_ns": found.frequency.steepest_ns,
+            "of": found.frequency.of or None,
         },
         "feeders": [{"feeder": name, **_together(places)} for name, places in found.feeders.items()],
         "places": [

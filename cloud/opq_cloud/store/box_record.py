@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from opq_cloud.store.stated_facts import FACTS, StatedFact, courses_of, facts_at, moments_ns
+from opq_cloud.store.stated_facts import (
+    FACTS,
+    LAST_NS,
+    PLACE,
+    StatedFact,
+    courses_of,
+    facts_at,
+    moments_ns,
+)
 from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.kit.plain_text import composed
 from opq_proto.measurement.intervals import lost_words
@@ -136,6 +144,14 @@ class BoxRecord:
         """The spans of [start_ns, end_ns) in each of which these facts stay the same, with the facts."""
         edges_ns = [start_ns, *moments_ns(self.stated, names, start_ns, end_ns), end_ns]
         return tuple(FactSpan(first, last, self.at(first)) for first, last in pairwise(edges_ns))
+
+    def all_spans(self, names: Iterable[str] = FACTS) -> "tuple[FactSpan, ...]":
+        """The spans of all time in which these facts stay the same."""
+        return self.spans(0, LAST_NS, names)
+
+    def without_former_places(self) -> "BoxRecord":
+        """The record as if the Box always was where it is now."""
+        return replace(self, stated=tuple(each for each in self.stated if each.name not in PLACE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.visible.counted import HiddenBox, enough_owners, owner_of
 from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled
 from opq_cloud.view.pages.visible.registry import Groups as Groups
@@ -170,7 +169,7 @@ def _hidden(services: ViewServices, kind: str, name: str, box_id: str) -> Iterat
     registry, nominal = services.registry.now(), services.nominal
     owner = owner_of(services.visitors.accesses(), box_id)
     stays: dict[tuple[str, float, float], list[tuple[int, int]]] = {}
-    for span in registry.records[box_id].spans(0, LAST_NS):
+    for span in registry.records[box_id].all_spans():
         box, region = span.box, registry.place_of(span.box).region
         if region and box.is_in_service and registry.is_in(kind, name, box):
             facts = region, box.nominal_v or nominal.volts, box.nominal_hz or nominal.hz

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from opq_cloud.actions.site_now import sites_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.single_maker import SingleMaker
 
@@ -155,7 +154,7 @@ class RegistryReader:
         past = {
             box_id: [
                 box_place(span.box, locations, of_location)
-                for span in box.spans(0, LAST_NS, ("location", "region", "grid"))
+                for span in box.all_spans(("location", "region", "grid"))
             ]
             for box_id, box in records.items()
             if box.stated

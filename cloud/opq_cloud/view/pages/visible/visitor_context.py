@@ -1,7 +1,6 @@
 """The data that pages and answers of the API read, as their visitor may see it."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from fastapi import HTTPException
 
@@ -14,7 +13,6 @@ from opq_cloud.store.incidents.index import (
     IndexPlace,
     SeenMarks,
 )
-from opq_cloud.store.stated_facts import LAST_NS, PLACE
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID, LiveMessage, incident_message
@@ -232,7 +230,7 @@ class VisitorContext:
         wanted = [(kind, name) for kind, name in named.items() if name]
         found = []
         for box_id, record in self.records_of_then(registry.records).items():
-            for span in record.spans(0, LAST_NS, PLACE):
+            for span in record.all_spans():
                 if all(registry.is_in(kind, name, span.box) for kind, name in wanted):
                     found.append((box_id, span.start_ns, span.end_ns))
         return tuple(found)
@@ -248,7 +246,7 @@ class VisitorContext:
         """
         placed = self.visitor.sees_place
         return {
-            box_id: box if placed(box_id) else _without_former_places(box)
+            box_id: box if placed(box_id) else box.without_former_places().without("site", "feeder", "phase")
             for box_id, box in self.records(box_ids).items()
         }
 
@@ -289,11 +287,6 @@ class VisitorContext:
             nominal_hz=record.nominal_hz or self._services.nominal.hz,
             unplugged=bool(record.unplugged),
         )
-
-
-def _without_former_places(box: BoxRecord) -> BoxRecord:
-    stated = tuple(each for each in box.stated if each.name not in PLACE)
-    return replace(box, stated=stated).without("site", "feeder", "phase")
 
 
 def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int:

@@ -14,13 +14,6 @@ from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.suites.catalogue import SCENARIOS, play_all
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_proto.errors import OpqError
-from opq_sim.box import control
-
-
-@pytest.fixture(autouse=True)
-def patient_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boxes on a machine that stops for some seconds are not Boxes that do not answer."""
-    monkeypatch.setattr(control, "ANSWER_S", 60.0)
 
 
 @pytest.fixture(scope="session")

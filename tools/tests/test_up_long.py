@@ -123,6 +123,7 @@ def test_five_second_dips_are_one_incident_each(tmp_path: Path) -> None:
 def test_a_cloud_killed_mid_dip_reports_everything(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")
+        up.wait_for("Box 1 is sampling")
         until(lambda: get_json(f"{up.view}/api/v1/boxes")["items"], 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5")
         up.wait_for("on the page: sag")
@@ -142,6 +143,7 @@ def test_half_cycles_survive_kills_mid_dip(tmp_path: Path) -> None:
     cycles = 1080
     with house(tmp_path, "--sim", "1", "--config", str(config)) as up:
         up.wait_for("the page is up")
+        up.wait_for("Box 1 is sampling")
         until(lambda: get_json(f"{up.view}/api/v1/boxes")["items"], 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5", cycles=cycles)
         up.wait_for("on the page: sag")

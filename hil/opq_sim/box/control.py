@@ -50,7 +50,8 @@ SUPPLY_LOST = "supply_lost"
 """Kind of an event that takes the Box's own supply."""
 SUPPLY_KEYS = ("do", "box", "kind", "seconds", "values")
 """Keys of such a request."""
-ANSWER_S = 5.0
+ANSWER_S = 60.0
+"""How long an answer may take: a process that stands still for seconds has perhaps taken the request."""
 LOST_S = 30.0
 """Duration of a supply loss where the request gives none."""
 

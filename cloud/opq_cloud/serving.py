@@ -18,8 +18,8 @@ from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Ser
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours
-from opq_cloud.health.server import HealthService
 from opq_cloud.original.config import read_config, system_file
 from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people

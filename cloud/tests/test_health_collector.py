@@ -23,10 +23,10 @@ from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health import collector as collector_module
 from opq_cloud.health import machine
 from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.machine import disk_reading, slow_readings
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
-from opq_cloud.health.server import HealthService
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
 from opq_proto.keys.key_files import KeyFolder

@@ -25,7 +25,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.update.repository import ReleaseRepository
 from opq_cloud.update.rollout import standing
-from opq_cloud.update.server import MOST_AT_ONCE, UpdateService, as_received
+from opq_cloud.update.update_service import MOST_AT_ONCE, UpdateService, as_received
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.release.plan import Plan, ReleaseError
 from opq_proto.release.report import HEADER, Report, report_key, seal

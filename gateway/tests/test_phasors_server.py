@@ -20,7 +20,7 @@ from opq_gateway.config import BoxSection, Config, GroupSection
 from opq_gateway.config import PhasorsSection as Section
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorReport
-from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
+from opq_gateway.phasors.phasor_server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import BoxStatus
 from opq_measure.synchrophasor.pmu import Pmu

@@ -219,7 +219,7 @@ def test_a_wrong_batch_ends_the_sources_process(tmp_path: Path, batch: str, told
 def test_a_process_lying_about_protections_is_refused(fresh: Plugins) -> None:
     real = fresh.status("f")["protections"]
     lying = CODE + (
-        "\nfrom opq_plugins.worker.server import WorkerServer as server\n"
+        "\nfrom opq_plugins.worker.symbol_instances import WorkerServer as server\n"
         "class Lying(server):\n"
         "    def __init__(self, wire, symbols):\n"
         "        super().__init__(wire, symbols)\n"

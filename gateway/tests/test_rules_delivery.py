@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
-from opq_rules.api.server import health_of
+from opq_rules.api.service_routes import health_of
 from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.state.checkpoint import PAGE
 from opq_rules.engine.state.outbox import Outbox, packed, unpacked

@@ -29,7 +29,7 @@ from store_cases import numbered
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.health.server import HealthService
+from opq_cloud.health.health_service import HealthService
 from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import open_store

@@ -15,7 +15,7 @@ from command_in_process import run_in_process
 from silent_mongo import silent_mongo
 
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.mongo import server
+from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.passed_over import note_store
 from opq_gateway.uplink.queue_file import QueueFile
 from opq_proto.keys.key_files import KeyFolder
@@ -121,7 +121,7 @@ def test_a_lone_gateways_clock_is_compared(data_dir: Path) -> None:
 
 def test_a_configured_mongodb_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Doctor says that a configured MongoDB is out of reach, or compares its clock."""
-    monkeypatch.setattr(server, "ANSWER_MS", 200)
+    monkeypatch.setattr(mongo_server, "ANSWER_MS", 200)
     KeyFolder(tmp_path / "curve").create(server=True, box_ids=())
     (tmp_path / "config").mkdir()
     (tmp_path / "config/cloud.toml").write_text('[store]\nmongo_uri = "mongodb://u:secret@127.0.0.1:1/opq"\n')
@@ -144,7 +144,7 @@ def test_commands_end_where_mongodb_is_silent(
     greets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It accepts connections, and answers nothing, or its greeting alone: each command ends with 1."""
-    monkeypatch.setattr(server, "ANSWER_MS", 300)
+    monkeypatch.setattr(mongo_server, "ANSWER_MS", 300)
     (tmp_path / "config").mkdir()
     with silent_mongo(greets) as address:
         (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{address}"\n')
@@ -159,7 +159,7 @@ def test_a_store_that_is_passed_over_is_named(
     data_dir: Path, late: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A history that is not shown is named with the line that copies it, until it is moved away."""
-    monkeypatch.setattr(server, "ANSWER_MS", 200)
+    monkeypatch.setattr(mongo_server, "ANSWER_MS", 200)
     add_measurement(data_dir, -60)
     (data_dir / "config").mkdir(exist_ok=True)
     key = "mongo_uri" if late.startswith("mongo") else "data_dir"

@@ -1,6 +1,6 @@
 """The update server, made from the cloud's configuration.
 
-Not part of `server.py`, which needs cryptography; a cloud without updates may lack it.
+Not part of `update_service.py`, which needs cryptography; a cloud without updates may lack it.
 """
 
 from opq_cloud.core.service import CloudContext, CloudService
@@ -18,7 +18,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     if not (data_dir / "updates").is_dir():
         return []
     try:
-        from opq_cloud.update.server import UpdateService
+        from opq_cloud.update.update_service import UpdateService
     except ModuleNotFoundError as error:
         raise OpqError(f"update needs {error.name}: pip install 'opq-toolkit[update]'") from error
     return [UpdateService(config, context, data_dir)]

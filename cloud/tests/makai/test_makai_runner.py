@@ -16,8 +16,8 @@ from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours, health_from_json, report_of
-from opq_cloud.health.server import HealthService
 from opq_cloud.makai.service import NAMES
 from opq_cloud.serving import BROKERS, ROOMS, _elsewhere
 from opq_proto.config.reading import build

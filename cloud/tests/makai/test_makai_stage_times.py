@@ -8,7 +8,7 @@ import pytest
 from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.stage_times import BOUNDS_S, StageTimes, quantile_s
-from opq_cloud.health.server import HealthService
+from opq_cloud.health.health_service import HealthService
 
 
 def test_a_time_is_in_its_bucket() -> None:

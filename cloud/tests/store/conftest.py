@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.mongo import server as mongo_server
+from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.records import original_index
 

@@ -196,7 +196,7 @@ class Filters(monitoring.CommandListener):
 def test_every_mongo_filter_uses_an_index(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every filter of the MongoDB store begins an index."""
     filters = Filters()
-    from opq_cloud.store.mongo import server as mongo_server
+    from opq_cloud.store.mongo import mongo_server
 
     def listened(*args: Any, **details: Any) -> MongoClient[Any]:
         return MongoClient(*args, **details, event_listeners=[filters])

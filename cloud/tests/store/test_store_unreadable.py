@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import CloudContext
-from opq_cloud.health.server import HealthService
+from opq_cloud.health.health_service import HealthService
 from opq_cloud.store import open_store
 from opq_cloud.store.mongo.store import MongoStore
 

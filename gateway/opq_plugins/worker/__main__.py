@@ -39,7 +39,7 @@ def main() -> None:
         # reported before the plug-in runs, because it may lie
         _report(report_fd, {"protections": protections})
         os.close(report_fd)
-        from opq_plugins.worker.server import serve  # now as the other user
+        from opq_plugins.worker.symbol_instances import serve  # now as the other user
 
         wire = socket.socket(fileno=wire_fd)
         if protections["system calls"].startswith("on"):

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from opq_plugins.host.plugins import Plugins
 from opq_proto.kit import log
 from opq_proto.kit.system_record import SystemIdentity
-from opq_rules.api import configurations, queries, rules, server, sets, streams, uploads
+from opq_rules.api import configurations, queries, rules, service_routes, sets, streams, uploads
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
 from opq_rules.api.routing import Json, RequestThreads, openapi
@@ -44,7 +44,7 @@ def create_app(
     operations = [
         operation
         for routes in (
-            server.routes_of(app, engine, plugins, stop, refused, system),
+            service_routes.routes_of(app, engine, plugins, stop, refused, system),
             streams.routes_of(engine, "stream"),
             streams.routes_of(engine, "table"),
             rules.routes_of(engine),

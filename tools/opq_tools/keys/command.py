@@ -34,7 +34,7 @@ from opq_tools.keys.place import (
     mongo_option,
     pass_place,
 )
-from opq_tools.keys.server import rotate_server
+from opq_tools.keys.server_rotation import rotate_server
 from opq_tools.shared import values
 
 TIMEOUT_S = 2.0

@@ -19,7 +19,7 @@ from opq_plugins.host.worker.supervisor import KILLED, WorkerEndedError, WorkerS
 from opq_plugins.original.hosted import KIND
 from opq_plugins.policy import Policy
 from opq_plugins.worker import wire as frames
-from opq_plugins.worker.server import ORIGINAL
+from opq_plugins.worker.symbol_instances import ORIGINAL
 from opq_proto.errors import PluginError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -7,7 +7,7 @@ import time
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.mongo.driver import MongoDriver
-from opq_cloud.store.mongo.server import MongoServer, store_errors
+from opq_cloud.store.mongo.mongo_server import MongoServer, store_errors
 from opq_cloud.store.records.keyed_documents import OriginalUser
 
 UNCOUNTED_S = 30.0

@@ -21,8 +21,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, filter_of, following, needed
-from opq_cloud.store.mongo.number_service import MongoNumbers
-from opq_cloud.store.mongo.server import (
+from opq_cloud.store.mongo.mongo_server import (
     FINDINGS,
     SHARED,
     LockLostError,
@@ -33,6 +32,7 @@ from opq_cloud.store.mongo.server import (
     store_errors,
     upsert,
 )
+from opq_cloud.store.mongo.number_service import MongoNumbers
 from opq_cloud.store.mongo.trend_rows import MongoTrendRows
 from opq_proto.errors import StoreError
 

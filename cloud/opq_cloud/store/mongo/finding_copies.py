@@ -7,7 +7,7 @@ from pymongo import ASCENDING
 from opq_cloud.store.documents.events import counts_to_bytes, waveform_document
 from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.mongo.server import MongoServer
+from opq_cloud.store.mongo.mongo_server import MongoServer
 from opq_cloud.store.records.findings import COPIED_MARGIN_SAMPLES, samples_file
 from opq_cloud.store.records.tables import BOX_EVENTS, INCIDENTS
 from opq_cloud.store.records.waveforms import read_waveform

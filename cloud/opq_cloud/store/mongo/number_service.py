@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from pymongo import DESCENDING
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.mongo.server import (
+from opq_cloud.store.mongo.mongo_server import (
     FINDINGS,
     LARGEST_NUMBER,
     OTHERS_NUMBERS,

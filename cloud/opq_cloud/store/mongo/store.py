@@ -26,7 +26,7 @@ from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.driver import MongoDriver
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
-from opq_cloud.store.mongo.server import MongoServer, expire, explain, insert_new, store_errors, upsert
+from opq_cloud.store.mongo.mongo_server import MongoServer, expire, explain, insert_new, store_errors, upsert
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords

@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
-from opq_cloud.store.mongo.server import MongoServer, expire, upsert
+from opq_cloud.store.mongo.mongo_server import MongoServer, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram

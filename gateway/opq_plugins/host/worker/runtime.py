@@ -16,7 +16,7 @@ from opq_plugins.package.properties import Properties, fill, read_properties
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import Row, Value
 from opq_plugins.worker import python_code
-from opq_plugins.worker.server import Symbols, replaying
+from opq_plugins.worker.symbol_instances import Symbols, replaying
 from opq_proto.errors import OpqError, PluginError
 
 Inside: TypeAlias = Any

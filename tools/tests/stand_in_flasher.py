@@ -34,6 +34,8 @@ def write_protection() -> int:
 def word(address: int) -> int:
     if address == 0x1FFF7A20:
         return int(facts().get("kib", "1024")) << 16 | 0xFFFF
+    if address == 0x1FFFC000:  # RM0090 table 13: user options and RDP, and their complements
+        return 0x5510_00EF | int(facts().get("rdp", "0xAA"), 0) << 8
     if address == 0x1FFFC008:
         return write_protection()
     if address == 0xE0042000 and "idcode" in facts():

@@ -165,7 +165,7 @@ def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
     first, *_, write, _, reset = [call[-1] for call in bench.calls]
     assert first == (
         "init; reset halt; echo [mdw 0xE0042000 1]; echo [mdw 0x1FFF7A10 3]; echo [mdw 0x1FFF7A20 1]; "
-        "echo [mdw 0x1FFFC008 1]; shutdown"
+        "echo [mdw 0x1FFFC000 1]; echo [mdw 0x1FFFC008 1]; shutdown"
     )
     first, second = (
         f"echo [flash erase_address pad 0x{sector:08X} 131072]; " for sector in (0x08020000, 0x08040000)
@@ -194,6 +194,16 @@ def test_a_probe_on_another_chip_writes_nothing(bench: Bench, program: str) -> N
     text = refused(bench.flash(bundle(), *WAYS[program]))
     assert "0x421" in text and "Nothing was written" in text
     assert bench.chip == bytes(BOX.flash())
+
+
+@pytest.mark.parametrize("program", ["openocd", "pyocd"])
+@pytest.mark.parametrize(("rdp", "level"), [("0x55", 1), ("0xBB", 1), ("0xCC", 2)])
+def test_a_probe_names_read_protection(bench: Bench, program: str, rdp: str, level: int) -> None:
+    """pyocd/pyOCD 1689: a fault at the first read of the flash; rusefi/rusefi 8926: set by a power cut."""
+    bench.set(rdp=rdp)
+    text = refused(bench.flash(bundle(), *WAYS[program], "--allow", "unsigned"))
+    assert f"(RDP level {level})" in text and text.endswith("Nothing was written")
+    assert len(bench.calls) == 1
 
 
 @pytest.mark.parametrize(

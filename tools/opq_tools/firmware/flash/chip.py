@@ -28,6 +28,8 @@ FLASH_SIZE_ADDRESS = 0x1FFF_7A22
 """RM0090 39.2; the size is in KiB."""
 OPTION_BYTES = 0x1FFF_C000
 """RM0090 table 13: RDP and user options in the first two bytes, nWRP from the ninth on."""
+RDP_LEVEL_0, RDP_LEVEL_2 = 0xAA, 0xCC
+"""Second byte of the option bytes; any other value is level 1."""
 WRITE_PROTECTION = OPTION_BYTES + 8
 """nWRP in bits 0 to 11, where a 0 protects; on an F42x bit 14 is DB1M (RM0090 3.9.10 and table 15)."""
 DB1M = 1 << 14
@@ -99,6 +101,25 @@ class Chip:
 def shut_sectors(write_protection: int) -> set[int]:
     """The protected sectors by the word at WRITE_PROTECTION (RM0090 3.6.1: a 0 protects)."""
     return {number for number in range(len(SECTOR_KIB)) if not write_protection >> number & 1}
+
+
+def check_readable(option_bytes: int) -> None:
+    """Refuses a chip whose flash cannot be read, by the word at OPTION_BYTES (RM0090 3.9.3: RDP).
+
+    Raises:
+        FlashError: its read protection is of level 1 or 2.
+    """
+    level = option_bytes >> 8 & 0xFF
+    if level == RDP_LEVEL_2:
+        raise FlashError(
+            "this chip is protected against reading for ever (RDP level 2): no tool can write it. "
+            "Nothing was written"
+        )
+    if level != RDP_LEVEL_0:
+        raise FlashError(
+            "this chip is protected against reading (RDP level 1); lifting that erases all of it: set RDP to "
+            "level 0 with ST's tools, and try again. Nothing was written"
+        )
 
 
 def check_banks(chip: Chip, write_protection: int) -> None:

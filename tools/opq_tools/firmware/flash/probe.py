@@ -12,11 +12,13 @@ from opq_tools.firmware.flash.chip import (
     F42X,
     F405,
     FLASH_SIZE_ADDRESS,
+    OPTION_BYTES,
     UID_ADDRESS,
     WRITE_PROTECTION,
     Chip,
     FlashError,
     check_banks,
+    check_readable,
     shut_sectors,
 )
 
@@ -47,7 +49,13 @@ class Probe(programs.Programmer):
         """
         words = self._words(
             "looking for a chip",
-            {IDCODE: 1, UID_ADDRESS & ~3: 3, FLASH_SIZE_ADDRESS & ~3: 1, WRITE_PROTECTION: 1},
+            {
+                IDCODE: 1,
+                UID_ADDRESS & ~3: 3,
+                FLASH_SIZE_ADDRESS & ~3: 1,
+                OPTION_BYTES: 1,
+                WRITE_PROTECTION: 1,
+            },
         )
         try:
             kib = words[FLASH_SIZE_ADDRESS & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
@@ -56,6 +64,8 @@ class Probe(programs.Programmer):
             raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
         chip = Chip(words[IDCODE] & 0xFFF, kib, uid)
         check_banks(chip, words.get(WRITE_PROTECTION, 0))
+        if OPTION_BYTES in words:
+            check_readable(words[OPTION_BYTES])
         return chip
 
     def protected_sectors(self) -> set[int]:

@@ -1,12 +1,17 @@
 """Which store a command opens: the one that it names, or that of its system."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from opq_cloud.store import open_store
+from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.kit.system_place import WhichSystemError, default_data_dir, noted
+from opq_tools.boxes import losses
 from opq_tools.shared.opened_store import StoreMissingError, stated_nominal, store_place
 
 MONGO = "mongodb://db.example/opq"
@@ -31,3 +36,23 @@ def test_a_named_mongodb_needs_no_system(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_empty_mongodb_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(StoreMissingError, match="--mongo-uri is empty"):
         store_place(uri, tmp_path)
+
+
+def test_losses_of_a_named_mongodb_need_no_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gateways are of another machine; without it the question is asked."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    @contextmanager
+    def opened(mongo_uri: str | None, data_dir: Path | None) -> Iterator[CloudStore]:
+        assert (mongo_uri, data_dir) == (MONGO, None)
+        with closing(open_store(None, tmp_path / "named")) as store:
+            yield store
+
+    monkeypatch.setattr(losses, "opened_store", opened)
+    with ExitStack() as running:
+        for offset, name in ((300, "a"), (700, "b")):
+            running.enter_context(noted(tmp_path / name, offset))
+        found = CliRunner().invoke(losses.lost, ["--mongo-uri", MONGO])
+        assert (found.output, found.exit_code) == ("nothing was lost\n", 0)
+        asked = CliRunner().invoke(losses.lost, [])
+        assert "2 systems run here" in str(asked.exception) + asked.output

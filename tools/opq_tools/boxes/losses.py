@@ -71,13 +71,14 @@ def lost(seen: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None
     """List Measurements and values that were lost for good, with their spans.
 
     The disk was full, or the cloud was away for longer than its gateways hold Measurements. Charts and
-    reports have the holes for ever; --seen ends the notes in `status` and Health.
+    reports have the holes for ever; --seen ends the notes in `status` and Health. What a gateway of this
+    machine lost is listed too, but for a store that --mongo-uri names without --data-dir.
 
     Example: opq-tools boxes lost --seen
     """
-    folder = find_system(data_dir, None)[0]
+    named_alone = mongo_uri is not None and data_dir is None  # it may be of another machine's gateways
+    ledgers = [] if named_alone else list(_at_gateway(find_system(data_dir, None)[0]))
     with opened_store(mongo_uri, data_dir) as store:
-        ledgers = list(_at_gateway(folder))
         known = {box.box_id: box.lost for box in store.boxes()}
         found = [(box_id, each.words) for box_id, losses in known.items() for each in losses]
         found += [

@@ -78,8 +78,9 @@ class Impostor:
         self._thread.start()
 
     def all_received(self) -> bytes:
+        self._listener.shutdown(socket.SHUT_RDWR)  # a thread that waits in accept does not see a close
         self._listener.close()
-        self._thread.join(5.0)
+        self._thread.join(60.0)
         return self.received
 
     def _serve(self) -> None:

@@ -62,6 +62,18 @@ def test_a_box_is_found_by_each_fact(services: ViewServices) -> None:
     assert found(services, "no such thing") == []
 
 
+def test_a_box_is_found_by_each_region(services: ViewServices) -> None:
+    """A location of the original may be in several."""
+    store = services.store
+    store.put_box(BoxRecord("12", "Box 12", location="box-12"))
+    for region in ("Kailua", "Windward"):
+        store.put_region(region, "box-12")
+    for text in ("kailua", "windward"):
+        assert "Box 12" in found(services, text), text
+    (hit,) = (each for each in find(VisitorContext(services), "windward") if each.kind == "Box")
+    assert hit.detail.startswith("Kailua, Windward")
+
+
 def test_a_boxs_actions_follow_it(services: ViewServices) -> None:
     kinds = [(hit.kind, hit.path) for hit in find(VisitorContext(services), "cellar")]
     assert kinds[0] == ("Box", "/boxes/2")

@@ -91,6 +91,19 @@ def test_a_name_and_a_place_are_listed(tmp_path: Path) -> None:
     assert "feeder" in run(tmp_path, "show", "1").stdout
 
 
+def test_all_regions_of_a_location_are_listed(tmp_path: Path) -> None:
+    """A location of the original may be in several."""
+    rows(tmp_path, "place", "1", "--location", "mill", "--lat", "21.31", "--lon", "-157.81")
+    with closing(open_store(None, tmp_path)) as store:
+        for region in ("north", "east"):
+            store.put_region(region, "mill")
+    (row,) = rows(tmp_path, "show")
+    assert {row["region"], *row["further_regions"]} == {"north", "east"}
+    for arguments in (("show",), ("show", "1")):
+        shown = run(tmp_path, *arguments).stdout
+        assert "north" in shown and "east" in shown
+
+
 def test_a_heard_box_is_listed_with_its_time(tmp_path: Path) -> None:
     store = open_store(None, tmp_path)
     store.append_measurements([Measurement("7", 1_765_792_486_013, {"rms": Metric(1.0, 1.0, 1.0)})])

@@ -287,6 +287,7 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
                 "unplugged": bool(record.unplugged),
                 "last_seen_ms": last_ms.get(record.box_id),
                 "site": record.site,
+                "further_regions": list(place.further_regions),
                 "description": record.description,
                 "location_slug": record.location,
                 "location_start_time_ms": record.location_start_time_ms,
@@ -308,7 +309,15 @@ def _row_if_known(store: CloudStore, box_id: str) -> dict[str, Any]:
     return next((row for row in box_rows(store) if row["box_id"] == box_id), {})
 
 
-NOT_SET = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb", "stated")
+NOT_SET = (
+    "box_id",
+    "further_regions",
+    "last_seen_ms",
+    "location_archive",
+    "location_start_time_ms",
+    "v_per_lsb",
+    "stated",
+)
 """Fields that the Box or the store writes: the log of changes leaves them out."""
 
 
@@ -347,6 +356,8 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
             for each in value:
                 since = utc_words(each["since_ms"]) if each["since_ms"] else "the beginning"
                 click.echo(fact_line(f"since {since}", f"{each['name']} {each['value']}", 30))
+        elif key == "further_regions" and value:
+            click.echo(fact_line(key, ", ".join(value), 22))
         elif value is not None and value != []:
             click.echo(fact_line(key, value, 22))
 
@@ -354,7 +365,7 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     place, last_ms = row["location"], row["last_seen_ms"]
     site = row["site"] and f"site {row['site']}"
-    where = [row["location_slug"], row["region"], row["feeder"], site, row["phase"]]
+    where = [row["location_slug"], row["region"], *row["further_regions"], row["feeder"], site, row["phase"]]
     nominal = [(row["nominal_v"], "V"), (row["nominal_hz"], "Hz")]
     return (
         row["box_id"],

@@ -177,15 +177,16 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
 
 
 def _boxes(context: VisitorContext, wanted: str) -> list[SearchHit]:
-    """Boxes by number, name, region and, where the visitor may know them, place and feeder."""
+    """Boxes by number, name, regions and, where the visitor may know them, place and feeder."""
     plain = wanted.removeprefix("box").strip() or wanted
     places = context.places()
     found = []
     for box in context.boxes():
         place = places.get(box.box_id)
-        region = feeder = place_words = place_shown = ""
+        regions: tuple[str, ...] = ()
+        feeder = place_words = place_shown = ""
         if place is not None:
-            region = place.region or ""
+            regions = place.regions
             if context.visitor.sees_place(box.box_id):
                 feeder = place.feeder or ""
                 description = context.place_named(box.location or "")
@@ -195,12 +196,13 @@ def _boxes(context: VisitorContext, wanted: str) -> list[SearchHit]:
         fit = max(
             number,
             fit_of(wanted, box.label, box.name),
-            min(fit_of(wanted, region, feeder, place_words), WORD_STARTS),
+            min(fit_of(wanted, *regions, feeder, place_words), WORD_STARTS),
         )
         if number == INSIDE_WORD and fit == INSIDE_WORD and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
-            detail = ", ".join(part for part in (region, place_shown, feeder and f"feeder {feeder}") if part)
+            parts = (*regions, place_shown, feeder and f"feeder {feeder}")
+            detail = ", ".join(part for part in parts if part)
             found.append(SearchHit("Box", box.label, detail, f"/boxes/{quote(box.box_id)}", fit))
     return sorted(found, key=lambda hit: -hit.fit)[:BOXES_FOUND]
 

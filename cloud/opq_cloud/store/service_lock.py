@@ -3,9 +3,9 @@
 A second one is refused, by the name of the first:
 
     embedded     a locked file beside the store, `mauka.lock`; the kernel unlocks it when its process ends
-    MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once it was not renewed for
-    FREE_S, by the monotonic clock of the process that waits for it: no two clocks are
-                 compared
+    MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once its process has ended,
+                 where the waiting process can know that, or once it was not renewed for FREE_S, by the
+                 monotonic clock of the waiting process: no two clocks are compared
     data folder  a locked file, `triggering-broker.lock`, for services without a store, or with one elsewhere
 
 Not part of `store/__init__.py`, which opens the store for commands too: they work beside the services.
@@ -26,6 +26,7 @@ from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import PeriodicCall
+from opq_proto.kit.system_place import own_namespace, start_of
 
 RENEWED_S = 2.0
 FREE_S = 10.0
@@ -108,6 +109,32 @@ def file_holders(folder: Path) -> dict[str, str]:
     return found
 
 
+def own_lease() -> Fields:
+    """Returns what the document of a lock says of this process."""
+    pid = os.getpid()
+    named = {"host": socket.gethostname(), "pid": pid, "since_ns": time.time_ns()}
+    return {**named, "pid_namespace": own_namespace("pid"), "started": start_of(pid)}
+
+
+def has_ended(holder: Fields) -> bool:
+    """Whether the process that holds a document has certainly ended.
+
+    Only a process of the same pid namespace can know: equal host names do not make one machine.
+    """
+    namespace = own_namespace("pid")
+    if not namespace or holder.get("pid_namespace") != namespace:
+        return False
+    pid = int(holder["pid"])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # a process of another user
+    started = start_of(pid)
+    return started != "" and started != holder.get("started")
+
+
 class LockDocuments:
     """The documents of one process' services."""
 
@@ -119,7 +146,7 @@ class LockDocuments:
     ) -> None:
         """`documents` may raise StoreError; it is called again then."""
         self._names, self._documents, self._now = names, documents, monotonic_s
-        self._own = {"host": socket.gethostname(), "pid": os.getpid(), "since_ns": time.time_ns()}
+        self._own = own_lease()
         self._renewals = 0
         self._seen: dict[str, tuple[Fields, float]] = {}
         """Another holder's document, and when it was first seen."""
@@ -172,7 +199,7 @@ class LockDocuments:
         seen, since_s = self._seen.setdefault(name, (there, self._now()))
         if there != seen:
             raise _runs_already(name, *_holder(there))
-        if self._now() < since_s + FREE_S:
+        if self._now() < since_s + FREE_S and not has_ended(there):
             return False
         own = {**self._own, "renewals": self._renewals}
         return documents.change(LEASES, name, lambda found: own if found == seen else None)

@@ -265,6 +265,32 @@ def test_the_last_service_is_used_without_mauka(
     assert numbers_are_given(view), "ended"
 
 
+def test_loopback_of_another_machine_is_refused(
+    opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch, db: Any
+) -> None:
+    """View on a second machine would ask whatever has this address there; another address is asked."""
+    store, drawn = opened(), list[str]()
+
+    def draw(address: str, count: int) -> list[int]:
+        drawn.append(address)
+        return list(range(500, 500 + count))
+
+    monkeypatch.setattr(number_service, "draw_numbers", draw)
+    for address in ("tcp://127.0.0.1:9777", "tcp://*:9777", "tcp://[::1]:9777", "tcp://10.0.0.5:9777"):
+        store.numbers.number_at(address)
+        assert numbers_are_given(store), "on this machine"
+        db.opq_counters.update_one(
+            {"_id": number_service.STATED}, {"$set": {"host": "gw2", "network": "another"}}
+        )
+        drawn.clear()
+        if "10.0.0.5" in address:
+            assert numbers_are_given(store) and drawn == [address]
+            continue
+        with pytest.raises(StoreError, match="of gw2, which only that machine reaches"):
+            store.next_finding_id()
+        assert not drawn
+
+
 def test_a_withdrawn_service_is_stated_again(
     opened: Callable[[], CloudStore], monkeypatch: pytest.MonkeyPatch, db: Any
 ) -> None:

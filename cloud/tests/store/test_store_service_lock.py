@@ -15,9 +15,18 @@ import pytest
 from free_ports import free_offset
 
 from opq_cloud.store.records.accounts import LEASES
-from opq_cloud.store.service_lock import FREE_S, RENEWED_S, LockDocuments, locked_documents, locked_files
+from opq_cloud.store.service_lock import (
+    FREE_S,
+    RENEWED_S,
+    LockDocuments,
+    has_ended,
+    locked_documents,
+    locked_files,
+    own_lease,
+)
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
+from opq_proto.kit.system_place import start_of
 
 NAMES = ("mauka", "view")
 
@@ -59,6 +68,34 @@ def test_a_killed_services_place_can_be_taken(
     assert second.renew() is None  # the first has released its own, and no other
     (left,) = open_again().people.documents.find(LEASES)
     assert (left["pid"], left["host"]) == (os.getpid(), socket.gethostname())
+
+
+def ended_holder() -> Any:
+    """What a process of this machine that was killed has left."""
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    return {**own_lease(), "pid": process.pid, "started": "before", "renewals": 7}
+
+
+@pytest.mark.parametrize(
+    ("changed", "ended"),
+    [
+        ({}, True),
+        ({"pid": os.getpid()}, True),
+        ({"pid": os.getpid(), "started": start_of(os.getpid())}, False),
+        ({"pid_namespace": "of another machine"}, False),
+        ({"pid_namespace": ""}, False),
+    ],
+)
+def test_an_ended_holder_is_known_by_its_process(changed: dict[str, Any], ended: bool) -> None:
+    """A process that has the same number by now is another one; of another machine nothing is known."""
+    assert has_ended({**ended_holder(), **changed}) is ended
+
+
+def test_a_killed_holder_is_replaced_at_once(open_again: Callable[[], CloudStore]) -> None:
+    store = open_again()
+    assert store.people.documents.insert(LEASES, "view", ended_holder())
+    assert locks_of(store, [0.0], "view").acquire()
 
 
 def test_a_store_that_is_away_is_no_loss(open_again: Callable[[], CloudStore]) -> None:

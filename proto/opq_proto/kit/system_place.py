@@ -152,6 +152,17 @@ def _noted_offset(data_dir: Path) -> int:
     return read_record(data_dir).port_offset or 0
 
 
+def own_namespace(kind: str) -> str:
+    """Names the start of this machine and this process' namespace of a kind (`pid`, `net`).
+
+    Two processes with the same name see the same processes, or the same loopback. Empty where it is unknown.
+    """
+    try:
+        return f"{BOOT.read_text().strip()} {Path(f'/proc/self/ns/{kind}').readlink()}"
+    except OSError:
+        return ""
+
+
 def start_of(pid: int) -> str:
     """When a process was started, together with its machine's own start; empty where there is none."""
     try:

@@ -8,6 +8,7 @@ until then nothing is numbered (`mauka/original/incident_ids.py`).
 
 import time
 from datetime import UTC, datetime
+from socket import gethostname
 
 import zmq
 from bson.int64 import Int64
@@ -25,14 +26,18 @@ from opq_cloud.store.mongo.mongo_server import (
     upsert,
 )
 from opq_cloud.store.records.accounts import LEASES
-from opq_cloud.store.service_lock import FREE_S
+from opq_cloud.store.service_lock import FREE_S, has_ended
 from opq_proto.errors import StoreError
 from opq_proto.keys.backend_keys import BackendAddress
-from opq_proto.kit.zmq_addresses import connectable
+from opq_proto.kit.origin_guard import is_loopback
+from opq_proto.kit.system_place import own_namespace
+from opq_proto.kit.zmq_addresses import connectable, host_of
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 STATED = "incident_number_service"
-"""In `opq_counters`: `address` of the service, empty for our counter; `waits` while it is not known."""
+"""In `opq_counters`: `address` of the service, empty for our counter; `waits` while it is not known.
+
+`host` and `network` are those of the process that stated an address, which may be loopback."""
 ANSWER_MS = 2000
 """Longest wait for a number: the process that draws it may hold a lock (`LEASE_S`)."""
 FIRST_WAIT_S = 75.0
@@ -108,24 +113,39 @@ class MongoNumbers:
         StoreError while it is not known.
         """
         stated = self._stated()
-        if stated.get("waits") and (stated.get("address") is None or self._mauka_runs()):
+        address = stated.get("address")
+        if stated.get("waits"):
+            holder = self._mauka_holder()
+            if address is None or holder is not None:
+                at = "" if holder is None else f" (on {holder['host']} as process {holder['pid']})"
+                raise StoreError(
+                    f"incidents are not numbered yet, because opq-cloud mauka{at} looks for the service that "
+                    "numbers them, for 75 s at most; start it if it does not run"
+                )
+        if address and _is_loopback(address) and self._is_elsewhere(stated):
             raise StoreError(
-                "incidents are not numbered yet, because opq-cloud mauka looks for the service that numbers "
-                "them; start it if it does not run"
+                f"incidents are numbered at {address} of {stated['host']}, which only that machine reaches; "
+                "number them there, or set mauka.incident_id_endpoint there to an address for other machines"
             )
-        return str(stated.get("address") or "")
+        return str(address or "")
 
-    def _mauka_runs(self) -> bool:
-        """Whether a process holds Mauka's lock; one that was killed does not renew it."""
+    def _is_elsewhere(self, stated: Document) -> bool:
+        """Whether the service was stated on another machine, or in a container with its own loopback."""
+        own, network = own_namespace("net"), stated.get("network")
+        return bool(own and network) and network != own
+
+    def _mauka_holder(self) -> Document | None:
+        """Returns the document of the process that holds Mauka's lock; a killed one does not hold it."""
         held = self._db[LEASES].find_one({"_id": MAUKA})
-        if held is None:
-            return False
+        if held is None or has_ended(held):
+            return None
         if self._lease is None or self._lease[0] != held:
             self._lease = held, time.monotonic()
-        return time.monotonic() < self._lease[1] + FREE_S
+        return held if time.monotonic() < self._lease[1] + FREE_S else None
 
     def _state_service(self, address: str) -> None:
-        self._state({"waits": False, "address": address})
+        stated_at = {"host": gethostname(), "network": own_namespace("net")}
+        self._state({"waits": False, "address": address, **stated_at})
         self._known, self._server.draw_problem = address, None
 
     def _stated(self) -> Document:
@@ -149,6 +169,11 @@ class MongoNumbers:
         theirs = {"group_id": None, "incident_id": {"$gt": 0}}
         newest = self._db.incidents.find_one(theirs, {"_id": 1}, sort=[("incident_id", DESCENDING)])
         return newest is not None and isinstance(newest["_id"], ObjectId) and newest["_id"] >= since
+
+
+def _is_loopback(address: str) -> bool:
+    host = host_of(connectable(address.partition("?")[0]))
+    return host == "::1" or is_loopback(host)
 
 
 def draw_numbers(address: str, count: int) -> list[int]:

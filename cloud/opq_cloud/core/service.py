@@ -282,7 +282,7 @@ class Retention:
         if ready is not None:
             ready.set()
         works: tuple[tuple[str, int, Callable[[], int]], ...] = (
-            ("rows_expired", EXPIRY_SHARES, lambda: store.expire(until)),
+            ("rows_expired", EXPIRY_SHARES, lambda: store.expire(until, stopped=stop.is_set)),
             ("incidents_indexed", 1, store.index_slice),
             ("trends_rolled_up", 1, lambda: store.roll_up(time.time_ns() // 1_000_000)),
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_proto.messages import Trend
@@ -290,8 +290,20 @@ class NumberService(Protocol):
         """States the service again, where this process has stated it and processes wait again."""
 
 
+class ExpirySlice(NamedTuple):
+    """How many expired documents, with their files, are removed at once."""
+
+    events: int
+    files: int
+    """Files of these events; of one event all."""
+    findings: int
+
+
 class Driver(Protocol):
     """An open database; from any thread. Every failure is a StoreError with one line."""
+
+    @property
+    def expired_at_once(self) -> ExpirySlice: ...
 
     @property
     def readable(self) -> ReadableDocuments: ...

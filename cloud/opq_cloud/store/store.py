@@ -516,8 +516,13 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         rows are kept as long, and for 400 days at least.
         """
 
-    def expire(self, now_s: int, slice_rows: int = 1000) -> int:
-        """Deletes a slice of the expired rows, by `expire_at`; returns how many (0 where none are left)."""
+    def expire(self, now_s: int, slice_rows: int | None = None, stopped: Callable[[], bool] = ...) -> int:
+        """Deletes a slice of the expired rows, by `expire_at`; returns how many (0 where none are left).
+
+        Args:
+            slice_rows: most rows of a table; by default as many as the database removes well at once.
+            stopped: whether to break off between two statements; a further call completes the slice.
+        """
 
     def expired(self) -> dict[str, int]:
         """Returns how many rows `expire` has deleted since the store was opened here, by collection.

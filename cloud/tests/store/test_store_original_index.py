@@ -118,7 +118,7 @@ def test_years_are_indexed_by_slices_in_the_background(
         assert store.incident_work([7])[7].state is None, "one of years ago is not"
         before = commands.count
         assert store.expire(2**31 - 1) == 32 and db.opq_incident_index.count_documents({}) == 0
-        assert commands.count - before < 31, "one an incident, of so few"
+        assert commands.count - before < 40, "as many of 20,000"
 
 
 def test_a_slice_is_read_along_an_index(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from opq_cloud.store.documents.readable import ReadableDocuments
-from opq_cloud.store.driver import Changed, EarliestStart, Fields, Key, Table, Where
+from opq_cloud.store.driver import Changed, EarliestStart, ExpirySlice, Fields, Key, Table, Where
 from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.statements import (
     count_statement,
@@ -294,6 +294,8 @@ class SqliteDriver:
 
     foreign_numbers = None  # no other program writes the file
     numbers = OwnNumbers()
+    expired_at_once = ExpirySlice(events=10, files=10_000, findings=1000)
+    """One transaction, for which all other writes wait; an event has files of megabytes."""
 
     def __init__(self, opened: Callable[[], SqliteDatabase], watched: Path | None = None) -> None:
         """`watched` is the file, which is there."""

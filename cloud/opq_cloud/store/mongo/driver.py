@@ -19,14 +19,15 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from opq_cloud.store.documents.readable import ReadableDocuments
-from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
-from opq_cloud.store.mongo.filters import REVISION, filter_of, following, needed
+from opq_cloud.store.driver import Changed, ExpirySlice, Fields, Key, Table, Where
+from opq_cloud.store.mongo.filters import REVISION, among, filter_of, following, needed
 from opq_cloud.store.mongo.mongo_server import (
     FINDINGS,
     SHARED,
     LockLostError,
     MongoServer,
     StoreLock,
+    delete_by_id,
     explain,
     insert_new,
     store_errors,
@@ -210,10 +211,9 @@ class MongoDocuments:
         self.beat()
         collection, query = self._of(table), self._filter(table, where)
         if limit is not None:
-            due = [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
-            query = {"_id": {"$in": due}}
-            if not due:
-                return 0
+            return delete_by_id(
+                collection, [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
+            )
         return int(collection.delete_many(query).deleted_count)
 
     def take(self, table: Table, *key: object) -> Fields | None:
@@ -261,7 +261,7 @@ class MongoDocuments:
 
     def delete_files(self, names: Iterable[str]) -> None:
         if listed := list(names):
-            self._server.delete_files({"filename": {"$in": listed}})
+            self._server.delete_files({"filename": among(listed)})
 
     def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
         found = self._file(names, file, box_id)
@@ -299,6 +299,12 @@ class MongoDocuments:
 
 class MongoDriver:
     """`driver.Driver` on an open database."""
+
+    expired_at_once = ExpirySlice(events=5000, files=20_000, findings=20_000)
+    """Many, because FerretDB reads a whole collection for each statement; no other write waits for them.
+
+    One of its statements deletes 32,766 documents at most.
+    """
 
     def __init__(self, server: MongoServer) -> None:
         self._server = server

@@ -1,12 +1,15 @@
 """MongoDB's filters and projections, from the conditions of `driver.Where`. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from opq_cloud.store.driver import EarliestStart, Fields, Key, Table, Where
 
 REVISION = "_revision"
 """Field of our documents that each change raises."""
+MANY_VALUES = 20
+"""From this many values on, a filter for them states their bounds too."""
 _OPERATORS = {"!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
@@ -19,7 +22,9 @@ def filter_of(table: Table, where: Where) -> Fields:
             continue  # only a hint
         if operator in ("=", "has"):
             every.append({field: value})
-        elif operator in ("in", "has any"):
+        elif operator == "in":
+            every.append({field: among(value)})
+        elif operator == "has any":
             every.append({field: {"$in": list(value)}})
         elif operator == "not in":
             every.append({field: {"$nin": list(value)}})
@@ -28,6 +33,23 @@ def filter_of(table: Table, where: Where) -> Fields:
         else:
             every.append({field: {_OPERATORS[operator]: value}})
     return every[0] if len(every) == 1 else {"$and": every} if every else {}
+
+
+def among(values: Iterable[Any]) -> Fields:
+    """Returns the condition that a field has one of these values.
+
+    With many values of one type it states their bounds first, which changes nothing for an index, because
+    FerretDB compares each document of the collection with each value. Numbers without a gap need no more.
+    """
+    listed = list(values)
+    types = {int if isinstance(each, int) else type(each) for each in listed}
+    if len(listed) < MANY_VALUES or len(types) > 1 or listed[0] is None:
+        return {"$in": listed}
+    lowest, highest = min(listed), max(listed)
+    bounds = {"$gte": lowest, "$lte": highest}
+    if types == {int} and highest - lowest + 1 == len({*listed}):
+        return bounds
+    return {**bounds, "$in": listed}
 
 
 def following(table: Table, query: Fields, sort: Sequence[str], beyond: Key) -> Fields:

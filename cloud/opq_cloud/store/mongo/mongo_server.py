@@ -30,6 +30,7 @@ from pymongo.errors import (
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.readable import ReadableDocuments
+from opq_cloud.store.mongo.filters import among
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL, check_schema, put_first_documents, put_schema
 from opq_cloud.store.mongo.lost_incidents import LostIncidents
 from opq_proto.errors import StoreError
@@ -43,6 +44,8 @@ LEASE_S = 5.0
 """A lock that its holder did not renew for this time may be taken over."""
 LOCK_WAIT_S = 30.0
 DUPLICATE_KEY = 11000
+FILES_AT_ONCE = 10_000
+"""Files whose chunks one statement deletes; FerretDB deletes 32,766 documents at most."""
 OTHERS_NUMBERS = 1_000_000
 """Incident numbers that are left to another service in the same store; it gives them one by one."""
 LARGEST_NUMBER = 2**31 - 1
@@ -161,7 +164,12 @@ def explain(error: PyMongoError) -> StoreError:
 def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
     """Deletes expired documents, at most `limit`; returns how many."""
     due = [d["_id"] for d in collection.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)]
-    return collection.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
+    return delete_by_id(collection, due)
+
+
+def delete_by_id(collection: Collection[Document], ids: Sequence[object]) -> int:
+    """Deletes documents by one statement; returns how many. FerretDB commits 5000 single ones for minutes."""
+    return collection.delete_many({"_id": among(ids)}).deleted_count if ids else 0
 
 
 def insert_new(collection: Collection[Document], documents: Sequence[Document]) -> int:
@@ -345,12 +353,16 @@ class MongoServer:
         return 0 if found is None else int(found[field])
 
     def delete_files(self, where: Document, keep: object = None) -> None:
-        """Deletes these files of GridFS and their chunks, except `keep`. A missing file is not an error."""
+        """Deletes these files of GridFS, except `keep`; a missing file is not an error.
+
+        Their chunks go first: without their file, they would never be found.
+        """
         files, chunks = self.db["fs.files"], self.db["fs.chunks"]
         gone = [each["_id"] for each in files.find(where, {"_id": 1}) if each["_id"] != keep]
-        if gone:
-            files.delete_many({"_id": {"$in": gone}})
-            chunks.delete_many({"files_id": {"$in": gone}})
+        for first in range(0, len(gone), FILES_AT_ONCE):
+            some = gone[first : first + FILES_AT_ONCE]
+            chunks.delete_many({"files_id": among(some)})
+            delete_by_id(files, some)
 
     @contextmanager
     def lock(self, name: str) -> Iterator["StoreLock"]:

@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
-from opq_cloud.store.mongo.mongo_server import MongoServer, expire, upsert
+from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram
@@ -95,7 +95,7 @@ class MongoTrendRows:
         return [document["_id"] for document in due]
 
     def remove_rows(self, old: Sequence[object]) -> int:
-        return self._rollups.delete_many({"_id": {"$in": list(old)}}).deleted_count
+        return delete_by_id(self._rollups, old)
 
     def remove_box(self, box_id: str, limit: int) -> int:
         of_box = {"box_id": box_id}

@@ -18,7 +18,7 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import changed_event
 from opq_cloud.store.records.findings import REVISION as JOINS
-from opq_cloud.store.records.findings import FindingRecords
+from opq_cloud.store.records.findings import FindingRecords, incident_number
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.makai import MakaiRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, DISTURBANCES, DUE, EVENTS, INCIDENTS, PHENOMENA
@@ -45,8 +45,8 @@ class BoxDeletion(FindingRecords, BoxRecords, MakaiRecords):
             return BoxHoldings(
                 sum(1 for _ in _events_of(documents, box_id)),
                 documents.count(DISTURBANCES, [("box_id", "=", box_id)]),
-                len({_number(each) for each in alone}),
-                len({_number(each) for each in shared}),
+                len({incident_number(each) for each in alone}),
+                len({incident_number(each) for each in shared}),
                 max((int(each["expire_at"]) for each in shared), default=None),
                 len(phenomena),
                 len(shared_phenomena),
@@ -117,11 +117,6 @@ def _slices(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     return (rows[first : first + SLICE] for first in range(0, len(rows), SLICE))
 
 
-def _number(finding: Fields) -> int:
-    """The incident of a finding; one of the original is an incident of its own."""
-    return int(finding.get("group_id") or finding["incident_id"])
-
-
 def _findings(documents: Documents, box_id: str) -> tuple[list[Fields], list[Fields]]:
     """Returns the Box's findings in incidents of this Box alone, and in those that others share."""
     own = list(documents.find(INCIDENTS, [("box_id", "=", box_id)], fields=_FINDING))
@@ -130,8 +125,8 @@ def _findings(documents: Documents, box_id: str) -> tuple[list[Fields], list[Fie
     for part in _slices(groups):
         others = documents.find(INCIDENTS, [("group_id", "in", part)], fields=_FINDING)
         shared |= {int(each["group_id"]) for each in others if each["box_id"] != box_id}
-    alone = [each for each in own if _number(each) not in shared]
-    return alone, [each for each in own if _number(each) in shared]
+    alone = [each for each in own if incident_number(each) not in shared]
+    return alone, [each for each in own if incident_number(each) in shared]
 
 
 def _phenomena(documents: Documents, box_id: str) -> tuple[list[int], list[int]]:

@@ -33,6 +33,7 @@ from opq_cloud.store.incidents.join_plan import (
 from opq_cloud.store.records.incident_index import REVISION as INDEX_REVISION
 from opq_cloud.store.records.original_index import OriginalIndex
 from opq_cloud.store.records.part import box_locations, expires
+from opq_cloud.store.records.removals import complete_removals, never, remove_whole
 from opq_cloud.store.records.tables import BOXES, EVENTS, FACTS, INCIDENTS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident, Waveform
@@ -268,27 +269,51 @@ class FindingRecords(OriginalIndex):
                     documents.put(INCIDENTS, [document])
                     copies.put_samples(documents, known)
 
-    def _expire_findings(self, documents: Documents, now_s: int, slice_rows: int) -> int:
-        where = [("expire_at", "<=", now_s)]
+    def _expire_findings(
+        self, documents: Documents, now_s: int, slice_rows: int, stopped: Callable[[], bool]
+    ) -> int:
+        complete_removals(documents, INCIDENTS, self._clear_findings, stopped)
         fields = ("incident_id", "group_id", "box_id")
-        due = list(documents.find(INCIDENTS, where, limit=slice_rows, fields=fields))
-        return self._remove_findings(documents, due, where) if due else 0
+        expired: Where = [("expire_at", "<=", now_s)]
+        due = list(documents.find(INCIDENTS, expired, limit=slice_rows, fields=fields))
+        return self._remove_findings(documents, due, now_s, stopped) if due else 0
 
-    def _remove_findings(self, documents: Documents, due: Sequence[Fields], where: Where = ()) -> int:
-        """Removes findings, where these conditions hold still, and the incidents that have no other."""
+    def _remove_findings(
+        self,
+        documents: Documents,
+        due: Sequence[Fields],
+        due_s: int | None = None,
+        stopped: Callable[[], bool] = never,
+    ) -> int:
+        """Removes findings that expire up to `due_s`, or all, and incidents without another finding."""
+        rows = [
+            {
+                "incident_id": each["incident_id"],
+                "incident": incident_number(each),
+                "box_id": str(each["box_id"]),
+            }
+            for each in due
+        ]
+        return remove_whole(documents, INCIDENTS, rows, due_s, self._clear_findings, stopped)
+
+    def _clear_findings(self, documents: Documents, gone: Sequence[Fields]) -> Iterator[None]:
+        """Removes the files of findings that are gone, and the incidents that have no other finding."""
         if documents.original:
-            documents.delete_files([samples_file(int(each["incident_id"])) for each in due])
-        numbers = [each["incident_id"] for each in due]
-        gone = documents.remove(INCIDENTS, [("incident_id", "in", numbers), *where])
-        pairs = [(int(each.get("group_id") or each["incident_id"]), str(each["box_id"])) for each in due]
+            documents.delete_files([samples_file(int(each["incident_id"])) for each in gone])
+            yield
+        pairs = [(int(each["incident"]), str(each["box_id"])) for each in gone]
         numbers = sorted({number for number, _ in pairs})
         left = documents.find(INCIDENTS, [("group_id", "in", numbers)], fields=("group_id",))
         kept = {int(each["group_id"]) for each in left}
-        ended = [number for number in numbers if number not in kept]
-        if ended:
-            self._forget_incidents(documents, ended)
+        yield
+        if ended := [number for number in numbers if number not in kept]:
+            yield from self._forget_incidents(documents, ended)
         self._enter_parts(documents, [pair for pair in pairs if pair[0] in kept])
-        return gone
+
+
+def incident_number(finding: Fields) -> int:
+    """Returns the incident of a finding; one of the original is an incident of its own."""
+    return int(finding.get("group_id") or finding["incident_id"])
 
 
 def _numbers_for(plan: JoinPlan, original: bool, draw: Callable[..., list[int]]) -> GivenNumbers:

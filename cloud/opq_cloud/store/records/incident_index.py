@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Table
@@ -177,10 +177,11 @@ class IncidentIndex(StorePart, ABC):
             else:
                 _inherit(documents, number, int(kept["group_id"]))
 
-    def _forget_incidents(self, documents: Documents, numbers: Sequence[int]) -> None:
-        """Deletes the entries, notes and other rows of expired incidents."""
+    def _forget_incidents(self, documents: Documents, numbers: Sequence[int]) -> Iterator[None]:
+        """Deletes the entries, notes and other rows of expired incidents; yields between statements."""
         for table in (INDEX, NOTES, PARTS, FACTS):
             documents.remove(table, [("incident_id", "in", numbers)])
+            yield
         documents.remove(HEIRS, [("heir", "in", numbers)])
         documents.raise_number(REVISION)
 

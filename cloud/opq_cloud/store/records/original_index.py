@@ -236,7 +236,8 @@ class OriginalIndex(IncidentParts):
         gone = pairs - there
         kept = {number for number, _ in there}
         if ended := sorted({number for number, _ in gone} - kept):
-            self._forget_incidents(documents, ended)
+            for _ in self._forget_incidents(documents, ended):
+                continue
         self._enter_parts(documents, [pair for pair in gone if pair[0] in kept])
         if gone:
             documents.raise_number(REVISION)

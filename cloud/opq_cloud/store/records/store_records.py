@@ -1,6 +1,7 @@
 """The whole store except the measurement log, over one driver."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from threading import Lock
 
 from opq_cloud.store.documents.retention import UNSET_CLOCK_S
@@ -14,9 +15,13 @@ from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.makai import MakaiRecords
 from opq_cloud.store.records.phenomena import PhenomenonRecords
+from opq_cloud.store.records.removals import never
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
+
+EXPIRED_ROWS = 1000
+"""Rows of a table without files that one call of `expire` deletes at most."""
 
 
 class StoreRecords(
@@ -38,6 +43,8 @@ class StoreRecords(
         self.intervals = IntervalRecords(driver)
         self._expired: dict[str, int] = {}
         self._expired_lock = Lock()
+        self._expiring = Lock()
+        """Two threads would both read and remove the same slice."""
 
     def _parts_are_seen(self) -> bool:
         return self.people.any_access()
@@ -91,23 +98,28 @@ class StoreRecords(
         if due and now_s >= UNSET_CLOCK_S:
             self._driver.write(job)
 
-    def expire(self, now_s: int, slice_rows: int = 1000) -> int:
-        self._renew_undated(now_s)
+    def expire(self, now_s: int, slice_rows: int | None = None, stopped: Callable[[], bool] = never) -> int:
+        rows, at_once = slice_rows or EXPIRED_ROWS, self._driver.expired_at_once
+        if slice_rows is not None:
+            at_once = at_once._replace(events=slice_rows, findings=slice_rows)
 
         def job(documents: Documents) -> dict[str, int]:
-            return {
-                "events": self._expire_events(documents, now_s, max(1, slice_rows // 100)),
-                "incidents": self._expire_findings(documents, now_s, slice_rows),
-                "makai_metrics": self._expire_traffic(documents, now_s, slice_rows),
-                "phenomena": self._expire_phenomena(documents, now_s, slice_rows),
+            works: dict[str, Callable[[], int]] = {
+                "events": lambda: self._expire_events(documents, now_s, at_once, stopped),
+                "incidents": lambda: self._expire_findings(documents, now_s, at_once.findings, stopped),
+                "makai_metrics": lambda: self._expire_traffic(documents, now_s, rows),
+                "phenomena": lambda: self._expire_phenomena(documents, now_s, rows),
             }
+            return {name: 0 if stopped() else work() for name, work in works.items()}
 
-        gone = {
-            "measurements": self._expire_log(now_s, slice_rows),
-            "trends": self._expire_trends(now_s, slice_rows),
-            "intervals": self.intervals.expire(now_s, slice_rows),
-        }
-        gone |= self._driver.write(job)
+        with self._expiring:
+            self._renew_undated(now_s)
+            gone = {
+                "measurements": self._expire_log(now_s, rows),
+                "trends": self._expire_trends(now_s, rows),
+                "intervals": self.intervals.expire(now_s, rows),
+            }
+            gone |= self._driver.write(job)
         with self._expired_lock:
             self._expired = {name: self._expired.get(name, 0) + count for name, count in gone.items()}
         return sum(gone.values())

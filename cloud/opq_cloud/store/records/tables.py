@@ -28,6 +28,8 @@ RETENTION = Table("laha_config", identity=lambda one: "ttls", versioned=False)
 MAKAI_CONFIG = Table("makai_config", versioned=False)
 TRIGGER_SETTINGS = Table("opq_trigger_settings", versioned=False)
 """Of MongoDB alone; the embedded store has them in `makai_config`, which no other program writes there."""
+REMOVALS = Table("opq_removals", ("removal",), id_field="removal", versioned=False)
+"""Removals that have begun, of MongoDB alone; see `records/removals.py`."""
 DUE = Table(
     "rollups_due",
     ("length_ms", "start_ms", "box_id"),

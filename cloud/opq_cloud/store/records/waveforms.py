@@ -5,8 +5,10 @@ between them, putting the waveform again completes them. A file has a sha256, ch
 """
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import accumulate
 
 from opq_cloud.store.documents.boxes import box_from_document
 from opq_cloud.store.documents.events import (
@@ -23,9 +25,10 @@ from opq_cloud.store.documents.events import (
     waveform_place,
 )
 from opq_cloud.store.documents.readable import READ_ERRORS
-from opq_cloud.store.driver import Documents, Fields
+from opq_cloud.store.driver import Documents, ExpirySlice, Fields, Where
 from opq_cloud.store.records.events import changed_event, no_event, require_event, with_new_data
 from opq_cloud.store.records.part import StorePart
+from opq_cloud.store.records.removals import complete_removals, remove_whole
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_cloud.store.waveform_place import WaveformPlace
@@ -134,23 +137,37 @@ class WaveformRecords(StorePart):
                 for box_id in stored
             }
 
-    def _expire_events(self, documents: Documents, now_s: int, slice_rows: int) -> int:
+    def _expire_events(
+        self, documents: Documents, now_s: int, at_once: ExpirySlice, stopped: Callable[[], bool]
+    ) -> int:
         """Deletes expired events with their files; returns how many."""
-        where = [("expire_at", "<=", now_s)]
-        due = list(documents.find(EVENTS, where, limit=slice_rows, fields=("event_id", "half_cycles")))
+        complete_removals(documents, EVENTS, _clear_events, stopped)
+        expired: Where = [("expire_at", "<=", now_s)]
+        due = list(documents.find(EVENTS, expired, limit=at_once.events, fields=("event_id", "half_cycles")))
         if not due:
             return 0
-        same = [("event_id", "in", [event["event_id"] for event in due])]
-        files = [file_names(part)[0] for part in documents.find(BOX_EVENTS, same)]
-        files += [
-            half_cycles_name(event["event_id"], box_id)
+        files = {
+            event["event_id"]: [
+                half_cycles_name(event["event_id"], box_id) for box_id in event.get("half_cycles", {})
+            ]
             for event in due
-            for box_id in event.get("half_cycles", {})
+        }
+        for part in documents.find(BOX_EVENTS, [("event_id", "in", list(files))]):
+            files[part["event_id"]].append(file_names(part)[0])
+        totals = accumulate(len(names) for names in files.values())
+        rows = [
+            {"event_id": event_id, "files": names}
+            for (event_id, names), total in zip(files.items(), totals, strict=True)
+            if total <= max(at_once.files, len(names))
         ]
-        documents.delete_files(files)
-        documents.remove(BOX_EVENTS, same)
-        documents.remove(EVENTS, [*same, *where])  # the original's numbers may come twice
-        return len(due)
+        return remove_whole(documents, EVENTS, rows, now_s, _clear_events, stopped)
+
+
+def _clear_events(documents: Documents, gone: Sequence[Fields]) -> Iterator[None]:
+    """Removes the files and parts of events that are gone."""
+    documents.delete_files([name for each in gone for name in each["files"]])
+    yield
+    documents.remove(BOX_EVENTS, [("event_id", "in", [each["event_id"] for each in gone])])
 
 
 def read_waveform(documents: Documents, part: Fields) -> Waveform:

@@ -70,8 +70,8 @@ GROUPS: tuple[tuple[StatedRight, str], ...] = (
     (of(Action.ORDER_SAMPLES, Action.USE_ACCOUNT), "POST /boxes/{box_id}/waveforms"),
     (of(Action.ORDER_SAMPLES), "GET /boxes/{box_id}/waveforms"),
     (of(Action.WRITE_BY_API, Action.ORDER_SAMPLES), "POST /api/v1/boxes/{box_id}/waveforms"),
-    (of(Action.WRITE_BY_API, done=(200,)), "GET /api/v1/site-joins"),
-    (of(Action.WRITE_BY_API, done=(400,)), "POST /api/v1/site-joins"),
+    (of(Action.JOIN_BY_API, done=(200,)), "GET /api/v1/site-joins"),
+    (of(Action.JOIN_BY_API, done=(400,)), "POST /api/v1/site-joins"),
     (of(Action.INJECT), "POST /api/v1/injections"),
     (of(Action.WRITE_BY_API, Action.EDIT_INCIDENT), "POST /api/v1/incidents/{incident_id}/work"),
     (

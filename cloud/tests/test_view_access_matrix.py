@@ -66,6 +66,7 @@ SCOPES = {
     "reads": ("read",),
     "reads waveforms": ("read", "waveforms"),
     "writes": ("read", "write"),
+    "joins": ("read", "sites"),
 }
 PEOPLE = (
     "stranger",

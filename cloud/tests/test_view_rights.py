@@ -26,12 +26,12 @@ from opq_cloud.store.records.rights import OPEN, RIGHTS, ROLES, STRANGER, Action
 from opq_cloud.view.api.export_jobs import ExportHead
 from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.web import long_answers
-from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.links import TOKEN_SCOPES, make_ticket
 from opq_cloud.view.web.passwords import secret_hash
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 FRESH = {"password": "another horse", "password_again": "another horse"}
-EVERY_SCOPE = ("read", "waveforms", "write")
+EVERY_SCOPE = TOKEN_SCOPES
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -61,6 +61,21 @@ def test_a_higher_relation_takes_nothing_away() -> None:
         assert ended == [may(stranger, action, each) for each in public], (action, role, way)
         for_token = way is Way.TOKEN and RIGHTS[action].scope
         assert not (for_token and any(may(Standing(role, way), action, each) for each in relations))
+
+
+def test_a_scope_keeps_its_rights() -> None:
+    """A token states what it may when it is made: a new right gets a new scope, and no row here grows."""
+    rights = {
+        scope: {action for action, right in RIGHTS.items() if Way.TOKEN in right.ways and right.scope == scope}
+        for scope in {right.scope for right in RIGHTS.values()}
+    }
+    assert rights == {
+        "": {Action.SEE, Action.SEE_PLACE},
+        "waveforms": {Action.SEE_WAVEFORMS},
+        "write": {Action.ORDER_SAMPLES, Action.EDIT_INCIDENT, Action.INJECT, Action.WRITE_BY_API},
+        "sites": {Action.JOIN_SITE, Action.ADMIT_TO_SITE, Action.JOIN_BY_API},
+    }
+    assert {*rights, "read"} == {"", *TOKEN_SCOPES}
 
 
 def test_a_demoted_owner_changes_nothing(scene: demo.Scene) -> None:

@@ -118,7 +118,7 @@ def test_digits_alone_are_not_a_site(scene: demo.Scene) -> None:
 
 
 def test_a_token_joins_a_site_by_rest(scene: demo.Scene) -> None:
-    """As on the page; a token that reads, a session and another owner's token do nothing."""
+    """As on the page; a token that reads or writes, a session and another owner's token do nothing."""
     people, store = add_people(scene, eve="owner", bob="owner", mel="owner", vic="viewer"), scene.store
     for box_id, name in (("1", "eve"), ("4", "bob"), ("9", "mel")):
         store.put_box(BoxRecord(box_id, f"Box {box_id}"))
@@ -127,11 +127,14 @@ def test_a_token_joins_a_site_by_rest(scene: demo.Scene) -> None:
     store.put_box(BoxRecord("1", "", site=key))
     tokens = {
         name: make_ticket(
-            store.people, "token", 3600, account_id=people[name], label="t", scopes=("read", "write")
+            store.people, "token", 3600, account_id=people[name], label="t", scopes=("read", "sites")
         )
         for name in people
     }
-    reading = make_ticket(store.people, "token", 3600, account_id=people["eve"], label="r", scopes=("read",))
+    others = [
+        make_ticket(store.people, "token", 3600, account_id=people["eve"], label="o", scopes=scopes)
+        for scopes in ((), ("read",), ("read", "waveforms", "write"))
+    ]
     browser = FormBrowser(scene.url)
 
     def sends(token: str, **asked: str) -> int:
@@ -142,7 +145,10 @@ def test_a_token_joins_a_site_by_rest(scene: demo.Scene) -> None:
         assert browser.get("/api/v1/site-joins", Authorization=f"Bearer {tokens[name]}") == 200
         return json.loads(browser.text)
 
-    assert sends(reading, do="accept", box_id="4") == 403 and sends("", do="accept", box_id="4") in (401, 403)
+    for token in others:
+        assert browser.get("/api/v1/site-joins", Authorization=f"Bearer {token}") == 403
+        assert sends(token, do="accept", box_id="4") == sends(token, do="ask", box_id="1", site=key) == 403
+    assert sends("", do="accept", box_id="4") in (401, 403)
     assert sends(tokens["mel"], do="ask", box_id="4", site=key) == 404, "a Box of another"
     assert sends(tokens["vic"], do="ask", box_id="4", site=key) == 404, "a viewer has none"
     assert sends(tokens["bob"], do="ask", box_id="4", site="mill") == 400

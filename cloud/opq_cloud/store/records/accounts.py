@@ -134,7 +134,7 @@ class AccountTicket:
     box_id: str = ""
     label: str = ""
     scopes: tuple[str, ...] = ()
-    """What a token may read: `read`, `waveforms`. An old token, made without scopes, reads all."""
+    """What a token may do: `read`, `waveforms`, `write`, `sites`. One made without scopes reads all."""
     made_by: str = ""
     """The administrator's account that made an invitation or a claim code."""
 

@@ -54,6 +54,7 @@ class Action(Enum):
     INJECT = "publish on Mauka's bus"
     USE_ACCOUNT = "read and change the own account"
     WRITE_BY_API = "send a request that changes something to the API"
+    JOIN_BY_API = "read and change by the API who is in which site"
     BE_NOTIFIED = "be notified"
     BE_NOTIFIED_OF_SERVICES = "be notified of services"
     VOUCH = "have made a link or code that is valid"
@@ -79,7 +80,7 @@ class Right:
     """Role -> lowest relation that suffices; a role that is not listed does not have the right."""
     ways: frozenset[Way]
     scope: str = ""
-    """Scope that a token needs."""
+    """Scope that a token needs. A token states what it may when it is made, so a later right has another scope."""
 
 
 _ALL_BOXES = dict.fromkeys((ADMIN, RESEARCHER, OPEN), Relation.NONE)
@@ -99,8 +100,8 @@ RIGHTS: Mapping[Action, Right] = {
     ),
     Action.CHANGE_BOX: Right(_OWN_BOXES, _SESSION),
     Action.ORDER_SAMPLES: Right(_OWN_BOXES, _ORDERING, "write"),
-    Action.JOIN_SITE: Right(_OWN_BOXES, _ORDERING, "write"),
-    Action.ADMIT_TO_SITE: Right(_OWN_BOXES, _ORDERING, "write"),
+    Action.JOIN_SITE: Right(_OWN_BOXES, _ORDERING, "sites"),
+    Action.ADMIT_TO_SITE: Right(_OWN_BOXES, _ORDERING, "sites"),
     Action.CLAIM_BOX: Right({ADMIN: Relation.NONE, OWNER: Relation.NONE}, _SESSION),
     Action.EDIT_INCIDENT: Right(_OWN_BOXES | {RESEARCHER: Relation.NONE}, _ORDERING, "write"),
     Action.READ_ADMINISTRATION: Right(_ADMINS | {OPEN: Relation.NONE}, _SESSION | {Way.MACHINE}),
@@ -108,6 +109,7 @@ RIGHTS: Mapping[Action, Right] = {
     Action.INJECT: Right(_ADMINS, _TOKEN, "write"),
     Action.USE_ACCOUNT: Right(_ACCOUNTS, _SESSION),
     Action.WRITE_BY_API: Right(_ACCOUNTS, _TOKEN, "write"),
+    Action.JOIN_BY_API: Right(_ACCOUNTS, _TOKEN, "sites"),
     Action.BE_NOTIFIED: Right(_ACCOUNTS, _MESSAGE),
     Action.BE_NOTIFIED_OF_SERVICES: Right(_ADMINS, _MESSAGE),
     Action.VOUCH: Right(_ADMINS, frozenset({Way.CODE})),

@@ -1,4 +1,4 @@
-"""Joining another owner's site by `/api/v1`: what the page of sites does, with a token that writes."""
+"""Joining another owner's site by `/api/v1`: what the page of sites does, with a token for sites."""
 
 from typing import Annotated, Literal
 
@@ -6,8 +6,9 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from opq_cloud.store.records.rights import Action
 from opq_cloud.store.site_key import KEY_CHARACTERS
-from opq_cloud.view.api.ordering import body_of, check_writes, read_request_body, refusals
+from opq_cloud.view.api.ordering import body_of, read_request_body, refusals
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.site_joining import NO_KEY, JoinRefusedError, SiteJoining
@@ -74,15 +75,15 @@ class SiteJoinRoutes:
 
     def joins(self) -> Response:
         """Your sites with the Boxes of other owners in them, those that ask, and what yours wait for."""
-        check_writes(VISITOR.get())
+        _check_joins(VISITOR.get())
         return self._answer(VISITOR.get())
 
     async def change(self, request: Request) -> Response:
         """Ask to join a site with a Box, withdraw that; accept, refuse or remove another owner's Box."""
-        check_writes(VISITOR.get())
+        _check_joins(VISITOR.get())
         asked = await read_request_body(request, JoinAsk, 1024)
         visitor = await visitor_after_body(request)
-        check_writes(visitor)
+        _check_joins(visitor)
         try:
             await in_thread(self._change, visitor, asked, self._accounts.base_url(request))
         except JoinRefusedError as error:
@@ -113,3 +114,9 @@ class SiteJoinRoutes:
         waiting = [WaitingBox(box_id=box_id, site=key) for box_id, key in found.waiting]
         body = SiteJoins(sites=sites, waiting=waiting).model_dump()
         return JSONResponse(body, 200, {"Cache-Control": "no-store"})
+
+
+def _check_joins(visitor: Visitor) -> None:
+    """Raises RestProblemError 403 for a visitor without a token for sites."""
+    if not visitor.may(Action.JOIN_BY_API):
+        raise RestProblemError(403, "This needs a token with the scope sites; the page Account makes one.")

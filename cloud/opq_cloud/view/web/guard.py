@@ -30,7 +30,7 @@ FORMS = re.compile(
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/work"
     r"|incidents/[^/]+/(note|label|split|merge|work|seen))"
 )
-"""Paths that accept a POST: forms, and requests with a token that has the scope `write`."""
+"""Paths that accept a POST: forms, and requests with a token that has the scope `write` or `sites`."""
 V1 = "/api/v1"
 """Errors under this path are problem documents."""
 MAX_TARGET_BYTES = 2048

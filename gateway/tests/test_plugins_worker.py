@@ -321,6 +321,34 @@ def test_a_functions_rules_fail_alone(plugins: Plugins, monkeypatch: pytest.Monk
     wait_for(good_answers)
 
 
+def test_one_boxs_rows_pause_that_box() -> None:
+    """Good rows of others between them change nothing; five Boxes pause the rule, and no other rule."""
+    now_s = 0.0
+    circuits = guard.RuleCircuits(lambda: now_s)
+    for _ in range(2):
+        circuits.record_failure("rule", "1")
+        circuits.record_success("rule", "2")
+    assert circuits.wait_s("rule", "1") == 1.0 and circuits.tripped("rule", "1")
+    assert circuits.wait_s("rule", "2") == circuits.wait_s("other", "1") == 0.0
+    assert not circuits.tripped("rule", "2")
+    for box in ("3", "4", "5", "6", "7"):
+        circuits.record_failure("rule", box)
+    assert circuits.wait_s("rule", "2") == 1.0 and circuits.wait_s("other", "2") == 0.0
+    circuits.record_success("rule", "2")
+    assert circuits.tripped("rule", "2"), "they go on failing"
+    now_s = 2 * guard.STEADY_S
+    circuits.record_success("rule", "2")
+    assert not circuits.tripped("rule", "2") and circuits.tripped("rule", "1")
+    circuits.record_success("rule", "1")
+    assert not circuits.tripped("rule", "1")
+    for _ in range(2):
+        circuits.record_failure("rule", "")
+    assert circuits.wait_s("rule", "2") == 1.0, "a row of no Box, or of several"
+    for number in range(2 * guard.CIRCUITS_KEPT):
+        circuits.record_failure("rule", f"box {number}")
+    assert len(circuits._failed) == guard.CIRCUITS_KEPT
+
+
 def test_an_open_circuit_waits_longer_each_time() -> None:
     now_s = 0.0
     of = guard.Circuit(lambda: now_s)

@@ -6,7 +6,7 @@ import pytest
 
 from opq_plugins.sdk import Function
 from opq_rules.batch import Batch
-from opq_rules.engine.types.plugin_functions import PluginFunctions
+from opq_rules.engine.types.plugin_functions import PluginFunctions, box_of
 from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
@@ -131,39 +131,57 @@ def test_an_unfit_value_is_an_error_row() -> None:
 
 
 class Remembering(Function):
-    """A plug-in's aggregate that notes for which rule it is called."""
+    """A plug-in's function that notes for which rule and Box it is called."""
 
-    def __init__(self) -> None:
-        self.rules: list[str] = []
+    def __init__(self, aggregate: bool) -> None:
+        self._aggregate = aggregate
+        self.calls: list[tuple[str, str]] = []
 
     def validate(self, args: Any) -> str:
         return ""
 
     def is_aggregate(self) -> bool:
-        return True
+        return self._aggregate
 
     def exec(self, args: Any, context: Any) -> Any:
-        self.rules.append(context.rule_id)
-        return sum(args[0])
+        self.calls.append((context.rule_id, context.box))
+        return sum(args[0]) if self._aggregate else args[0]
 
 
-def test_an_aggregate_knows_its_rule() -> None:
-    """So that one rule whose rows end its process is paused alone, as with other functions."""
-    function = Remembering()
+@pytest.mark.parametrize(
+    ("aggregate", "sql", "boxes"),
+    [
+        (True, "SELECT noted(v) AS t FROM s GROUP BY COUNTWINDOW(3)", [""]),
+        (True, "SELECT noted(v) AS t FROM s GROUP BY box, COUNTWINDOW(3)", ["1", "2"]),
+        (False, "SELECT noted(v) AS t FROM s", ["1", "2", "1"]),
+        (False, "SELECT v FROM s WHERE noted(v) > 0", ["1", "2", "1"]),
+        (False, "SELECT v FROM s WHERE noted(v) > 0 GROUP BY COUNTWINDOW(3)", ["1", "2", "1"]),
+    ],
+)
+def test_a_function_knows_its_rule_and_box(aggregate: bool, sql: str, boxes: list[str]) -> None:
+    """So that rows which end its process pause it for this Box of this rule, and for no other."""
+    function = Remembering(aggregate)
 
     class Types:
         def functions(self) -> list[str]:
-            return ["total"]
+            return ["noted"]
 
         def function(self, name: str) -> Any:
             return lambda: function
 
     functions = PluginFunctions(Types())()  # type: ignore[arg-type]
     create = parse('CREATE STREAM s () WITH (DATASOURCE="x", TYPE="mock", FORMAT="json")')
-    select = parse("SELECT total(v) AS t FROM s GROUP BY COUNTWINDOW(2)")
+    select = parse(sql)
     assert isinstance(create, Create) and isinstance(select, Select)
     made = plan(select, {"s": definition_of(create)}, functions)
+    rows = [{"v": 1, "box": "1"}, {"v": 2, "box": "2"}, {"v": 3, "box": "1"}]
     for rule_id in ("bad", "good"):
-        query = Query(made, RuleFacts(rule_id))
-        assert query.feed(Batch("s", [{"v": 1}, {"v": 2}], 5)) == [[{"t": 3}]]
-    assert function.rules == ["bad", "good"]
+        function.calls.clear()
+        assert Query(made, RuleFacts(rule_id)).feed(Batch("s", rows, 5))
+        assert function.calls == [(rule_id, box) for box in boxes]
+
+
+def test_a_joined_rows_box_is_its_only_one() -> None:
+    one, other = {"box": "1"}, {"box": "2"}
+    assert box_of(one) == box_of((one, None)) == box_of((one, {"v": 1})) == box_of((one, one)) == "1"
+    assert box_of((one, other)) == box_of({}) == box_of({"box": 1}) == box_of(None) == ""

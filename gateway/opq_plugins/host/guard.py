@@ -1,10 +1,11 @@
 """Pauses after failures: of a trigger or analysis that raises, and of a function whose process fails.
 
-What raises for the rows of one Box is paused for that Box alone (`BoxGuards`), so that one Box stops nothing
-for the others.
+What fails for the rows of one Box is paused for that Box alone (`BoxGuards`, `RuleCircuits`), so that one Box
+stops nothing for the others.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -15,9 +16,11 @@ PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STEADY_S = 60.0
 """After this time without a crash, the pauses start from the first again."""
 MANY_BOXES = 5
-"""Boxes for whose rows a plug-in raises within STEADY_S until it counts as failing for all."""
+"""Boxes for whose rows a plug-in fails within STEADY_S until it counts as failing for all."""
 BOXES_KEPT = 1000
 """Boxes whose failures are remembered."""
+CIRCUITS_KEPT = 1000
+"""Circuits that a function remembers, of its rules and their Boxes."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
@@ -150,6 +153,8 @@ class Circuit:
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
         """Calls that failed at once."""
+        self.failed_s = float("-inf")
+        """When the last call failed (monotonic)."""
         self._now = monotonic_s
         self._backoff = Backoff(PAUSES_S)
         self._until_s = 0.0
@@ -169,4 +174,53 @@ class Circuit:
         self._backoff.record_success()
 
     def record_failure(self) -> None:
-        self._until_s = self._now() + self._backoff.record_failure()
+        self.failed_s = self._now()
+        self._until_s = self.failed_s + self._backoff.record_failure()
+
+
+class RuleCircuits:
+    """Circuits of one function, for the Boxes of its rules whose last call failed.
+
+    A rule is paused as a whole where its calls fail for MANY_BOXES Boxes within STEADY_S, or for rows that
+    are of no Box or of several (`box` is empty).
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._now = monotonic_s
+        self._failed: OrderedDict[tuple[str, str], Circuit] = OrderedDict()
+        """By rule and Box; the rule as a whole has no Box."""
+
+    def wait_s(self, rule_id: str, box: str) -> float:
+        """How long calls for this Box's rows still fail at once; 0.0: one may be made."""
+        return max((circuit.wait_s() for circuit in self._of(rule_id, box)), default=0.0)
+
+    def tripped(self, rule_id: str, box: str) -> bool:
+        """Whether the next failure refuses calls again; a call should then not wait for a new process."""
+        return any(circuit.tripped for circuit in self._of(rule_id, box))
+
+    def record_success(self, rule_id: str, box: str) -> None:
+        self._failed.pop((rule_id, box), None)
+        if (rule_id, "") in self._failed and self._failing_boxes(rule_id) < MANY_BOXES:
+            del self._failed[rule_id, ""]
+
+    def record_failure(self, rule_id: str, box: str) -> None:
+        self._record(rule_id, box)
+        if box and self._failing_boxes(rule_id) >= MANY_BOXES:
+            self._record(rule_id, "")
+
+    def _of(self, rule_id: str, box: str) -> list[Circuit]:
+        return [self._failed[key] for key in {(rule_id, ""), (rule_id, box)} if key in self._failed]
+
+    def _record(self, rule_id: str, box: str) -> None:
+        key = rule_id, box
+        self._failed.setdefault(key, Circuit(self._now)).record_failure()
+        self._failed.move_to_end(key)
+        if len(self._failed) > CIRCUITS_KEPT:
+            self._failed.popitem(last=False)
+
+    def _failing_boxes(self, rule_id: str) -> int:
+        since_s = self._now() - STEADY_S
+        return sum(
+            bool(box) and rule == rule_id and circuit.failed_s >= since_s
+            for (rule, box), circuit in self._failed.items()
+        )

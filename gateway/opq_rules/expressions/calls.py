@@ -136,7 +136,10 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
                 if value is None:
                     return None
         try:
-            return run(context, *given) if wants_context else run(*given)
+            if wants_context:
+                context.row = row
+                return run(context, *given)
+            return run(*given)
         except FUNCTION_ERRORS as error:
             raise failed(written, given, error) from None
 

@@ -26,7 +26,8 @@ MAX_ARGUMENTS = 1_000
 class RunContext:
     """What functions may know of the record, its window and its rule, beside arguments. Times in Unix ms.
 
-    `meta` is the record's; in joins one mapping per name in FROM.
+    `meta` is the record's; in joins one mapping per name in FROM. `row` is set for each call that takes the
+    context, and for each record that an aggregate takes; in joins it is a tuple of rows.
     """
 
     rule_id: str
@@ -36,6 +37,7 @@ class RunContext:
     window_start_ms: int = 0
     window_end_ms: int = 0
     meta: Value = None
+    row: Value = None
     keyed_state: Mapping[str, Value] = field(default_factory=dict)
     """What `get_keyed_state` reads."""
 

@@ -110,6 +110,7 @@ class RecordGroups:
             self.by_key[key] = group
         row, context, accumulators = record.row, self._context, group.accumulators
         failing: Failing | None = None
+        context.row = row
         for number, call in self._calls:
             try:
                 call.give(accumulators[number], row, context)

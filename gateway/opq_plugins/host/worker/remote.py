@@ -6,12 +6,11 @@ Unacknowledged rows are sent again, and a source continues after its last offset
 
 import contextlib
 import functools
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.guard import Circuit
+from opq_plugins.host.guard import RuleCircuits
 from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Value
@@ -29,8 +28,6 @@ DECIDE_S = 2.0
 """Longest call of a trigger, because Makai's loop stops meanwhile."""
 BEGIN_S = 5.0
 """Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
-RULES_KEPT = 1000
-"""Rules whose failures a function remembers."""
 
 
 class Remote:
@@ -199,14 +196,13 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function. A rule whose rows made its process fail does not call it for a while: during a call all
-    rules stop, and the others need the process."""
+    """A function. A rule does not call it for a while for a Box whose rows made its process fail: during a
+    call all rules stop, and the others need the process."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
         self._waited_for = -1
-        self._circuits: OrderedDict[str, Circuit] = OrderedDict()
-        """By rule."""
+        self._circuits = RuleCircuits()
 
     def validate(self, args: Sequence[Value]) -> str:
         try:
@@ -219,43 +215,36 @@ class RemoteFunction(Remote):
 
     def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         """Raises RowError, also while the circuit is open."""
-        circuit = self._circuit_of(context.rule_id)
-        if wait_s := circuit.wait_s():
+        whose = context.rule_id, str(getattr(context, "box", ""))
+        if wait_s := self._circuits.wait_s(*whose):
             why = self._supervisor.last_error or "it failed twice in a row"
             raise sdk.RowError(f"{self._symbol}: not called for another {wait_s:.1f} s: {why}")
         try:
-            answer = self._call_worker(list(args), context, circuit)
+            answer = self._call_worker(list(args), context, self._circuits.tripped(*whose))
         except OSError as error:
             if isinstance(
                 error, WorkerEndedError | TimeoutError
             ):  # else there was no process before the call
-                circuit.record_failure()
+                self._circuits.record_failure(*whose)
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         except (sdk.RowError, PluginError) as error:
             if isinstance(error, sdk.RowError):  # the process has not failed
-                circuit.record_success()
+                self._circuits.record_success(*whose)
             raise sdk.RowError(f"{self._symbol}: {error}") from None
-        circuit.record_success()
+        self._circuits.record_success(*whose)
         return answer
-
-    def _circuit_of(self, rule_id: str) -> Circuit:
-        circuit = self._circuits.setdefault(rule_id, Circuit())
-        self._circuits.move_to_end(rule_id)
-        if len(self._circuits) > RULES_KEPT:
-            self._circuits.popitem(last=False)
-        return circuit
 
     def is_aggregate(self) -> bool:
         self._make_first()
         return bool(self.call("is_aggregate"))
 
-    def _call_worker(self, args: list[Value], context: sdk.Context, circuit: Circuit) -> Value:
+    def _call_worker(self, args: list[Value], context: sdk.Context, tripped: bool) -> Value:
         """Calls the function; once per crash it waits for the next process."""
         try:
             return self.call("exec", args, context)
         except ConnectionError as error:
             crashes = self._supervisor.crashes
-            if self._waited_for == crashes or circuit.tripped:
+            if self._waited_for == crashes or tripped:
                 raise
             self._waited_for, first = crashes, error
         self._supervisor.wait_up(RESTART_S)

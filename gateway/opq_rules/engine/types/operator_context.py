@@ -11,6 +11,8 @@ class OperatorContext:
 
     def __init__(self, rule_id: str, op_id: str, bound: Mapping[str, str]) -> None:
         self.rule_id, self.op_id, self.instance_id = rule_id, op_id, 0
+        self.box = ""
+        """The Box of the rows of a function's call; empty: none, or several."""
         self.state: JsonObject = {}
         self._log = log.get(service="rules", **bound)
 

@@ -44,12 +44,14 @@ class PluginFunctions:
 class _PluginAggregate:
     """An aggregate of a plug-in: it gets all values of its window at the end."""
 
-    def __init__(self, function: Function, name: str, rule_id: str) -> None:
-        self._function = function
-        self._context = OperatorContext(rule_id, name, {"function": name})
+    def __init__(self, function: Function, name: str, query: RunContext) -> None:
+        self._function, self._query = function, query
+        self._context = OperatorContext(query.rule_id, name, {"function": name})
         self._rows: list[list[object]] = []
 
     def add(self, *values: object) -> None:
+        box = box_of(self._query.row)
+        self._context.box = box if not self._rows or box == self._context.box else ""
         self._rows.append(list(values))
 
     def value(self) -> object:
@@ -70,7 +72,7 @@ def _definition(name: str, function: Function) -> Definition:
     if function.is_aggregate():
 
         def start(context: RunContext) -> _PluginAggregate:
-            return _PluginAggregate(function, name, context.rule_id)
+            return _PluginAggregate(function, name, context)
 
         return AggregateFunction(name, start, 0, MAX_ARGUMENTS, check=check, context=True)
     contexts: dict[str, OperatorContext] = {}
@@ -81,9 +83,17 @@ def _definition(name: str, function: Function) -> Definition:
             own = contexts.setdefault(
                 context.rule_id, OperatorContext(context.rule_id, name, {"function": name})
             )
+        own.box = box_of(context.row)
         return _called(function, arguments, own)
 
     return Scalar(name, run, 0, MAX_ARGUMENTS, null_in_null_out=False, context=True, check=check)
+
+
+def box_of(row: object) -> str:
+    """The Box that a row, or each row of a join, is of; empty: none, or several."""
+    rows = row if isinstance(row, tuple) else (row,)
+    boxes = {each["box"] for each in rows if isinstance(each, dict) and isinstance(each.get("box"), str)}
+    return boxes.pop() if len(boxes) == 1 else ""
 
 
 def _called(function: Function, arguments: Sequence[object], context: OperatorContext) -> object:

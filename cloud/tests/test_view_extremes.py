@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,9 +29,12 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages import front_page
 from opq_cloud.view.pages.boxes import box_page
 from opq_cloud.view.pages.boxes.box_card import box_card
+from opq_cloud.view.pages.drawing import rendering
 from opq_cloud.view.pages.examine import page as examine_page
-from opq_cloud.view.pages.incidents import incident_page, incident_panels
+from opq_cloud.view.pages.incidents import incident_page, incident_panels, list_pages
+from opq_cloud.view.pages.map import map_drawing, map_pages
 from opq_cloud.view.pages.past import course as past_course
+from opq_cloud.view.pages.visible import seen_sites
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web import shares
 from opq_cloud.view.web.mail import Mailer
@@ -333,7 +337,7 @@ def test_a_part_that_fails_leaves_the_page(scene: demo.Scene, monkeypatch: pytes
 
 
 def test_a_panel_that_fails_leaves_its_page(scene: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a Box, an incident, Examine and `/past`: a sentence stands there, and the page is made."""
+    """Of each kind of page: a sentence stands there, and the page is made."""
     session = session_of_an_administrator(scene, "panels")  # who sees waveforms, whatever others may see
     browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser", **session})
     number = next(each.incident_id for each in scene.store.incidents(limit=100) if "11" in each.box_ids)
@@ -350,8 +354,40 @@ def test_a_panel_that_fails_leaves_its_page(scene: demo.Scene, monkeypatch: pyte
         (examine_page, "_time_panel", f"/incidents/{number}/examine", "Waveform"),
         (examine_page, "_harmonics", f"/incidents/{number}/examine?panel=harmonics", "Harmonics"),
         (past_course, "_chart", "/past?box=11", "Voltage"),
+        (map_pages, "draw_map", "/map", "The map"),
+        (map_pages, "groups_with_figures", "/map", "Grids and regions"),
+        (map_pages, "incident_lines", "/map", "Newest incidents"),
+        (map_pages, "silent_words", "/wall", "Whether Boxes report"),
+        (list_pages, "plane", "/incidents", "Magnitudes and durations"),
+        (list_pages, "scatter_of", "/incidents", "The scatter chart"),
+        (list_pages, "count_words", "/incidents", "Their number"),
+        (list_pages, "work_counts", "/incidents", "Counts of work"),
+        (list_pages, "work_words", "/incidents", "Their work"),
+        (seen_sites, "site_now", "/sites/extremes", "Phases"),
+        (seen_sites, "site_events", "/sites/extremes", "Events"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, function, fails)
             assert browser.get(path) == 200, path
         assert f"{part}: this part cannot be shown" in browser.text, (path, browser.text)
+
+
+def test_a_mark_that_fails_leaves_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks: Any = [SimpleNamespace(mark_id=f"box-{n}", label=f"Box {n}", text="well") for n in range(3)]
+
+    def figures(mark: Any) -> dict[str, str]:
+        if mark.label == "Box 1":
+            raise OverflowError("cannot convert float infinity to integer")
+        return {"u": "100"}
+
+    monkeypatch.setattr(map_drawing, "mark_figures", figures)
+    shown, by_mark, failed = map_drawing._marks_with_figures(marks)
+    assert list(shown) == [marks[0], marks[2]] and by_mark["box-2"] == {"u": "100", "text": "well"}
+    assert [each.name for each in failed] == ["Box 1"]
+
+
+def test_an_unwritable_value_leaves_its_row() -> None:
+    before = parts_failed()
+    rows = rendering._templates().from_string("{% for v in values %}{{ v | number(1) }} {% endfor %}")
+    assert rows.render(values=[1.0, "many", 2.0]) == f"1.0 {rendering.NOT_WRITTEN} 2.0 "
+    assert parts_failed() == before + 1

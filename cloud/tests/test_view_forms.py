@@ -1,7 +1,9 @@
 """Forms that cannot be carried out: what was typed stays, and nothing is overwritten unseen."""
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import demo
 import pytest
@@ -111,3 +113,47 @@ def test_a_name_cannot_reverse_its_text(scene: demo.Scene, ids: dict[str, str]) 
     turned = f"Dips \u202egnihton\u0085{hidden} \u2028of the \u05d1\u05d9\u05ea"
     assert browser.post("/account/tokens", "/account", label=turned, **wanted) == 200
     assert ">Dips gnihton of the \u05d1\u05d9\u05ea<" in browser.text
+
+
+def test_no_form_sets_a_foreign_field(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """Names of what others set, beside the fields of a form, change nothing."""
+    people, store, bob = scene.store.people, scene.store, ids["bob"]
+    eve = browser_of(scene, "eve")
+    store.put_box(BoxRecord("1", "Cellar", feeder="f1", grid="g1", location="here"))
+    account, access, other = people.account(ids["eve"]), people.access("1"), people.account(bob)
+    foreign = {"role": "admin", "disabled": "on", "account_id": bob, "owner_id": bob, "shared_ids": bob}
+    foreign |= {"owner": "bob@example.org", "further_owner_ids": bob, "asked_site": "mill~1", "made_by": bob}
+    foreign |= {"feeder": "f9", "grid": "g9", "location": "there", "retired_ms": "1", "gain": "2"}
+    foreign |= {"scopes": "write", "password_hash": "x", "expires_s": "9999999999", "purpose": "first_admin"}
+    token = {"label": "program", "days": "7", "present_password": PASSWORD}
+    for path, page, fields, code in (
+        (SETTINGS, SETTINGS, {"name": "Loft", "privacy": "nothing"}, 303),
+        ("/account/profile", "/account", {"name": "Eve", "time_zone": "UTC", "theme": "dark"}, 303),
+        ("/account/tokens", "/account", token, 200),
+    ):
+        assert eve.post(path, page, **{**foreign, **fields}) == code, path
+    assert account is not None and people.account(bob) == other
+    assert people.account(ids["eve"]) == replace(account, theme="dark", time_zone="UTC")
+    assert people.access("1") == access
+    assert replace(store.box("1"), stated=()) == BoxRecord(
+        "1", "Loft", feeder="f1", grid="g1", location="here"
+    )
+    assert people.tickets("token", bob) == [] == people.tickets("first_admin")
+    (made,) = (each for each in people.tickets("token", ids["eve"]) if each.label == "program")
+    assert made.scopes == ("read",) and made.expires_s < 9_999_999_999
+    store.put_box(BoxRecord("1", "Cellar"))
+
+
+def test_no_request_has_a_foreign_field(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """Each body of REST refuses a name that it does not have."""
+    browser = browser_of(scene, "eve")
+    assert browser.get("/api/v1/openapi.json") == 200
+    paths = json.loads(browser.text)["paths"]
+    bodies = {
+        f"{method} {path}": route["requestBody"]["content"]["application/json"]["schema"]
+        for path, methods in paths.items()
+        for method, route in methods.items()
+        if "requestBody" in route
+    }
+    assert len(bodies) >= 4
+    assert [path for path, body in bodies.items() if body.get("additionalProperties") is not False] == []

@@ -127,9 +127,9 @@ def test_angles_without_gps_are_not_known(store: CloudStore) -> None:
     store.intervals.append([interval(9, each, {"rms_v": 230.0}, back=-1) for each in "123"])
     store.intervals.append([interval(10, "1", poor, MILL, back=-1)])
     records = sites_of(store.boxes())[MILL]
-    found = site_now(store.intervals, MILL, records, 230.0, NOW_NS)
+    found = site_now(store.intervals, MILL, records, 230.0)
     assert found.start_ns == START_NS + TEN_NS and all(each.tip is None for each in found.phases)
-    apart = site_now(store.intervals, MILL, records, 230.0, NOW_NS, together=False)
+    apart = site_now(store.intervals, MILL, records, 230.0, together=False)
     assert math.isnan(apart.u2_ratio) and math.isnan(apart.clock_ratio)
 
 

@@ -108,7 +108,7 @@ def test_u2_without_a_group_is_the_groups(folder: Path, tmp_path: Path, settled:
         assert angle_deg == pytest.approx(turned, abs=0.01)
     own = store.intervals.read("2", 600_000, 0, 2**62).values["angles_deg"][0]
     assert [at for at, known in enumerate(~np.isnan(own)) if not known] == [3, 4]
-    site = site_now(store.intervals, "mill", store.boxes(), 120.0, START_NS + TEN_NS)
+    site = site_now(store.intervals, "mill", store.boxes(), 120.0)
     assert [each.phase for each in site.phases] == ["a", "b", "c"] and not site.clocks_are_poor
     assert [each.angle_deg for each in site.phases] == pytest.approx(TURNS_DEG, abs=0.01)
     store.close()
@@ -123,7 +123,7 @@ def test_one_gateways_angles_need_its_clock(folder: Path, tmp_path: Path) -> Non
     poor = tens(tmp_path / "ntp", "3")
     assert not {"angles_deg", "phasors_v"} & set(poor.values) and poor.uncertainty_ns == 1_000_000
     store = stored(tmp_path, [tens(folder, "1"), tens(folder, "2"), poor], True)
-    found = site_now(store.intervals, "mill", store.boxes(), 120.0, START_NS + TEN_NS)
+    found = site_now(store.intervals, "mill", store.boxes(), 120.0)
     assert found.clocks_are_poor and math.isnan(found.u2_ratio)
     assert found.clock_ratio == pytest.approx(2 * np.pi * 59.93 * 1e-3 / 3, rel=1e-3)
     assert all(each.tip is None and math.isnan(each.angle_deg) for each in found.phases)

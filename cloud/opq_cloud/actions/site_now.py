@@ -90,8 +90,6 @@ class SiteNow:
     """Largest standard uncertainty of an angle by the clocks."""
     magnitudes_percent: float
     """Largest deviation of the three rms values from their mean."""
-    events: tuple[GroupEvent, ...]
-    """Dips, swells and interruptions of all phases together, the newest first."""
     wiring: str = ""
     """How its phases are connected otherwise than stated; u2 and u0 are then not known."""
 
@@ -175,7 +173,6 @@ def site_now(
     name: str,
     records: Sequence[BoxRecord],
     nominal_v: float,
-    now_ns: int,
     together: bool = True,
     members: Sequence[BoxRecord] | None = None,
 ) -> SiteNow:
@@ -183,7 +180,7 @@ def site_now(
 
     `records`: in the order of its phases. `nominal_v`: of a Box without its own. `together`: whether also
     what its phases gave together, which is not for those who see only some of them. `members`: also Boxes
-    that were there before, whose events stay the site's; None: these.
+    that were there before; None: these.
     """
     members = records if members is None else members
     start_ns = _newest_ns(intervals, name, records, together)
@@ -227,7 +224,6 @@ def site_now(
         group.get("clock_ratio", math.nan),
         doubt_deg,
         float(magnitude_unbalance_percent(volts)) if len(volts) == 3 else math.nan,
-        site_events(intervals, name, members, nominal_v, now_ns - BACK_NS, now_ns),
         "" if wrong is None else wrong.words(box_of),
     )
 
@@ -294,8 +290,8 @@ def _row(columns: IntervalColumns) -> dict[str, float]:
     }
 
 
-def site_json(site: SiteNow) -> dict[str, Any]:
-    """A site in the keys of the API; null: not known."""
+def site_json(site: SiteNow, events: Iterable[GroupEvent]) -> dict[str, Any]:
+    """A site and its events in the keys of the API; null: not known."""
     return {
         "name": site.name,
         "box_ids": [each.box_id for each in site.phases],
@@ -327,7 +323,7 @@ def site_json(site: SiteNow) -> dict[str, Any]:
                 "worst_box_id": each.channel,
                 "box_ids": list(each.channels),
             }
-            for each in site.events
+            for each in events
         ],
     }
 

@@ -165,7 +165,7 @@ class Timing:
 
     reconnect_most_s: float = 4.0
     """Longest wait between tries to reach an absent broker. Once both brokers listened again, all of 30 Boxes
-    were served within 3.1 to 6.7 s; with 8 s within 7.4 to 8.0 s (a busy machine, three times each)."""
+    were connected within 2.6 to 3.5 s (docs/security.md)."""
 
     @classmethod
     def of(cls, heartbeat_s: float | None, idle: bool) -> "Timing":

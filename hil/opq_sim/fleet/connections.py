@@ -18,7 +18,7 @@ import numpy as np
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit.zmq_inbox import copy_received, try_send, waiting_messages
@@ -34,7 +34,7 @@ COMMAND_QUEUE = 1000
 ANSWER_QUEUE = 4
 """Answers in libzmq's own queue; an answer of 120 s is 9 MB."""
 RECONNECT_MS = (100, 500)
-MAX_RECONNECT_MS = 8000
+MAX_RECONNECT_MS = round(1000 * Timing().reconnect_most_s)
 HANDSHAKES_AT_ONCE = 48
 """Limit of handshakes under way at once in a process: a broker handles some hundred a second."""
 OPENING_S = 3.0

@@ -80,7 +80,7 @@ class Right:
     """Role -> lowest relation that suffices; a role that is not listed does not have the right."""
     ways: frozenset[Way]
     scope: str = ""
-    """Scope that a token needs. A token states what it may when it is made, so a later right has another scope."""
+    """Scope that a token needs; a later right has another one, because a token states what it may do."""
 
 
 _ALL_BOXES = dict.fromkeys((ADMIN, RESEARCHER, OPEN), Relation.NONE)

@@ -70,7 +70,8 @@ class IntervalRoutes:
 
     def site(self, request: Request, name: Annotated[str, Path(max_length=KEY_CHARACTERS)]) -> Response:
         """The phases of a site side by side over the newest ten minutes, unbalance, and events of 30 days."""
-        return json_answer(request, site_json(seen_site(self._context, name)))
+        site = seen_site(self._context, name)
+        return json_answer(request, site_json(site.now(), site.events(self._context.now_ns())))
 
     def intervals(
         self,

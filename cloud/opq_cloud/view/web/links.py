@@ -13,8 +13,8 @@ CLAIM_S = 7 * 86_400
 FOR_EVER_S = 100 * 365 * 86_400
 TOKEN_START = "opq_"
 TOKEN_SCOPES = ("read", "waveforms", "write", "sites")
-"""What a token allows: reading all but samples, reading samples too, requesting waveforms and working on incidents,
-joining sites. `RIGHTS` has the rights of each."""
+"""What a token allows: reading all but samples, reading samples too, requesting waveforms and working on
+incidents, joining sites. `RIGHTS` has the rights of each."""
 
 
 def make_ticket(

@@ -2,6 +2,7 @@
 
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -23,9 +24,20 @@ class SitePages:
         return router
 
     def sites(self) -> HTMLResponse:
-        return self._render("site.html", "boxes", 200, sites=seen_sites(self._context), site=None)
+        return self._render("site.html", "boxes", 200, sites=seen_sites(self._context), name="")
 
     def site(self, name: str) -> HTMLResponse:
-        site = seen_site(self._context, name)
-        labels = {each.box_id: each.label for each in self._context.boxes(one.box_id for one in site.phases)}
-        return self._render("site.html", "boxes", 200, site=site, labels=labels, most=EVENTS_SHOWN)
+        seen = seen_site(self._context, name)
+        labels = {each.box_id: each.label for each in self._context.boxes(one.box_id for one in seen.records)}
+        parts, now_ns = ShownParts(), self._context.now_ns()
+        return self._render(
+            "site.html",
+            "boxes",
+            200,
+            name=name,
+            site=parts.made("Phases", seen.now, None),
+            events=parts.made("Events", lambda: seen.events(now_ns), None),
+            labels=labels,
+            most=EVENTS_SHOWN,
+            failed=parts.failed,
+        )

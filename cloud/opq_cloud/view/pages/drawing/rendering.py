@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
+from opq_cloud.core.page_parts import FailedPart, made_part
 from opq_cloud.export.tables import written_forms
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
@@ -35,6 +36,8 @@ FILTERS = (
     "lasted",
     "boxes",
 )
+NOT_WRITTEN = "cannot be shown"
+"""What stands in the place of a value that its filter cannot write."""
 
 
 class PageMaker(Protocol):
@@ -53,10 +56,22 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update({name: getattr(words, name) for name in FILTERS})
-    made.filters.update(local_time=marked_time)
+    made.filters.update({name: _writing(name, getattr(words, name)) for name in FILTERS})
+    made.filters.update(local_time=_writing("local_time", marked_time))
     made.globals["table_forms"] = written_forms()
     return made
+
+
+def _writing(name: str, write: Callable[..., str]) -> Callable[..., str]:
+    """The filter, with NOT_WRITTEN for a value that it cannot write, so that a row does not fail its page."""
+
+    def written(*values: object, **named: object) -> str:
+        if any(isinstance(each, Undefined) for each in values):
+            return write(*values, **named)  # raises, because the template is wrong
+        part = made_part(f"A value ({name})", lambda: write(*values, **named))
+        return NOT_WRITTEN if isinstance(part, FailedPart) else part
+
+    return written
 
 
 class PageRenderer:

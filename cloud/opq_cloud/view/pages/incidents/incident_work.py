@@ -39,6 +39,11 @@ def shows_work(visitor: Visitor) -> bool:
     return visitor.account is not None or not visitor.accounts_in_use
 
 
+def works_on_several(visitor: Visitor) -> bool:
+    """Whether the list has a form to acknowledge incidents."""
+    return visitor.may(Action.USE_ACCOUNT) and bool(visitor.own_to_change or visitor.everything)
+
+
 def work_choices(visitor: Visitor) -> dict[str, str]:
     """State -> its words; `new` for somebody, to whom an incident is new until they open it."""
     if not shows_work(visitor):

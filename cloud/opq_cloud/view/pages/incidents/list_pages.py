@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.store.incidents.index import PLANE_COLUMNS, entry_of_incident
-from opq_cloud.store.records.rights import Action
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.incidents import incident_page
@@ -32,6 +32,7 @@ from opq_cloud.view.pages.incidents.incident_work import (
     work_choices,
     work_counts,
     work_words,
+    works_on_several,
 )
 from opq_cloud.view.pages.visible.seen_sites import seen_sites
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -64,7 +65,9 @@ class IncidentPages:
         context = self._context
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
-        cells = plane(context, address)  # first: of part of the Boxes all is read for it, and then kept
+        parts = ShownParts()
+        # first: of part of the Boxes all is read for it, and then kept
+        cells = parts.made("Magnitudes and durations", lambda: plane(context, address), [])
         place = read_index_place(before)
         found, more = context.find_incidents(address.wanted, PER_PAGE, place)
         last = entry_of_incident(found[-1]).place(order) if found and more else None
@@ -74,8 +77,14 @@ class IncidentPages:
             choices = [{"box_id": item.box_id, "label": item.label} for item in context.boxes(ids)]
             if box and box not in ids:
                 choices.append({"box_id": box, "label": words.boxes(box.split(","))})
-        scatter = scatter_of(
-            context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
+        scatter = parts.made(
+            "The scatter chart",
+            lambda: scatter_of(
+                context.store.find_incidents(address.wanted, MAX_DOTS),
+                address.wanted.cell,
+                address.cell_query(),
+            ),
+            None,
         )
         visitor, marks = context.visitor, context.seen_marks()
         after = feed_after(context, found) + 1
@@ -83,21 +92,25 @@ class IncidentPages:
         return self._render(
             "incidents.html",
             here="incidents",
-            work=work_words(context, [each.incident_id for each in found]),
+            work=parts.made(
+                "Their work", lambda: work_words(context, [each.incident_id for each in found]), {}
+            ),
             new={
                 each.incident_id for each in found if marks and marks.is_new(each.incident_id, each.start_ns)
             },
             work_choices=work_choices(visitor),
-            work_counts=work_counts(context),
+            work_counts=parts.made("Counts of work", lambda: work_counts(context), []),
             people_choices=list(people_offered(visitor, people).items())[1:] if visitor.account else None,
-            may_work=visitor.may(Action.USE_ACCOUNT) and bool(visitor.own_to_change or visitor.everything),
+            may_work=works_on_several(visitor),
             incidents=found,
             names=context.names(found),
             address=address,
             **typed_span(context, address),
             before=before,
             older=address.page_query(last) if last else "",
-            count_words=count_words(context, address.wanted) if found else "",
+            count_words=parts.made("Their number", lambda: count_words(context, address.wanted), "")
+            if found
+            else "",
             plane=cells,
             scatter=scatter,
             dots=dot_links(scatter.dots, address.query) if scatter else "",
@@ -112,6 +125,7 @@ class IncidentPages:
             order_words=ORDER_WORDS,
             indexing=self._services.store.index_progress(),
             after=after,
+            failed=parts.failed,
         )
 
     def incident_page(self, request: Request, incident_id: str) -> HTMLResponse:

@@ -5,7 +5,7 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from opq_cloud.core.page_parts import FailedPart, ShownParts, made_parts
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.pages.drawing.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.pages.map.grid_now import (
@@ -25,7 +26,7 @@ from opq_cloud.view.pages.map.grid_now import (
     state_of,
 )
 from opq_cloud.view.pages.map.grid_reader import GridReader
-from opq_cloud.view.pages.map.map_frame import MapFrame, frame_of
+from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, frame_of
 from opq_cloud.view.pages.map.map_marks import (
     ROWS_LISTED,
     SHAPES,
@@ -54,6 +55,8 @@ SCOPE_SHORT = {
     "wide_area": "wide area, several regions or the whole grid",
 }
 ROOT = Path(__file__).parents[2]
+GroupRow = tuple[str, GroupNow, Mapping[str, str]]
+"""("grid" or "region", group, figures)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,10 @@ class MapDrawing:
     frame: MapFrame
     marks: tuple[MapMark, ...]
     rows: tuple[MapMark, ...]
+    figures: Mapping[str, Mapping[str, str]]
+    """Mark -> its figures, as a row of the table."""
+    failed: tuple[FailedPart, ...]
+    """Marks that could not be made."""
     not_listed: int
     tile_url: str
     """The address of a tile server's images; empty for none."""
@@ -83,13 +90,15 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
     regions = regions_now(boxes)
     if frame is None:
         frame = _whole_frame(boxes)
-    marks = map_marks(boxes, regions, frame, reader.radius_km)
+    marks, figures, failed = _marks_with_figures(map_marks(boxes, regions, frame, reader.radius_km))
     rows = rows_of(marks)
     plan = map_plan(boxes.fixed, frame, reader.radius_km)
     return MapDrawing(
         frame=frame,
         marks=marks,
         rows=rows,
+        figures=figures,
+        failed=failed,
         not_listed=len(marks) - min(len(marks), ROWS_LISTED),
         tile_url=config.tile_url or "",
         attribution=config.tile_attribution if config.tile_url else "",
@@ -98,6 +107,25 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
         outside=plan.outside,
         unplaced=plan.unplaced,
         rough_words=_rough_words(marks, reader.radius_km),
+    )
+
+
+def empty_map(config: ViewSection, frame: MapFrame | None) -> MapDrawing:
+    """A map without marks, where `draw_map` fails."""
+    return MapDrawing(
+        frame=frame or WORLD,
+        marks=(),
+        rows=(),
+        figures={},
+        failed=(),
+        not_listed=0,
+        tile_url=config.tile_url or "",
+        attribution=config.tile_attribution if config.tile_url else "",
+        summary="",
+        measured=together(()),
+        outside=0,
+        unplaced=0,
+        rough_words="",
     )
 
 
@@ -129,11 +157,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     regions, measured = regions_now(boxes), measured_now(boxes)
     if frame is None:
         frame = _whole_frame(boxes)
-    figures: dict[str, str] = {}
-    for kind, groups in (("grid", grids_now(boxes)), ("region", regions[:REGIONS_SHOWN])):
-        for each in groups:
-            for name, text in group_figures(each).items():
-                figures[f"{kind} {each.name} {name}"] = text
+    marks, figures, _ = _marks_with_figures(map_marks(boxes, regions, frame, reader.radius_km))
     return {
         "version": page_version(),
         "summary": map_summary(boxes),
@@ -144,14 +168,44 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
             mark.mark_id: {
                 "tone": mark.tone,
                 "shape": SHAPES[mark.tone],
-                "text": mark.text,
-                **mark_figures(mark),
+                **figures[mark.mark_id],
             }
-            for mark in map_marks(boxes, regions, frame, reader.radius_km)
+            for mark in marks
         },
-        "figures": figures,
-        "incidents": incident_lines(reader),
+        "figures": {
+            f"{kind} {group.name} {name}": text
+            for kind, group, shown in groups_with_figures(boxes, None, REGIONS_SHOWN)[0]
+            for name, text in shown.items()
+        },
+        "incidents": ShownParts().made("Newest incidents", lambda: incident_lines(reader), []),
     }
+
+
+def groups_with_figures(
+    boxes: BoxesNow, grids: int | None, regions: int
+) -> tuple[Sequence[GroupRow], tuple[FailedPart, ...]]:
+    """The first grids (None: all) and regions, as rows; and those that fail."""
+    groups = [
+        *(("grid", each) for each in grids_now(boxes)[:grids]),
+        *(("region", each) for each in regions_now(boxes)[:regions]),
+    ]
+    return made_parts(
+        groups,
+        lambda kind_and_group: f"{kind_and_group[0].capitalize()} {kind_and_group[1].name}",
+        lambda kind_and_group: (*kind_and_group, group_figures(kind_and_group[1])),
+    )
+
+
+def _marks_with_figures(
+    marks: Sequence[MapMark],
+) -> tuple[tuple[MapMark, ...], Mapping[str, Mapping[str, str]], tuple[FailedPart, ...]]:
+    """The marks that have words, the figures of each, and those that fail."""
+
+    def shown(mark: MapMark) -> tuple[MapMark, Mapping[str, str]]:
+        return mark, mark_figures(mark) | {"text": mark.text}
+
+    made, failed = made_parts(marks, lambda mark: mark.label, shown)
+    return tuple(mark for mark, _ in made), {mark.mark_id: figures for mark, figures in made}, failed
 
 
 def group_figures(group: GroupNow) -> dict[str, str]:

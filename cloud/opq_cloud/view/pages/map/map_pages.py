@@ -1,21 +1,24 @@
 """`/map` and `/wall`, `/map/state`, which a map without the live feed requests, and outlines."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.map.grid_now import TONES, grids_now, regions_now
+from opq_cloud.view.pages.map.grid_now import TONES
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import (
     REGIONS_SHOWN,
+    GroupRow,
     MapDrawing,
     draw_map,
-    group_figures,
+    empty_map,
+    groups_with_figures,
     incident_lines,
-    mark_figures,
     page_version,
     silent_words,
     tile_origin,
@@ -65,21 +68,20 @@ class MapPages:
 
     def map_page(self, at: At = "", km: Km = "") -> Response:
         frame = query_frame(at, km)
-        drawing, boxes = draw_map(self._reader, self._config, frame), self._reader.boxes()
+        parts = ShownParts()
+        drawing = self._drawing(parts, frame)
         page = self._render(
             "map.html",
             "map",
             200,
             **map_values(drawing, state_path(frame)),
             chosen=frame is not None,
-            stale_words=silent_words(boxes),
-            groups=[
-                *(("grid", each, group_figures(each)) for each in grids_now(boxes)[:GRIDS_SHOWN]),
-                *(("region", each, group_figures(each)) for each in regions_now(boxes)[:REGIONS_SHOWN]),
-            ],
+            stale_words=self._silent(parts),
+            groups=self._groups(parts, GRIDS_SHOWN, REGIONS_SHOWN),
             seen_regions=self._context.regions(),
-            incidents=incident_lines(self._reader),
+            incidents=self._incidents(parts),
             after=self._after(),
+            failed=(*drawing.failed, *parts.failed),
         )
         return with_tiles(page, self._config)
 
@@ -89,18 +91,37 @@ class MapPages:
         if theme not in THEMES:
             raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
         frame = query_frame(at, km)
-        boxes = self._reader.boxes()
+        parts = ShownParts()
+        drawing = self._drawing(parts, frame)
         page = self._render(
             "wall.html",
             "wall",
             200,
-            **map_values(draw_map(self._reader, self._config, frame), state_path(frame)),
+            **map_values(drawing, state_path(frame)),
             theme=theme,
-            stale_words=silent_words(boxes),
-            grids=[(each, group_figures(each)) for each in grids_now(boxes)[:2]],
-            incidents=incident_lines(self._reader),
+            stale_words=self._silent(parts),
+            grids=[(group, figures) for _, group, figures in self._groups(parts, 2, 0)],
+            incidents=self._incidents(parts),
+            failed=(*drawing.failed, *parts.failed),
         )
         return with_tiles(page, self._config)
+
+    def _drawing(self, parts: ShownParts, frame: MapFrame | None) -> MapDrawing:
+        made = parts.made("The map", lambda: draw_map(self._reader, self._config, frame), None)
+        return made or empty_map(self._config, frame)
+
+    def _silent(self, parts: ShownParts) -> tuple[str, str] | None:
+        return parts.made("Whether Boxes report", lambda: silent_words(self._reader.boxes()), None)
+
+    def _groups(self, parts: ShownParts, grids: int, regions: int) -> Sequence[GroupRow]:
+        name = "Grids and regions"
+        made = parts.made(name, lambda: groups_with_figures(self._reader.boxes(), grids, regions), None)
+        rows, failed = made or ((), ())
+        parts.failed.extend(failed)
+        return rows
+
+    def _incidents(self, parts: ShownParts) -> list[dict[str, object]]:
+        return parts.made("Newest incidents", lambda: incident_lines(self._reader), [])
 
     def _after(self) -> int | None:
         """The newest incident, after which the live feed continues; None without a live feed."""
@@ -127,7 +148,7 @@ def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
     return {
         "map": drawing,
         "shapes": SHAPES,
-        "row_figures": {mark.mark_id: mark_figures(mark) for mark in drawing.rows},
+        "row_figures": drawing.figures,
         "legend": [(tone, TONES[tone], counts.get(tone, 0)) for tone in TONES],
         "state_path": state,
         "version": page_version(),

@@ -13,6 +13,7 @@ from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.kit.system_place import WhichSystemError, default_data_dir, noted
 from opq_tools.boxes import losses
 from opq_tools.shared.opened_store import StoreMissingError, stated_nominal, store_place
+from opq_tools.system.config_kinds import is_mongo_address
 
 MONGO = "mongodb://db.example/opq"
 
@@ -56,3 +57,19 @@ def test_losses_of_a_named_mongodb_need_no_system(tmp_path: Path, monkeypatch: p
         assert (found.output, found.exit_code) == ("nothing was lost\n", 0)
         asked = CliRunner().invoke(losses.lost, [])
         assert "2 systems run here" in str(asked.exception) + asked.output
+
+
+@pytest.mark.parametrize(
+    ("uri", "known"),
+    [
+        (MONGO, True),
+        ("mongodb+srv://db.example/opq", True),
+        ("mongodb://[::1]:27017/opq", True),
+        ("mongo://db/opq", False),
+        ("mongodb://db:notaport/opq", False),
+        ("mongodb://db:99999/opq", False),
+        ("mongodb://a@b@c/opq", False),
+    ],
+)
+def test_config_check_reads_addresses_of_mongodb(uri: str, known: bool) -> None:
+    assert is_mongo_address(uri) == known

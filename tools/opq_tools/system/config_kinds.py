@@ -107,6 +107,17 @@ def _judged(kind: str, found: Sequence[Found]) -> Checked:
     )
 
 
+def is_mongo_address(uri: str) -> bool:
+    """Whether pymongo reads it; of `mongodb+srv` it would ask the network."""
+    from pymongo.errors import InvalidURI
+    from pymongo.uri_parser import parse_uri
+
+    try:
+        return uri.startswith(MONGO_SCHEMES) and ("+srv" in uri.partition("://")[0] or bool(parse_uri(uri)))
+    except (InvalidURI, ValueError):  # a port that is not a number
+        return False
+
+
 def _up(path: Path) -> Checked:
     """Has both rooms check their tables as `up --config` lays them over its own settings, with one Box.
 
@@ -161,7 +172,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     missing = [(each.key, each.text) for each in notices if each.event == MISSPELT]
     missing += [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     missing += without_effect(config)
-    if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
+    if config.store.mongo_uri and not is_mongo_address(config.store.mongo_uri):
         missing.append(("store.mongo_uri", "is not an address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices if each.event != MISSPELT), *findings]
     return Checked(

@@ -321,10 +321,12 @@ def rules_texts(folder: Path) -> dict[str, str]:
 def view_texts(folder: Path) -> dict[str, str]:
     """The page's server over a store with one sag."""
     import demo
+    from waiting import wait_for
 
     scene = demo.Scene(folder / "view")
     demo.fill(scene.store, time.time_ns(), minutes=5)
     with scene, httpx.Client(base_url=scene.url, timeout=ANSWERS_S, trust_env=False) as client:
+        wait_for(lambda: _shares_are_known(client))  # a slow machine reads some Boxes only at a later call
         document = client.get("/api/v1/openapi.json").json()
         plain = [path for path, methods in document["paths"].items() if "get" in methods and "{" not in path]
         tables = {path for path in plain if path.startswith("/exports/")}
@@ -335,6 +337,12 @@ def view_texts(folder: Path) -> dict[str, str]:
             "answers/view.txt": _answers(client, [("GET", f"/api/v1{path}", None) for path in paths]),
             "files/store.txt": "".join(files_of(folder / "view")),
         }
+
+
+def _shares_are_known(client: httpx.Client) -> bool:
+    """Whether View has read of each Box how much it measured."""
+    found = client.get("/api/v1/boxes").json()["items"]
+    return all(box["availability"]["until_ms"] is not None for box in found)
 
 
 # Files

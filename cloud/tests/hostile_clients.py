@@ -95,20 +95,28 @@ def curve_socket(
     kind: int, endpoint: str, pair: KeyPair | None, server: KeyPair, heartbeat_ms: int = 0
 ) -> Iterator[zmq.Socket[bytes]]:
     """A client with a key (None: one that is not admitted), in a context of its own."""
+    with unconnected(kind, pair, server) as socket:
+        socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 120_000)  # else as short as the period
+        socket.connect(endpoint)
+        yield socket
+
+
+@contextmanager
+def unconnected(kind: int, pair: KeyPair | None, server: KeyPair) -> Iterator[zmq.Socket[bytes]]:
+    """Such a client, to which a monitor can be given that sees its whole handshake."""
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.linger = 0
         socket.sndhwm = 0  # a SUB drops subscriptions that its own queue has no room for, in silence
-        socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 120_000)  # else as short as the period
         (pair or generate()).secure(socket, server.public)
-        socket.connect(endpoint)
         yield socket
 
 
 def send_message(endpoint: str, kind: int, pair: KeyPair, server: KeyPair, frames: Sequence[bytes]) -> None:
     """Sends one message that is too large, and stays until its connection is ended."""
-    with curve_socket(kind, endpoint, pair, server) as socket:
+    with unconnected(kind, pair, server) as socket:
         watched = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        socket.connect(endpoint)
         assert watched.poll(240_000), "the handshake has not ended"
         watched.recv_multipart()
         if kind == zmq.XPUB:  # it sends once there is a subscriber

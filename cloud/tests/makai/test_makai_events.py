@@ -265,7 +265,7 @@ def test_measurements_are_stored_once_and_acknowledged(cloud: Cloud) -> None:
             return sent is not None and (sent.plugin_name, sent.message, [*sent.takes]) == (
                 "opq-ack",
                 text,
-                ["intervals"],
+                ["intervals", "losses"],
             )
 
         cloud.makai.wait_for(lambda: acknowledged("8,9-9,11-10"))

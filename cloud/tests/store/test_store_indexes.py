@@ -47,7 +47,7 @@ PARTIAL = re.compile("USING INDEX (events_unfinished|events_unanalysed)")
 """Indexes of those rows alone that are wanted."""
 NEWEST = re.compile(r"FROM events .*ORDER BY (start_ns / 1000000 DESC, )?event_id DESC LIMIT \d+")
 """Without a span, as View and Mauka ask: along the key, and no further than the limit."""
-SMALL_COLLECTIONS = {"opq_boxes", "locations", "regions", "laha_config"}
+SMALL_COLLECTIONS = {"opq_boxes", "locations", "regions", "laha_config", "opq_removals"}
 
 
 def use(store: CloudStore) -> None:

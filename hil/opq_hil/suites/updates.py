@@ -226,10 +226,12 @@ def with_programmer(flash: bytes, records: str) -> bytes:
 
 def other_programmer(bench: Bench) -> Figures:
     """The build's flash.hex over a Box that runs a newer image in slot B: what was written runs."""
-    firmware = bench.firmware(BOARD)
-    records = (firmware.image.flash.parent / "flash.hex").read_text(encoding="ascii")
+    firmware, confirmed_one = bench.firmware(BOARD), confirmed(bench)
+    written = firmware.image.flash.with_name("flash.hex")
+    require(written.is_file(), f"{written} is not there; `opq-tools firmware build` writes it")
+    records = written.read_text(encoding="ascii")
     newer = Versions(firmware).image(Slot.B, step=1)
-    flash, at = bytearray(confirmed(bench).read_bytes()), Slot.B.address - FLASH
+    flash, at = bytearray(confirmed_one.read_bytes()), Slot.B.address - FLASH
     flash[at : at + len(newer)] = newer
     path = bench.folder / "newer.bin"
     path.write_bytes(flash)

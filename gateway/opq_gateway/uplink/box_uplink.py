@@ -21,6 +21,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue, QueueRows
+from opq_gateway.uplink.queue_file import Acknowledging
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued, numbered_frames
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
@@ -122,6 +123,7 @@ class BoxUplink:
     """Whether the unacknowledged part was sent once more without an acknowledgement since."""
     _acknowledged: bool = False
     """Whether this cloud has ever acknowledged, as far as is known."""
+    _connected_s: float | None = None
     _asked: int = 0
     """How often the oldest Measurement was sent again without an acknowledgement since."""
 
@@ -130,7 +132,8 @@ class BoxUplink:
         self.answers = Channel(f"answers {self.box_id}", ANSWERS_WAITING, "refuse")
         self.backlog = ResendBacklog(self.patience.in_flight_s)
         row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
-        self._set_acknowledging(row is not None and row.acknowledging)
+        self._acknowledged = row is not None and row.acknowledging is not Acknowledging.NEVER
+        self._set_acknowledging(row is not None and row.acknowledging is Acknowledging.NOW)
         if row is None or held is None:
             return
         self.backlog.restore(row.unsent)
@@ -209,7 +212,13 @@ class BoxUplink:
         settled = self.queue.next(self.box_id)
         if settled is not None:
             unsent, stores = self.backlog.text(), self.stores.text()
-            self.queue.remember(self.box_id, self.acknowledging, settled, unsent, stores)
+            self.queue.remember(self.box_id, self._answers_now, settled, unsent, stores)
+
+    @property
+    def _answers_now(self) -> Acknowledging:
+        if self.acknowledging:
+            return Acknowledging.NOW
+        return Acknowledging.BEFORE if self._acknowledged else Acknowledging.NEVER
 
     def send(self, queued: Queued, now_s: float) -> bool:
         """Sends a new Measurement at once; one that cannot be sent now is sent later. False: it has no number
@@ -255,7 +264,7 @@ class BoxUplink:
 
     def connected(self, now_s: float) -> None:
         """All connections are up again."""
-        self._waits_since_s = None
+        self._waits_since_s, self._asked, self._connected_s = None, 0, now_s
         self.pace.note_connected(now_s)
         held = self.queue.held(self.box_id)
         if self.acknowledging and held is not None:
@@ -316,11 +325,13 @@ class BoxUplink:
         self.status.queue_problem = self.queue.problem
         waits_s, sent_s = self._waits_since_s, self.backlog.sent_s
         held = self.queue.held(self.box_id)
-        if sent_s is None or held is None:
+        if held is None:
             return
         if not self.acknowledging:
-            self._ask_again(held[0], now_s - sent_s)
-        elif waits_s is None:
+            last_s = max((each for each in (sent_s, self._connected_s) if each is not None), default=None)
+            if last_s is not None:
+                self._ask_again(held[0], now_s - last_s)
+        elif waits_s is None or sent_s is None:
             return
         elif now_s - waits_s > self.patience.unacknowledged_s:
             self._set_acknowledging(False)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.disk import QueueDisk
-from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
+from opq_gateway.uplink.queue_file import Acknowledging, BoxRow, QueueFile, Stored
 from opq_gateway.uplink.sequence_numbers import HeldMeasurements, Queued, ReservationMarker, SequenceNumbers
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
@@ -140,7 +140,9 @@ class Queue:
         held = self._boxes.get(box_id)
         return None if held is None else held.row
 
-    def remember(self, box_id: str, acknowledging: bool, settled: int, unsent: str, stores: str = "") -> None:
+    def remember(
+        self, box_id: str, acknowledging: Acknowledging, settled: int, unsent: str, stores: str = ""
+    ) -> None:
         """Keeps the state of sending; it is written with the next transaction."""
         held = self._boxes.get(box_id)
         if held is None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ BUSY_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
 
 
+class Acknowledging(IntEnum):
+    """Whether the cloud acknowledges what it gets."""
+
+    NEVER = 0
+    NOW = 1
+    BEFORE = 2
+    """It did, and is away or behind: it is asked again."""
+
+
 @dataclass(slots=True)
 class BoxRow:
     """The stored state of a Box, without its Measurements."""
@@ -44,8 +54,7 @@ class BoxRow:
     """First number that was not used."""
     last_end_ns: int | None
     """End of the newest Measurement of whole windows that was queued."""
-    acknowledging: bool
-    """Whether the cloud acknowledged last time."""
+    acknowledging: Acknowledging
     settled: int
     """Every Measurement below it was handed to an open connection, or is listed in `unsent`."""
     unsent: str
@@ -95,7 +104,7 @@ class QueueFile:
         columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent, stores"
         found = self._file.query(f"SELECT {columns} FROM boxes")
         return [
-            BoxRow(box, box_id, reserved, last_end_ns, bool(acknowledging), settled, unsent, stores)
+            BoxRow(box, box_id, reserved, last_end_ns, Acknowledging(acknowledging), settled, unsent, stores)
             for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent, stores in found
         ]
 

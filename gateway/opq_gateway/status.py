@@ -5,6 +5,7 @@ a lock.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from opq_proto.link.box_facts import box_facts
 from opq_proto.link.box_losses import box_losses
@@ -16,6 +17,15 @@ NO_FRAMES = (
     "bytes come, but no frame of a Box: another baud or device, noise, or a board with another crystal than "
     "its firmware is for (8 MHz instead of 25 makes 294,912 Bd of 921,600)"
 )
+
+
+class Acknowledging(IntEnum):
+    """Whether the cloud acknowledges what it gets."""
+
+    NEVER = 0
+    NOW = 1
+    BEFORE = 2
+    """It did, and is away or behind: it is asked again."""
 
 
 @dataclass(slots=True)

@@ -16,12 +16,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.status import Acknowledging, BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue, QueueRows
-from opq_gateway.uplink.queue_file import Acknowledging
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued, numbered_frames
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements

@@ -9,10 +9,10 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from opq_gateway.status import Acknowledging
 from opq_proto.kit.sqlite_file import SqliteFile, reading_address
 
 SCHEMA = """
@@ -33,15 +33,6 @@ WAL_PAGES = 16_384
 """64 MB, beyond which a writer moves the log, in case the checkpoint thread has died."""
 BUSY_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
-
-
-class Acknowledging(IntEnum):
-    """Whether the cloud acknowledges what it gets."""
-
-    NEVER = 0
-    NOW = 1
-    BEFORE = 2
-    """It did, and is away or behind: it is asked again."""
 
 
 @dataclass(slots=True)

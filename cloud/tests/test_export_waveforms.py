@@ -9,6 +9,8 @@ import zipfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import comtrade
 import numpy as np
@@ -30,6 +32,8 @@ from opq_cloud.export.selection import event_records
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.view.api.export_jobs import placed_as_seen
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
 
@@ -289,6 +293,20 @@ def test_phases_of_a_site_are_one_record(data: str, tmp_path: Path) -> None:
         rows_ns = np.asarray(reader.time)[known] * 1e9
         assert np.abs(taken_ns - rows_ns - channel.skew * 1000).max() < 200, "drift of 10 mHz in 0.25 s"
         assert abs(channel.skew) < 42
+
+
+def test_an_unknown_place_joins_no_site() -> None:
+    """A visitor who sees the waveforms of Box 2, and not where it is, gets it as a record of its own."""
+    context = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id: box_id != "2"))
+    file = event_file("event-17", placed_as_seen(cast(VisitorContext, context), phases()), "comtrade-site")
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))
+    stems = dict.fromkeys(name.rpartition(".")[0] for name in archive.namelist())
+    assert list(stems) == ["event-17-site-mill__old", "event-17-box-2", "event-17-box-9"]
+    (site,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("old.cfg"))
+    assert "Box 1,L3" in site and "Box 2" not in site
+    with pytest.raises(ExportError):
+        unseen = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id: False))
+        event_file("event-17", placed_as_seen(cast(VisitorContext, unseen), phases()), "comtrade-site")
 
 
 def test_phases_without_common_time_stay_apart() -> None:

@@ -8,7 +8,7 @@ one file with one rate would need resampled, that is other, samples. CSV, JSON a
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,10 +63,11 @@ class ExportFile:
 def event_file(
     stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm = "binary"
 ) -> ExportFile:
-    """The waveforms as one file named `stem` and its suffix.
+    """Returns the file of these waveforms in a format; a zip where the format needs several files.
 
     Args:
-        data: the form in which COMTRADE stores its samples.
+        stem: name of the file, to which the format's suffix is added.
+        data: how COMTRADE stores samples: as text, 16 or 32 bits, or floats.
     Raises:
         ExportError: there is no waveform, or one does not fit the format.
     """
@@ -87,13 +88,14 @@ def event_file(
     if form == "pqdif":
         name = f"{stem}.pqd"
         return ExportFile(name, BINARY, pqdif_pieces(records, name))
-    if form in ("comtrade", "comtrade-site"):
-        sites, alone = site_records(records) if form == "comtrade-site" else ([], records)
-        if form == "comtrade-site" and not sites:
+    if form == "comtrade":
+        return ExportFile(f"{stem}-comtrade.zip", ZIP, zip_pieces(_comtrade_parts(records, data)))
+    if form == "comtrade-site":
+        sites, alone = site_records(records)
+        if not sites:
             raise ExportError(NO_SITE)
-        parts = [part for site in sites for part in _site_parts(site, site_form(site, data))]
-        parts += [part for each in alone for part in _comtrade_parts(each, data_form_for(each, data))]
-        return ExportFile(f"{stem}-{form}.zip", ZIP, zip_pieces(parts))
+        parts = [*_site_parts(sites, data), *_comtrade_parts(alone, data)]
+        return ExportFile(f"{stem}-comtrade-site.zip", ZIP, zip_pieces(parts))
     if form == "npy":
         parts = [part for record in records for part in _npy_parts(record)]
         return ExportFile(f"{stem}.npz", ZIP, zip_pieces(parts))
@@ -110,22 +112,27 @@ def event_file(
     )
 
 
-def _comtrade_parts(record: WaveformRecord, form: DataForm) -> tuple[ZipMember, ...]:
-    return (
-        ZipMember(f"{record.stem}.cfg", [cfg_text(record, form).encode()]),
-        ZipMember(f"{record.stem}.dat", dat_pieces(record, form)),
-        ZipMember(f"{record.stem}.inf", [inf_text(record).encode()]),
-        ZipMember(f"{record.stem}.hdr", [hdr_text(record).encode()]),
-    )
+def _comtrade_parts(records: Iterable[WaveformRecord], data: DataForm) -> Iterator[ZipMember]:
+    for each in records:
+        form = data_form_for(each, data)
+        texts = cfg_text(each, form), inf_text(each), hdr_text(each)
+        yield from _record_parts(each.stem, texts, dat_pieces(each, form))
 
 
-def _site_parts(site: SiteRecord, form: DataForm) -> tuple[ZipMember, ...]:
-    return (
-        ZipMember(f"{site.stem}.cfg", [site_cfg_text(site, form).encode()]),
-        ZipMember(f"{site.stem}.dat", site_dat_pieces(site, form)),
-        ZipMember(f"{site.stem}.inf", [site_inf_text(site).encode()]),
-        ZipMember(f"{site.stem}.hdr", [site_hdr_text(site).encode()]),
-    )
+def _site_parts(sites: Iterable[SiteRecord], data: DataForm) -> Iterator[ZipMember]:
+    for each in sites:
+        form = site_form(each, data)
+        texts = site_cfg_text(each, form), site_inf_text(each), site_hdr_text(each)
+        yield from _record_parts(each.stem, texts, site_dat_pieces(each, form))
+
+
+def _record_parts(stem: str, texts: tuple[str, str, str], rows: Iterator[bytes]) -> Iterator[ZipMember]:
+    """The files of one COMTRADE record; `texts`: its configuration, information and header."""
+    cfg, inf, hdr = texts
+    yield ZipMember(f"{stem}.cfg", [cfg.encode()])
+    yield ZipMember(f"{stem}.dat", rows)
+    yield ZipMember(f"{stem}.inf", [inf.encode()])
+    yield ZipMember(f"{stem}.hdr", [hdr.encode()])
 
 
 def _npy_parts(record: WaveformRecord) -> tuple[ZipMember, ...]:

@@ -149,6 +149,10 @@ class BoxRecord:
         """The spans of all time in which these facts stay the same."""
         return self.spans(0, LAST_NS, names)
 
+    def place_spans(self) -> "tuple[FactSpan, ...]":
+        """The spans of all time in which the Box stays where it is."""
+        return self.all_spans(PLACE)
+
     def without_former_places(self) -> "BoxRecord":
         """The record as if the Box always was where it is now."""
         return replace(self, stated=tuple(each for each in self.stated if each.name not in PLACE))

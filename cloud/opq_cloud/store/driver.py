@@ -250,10 +250,12 @@ class Documents(Protocol):
         """Deletes a file that was put and that no document names."""
 
     def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
-        """Returns the bytes of `file`, else of the first of these names that is there.
+        """Returns the bytes of a file.
 
         Args:
-            box_id: a file whose own note names another Box is passed over.
+            names: under which it may be stored; the first that is there is read.
+            file: the id of the file, which is read before any of `names`; None: not known.
+            box_id: a file that is noted as another Box's is passed over.
         Raises:
             StoreError: there is none, or its bytes differ from those that were written.
         """

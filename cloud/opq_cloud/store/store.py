@@ -77,7 +77,7 @@ class ShownStore(SeenIntervals, Protocol):
         """
 
     def event(self, event_id: int) -> Event | None:
-        """Returns an event with its waveforms, sorted by box id; None if there is no such event."""
+        """Returns an event with the waveforms of its Boxes, in order of their ids; None: there is none."""
 
     def event_record(self, event_id: int) -> EventRecord | None: ...
 
@@ -273,7 +273,7 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         """
 
     def newest_ms(self) -> int | None:
-        """Returns the latest time of any Measurement, ms; None where there is none."""
+        """Returns when the newest Measurement of all Boxes was measured, UTC ms; None: none is stored."""
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
         """Yields for each Box its Measurements of the last `length_ms` before its newest, oldest first.

@@ -226,7 +226,8 @@ class WaitingEvents:
                 for event_id, retry in self._retries.items()
                 if event_id in waits and retry.failures < suspected and retry.next_s < math.inf
             ]
-            due[:0] = [event_id for _, event_id in sorted(others)[:1]]
+            if others:
+                due.insert(0, min(others)[1])
         return due
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bson import ObjectId
+
 from opq_cloud.store.driver import EarliestStart, Fields, Key, Table, Where
 
 REVISION = "_revision"
@@ -38,12 +40,13 @@ def filter_of(table: Table, where: Where) -> Fields:
 def among(values: Iterable[Any]) -> Fields:
     """Returns the condition that a field has one of these values.
 
-    With many values of one type it states their bounds first, which changes nothing for an index, because
-    FerretDB compares each document of the collection with each value. Numbers without a gap need no more.
+    With many values of one type that has an order it states their bounds first, which changes nothing for an
+    index, because FerretDB compares each document of the collection with each value. Numbers without a gap
+    need no more.
     """
     listed = list(values)
     types = {int if isinstance(each, int) else type(each) for each in listed}
-    if len(listed) < MANY_VALUES or len(types) > 1 or listed[0] is None:
+    if len(listed) < MANY_VALUES or len(types) > 1 or not types <= {int, str, ObjectId}:
         return {"$in": listed}
     lowest, highest = min(listed), max(listed)
     bounds = {"$gte": lowest, "$lte": highest}

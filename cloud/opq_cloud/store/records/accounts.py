@@ -263,7 +263,7 @@ class AccountRecords:
         return tuple(freed)
 
     def set_mailed_password(self, account_id: str, password_hash: str) -> bool:
-        """Sets the password of a person who has opened a mailed link; ends all sessions, tokens and links.
+        """Sets the password that a person chose after a mailed link; all sessions, tokens and links end.
 
         Returns False where there is no such account.
         """

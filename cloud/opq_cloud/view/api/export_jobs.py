@@ -85,17 +85,18 @@ def _waveform_records(
 ) -> tuple[str, Sequence[WaveformRecord]]:
     if wanted.event_id:
         records = event_records(context.store, wanted.event_id, list(wanted.box_ids))
-        return f"event-{wanted.event_id}", _placed(context, records)
+        return f"event-{wanted.event_id}", placed_as_seen(context, records)
     incident = context.incident_of_address(str(wanted.incident_id), wanted.moved)
     records = incident_records(context.store, incident, most_samples=MAX_SAMPLES)
-    return f"incident-{wanted.incident_id}", _placed(context, records)
+    return f"incident-{wanted.incident_id}", placed_as_seen(context, records)
 
 
-def _placed(context: VisitorContext, records: Sequence[WaveformRecord]) -> list[WaveformRecord]:
+def placed_as_seen(context: VisitorContext, records: Sequence[WaveformRecord]) -> list[WaveformRecord]:
     """The records, without the sites of Boxes whose places the visitor may not know."""
     sees = context.visitor.sees_place
-    unplaced = (replace(each, box=each.box.without("site")) for each in records)
-    return [each if sees(each.wave.box_id) else other for each, other in zip(records, unplaced, strict=True)]
+    return [
+        each if sees(each.wave.box_id) else replace(each, box=each.box.without("site")) for each in records
+    ]
 
 
 def table_export(store: CloudStore, facts: JobFacts, wanted: TableExport) -> Iterator[Any]:

@@ -230,7 +230,7 @@ class VisitorContext:
         wanted = [(kind, name) for kind, name in named.items() if name]
         found = []
         for box_id, record in self.records_of_then(registry.records).items():
-            for span in record.all_spans():
+            for span in record.place_spans():
                 if all(registry.is_in(kind, name, span.box) for kind, name in wanted):
                     found.append((box_id, span.start_ns, span.end_ns))
         return tuple(found)

@@ -1,4 +1,4 @@
-"""Seeds of a suite of faults that a test plays, with their lines as they end."""
+"""Seeds and schedules of a suite of faults that a test plays."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_sim.faults import runner
+from opq_sim.faults.schedule import FaultSchedule
+from opq_sim.faults.suites import SUITES
+from opq_sim.faults.verdict import ScheduleVerdict
 
 
 def played(name: str, seeds: Sequence[int], folder: Path, side_by_side: int | None = None) -> dict[str, Any]:
@@ -21,3 +24,14 @@ def played(name: str, seeds: Sequence[int], folder: Path, side_by_side: int | No
     found = runner.summarise(name, documents)
     print(found)
     return found
+
+
+def played_schedule(name: str, schedule: FaultSchedule, folder: Path) -> ScheduleVerdict:
+    """The verdict of a schedule played in this process; again where a busy machine left it undecided."""
+    for play in range(runner.PLAYS):
+        place = folder / str(play)
+        place.mkdir()
+        verdict = SUITES[name].play(schedule, place)
+        if not verdict.undecided:
+            break
+    return verdict

@@ -175,14 +175,6 @@ def test_a_world_is_judged_box_by_box() -> None:
     assert "were acknowledged and are in no store: 101" in problems_of(evidence)[0][0]
 
 
-def test_a_failure_on_a_busy_machine_says_so() -> None:
-    evidence = Evidence(problems=["dip 2: no event"], figures={"longest_turn_s": 8.3})
-    assert "paused for 8.3 s: this machine was too busy" in problems_of(evidence)[0][-1]
-    assert problems_of(Evidence(figures={"longest_turn_s": 8.3}))[0] == []
-    evidence.figures["longest_turn_s"] = 0.4
-    assert problems_of(evidence)[0] == ["dip 2: no event"]
-
-
 SUITE = "cloud-faults"
 SEEDS = (4, 16, 17)
 """The fewest that have every kind of fault."""

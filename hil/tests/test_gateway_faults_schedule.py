@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from played_seeds import played
+from played_seeds import played, played_schedule
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_CONTACT
@@ -14,7 +14,6 @@ from opq_sim.faults.draws import GATEWAY_BOXES, GATEWAY_SPANS_S, draw_gateway
 from opq_sim.faults.rules import data_lost
 from opq_sim.faults.rules.gaps import unexplained_gaps
 from opq_sim.faults.schedule import Fault, FaultSchedule
-from opq_sim.faults.suites import SUITES
 from opq_sim.faults.verdict import ScheduleVerdict
 
 SUITE = "gateway-faults"
@@ -127,7 +126,7 @@ def problems_without_starving(verdict: ScheduleVerdict) -> list[str]:
 
 @pytest.mark.slow  # a schedule with faults, whose account is the same, always runs
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
-    verdict = SUITES[SUITE].play(FaultSchedule(0, (), length_s=3.0), tmp_path)
+    verdict = played_schedule(SUITE, FaultSchedule(0, (), length_s=3.0), tmp_path)
     figures = verdict.figures
     assert problems_without_starving(verdict) == []
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
@@ -138,7 +137,7 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_unplugged_end_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
-    verdict = SUITES[SUITE].play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
+    verdict = played_schedule(SUITE, FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
     assert verdict.ok, verdict.problems
 
 
@@ -146,7 +145,7 @@ def test_an_unplugged_end_costs_no_sample(tmp_path: Path) -> None:
 def test_a_schedule_of_every_fault_loses_nothing(tmp_path: Path) -> None:
     schedule = draw_gateway(43)
     assert {fault.kind for fault in schedule.faults} == set(GATEWAY_SPANS_S)
-    assert problems_without_starving(SUITES[SUITE].play(schedule, tmp_path)) == []
+    assert problems_without_starving(played_schedule(SUITE, schedule, tmp_path)) == []
 
 
 @pytest.mark.slow

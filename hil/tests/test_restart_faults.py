@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from played_seeds import played_schedule
 
 from opq_sim.faults.draws import draw_restarts
 from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding
 from opq_sim.faults.parts.restarted_boxes import TrueDark, TrueDip
 from opq_sim.faults.rules.restarts import RestartAccount, RestartTruth, restarts
-from opq_sim.faults.suites import SUITES
 
 S = 10**9
 AT = 1_000 * S
@@ -121,7 +121,7 @@ def test_a_ctrl_c_restart_keeps_each_dip(tmp_path: Path) -> None:
     schedule = draw_restarts(54, restarts=1, kinds=("gps", "quiet", "voltage", "cur"))
     (restart,) = schedule.restarts
     assert (restart.kind, schedule.store, restart.ahead_s is not None) == ("ctrl_c", "sqlite", True)
-    verdict = SUITES["restart-faults"].play(schedule, tmp_path)
+    verdict = played_schedule("restart-faults", schedule, tmp_path)
     assert verdict.ok, "\n".join(verdict.problems)
     figures = verdict.figures
     assert (figures["trials"], figures["disturbances"]) == (4, 10)

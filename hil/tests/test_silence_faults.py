@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from played_seeds import played_schedule
 
 from opq_proto.messages import Measurement, Metric
 from opq_sim.faults.draws import SILENCE_SPANS_S, draw_silences
 from opq_sim.faults.evidence import Evidence, StoredFinding
 from opq_sim.faults.schedule import Fault, FaultSchedule, boxes_of
-from opq_sim.faults.suites import SUITES
 from opq_sim.faults.verdict import ScheduleVerdict, judge_silences
 
 S = 10**9
@@ -92,7 +92,7 @@ def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str 
 def test_only_lost_supplies_are_outages(tmp_path: Path, gateways: int) -> None:
     schedule = draw_silences(1, gateways, longest_s=15.0)
     assert {fault.kind for fault in schedule.faults} == set(SILENCE_SPANS_S)
-    verdict = SUITES["silence-faults"].play(schedule, tmp_path)
+    verdict = played_schedule("silence-faults", schedule, tmp_path)
     assert verdict.ok, "\n".join(verdict.problems)
     assert verdict.figures["trials"] == gateways
     assert verdict.figures["outages_found"] == verdict.figures["outages"]

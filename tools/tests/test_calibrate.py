@@ -235,7 +235,8 @@ def failed(fault: LineFault, at_byte: int) -> str:
     if "Errno" in error or time.monotonic() - began > 180:  # 15 s on an idle machine
         return where
     is_told, is_changed = "the Box had gain=1," in error, box.settings.sequence > 0
-    may_be_changed = "does not answer to gain=" in error  # the line failed before the command, or its answer
+    # the line failed before the command, within it, or before its answer
+    may_be_changed = "does not answer to gain=" in error or "accepts no bytes" in error
     return "" if is_told is is_changed or (is_told and may_be_changed) else where
 
 

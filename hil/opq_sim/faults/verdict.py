@@ -32,29 +32,52 @@ how late this machine let the Boxes send.
 BETWEEN_NS: Final = 120_000_000
 """A Measurement of 6 cycles: cycles of Measurements before and after a restart do not meet."""
 LATE_S: Final = 2.0
-"""Boxes that stop this long answer too late for an event, which waits 7 s in all."""
+"""Boxes that stop this long answer too late for an event, which waits 7 s in all, or are taken for silent."""
 
 
 @dataclass(slots=True)
 class ScheduleVerdict:
-    """`problems` is empty if all is accounted for."""
+    """`problems` is empty if all is accounted for.
+
+    Attributes:
+        paused_s: the longest time for which this machine let the Boxes wait.
+    """
 
     schedule: FaultSchedule
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
+    paused_s: float = 0.0
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
+    @property
+    def undecided(self) -> bool:
+        """Whether there are problems that a machine too busy to play the Boxes may have made."""
+        return not self.ok and self.paused_s >= LATE_S
+
     def document(self) -> dict[str, object]:
         """The verdict in JSON's types."""
-        return {**self.schedule.document(), "ok": self.ok, "problems": self.problems, "figures": self.figures}
+        problems = list(self.problems)
+        if self.undecided:
+            problems.append(
+                f"the simulated Boxes themselves paused for {self.paused_s:g} s: this machine was too busy, "
+                "which may be all that is wrong"
+            )
+        return {
+            **self.schedule.document(),
+            "ok": self.ok,
+            "undecided": self.undecided,
+            "problems": problems,
+            "figures": self.figures,
+        }
 
     def add(self, evidence: Evidence) -> None:
         """Adds what was found while the schedule was played."""
         self.problems += evidence.problems
         self.figures |= evidence.figures
+        self.paused_s = max(evidence.held_s, float(evidence.figures.get(LONGEST_TURN, 0.0)))
 
 
 def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: CabledBoxes) -> None:
@@ -128,12 +151,6 @@ def judge_cloud(verdict: ScheduleVerdict, evidence: Evidence) -> None:
         "events": len(evidence.events),
         "incidents": len(incidents),
     }
-    longest_s = float(evidence.figures.get(LONGEST_TURN, 0.0))
-    if verdict.problems and longest_s >= LATE_S:
-        verdict.problems.append(
-            f"the simulated Boxes themselves paused for {longest_s:g} s: this machine was too busy, "
-            "which may be all that is wrong; play the seed again when it is not"
-        )
 
 
 def judge_silences(verdict: ScheduleVerdict, evidence: Evidence) -> None:

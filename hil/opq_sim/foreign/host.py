@@ -23,6 +23,7 @@ from opq_sim.foreign.window_buffer import WINDOW
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
+from opq_sim.own_processor import have_own_processor
 
 RATE_MILLIHZ = 12_000_000
 """The original's converter has no other rate (docs/reference/opq-interop.md G.3)."""
@@ -154,6 +155,7 @@ class ForeignHost:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Is online until `stop`."""
+        have_own_processor()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 4 * len(self.boxes) + 16)
         try:

@@ -18,6 +18,7 @@ from opq_sim.box.port import CATCH_UP_NS, PtyPort
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.events import GridEvent, disturbance
 from opq_sim.mains.generator import Generator
+from opq_sim.own_processor import have_own_processor
 
 RATE_HZ = 12_000
 NOMINAL_HZ = 60
@@ -240,6 +241,7 @@ class CabledBoxes(OwnThread):
         )
 
     def _run(self) -> None:
+        have_own_processor()
         before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()

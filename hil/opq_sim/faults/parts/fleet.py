@@ -14,6 +14,7 @@ from opq_sim.faults.parts.dips import PlacedDip, dipping_grid
 from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
+from opq_sim.own_processor import have_own_processor
 
 CYCLES_PER_MEASUREMENT: Final = 12
 """Five Measurements a second."""
@@ -44,6 +45,7 @@ class FleetThread(OwnThread):
         }
 
     def _run(self) -> None:
+        have_own_processor()
         try:
             self.worker.run(self._stop)
         except BaseException as error:

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from opq_proto.kit.own_thread import OwnThread
+from opq_sim.own_processor import have_own_processor
 
 LOST_SHARE = 0.3
 RTO_S = 0.2
@@ -70,6 +71,7 @@ class FaultyRelay(OwnThread):
         self._selector.close()
 
     def _run(self) -> None:
+        have_own_processor()
         while not self._stop.is_set():
             if self.cut:
                 self._hang_up()

@@ -1,11 +1,10 @@
 """FaultWorld: plays a schedule in a world that a layout describes, waits until all is quiet, and finds the
 evidence."""
 
-import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,6 @@ TICK_S: Final = 0.02
 """Faults begin and end in steps of this time."""
 QUOTA_PERIOD_S: Final = 0.2
 SAMPLE_BYTES: Final = 2
-NICE: Final = -10
 
 Condition = Callable[[], str | None]
 """None, or what is still missing."""
@@ -77,9 +75,6 @@ class FaultWorld:
         with ExitStack() as opening:
             opening.enter_context(self._commands)
             self.processes.open(opening)
-            if self.layout.boxes_first:  # of this process: the others have begun
-                with suppress(PermissionError):
-                    os.setpriority(os.PRIO_PROCESS, 0, NICE)
             self.around.open(opening)
             self.wait(self.processes.not_up, UP_S, "gateways and cloud are up")
             self._begin_s = self.around.open_boxes(opening)

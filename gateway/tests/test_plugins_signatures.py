@@ -98,7 +98,7 @@ def test_a_signed_package_has_no_uncovered_file(tmp_path: Path, changed: dict[st
 
 
 def test_each_start_reads_the_signature_again(tmp_path: Path) -> None:
-    """A key that left the configuration, and an older version's word for a signer, give no trust."""
+    """A key that left the configuration gives no trust."""
     public = new_key(tmp_path / "key.pem")
     plugins = RulePlugins(tmp_path / "data", Policy(keys=(public,)))
     raw = manifest("m", mode="inproc", sha256={"sinks/m.py": hashlib.sha256(SINK.encode()).hexdigest()})

@@ -16,11 +16,11 @@ from judging_plugins import ANALYSIS, HANDING_ON, TRIGGER, analysis_zip, heard, 
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
+from opq_plugins.host.guard import WorkerTimeoutError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginTrigger
 from opq_plugins.host.worker import remote
 from opq_plugins.host.worker.runtime import InProcessRuntime
-from opq_plugins.host.worker.supervisor import WorkerTimeoutError
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import nouns
 from opq_proto.decision import Decision, Nominal

@@ -15,6 +15,7 @@ from opq_cloud.makai.judging import hang_watch
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.triggers_in_use import judged_triggers, load_triggers
 from opq_cloud.original.config import read_config
+from opq_plugins.host import guard
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
@@ -114,7 +115,9 @@ def decide(measurement, nominal, config, state):
 def test_a_hanging_trigger_is_noticed_and_ended(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is paused for the Box whose row hangs, without an end here, and judges the next row of another."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
+    monkeypatch.setattr(guard, "PAUSES_S", (1e9,))
     (tmp_path / "hanging.py").write_text(HANGING)
     counters = ServiceCounters()
     [trigger] = load_triggers([PluginEntry(name="hanging")], counters, log.get(), [tmp_path])
@@ -125,8 +128,12 @@ def test_a_hanging_trigger_is_noticed_and_ended(
         assert counters.of("triggers_hung", "hanging") == 1
         assert counters.of("plugin_crashes", "hanging") == 1
         makai.wait_for(lambda: not watch.health())
+        assert counters.of("not_judged", "hanging") == 1 and trigger.begins
+        trigger.begin_again()
         assert decision_of(trigger, rms(100.0, "2"), AT_120) is None
-        assert counters.of("plugin_crashes", "hanging") == 1
+        assert counters.of("not_judged", "hanging") == counters.of("plugin_crashes", "hanging") == 1
+        assert decision_of(trigger, rms(100.0), AT_120) is None
+        assert counters.of("not_judged", "hanging") == 2 and "paused for Box 1" in trigger.health().info
     finally:
         watch.close()
 

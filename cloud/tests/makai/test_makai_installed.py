@@ -23,8 +23,9 @@ from opq_cloud.makai.judging import trigger_plugins
 from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
+from opq_plugins.host import guard
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.host.worker import remote
+from opq_plugins.host.worker import remote, supervisor
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Decision, Nominal
@@ -182,6 +183,32 @@ def test_a_broken_trigger_harms_only_itself(
     assert "not judged" in part(house).info and counters.of("not_judged", "loud") >= 4
     send_until(house, box, lambda: counters.of("decisions", "rms"), rms=70.0)
     assert counters.of("plugin_crashes", "threshold") == 0
+
+
+@pytest.mark.parametrize("what, limit_s", [("do_crash", 60.0), ("do_hang", 5.0)])
+def test_a_row_that_ends_it_pauses_its_box(
+    makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, what: str, limit_s: float
+) -> None:
+    """Pauses have no end here, so the other Box is judged only if the plug-in is not paused for all."""
+    for module in (guard, supervisor):
+        monkeypatch.setattr(module, "PAUSES_S", (1e9,))
+    house = makai_with()
+    bad, good, counters = house.box("4"), house.box("10"), house.service.counters
+    install(house, "1.0.0", limit=0.0)
+    send_until(house, bad, lambda: counters.of("decisions", "rms"))
+    for _ in range(2):
+        monkeypatch.setattr(remote, "DECIDE_S", limit_s)
+        crashes = counters.of("plugin_crashes", "loud")
+        bad.pub.send_multipart(told(bad, 90_000, **{what: 1.0}))
+        if not crashes:
+            house.wait_for(lambda: counters.of("plugin_crashes", "loud") == 1)
+        monkeypatch.setattr(remote, "DECIDE_S", 60.0)
+        before = counters.of("decisions", "rms")
+        send_until(house, good, lambda before=before: counters.of("decisions", "rms") > before)
+    assert counters.of("plugin_crashes", "loud") == 1
+    assert "paused for Box 4" in part(house).info
+    status = house.ask("GET", "/plugins/triggers/loud/status")
+    assert status["crashes"] == 1 and status["status"] == "running"
 
 
 def test_a_version_that_crashes_is_rolled_back(

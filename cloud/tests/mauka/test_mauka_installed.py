@@ -298,7 +298,7 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
 )
 def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch, line, why, policy):
     """A plug-in that crashes or hangs is ended, counted and shown; other events go on."""
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 0.0)
     follower, runner = mauka(limits=ProcessLimits(call_s=15.0 if "longer" in why else 60.0), **policy)
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
@@ -318,10 +318,36 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch,
     assert house.kinds() == ["one", "two", "one"]
 
 
+@pytest.mark.parametrize("line, call_s", [("os._exit(3)", 60.0), ("time.sleep(3600)", 5.0)])
+def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, line, call_s):
+    """Rests have no end here, so other Boxes are analysed only if the analysis does not rest as a whole."""
+    for name in ("opq_plugins.host.guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):
+        monkeypatch.setattr(name, (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.FIRST_REST_S", (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
+    follower, runner = mauka(limits=ProcessLimits(call_s=call_s))
+    house.install("1.0.0", code("one", f"if wave.box_id == '1': {line}"))
+    assert until(follower.status)
+    house.event(("1", "2", "3"))
+    assert until(lambda: [box for _, box, _, _ in house.marks()] == ["2", "3"]), "each Box was tried alone"
+    assert runner.counters.of("failures", "analysis marks") == 1
+    assert [part.ok for part in follower.health()] == [True, False]
+    house.event(("2",))
+    assert until(lambda: [record.event_id for record in house.store.unanalysed_events()] == [1])
+    house.event(("1", "4"))
+    assert until(lambda: (3, "4", "one", "120 V") in house.marks()), "without the Box that rests"
+    house.event(("1",))
+    assert until(lambda: runner.counters.of("not_asked", "marks") >= 3)
+    crashes = follower.status()[0]["crashes"]
+    assert crashes == 2, "with the others, and alone"
+    assert {record.event_id for record in house.store.unanalysed_events()} == {1, 3, 4}
+    assert [box for event, box, _, _ in house.marks()] == ["2", "3", "2", "4"]
+
+
 def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch):
     """An analysis that fails late rests as one whose process ended."""
     monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 1e9)
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 1e9)
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one", f"{SECOND} raise KeyError('x')"))
     assert until(follower.status)
@@ -333,7 +359,7 @@ def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch)
     assert [(part.ok, "KeyError: 'x'" in part.info) for part in follower.health()][1] == (False, True)
     house.event(("1", "2"))
     assert until(lambda: runner.counters.of("not_asked", "marks"))
-    assert runner.counters.of("failures", "analysis marks") == 1, "no Box alone, as that would take as long"
+    assert runner.counters.of("failures", "analysis marks") == 1, "its Boxes rest"
     assert "KeyError" in runner.last_error
     house.host.delete("analysis", "marks")
     assert until(house.done) and until(lambda: runner.last_error is None), "with it its error is gone"
@@ -342,7 +368,7 @@ def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch)
 def test_a_change_retries_an_event_just_seen(house, mauka, until, monkeypatch):
     """It was shown before the change and comes back after it: it would wait for an analysis that is gone."""
     monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 1e9)
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 1e9)
     late, shown, noted = (threading.Event() for _ in range(3))
     seen, show = installed_stage.InstalledStage.seen, installed_stage.InstalledStage.show
     retry_all = WaitingEvents.retry_all

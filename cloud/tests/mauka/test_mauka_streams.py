@@ -210,7 +210,7 @@ def test_unhandled_items_are_given_again(house, mauka, running, until):
 def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     """A hanging process is ended and its item skipped; others go on."""
     monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.ITEM_TRIES", 2)
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.REST_FACTOR", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 0.0)
     hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", hangs)})
     fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}
@@ -222,6 +222,24 @@ def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     until(lambda: ("other", "6") in house.found())
     until(lambda: {("echo", "5"), ("echo", "6")} <= set(house.found()))
     assert ("echo", "4") not in house.found() and runner.counters.of("given_up", "echo") == 1
+
+
+def test_items_of_a_resting_box_are_left_out(house, mauka, until, monkeypatch):
+    """Rests have no end here: items of others go on, in a process that starts at once."""
+    monkeypatch.setattr("opq_plugins.host.worker.supervisor.PAUSES_S", (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.FIRST_REST_S", (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
+    first = f"item.box_id == '4' and item.start_ns == {START_MS * 10**6}"
+    ends = f"import os\n    if {first}: os._exit(3)\n    " + OF_FINDING
+    house.install({"echo": ("Finding", "Finding", ends)})
+    runner = mauka(limits=ProcessLimits(call_s=60.0))
+    put_findings(house.store, 1, [sag("4", 0), sag("5", 60)])
+    until(lambda: ("echo", "5") in house.found())
+    assert runner.counters.of("given_up", "echo") == 1
+    put_findings(house.store, 2, [sag("4", 120), sag("6", 180)])
+    until(lambda: ("echo", "6") in house.found())
+    until(lambda: runner.counters.of("given_up", "echo") == 2)
+    assert ("echo", "4") not in house.found()
 
 
 def test_a_raising_analysis_is_counted(house, mauka, until):

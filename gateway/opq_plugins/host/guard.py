@@ -1,4 +1,4 @@
-"""Pauses after failures: of a trigger or analysis that raises, and of a function whose process fails.
+"""Pauses after failures: of a trigger that raises, and of a trigger or function whose process fails.
 
 What fails for the rows of one Box is paused for that Box alone (`BoxGuards`, `RuleCircuits`), so that one Box
 stops nothing for the others.
@@ -23,6 +23,14 @@ CIRCUITS_KEPT = 1000
 """Circuits that a function remembers, of its rules and their Boxes."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
+
+
+class WorkerEndedError(ConnectionError):
+    """There is no process, or it ended during the call."""
+
+
+class WorkerTimeoutError(TimeoutError):
+    """The call took too long; its process, or in this process the call, was ended."""
 
 
 class CrashGuard:
@@ -73,9 +81,9 @@ class CrashGuard:
 class BoxGuards:
     """Catches what calls of one plug-in raise, and pauses it for the Box whose row caused that.
 
-    It is paused for all Boxes where it raises for MANY_BOXES of them, where its process ends or does not
-    answer (OSError), and where it hangs (TimeoutError). `on_crash(error, pause_s, box_id)` is called each
-    time; box_id is None where it is paused for all.
+    A row whose call ends the process or hangs causes it too. It is paused for all Boxes where it fails for
+    MANY_BOXES of them, and where its process does not begin or cannot be reached (any other OSError).
+    `on_crash(error, pause_s, box_id)` is called each time; box_id is None where it is paused for all.
     """
 
     def __init__(
@@ -110,6 +118,8 @@ class BoxGuards:
             return False, None
         try:
             return True, function(*arguments, **named)
+        except (WorkerEndedError, WorkerTimeoutError) as error:
+            self.record(box_id, error)
         except OSError as error:
             self._record_whole(error)
         except Exception as error:  # foreign code

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
+from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.runtime import InProcessRuntime, Inside, Runtime
-from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
 
@@ -304,6 +304,11 @@ class PluginAnalysis(PluginModule):
         """The results for single items. Raises as `analyse`."""
         result: BatchResult = self._call("analyse_items", batch, nominal_v, nominal_hz)
         return result
+
+    def wait_up(self, seconds: float) -> None:
+        """Waits for its next process, up to this time; no longer than that process takes to start."""
+        if callable(wait := getattr(self._inside, "wait_up", None)):
+            wait(seconds)
 
     def declared(self) -> tuple[str, str]:
         """The nouns that it takes and gives. OSError: its process is gone."""

@@ -4,8 +4,9 @@ A thread checks the position of the service's thread four times a second while M
 no extra cost per Measurement. Eight checks in a row within the same call of a trigger are a hang. A pause of
 the machine counts as one check, because the checks are counted and not timed. The call is ended by an
 exception raised in it, which a loop in Python cannot ignore; it counts as the trigger's crash, and the
-trigger is paused. A call that waits inside a library cannot be ended. Health reports it, and the operator has
-to end the process. A call into a worker's process has a deadline of its own there, and is left to it."""
+trigger is paused for the Box of that Measurement, or for all where it judged a batch at once. A call that
+waits inside a library cannot be ended. Health reports it, and the operator has to end the process. A call
+into a worker's process has a deadline of its own there, and is left to it."""
 
 import ctypes
 import gc
@@ -16,6 +17,7 @@ from types import FrameType
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
+from opq_plugins.host.guard import WorkerTimeoutError
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.own_thread import OwnThread
 
@@ -32,7 +34,7 @@ WORKER_CALLS = "opq_plugins.host.worker.remote"
 """The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""
 
 
-class HungTriggerError(TimeoutError):
+class HungTriggerError(WorkerTimeoutError):
     """Raised in a trigger's call that does not end."""
 
 

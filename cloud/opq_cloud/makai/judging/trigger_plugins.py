@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_plugins.host.guard import BoxGuards
+from opq_plugins.host.guard import BoxGuards, WorkerTimeoutError
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
@@ -53,7 +53,7 @@ class RunnableTrigger(Protocol):
 class TriggerPlugin:
     """One trigger. A crash loses the decision on this Measurement, and pauses it for this Box (`BoxGuards`).
 
-    A crash as a whole also loses its memory, until it is shown the past again.
+    A call that is ended from outside also loses its memory, until it is shown the past again.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class TriggerPlugin:
         return ", ".join(crashes + paused + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float, box_id: str | None) -> None:
-        self._lost |= box_id is None
+        self._lost |= box_id is None or isinstance(error, WorkerTimeoutError)  # ended within its work
         if self._judging is not None:
             self._hide([row for row in _rows_of(self._judging) if box_id in (None, row.box_id)])
         self._counters.add("plugin_crashes", label=self.name)

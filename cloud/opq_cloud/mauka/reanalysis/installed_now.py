@@ -35,7 +35,7 @@ class AwaitedAnalysis(InstalledAnalysis):
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Returns its findings, after a rest that leaves other work its share of the machine."""
-        time.sleep(min(self.rest_s, MAX_REST_S))
+        time.sleep(min(self.rest_for(event), MAX_REST_S))
         return super().findings_in(event, nominal, states)
 
 

@@ -7,20 +7,21 @@ happen between two events: `InstalledStage` holds `steady` while one is analysed
 import difflib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.mauka.running.analysis_rests import AnalysisRests
 from opq_cloud.mauka.running.provenance import Provenance, settings_hash
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
-from opq_plugins.host.guard import PAUSES_S
+from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy
-from opq_plugins.sdk.nouns import BatchResult, ItemBatch
+from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.kit import log as logs
@@ -34,11 +35,10 @@ ANALYSIS_KIND = "analysis"
 EVENT_NOUN = "Event"
 """The noun that an analysis of events takes."""
 WHERE = {"inproc": "in process", "process": "worker"}
-REST_FACTOR = 4.0
-"""After a call that ended its process, or failed after `SLOW_S`, an analysis rests for this multiple of the
-call's time: one that hangs gets a fifth of the runner's time, the other analyses get the rest.
-"""
 SLOW_S = 5.0
+"""What raises after a longer call rests as what ended its process."""
+NEXT_PROCESS_S = 10.0
+"""How long a call waits for the next process of its plug-in, which starts at once after most ends."""
 
 LARGEST_BYTES = 48 << 20
 """Limit of the counts in one call; a message to a worker has 64 MiB at most."""
@@ -55,10 +55,9 @@ class InstalledAnalysis:
         self.name = name
         self._plugin = plugin
         self._settings_hash = settings_hash(settings)
-        self._ended = 1
-        """How often in a row its process ended, plus 1: the first rest gives a new one time to start."""
-        self._resting_until_s = 0.0
-        self.trouble = ""
+        self._rests = AnalysisRests()
+        self._raised = ""
+        self._alone = False
         self.nouns = (EVENT_NOUN, "Finding")
         """What it takes and gives; set by `read_nouns`."""
 
@@ -66,11 +65,42 @@ class InstalledAnalysis:
         """Reads what its version takes and gives; while its process does not answer, the last ones stay."""
         with suppress(OSError, ValueError, PluginError):
             self.nouns = self._plugin.declared()
+            self._alone = self._plugin.alone()
+
+    @property
+    def trouble(self) -> str:
+        """What its last calls raised, or why it or a Box rests; empty: it answers."""
+        return self._rests.why or self._raised
 
     @property
     def rest_s(self) -> float:
         """Time until it may be called again, in seconds."""
-        return max(0.0, self._resting_until_s - time.monotonic())
+        return self._rests.rest_s
+
+    def rest_of(self, item: Item) -> tuple[float, str]:
+        """Returns how long it is not called for the Boxes of an item, in s, and why."""
+        return self._rests.rest_of(map(_box_key, boxes_of(item)))
+
+    def rest_for(self, event: Event) -> float:
+        """Returns how long it is not called for this whole event, in s."""
+        return max(self._rests.rest_s, self._rests.rest_of(_keys(event))[0])
+
+    def awake(self, parts: Iterable[tuple[Nominal, Event]]) -> list[tuple[Nominal, Event]]:
+        """Returns what of an event it may be called for now: without Boxes that rest, where it takes Boxes
+        alone, and without parts that rest."""
+        if self._rests.rest_s:
+            return []
+        found = []
+        for nominal, part in parts:
+            if self._alone:
+                waves = tuple(each for each in part.waveforms if not self._box_rests(each.box_id))
+                part = part if len(waves) == len(part.waveforms) else replace(part, waveforms=waves)
+            if part.waveforms and not self.rest_for(part):
+                found.append((nominal, part))
+        return found
+
+    def _box_rests(self, box_id: str) -> bool:
+        return self._rests.rest_of([_box_key(box_id)])[0] > 0
 
     @property
     def provenance(self) -> Provenance:
@@ -79,50 +109,64 @@ class InstalledAnalysis:
 
     @property
     def alone(self) -> bool:
-        """Whether it may be called for one Box of an event; False while it rests or gives no answer."""
-        if self.rest_s:
-            return False
-        try:
-            return self._plugin.alone()
-        except (OSError, ValueError, PluginError):
-            return False
+        """Whether it may be called for one Box of an event; False while it rests."""
+        return self._alone and not self.rest_s
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
-        with self._patience():
+        with self._patience(_keys(event), self._cause(event)):
             found: list[Finding] = []
             for part in self._parts(event):
                 found += self._plugin.analyse(part, nominal.volts, nominal.hz)
         return tuple(found)
 
     def results_of(self, batch: ItemBatch, nominal: Nominal) -> BatchResult:
-        """Returns its results for single items. Raises as `findings_in`."""
-        with self._patience():
+        """Returns its results for single items. Raises as `findings_in`, except while a Box rests.
+
+        One item alone that fails has its Box rest.
+        """
+        boxes = {box_id for item in batch.items for box_id in boxes_of(item)}
+        cause = _box_key(min(boxes)) if len(batch.items) == 1 and len(boxes) == 1 else None
+        with self._patience([], cause, map(_box_key, boxes)):
             return self._plugin.analyse_items(batch, nominal.volts, nominal.hz)
 
     @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Has it rest after a call that ended its process or failed late; notes what was raised.
+    def _patience(
+        self, keys: Sequence[str], cause: str | None, answered: Iterable[str] | None = None
+    ) -> Iterator[None]:
+        """Has what caused it rest after a call that ended its process or failed late; notes what was raised.
 
-        Raises ConnectionError while it rests.
+        Args:
+            keys: whose rest forbids the call.
+            cause: who rests after it; None: no Box rests yet, because each is tried alone.
+            answered: whose rest an answer ends, where that is more than `keys`.
+        Raises:
+            ConnectionError: it rests.
         """
-        if rest_s := self.rest_s:
-            raise ConnectionError(f"not called for {rest_s:.1f} s more: {self.trouble}")
+        key_s, why = self._rests.rest_of(keys)
+        if rest_s := max(self._rests.rest_s, key_s):
+            raise ConnectionError(f"not called for {rest_s:.1f} s more: {why or self.trouble}")
+        self._plugin.wait_up(NEXT_PROCESS_S)
         began_s = time.monotonic()
         try:
             yield
         except Exception as error:  # an analysis may raise any
-            now_s = time.monotonic()
-            spent_s = now_s - began_s
-            pause_s = REST_FACTOR * spent_s if spent_s > SLOW_S else 0.0
-            self.trouble = f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError):
-                pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], pause_s)
-                self._ended += 1
-                self.trouble = str(error)
-            self._resting_until_s = now_s + pause_s
+            spent_s = time.monotonic() - began_s
+            gone = isinstance(error, OSError)
+            self._raised = str(error) if gone else f"{type(error).__name__}: {error}"
+            if gone and not isinstance(error, WorkerEndedError | WorkerTimeoutError):
+                cause = ""  # there was no process before the call
+            if cause is not None and (gone or spent_s > SLOW_S):
+                self._rests.record_failure(cause, spent_s, self._raised)
             raise
-        self.reset()
+        self._raised = ""
+        self._rests.record_success(keys if answered is None else answered)
+
+    def _cause(self, event: Event) -> str | None:
+        """Returns who rests if a call for this event fails."""
+        if len(event.waveforms) == 1:
+            return _box_key(event.waveforms[0].box_id)
+        return None if self._alone else f"event {event.event_id}"
 
     @property
     def asks(self) -> bool:
@@ -140,7 +184,8 @@ class InstalledAnalysis:
         """Returns its requests for samples; none for an event that is too large for a message."""
         if sum(wave.counts.nbytes for wave in event.waveforms) > LARGEST_BYTES:
             return ()
-        return self._plugin.wants(event, list(findings), nominal.volts, nominal.hz)
+        with self._patience(_keys(event), self._cause(event)):
+            return self._plugin.wants(event, list(findings), nominal.volts, nominal.hz)
 
     def _parts(self, event: Event) -> list[Event]:
         """Returns the event, or parts of it where it is too large for one message to a worker."""
@@ -157,11 +202,21 @@ class InstalledAnalysis:
         return [replace(event, waveforms=tuple(some)) for some in parts]
 
     def reset(self) -> None:
-        """Ends its rest: it has answered, or another version has replaced it."""
-        self._ended, self._resting_until_s, self.trouble = 1, 0.0, ""
+        """Ends all rests: another version has replaced it."""
+        self._rests.clear()
+        self._raised = ""
 
     def close(self) -> None:
         self._plugin.close()
+
+
+def _box_key(box_id: str) -> str:
+    return f"Box {box_id}"
+
+
+def _keys(event: Event) -> list[str]:
+    """Whose rest forbids a call for this event."""
+    return [*(_box_key(each.box_id) for each in event.waveforms), f"event {event.event_id}"]
 
 
 class InstalledAnalyses:

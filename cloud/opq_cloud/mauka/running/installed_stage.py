@@ -35,7 +35,7 @@ class AnalysedEvent:
         found: findings of the built-in analyses, then those of the installed ones.
         stored: what was stored, and when (monotonic, ns).
         results: what each installed analysis found.
-        resting: analyses that rest after a failure -> for how long.
+        resting: analyses that rest after a failure, for all Boxes or for some of these -> for how long.
         analyses, lacking: the installed ones that saw it, and those that should have and could not.
         began_ms: when they began (UTC).
         generation: the number of changes of the installed ones until then.
@@ -120,9 +120,13 @@ class InstalledStage:
             event.analyses, event.lacking = analyses, self._installed.lacking
             event.generation = self._installed.generation
             event.began_ms = time.time_ns() // 1_000_000
+            chosen = []
             for analysis in analyses:
-                if analysis.name not in self.left_out and (rest_s := analysis.rest_s):
+                if analysis.name in self.left_out:
+                    continue
+                if rest_s := max((analysis.rest_for(part) for _, part in event.job.parts), default=0.0):
                     event.resting[analysis.name] = rest_s
-            chosen = [one for one in analyses if one.name not in {*self.left_out, *event.resting}]
+                if parts := analysis.awake(event.job.parts):
+                    chosen.append((analysis, parts))
             in_turn = map if self._calls is None else self._calls.map
-            event.results += in_turn(lambda one: run_analyses([one], event.job.parts, {}), chosen)
+            event.results += in_turn(lambda one: run_analyses([one[0]], one[1], {}), chosen)

@@ -7,6 +7,7 @@ beyond `MAX_WAITING` the oldest is dropped and counted.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class StreamResult:
 
     Attributes:
         items: how many.
-        given_up: items that are left out because they ended the process.
+        given_up: items that are left out because they, or others of their Box, ended the process.
     """
 
     name: str
@@ -92,13 +93,20 @@ class StreamAnalysis(OwnThread):
                 self._analyse(nominal, items)
 
     def _analyse(self, nominal: Nominal, items: Sequence[Item]) -> None:
-        """Analyses all items; after a failure of the process one by one, to find the one that causes it."""
-        at, size, ends = 0, len(items), 0
-        while at < len(items) and not self._stop.is_set():
+        """Analyses all items; after a failure of the process one by one, to find the one that causes it.
+
+        Items of a Box that rests are left out, so that those of others need not wait.
+        """
+        waiting = deque(self._awake(items))
+        size, ends = len(waiting), 0
+        while waiting and not self._stop.is_set():
             if rest_s := self.analysis.rest_s:
                 self._stop.wait(min(rest_s, POLL_S))
                 continue
-            part = items[at : at + size]
+            if not ends and size == 1 and not self._awake([waiting[0]]):
+                waiting.popleft()
+                continue
+            part = [waiting[at] for at in range(size)]
             began_s = self._busy_since_s = time.monotonic()
             failure: Exception | None = None
             try:
@@ -114,12 +122,27 @@ class StreamAnalysis(OwnThread):
             ends = ends + 1 if isinstance(failure, OSError) else 0
             given_up = ends >= ITEM_TRIES
             if not ends or given_up:
-                at, ends = at + len(part), 0
-            self._put(
-                StreamResult(
-                    self.analysis.name, self.analysis.provenance, result, len(part), spent_s, int(given_up)
-                )
-            )
+                ends = 0
+                for _ in part:
+                    waiting.popleft()
+            self._give(result, len(part), spent_s, int(given_up))
+
+    def _awake(self, items: Sequence[Item]) -> list[Item]:
+        """Returns items of Boxes that do not rest; counts the others as given up."""
+        awake, why = list[Item](), ""
+        for item in items:
+            rest_s, reason = self.analysis.rest_of(item)
+            if rest_s:
+                why = f"Box {boxes_of(item)[0]} rests for {rest_s:.1f} s more: {reason}"
+            else:
+                awake.append(item)
+        if left := len(items) - len(awake):
+            self._give(BatchResult(failed=left, error=why), left, 0.0, left)
+        return awake
+
+    def _give(self, result: BatchResult, items: int, spent_s: float, given_up: int) -> None:
+        provenance = self.analysis.provenance
+        self._put(StreamResult(self.analysis.name, provenance, result, items, spent_s, given_up))
 
     def _put(self, result: StreamResult) -> None:
         while not self._stop.is_set():

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.guard import RuleCircuits
-from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerSupervisor
+from opq_plugins.host.guard import RuleCircuits, WorkerEndedError
+from opq_plugins.host.worker.supervisor import WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Value
 from opq_plugins.worker import wire as frames
@@ -26,6 +26,12 @@ RESTART_S = 1.0
 """How long a call of a function waits, once per crash, for a new process."""
 DECIDE_S = 2.0
 """Longest call of a trigger, because Makai's loop stops meanwhile."""
+GUARDED = {
+    ("function", "exec"),
+    ("trigger", "decide"),
+    *(("analysis", method) for method in ("analyse", "analyse_items", "wants")),
+}
+"""Calls whose caller pauses for the Box whose data ended the process; the next process starts at once."""
 BEGIN_S = 5.0
 """Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
 
@@ -94,6 +100,10 @@ class Remote:
         if self.kind not in ("trigger", "analysis"):  # the state of other kinds is newer at the next crash
             self._import = [version, state]
         return taken
+
+    def wait_up(self, seconds: float) -> None:
+        """Waits until its process runs, up to this time."""
+        self._supervisor.wait_up(seconds)
 
     @property
     def up(self) -> bool:
@@ -175,7 +185,7 @@ class Remote:
     ) -> Value:
         caller = self._caller() if owned else None
         limit_s = self._limit_s(method)
-        guarded = self.kind == "function" and method == "exec"
+        guarded = (self.kind, method) in GUARDED
         return self._supervisor.call(process, self._number, method, arguments, limit_s, caller, guarded)
 
     def _caller(self) -> frames.Caller | None:

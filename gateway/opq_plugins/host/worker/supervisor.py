@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from opq_plugins.host.guard import PAUSES_S, STEADY_S
+from opq_plugins.host.guard import PAUSES_S, STEADY_S, WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.worker_process import (
     END_S,
     PendingCall,
@@ -46,14 +46,6 @@ GUARDED_STARTS = 20
 
 class UnconfinedError(PluginError):
     """A plug-in that is not trusted was not started, because this machine cannot confine it."""
-
-
-class WorkerEndedError(ConnectionError):
-    """There is no process, or it ended during the call."""
-
-
-class WorkerTimeoutError(TimeoutError):
-    """The call took too long; its process, or in this process the call, was ended."""
 
 
 class HostHalf(Protocol):

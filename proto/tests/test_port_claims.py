@@ -69,6 +69,17 @@ def test_one_child_may_claim_its_parents_port(ports: list[int]) -> None:
             assert (one, other) == ("[]", f"[{first}]")
 
 
+def test_refused_claims_queue_nothing_at_the_holder(ports: list[int]) -> None:
+    """A queue of 4096 (net.core.somaxconn) was full after as many tries, and then children were refused."""
+    first, _ = ports
+    with ExitStack() as held:
+        assert claim_ports(held, [first]) == []
+        with program([first]) as one, socket.socket(socket.AF_UNIX) as other:
+            assert one == "[]"
+            with pytest.raises(ConnectionRefusedError):
+                other.connect(f"\0opq-port-{first}")
+
+
 def test_a_port_where_a_program_listens_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as held:
         port = listening.getsockname()[1]

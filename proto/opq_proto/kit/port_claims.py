@@ -12,16 +12,13 @@ If the test ends while its `up` runs, opq-port-9880 is free, and only the port i
 
 import os
 import socket
-import struct
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Set
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-CREDENTIALS = struct.Struct("3i")
-"""struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
-PROBES = 4096
-"""Connections that no program accepts, by which others learn whose a name is."""
+NAMES = Path("/proc/net/unix")
+"""Names of this machine's sockets, of this network namespace: the inode is the seventh field (proc(5))."""
 
 
 def claim_ports(held: ExitStack, ports: Iterable[int]) -> list[int]:
@@ -44,10 +41,9 @@ def _is_claimed(claims: ExitStack, port: int) -> bool:
             own = made.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             try:
                 own.bind(name)
-                own.listen(PROBES)
             except OSError:
-                holder = _holder(name)
-                if holder is None or holder not in _ancestors():
+                holder = _holding_ancestor(name)
+                if holder is None:
                     return False
                 name = f"{name}-{holder}"
                 continue
@@ -55,17 +51,27 @@ def _is_claimed(claims: ExitStack, port: int) -> bool:
             return True
 
 
-def _holder(name: str) -> int | None:
-    """The process that holds a name; None: it ended meanwhile, or the kernel does not say."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(name)
-            found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        except OSError:
-            return None
-    process: int = CREDENTIALS.unpack(found)[0]
-    return process
+def _holding_ancestor(name: str) -> int | None:
+    """Returns the process that holds a name, if it started this one, or one that did.
+
+    It reads the kernel's tables and leaves nothing at the holder, however often others ask. Of several that
+    share a socket, the eldest made it.
+    """
+    shown = name.replace("\0", "@")
+    rows = (line.split() for line in NAMES.read_text(errors="replace").splitlines())
+    wanted = {f"socket:[{row[6]}]" for row in rows if row[7:] == [shown]}
+    found = [process for process in _ancestors() if _has_file(process, wanted)]
+    return found[-1] if found else None
+
+
+def _has_file(process: int, wanted: Set[str]) -> bool:
+    """Whether a process has one of these files open; one whose files may not be read has none."""
+    with suppress(OSError):
+        for each in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):  # it was closed meanwhile
+                if str(each.readlink()) in wanted:
+                    return True
+    return False
 
 
 def _ancestors() -> Iterator[int]:

@@ -44,6 +44,9 @@ def word(address: int) -> int:
 
 
 def save(address: int, count: int, file: str) -> None:
+    if "unread" in facts():
+        print(facts()["unread"])
+        sys.exit(74)
     if Path(file).exists():
         sys.exit(f"{file}: File exists")
     data = (FOLDER / "flash.bin").read_bytes()
@@ -51,6 +54,9 @@ def save(address: int, count: int, file: str) -> None:
 
 
 def erase(address: int, count: int) -> None:
+    if "unerased" in facts():
+        print(facts()["unerased"])
+        sys.exit(1)
     flash = bytearray((FOLDER / "flash.bin").read_bytes())
     for sector, size in enumerate(SECTORS):
         begin = sum(SECTORS[:sector])

@@ -100,6 +100,25 @@ def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:
     assert "ended with 74: Error during download get_status" in text
 
 
+def test_a_failed_first_erase_wrote_nothing(bench: Bench, program: str) -> None:
+    """The first sector is read before and after: its old bytes are neither erased nor new."""
+    bench.set(unerased="Error: failed erasing sectors 5 to 5")
+    before = bench.chip
+    text = refused(bench.flash(bundle(), *WAYS[program]))
+    assert text.endswith("failed erasing sectors 5 to 5. Nothing was written")
+    assert bench.chip == before
+    bench.put(Layout(boot_loader(), image(Slot.A), settings=BOX.settings))
+    assert "may be half-written" in refused(bench.flash(bundle(), *WAYS[program])), "old and new are alike"
+
+
+@pytest.mark.parametrize("program", ["dfu-util"])
+def test_dfu_names_a_chip_that_is_not_read(bench: Bench) -> None:
+    bench.set(unread="dfu-util: Error sending completion packet: status(10) = dfuERROR")
+    text = refused(bench.flash(bundle(), "--dfu"))
+    assert "dfuERROR. A chip that is protected against reading (RDP level 1) fails so; `dfu-util" in text
+    assert text.endswith("erases all of it. Nothing was written")
+
+
 def test_a_newer_other_slot_is_cleared_on_request(bench: Bench, program: str) -> None:
     bench.put(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
     assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow=downgrade").exit_code == 0

@@ -27,6 +27,11 @@ LAYOUTS = {
 }
 """Flash layouts that the ROM reports -> device id and KiB. DFU reports no device id: an F42x of one bank
 is taken for an F405, which is written alike. Any other layout is refused."""
+UNREADABLE = (
+    "A chip that is protected against reading (RDP level 1) fails so; `dfu-util -d 0483:df11 -a 0 -s "
+    "0x08000000:unprotect:force -D FILE` lifts that and erases all of it"
+)
+"""AN3156 3.1: with RDP the loader refuses to read; DFU has no other sign of it."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
 _OPTIONS = re.compile(rf'\[{USB_ID}\].*alt=(\d+), name="@Option Bytes\s*/0x{OPTION_BYTES:08X}/')
 _FOUND = re.compile(
@@ -74,6 +79,14 @@ class Dfu(programs.Programmer):
         self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
         self._options = next((match[1] for match in map(_OPTIONS.search, listing.splitlines()) if match), "")
         return Chip(*LAYOUTS[layout], "")
+
+    def read(self, address: int, count: int) -> bytes:
+        try:
+            return super().read(address, count)
+        except programs.ProgramHungError:
+            raise
+        except FlashError as error:
+            raise FlashError(f"{error}. {UNREADABLE}") from error
 
     def protected_sectors(self) -> set[int]:
         if not self._options:

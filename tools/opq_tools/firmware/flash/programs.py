@@ -28,6 +28,12 @@ INSTALL = {
     "pyocd": "pip install pyocd && pyocd pack install stm32f405rgtx",
 }
 LINES_SHOWN = 6
+FIRST_BYTES = 256
+"""Of the first part to be written: they show whether its first sector, which goes first, was erased."""
+
+
+class ProgramHungError(FlashError):
+    """A program was ended because it printed nothing any more."""
 
 
 def find_program(name: str) -> str:
@@ -59,7 +65,8 @@ def run_until_silent(command: Sequence[str], doing: str) -> tuple[int, str]:
     """Runs a program; returns its exit code and what it printed.
 
     Raises:
-        FlashError: it cannot be run; or it was ended, after SILENT_S without a word or after TIMEOUT_S.
+        FlashError: it cannot be run.
+        ProgramHungError: it was ended, after SILENT_S without a word or after TIMEOUT_S.
     """
     try:
         process = subprocess.Popen(
@@ -89,7 +96,7 @@ def run_until_silent(command: Sequence[str], doing: str) -> tuple[int, str]:
         process.stdout.close()
         _end(process)
     last = _last_lines(printed.decode("utf-8", "replace"))
-    raise FlashError(
+    raise ProgramHungError(
         f"{doing}: {Path(command[0]).name} {why} and was ended{f', after: {last}' if last else ''}. Look at "
         "plug, wiring and supply of the chip, and plug its USB in again"
     )
@@ -173,8 +180,10 @@ class Programmer(ABC):
         """Writes each part and reads it back.
 
         Raises:
-            HalfWrittenError: the chip does not hold all parts; the text has `way_out`.
+            FlashError: the first part could not be written, and its first sector still holds what it held.
+            HalfWrittenError: the chip may not hold all parts; the text has `way_out`.
         """
+        before = self._first_bytes(parts[0])
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             for number, part in enumerate(parts):
                 data = part.padded
@@ -183,11 +192,34 @@ class Programmer(ABC):
                 file.write_bytes(data)
                 try:
                     self._program_file(f"writing {part.name}", part.address, file)
-                    steps.done(len(data))
+                except FlashError as error:
+                    if number == 0 and self._still_holds(part, before, error):
+                        raise FlashError(f"{error}. Nothing was written") from error
+                    raise self._half_written(error) from error
+                steps.done(len(data))
+                try:
                     self._save(f"reading {part.name} back", part.address, len(data), back)
                     compare(part.name, back, data)
                 except FlashError as error:
-                    raise HalfWrittenError(
-                        f"{error}. The chip may be half-written; {self.way_out}"
-                    ) from error
+                    raise self._half_written(error) from error
                 steps.done(len(data))
+
+    def _half_written(self, error: FlashError) -> HalfWrittenError:
+        return HalfWrittenError(f"{error}. The chip may be half-written; {self.way_out}")
+
+    def _still_holds(self, part: ImagePart, before: bytes, error: FlashError) -> bool:
+        """Whether a failed program left the first sector as it was: its old bytes, neither erased nor new.
+
+        A program that hung is not started again.
+        """
+        is_old = bool(before.strip(b"\xff")) and before != part.padded[:FIRST_BYTES]
+        if not is_old or isinstance(error, ProgramHungError):
+            return False
+        return self._first_bytes(part) == before
+
+    def _first_bytes(self, part: ImagePart) -> bytes:
+        """Returns the first bytes that the chip has there; none where it is not read."""
+        try:
+            return self.read(part.address, FIRST_BYTES)
+        except FlashError:
+            return b""

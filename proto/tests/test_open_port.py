@@ -79,7 +79,9 @@ def test_a_paths_lines_are_unset_when_it_opens(
     [
         ("rfc2217://127.0.0.1", "want rfc2217://HOST:PORT"),
         ("socket://127.0.0.1", "want socket://HOST:PORT"),
-        ("rfc2217://127.0.0.1:many", "Port could not be cast"),
+        ("rfc2217://127.0.0.1:many", "with a port of 1 to 65535"),
+        ("socket://127.0.0.1:65536", "with a port of 1 to 65535"),
+        ("socket://::1:4000", "an IPv6 host in [ ]"),
         ("socket://127.0.0.1:9", "Connection refused"),
         ("rfc2217://127.0.0.1:9", "Connection refused"),
         ("ftp://x", "protocol 'ftp' not known"),

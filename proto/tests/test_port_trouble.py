@@ -24,6 +24,7 @@ def test_an_absent_port_is_reported_once(tmp_path: Path) -> None:
 def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert why(str(tmp_path / "file")) == why("/dev/null") == "this is not a serial port"
+    assert why(str(tmp_path)) == "this is not a serial port"
 
 
 def test_a_port_that_somebody_holds_says_so() -> None:
@@ -58,6 +59,21 @@ def test_a_port_that_somebody_holds_says_so() -> None:
             serial.SerialException("Could not configure port: (25, 'Inappropriate ioctl for device')"),
             "this is not",
         ),
+        # labgrid and ser2net: a raw TCP port, an echo, and a server that has another client
+        (
+            serial.SerialException(
+                "Remote does not seem to support RFC2217 or BINARY mode [we-BINARY:False]"
+            ),
+            "no server answers there by RFC 2217; socket://HOST:PORT takes",
+        ),
+        (
+            serial.SerialException("Remote does not accept parameter change (RFC2217): dict_values([x])"),
+            "no server answers there by RFC 2217; socket://HOST:PORT takes",
+        ),
+        (
+            ValueError("invalid URL, protocol 'tcp' not known"),
+            "protocol 'tcp' not known; want a path, socket",
+        ),
     ],
 )
 def test_reported_errors_become_advice(error: Exception, says: str) -> None:
@@ -70,4 +86,6 @@ def test_an_address_says_where_to_look() -> None:
     unknown = "Could not open port rfc2217://x:1: [Errno -2] Name or service not known"
     assert why_not_opened(serial.SerialException(unknown)) == f"Name or service not known; {look}"
     assert "protocol 'ftp' not known" in why("ftp://x")
+    ended = why_not_opened(BrokenPipeError(errno.EPIPE, "Broken pipe"), "rfc2217://x:1")
+    assert ended == f"Broken pipe: the connection was ended; {look}"
     assert why_not_opened(PermissionError(13, "could not open port /dev/x: ...")).startswith("this user may")

@@ -54,8 +54,8 @@ def open_port(
         return found
 
     try:
-        if scheme in NETWORK and not urlsplit(url).port:
-            raise ValueError(f"want {scheme}://HOST:PORT")
+        if scheme in NETWORK and not _has_port(url):
+            raise ValueError(f"want {scheme}://HOST:PORT, with a port of 1 to 65535 and an IPv6 host in [ ]")
         try:
             return opened(parity)
         except termios.error as error:
@@ -68,3 +68,10 @@ def open_port(
         raise PortNotOpenedError(os.strerror(error.args[0])) from error
     except Exception as error:  # the handler of an address may raise anything
         raise PortNotOpenedError(f"{type(error).__name__}: {error}") from error
+
+
+def _has_port(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).port)
+    except ValueError:
+        return False

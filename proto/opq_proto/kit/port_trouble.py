@@ -13,8 +13,16 @@ ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"]+)")
 """How pyserial's handlers of addresses quote the system."""
 CONFIGURING = re.compile(r"Could not configure port: \((\d+), ")
 """How pyserial quotes the system where a port opens and cannot be set."""
+NO_RFC2217 = re.compile(r"does not seem to support RFC2217|does not accept parameter change \(RFC2217\)")
+"""What pyserial says of a server that answers otherwise, or not at all; what follows is its own state."""
+UNKNOWN_SCHEME = re.compile(r"invalid URL, protocol '(.*)' not known")
+NO_PORT = "this is not a serial port"
+AT_SERVER = "look at the host's name, its port and the server there"
 GONE = "its adapter does not answer; plug it in again"
+CLOSED = (errno.EPIPE, errno.ECONNRESET)
+"""A server that has another client, or answers somebody else only, ends the connection."""
 HINTS = {
+    errno.EISDIR: NO_PORT,
     errno.EIO: "nothing is at this port, or its adapter does not answer; see /dev/serial/by-id",
     errno.EPROTO: GONE,
     errno.ENODEV: GONE,
@@ -47,9 +55,15 @@ def why_not_opened(error: Exception, port: str = "") -> str:
     if code in HINTS:
         return HINTS[code]
     if "Inappropriate ioctl" in text:
-        return "this is not a serial port"
+        return NO_PORT
     if "://" in text and (found := ERRNO.search(text)):
-        return f"{found[1]}; look at the host's name, its port and the server there"
+        return f"{found[1]}; {AT_SERVER}"
+    if NO_RFC2217.search(text):
+        return "no server answers there by RFC 2217; socket://HOST:PORT takes one without it, such as raw TCP"
+    if found := UNKNOWN_SCHEME.search(text):
+        return f"protocol '{found[1]}' not known; want a path, socket://HOST:PORT or rfc2217://HOST:PORT"
+    if port.lower().startswith(("socket://", "rfc2217://")) and code in CLOSED:
+        return f"{os.strerror(code)}: the connection was ended; {AT_SERVER}"
     if code and "://" not in text:
         return os.strerror(code)
     return text

@@ -3,8 +3,8 @@
 pytest --hil-backend board --hil-port /dev/ttyUSB0 --hil-firmware DIR
 
 def test_my_idea(hil_bench):
-    run = hil_bench.run(World(10 * NS))
-    assert when(run.capture.received, "sampling") < 2 * NS
+    run = hil_bench.run(World(10 * NS_PER_S))  # opq_hil.world.world
+    assert when(run.capture.received, "sampling") < 2 * NS_PER_S  # opq_hil.world.strategy
 
 def test_my_broker(foreign_boxes):
     foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)
@@ -45,7 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
     group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
-    group.addoption("--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}]")
+    group.addoption(
+        "--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}, build/firmware]"
+    )
     group.addoption(
         "--hil-required",
         action="store_true",

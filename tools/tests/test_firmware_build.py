@@ -20,11 +20,12 @@ from opq_proto.firmware.image import Slot, Verdict, judge, read_bundle
 from opq_proto.keys.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import build as firmware_build
 from opq_tools.firmware import checks, toolchain
-from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources, lay_out
+from opq_tools.firmware.build import Built, boards, build, lay_out
 from opq_tools.firmware.checks import check_build
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
-from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, tree_version
+from opq_tools.firmware.sources import DEVICE, ROOMS, copy_sources
+from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, source_version
 
 BOARD = "opqbox"
 
@@ -41,7 +42,7 @@ def tools() -> toolchain.Toolchain:
 def built(tools: toolchain.Toolchain) -> dict[str, Built]:
     """Where the HIL tests have it from too, so that it is compiled once."""
     out = cache_folder() / "firmware"
-    return {board: build(board, tools, out=out, version=tree_version()) for board in OURS}
+    return {board: build(board, tools, out=out, version=source_version()) for board in OURS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def elsewhere(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFacto
 
     micropython, monocypher = moved(tools.micropython, "upy"), moved(tools.monocypher, "mono")
     other = dataclasses.replace(tools, micropython=micropython, monocypher=monocypher)
-    built = build(BOARD, other, out=folder / "out", version=tree_version(), device=device)
+    built = build(BOARD, other, out=folder / "out", version=source_version(), device=device)
     return Elsewhere(other, device, folder / "out", built)
 
 
@@ -170,7 +171,9 @@ def test_an_excess_over_budget_is_refused(elsewhere: Elsewhere) -> None:
     budget.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 1000", kept))
     try:
         with pytest.raises(BudgetError, match=r"flash_bytes: \d+ of 1000"):
-            build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+            build(
+                BOARD, elsewhere.tools, out=elsewhere.out, version=source_version(), device=elsewhere.device
+            )
     finally:
         budget.write_text(kept)
 
@@ -208,7 +211,9 @@ def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
     before = {path: path.stat().st_mtime_ns for path in objects.rglob("*.o")}
     with (elsewhere.device / "port/led.c").open("a") as source:
         source.write("// one line more\n")
-    again = build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+    again = build(
+        BOARD, elsewhere.tools, out=elsewhere.out, version=source_version(), device=elsewhere.device
+    )
     changed = {path.name for path, made in before.items() if path.stat().st_mtime_ns != made}
     assert changed == {"led.o"}
     assert again.sha256 == elsewhere.built.sha256
@@ -224,7 +229,9 @@ def test_an_interrupt_in_flash_is_refused_by_name(elsewhere: Elsewhere) -> None:
         with pytest.raises(
             BudgetError, match=r"opq_tick_now lies in flash and is called by .*TIM5_IRQHandler"
         ):
-            build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
+            build(
+                BOARD, elsewhere.tools, out=elsewhere.out, version=source_version(), device=elsewhere.device
+            )
     finally:
         tick.write_text(kept)
 

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from model_box import ModelBox
 
 from opq_hil.suites.catalogue import SCENARIOS
+from opq_hil.suites.digests import read_digests
+from opq_hil.suites.scenario import ScenarioVerdict
 from opq_proto.errors import ConfigError, OpqError
 from opq_sim.faults.draws import draw_cloud
 from opq_sim.faults.runner import SeedLog
 from opq_sim.faults.suites import SUITES
-from opq_tools.hil import faults
+from opq_tools.firmware.sources import COPY, DEVICE, copy_sources
+from opq_tools.hil import built_firmware, faults
 from opq_tools.hil.command import command
+from opq_tools.hil.digests import kept_digests
+from opq_tools.hil.playing import Bench
 
 
 def hil(*arguments: str | Path) -> Result:
@@ -101,6 +107,46 @@ def test_an_unfit_scenario_fails_by_name(name: str, tmp_path: Path) -> None:
     done = hil("run", "--backend", "board", "--port", tmp_path / "ttyUSB9", "--out", tmp_path / "out", name)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert f"skipped {name}" in done.stderr or "no such port" in done.stderr or "no firmware" in done.stderr
+
+
+def verdict(outcome: str, **figures: int) -> ScenarioVerdict:
+    return ScenarioVerdict(SCENARIOS["boots"], outcome, figures, "no firmware", Path(), 1.0, 0.0)
+
+
+def test_what_was_not_played_did_not_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    there = Bench(ModelBox(), {}, tmp_path)
+    there.report([verdict("passed", boards_skipped=3), verdict("skipped")], 1, True)
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert (found["passed"], found["failed"], found["skipped"]) == (1, 0, 1)
+    assert "1 passed, 0 failed, 1 skipped (and 3 boards)" in err and "not played: boots: no firmware" in err
+    for verdicts, least in (([verdict("skipped")], 1), ([verdict("passed"), verdict("skipped")], 2)):
+        with pytest.raises(SystemExit):
+            there.report(verdicts, least, False)
+    assert "--at-least 2: 1 passed" in capsys.readouterr().err
+
+
+def test_a_build_of_other_sources_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPQ_FIRMWARE_DIR", raising=False)
+    monkeypatch.setattr(built_firmware, "built_folder", lambda: tmp_path)
+    monkeypatch.setattr(built_firmware, "firmware_for", lambda *_: {})
+    (tmp_path / "opqbox").mkdir()
+    (tmp_path / "opqbox/flash.bin").write_bytes(b"")
+    copy_sources(DEVICE, tmp_path / "opqbox" / COPY)
+    assert set(built_firmware.chosen_firmware(None, ("opqbox", "pyboard_f405"), print)) == {"opqbox"}
+    assert built_firmware.chosen_firmware(None, ("pyboard_f405",), print) == {}
+    assert capsys.readouterr().out == f"firmware: opqbox of {tmp_path}\n"
+    (tmp_path / "opqbox" / COPY / "app/main.py").write_text("changed")
+    assert built_firmware.chosen_firmware(None, ("opqbox",), print) == {}
+    assert "built from other sources" in capsys.readouterr().out
+
+
+def test_the_toolkits_digests_are_found_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_digests(kept_digests(Path("hil/digests/qemu.json")))["worlds"]
+    assert kept_digests(Path("none.json")) == Path("none.json")
 
 
 def test_an_impossible_folder_is_reported_early(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from opq_hil.backends.backend import BackendError
 from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.qemu import ICOUNT
 from opq_hil.backends.qemu_build import MACHINE, find_qemu
 from opq_hil.backends.renode import SCRIPT, find_renode
@@ -107,6 +108,7 @@ def _gdb(elf: Path, target: str, probe: bool, more: Sequence[str]) -> tuple[str,
     ]
     sources = sorted((cache_folder() / "sources").glob("micropython-*/py"))
     first += [f"set substitute-path micropython {sources[-1].parent}"] if sources else []
+    first.append(f"set substitute-path device {our_source('device')}")
     first += [f"target remote {target}", *(["monitor reset halt"] if probe else [])]
     commands = [word for each in first for word in ("-ex", each)]
     return (gdb, "-q", "-iex", "set confirm off", str(elf), *commands, *more)

@@ -1,9 +1,10 @@
 """Built firmware for a HIL run: the chip's flash, and an update file for the link.
 
 `opq-tools firmware build` makes a folder per board; `OPQ_FIRMWARE_DIR`, or --firmware, names the folder
-above.
+above. Without both it is the folder in which that command writes by default.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.backends.backend import Image
+from opq_hil.backends.our_sources import built_folder
 from opq_hil.world.world import EXTERNAL, INTERNAL
 from opq_proto.errors import OpqError
+from opq_proto.kit.system_place import default_data_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ FLASH_FILE = "flash.bin"
 """Content of the chip's flash."""
 UPDATE_FILE = "firmware.opqfw"
 """Update for either slot."""
+REPORT_FILE = "report.json"
+"""What the build says of itself."""
 
 
 class FirmwareError(OpqError):
@@ -80,23 +85,36 @@ class Firmware:
 
 
 def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
-    """Every board's firmware in `folder` (else in `OPQ_FIRMWARE_DIR`).
+    """Every board's firmware in `folder`, else in `OPQ_FIRMWARE_DIR`, else in the build's own folder.
+
+    The private key is that of `OPQ_FIRMWARE_KEY`, else this machine's development key if it signed the build.
 
     Raises:
-        FirmwareError: no folder is named, or no board is in it.
+        FirmwareError: no board is in it.
     """
-    place = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if place is None:
-        raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
-    key = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
+    place = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else built_folder())
+    named = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
     found = {
-        board: board_firmware(place, board, key) for board in BOARDS if (place / board / FLASH_FILE).exists()
+        board: board_firmware(place, board, named or signing_key(place / board))
+        for board in BOARDS
+        if (place / board / FLASH_FILE).exists()
     }
     if not found:
         raise FirmwareError(
             f"{place}: no {FLASH_FILE} of {' or '.join(BOARDS)} in it; opq-tools firmware build"
         )
     return found
+
+
+def signing_key(build: Path) -> Path | None:
+    """This machine's development key, if the report of `build` has its fingerprint."""
+    from opq_proto.keys.signing import development_key_path, firmware_public_key  # needs `cryptography`
+
+    path, report = development_key_path(default_data_dir()), build / REPORT_FILE
+    if not path.exists() or not report.exists():
+        return None
+    signed_by = json.loads(report.read_text(encoding="utf-8"))["images"]["key_fingerprint"]
+    return path if firmware_public_key(path).fingerprint == signed_by else None
 
 
 def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:

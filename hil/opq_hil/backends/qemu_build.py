@@ -25,6 +25,7 @@ from pathlib import Path
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.build_step import BuildError, NinjaProgress, Report, no_report, run_step
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
+from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.own_source import own_source
 from opq_hil.backends.packages import install_line
 from opq_hil.backends.pinned import QEMU
@@ -32,7 +33,7 @@ from opq_hil.backends.pinned import QEMU
 VARIABLE = "OPQ_QEMU_SOURCE"
 """QEMU's own source, as a tarball, a checkout or a folder; without it, Debian's source package."""
 MACHINE = "opqbox"
-OUR_SOURCES = Path(__file__).parents[2] / "qemu"
+OUR_SOURCES = our_source("hil/qemu")
 CONFIGURE = (
     "--target-list=arm-softmmu",
     "--without-default-features",

@@ -24,12 +24,13 @@ from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
 from opq_hil.backends.firmware import OURS
+from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.processes import end_group, guarded
 from opq_hil.backends.pty_relay import PtyRelay
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS_PER_S, World
 
-SCRIPT = Path(__file__).resolve().parents[2] / "renode" / "box.resc"
+SCRIPT = our_source("hil/renode/box.resc")
 VARIABLE = "RENODE"
 SLICE_NS = NS_PER_S
 """Virtual time between two checks of the wall clock and of whether a cut has ended the run."""
@@ -94,8 +95,6 @@ class Renode:
         """The reason why nothing can be played: mostly that Renode is not installed."""
         if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); to install it see hil/renode/README.md"
-        if not SCRIPT.exists():
-            return f"{SCRIPT} is not found: run from a checkout of the project"
         if world is not None and world.rom_start is not None:
             return "the models for Renode have no BOOT0 and no ROM boot loader"
         return None

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.our_sources import our_source
 from opq_proto.errors import OpqError
 from opq_proto.kit.whole_file import write_whole_file
 
-LOCK = Path(__file__).resolve().parents[2] / "renode.lock"
+LOCK = our_source("hil/renode.lock")
 TIMEOUT_S = 60.0
 LIMIT_BYTES = 1 << 30
 """The archive of 1.16.1 is a tenth of it."""

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_hil.backends.backend import dated_folder
+from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.renode import environment
 
-ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
+ROBOT = our_source("hil/renode/robot")
 SUITES = ("boot", "timing", "clock", "faults", "update", "prompt", "soak")
 NO_RENODE = 3
 TEST_LIMIT = "30 min"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
+from opq_hil.backends.our_sources import clone
 from opq_hil.gps.receiver import Gps
 from opq_hil.suites.gateway_process import BACK_S, GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
@@ -28,9 +29,13 @@ LEAD_S = 45
 
 
 def recordings_folder() -> Path:
-    """Folder of the real recordings: `OPQ_RECORDINGS`, else next to the checkout."""
+    """Folder of the real recordings: `OPQ_RECORDINGS`, else where `opq-tools recordings get` puts them."""
     value = os.environ.get(VARIABLE)
-    return Path(value) if value else Path(__file__).parents[4] / "shared" / "data" / "recordings"
+    if value:
+        return Path(value)
+    tree, fetched = clone(), Path("recordings")
+    beside = fetched if tree is None else tree.parent / "shared" / "data" / "recordings"
+    return fetched if fetched.is_dir() else beside
 
 
 def real_dip() -> NDArray[np.int16]:

@@ -21,6 +21,8 @@ BOOT_S = 5.0
 """Limit from power-on to the first block, including the check of the image's signature."""
 RATE_HZ = 12_000
 TICKS_PER_SAMPLE = 7000  # of TIM5, 84 MHz / 12 kS/s
+BOARDS_SKIPPED = "boards_skipped"
+"""Figure of a scenario of several boards: those that it did not play."""
 
 
 def boots(bench: Bench) -> Figures:
@@ -39,7 +41,8 @@ def boots(bench: Bench) -> Figures:
     require(not any(verdict.startswith("failed") for verdict in verdicts.values()), results)
     if "passed" not in verdicts.values():
         raise SkippedError(results)
-    return {**verdicts, **figures}
+    skipped = sum(verdict.startswith("skipped") for verdict in verdicts.values())
+    return {**verdicts, **figures, BOARDS_SKIPPED: skipped}
 
 
 def _board_boots(bench: Bench, board: str) -> Figures:

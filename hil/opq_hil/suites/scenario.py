@@ -63,9 +63,7 @@ class Bench:
         if board not in self.backend.boards:
             raise SkippedError(f"needs {board}; the bench has {', '.join(self.backend.boards)}")
         if board not in self._firmware:
-            raise SkippedError(
-                f"no firmware for {board}: opq-tools firmware build, then hil run --firmware build/firmware"
-            )
+            raise SkippedError(f"no firmware for {board}: opq-tools firmware build --board {board}")
         return self._firmware[board]
 
     def run(

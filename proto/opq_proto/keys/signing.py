@@ -138,9 +138,14 @@ def new_key(path: Path, public_path: Path | None = None) -> Path:
     return public_path
 
 
+def development_key_path(data_folder: Path) -> Path:
+    """File of this machine's own signing key, which may not exist yet."""
+    return data_folder / "firmware" / "development.pem"
+
+
 def development_key(data_folder: Path) -> Path:
     """Returns this machine's own signing key, made once; Boxes that trust it accept no other firmware."""
-    path = data_folder / "firmware" / "development.pem"
+    path = development_key_path(data_folder)
     if not path.exists():
         new_key(path)
     return path

@@ -30,14 +30,13 @@ from opq_proto.firmware.image import (
     version_number,
 )
 from opq_proto.keys.signing import development_key, firmware_key, public_of
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.firmware.checks import BuildFigures, check_build
 from opq_tools.firmware.formats import dfuse, intel_hex
+from opq_tools.firmware.sources import COPY, DEVICE, copy_sources
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
-DEVICE = Path(__file__).resolve().parents[3] / "device"
-ROOMS = ("app", "boot", "cmodules", "port")
-"""Folders of device/ that a build reads."""
 EPOCH = "1744675200"
 """SOURCE_DATE_EPOCH: the day of MicroPython 1.25, the only date that a build sees."""
 CONFIGURATION = "configuration"
@@ -83,12 +82,6 @@ class Built:
         return found
 
 
-def data_folder() -> Path:
-    """`${XDG_DATA_HOME:-~/.local/share}/opq`."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local/share") / "opq"
-
-
 def boards(device: Path = DEVICE) -> tuple[str, ...]:
     """All boards: the folders of device/port/boards."""
     return tuple(sorted(path.parent.name for path in device.glob("port/boards/*/board.h")))
@@ -109,7 +102,7 @@ def build(
             f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}"
         )
     version_number(version)  # checked, like the key, before minutes of work
-    private = key or development_key(data_folder())
+    private = key or development_key(default_data_dir())
     public_key = public_of(firmware_key(private)).raw.hex()
     folder = (out / board).resolve()
     for path in (folder, device, tools.micropython.path, tools.monocypher.path):
@@ -125,7 +118,7 @@ def build(
         raise FirmwareBuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
     with locked(folder / ".lock"):
-        sources = folder / "device"
+        sources = folder / COPY
         copy_sources(device, sources)
         mark, known = objects / CONFIGURATION, _configuration(sources, tools)
         if not mark.exists() or mark.read_text() != known:
@@ -181,24 +174,6 @@ def build(
     if figures.excesses:
         raise BudgetError(f"{board} is over its budget:\n  " + "\n  ".join(figures.excesses))
     return built
-
-
-def copy_sources(device: Path, copy: Path) -> None:
-    """Makes `copy` equal to the rooms of `device`; a file with the same content keeps its time."""
-    wanted = {
-        path.relative_to(device)
-        for room in ROOMS
-        for path in (device / room).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    for name in sorted(wanted):
-        content, there = (device / name).read_bytes(), copy / name
-        if not there.is_file() or there.read_bytes() != content:
-            there.parent.mkdir(parents=True, exist_ok=True)
-            write_whole_file(there, [content])
-    for path in copy.rglob("*"):
-        if path.is_file() and path.relative_to(copy) not in wanted:
-            path.unlink()
 
 
 def _configuration(device: Path, tools: Toolchain) -> str:

@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from opq_hil.backends.our_sources import built_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import version_number
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import json_option
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.source_options import micropython_option
-from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
+from opq_tools.firmware.toolchain import Toolchain, find_toolchain, source_version
 from opq_tools.firmware.where import code_places, fitting_build, kept_builds
 
 
@@ -33,8 +34,7 @@ def _known_boards(
 ) -> tuple[str, ...]:
     for board in chosen:
         if board not in boards():
-            there = ", ".join(boards()) or "none: this is not a source tree"
-            raise click.BadParameter(f"no board {board!r}; there are {there}")
+            raise click.BadParameter(f"no board {board!r}; there are {', '.join(boards())}")
     return chosen
 
 
@@ -62,12 +62,12 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
 @click.option(
     "--version",
     callback=_three_numbers,
-    help="Version that the firmware reports, e.g. 1.2.3-rc1. Default: pyproject.toml's.",
+    help="Version that the firmware reports, e.g. 1.2.3-rc1. Default: the toolkit's.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the results. Default: build/firmware of this checkout.",
+    help="Folder for the results. Default: build/firmware of the clone, or of the working folder.",
 )
 @micropython_option
 @click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
@@ -87,13 +87,13 @@ def build_command(
 
     Example: opq-tools firmware build --board opqbox
     """
-    version_text = version or tree_version()
+    version_text = version or source_version()
     with _waiting("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)
     built = []
     for board in chosen or boards():
         with _waiting(f"building {board} {version_text} (25 s the first time)"):
-            out_folder = out or ROOT / "build/firmware"
+            out_folder = out or built_folder()
             built.append(build(board, tools, out=out_folder, version=version_text, key=key))
     if as_json:
         click.echo(json.dumps([each.as_json() for each in built], indent=1))

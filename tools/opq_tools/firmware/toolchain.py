@@ -1,5 +1,6 @@
 """Finds what a build needs: the Arm compiler, make, MicroPython's source and its cross-compiler."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -13,6 +14,7 @@ from opq_hil.backends.build_lock import locked
 from opq_hil.backends.build_step import run_step
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
 from opq_hil.backends.monocypher_source import monocypher
+from opq_hil.backends.our_sources import clone
 from opq_hil.backends.own_source import own_source
 from opq_hil.backends.packages import install_line
 from opq_hil.backends.pinned import MICROPYTHON
@@ -123,22 +125,16 @@ class BudgetError(OpqError):
     """The firmware builds, but exceeds a budget or uses flash from RAM code; the text lists every fault."""
 
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def tree_version() -> str:
-    """Version of the source tree, e.g. `0.1.0`.
-
-    Raises:
-        FirmwareBuildError: not a checkout (an installed package has no firmware source).
-    """
-    path = ROOT / "pyproject.toml"
-    if not path.exists() or not (ROOT / "device").is_dir():
-        raise FirmwareBuildError("the firmware's source is not found: run from a checkout of the project")
-    version = tomllib.loads(path.read_text())["project"]["version"]
+def source_version() -> str:
+    """Version of the sources, e.g. `0.1.0`: a clone's in pyproject.toml, else the installed toolkit's."""
+    tree = clone()
+    if tree is None:
+        version = importlib.metadata.version("opq-toolkit")
+    else:
+        version = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["version"]
     match = re.match(r"\d+\.\d+\.\d+", version)
     if match is None:
         raise FirmwareBuildError(
-            f"pyproject.toml: version {version!r}; firmware needs three numbers such as 1.2.3"
+            f"version {version!r} of the toolkit: firmware needs three numbers such as 1.2.3"
         )
     return match[0]

@@ -16,8 +16,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.our_sources import built_folder
 from opq_proto.errors import OpqError
-from opq_tools.firmware.toolchain import PREFIX, ROOT
+from opq_tools.firmware.toolchain import PREFIX
 
 PROGRAMS = ("boot.elf", "firmware_a.elf", "firmware_b.elf")
 """In the order in which an address is looked up: code in SRAM is the same in both slots."""
@@ -62,7 +63,7 @@ class CodePlace:
 def kept_builds(board: str, folders: Sequence[Path] = ()) -> list[KeptBuild]:
     """The builds of a board in `folders`, else in build/firmware and in the cache."""
     found = []
-    for top in folders or (ROOT / "build/firmware", cache_folder() / "firmware"):
+    for top in folders or (built_folder(), cache_folder() / "firmware"):
         folder = top if (top / "report.json").exists() else top / board
         if (folder / "report.json").exists() and (folder / PROGRAMS[1]).exists():
             report = json.loads((folder / "report.json").read_text(encoding="utf-8"))

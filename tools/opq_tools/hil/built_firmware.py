@@ -1,4 +1,4 @@
-"""Firmware to run: from a named folder, or else built from this tree and kept in the cache.
+"""Firmware to run: from a named folder, or else built from our sources and kept in the cache.
 
 `python -m opq_tools.hil.built_firmware` builds it in advance, e.g. before tests.
 """
@@ -12,8 +12,18 @@ from pathlib import Path
 from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import backend
 from opq_hil.backends.debian_source import cache_folder
-from opq_hil.backends.firmware import OURS, VARIABLE, Firmware, board_firmware, read_firmware
+from opq_hil.backends.firmware import (
+    OURS,
+    VARIABLE,
+    Firmware,
+    FirmwareError,
+    board_firmware,
+    read_firmware,
+)
+from opq_hil.backends.our_sources import built_folder
 from opq_proto.errors import OpqError
+from opq_proto.kit.system_place import default_data_dir
+from opq_tools.firmware.sources import COPY, is_copy
 
 
 def firmware_for(
@@ -31,16 +41,42 @@ def firmware_for(
     # imported here: with a named folder neither compiler nor pyelftools is needed
     from opq_proto.keys.signing import development_key
     from opq_tools.firmware import build, toolchain
-    from opq_tools.firmware.toolchain import tree_version
+    from opq_tools.firmware.toolchain import source_version
 
     tools = toolchain.find_toolchain()
     out = cache_folder() / "firmware"
-    key = development_key(build.data_folder())
+    key = development_key(default_data_dir())
     for board in boards:
         if not (out / board).exists():
             report(f"the firmware of {board} is built, once: half a minute")
-        build.build(board, tools, out=out, version=tree_version())
+        build.build(board, tools, out=out, version=source_version())
     return {board: board_firmware(out, board, key) for board in boards}
+
+
+def chosen_firmware(
+    folder: Path | None, boards: Sequence[str], report: Callable[[str], None]
+) -> Mapping[str, Firmware]:
+    """What a command runs: as `firmware_for`, but first the folder of `opq-tools firmware build`.
+
+    It is used if it was built from the sources that are here now; it may have another version and key.
+    """
+    if folder is None and not os.environ.get(VARIABLE):
+        place = built_folder()
+        kept = {board: firmware for board, firmware in _kept(place).items() if board in boards}
+        fitting = {board: each for board, each in kept.items() if is_copy(place / board / COPY)}
+        if fitting:
+            report(f"firmware: {', '.join(fitting)} of {place}")
+            return fitting
+        if kept:
+            report(f"{place} was built from other sources: the firmware of the cache is used")
+    return firmware_for(folder, boards, report)
+
+
+def _kept(place: Path) -> Mapping[str, Firmware]:
+    try:
+        return read_firmware(place)
+    except FirmwareError:
+        return {}
 
 
 def main() -> int:
@@ -79,7 +115,7 @@ def prepare(report: Callable[[str], None], emulators: Collection[str] = ("qemu",
     for name in sorted(set(emulators) - {"qemu"}):
         backend(name)  # found, not built
     # first, for it takes half a minute: what it lacks is known before QEMU's minutes
-    flash = firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash
+    flash = chosen_firmware(None, (BOARD,), report)[BOARD].image.flash
     if "qemu" in emulators:
         qemu_build.find_qemu(report)
     return flash

@@ -16,7 +16,7 @@ from opq_hil.backends.backend import BackendError
 from opq_hil.backends.debugging import SERVERS, DebugSession, debug_session, launch_document
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
-from opq_tools.hil.built_firmware import firmware_for
+from opq_tools.hil.built_firmware import chosen_firmware
 
 PORT = 3399
 START_S = 60.0
@@ -40,7 +40,7 @@ PACKAGES = {"st-util": "stlink-tools"}
     "--firmware",
     "firmware_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
+    help="Folder with built boards.  [default: $OPQ_FIRMWARE_DIR, build/firmware, else built]",
 )
 @click.option(
     "--slot",
@@ -86,7 +86,7 @@ def command(
 
     Example: opq-tools hil debug qemu -- -ex "hbreak opq_acquire_on_half" -ex continue
     """
-    firmware = firmware_for(firmware_dir, [board], report=lambda text: click.echo(text, err=True))
+    firmware = chosen_firmware(firmware_dir, [board], lambda text: click.echo(text, err=True))
     elf = firmware[board].image.flash.parent / f"firmware_{slot}.elf"
     if not elf.exists():
         raise BackendError(f"{elf} is not there: opq-tools firmware build keeps it")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from opq_hil.backends.backend import BackendError
+from opq_hil.backends.our_sources import our_source
 from opq_hil.suites.comparison import compare, read_saved_run
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests, scenarios
 from opq_hil.suites.run_digest import Digest
@@ -23,7 +24,7 @@ from opq_tools.hil.playing import EMULATORS, backend_option, bench, built_option
     "--against",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Compare the digests with this file, e.g. hil/digests/qemu.json.",
+    help="Compare the digests with this file; hil/digests/qemu.json is there in every folder.",
 )
 @click.option(
     "--keep",
@@ -52,7 +53,7 @@ def command(
     """
     if against is None and keep is None:
         raise click.UsageError("give --against FILE to compare the digests, or --keep FILE to store them")
-    stored = read_digests(against) if against else None
+    stored = read_digests(kept_digests(against)) if against else None
     found: dict[str, Digest] = {}
     worlds = scenarios(names, stored["worlds"] if stored else None, found)
     there = bench(backend_name, firmware_dir, out)
@@ -71,7 +72,7 @@ def command(
     if keep and all(verdict.outcome != "failed" for verdict in verdicts):
         content = digest_document(found, there.backend.version, there.firmware[BOARD])
         _write(keep, digest_text(content))
-    there.report(verdicts, 0, as_json)
+    there.report(verdicts, 1, as_json)
 
 
 @click.command("compare")
@@ -88,6 +89,12 @@ def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
         click.echo(text_table(("what", "result", "how"), cells))
     if not all(row.equal for row in rows):
         sys.exit(1)
+
+
+def kept_digests(path: Path) -> Path:
+    """The file as named, else the toolkit's own of that name."""
+    ours = our_source(str(path))
+    return ours if not path.exists() and ours.is_file() else path
 
 
 def _write(path: Path, text: str) -> None:

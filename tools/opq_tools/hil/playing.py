@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import click
 
 from opq_hil.backends.backend import BACKENDS, WARNINGS, Backend, BackendError, backend, dated_folder
-from opq_hil.backends.firmware import BOARDS, Firmware, board_firmware
+from opq_hil.backends.firmware import BOARDS, OURS, Firmware, board_firmware
 from opq_hil.suites.catalogue import play_all
+from opq_hil.suites.sampling import BOARDS_SKIPPED
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict
 from opq_tools.firmware.source_options import micropython_option, qemu_source_option
-from opq_tools.hil.built_firmware import firmware_for
+from opq_tools.hil.built_firmware import chosen_firmware
 
 EMULATORS = [name for name in BACKENDS if name != "board"]
 out_option = click.option(
@@ -26,7 +28,7 @@ firmware_option = click.option(
     "--firmware",
     "firmware_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
+    help="Folder with built boards.  [default: $OPQ_FIRMWARE_DIR, build/firmware, else built]",
 )
 
 
@@ -61,20 +63,25 @@ class Bench:
 
     def report(self, verdicts: Sequence[ScenarioVerdict], at_least: int, as_json: bool) -> None:
         """Prints the sum; ends with exit code 1 if one failed or fewer than `at_least` passed."""
+        counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
+        counts |= Counter(verdict.outcome for verdict in verdicts)
         if as_json:
             document = {
                 "backend": self.backend.version,
+                **counts,
                 "verdicts": [verdict.document() for verdict in verdicts],
             }
             click.echo(json.dumps(document, indent=2))
-        failed = sum(verdict.outcome == "failed" for verdict in verdicts)
-        skipped = sum(verdict.outcome == "skipped" for verdict in verdicts)
-        passed = len(verdicts) - failed - skipped
-        click.echo(
-            f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {self.folder}", err=True
-        )
+        words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        if boards := sum(int(verdict.figures.get(BOARDS_SKIPPED, 0)) for verdict in verdicts):
+            words += f" (and {boards} boards)"
+        click.echo(f"{words}; all of it is in {self.folder}", err=True)
+        for verdict in verdicts:
+            if verdict.outcome == "skipped":
+                click.echo(f"not played: {verdict.scenario.name}: {verdict.reason}", err=True)
+        passed, failed = counts["passed"], counts["failed"]
         if passed < at_least:
-            click.echo(f"--at-least {at_least}: only {passed} passed", err=True)
+            click.echo(f"--at-least {at_least}: {passed} passed", err=True)
         if failed or passed < at_least:
             sys.exit(1)
 
@@ -91,7 +98,7 @@ def bench(
     click.echo("; ".join(head), err=True)
     if backend_name == "board":  # its firmware was flashed before
         return Bench(found, {board: board_firmware(Path(), board)}, folder)
-    firmware = dict(firmware_for(firmware_dir, report=lambda text: click.echo(text, err=True)))
+    firmware = chosen_firmware(firmware_dir, tuple(OURS), lambda text: click.echo(text, err=True))
     return Bench(found, firmware, folder)
 
 

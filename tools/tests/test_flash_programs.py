@@ -119,6 +119,34 @@ def test_dfu_names_a_chip_that_is_not_read(bench: Bench) -> None:
     assert text.endswith("erases all of it. Nothing was written")
 
 
+@pytest.mark.parametrize("program", ["dfu-util"])
+def test_dfu_says_which_chips_it_cannot_tell_apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.set(serials="A B")
+    assert "no chip with serial C in DFU mode; there: A, B" in refused(
+        bench.flash(bundle(), "--dfu", "--serial", "C")
+    )
+    bench.set(serials="A A")
+    for chosen in ([], ["--serial", "A"]):
+        text = refused(bench.flash(bundle(), "--dfu", *chosen))
+        assert "2 chips in DFU mode: all have serial A: unplug the others" in text
+    bench.set()
+    run = stand_in_flasher.run
+
+    def in_run_time(command: Sequence[str], doing: str) -> tuple[int, str]:
+        code, text = run(command, doing)
+        return code, text.replace("Found DFU:", "Found Runtime:")
+
+    monkeypatch.setattr(programs, "run_until_silent", in_run_time)
+    assert "no chip in DFU mode" in refused(bench.flash(bundle(), "--dfu"))
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize("data", [b":020000040800F2\n", b"S00600004844521B\n", b"DfuSe\1", b"UF2\nWQ]\x9e"])
+def test_files_of_other_programmers_are_named(bench: Bench, data: bytes) -> None:
+    text = refused(bench.flash(data, "--probe", "openocd"))
+    assert "which is for other programmers; want firmware.opqfw, flash.bin" in text
+
+
 def test_a_newer_other_slot_is_cleared_on_request(bench: Bench, program: str) -> None:
     bench.put(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
     assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow=downgrade").exit_code == 0

@@ -33,9 +33,10 @@ UNREADABLE = (
 )
 """AN3156 3.1: with RDP the loader refuses to read; DFU has no other sign of it."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
-_OPTIONS = re.compile(rf'\[{USB_ID}\].*alt=(\d+), name="@Option Bytes\s*/0x{OPTION_BYTES:08X}/')
+_OPTIONS = re.compile(rf'Found DFU: \[{USB_ID}\].*alt=(\d+), name="@Option Bytes\s*/0x{OPTION_BYTES:08X}/')
 _FOUND = re.compile(
-    rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
+    rf'Found DFU: \[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"'
+    r'(?:, serial="([^"]*)")?'
 )
 
 
@@ -58,8 +59,14 @@ class Dfu(programs.Programmer):
         """
         listing = programs.run_program(self._program, ["-l", "-d", USB_ID], doing="looking for a chip")
         found = [match.groups() for match in map(_FOUND.search, listing.splitlines()) if match]
+        serials = [each[2] or "?" for each in found]
         if self._serial:
             found = [each for each in found if each[2] == self._serial]
+        if serials and not found:
+            raise FlashError(
+                f"no chip with serial {self._serial} in DFU mode; there: {', '.join(serials)}. "
+                "Nothing was written"
+            )
         if not found:
             raise FlashError(
                 "no chip in DFU mode: set BOOT0 high, plug USB in, press reset; `dfu-util -l` must list "
@@ -67,10 +74,10 @@ class Dfu(programs.Programmer):
                 "Nothing was written"
             )
         if len(found) > 1:
-            serials = ", ".join(each[2] or "?" for each in found)
-            raise FlashError(
-                f"{len(found)} chips in DFU mode: choose one with --serial ({serials}). Nothing was written"
-            )
+            apart = f"choose one with --serial ({', '.join(serials)})"
+            if self._serial or len(set(serials)) == 1:
+                apart = f"all have serial {found[0][2] or '?'}: unplug the others"
+            raise FlashError(f"{len(found)} chips in DFU mode: {apart}. Nothing was written")
         alt, layout, serial = found[0]
         if layout not in LAYOUTS:
             raise FlashError(

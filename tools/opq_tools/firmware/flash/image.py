@@ -86,6 +86,10 @@ class FlashImage:
         return sum(len(part.data) for part in self.parts)
 
 
+FOREIGN = {b":": "Intel hex", b"S0": "Motorola S-records", b"DfuSe": "a DfuSe file", b"UF2\n": "a UF2 file"}
+"""First bytes of files of other programmers -> what they are."""
+
+
 def read_firmware(path: Path, address: int | None = None) -> FlashImage:
     """Reads a `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
 
@@ -100,6 +104,12 @@ def read_firmware(path: Path, address: int | None = None) -> FlashImage:
         return FlashImage(path, _elf(path, data, address), {})
     if not data:
         raise FlashError(f"{path} is empty")
+    foreign = next((kind for begin, kind in FOREIGN.items() if data.startswith(begin)), "")
+    if foreign and address is None:  # no stack pointer begins so
+        raise FlashError(
+            f"{path.name} is {foreign}, which is for other programmers; want firmware.opqfw, flash.bin, a "
+            "bare .bin or .elf. Nothing was written"
+        )
     if address is None and data[BOOT_BYTES:].strip(b"\xff"):
         whole = _whole_flash(path, data)
         if whole is not None:

@@ -18,7 +18,7 @@ from opq_proto.kit.zmq_addresses import BOUND, CONNECTED
 from opq_proto.link.messages import LINK_BAUD
 from opq_proto.measurement.fields import BY_KEY, HARMONICS, USUAL
 
-HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
+LISTENED: dict[str, Any] = {"pattern": ports.HOST_PORT, "examples": ["127.0.0.1:8888"]}
 MAKAI_ENDPOINT: dict[str, Any] = {
     "pattern": CONNECTED,
     "examples": ["tcp://makai.example:9880"],
@@ -274,7 +274,7 @@ class PhasorsSection:
 
     endpoint: Annotated[
         str | None,
-        Field(description="host:port to listen on, e.g. 127.0.0.1:4712", **HOST_PORT),
+        Field(description="host:port to listen on, e.g. 127.0.0.1:4712", **LISTENED),
         Why("Set it where a phasor data concentrator reads this gateway."),
     ] = None
     reports_per_s: Annotated[
@@ -334,7 +334,7 @@ class SetupSection:
 
     endpoint: Annotated[
         str | None,
-        Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", **HOST_PORT),
+        Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", **LISTENED),
         Why("Set it to set up Wi-Fi and Boxes from a browser."),
     ] = None
     password_file: Annotated[
@@ -367,7 +367,7 @@ class RulesSection(RuleEngineSection):
         str | None,
         Field(
             description="host:port of REST; without a value: 127.0.0.1:9081. Beyond loopback: token_file",
-            **HOST_PORT,
+            **LISTENED,
         ),
         Why("Set it beyond loopback where rules are managed from another machine."),
     ] = None
@@ -411,7 +411,7 @@ class UpdateSection:
         str | None,
         Field(
             description="address of the repository, e.g. http://makai.example:8151",
-            pattern=r"^https?://[^\s/]+(/\S*)?$",
+            pattern=ports.WEB_ADDRESS,
             examples=["http://makai.example:8151"],
         ),
         Why("Set it so that gateway and firmware are updated from your repository."),
@@ -492,7 +492,7 @@ class Config:
     ] = 120.0
     health_endpoint: Annotated[
         str | None,
-        Field(description="host:port; without a value: 127.0.0.1:8913", **HOST_PORT),
+        Field(description="host:port; without a value: 127.0.0.1:8913", **LISTENED),
         Why("Set an address beyond loopback where a monitoring system elsewhere reads the health."),
     ] = None
     uplink: UplinkSection = UplinkSection()

@@ -55,6 +55,27 @@ def test_all_missing_requirements_are_reported_at_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gateway.toml"]
 
 
+def test_a_port_that_changes_is_a_problem(tmp_path: Path, curve: KeyFolder) -> None:
+    told = check("--json", gateway_file(tmp_path, '[setup]\nendpoint = "127.0.0.1:0"\n'))
+    (problem,) = json.loads(told.stdout)["problems"]
+    assert (told.exit_code, problem["key"]) == (1, "setup.endpoint")
+    assert problem["text"] == "is '127.0.0.1:0'; want a port from 1 to 65535, which other programs can know"
+    path = tmp_path / "cloud.toml"
+    path.write_text('[triggering_broker]\nbox_endpoint = "tcp://127.0.0.1:*"\n')
+    told = check("--json", "--kind", "cloud", path)
+    assert [each["key"] for each in json.loads(told.stdout)["problems"]] == ["triggering_broker.box_endpoint"]
+    path.write_text('[cloud.view]\nhttp_endpoint = "127.0.0.1:0"\n')
+    told = check("--json", path)
+    assert [each["key"] for each in json.loads(told.stdout)["problems"]] == ["cloud.view.http_endpoint"]
+
+
+def test_an_empty_store_address_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text('[store]\nmongo_uri = ""\n')
+    told = check(path)
+    assert told.exit_code == 2 and "store.mongo_uri     is empty; leave the key out, or give" in told.stderr
+
+
 def test_an_absent_port_or_open_key_is_noted(tmp_path: Path, curve: KeyFolder) -> None:
     path = gateway_file(tmp_path)
     path.write_text(path.read_text().replace("socket://box:7", "/dev/serial/by-id/usb-none"))

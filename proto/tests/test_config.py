@@ -143,11 +143,29 @@ def test_a_config_is_frozen() -> None:
         ({"settings": []}, "settings is []; want a table"),
         ({"zzz": 1}, "zzz unknown key; allowed: uplink, clock,"),
         ({"trace": None}, "trace is null; want true or false"),
+        ({"data_dir": ""}, "data_dir is empty; leave the key out, or give a value: where files go"),
+        ({"data_dir": " \t"}, "data_dir is empty; leave the key out, or give a value: where files go"),
+        ({"names": ["a", ""]}, "names[1] is empty; leave the key out, or give a value: text"),
+        (
+            {"box": [{"id": "1", "port": ""}]},
+            "box[0].port is empty; leave the key out, or give a value: text",
+        ),
+        ({"box": [{"id": ""}]}, "box[0].id is ''; want text of another form"),
     ],
 )
 def test_each_mistake_names_found_and_wanted(change: dict[str, Any], says: str) -> None:
     [line] = problems({**GOOD, **change})
     assert line.startswith(says)
+
+
+def test_only_an_empty_default_may_be_empty() -> None:
+    @section
+    class Page:
+        title: str = ""
+        place: str = "north"
+
+    assert build(Page, {"title": ""}).title == ""
+    assert problems({"place": ""}, Page) == ["place is empty; leave the key out, or give a value: text"]
 
 
 def test_long_values_are_cut() -> None:

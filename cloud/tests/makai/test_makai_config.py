@@ -225,9 +225,55 @@ def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
         "event_service.answer_endpoint",
         "view.http_endpoint",
     ]
-    assert lines[-1].endswith(
-        "is 'nowhere'; want host:port, e.g. 127.0.0.1:8888, [::1]:8888 or tcp://127.0.0.1:9881"
-    )
+    assert lines[-1].endswith("is 'nowhere'; want host:port, e.g. 127.0.0.1:8888 or [::1]:8888")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("triggering_broker.box_endpoint", "127.0.0.1:9880"),
+        ("triggering_broker.box_endpoint", "http://127.0.0.1:9880"),
+        ("triggering_broker.box_endpoint", "udp://127.0.0.1:9880"),
+        ("triggering_broker.box_endpoint", "tcp://127.0.0.1:9880/"),
+        ("triggering_broker.box_endpoint", "tcp://:9880"),
+        ("triggering_broker.backend_endpoint", "ipc://"),
+        ("mauka.incident_id_endpoint", "127.0.0.1:9777"),
+    ],
+)
+def test_services_need_an_address_of_zeromq(tmp_path: Path, key: str, value: str) -> None:
+    path, (section, name) = tmp_path / "cloud.toml", key.split(".")
+    path.write_text(f'[{section}]\n{name} = "{value}"\n')
+    with pytest.raises(ConfigError) as refused:
+        read_config([path])
+    said = " ".join(str(refused.value).splitlines()[1].split())
+    assert said.startswith(f"{key} is {value!r}; want tcp://host:port or ipc://name, e.g. ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("view.http_endpoint", "ftp://127.0.0.1:8888"),
+        ("view.http_endpoint", "127.0.0.1:8888/opq"),
+        ("health.gateway_endpoint", "::1:8913"),
+        ("view.mail.server", "smtp://mail.example.org:25"),
+        ("view.mail.server", "mail.example.org:99999"),
+        ("notifications.mqtt.host", "mqtt://broker"),
+        ("notifications.mqtt.host", "broker:1883"),
+        ("health.ping_url", "https://"),
+    ],
+)
+def test_another_form_of_address_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    path, (section, _, name) = tmp_path / "cloud.toml", key.rpartition(".")
+    path.write_text(f'[{section}]\n{name} = "{value}"\n')
+    with pytest.raises(ConfigError, match=rf"{key} +is {value!r}; want (host:port, e.g.|text such as) "):
+        read_config([path])
+
+
+@pytest.mark.parametrize("host", ["broker", "192.0.2.7", "::1", "2001:db8::7", "::ffff:192.0.2.7"])
+def test_hosts_of_each_family_are_right(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(f'[notifications.mqtt]\nhost = "{host}"\n')
+    assert read_config([path]).notifications.mqtt.host == host
 
 
 def test_a_plug_ins_settings_come_from_toml(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.kit.address_guard import AddressGuard, Network, networks_of
 from opq_proto.kit.file_roots import FileRoots
 from opq_proto.kit.origin_guard import is_loopback
+from opq_proto.kit.ports import HOST_PORT
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.whole_file import private_folder
 from opq_rules.access import Access
@@ -32,7 +33,7 @@ class Config(RuleEngineSection):
         str,
         Field(
             description="address of REST; beyond loopback it needs token_file",
-            pattern=r"^\S+:\d{1,5}$",
+            pattern=HOST_PORT,
             examples=["127.0.0.1:9081"],
         ),
         Why("Set it beyond loopback where rules are managed from another machine."),

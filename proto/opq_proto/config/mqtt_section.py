@@ -12,7 +12,11 @@ class MqttBrokerSection:
 
     host: Annotated[
         str | None,
-        Field(description="name or address of the broker; none: no MQTT"),
+        Field(
+            pattern=r"^([^\s/:]+|[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,7})$",
+            examples=["broker.example.org"],
+            description="name or address of the broker; none: no MQTT",
+        ),
         Why("Set it to send values to a broker such as Mosquitto."),
     ] = None
     port: Annotated[

@@ -27,8 +27,9 @@ from typing import Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.fields import FieldInfo
 
-from opq_proto.config.fields import Fields, Why, fields_of, item_of, table_of
+from opq_proto.config.fields import Fields, Why, bounds_of, fields_of, item_of, table_of
 from opq_proto.config.problems import Problem, from_validation, text_of
 from opq_proto.errors import ConfigError
 
@@ -137,8 +138,23 @@ def _known(
                 _known(item, entry, (*path, key, index), problems) if isinstance(entry, Mapping) else entry
                 for index, entry in enumerate(value)
             ]
+        else:
+            problems += _blank(fields[key], value, (*path, key))
         kept[key] = value
     return kept
+
+
+def _blank(info: FieldInfo, value: Any, path: tuple[str | int, ...]) -> list[Problem]:
+    """Returns a problem for text without a character, which would stand for a default or for the folder of
+    the process; for each such entry of a list. A length or a pattern reports its own."""
+    if isinstance(value, list | tuple):
+        return [each for index, entry in enumerate(value) for each in _blank(info, entry, (*path, index))]
+    if not isinstance(value, str) or value.strip() or {"min_length", "pattern"} & bounds_of(info).keys():
+        return []
+    if not isinstance(path[-1], int) and info.default == "":
+        return []
+    start = "want" if info.is_required() else "leave the key out, or give a value:"
+    return [Problem(path, f"is empty; {start} {info.description or 'text'}")]
 
 
 def _unknown(key: str, fields: Fields) -> str:

@@ -42,6 +42,12 @@ NOTIFICATIONS = 8917
 NOTIFICATIONS_HEALTH = 8918
 RULES = 9081
 
+PORT_PATTERN = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+HOST_PORT = rf"^(\*|\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:*\[\]]*):{PORT_PATTERN}$"
+"""An address of HTTP or mail, as a pattern of a setting."""
+WEB_ADDRESS = rf"^https?://([^\s/@]+@)?(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:{PORT_PATTERN})?([/?]\S*)?$"
+"""The address of a page or of REST, as a pattern of a setting."""
+
 PORTS = MappingProxyType(
     {
         "triggering_box": TRIGGERING_BOX,

@@ -8,8 +8,9 @@ import socket as tcp
 
 import zmq
 
-_PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
-CONNECTED = rf"^(tcp://(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:*\[\]]+):{_PORT}|ipc://\S+)$"
+from opq_proto.kit.ports import PORT_PATTERN
+
+CONNECTED = rf"^(tcp://(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:*\[\]]+):{PORT_PATTERN}|ipc://\S+)$"
 """Endpoints to which a socket can connect, as a pattern of a setting."""
 BOUND = CONNECTED.replace("^(tcp://(", r"^(tcp://(\*|")
 """Those at which one can listen."""

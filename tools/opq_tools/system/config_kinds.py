@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from opq_cloud.core.settings.endpoint_ports import OURS, port_of
+from opq_cloud.core.settings.endpoint_ports import OURS, open_ports, port_of
 from opq_gateway.setup.surroundings import Found
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError, problem_count
@@ -91,14 +91,14 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
     if kind == "rules":
         from opq_rules.api.config import load
 
-        load(path, data_dir)
-        return Checked(kind)
+        return Checked(kind, _open_ports(load(path, data_dir)))
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
     from opq_gateway import config
     from opq_gateway.setup.surroundings import check
 
-    return _judged(kind, check(config.load(path, data_dir)))
+    loaded = config.load(path, data_dir)
+    return _judged(kind, [*check(loaded), *_open_ports(loaded)])
 
 
 def _judged(kind: str, found: Sequence[Found]) -> Checked:
@@ -107,14 +107,18 @@ def _judged(kind: str, found: Sequence[Found]) -> Checked:
     )
 
 
+def _open_ports(config: object, room: str = "") -> tuple[Found, ...]:
+    return tuple(Found(key, text, True) for key, text in open_ports(config, room))
+
+
 def is_mongo_address(uri: str) -> bool:
     """Whether pymongo reads it; of `mongodb+srv` it would ask the network."""
-    from pymongo.errors import InvalidURI
+    from pymongo.errors import ConfigurationError
     from pymongo.uri_parser import parse_uri
 
     try:
         return uri.startswith(MONGO_SCHEMES) and ("+srv" in uri.partition("://")[0] or bool(parse_uri(uri)))
-    except (InvalidURI, ValueError):  # a port that is not a number
+    except (ConfigurationError, ValueError):  # a port that is not a number
         return False
 
 
@@ -127,6 +131,7 @@ def _up(path: Path) -> Checked:
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original.config import ConfigNotice, read_config
+    from opq_gateway.config import load as read_gateway
     from opq_tools.up.config_problems import idle_sections, room_problems
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables
@@ -142,6 +147,8 @@ def _up(path: Path) -> Checked:
             config = read_config([Path(folder) / "config" / "cloud.toml"], {}, notify=notices.append)
             judged_triggers(config.triggering_service)
             judged_analyses(config)
+            idle += _open_ports(config, "cloud.")
+            idle += _open_ports(read_gateway(Path(folder) / "config" / "gateway.toml"), "gateway.")
     lines = []
     for room, text in found.items():
         head, *rest = text.splitlines()
@@ -171,7 +178,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     backend_keys, findings = backend_findings(config)
     missing = [(each.key, each.text) for each in notices if each.event == MISSPELT]
     missing += [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
-    missing += without_effect(config)
+    missing += [*without_effect(config), *open_ports(config)]
     if config.store.mongo_uri and not is_mongo_address(config.store.mongo_uri):
         missing.append(("store.mongo_uri", "is not an address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices if each.event != MISSPELT), *findings]

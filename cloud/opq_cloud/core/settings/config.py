@@ -22,6 +22,7 @@ from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config.reading import Field, Why, section
 from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import WEB_ADDRESS
 
 
 @section
@@ -138,7 +139,7 @@ class WatchedService:
     url: Annotated[
         str,
         Field(
-            pattern="^https?://",
+            pattern=WEB_ADDRESS,
             examples=["http://127.0.0.1:8911"],
             description="address whose answer has the form of the original's health",
         ),
@@ -173,7 +174,7 @@ class HealthSection:
     ping_url: Annotated[
         str | None,
         Field(
-            pattern="^https?://",
+            pattern=WEB_ADDRESS,
             examples=["https://monitor.example.org/ping/opq"],
             description="address of a monitoring service, requested each minute while health and "
             "notifications run; none: no request",

@@ -1,6 +1,7 @@
 """Ports in the addresses of a configuration: read from one, missing from one, moved in all."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -8,10 +9,14 @@ from urllib.parse import urlsplit
 from opq_proto.config.fields import fields_of, table_of
 from opq_proto.config.problems import Problem
 from opq_proto.errors import ConfigError
-from opq_proto.kit.ports import PORTS
+from opq_proto.kit.ports import HOST_PORT, PORTS
+from opq_proto.kit.zmq_addresses import BOUND
 
 T = TypeVar("T")
 OURS = frozenset(PORTS.values())
+WANTED_OF_SERVICES = "want tcp://host:port or ipc://name, e.g. tcp://127.0.0.1:9881 or tcp://[::1]:9881"
+WANTED_OF_HTTP = "want host:port, e.g. 127.0.0.1:8888 or [::1]:8888"
+_SCHEME_OF_HTTP = re.compile("^(https?|tcp)://")
 
 
 def port_of(endpoint: str) -> int | None:
@@ -25,21 +30,43 @@ def port_of(endpoint: str) -> int | None:
 def address_problems(
     cls: type[Any], table: Mapping[str, Any], path: tuple[str | int, ...] = ()
 ) -> list[Problem]:
-    """Returns a problem for every address in `table`, keys and values of a `cls`, that names no port."""
+    """Returns a problem for every address in `table`, keys and values of a `cls`, that has another form than
+    its services can use: those of ZeroMQ have a transport, those of HTTP may have one."""
     problems: list[Problem] = []
     for name, info in fields_of(cls).items():
         value, inner = table.get(name), table_of(info.annotation)
         if inner is not None and isinstance(value, Mapping):
             problems += address_problems(inner, value, (*path, name))
-        elif name.endswith("_endpoint") and isinstance(value, str) and not _names_a_port(value):
-            wanted = "want host:port, e.g. 127.0.0.1:8888, [::1]:8888 or tcp://127.0.0.1:9881"
-            problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
+        elif name.endswith("_endpoint") and isinstance(value, str) and value.strip():
+            if "://" in str(info.default):
+                right, wanted = _can_be_bound(value), WANTED_OF_SERVICES
+            else:
+                right, wanted = re.match(HOST_PORT, _SCHEME_OF_HTTP.sub("", value)), WANTED_OF_HTTP
+            if not right:
+                problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
     return problems
 
 
-def _names_a_port(address: str) -> bool:
-    of_another_kind = "://" in address and not address.startswith(("tcp://", "http://", "https://"))
-    return of_another_kind or not address or address.endswith(":*") or port_of(address) is not None
+def _can_be_bound(endpoint: str) -> bool:
+    any_port = endpoint.removesuffix(":*") + ":0" if endpoint.endswith(":*") else endpoint
+    return re.match(BOUND, any_port) is not None
+
+
+def open_ports(section: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (key, problem) of addresses with any free port, which no other program can know."""
+    for item in fields(section):  # type: ignore[arg-type]
+        value = getattr(section, item.name)
+        if is_dataclass(value):
+            yield from open_ports(value, f"{path}{item.name}.")
+        elif (
+            item.name.endswith(("endpoint", "server"))
+            and isinstance(value, str)
+            and value.endswith((":0", ":*"))
+        ):
+            yield (
+                f"{path}{item.name}",
+                f"is {value!r}; want a port from 1 to 65535, which other programs can know",
+            )
 
 
 def with_port_offset(section: T, offset: int) -> T:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from opq_proto.config.reading import Field, Why, section
+from opq_proto.kit.ports import HOST_PORT, WEB_ADDRESS
 
 
 @section
@@ -14,7 +15,7 @@ class MailSection:
     server: Annotated[
         str | None,
         Field(
-            pattern=r"^\S+:\d{1,5}$",
+            pattern=HOST_PORT,
             examples=["mail.example.org:587"],
             description="host:port; none: no mail is sent",
         ),
@@ -54,7 +55,7 @@ class RuleEngineEntry:
     url: Annotated[
         str,
         Field(
-            pattern="^https?://",
+            pattern=WEB_ADDRESS,
             examples=["http://127.0.0.1:9081"],
             description="address of its REST, e.g. http://127.0.0.1:9081",
         ),

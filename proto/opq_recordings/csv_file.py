@@ -20,7 +20,7 @@ from opq_recordings.csv_numbers import EMPTY
 from opq_recordings.csv_rows import BLANK, BLANK_END, HEAD_LINES, CsvRow, rows_of
 from opq_recordings.csv_times import RowTimes
 from opq_recordings.date_order import date_in, possible_orders
-from opq_recordings.even_axis import EvenAxis, axis_of_times
+from opq_recordings.even_axis import EvenAxis, axis_of_times, rows_of_same_time
 from opq_recordings.exported import stated_facts
 from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
@@ -128,7 +128,8 @@ def _table(
         if times.unread is not None:
             placed, kept = _placed(placed)
             placed = placed[kept]
-        axis = _axis(path, placed, given_hz)
+        placed, kept = _without_repeats(path, placed, kept, spooled, given_hz, problems)
+        axis = _axis(path, placed, given_hz, problems)
         del placed  # before the values come
     arrays = [column.array() if kept is None else column.array()[kept] for column in spooled]
     assumed += times.assumed
@@ -183,12 +184,53 @@ def _are_usable(
     return few
 
 
-def _axis(path: Path, seconds: NDArray[np.float64], given_hz: float | None) -> EvenAxis | None:
+def _without_repeats(
+    path: Path,
+    seconds: NDArray[np.float64],
+    kept: NDArray[np.bool_] | None,
+    spooled: list[SpooledColumn],
+    given_hz: float | None,
+    problems: list[str],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Leaves out rows that repeat the row before with its time and its values, and counts them.
+
+    Raises:
+        RecordingError: two rows have one time and other values, and no rate is given by which rows count.
+    """
+    second = rows_of_same_time(seconds)
+    if not len(second):
+        return seconds, kept
+    place = np.arange(len(spooled[0])) if kept is None else np.flatnonzero(kept)
+    same = np.ones(len(second), np.bool_)
+    for column in spooled:
+        values = column.array()
+        one, other = values[place[second]], values[place[second - 1]]
+        same &= (one == other) | (np.isnan(one) & np.isnan(other))
+    if not same.all():
+        at = int(second[np.argmin(same)])
+        text = f"rows {at} and {at + 1} have the same time ({seconds[at]:.9g} s) and other values"
+        if given_hz is None:
+            raise RecordingError(f"{path}: {text}; delete one, or give --rate-hz to count rows instead")
+    repeats = second[same]
+    if not len(repeats):
+        return seconds, kept
+    what = f"row {repeats[0] + 1} repeats time and values of the row before"
+    more = f", and so do {len(repeats) - 1} more" if len(repeats) > 1 else ""
+    problems.append(f"{what}{more}; {'it was' if len(repeats) == 1 else 'they were'} left out")
+    new = np.ones(len(spooled[0]), np.bool_) if kept is None else kept.copy()
+    new[place[repeats]] = False
+    return np.delete(seconds, repeats), new
+
+
+def _axis(
+    path: Path, seconds: NDArray[np.float64], given_hz: float | None, problems: list[str]
+) -> EvenAxis | None:
     """The axis by the times; None where they are not even and rows are counted, by the rate that is given."""
     try:
         return axis_of_times(seconds, given_hz)
     except RecordingError as error:
         if given_hz is not None:
+            problems.append(f"{str(error).partition('; give --rate-hz')[0]}; rows were counted")
             return None
         raise RecordingError(f"{path}: {error}") from error
 

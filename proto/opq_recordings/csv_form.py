@@ -15,7 +15,7 @@ from opq_recordings.moments import epoch_ns
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
 from opq_recordings.units import NO_UNIT, Unit, measured_in, seconds_of, unit_scale
-from opq_recordings.written_times import CLOCK_WITH_POINTS, time_of_digits, written_time
+from opq_recordings.written_times import CLOCK_WITH_POINTS, time_of_digits, time_span_in, written_time
 
 REMARKS = ("#", '"#', "%", "//", ";")
 NUMERIC_SHARE = 0.8
@@ -109,6 +109,12 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     table = [(number, line) for number, line in enumerate(lines) if line.strip() and not _is_remark(line)]
     if not table:
         raise RecordingError("has no table, only empty lines and remarks")
+    spans = [(number, span) for number, line in table if (span := time_span_in(line))]
+    if 2 * len(spans) >= len(table):
+        number, (span, begin) = spans[0]
+        raise RecordingError(
+            f"line {number + 1}: {span!r:.60} is a span of time; want one time in a cell, such as {begin!r}"
+        )
     notation = notation_of([line for _, line in table], decimal)
     rows = [(number, notation.cells(line)) for number, line in table]
     body = _body(rows, notation)

@@ -104,6 +104,21 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
     return EvenAxis(1 / step_s, _runs_of(places), tuple(problems))
 
 
+def rows_of_same_time(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows whose time is that of the row before; none where the decimals of the times are too few to tell
+    rows apart. `times_s` as of `axis_of_times`.
+    """
+    some_s = np.diff(times_s[:BLOCK_TIMES])
+    step_s = float(np.median(some_s)) if len(some_s) else 0.0
+    if not step_s > 0 or _resolution(times_s) > UNEVEN_STEPS * step_s:
+        return np.empty(0, np.int64)
+    parts = [
+        np.flatnonzero(np.diff(_block(times_s, at, 1)) == 0) + (at if at else 1)
+        for at in range(0, len(times_s), BLOCK_TIMES)
+    ]
+    return np.concatenate(parts)
+
+
 def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> EvenAxis | None:
     """The axis of a long column of times without any gap, computed block by block; None for all others."""
     count, first_s = len(times_s), float(times_s[0])

@@ -61,11 +61,28 @@ _CLOCK = re.compile(
 _MAY_BE_CLOCK = re.compile(r"[:时時点點]|\dh\d|T\d{4}", re.IGNORECASE)
 _MAY_BE_DATE = re.compile(r"\d{1,4}\s?[-/.年]\s?\d{1,3}(?:[-/.月]\d|\b)|.*[^\W\d_]{3}")
 """A clock has one of its marks; a date has three numbers, or a name of a month."""
+_SPAN_END = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}[ T]+)?\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[ap]m)?Z?"
+_TIME_SPAN = re.compile(
+    rf"(?P<begin>{_SPAN_END})(?:\s+-\s+|\s*(?:[–—/]|\.\.+|\b(?:to|till|until|bis|bis zu|à)\b)\s*"
+    rf"|-(?=1[3-9]:|2[0-4]:|\d\d:(?!00|30)|00:))(?P<end>{_SPAN_END})",
+    re.IGNORECASE,
+)
+"""Two times in one cell. `00:30-01:00` is a time with its zone; none is 15 min, or more than 12 h,
+behind UTC."""
 _ZONE_NAMES = re.compile(r"[a-z][a-z_+-]*(?:/[a-z0-9_+-]+)+", re.IGNORECASE)
 _WEEKDAY = re.compile(
     r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-z]*[.,]?\s+(?=\S)",
     re.IGNORECASE,
 )
+
+
+def time_span_in(text: str) -> tuple[str, str] | None:
+    """A span of time in a text, such as `00:00 - 00:15`, and its begin; None where there is none, or a time
+    stands beside it."""
+    found = _TIME_SPAN.search(text)
+    if found is None or _CLOCK.match(text[: found.start()]) or _CLOCK.match(text[found.end() :]):
+        return None
+    return found[0], found["begin"]
 
 
 @dataclass(frozen=True, slots=True)

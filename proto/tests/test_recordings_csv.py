@@ -8,6 +8,7 @@ import pytest
 from recordings_under_test import RATE_HZ, ROWS, START_NS, assert_same, read, volts
 
 from opq_proto.errors import RecordingError
+from opq_recordings.csv_file import read_csv
 
 SECONDS = [k / RATE_HZ for k in range(ROWS)]
 VOLTS = volts().tolist()
@@ -210,3 +211,26 @@ def test_columns_in_one_cell_are_named(row: str, tmp_path: Path) -> None:
     (tmp_path / "joined.csv").write_text(rows)
     with pytest.raises(RecordingError, match="its 2 columns time, U in one cell"):
         read(tmp_path / "joined.csv")
+
+
+def test_a_repeated_row_is_counted(tmp_path: Path) -> None:
+    """A row that is written twice is left out and reported; with a rate of the user too."""
+    rows = [f"{at / 1600:.6f},{value:.4f}" for at, value in enumerate(volts())]
+    path = tmp_path / "twice.csv"
+    path.write_text("\n".join(["time_s,volts", *rows[:101], rows[100], rows[100], *rows[101:]]))
+    for rate_hz in (None, 1600.0):
+        found = read_csv(path, rate_hz)
+        assert (len(found.channels[0].values), found.channels[0].samples) == (len(rows), len(rows))
+        assert found.problems == (
+            "row 102 repeats time and values of the row before, and so do 1 more; they were left out",
+        )
+
+
+def test_one_time_with_two_values_is_refused(tmp_path: Path) -> None:
+    rows = [f"{at / 1600:.6f},{value:.4f}" for at, value in enumerate(volts())]
+    path = tmp_path / "twice.csv"
+    path.write_text("\n".join(["time_s,volts", *rows[:101], "0.062500,7.0", *rows[101:]]))
+    with pytest.raises(RecordingError, match=r"rows 101 and 102 have the same time \(0.0625 s\) and other "):
+        read_csv(path, None)
+    (problem,) = read_csv(path, 1600.0).problems
+    assert problem.startswith("its times are not even") and problem.endswith("; rows were counted")

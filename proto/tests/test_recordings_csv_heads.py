@@ -12,7 +12,7 @@ from opq_proto.errors import RecordingError
 from opq_recordings.quantity_names import Quantity, quantity_named, volt_amperes
 from opq_recordings.recording import Recording
 from opq_recordings.units import unit_scale
-from opq_recordings.written_times import time_of_digits, written_time
+from opq_recordings.written_times import time_of_digits, time_span_in, written_time
 
 START = datetime(2024, 3, 17, 11, 59, 59, 800_000)
 STEP = timedelta(microseconds=625)
@@ -189,6 +189,42 @@ def test_clocks_with_points_follow_a_date(text: str, clock: str) -> None:
     expected = datetime.fromisoformat(clock).replace(tzinfo=UTC)
     assert found is not None
     assert found.t_ns == round(expected.timestamp() * 10) * 10**8
+
+
+@pytest.mark.parametrize(
+    ("span", "begin"),
+    [
+        ("00:00 - 00:15", "00:00"),
+        ("00:15-00:30", "00:15"),
+        ("12:00-13:00", "12:00"),
+        ("00:00 – 00:15", "00:00"),
+        ("00:00 to 00:15", "00:00"),
+        ("00:00..00:15", "00:00"),
+        ("9:00 AM - 9:15 AM", "9:00 AM"),
+        ("2026-03-01 00:00 - 00:15", "2026-03-01 00:00"),
+        ("01.03.2026 00:00 - 01.03.2026 00:15", "01.03.2026 00:00"),
+        ("2026-03-01T00:00Z/2026-03-01T00:15Z", "2026-03-01T00:00Z"),
+    ],
+)
+def test_a_span_of_time_is_named(tmp_path: Path, span: str, begin: str) -> None:
+    path = tmp_path / "meter.csv"
+    for head, row in (("time,u", f"{span},230.1"), ("date,time,u", f"2026-03-01,{span},230.1")):
+        path.write_text("\n".join([head, *[row] * 3]))
+        with pytest.raises(RecordingError) as refused:
+            read(path)
+        assert "is a span of time; want one time in a cell, such as" in str(refused.value)
+    assert time_span_in(f"{span},230.1") == (span, begin)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-01 00:00-05:00", "00:00:00-03:30", "2026-03-01T00:00:00.5+05:45", "10:00 -12:00", "1-2"]
+)
+def test_a_time_with_zone_is_no_span(text: str) -> None:
+    assert time_span_in(text) is None
+
+
+def test_a_span_beside_a_time_may_stay() -> None:
+    assert time_span_in("2026-03-01 00:15,00:00 - 00:15,230.1") is None
 
 
 @pytest.mark.parametrize("text", ["20261325020000", "1234567890123", "20261025", "2026102502.5"])

@@ -109,11 +109,12 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     table = [(number, line) for number, line in enumerate(lines) if line.strip() and not _is_remark(line)]
     if not table:
         raise RecordingError("has no table, only empty lines and remarks")
-    spans = [(number, span) for number, line in table if (span := time_span_in(line))]
+    spans = [(number, *found) for number, line in table if (found := time_span_in(line)) is not None]
     if 2 * len(spans) >= len(table):
-        number, (span, begin) = spans[0]
+        number, written, begin = spans[0]
         raise RecordingError(
-            f"line {number + 1}: {span!r:.60} is a span of time; want one time in a cell, such as {begin!r}"
+            f"line {number + 1}: {written!r:.60} is a span of time; want one time in a cell, "
+            f"such as {begin!r}"
         )
     notation = notation_of([line for _, line in table], decimal)
     rows = [(number, notation.cells(line)) for number, line in table]

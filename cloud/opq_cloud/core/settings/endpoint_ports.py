@@ -41,7 +41,8 @@ def address_problems(
             if "://" in str(info.default):
                 right, wanted = _can_be_bound(value), WANTED_OF_SERVICES
             else:
-                right, wanted = re.match(HOST_PORT, _SCHEME_OF_HTTP.sub("", value)), WANTED_OF_HTTP
+                right = re.match(HOST_PORT, _SCHEME_OF_HTTP.sub("", value)) is not None
+                wanted = WANTED_OF_HTTP
             if not right:
                 problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
     return problems

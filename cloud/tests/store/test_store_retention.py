@@ -17,7 +17,9 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
 from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE
 from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records.tables import PHENOMENA
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
@@ -37,6 +39,54 @@ def expire(store: CloudStore, now_s: int) -> int:
     while part := store.expire(now_s):
         gone += part
     return gone
+
+
+def put_phenomenon(store: CloudStore, number: int, expire_at: int) -> None:
+    document = {
+        "phenomena_id": number,
+        "phenomena_type": {"type": "level_step"},
+        "affected_opq_boxes": ["1"],
+        "start_ts_ms": 0,
+        "end_ts_ms": 1,
+        "expire_at": expire_at,
+    }
+    store.driver.write(lambda documents: documents.put(PHENOMENA, [document]))
+
+
+def test_a_sweep_asks_each_collection_once(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of one collection do not read the others again; what becomes due later still goes."""
+    asked: list[int] = []
+    of_log = store._expire_log  # type: ignore[attr-defined]
+
+    def expire_log(now_s: int, slice_rows: int) -> int:
+        asked.append(now_s)
+        return int(of_log(now_s, slice_rows))
+
+    monkeypatch.setattr(store, "_expire_log", expire_log)
+    for number in range(1, 6):
+        put_phenomenon(store, number, NOW_S - 100)
+    gone = [store.expire(NOW_S, 1) for _ in range(6)]
+    assert (gone, asked) == ([1, 1, 1, 1, 1, 0], [NOW_S])
+    store.append_measurements([row(1)])
+    if isinstance(store, EmbeddedStore):
+        store.seal()
+    assert expire(store, NOW_S + 2 * DAY_MS) == 1
+    asked.clear()
+    put_phenomenon(store, 7, NOW_S)
+    put_phenomenon(store, 8, NOW_S)
+    assert [store.expire(NOW_S + later, 1) for later in (0, 60)] == [1, 1]
+    assert asked == [NOW_S, NOW_S + 60]  # a long sweep does not leave others due
+
+
+def test_any_number_of_documents_is_deleted(mongo_uri: str) -> None:
+    """FerretDB has a parameter for each document that a statement deletes."""
+    with closing(MongoStore(mongo_uri)) as store, MongoClient[dict[str, Any]](mongo_uri) as client:
+        rows = client.get_default_database().measurements
+        count = DELETED_AT_ONCE + 3000
+        for first in range(0, count, 3000):
+            rows.insert_many({"box_id": "7", "timestamp_ms": first + at} for at in range(3000))
+        store.delete_box("7")
+        assert rows.count_documents({"box_id": "7"}) == 0
 
 
 def test_another_processs_ttl_holds_for_new_data(

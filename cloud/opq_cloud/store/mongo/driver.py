@@ -28,6 +28,7 @@ from opq_cloud.store.mongo.mongo_server import (
     MongoServer,
     StoreLock,
     delete_by_id,
+    delete_where,
     explain,
     insert_new,
     store_errors,
@@ -214,7 +215,9 @@ class MongoDocuments:
             return delete_by_id(
                 collection, [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
             )
-        return int(collection.delete_many(query).deleted_count)
+        if {name for name, operator, _ in where if operator == "="}.issuperset(table.key):
+            return int(collection.delete_many(query).deleted_count)  # one at most
+        return delete_where(collection, query)
 
     def take(self, table: Table, *key: object) -> Fields | None:
         found = self._of(table).find_one(_key(table, key))
@@ -302,8 +305,6 @@ class MongoDriver:
 
     expired_at_once = ExpirySlice(events=5000, files=20_000, findings=20_000)
     """Many, because FerretDB reads a whole collection for each statement; no other write waits for them.
-
-    One of its statements deletes 32,766 documents at most.
     """
 
     def __init__(self, server: MongoServer) -> None:

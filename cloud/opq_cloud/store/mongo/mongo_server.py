@@ -45,7 +45,10 @@ LEASE_S = 5.0
 LOCK_WAIT_S = 30.0
 DUPLICATE_KEY = 11000
 FILES_AT_ONCE = 10_000
-"""Files whose chunks one statement deletes; FerretDB deletes 32,766 documents at most."""
+"""Files whose chunks are deleted together."""
+DELETED_AT_ONCE = 30_000
+"""Documents that one statement deletes: FerretDB names each as a parameter, of which SQLite takes 32,766 and
+PostgreSQL 65,535."""
 OTHERS_NUMBERS = 1_000_000
 """Incident numbers that are left to another service in the same store; it gives them one by one."""
 LARGEST_NUMBER = 2**31 - 1
@@ -168,8 +171,21 @@ def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
 
 
 def delete_by_id(collection: Collection[Document], ids: Sequence[object]) -> int:
-    """Deletes documents by one statement; returns how many. FerretDB commits 5000 single ones for minutes."""
-    return collection.delete_many({"_id": among(ids)}).deleted_count if ids else 0
+    """Deletes documents by as few statements as there may be; returns how many.
+
+    FerretDB commits 5000 single ones for minutes.
+    """
+    slices = (ids[first : first + DELETED_AT_ONCE] for first in range(0, len(ids), DELETED_AT_ONCE))
+    return sum(collection.delete_many({"_id": among(some)}).deleted_count for some in slices)
+
+
+def delete_where(collection: Collection[Document], where: Document) -> int:
+    """Deletes all documents that a filter finds, however many; returns how many."""
+    deleted, last = 0, DELETED_AT_ONCE
+    while last == DELETED_AT_ONCE:
+        ids = [each["_id"] for each in collection.find(where, {"_id": 1}).limit(DELETED_AT_ONCE)]
+        deleted, last = deleted + delete_by_id(collection, ids), len(ids)
+    return deleted
 
 
 def insert_new(collection: Collection[Document], documents: Sequence[Document]) -> int:
@@ -361,7 +377,7 @@ class MongoServer:
         gone = [each["_id"] for each in files.find(where, {"_id": 1}) if each["_id"] != keep]
         for first in range(0, len(gone), FILES_AT_ONCE):
             some = gone[first : first + FILES_AT_ONCE]
-            chunks.delete_many({"files_id": among(some)})
+            delete_where(chunks, {"files_id": among(some)})
             delete_by_id(files, some)
 
     @contextmanager

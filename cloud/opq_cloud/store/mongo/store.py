@@ -26,7 +26,15 @@ from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.driver import MongoDriver
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
-from opq_cloud.store.mongo.mongo_server import MongoServer, expire, explain, insert_new, store_errors, upsert
+from opq_cloud.store.mongo.mongo_server import (
+    MongoServer,
+    delete_where,
+    expire,
+    explain,
+    insert_new,
+    store_errors,
+    upsert,
+)
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
@@ -239,7 +247,7 @@ class MongoStore(StoreRecords):
     @store_errors
     def _delete_log(self, box_id: str) -> None:
         for rows in self._both:
-            rows.delete_many({"box_id": box_id})
+            delete_where(rows, {"box_id": box_id})
         self._set_back.delete_one({"_id": box_id})
 
     @store_errors

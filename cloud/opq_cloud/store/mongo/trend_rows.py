@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
-from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, expire, upsert
+from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, delete_where, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram
@@ -99,7 +99,7 @@ class MongoTrendRows:
 
     def remove_box(self, box_id: str, limit: int) -> int:
         of_box = {"box_id": box_id}
-        return sum(rows.delete_many(of_box).deleted_count for rows in (self._minutes, self._rollups))
+        return sum(delete_where(rows, of_box) for rows in (self._minutes, self._rollups))
 
     def count(self) -> int:
         return int(self._minutes.estimated_document_count())

@@ -22,6 +22,8 @@ from opq_cloud.store.records.waveforms import WaveformRecords
 
 EXPIRED_ROWS = 1000
 """Rows of a table without files that one call of `expire` deletes at most."""
+ASKED_AGAIN_S = 60
+"""A sweep of many slices asks a collection again in which nothing was due, after this time."""
 
 
 class StoreRecords(
@@ -45,6 +47,11 @@ class StoreRecords(
         self._expired_lock = Lock()
         self._expiring = Lock()
         """Two threads would both read and remove the same slice."""
+        self._without_due: dict[str, int] = {}
+        """Collection -> the time up to which the present sweep found nothing due in it; empty between sweeps.
+
+        A call for each slice of another collection would read it again, which FerretDB does row by row.
+        """
 
     def _parts_are_seen(self) -> bool:
         return self.people.any_access()
@@ -103,6 +110,13 @@ class StoreRecords(
         if slice_rows is not None:
             at_once = at_once._replace(events=slice_rows, findings=slice_rows)
 
+        def due(works: dict[str, Callable[[], int]]) -> dict[str, Callable[[], int]]:
+            return {
+                name: work
+                for name, work in works.items()
+                if not 0 <= now_s - self._without_due.get(name, -ASKED_AGAIN_S) < ASKED_AGAIN_S
+            }
+
         def job(documents: Documents) -> dict[str, int]:
             works: dict[str, Callable[[], int]] = {
                 "events": lambda: self._expire_events(documents, now_s, at_once, stopped),
@@ -110,16 +124,22 @@ class StoreRecords(
                 "makai_metrics": lambda: self._expire_traffic(documents, now_s, rows),
                 "phenomena": lambda: self._expire_phenomena(documents, now_s, rows),
             }
-            return {name: 0 if stopped() else work() for name, work in works.items()}
+            return {name: 0 if stopped() else work() for name, work in due(works).items()}
 
         with self._expiring:
-            self._renew_undated(now_s)
-            gone = {
-                "measurements": self._expire_log(now_s, rows),
-                "trends": self._expire_trends(now_s, rows),
-                "intervals": self.intervals.expire(now_s, rows),
+            if not self._without_due:
+                self._renew_undated(now_s)
+            works: dict[str, Callable[[], int]] = {
+                "measurements": lambda: self._expire_log(now_s, rows),
+                "trends": lambda: self._expire_trends(now_s, rows),
+                "intervals": lambda: self.intervals.expire(now_s, rows),
             }
+            gone = {name: work() for name, work in due(works).items()}
             gone |= self._driver.write(job)
+            if not any(gone.values()):
+                self._without_due.clear()
+            elif not stopped():
+                self._without_due |= {name: now_s for name, count in gone.items() if not count}
         with self._expired_lock:
             self._expired = {name: self._expired.get(name, 0) + count for name, count in gone.items()}
         return sum(gone.values())

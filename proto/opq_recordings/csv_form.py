@@ -15,7 +15,13 @@ from opq_recordings.moments import epoch_ns
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
 from opq_recordings.units import NO_UNIT, Unit, measured_in, seconds_of, unit_scale
-from opq_recordings.written_times import CLOCK_WITH_POINTS, time_of_digits, time_span_in, written_time
+from opq_recordings.written_times import (
+    CLOCK_WITH_POINTS,
+    chained_span_in,
+    time_of_digits,
+    time_span_in,
+    written_time,
+)
 
 REMARKS = ("#", '"#', "%", "//", ";")
 NUMERIC_SHARE = 0.8
@@ -110,7 +116,10 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     if not table:
         raise RecordingError("has no table, only empty lines and remarks")
     spans = [(number, *found) for number, line in table if (found := time_span_in(line)) is not None]
-    if 2 * len(spans) >= len(table):
+    if 2 * len(spans) < len(table):
+        chained = chained_span_in([line for _, line in table])
+        spans = [] if chained is None else [(table[chained[0]][0], *chained[1:])]
+    if spans:
         number, written, begin = spans[0]
         raise RecordingError(
             f"line {number + 1}: {written!r:.60} is a span of time; want one time in a cell, "

@@ -4,8 +4,10 @@ Dates with names of months or numbers, clocks of 12 or 24 hours, zones. A text t
 With an unknown zone the time is unknown, but the clock still shows the time between two rows.
 """
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -69,6 +71,7 @@ _TIME_SPAN = re.compile(
 )
 """Two times in one cell. `00:30-01:00` is a time with its zone; none is 15 min, or more than 12 h,
 behind UTC."""
+_CLOCK_AND_ZONE = re.compile(r"\b(\d{1,2}:\d\d)(?::00)?-(\d\d:\d\d)\b")
 _ZONE_NAMES = re.compile(r"[a-z][a-z_+-]*(?:/[a-z0-9_+-]+)+", re.IGNORECASE)
 _WEEKDAY = re.compile(
     r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-z]*[.,]?\s+(?=\S)",
@@ -83,6 +86,22 @@ def time_span_in(text: str) -> tuple[str, str] | None:
     if found is None or _CLOCK.match(text[: found.start()]) or _CLOCK.match(text[found.end() :]):
         return None
     return found[0], found["begin"]
+
+
+def chained_span_in(lines: Sequence[str]) -> tuple[int, str, str] | None:
+    """Index of a line, its span such as `00:30-01:00`, and the begin, where the lines after it go on where it
+    ends; None where the second clock is a zone."""
+    found = [_CLOCK_AND_ZONE.search(line) for line in lines]
+    follows = [
+        one is not None and other is not None and one[2] == other[1].zfill(5)
+        for one, other in itertools.pairwise(found)
+    ]
+    if len(follows) < 2 or 2 * sum(follows) < len(follows) or not any(follows):
+        return None
+    at = follows.index(True)
+    written = found[at]
+    ends = {each[2] for each in found if each is not None}
+    return None if written is None or len(ends) < 3 else (at, written[0], written[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from opq_proto.errors import RecordingError
 from opq_recordings.quantity_names import Quantity, quantity_named, volt_amperes
 from opq_recordings.recording import Recording
 from opq_recordings.units import unit_scale
-from opq_recordings.written_times import time_of_digits, time_span_in, written_time
+from opq_recordings.written_times import chained_span_in, time_of_digits, time_span_in, written_time
 
 START = datetime(2024, 3, 17, 11, 59, 59, 800_000)
 STEP = timedelta(microseconds=625)
@@ -221,6 +222,18 @@ def test_a_span_of_time_is_named(tmp_path: Path, span: str, begin: str) -> None:
 )
 def test_a_time_with_zone_is_no_span(text: str) -> None:
     assert time_span_in(text) is None
+
+
+def test_spans_like_zones_are_known_by_their_rows(tmp_path: Path) -> None:
+    """00:30-01:00 may have a zone; one that is the next row's clock each time is the end of a span."""
+    path = tmp_path / "meter.csv"
+    clocks = ["00:00", "00:30", "01:00", "01:30", "02:00"]
+    rows = [f"2026-03-01 {one}-{other},230.1" for one, other in pairwise(clocks)]
+    path.write_text("\n".join(["time,u", *rows]))
+    with pytest.raises(RecordingError, match=r"line 2: '00:00-00:30' is a span of time; .* such as '00:00'"):
+        read(path)
+    assert chained_span_in(["00:00-01:00", "01:00-01:00", "02:00-01:00"]) is None
+    assert chained_span_in(["23:00-03:30", "00:00-03:30", "01:00-02:30"]) is None
 
 
 def test_a_span_beside_a_time_may_stay() -> None:

@@ -244,10 +244,18 @@ class TriggeringService:
 
     def _refresh_boxes(self, writer: MeasurementWriter) -> None:
         try:
-            writer.forget(self._boxes.read_places(self._store))
+            deleted = self._boxes.read_places(self._store)
         except StoreError as error:  # the known values stay; rows that wait for the store must not be lost
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))
+            return
+        writer.forget(deleted)
+        if deleted:
+            self._minutes.forget(deleted)
+        for box_id in deleted:
+            self._order.forget(box_id)
+            for trigger in self._triggers.all:
+                trigger.forget_box(box_id)
 
     def _note_malformed(self, errors: Iterable[FrameError]) -> None:
         for error in errors:

@@ -72,3 +72,13 @@ def test_old_measurements_are_judged_by_old_nominals(
         batches = LastMinutes(60.0).batches(store, lambda *_: Nominal(230.0, 50.0))
         rows = [row for columns in batches for row in columns.rows()]
         assert [(row.start_id, row.nominal_v) for row in rows] == [*[(1, 120.0)] * 3, *[(2, 230.0)] * 2]
+
+
+def test_a_deleted_box_is_not_shown(tmp_path: Path) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        minutes = LastMinutes(60.0)
+        for box_id in ("1", "3"):
+            minutes.add(batch(measured(box_id, 180)))
+        minutes.forget({"1"})
+        batches = minutes.batches(store, lambda *_: Nominal(120.0, 60.0))
+        assert [row.box_id for columns in batches for row in columns.rows()] == ["3"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import opq_cloud.makai as makai_room
 from opq_plugins.package.built_in import available, load
+from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.continuity import GapReason, single
@@ -143,3 +144,30 @@ def decisions(
 def known(state: Any) -> object:
     """What must be equal: not the limits that `threshold` keeps by nominal values as it needs them."""
     return (state.passed, state.recovered) if hasattr(state, "recovered") else state
+
+
+@pytest.mark.parametrize("name", WITH_MASK)
+def test_a_deleted_box_leaves_no_state(name: str) -> None:
+    """A trigger keeps nothing of a Box that is forgotten, and all of the other."""
+    plugin = load("trigger", name, SETTINGS.get(name, {}), [TRIGGERS])
+    trigger = TriggerModule(plugin.module, plugin.config)
+    ids = {"1": "901", "2": "902"}
+    for number in range(60):
+        rows = []
+        for box_id, nominal in NOMINALS.items():
+            level = nominal.volts * (0.5 if number % 7 == 6 else 1.0 + 0.03 * (number % 2))
+            metrics = {
+                "rms": Metric(level * 0.95, level, level),
+                "f": Metric(nominal.hz - 2, nominal.hz, nominal.hz - 1.0 - number % 3),
+                "thd": Metric(0.02, 0.3, 0.2 * (number % 3)),
+                "trans": Metric(0.5, nominal.volts, nominal.volts * 0.4 * (number % 2)),
+            }
+            at_ms = (START_NS + number * S) // 10**6
+            rows.append(Measurement(ids[box_id], at_ms, metrics))
+        for batch in batches_of(rows, lambda box_id, *_: NOMINALS["1" if box_id == "901" else "2"]):
+            trigger.judge(batch)
+    state = str(known(trigger._state))
+    assert name in ("baseline", "coincidence", "edge_rule", "silence") or "901" in state
+    trigger.forget_box("901")
+    after = str(known(trigger._state))
+    assert "901" not in after and ("902" in after) == ("902" in state)

@@ -105,6 +105,10 @@ class BoxGuards:
         """Returns the Boxes for which alone it is paused."""
         return {box_id for box_id, guard in list(self._boxes.items()) if guard.paused}
 
+    def forget(self, box_id: str) -> None:
+        """Forgets the crashes of a deleted Box."""
+        self._boxes.pop(box_id, None)
+
     def call(
         self,
         box_id: str,

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_plugins.sdk import Value
+from opq_plugins.sdk.box_state import forget_box
 from opq_plugins.sdk.nouns import (
     BatchResult,
     ItemBatch,
@@ -179,6 +180,11 @@ class TriggerModule:
     def forget(self) -> None:
         """Drops its memory; it begins again with the next Measurement."""
         self._begun = False
+
+    def forget_box(self, box_id: str) -> None:
+        """Drops what its memory holds of a deleted Box."""
+        if self._begun:
+            forget_box(self._state, box_id)
 
     def problems(self) -> tuple[int, str]:
         """Number of Measurements that it could not judge since it began, and the last reason; (0, ""): it

@@ -152,6 +152,13 @@ class TriggerPlugin:
             self._lost, self._shown_s = False, self._now()
         self._guard.call_for_all(self._trigger.forget)
 
+    def forget_box(self, box_id: str) -> None:
+        """Forgets a deleted Box. One in a separate process keeps what it knows until it begins again."""
+        self._unjudged = {key: None for key in self._unjudged if key[0] != box_id}
+        self._guard.forget(box_id)
+        if isinstance(self._trigger, TriggerModule):
+            self._guard.call_for_all(self._trigger.forget_box, box_id)
+
     def see_again(self, columns: Measurements) -> Found:
         """Works as `judge` for rows that were judged before; skips those that must not be shown again."""
         hidden = self._unjudged and [_key(row) in self._unjudged for row in columns.rows()]

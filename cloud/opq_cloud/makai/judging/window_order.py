@@ -85,6 +85,11 @@ class WindowOrder:
             each for row in columns.part(~free).rows() for each in self._accept(row, now_s)
         )
 
+    def forget(self, box_id: str) -> None:
+        """Forgets a deleted Box, and its windows that wait."""
+        for known in (self._last, self._apart_ns, self._waiting):
+            known.pop(box_id, None)
+
     def due(self, now_s: float) -> list[Measurements]:
         """Returns the windows that have waited long enough; a Box's in the order of time."""
         late = [box_id for box_id, each in self._waiting.items() if now_s >= each.due_s]

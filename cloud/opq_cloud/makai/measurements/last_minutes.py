@@ -1,7 +1,9 @@
 """The Measurements of the last minutes, for triggers that begin: from the store, and from its queue."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import numpy as np
 
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
@@ -32,6 +34,14 @@ class LastMinutes:
         self._waiting += len(columns)
         while self._waiting - len(self._columns[0]) >= LAST_MEASUREMENTS:
             self._waiting -= len(self._columns.popleft())
+
+    def forget(self, box_ids: Collection[str]) -> None:
+        """Forgets deleted Boxes."""
+        parts = list[Measurements]()
+        for each in self._columns:
+            if kept := [at for at, box_id in enumerate(each.ids) if box_id not in box_ids]:
+                parts.append(each if len(kept) == len(each) else each.part(np.array(kept)))
+        self._columns, self._waiting = deque(parts), sum(map(len, parts))
 
     def batches(self, store: CloudStore, nominal_of: NominalOf) -> Iterator[Measurements]:
         """Yields Measurements, each once, a Box's in the order of time. Raises StoreError."""

@@ -1,0 +1,45 @@
+"""What a trigger's state holds of one Box, found by its keys: for a Box that was deleted.
+
+A key of a Box is its id, its id and a word after a blank (`7 backfilled`), or a tuple with one of these.
+Separate from `modules.py`, which runs triggers and does not know what their states hold.
+"""
+
+from collections import deque
+from collections.abc import Hashable, MutableMapping, MutableSequence, MutableSet
+from dataclasses import is_dataclass
+from typing import Any
+
+
+def forget_box(state: Any, box_id: str) -> None:
+    """Removes from a state's mappings, sets and lists what is of a Box, also in the objects within it.
+
+    Frozen dataclasses stay as they are: these are settings.
+    """
+    for name in _fields_of(state):
+        part = getattr(state, name, None)
+        if isinstance(part, MutableMapping):
+            for key in [each for each in part if _is_of(each, box_id)]:
+                del part[key]
+        elif isinstance(part, MutableSet):
+            for each in [each for each in part if _is_of(each, box_id)]:
+                part.discard(each)
+        elif isinstance(part, MutableSequence | deque):
+            kept = [each for each in part if getattr(each, "box_id", None) != box_id]
+            if len(kept) < len(part):
+                part.clear()
+                part.extend(kept)
+        elif part is not None and not isinstance(part, type):
+            forget_box(part, box_id)
+
+
+def _fields_of(state: Any) -> tuple[str, ...]:
+    if is_dataclass(state):
+        parameters = state.__dataclass_params__  # type: ignore[attr-defined]
+        return () if parameters.frozen else tuple(state.__dataclass_fields__)
+    return tuple(getattr(state, "__dict__", ())) if type(state).__module__ != "builtins" else ()
+
+
+def _is_of(key: Hashable, box_id: str) -> bool:
+    if isinstance(key, tuple):
+        return any(_is_of(each, box_id) for each in key)
+    return isinstance(key, str) and key.partition(" ")[0] == box_id

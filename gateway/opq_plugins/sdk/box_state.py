@@ -34,8 +34,8 @@ def forget_box(state: Any, box_id: str) -> None:
 
 def _fields_of(state: Any) -> tuple[str, ...]:
     if is_dataclass(state):
-        parameters = state.__dataclass_params__  # type: ignore[attr-defined]
-        return () if parameters.frozen else tuple(state.__dataclass_fields__)
+        frozen = getattr(getattr(state, "__dataclass_params__", None), "frozen", False)
+        return () if frozen else tuple(state.__dataclass_fields__)
     return tuple(getattr(state, "__dict__", ())) if type(state).__module__ != "builtins" else ()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass as plain_pydantic
@@ -261,6 +261,7 @@ json_values = st.recursive(
 own_keys = st.sampled_from(["uplink", "clock", "box", "ring_hours", "trace", "mode", "settings", "names"])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a loaded machine
 @given(st.dictionaries(own_keys | st.text(max_size=8), json_values, max_size=6))
 def test_any_document_is_a_config_or_problems(document: dict[str, Any]) -> None:
     try:

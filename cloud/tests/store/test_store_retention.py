@@ -6,18 +6,20 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pymongo import MongoClient
+from pymongo.results import DeleteResult
 from store_cases import SAG, TRIGGER
 
 from opq_cloud.core.service import CloudContext, ExpiryClock, Retention
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
+from opq_cloud.store.driver import Fields
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE
+from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE, delete_by_id, delete_where
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.records.tables import PHENOMENA
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S
@@ -78,15 +80,32 @@ def test_a_sweep_asks_each_collection_once(store: CloudStore, monkeypatch: pytes
     assert asked == [NOW_S, NOW_S + 60]  # a long sweep does not leave others due
 
 
-def test_any_number_of_documents_is_deleted(mongo_uri: str) -> None:
-    """FerretDB has a parameter for each document that a statement deletes."""
-    with closing(MongoStore(mongo_uri)) as store, MongoClient[dict[str, Any]](mongo_uri) as client:
-        rows = client.get_default_database().measurements
-        count = DELETED_AT_ONCE + 3000
-        for first in range(0, count, 3000):
-            rows.insert_many({"box_id": "7", "timestamp_ms": first + at} for at in range(3000))
-        store.delete_box("7")
-        assert rows.count_documents({"box_id": "7"}) == 0
+class StrictCollection:
+    """Refuses a statement that deletes more documents than FerretDB on SQLite has parameters for."""
+
+    def __init__(self, count: int) -> None:
+        self.ids = [f"7@{number}" for number in range(count)]
+
+    def find(self, where: Fields, projection: Fields) -> "StrictCollection":
+        return self
+
+    def limit(self, most: int) -> list[Fields]:
+        return [{"_id": each} for each in self.ids[:most]]
+
+    def delete_many(self, where: Fields) -> DeleteResult:
+        gone = where["_id"]["$in"]
+        assert len(gone) <= 32_766, "too many SQL variables"
+        assert gone == self.ids[: len(gone)]
+        del self.ids[: len(gone)]
+        return DeleteResult({"n": len(gone)}, True)
+
+
+@pytest.mark.parametrize("count", [0, 1, DELETED_AT_ONCE, DELETED_AT_ONCE + 1, 100_000])
+def test_any_number_of_documents_is_deleted(count: int) -> None:
+    by_filter, by_number = StrictCollection(count), StrictCollection(count)
+    assert delete_where(cast(Any, by_filter), {"box_id": "7"}) == count
+    assert delete_by_id(cast(Any, by_number), list(by_number.ids)) == count
+    assert by_filter.ids == by_number.ids == []
 
 
 def test_another_processs_ttl_holds_for_new_data(

@@ -16,6 +16,7 @@ from opq_proto.keys.key_files import KeyFolder, generate, read_key_file, read_se
 from opq_proto.keys.register import key_fingerprint
 from opq_proto.messages import Measurement
 from opq_tools.keys import command as keys
+from opq_tools.keys import keygen
 from opq_tools.system import config
 
 PORT_OFFSET = 50_000
@@ -37,6 +38,21 @@ def folder(tmp_path: Path) -> KeyFolder:
     found = KeyFolder(tmp_path / "curve")
     found.create(True, ["1", "4"])
     return found
+
+
+def test_keygen_alone_makes_a_first_systems_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    curve = tmp_path / "opq/curve"
+    done = CliRunner().invoke(keygen.command, [])
+    assert done.exit_code == 0 and "opq-cloud all, opq-gateway run" in done.stderr
+    made = {path.relative_to(curve).as_posix() for path in curve.rglob("*") if path.is_file()}
+    assert {Path(line).relative_to(curve).as_posix() for line in done.stdout.splitlines()} == made
+    secret = {"opqserver_secret", "opqbox1_secret", "opqadministrator.pem"}
+    public = {"opqserver.key", "opqbox1.key", "opqadministrator.pub"}
+    assert made == {f"private_keys/{name}" for name in secret} | {f"public_keys/{name}" for name in public}
+    before = {path: path.read_bytes() for path in curve.rglob("*") if path.is_file()}
+    assert CliRunner().invoke(keygen.command, []).exit_code != 0  # it overwrites nothing
+    assert {path: path.read_bytes() for path in curve.rglob("*") if path.is_file()} == before
 
 
 def test_keys_are_listed_with_their_state(tmp_path: Path, folder: KeyFolder) -> None:

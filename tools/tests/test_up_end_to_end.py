@@ -169,7 +169,7 @@ def test_configuration_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_closed_stdout_is_no_traceback() -> None:
-    command = [sys.executable, "-m", "opq_tools.cli", "keygen"]
+    command = [sys.executable, "-m", "opq_tools.cli", "keygen", "--boxes", "nine"]
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command],
         capture_output=True,

@@ -7,12 +7,19 @@ import click
 
 from opq_proto.keys.administrator import check_absent, create_administrator
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.system_place import default_data_dir
 
 MAX_BOX_ID = 2**31 - 1
 """`Command.box_id` is an int32 (docs/reference/opq-interop.md B.1)."""
 MAX_BOXES = 100_000
 DIGITS_READ = 99
 """Of longer numbers only the beginning is read: Python refuses to convert thousands of digits."""
+FIRST_BOXES = ("1",)
+"""Boxes of a first system, whose gateway's configuration has Box 1."""
+NEXT = """\
+Cloud and gateway on this machine read them: opq-cloud all, opq-gateway run.
+A gateway elsewhere gets copies of opqserver.key, opqadministrator.pub and its Boxes' private keys.
+The pair of a further Box: opq-tools keygen --boxes 2"""
 
 
 def box_ids(text: str) -> tuple[str, ...]:
@@ -35,7 +42,7 @@ def box_ids(text: str) -> tuple[str, ...]:
 
 @click.command("keygen")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the keys, e.g. D/curve."
+    "--out", type=click.Path(path_type=Path), help="Folder for the keys.  [default: curve of the data folder]"
 )
 @click.option(
     "--server", is_flag=True, help="Make the server's pair; the ports 9880, 8194 and 8196 use the same one."
@@ -51,17 +58,20 @@ def box_ids(text: str) -> tuple[str, ...]:
 @click.option(
     "--force", is_flag=True, help="Overwrite existing keys; peers with the old ones lose their connection."
 )
-def command(out: Path, server: bool, boxes: str, administrator: bool, force: bool) -> None:
+def command(out: Path | None, server: bool, boxes: str, administrator: bool, force: bool) -> None:
     """Make CURVE key pairs in ZPL files, and the administrator's; only you can read the private ones.
 
     Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed. What
-    root makes belongs to the owner of the folder, so that the services of its user read it.
+    root makes belongs to the owner of the folder, so that the services of its user read it. Where no pair is
+    named, those of a first system are made: the server's, the administrator's and Box 1's.
 
     Example: opq-tools keygen --out ~/.local/share/opq/curve --server --administrator --boxes 1,2,5-9
     """
     ids = box_ids(boxes)
-    if not (server or administrator or ids):
-        raise click.UsageError("nothing to make: give --server, --administrator or --boxes 1,2")
+    first = not (server or administrator or ids)
+    if first:
+        server, administrator, ids = True, True, FIRST_BOXES
+    out = out or default_data_dir() / "curve"
     keys = KeyFolder(out)
     if administrator and not force:
         check_absent(keys)
@@ -74,3 +84,5 @@ def command(out: Path, server: bool, boxes: str, administrator: bool, force: boo
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
     for path in written:
         click.echo(path)
+    if first:
+        click.echo(NEXT, err=True)

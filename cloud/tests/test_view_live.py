@@ -12,7 +12,7 @@ from opq_cloud.view.live import streams as live_streams
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.live.seen import SeenFeed
-from opq_cloud.view.pages.visible.seen import SeenHub
+from opq_cloud.view.pages.visible.seen_hub import SeenHub
 from opq_cloud.view.web.visitors import Visitor
 from opq_cloud.view.web.words import state
 from opq_proto.messages import Incident, Measurement, Metric

@@ -20,6 +20,7 @@ from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFindi
 from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.records.rights import Action, Relation, Way, may
+from opq_cloud.store.records.seen import box_starts_ns
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.kit.plain_text import one_line
 
@@ -29,9 +30,12 @@ CLASS_PARTS = 4
 CAUSE_CHARACTERS = 200
 
 
-def may_edit(account: Account, accesses: Mapping[str, BoxAccess], box_ids: Iterable[str]) -> bool:
-    """Whether the account, signed in, may edit an incident at these Boxes."""
-    known = [accesses.get(box_id, BoxAccess(box_id)).relation_to(account.account_id) for box_id in box_ids]
+def may_edit(account: Account, accesses: Mapping[str, BoxAccess], starts_ns: Mapping[str, int]) -> bool:
+    """Whether the account, signed in, may edit an incident that began at these Boxes at these moments."""
+    known = [
+        accesses.get(box_id, BoxAccess(box_id)).relation_to(account.account_id, start_ns)
+        for box_id, start_ns in starts_ns.items()
+    ]
     return may(account.standing(Way.SESSION), Action.EDIT_INCIDENT, min(known, default=Relation.NONE))
 
 
@@ -96,7 +100,7 @@ class IncidentEditor:
         people, incident = self._store.people, self._store.incident(number)
         if assigned_to and incident is not None:
             account = people.account(assigned_to)
-            if account is None or not may_edit(account, people.accesses(), incident.box_ids):
+            if account is None or not may_edit(account, people.accesses(), box_starts_ns(incident)):
                 raise IncidentEditError("there is no such account that may edit this incident")
         self._note(number, account_id, "assign", assigned_to)
 

@@ -18,7 +18,7 @@ from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.records.announcements import BY_ANALYSIS
-from opq_cloud.store.records.seen import incident_at
+from opq_cloud.store.records.seen import seen_incident
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.zmq_inbox import waiting_messages
@@ -133,7 +133,7 @@ class IncidentWatch:
         self._counters.add("looked_at")
         made, is_complete = 0, None
         for held in self._book.rules("incident"):
-            seen = incident_at(incident, held.sight.sees, held.sight.sees_place)
+            seen = seen_incident(incident, held.sight)
             if seen is None:
                 continue
             reported = self._book.findings[held.rule.rule_id]
@@ -212,7 +212,7 @@ class AssignedWatch:
     def _report(self, held: RuleInForce, number: int) -> None:
         rule, incident = held.rule, self._store.incident(number)
         assignments = [note for note in self._store.notes(number) if note.kind == "assign"]
-        seen = None if incident is None else incident_at(incident, held.sight.sees, held.sight.sees_place)
+        seen = None if incident is None else seen_incident(incident, held.sight)
         if (
             incident is None
             or seen is None

@@ -65,6 +65,18 @@ def facts_at(stated: Iterable[StatedFact], t_ns: int) -> dict[str, Any]:
     return {name: value_at(course, t_ns) for name, course in courses_of(stated).items()}
 
 
+def course_within(course: Course, spans: Iterable[tuple[int, int]], outside: Any) -> Course:
+    """Returns what holds in spans [start_ns, end_ns) in time order, and another value outside of them."""
+    found: dict[int, Any] = {BEGINNING_MS: outside}
+    for start_ns, end_ns in spans:
+        first_ms, last_ms = start_ns // MS_NS, end_ns // MS_NS
+        found[first_ms] = value_at(course, start_ns)
+        found.update((since_ms, value) for since_ms, value in course if first_ms < since_ms < last_ms)
+        if end_ns < LAST_NS:
+            found[last_ms] = outside
+    return _without_repeats(found)
+
+
 def moments_ns(stated: Iterable[StatedFact], names: Iterable[str], start_ns: int, end_ns: int) -> list[int]:
     """Returns the moments within (start_ns, end_ns) at which one of these facts becomes another."""
     wanted = {*names}

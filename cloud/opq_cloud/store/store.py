@@ -31,7 +31,7 @@ from opq_cloud.store.incidents.join_plan import (
     JoinPlan,
     KnownFinding,
 )
-from opq_cloud.store.incidents.parts import IndexedParts
+from opq_cloud.store.incidents.parts import IndexedParts, SeesThen
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.long_term import LongTermStore, SeenIntervals
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
@@ -452,10 +452,12 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         wanted: IncidentFilter,
         beyond: IndexPlace | None = None,
         back: bool = False,
+        sees: SeesThen | None = None,
     ) -> Iterator[IndexedParts]:
         """Yields incidents at these Boxes that may fit `wanted` by Box and span, each with its rows there.
 
-        Without Boxes (None) the reader sees every Box, and each has its rows at the Boxes of `wanted`.
+        Without Boxes (None) the reader sees every Box, and each has its rows at the Boxes of `wanted`. With
+        `sees`, a row counts only if that accepts its Box and start.
 
         They are sorted by their seen start: the newest first below `beyond`, or with `back` the oldest first
         above it. `IndexedParts` gives what is seen of one, and whether that fits.
@@ -471,8 +473,8 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     def successor(self, incident_id: int) -> int | None:
         """Returns the incident that an incident was joined into, at last; None where it was not joined."""
 
-    def seen_whole(self, numbers: Sequence[int], sees: Callable[[str], bool]) -> list[int]:
-        """Returns those of these incidents of which `sees` accepts every Box."""
+    def seen_whole(self, numbers: Sequence[int], sees: SeesThen) -> list[int]:
+        """Returns those of these incidents of which `sees` accepts every Box, with its beginning there."""
 
     def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
         """Returns incident -> what people do about it, for those that exist."""

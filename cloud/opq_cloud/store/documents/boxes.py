@@ -206,7 +206,7 @@ def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
         last = former.get(name, ())
         if stated_ms is None and last:
             stated_ms = last[-1][0] + 1
-        if stated_ms is not None and (last or value is not None):
+        if stated_ms is not None and (last or value is not None or stored):
             stated.append(StatedFact(name, stated_ms, value))
     return courses_of(stated)
 

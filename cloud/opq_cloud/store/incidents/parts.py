@@ -20,6 +20,9 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.join_plan import KnownFinding, rank_of, worst_rank
 
+SeesThen = Callable[[str, int], bool]
+"""Whether a reader sees what began at this Box at this moment in ns."""
+
 
 @dataclass(frozen=True, slots=True)
 class BoxPart:

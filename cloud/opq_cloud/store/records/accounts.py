@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from opq_cloud.store.driver import Fields
+from opq_cloud.store.reading_spans import Spans, has_moment, merged
 from opq_cloud.store.records.audit import AUDIT, AuditRecords, checked_change, checked_removal
 from opq_cloud.store.records.keyed_documents import (
     KeyedDocuments,
@@ -23,6 +24,7 @@ from opq_cloud.store.records.keyed_documents import (
 )
 from opq_cloud.store.records.rights import Action, Relation, Standing, Way, may
 from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS, SeenMarkRecords
+from opq_cloud.store.stated_facts import MS_NS
 
 R = TypeVar("R")
 
@@ -140,8 +142,21 @@ class AccountTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerOwner:
+    """An account that owned a Box, and when."""
+
+    account_id: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class BoxAccess:
-    """The owner of a Box and who may see it; a Box without a record has no owner and is not public."""
+    """Who owns a Box and who may see it; a Box without a record has no owner and is not public.
+
+    A right holds for what was measured while its owner had the Box: a former owner reads that still, and a
+    new owner, their readers and the public read only what was measured since.
+    """
 
     box_id: str
     owner_id: str = ""
@@ -158,6 +173,13 @@ class BoxAccess:
     """Owners beside that one, from the original's `BoxOwners`; they have the same rights."""
     asked_site: str = ""
     """The key of the site of another owner that this Box's owner asks to join."""
+    since_ms: int = 0
+    """Since when the present owners have it, or since when it has none; 0: from the beginning."""
+    former: tuple[FormerOwner, ...] = ()
+
+    def __post_init__(self) -> None:
+        former = (FormerOwner(**each) if isinstance(each, Mapping) else each for each in self.former)
+        object.__setattr__(self, "former", tuple(former))  # a document has mappings
 
     @property
     def owner_ids(self) -> tuple[str, ...]:
@@ -166,23 +188,46 @@ class BoxAccess:
     def without_owner(self, account_id: str) -> "BoxAccess":
         """The access after one of several owners has left."""
         first, *further = (each for each in self.owner_ids if each != account_id)
-        return replace(self, owner_id=first, further_owner_ids=tuple(further))
+        former = (*self.former, FormerOwner(account_id, self.since_ms, _now_ms()))
+        return replace(self, owner_id=first, further_owner_ids=tuple(further), former=former)
 
     def released(self, had_place: bool) -> "BoxAccess":
         """The access of a Box without an owner. A new place is not shown for MOVE_SHOWN_S."""
         now_ms = _now_ms()
         held = had_place or now_ms < self.mark_until_ms
-        return BoxAccess(self.box_id, mark_until_ms=now_ms + MOVE_SHOWN_S * 1000 if held else 0)
+        return BoxAccess(
+            self.box_id,
+            mark_until_ms=now_ms + MOVE_SHOWN_S * 1000 if held else 0,
+            since_ms=now_ms,
+            former=(*self.former, *(FormerOwner(each, self.since_ms, now_ms) for each in self.owner_ids)),
+        )
 
-    def relation_to(self, account_id: str) -> Relation:
-        """What the Box is to an account; to a stranger with an empty id."""
+    def without_account(self, account_id: str) -> "BoxAccess":
+        """The access without a former owner; their time opens for no other owner."""
+        return replace(self, former=tuple(each for each in self.former if each.account_id != account_id))
+
+    def relation_to(self, account_id: str, t_ns: int | None = None) -> Relation:
+        """What the Box is to an account now, or was for what was measured at `t_ns`; a stranger has an empty
+        id. A former owner reads, as one with whom the Box is shared."""
+        had = t_ns is not None and has_moment(self.former_spans(account_id), t_ns)
+        if t_ns is not None and t_ns < self.since_ns:
+            return Relation.SHARED if had else Relation.NONE
         if account_id and account_id in self.owner_ids:
             return Relation.OWN
-        if account_id in self.shared_ids:
+        if had or account_id in self.shared_ids:
             return Relation.SHARED
         if self.privacy != "all":
             return Relation.NONE
         return Relation.PUBLIC_WAVEFORMS if self.public_waveforms else Relation.PUBLIC
+
+    @property
+    def since_ns(self) -> int:
+        return self.since_ms * MS_NS
+
+    def former_spans(self, account_id: str) -> Spans:
+        """When the account owned the Box, which it does not own now."""
+        own = (each for each in self.former if each.account_id == account_id != "")
+        return merged((each.since_ms * MS_NS, each.until_ms * MS_NS) for each in own)
 
 
 class AccountRecords:
@@ -249,6 +294,8 @@ class AccountRecords:
                 self.change_access(access.box_id, lambda was: was.released(had_place=True))
             elif account_id in access.shared_ids:
                 self.share_box(access.box_id, account_id, False)
+            if account_id in (*access.owner_ids, *(each.account_id for each in access.former)):
+                self.change_access(access.box_id, lambda was: was.without_account(account_id))
         self.end_access(account_id)
         self.end_codes(account_id)
         for ticket in self.tickets():
@@ -386,13 +433,20 @@ class AccountRecords:
         return _record(BoxAccess, self._documents.get(ACCESSES, box_id)) or BoxAccess(box_id)
 
     def claim_box(self, box_id: str, account_id: str) -> bool:
-        """Makes the account the owner of a Box; False where the Box has an owner."""
+        """Makes the account the owner of a Box; False where the Box has an owner.
+
+        The first owner also reads what was measured before; a later one only what is measured from now on.
+        """
         fresh = BoxAccess(box_id, account_id)
         if self._documents.insert(ACCESSES, box_id, asdict(fresh)):
             return True
-        return self._documents.change(
-            ACCESSES, box_id, lambda was: None if was["owner_id"] else {**was, "owner_id": account_id}
-        )
+
+        def claimed(was: Fields) -> Fields | None:
+            before_ms = was.get("since_ms", 0)
+            since_ms = before_ms and max(before_ms, _now_ms())
+            return None if was["owner_id"] else {**was, "owner_id": account_id, "since_ms": since_ms}
+
+        return self._documents.change(ACCESSES, box_id, claimed)
 
     def add_owner(self, box_id: str, account_id: str) -> None:
         """Makes the account an owner of a Box, beside those that it has."""
@@ -408,7 +462,8 @@ class AccountRecords:
     def forget_box(self, box_id: str) -> None:
         """Removes who owns and sees a Box, and notes that it was deleted."""
         self._documents.remove(ACCESSES, box_id)
-        fresh = asdict(BoxAccess(box_id)) | {DELETED: time.time_ns() // 1_000_000}
+        now_ms = _now_ms()
+        fresh = asdict(BoxAccess(box_id, since_ms=now_ms)) | {DELETED: now_ms}
         self._documents.insert(ACCESSES, box_id, fresh)
 
     def deletions(self) -> dict[str, int]:

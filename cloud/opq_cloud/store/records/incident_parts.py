@@ -1,7 +1,7 @@
 """The rows of the index by incident and Box: `incident_boxes`."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -10,7 +10,7 @@ from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
+from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, SeesThen, in_order, part_of, row_boxes
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.incident_index import (
     REVISION,
@@ -22,7 +22,7 @@ from opq_cloud.store.records.incident_index import (
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, NOTES, PARTS
 
 FILLED = "incident_boxes"
-ROW_FIELDS = ("start_ns", "incident_id")
+ROW_FIELDS = ("start_ns", "incident_id", "box_id")
 Pair = tuple[int, str]
 
 
@@ -77,15 +77,16 @@ class IncidentParts(IncidentIndex):
         wanted: IncidentFilter,
         beyond: IndexPlace | None = None,
         back: bool = False,
+        sees: SeesThen | None = None,
     ) -> Iterator[IndexedParts]:
         self._fill_parts()
         with self._driver.read() as documents:
 
             def read(numbers: Sequence[int]) -> Iterator[IndexedParts]:
-                found = _read_parts(documents, numbers, seen, wanted)
+                found = _read_parts(documents, numbers, seen, wanted, sees)
                 return self._with_severity(documents, found) if wanted.by_severity else found
 
-            yield from in_order(_rows(documents, seen, wanted, beyond, back), read, beyond, back)
+            yield from in_order(_rows(documents, seen, wanted, beyond, back, sees), read, beyond, back)
 
     def _with_severity(self, documents: Documents, found: Iterable[IndexedParts]) -> Iterator[IndexedParts]:
         """Yields them with the severity at the list's Boxes, where these are not all."""
@@ -107,12 +108,12 @@ class IncidentParts(IncidentIndex):
             number = one.entry.incident_id
             yield replace(one, severity=most.get(number)) if number in there else one
 
-    def seen_whole(self, numbers: Sequence[int], sees: Callable[[str], bool]) -> list[int]:
+    def seen_whole(self, numbers: Sequence[int], sees: SeesThen) -> list[int]:
         self._fill_parts()
         with self._driver.read() as documents:
             where = [("incident_id", "in", list(numbers))]
-            rows = list(documents.find(PARTS, where, fields=("incident_id", "box_id")))
-        hidden = {row["incident_id"] for row in rows if not sees(row["box_id"])}
+            rows = list(documents.find(PARTS, where, fields=ROW_FIELDS))
+        hidden = {row["incident_id"] for row in rows if not sees(row["box_id"], row["start_ns"])}
         whole = {row["incident_id"] for row in rows} - hidden
         return [number for number in numbers if number in whole]
 
@@ -240,15 +241,21 @@ def _rows(
     wanted: IncidentFilter,
     beyond: IndexPlace | None,
     back: bool,
+    sees: SeesThen | None,
 ) -> Iterator[Row]:
     """Yields the start and number of incidents at these Boxes, in order."""
     where = row_conditions(seen, wanted, beyond, back)
     for row in documents.find(PARTS, where, sort=row_order(back), fields=ROW_FIELDS):
-        yield row["start_ns"], row["incident_id"]
+        if sees is None or sees(row["box_id"], row["start_ns"]):
+            yield row["start_ns"], row["incident_id"]
 
 
 def _read_parts(
-    documents: Documents, numbers: Sequence[int], seen: Collection[str] | None, wanted: IncidentFilter
+    documents: Documents,
+    numbers: Sequence[int],
+    seen: Collection[str] | None,
+    wanted: IncidentFilter,
+    sees: SeesThen | None,
 ) -> Iterator[IndexedParts]:
     """Yields these incidents with their rows, if the whole incident overlaps the wanted span."""
     parts: dict[int, list[BoxPart]] = {}
@@ -256,7 +263,8 @@ def _read_parts(
     where: list[Condition] = [("incident_id", "in", list(numbers))]
     where += [] if shown is None else [("box_id", "in", list(shown))]
     for row in documents.find(PARTS, where):
-        parts.setdefault(row["incident_id"], []).append(_part(row))
+        if sees is None or sees(row["box_id"], row["start_ns"]):
+            parts.setdefault(row["incident_id"], []).append(_part(row))
     for entry in documents.find(INDEX, [("incident_id", "in", list(parts))]):
         after = wanted.start_ns is None or entry["end_ns"] > wanted.start_ns
         if after and (wanted.end_ns is None or entry["start_ns"] < wanted.end_ns):

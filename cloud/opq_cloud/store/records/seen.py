@@ -4,29 +4,44 @@ Pages, API, live feed and notifications show no more than this. An incident is m
 at the seen Boxes, so that it shows no class, residual or time of another Box. Pure.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from opq_cloud.store.incidents.join_plan import worst_of
 from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.rights import Action, Way, may
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_proto.messages import Incident, StoredFinding
+
+
+class Sight(Protocol):
+    """The Boxes that somebody sees; with `t_ns`, in what was measured at that moment."""
+
+    def sees(self, box_id: str, t_ns: int | None = None) -> bool: ...
+
+    def sees_place(self, box_id: str, t_ns: int | None = None) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSight:
-    """The Boxes that an account sees."""
+    """The Boxes that an account sees now."""
 
     everything: bool
     boxes: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset()
     """Boxes whose location the account sees too."""
+    since_ns: Mapping[str, int] = field(default_factory=dict)
+    """Box -> since when it has its present owner."""
 
-    def sees(self, box_id: str) -> bool:
-        return self.everything or box_id in self.boxes
+    def sees(self, box_id: str, t_ns: int | None = None) -> bool:
+        return self.everything or (box_id in self.boxes and self._is_present(box_id, t_ns))
 
-    def sees_place(self, box_id: str) -> bool:
-        return self.everything or box_id in self.places
+    def sees_place(self, box_id: str, t_ns: int | None = None) -> bool:
+        return self.everything or (box_id in self.places and self._is_present(box_id, t_ns))
+
+    def _is_present(self, box_id: str, t_ns: int | None) -> bool:
+        return t_ns is None or t_ns >= self.since_ns.get(box_id, 0)
 
 
 def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
@@ -34,10 +49,36 @@ def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
     standing = account.standing(Way.MESSAGE)
     if may(standing, Action.SEE):
         return BoxSight(True)
-    related = {each.box_id: each.relation_to(account.account_id) for each in accesses}
-    seen = {box_id: known for box_id, known in related.items() if may(standing, Action.SEE, known)}
-    placed = frozenset(box_id for box_id, known in seen.items() if may(standing, Action.SEE_PLACE, known))
-    return BoxSight(False, frozenset(seen), placed)
+    known = {each.box_id: each for each in accesses}
+    related = {box_id: each.relation_to(account.account_id) for box_id, each in known.items()}
+    seen = {box_id: relation for box_id, relation in related.items() if may(standing, Action.SEE, relation)}
+    placed = frozenset(box_id for box_id, each in seen.items() if may(standing, Action.SEE_PLACE, each))
+    since_ns = {box_id: known[box_id].since_ns for box_id in seen if known[box_id].since_ns}
+    return BoxSight(False, frozenset(seen), placed, since_ns)
+
+
+def box_starts_ns(incident: Incident) -> dict[str, int]:
+    """Returns Box -> when the incident began there, which decides whose it is at that Box."""
+    found = dict.fromkeys(incident.box_ids, LAST_NS)
+    for each in incident.findings:
+        box_id, start_ns = each.finding.box_id, each.finding.start_ns
+        found[box_id] = min(start_ns, found.get(box_id, start_ns))
+    return {box_id: incident.start_ns if at_ns == LAST_NS else at_ns for box_id, at_ns in found.items()}
+
+
+def seen_incident(incident: Incident, sight: Sight) -> Incident | None:
+    """Returns the part of an incident at those Boxes of which somebody sees what was measured when it began
+    there; None if there are none."""
+    starts_ns = box_starts_ns(incident)
+
+    def moment_ns(box_id: str) -> int:
+        return starts_ns.get(box_id, incident.start_ns)
+
+    return incident_at(
+        incident,
+        lambda box_id: sight.sees(box_id, moment_ns(box_id)),
+        lambda box_id: sight.sees_place(box_id, moment_ns(box_id)),
+    )
 
 
 def incident_at(

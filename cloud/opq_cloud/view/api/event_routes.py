@@ -67,7 +67,7 @@ class EventRoutes:
             for record in page:
                 if visitor.unlimited:
                     yield record
-                elif any(map(visitor.sees, record.boxes_triggered)):
+                elif any(map(visitor.reads, record.boxes_triggered)):
                     seen = self._context.store.event_record(record.event_id)
                     if seen is not None:
                         yield seen

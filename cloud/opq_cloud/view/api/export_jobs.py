@@ -95,7 +95,8 @@ def placed_as_seen(context: VisitorContext, records: Sequence[WaveformRecord]) -
     """The records, without the sites of Boxes whose places the visitor may not know."""
     sees = context.visitor.sees_place
     return [
-        each if sees(each.wave.box_id) else replace(each, box=each.box.without("site")) for each in records
+        each if sees(each.wave.box_id, each.wave.start_ns) else replace(each, box=each.box.without("site"))
+        for each in records
     ]
 
 

@@ -1,14 +1,8 @@
 """The part of the live feed that a visitor may see: the values of Boxes, and incidents at those Boxes."""
 
-from opq_cloud.store.records.seen import incident_at
+from opq_cloud.store.records.seen import seen_incident
 from opq_cloud.view.live.messages import LiveMessage, incident_message
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.messages import Incident
-
-
-def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
-    """Returns the part of an incident that the visitor sees; None if its Boxes are all hidden."""
-    return incident_at(incident, visitor.sees, visitor.sees_place)
 
 
 class SeenFeed:
@@ -27,7 +21,9 @@ class SeenFeed:
         part = None if message.incident is None else seen_incident(message.incident, visitor)
         if part is None:
             return None
-        if part is message.incident or message.event == "incident_gone":  # which has only the number
+        if message.event == "incident_gone":  # which has only the number
             return message
         names = {box_id: name for box_id, name in message.names.items() if visitor.sees(box_id)}
+        if part is message.incident and names == message.names:
+            return message
         return incident_message(part, names)

@@ -13,14 +13,17 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.reading_spans import ALWAYS, BoxSpans, Spans, has_moment, has_whole, merged
 from opq_cloud.store.records.accounts import Account, AccountRecords, BoxAccess
 from opq_cloud.store.records.rights import OPEN as OPEN_ROLE
 from opq_cloud.store.records.rights import Action, Relation, Standing, Way, may
+from opq_cloud.store.stated_facts import LAST_NS, MS_NS
 from opq_cloud.view.web.passwords import secret_hash
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, ip_address
 
@@ -43,6 +46,7 @@ ADDRESS_CHARACTERS = 45
 WHO = ("cookie", "authorization")
 """Headers that identify a visitor."""
 STRANGERS = Standing()
+NO_SPANS = BoxSpans()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class Visitor:
     public_waveforms: frozenset[str] = frozenset()
     regional: frozenset[str] = frozenset()
     """Boxes that count in the figures of their region."""
+    since: BoxSpans = NO_SPANS
+    """When those Boxes that had other owners before have had their present one: what is visible of them."""
+    former: BoxSpans = NO_SPANS
+    """When the visitor owned Boxes that they own no more, and of which they read what was measured then."""
 
     @property
     def identified(self) -> bool:
@@ -81,13 +89,52 @@ class Visitor:
         """Whether the visitor may do this, to all of these Boxes where some are given."""
         return may(self.standing, action, min(map(self.relation_to, box_ids), default=Relation.NONE))
 
-    def relation_to(self, box_id: str) -> Relation:
-        """What the Box is to the visitor."""
+    def relation_to(self, box_id: str, t_ns: int | None = None) -> Relation:
+        """What the Box is to the visitor now, or for what was measured at `t_ns`: the same as
+        `BoxAccess.relation_to`."""
+        had = t_ns is not None and has_moment(self.former.of_box.get(box_id, ()), t_ns)
+        if t_ns is not None and not has_moment(self.since.of_box.get(box_id, ALWAYS), t_ns):
+            return Relation.SHARED if had else Relation.NONE
         if box_id in self.full:
             return Relation.OWN if box_id in self.own else Relation.SHARED
+        if had:
+            return Relation.SHARED
         if box_id in self.public:
             return Relation.PUBLIC_WAVEFORMS if box_id in self.public_waveforms else Relation.PUBLIC
         return Relation.NONE
+
+    @property
+    def sight(self) -> Hashable:
+        """The same for visitors who see the same of the same Boxes."""
+        return self.everything or (self.full, self.public, self.public_waveforms, self.since, self.former)
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether some Box is visible for a part of its time."""
+        return bool(self.since.items or self.former.items)
+
+    def spans(self, box_id: str) -> Spans:
+        """When what was measured of the Box is visible."""
+        return ALWAYS if self.everything else self._spans(box_id, self.sees(box_id))
+
+    def place_spans(self, box_id: str) -> Spans:
+        """When its site, feeder and exact place are visible, too."""
+        return ALWAYS if self.everything else self._spans(box_id, box_id in self.full)
+
+    def _spans(self, box_id: str, sees_now: bool) -> Spans:
+        had = self.former.of_box.get(box_id, ())
+        has = self.since.of_box.get(box_id, ALWAYS) if sees_now else ()
+        return merged((*had, *has)) if had and has else had or has
+
+    def reads(self, box_id: str) -> bool:
+        """Whether something of the Box is visible, of now or of a time that is over."""
+        return self.sees(box_id) or box_id in self.former.of_box
+
+    def record_seen(self, box: BoxRecord) -> BoxRecord:
+        """The record of a Box that the visitor reads, with the facts of that time alone; of who may not know
+        any place of it, the caller decides what they see."""
+        spans = self.spans(box.box_id)
+        return box if spans == ALWAYS else box.within(spans, self.place_spans(box.box_id) or spans)
 
     @property
     def unlimited(self) -> bool:
@@ -118,16 +165,31 @@ class Visitor:
         """Whether a page has something to show."""
         return bool(self.everything or self.account or self.public)
 
-    def sees(self, box_id: str) -> bool:
-        return self.everything or box_id in self.full or box_id in self.public
+    def sees(self, box_id: str, t_ns: int | None = None) -> bool:
+        """Whether the Box is visible now, or what was measured of it at `t_ns`."""
+        if t_ns is None:
+            return self.everything or box_id in self.full or box_id in self.public
+        return self.everything or self.relation_to(box_id, t_ns) >= Relation.PUBLIC
+
+    def sees_whole(self, box_id: str, start_ns: int, end_ns: int) -> bool:
+        """Whether all that was measured in [start_ns, end_ns) is visible."""
+        spans = self.spans(box_id)
+        return spans == ALWAYS or has_whole(spans, start_ns, end_ns)
+
+    def sees_whole_ms(self, box_id: str, start_ms: int, end_ms: int) -> bool:
+        """The same in ms."""
+        return self.sees_whole(box_id, start_ms * MS_NS, end_ms * MS_NS)
 
     def sees_all_of(self, before: "Visitor") -> bool:
         """Whether each Box that `before` saw is visible; called every other second for each open page."""
         if self.everything or before.everything:
             return self.everything
-        if (self.full, self.public) == (before.full, before.public):  # mostly the same sets, compared at once
+        if self.sight == before.sight:  # mostly the same sets, compared at once
             return True
-        return not ((before.full | before.public) - self.full - self.public)
+        changed = (self.since.items ^ before.since.items) | (self.former.items ^ before.former.items)
+        return not ((before.full | before.public) - self.full - self.public) and all(
+            has_whole(self.spans(box_id), *span) for box_id, _ in changed for span in before.spans(box_id)
+        )
 
     def is_still(self, before: "Visitor") -> bool:
         """Whether this is the same person with the same role, session or token as `before`."""
@@ -135,14 +197,20 @@ class Visitor:
         ids = [each.account and each.account.account_id for each in (self, before)]
         return same and ids[0] == ids[1] and self.everything == before.everything
 
-    def sees_waveform(self, box_id: str) -> bool:
+    def sees_waveform(self, box_id: str, t_ns: int | None = None) -> bool:
+        """Whether raw waveforms are visible, those of now or of what began at `t_ns`."""
         if self.without_waveforms:
             return False
-        return self.everything or box_id in self.full or box_id in self.public_waveforms
+        return self.everything or self.relation_to(box_id, t_ns) >= Relation.PUBLIC_WAVEFORMS
 
-    def sees_place(self, box_id: str) -> bool:
-        """Whether the Box's exact place is visible; the public sees a place near it (`public.fuzz`)."""
-        return self.everything or box_id in self.full
+    def sees_place(self, box_id: str, t_ns: int | None = None) -> bool:
+        """Whether the Box's exact place is visible, that of now or of then; the public sees a place near it
+        (`public.fuzz`)."""
+        return self.everything or self.relation_to(box_id, t_ns) >= Relation.SHARED
+
+    def knows_place(self, box_id: str) -> bool:
+        """Whether the Box's exact place is visible, of now or of a time that is over."""
+        return bool(self.place_spans(box_id))
 
     @property
     def own_to_join(self) -> frozenset[str]:
@@ -179,7 +247,9 @@ class Visitor:
     @property
     def feed_name(self) -> str:
         """A name for the live feed that differs by session, and by what the session sees."""
-        seen = "all" if self.everything else _digest(f"{_public_digest(self.public)}{sorted(self.full)}")
+        times = f"{sorted(self.since.items)}{sorted(self.former.items)}"
+        boxes = f"{_public_digest(self.public)}{sorted(self.full)}"
+        seen = "all" if self.everything else _digest(boxes + times)
         return f"{self.session_hash[:12]}-{seen}"
 
 
@@ -286,6 +356,9 @@ class _BoxAccesses:
     public: frozenset[str]
     public_waveforms: frozenset[str]
     regional: frozenset[str]
+    since: BoxSpans
+    former: Mapping[str, BoxSpans]
+    """By account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +397,7 @@ class Visitors:
             public=known.boxes.public,
             public_waveforms=known.boxes.public_waveforms,
             regional=known.boxes.regional,
+            since=known.boxes.since,
         )
         if is_open:
             return self._by_token(request, known, public) or Visitor(
@@ -426,6 +500,11 @@ def _accesses(revision: tuple[int, ...] | None, accesses: Mapping[str, BoxAccess
             owned.setdefault(account_id, set()).add(box_id)
         for account_id in access.shared_ids:
             shared.setdefault(account_id, set()).add(box_id)
+    former: dict[str, dict[str, Spans]] = {}
+    for box_id, access in accesses.items():
+        for account_id in {each.account_id for each in access.former}:
+            former.setdefault(account_id, {})[box_id] = access.former_spans(account_id)
+    since = {box_id: ((access.since_ns, LAST_NS),) for box_id, access in accesses.items() if access.since_ns}
     shown = {box_id: access for box_id, access in accesses.items() if access.privacy == "all"}
     return _BoxAccesses(
         revision,
@@ -435,6 +514,8 @@ def _accesses(revision: tuple[int, ...] | None, accesses: Mapping[str, BoxAccess
         public=frozenset(shown),
         public_waveforms=frozenset(b for b, a in shown.items() if a.public_waveforms),
         regional=frozenset(b for b, a in accesses.items() if a.privacy in ("region", "all")),
+        since=BoxSpans.of(since),
+        former={account_id: BoxSpans.of(spans) for account_id, spans in former.items()},
     )
 
 
@@ -449,4 +530,5 @@ def _visitor(account: Account, standing: Standing, known: _Known, public: Visito
         everything=public.everything or may(standing, Action.SEE),
         own=own,
         full=own | known.boxes.shared.get(account.account_id, frozenset()),
+        former=known.boxes.former.get(account.account_id, NO_SPANS),
     )

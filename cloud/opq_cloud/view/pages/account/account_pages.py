@@ -14,7 +14,7 @@ from opq_cloud.store.records.accounts import Account, AccountSession
 from opq_cloud.store.records.rights import ADMIN
 from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS
 from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
-from opq_cloud.view.pages.account.box_settings import forget_box
+from opq_cloud.view.pages.account.box_placing import forget_box
 from opq_cloud.view.pages.account.notification_form import notification_data
 from opq_cloud.view.web.forms import SentForm, end_in_browser, form_route, see_other
 from opq_cloud.view.web.links import TOKEN_SCOPES, make_ticket
@@ -270,7 +270,16 @@ class AccountPages:
                 }
                 for each in people.tickets("token", account.account_id)
             ],
-            "boxes": [{**asdict(each), "box": _box_facts(self._context, each.box_id)} for each in own],
+            "boxes": [
+                {**asdict(replace(each, former=())), "box": _box_facts(self._context, each.box_id)}
+                for each in own
+            ],
+            "former_boxes": [
+                {"box_id": each.box_id, "since_ms": span.since_ms, "until_ms": span.until_ms}
+                for each in accesses
+                for span in each.former
+                if span.account_id == account.account_id
+            ],
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.changes.of_account(account.account_id)],
             **notification_data(people, account.account_id),
@@ -331,7 +340,7 @@ def delete_account(context: AccountContext, account_id: str) -> None:
     """Deletes an account and what it entered: its Boxes lose their names, places and coordinates."""
     own = [box_id for box_id, each in context.people.accesses().items() if each.owner_ids == (account_id,)]
     for box_id in own:
-        forget_box(context, box_id)
+        forget_box(context.store, box_id)
     context.store.forget_author(account_id)
     context.people.delete_account(account_id)
     context.visitors.discard_cached()

@@ -1,15 +1,26 @@
-"""The place, region and site of a Box, as its form states them."""
+"""The place, region and site of a Box, as its form states them, and their end where it is given back."""
 
 import math
 import time
 from dataclasses import replace
+from urllib.parse import urlencode
 
-from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
+from opq_cloud.store.records.accounts import AccountRecords, BoxAccess
 from opq_cloud.store.site_key import checked_site, owners_site
 from opq_cloud.store.site_key import site_name as site_name
-from opq_cloud.store.stated_facts import FACTS, MS_NS
+from opq_cloud.store.stated_facts import (
+    BEGINNING_MS,
+    FACTS,
+    MS_NS,
+    PLACE,
+    courses_of,
+    stated_of,
+    with_statement,
+)
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS
+from opq_cloud.view.pages.drawing.rendering import marked_time
 from opq_cloud.view.pages.visible.public_mark import hold_mark
 from opq_cloud.view.web.forms import SentForm
 from opq_cloud.view.web.visitors import Visitor
@@ -42,6 +53,13 @@ def read_since(form: SentForm, field: str = "since") -> int | None:
     if not 0 < moment_ns <= now_ns:
         raise ValueError(f"Since is {text}; want a time that is past, or nothing.")
     return moment_ns // MS_NS
+
+
+def check_own_time(since_ms: int | None, access: BoxAccess) -> None:
+    """Raises ValueError where an owner states something for the time before they had the Box."""
+    if since_ms is not None and since_ms < access.since_ms:
+        first = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(-(-access.since_ms // 1000)))
+        raise ValueError(f"Since is before the Box was yours; want {first} (UTC) or later, or nothing.")
 
 
 def put_facts(store: CloudStore, wanted: BoxRecord, since_ms: int | None) -> None:
@@ -129,3 +147,44 @@ def read_site(form: SentForm, box: BoxRecord, visitor: Visitor) -> str | None:
     if visitor.administers or not text:
         return checked_site(text)
     return owners_site(text, visitor.account.account_id if visitor.account else "")
+
+
+def forget_box(store: CloudStore, box_id: str) -> None:
+    """Ends what the owner stated: name and all facts of its place, and deletes its coordinates.
+
+    What was stated before stays for the time before, but a place whose coordinates are gone; what a new owner
+    states holds from then on.
+    """
+    box, now_ms = store.box(box_id), time.time_ns() // MS_NS
+    if box is None:
+        return
+    names, own, stated = [name for name in PLACE if name != "grid"], place_of(box_id), courses_of(box.stated)
+    ended = {}
+    for name in names:
+        course = stated.get(name, ((BEGINNING_MS, getattr(box, name)),))
+        known = tuple((since_ms, None if value == own else value) for since_ms, value in course)
+        is_known = any(value is not None for _, value in known)
+        ended[name] = with_statement(known, None, None, None, now_ms) if is_known else ((now_ms, None),)
+    others = (name for name in ("grid", "nominal_v", "nominal_hz") if name not in stated)
+    ended |= {name: ((now_ms, None),) for name in others if getattr(box, name) is None}
+    texts = dict.fromkeys(("description", *names), "")
+    record = BoxRecord(box_id, f"Box {box_id}", stated=stated_of(ended))
+    store.put_box(replace(record, **texts))  # type: ignore[arg-type]
+    store.remove_location(own)
+
+
+def former_rows(visitor: Visitor) -> list[dict[str, object]]:
+    """Boxes that the visitor owned: id, when that was, and the query of `/past` for its last week."""
+    rows: list[dict[str, object]] = []
+    for box_id, spans in sorted(visitor.former.items, key=lambda each: box_order(each[0])):
+        for span in spans:
+            start_ms, end_ms = (each // MS_NS for each in span)
+            rows.append(
+                {
+                    "box_id": box_id,
+                    "since": marked_time(start_ms, visitor) if start_ms else "",
+                    "until": marked_time(end_ms, visitor),
+                    "query": urlencode({"from": max(start_ms, end_ms - WEEK_MS), "to": end_ms}),
+                }
+            )
+    return rows

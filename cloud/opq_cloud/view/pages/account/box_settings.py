@@ -14,15 +14,17 @@ from opq_cloud.actions.box_service import box_of_name, since_words
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.accounts import PRIVACIES
 from opq_cloud.view.pages.account.account_context import AccountContext, checked_email, own_account
-from opq_cloud.view.pages.account.box_placing import forget_place as forget_place
 from opq_cloud.view.pages.account.box_placing import (
+    check_own_time,
+    forget_box,
+    former_rows,
     hold_moved,
-    place_of,
     read_place,
     read_site,
     regions_offered,
     site_name,
 )
+from opq_cloud.view.pages.account.box_placing import forget_place as forget_place
 from opq_cloud.view.pages.account.box_placing import moved_to as moved_to
 from opq_cloud.view.pages.account.box_placing import put_facts as put_facts
 from opq_cloud.view.pages.account.box_placing import put_name_and_place as put_name_and_place
@@ -108,6 +110,7 @@ class BoxSettingsPages:
             typed=typed,
             own=own,
             shared=[self._record(box_id) for box_id in read],
+            former=former_rows(visitor),
             may_claim=visitor.may_claim,
         )
 
@@ -232,6 +235,8 @@ class BoxSettingsPages:
             nominal = read_nominal_form(form, self._context.store, box_id)
             site = read_site(form, record, visitor)
             since_ms = read_since(form)
+            if not visitor.administers:
+                check_own_time(since_ms, self._context.people.access(box_id))
         except ValueError as error:
             return self._settings_page(box_id, str(error), code=400, typed=form.fields)
         stands = store.locations().get(record.location or "")
@@ -304,7 +309,7 @@ class BoxSettingsPages:
             self._context.note(visitor, "gave a Box back", f"box {box_id}")
             return see_other("/account/boxes")
         before, had_place = self._public(box_id), bool(self._record(box_id).location)
-        forget_box(self._context, box_id)
+        forget_box(self._context.store, box_id)
         self._context.people.change_access(
             box_id,
             lambda was: was.released(had_place),
@@ -323,19 +328,6 @@ class BoxSettingsPages:
 
     def _record(self, box_id: str) -> BoxRecord:
         return self._context.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
-
-
-def forget_box(context: AccountContext, box_id: str) -> None:
-    """Deletes what the owner entered: name, region, and the place with its coordinates."""
-    box = context.store.box(box_id)
-    if box is None:
-        return
-    own_place = box.location == place_of(box_id)
-    location = "" if own_place else None
-    context.store.put_box(
-        BoxRecord(box_id, f"Box {box_id}", location=location, region="", site="", description="")
-    )
-    context.store.remove_location(place_of(box_id))
 
 
 def box_values(context: AccountContext, box_id: str) -> dict[str, object]:

@@ -85,11 +85,7 @@ class BoxPages:
             may_change=context.visitor.may_change(box_id),
             said=said,
             not_asked=not_asked,
-            silent_words=(
-                "When its gateway sends again, the values above move and this chart begins."
-                if card.values["rms_v"] is not None
-                else "It has never been heard. When its gateway connects, its values appear here."
-            ),
+            silent_words=_silent_words(context.visitor.sees(box_id), card.values["rms_v"] is not None),
             incidents=mine[:ON_BOX_PAGE],
             changes=changes,
             failed=parts.failed,
@@ -99,3 +95,12 @@ class BoxPages:
             beside_voltage=DRAWN[1:],
             names=context.names(mine),
         )
+
+
+def _silent_words(is_seen: bool, has_values: bool) -> str:
+    """What the page of a Box without recent values says."""
+    if not is_seen:
+        return "You do not have this Box now. What was measured while you had it is on its past."
+    if has_values:
+        return "When its gateway sends again, the values above move and this chart begins."
+    return "It has never been heard. When its gateway connects, its values appear here."

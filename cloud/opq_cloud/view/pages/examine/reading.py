@@ -57,7 +57,10 @@ def read_signals(
     """The signals of the Boxes in the address, or else of those `most` that were disturbed most."""
     records = [context.store.event_record(event_id) for event_id in _listed(incident.event_ids)]
     known = [record for record in records if record is not None]
-    may = context.visitor.sees_waveform
+
+    def may(box_id: str) -> bool:
+        return context.visitor.sees_waveform(box_id, incident.start_ns)
+
     received = {box_id for record in known for box_id in record.boxes_received if may(box_id)}
     copies = cache.copies(incident) if not received else []
     received |= {wave.box_id for wave in copies if may(wave.box_id)}

@@ -195,7 +195,7 @@ def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:
 def _no_waveform(context: VisitorContext, incident: Incident, records: Sequence[EventRecord]) -> str:
     """Why the page shows none. Whether a waveform that the visitor may not see exists is not said."""
     boxes = {box_id for record in records for box_id in record.boxes_triggered}
-    if boxes and not any(map(context.visitor.sees_waveform, boxes)):
+    if boxes and not any(context.visitor.sees_waveform(each, incident.start_ns) for each in boxes):
         return HIDDEN_WAVEFORM
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
     if missing:

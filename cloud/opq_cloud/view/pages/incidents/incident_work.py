@@ -12,9 +12,9 @@ from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.actions.incident_edits import may_edit as account_may_edit
 from opq_cloud.store.incidents.index import WORK_STATES, IncidentEditError, IncidentFilter, IncidentWork
 from opq_cloud.store.records.accounts import Account, AccountRecords
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.rights import Action, Relation, may
+from opq_cloud.store.records.seen import box_starts_ns, seen_incident
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.live.seen import seen_incident
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.visitors import Visitor
@@ -53,7 +53,8 @@ def work_choices(visitor: Visitor) -> dict[str, str]:
 
 def may_edit(visitor: Visitor, incident: Incident) -> bool:
     """Whether the visitor may edit; `incident` is the whole one, not the part that the visitor sees."""
-    return visitor.may(Action.EDIT_INCIDENT, *incident.box_ids)
+    known = [visitor.relation_to(*each) for each in box_starts_ns(incident).items()]
+    return may(visitor.standing, Action.EDIT_INCIDENT, min(known, default=Relation.NONE))
 
 
 def may_mark(visitor: Visitor, incident: Incident) -> bool:
@@ -68,7 +69,7 @@ def people_offered(visitor: Visitor, people: AccountRecords) -> dict[str, str]:
     me = {visitor.account.account_id: f"{visitor.account.name} (you)"}
     if not visitor.may(Action.EDIT_INCIDENT):
         return me
-    editors = (each for each in people.accounts() if account_may_edit(each, {}, ()))
+    editors = (each for each in people.accounts() if account_may_edit(each, {}, {}))
     return me | {each.account_id: each.name for each in editors if each.account_id not in me}
 
 
@@ -82,7 +83,7 @@ def person_to_assign(visitor: Visitor, people: AccountRecords, incident: Inciden
     if own is not None and email in ("me", own.email):
         return own
     found = people.account_of(email) if visitor.may(Action.EDIT_INCIDENT) else None
-    if found is None or not account_may_edit(found, people.accesses(), incident.box_ids):
+    if found is None or not account_may_edit(found, people.accesses(), box_starts_ns(incident)):
         raise IncidentEditError(NOT_ASSIGNABLE)
     return found
 

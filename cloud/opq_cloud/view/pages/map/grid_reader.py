@@ -5,7 +5,7 @@ The result for one audience is made once and cached for SEEN_S, so that 500 open
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -35,7 +35,7 @@ MARKS_MS = 600_000
 """A mark that is due to move is seen to move within this time."""
 
 
-Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
+Audience = tuple[Hashable, frozenset[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class GridReader:
 
     def audience_of(self, visitor: Visitor) -> Audience:
         """The audience of another visitor."""
-        return visitor.everything, visitor.full, visitor.public, visitor.regional
+        return visitor.sight, visitor.regional
 
     @contextmanager
     def seen_by(self, visitor: Visitor) -> Iterator[None]:

@@ -15,6 +15,7 @@ from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.visible.counted import HiddenBox, enough_owners, owner_of
 from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled
 from opq_cloud.view.pages.visible.registry import Groups as Groups
@@ -105,14 +106,26 @@ def _seen_groups(registry: BoxRegistry, visitor: Visitor, accesses: Mapping[str,
         for name, boxes in hidden.items()
         if enough_owners(owner_of(accesses, box_id) for box_id in boxes)
     }
-    of_region = (visitor.full | visitor.public).union(*counted.values())
-    of_kind = {"site": visitor.full, "feeder": visitor.full, "region": of_region, "grid": of_region}
+    placed = visitor.full | visitor.former.of_box.keys()
+    of_region = (placed | visitor.public).union(*counted.values())
+    of_kind = {"site": placed, "feeder": placed, "region": of_region, "grid": of_region}
     known = visitor.public.intersection(registry.records)
-    moved = {box_id for box_id in known - visitor.full if registry.records[box_id].stated}
+    moved = {box_id for box_id in known - placed if registry.records[box_id].stated}
+    for_a_time = placed & (visitor.since.of_box.keys() | visitor.former.of_box.keys())
+    stays = {
+        box_id: [each.box for first, last in visitor.place_spans(box_id) for each in box.spans(first, last)]
+        for box_id in for_a_time
+        if (box := registry.records.get(box_id)) is not None
+    }
 
     def members(kind: str, name: str, ids: tuple[str, ...]) -> tuple[str, ...]:
         records, shown = registry.records, of_kind[kind]
         away = {each for each in moved.intersection(ids) if not registry.is_in(kind, name, records[each])}
+        away |= {
+            each
+            for each in stays.keys() & set(ids)
+            if not any(registry.is_in(kind, name, box) for box in stays[each])
+        }
         if kind == "region" and name not in counted:
             away |= hidden[name]
         return tuple(each for each in ids if each in shown and each not in away)
@@ -138,8 +151,8 @@ def read_box_choice(
         if not members:
             one = kind if kind in KINDS else "group"
             raise HTTPException(404, f"No {one} of this name has a Box that is shown to you.")
-        seen = [box_id for box_id in members if context.visitor.sees(box_id)]
-        unseen = (box_id for box_id in members if not context.visitor.sees(box_id))
+        seen = [box_id for box_id in members if context.visitor.reads(box_id)]
+        unseen = (box_id for box_id in members if not context.visitor.reads(box_id))
         hidden = (part for box_id in unseen for part in _hidden(services, kind, name, box_id))
         if kind == "site":
             return BoxChoice(tuple(_phases(context, services, seen)), kind, name)
@@ -165,11 +178,13 @@ def _phases(context: VisitorContext, services: ViewServices, box_ids: list[str])
 
 
 def _hidden(services: ViewServices, kind: str, name: str, box_id: str) -> Iterator[HiddenBox]:
-    """The parts of a hidden Box: in each it was in service in the group, with the same facts."""
+    """The parts of a hidden Box since it has its present owner: in each it was in service in the group, with
+    the same facts."""
     registry, nominal = services.registry.now(), services.nominal
-    owner = owner_of(services.visitors.accesses(), box_id)
+    accesses = services.visitors.accesses()
+    owner, access = owner_of(accesses, box_id), accesses.get(box_id) or BoxAccess(box_id)
     stays: dict[tuple[str, float, float], list[tuple[int, int]]] = {}
-    for span in registry.records[box_id].all_spans():
+    for span in registry.records[box_id].spans(access.since_ns, LAST_NS):
         box, region = span.box, registry.place_of(span.box).region
         if region and box.is_in_service and registry.is_in(kind, name, box):
             facts = region, box.nominal_v or nominal.volts, box.nominal_hz or nominal.hz

@@ -158,7 +158,7 @@ def _losses(context: VisitorContext, boxes: Sequence[ShownBox], start_ms: int, e
     for box in boxes:
         if (record := records.get(box.box_id)) is None:
             continue
-        known = record if context.visitor.sees_place(box.box_id) else record.without("site")
+        known = record if context.visitor.knows_place(box.box_id) else record.without("site")
         for each in known.lost:
             if each.start_ms < end_ms and each.end_ms > start_ms:
                 yield f"{box.label} lost {each.words}"

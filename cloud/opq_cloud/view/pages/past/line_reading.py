@@ -113,11 +113,13 @@ def _of_site(
 ) -> PastSeries:
     """A quantity of all phases together, for those who know where each of its Boxes is and was."""
     records = services.registry.now().records.values()
-    members = [each for each in records if choice.name in each.values_of("site")]
+    there = {each.box_id for each in records if choice.name in each.values_of("site")}
+    members = [each for box_id, each in context.placed_records().items() if box_id in there]
     site = replace(choice.boxes[0], box_id=choice.name)
-    if not all(context.visitor.sees_place(each.box_id) for each in members):
+    intervals = context.store.seen_intervals(choice.boxes[0].box_id)
+    if len(members) < len(there) or intervals is None:
         return reader.nothing(site, quantity)
-    found = reader.site(site, quantity, SiteReader(services.store.intervals, members))
+    found = reader.site(site, quantity, SiteReader(intervals, members))
     return replace(found, words=f"Site {choice.name}", box_ids=())
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
 from opq_cloud.store.records.interval_reading import DAY_MS
-from opq_cloud.store.records.intervals import IntervalRecords, SummaryRow
+from opq_cloud.store.records.intervals import SummaryRow
+from opq_cloud.store.records.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
 from opq_cloud.view.pages.past.lines_together import after_one_another
@@ -259,7 +260,7 @@ class PastReader:
             whole,
         )
 
-    def _days(self, box: ShownBox, quantity: PastQuantity, records: IntervalRecords) -> PastSeries:
+    def _days(self, box: ShownBox, quantity: PastQuantity, records: ShownIntervals) -> PastSeries:
         names = {quantity.interval, *quantity.ends} - {""}
         span, place = self.span, quantity.place or 0
         first = span.start_ms // DAY_MS * DAY_MS * NS_PER_MS

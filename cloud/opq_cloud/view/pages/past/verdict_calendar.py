@@ -22,8 +22,8 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.interval_rows import within
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.past.box_choice import BoxChoice
-from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
 from opq_cloud.view.pages.visible.seen_jobs import JobFacts, SeenJobs, opened_context
+from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.time_span import input_words
 from opq_cloud.view.web.words import day_of_month, number
@@ -91,13 +91,14 @@ class VerdictCalendar:
             StoreError: the store cannot be read.
             HTTPException: 503 or 429, there is no place for it now.
         """
-        records = self._services.registry.now().records
+        visitor = self._services.visitor
+        known = self._services.registry.now().records
+        records = {each: visitor.record_seen(box) for each, box in known.items() if visitor.reads(each)}
         chosen = [records[box_id] for box_id in choice.box_ids if box_id in records]
         weeks = min(MOST_WEEKS, 2 + (span_ms[1] - span_ms[0]) // WEEK_MS)
         span_ns = (span_ms[0] - WEEK_MS) * NS_PER_MS, (span_ms[1] + WEEK_MS) * NS_PER_MS
         if choice.kind == "site" and chosen:
-            sees_place = self._services.visitor.sees_place
-            there = [each for each in records.values() if sees_place(each.box_id)]
+            there = [each for each in records.values() if visitor.knows_place(each.box_id)]
             places = self._site(there, choice.name, span_ns)
         else:
             few = chosen[: max(1, min(PLACES_JUDGED, WEEKS_READ // weeks))]

@@ -10,7 +10,7 @@ from opq_cloud.reports.place_indices import IndexStore
 from opq_cloud.reports.reading import NoPlaceError, chosen_places, label_of, place_choice
 from opq_cloud.reports.week import WeekError, span_of, week_of
 from opq_cloud.store.box_record import box_order
-from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
+from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
@@ -94,5 +94,4 @@ class SeenReports:
 
     def _sight(self) -> object:
         """The same for visitors who see the same."""
-        visitor = self._context.visitor
-        return visitor.everything or (visitor.full, visitor.public)
+        return self._context.visitor.sight

@@ -8,7 +8,7 @@ another Box do not show.
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -18,13 +18,13 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import PERSON_ASKED, SAW, EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.records.intervals import IntervalRecords
+from opq_cloud.store.records.long_term import ShownIntervals
 from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.seen import seen_incident
+from opq_cloud.store.stated_facts import MS_NS
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.store.waveform_parts import shown_part
-from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.recent import NewestMeasurement
-from opq_cloud.view.live.seen import seen_incident
+from opq_cloud.view.pages.visible.seen_intervals import SeenIntervals
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Event, Finding, Incident, Measurement, Trend
@@ -103,24 +103,37 @@ class SeenStore:
         self._kept = kept
 
     def boxes(self) -> list[BoxRecord]:
-        return [box for box in self._store.boxes() if self._visitor.sees(box.box_id)]
+        visitor = self._visitor
+        return [visitor.record_seen(box) for box in self._store.boxes() if visitor.reads(box.box_id)]
 
     def box(self, box_id: str) -> BoxRecord | None:
-        return self._store.box(box_id) if self._visitor.sees(box_id) else None
+        found = self._store.box(box_id) if self._visitor.reads(box_id) else None
+        return None if found is None else self._visitor.record_seen(found)
 
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        sees = self._visitor.sees(box_id)
-        return self._store.measurements(box_id, start_ms, end_ms, limit) if sees else []
+        found: list[Measurement] = []
+        for span_ns in self._visitor.spans(box_id):
+            first_ms, last_ms = max(start_ms, span_ns[0] // MS_NS), min(end_ms, span_ns[1] // MS_NS)
+            if first_ms < last_ms and len(found) < limit:
+                found += self._store.measurements(box_id, first_ms, last_ms, limit - len(found))
+        return found
 
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
-        if not self._visitor.sees(box_id):
+        visitor = self._visitor
+        if not visitor.reads(box_id):
             return []
-        return self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
+        found = self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
+        return [
+            row for row in found if visitor.sees_whole_ms(box_id, row.start_ms, row.start_ms + row.length_ms)
+        ]
 
-    def seen_intervals(self, box_id: str) -> IntervalRecords | None:
-        return self._store.intervals if self._visitor.sees(box_id) else None
+    def seen_intervals(self, box_id: str) -> ShownIntervals | None:
+        visitor = self._visitor
+        if visitor.everything:
+            return self._store.intervals
+        return SeenIntervals(self._store, visitor) if visitor.reads(box_id) else None
 
     def event(self, event_id: int) -> Event | None:
         """The event with the waveforms that the visitor may see; None where there are none."""
@@ -150,7 +163,8 @@ class SeenStore:
 
     def _with_waveforms(self, record: EventRecord) -> set[str]:
         """The Boxes of an event, as the visitor sees it, whose waveforms the visitor may see."""
-        return set(filter(self._visitor.sees_waveform, {*record.boxes_triggered, *record.boxes_received}))
+        named = {*record.boxes_triggered, *record.boxes_received}
+        return {box_id for box_id in named if self._visitor.sees_waveform(box_id, record.start_ns)}
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
         """Urms(1/2) by Box, for the Boxes whose waveforms the visitor may see."""
@@ -162,10 +176,13 @@ class SeenStore:
 
     def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
         found = self._store.phenomena(start_ms, end_ms, box_id)
-        return [each for each in found if all(map(self._visitor.sees, each.box_ids))]
+        sees = self._visitor.sees_whole_ms
+        return [each for each in found if all(sees(box, each.start_ms, each.end_ms) for box in each.box_ids)]
 
     def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
-        return self._store.findings_of_boxes(tuple(filter(self._visitor.sees, box_ids)), start_ns, end_ns)
+        visitor = self._visitor
+        found = self._store.findings_of_boxes(tuple(filter(visitor.reads, box_ids)), start_ns, end_ns)
+        return [each for each in found if visitor.sees(each.finding.box_id, each.finding.start_ns)]
 
     def incident(self, incident_id: int) -> Incident | None:
         return next(iter(self.incidents_of([incident_id])), None)
@@ -215,18 +232,19 @@ class SeenStore:
         return SeenIncidents(tuple(each for each in every.entries if each.fits_work(wanted)))
 
     def _key(self, wanted: IncidentFilter) -> Hashable:
-        visitor = self._visitor
-        return visitor.full, visitor.public, any_work(wanted), self._store.index_revision()
+        return self._visitor.sight, any_work(wanted), self._store.index_revision()
 
     def _found(
         self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
     ) -> Iterator[IndexedIncident]:
         """Yields matching incidents by their starts, as the visitor sees them."""
-        seen = self._visitor.full | self._visitor.public
+        visitor = self._visitor
+        seen = visitor.full | visitor.public | visitor.former.of_box.keys()
         nobody = wanted.by_people and self._visitor.account is None
         if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
             return
-        for parts in self._store.incident_parts(seen, wanted, beyond, back):
+        sees = visitor.sees if visitor.has_spans else None
+        for parts in self._store.incident_parts(seen, wanted, beyond, back, sees):
             one = parts.seen()
             if parts.fits(one, wanted):
                 yield one
@@ -250,7 +268,10 @@ def seen_record(
     when, what analyses ask for. The number of Boxes that were not asked is always removed: it counts Boxes
     that the visitor does not see.
     """
-    sees = visitor.sees
+
+    def sees(box_id: str) -> bool:
+        return visitor.sees_whole(box_id, found.start_ns, found.end_ns)
+
     requested = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
     if not requested:
         return None
@@ -312,38 +333,3 @@ def _is_of_seen(found: EventRecord, sees: Callable[[str], bool]) -> bool:
     reasons = [found.asked_as.get(reason, ()) for reason in (SAW, PERSON_ASKED)]
     detected = {found.opened_by, *(box_id for boxes in reasons for box_id in boxes)} - {""}
     return not detected or any(map(sees, detected))
-
-
-class SeenHub:
-    """The recent live data of the Boxes that a visitor sees."""
-
-    def __init__(self, hub: LiveHub, visitor: Visitor) -> None:
-        self._hub = hub
-        self._visitor = visitor
-
-    def latest(self) -> Mapping[str, Measurement]:
-        return {box_id: each for box_id, each in self._hub.latest().items() if self._visitor.sees(box_id)}
-
-    def box_ids(self) -> list[str]:
-        return [box_id for box_id in self._hub.box_ids() if self._visitor.sees(box_id)]
-
-    def live_boxes(self, now_ms: int) -> set[str]:
-        return {box_id for box_id in self._hub.live_boxes(now_ms) if self._visitor.sees(box_id)}
-
-    def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
-        every = self._hub.box_ids() if box_ids is None else box_ids
-        return self._hub.newest_ms(filter(self._visitor.sees, every))
-
-    def newest(self, box_id: str) -> NewestMeasurement | None:
-        return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
-
-    def highest_incident(self) -> int:
-        kept = self._hub.kept_incidents()
-        for number in sorted(kept, reverse=True):  # the first is mostly visible
-            incident = kept[number].incident
-            if incident is not None and seen_incident(incident, self._visitor) is not None:
-                return number
-        return 0
-
-    def recent(self, box_id: str) -> list[Measurement]:
-        return self._hub.recent(box_id) if self._visitor.sees(box_id) else []

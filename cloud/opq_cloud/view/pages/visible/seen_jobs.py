@@ -80,8 +80,7 @@ class SeenJobs:
             async with self.places.taken(kind):
                 return await only_part(self._server, job)
 
-        sight = visitor.everything or (visitor.full, visitor.public)
-        return await self._made.of((sight, visitor.without_waveforms, work.__name__, key), made)
+        return await self._made.of((visitor.sight, visitor.without_waveforms, work.__name__, key), made)
 
     async def parts(
         self, kind: WorkKind, work: Callable[..., Iterator[Any]], *more: Any

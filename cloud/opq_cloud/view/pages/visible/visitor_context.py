@@ -14,12 +14,12 @@ from opq_cloud.store.incidents.index import (
     SeenMarks,
 )
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID, LiveMessage, incident_message
 from opq_cloud.view.pages.drawing.charts import Bucket, BucketCache
 from opq_cloud.view.pages.visible.availability import BoxAvailability
 from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, kept_newest, seen_counts, seen_lists
+from opq_cloud.view.pages.visible.seen import SeenStore, kept_newest, seen_counts, seen_lists
+from opq_cloud.view.pages.visible.seen_hub import SeenHub, ShownHub
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
@@ -59,16 +59,19 @@ class VisitorContext:
         return whole if visitor.unlimited else SeenStore(whole, visitor, self._seen)
 
     @property
-    def hub(self) -> LiveHub | SeenHub:
+    def hub(self) -> ShownHub:
         visitor = self.visitor
         whole = self._services.hub
         return whole if visitor.everything else SeenHub(whole, visitor)
 
     def buckets(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
-        """Like `BucketCache.read`; empty for a Box that the visitor does not see."""
-        if not self.visitor.sees(box_id):
+        """Like `BucketCache.read`; without those of which the visitor sees nothing, or only a part."""
+        visitor = self.visitor
+        if not visitor.reads(box_id):
             return ()
-        return self._charts.read(box_id, width_ms, start_ms, end_ms)
+        found = self._charts.read(box_id, width_ms, start_ms, end_ms)
+        sees = visitor.sees_whole_ms
+        return tuple(each for each in found if sees(box_id, each.start_ms, each.start_ms + width_ms))
 
     def box(self, box_id: str) -> ShownBox:
         """The Box as stored, or without a name where it is not stored."""
@@ -130,8 +133,7 @@ class VisitorContext:
     def kept_under(self, wanted: IncidentFilter) -> Hashable:
         """A key for what is made of these incidents: the visitor's Boxes, and the index's revision."""
         visitor = self.visitor
-        seen = None if visitor.everything else (visitor.full, visitor.public, visitor.account is None)
-        return seen, wanted, self._services.store.index_revision()
+        return visitor.sight, visitor.account is None, wanted, self._services.store.index_revision()
 
     def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
         """What people do about these incidents, of those that the signed-in visitor sees whole."""
@@ -185,19 +187,25 @@ class VisitorContext:
         """How much of the last hour and day all visible Boxes measured, or these; without unplugged ones."""
         chosen = self.box_ids() if box_ids is None else box_ids
         unplugged = self._services.registry.now().unplugged
-        return self._services.availability.of([box_id for box_id in chosen if box_id not in unplugged])
+        sees = self.visitor.sees
+        return self._services.availability.of(
+            [each for each in chosen if each not in unplugged and sees(each)]
+        )
 
     def first_heard_ms(self, box_id: str) -> float | None:
-        """When the Box was first heard; None where that is not known, or hidden from the visitor."""
-        return self._services.availability.first_heard_ms(box_id) if self.visitor.sees(box_id) else None
+        """When the Box was first heard, or what of it is visible begins; None where that is not known, or
+        hidden from the visitor."""
+        spans = self.visitor.spans(box_id)
+        heard_ms = self._services.availability.first_heard_ms(box_id) if spans else None
+        return None if heard_ms is None else max(heard_ms, spans[0][0] / 1_000_000)
 
     def region(self, box_id: str) -> str | None:
         """The Box's region; None where it has none, or the visitor does not see the Box."""
         return self._services.registry.now().place(box_id).region if self.visitor.sees(box_id) else None
 
     def knows(self, box_id: str) -> bool:
-        """Whether the Box is visible to the visitor, and stored or known by its data."""
-        return self.visitor.sees(box_id) and self._services.knows(box_id)
+        """Whether the visitor reads something of the Box, and it is stored or known by its data."""
+        return self.visitor.reads(box_id) and self._services.knows(box_id)
 
     def known_box(self, box_id: str) -> ShownBox:
         """The Box of an address. Raises HTTPException 404 where the visitor sees no such Box."""
@@ -244,7 +252,7 @@ class VisitorContext:
 
         Site, feeder and former places of a Box are for those who may know its place.
         """
-        placed = self.visitor.sees_place
+        placed = self.visitor.knows_place
         return {
             box_id: box if placed(box_id) else box.without_former_places().without("site", "feeder", "phase")
             for box_id, box in self.records(box_ids).items()
@@ -259,12 +267,18 @@ class VisitorContext:
         records, visitor = self._services.registry.now().records, self.visitor
         if visitor.everything:
             return records
-        return {box_id: box for box_id, box in records.items() if visitor.sees_place(box_id)}
+        return {
+            box_id: visitor.record_seen(box) for box_id, box in records.items() if visitor.knows_place(box_id)
+        }
 
     def records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
-        """The stored records that the visitor may see."""
-        known, sees = self._services.registry.now().records, self.visitor.sees
-        return {box_id: known[box_id] for box_id in box_ids if box_id in known and sees(box_id)}
+        """The stored records that the visitor may see, with the facts of the time that they read."""
+        known, visitor = self._services.registry.now().records, self.visitor
+        return {
+            box_id: visitor.record_seen(known[box_id])
+            for box_id in box_ids
+            if box_id in known and visitor.reads(box_id)
+        }
 
     def place_words(self, box_id: str) -> str:
         """The Box's place, feeder and phase in words; empty where unknown or hidden from the visitor."""

@@ -30,7 +30,10 @@ class FiguresPage(NamedTuple):
 
 
 PAGES = {
-    "change": FiguresPage("change.md", "python cloud/tests/change_figures.py"),
+    "change": FiguresPage(
+        "../cloud/plugins/change/README.md",
+        "PYTHONPATH=cloud/plugins/change python cloud/plugins/change/tests/change_figures.py",
+    ),
     "intervals": FiguresPage("intervals.md", "opq-tools bench store --json", part="class A: "),
     "makai": FiguresPage(
         "makai-figures.md", "opq-tools bench makai --json", r", p99\.9$", columns=r"(\d+ Boxes)[ ,:]+"

@@ -22,7 +22,7 @@ from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.reading_spans import BoxSpans, common, has_moment, has_whole, merged
 from opq_cloud.store.records import accounts
 from opq_cloud.store.records.accounts import Account, BoxAccess
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.records.rights import Relation
 from opq_cloud.store.records.seen import box_sight, box_starts_ns
 from opq_cloud.store.stated_facts import LAST_NS
@@ -100,7 +100,7 @@ class History:
         self.store.put_waveform(event_id, samples)
         self.store.finish_event(event_id)
         self.events.append(event_id)
-        change = Phenomenon("step", (BOX,), at_ms, at_ms + 1, {"analysis": str(step)})
+        change = StoredPhenomenon("step", (BOX,), at_ms, at_ms + 1, {"analysis": str(step)})
         self.store.replace_phenomena(str(step), BOX, at_ms, at_ms + 1, [change])
         self.now_ms += HOUR_MS
 

@@ -12,7 +12,7 @@ import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 
@@ -20,9 +20,11 @@ DAY_MS = 86_400_000
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 
 
-def change(kind: str, size: float, start_ms: int, end_ms: int, *box_ids: str) -> Phenomenon:
-    details = {"analysis": "change", "quantity": "rms_v", "size": size, "unit": "% of nominal"}
-    return Phenomenon(kind, box_ids, start_ms, end_ms, details)
+def change(kind: str, size: float, start_ms: int, end_ms: int, *box_ids: str) -> StoredPhenomenon:
+    because = f"voltage of Box {' or Box '.join(box_ids)} moved by {size:+.2f} % of nominal at {{start}}"
+    figures = {"quantity": "rms_v", "size": size, "unit": "% of nominal"}
+    details = {"analysis": "change", "because": because, **figures}
+    return StoredPhenomenon(kind, box_ids, start_ms, end_ms, details)
 
 
 @pytest.fixture
@@ -46,8 +48,9 @@ def test_changes_are_on_pages_and_in_the_api(scene: demo.Scene) -> None:
     said = re.findall(r"<li><span><b>(\d)</b> (.*?)\. <a href=\"/past\?([^\"]+)\"", visitor.text)
     assert [number for number, _, _ in said] == ["1", "2"]
     plain = [re.sub("<[^>]+>", "", sentence) for _, sentence, _ in said]
-    assert plain[0].startswith("Voltage of Box 1 or Box 4 drifted by -0.60 % of nominal off its neighbours")
-    assert plain[1].startswith("Voltage of the supply of Box 1 moved by +1.25 % of nominal at 20")
+    moved = "moved by {} % of nominal at 20"
+    assert plain[0].startswith("Voltage of Box 1 or Box 4 " + moved.format("-0.60"))
+    assert plain[1].startswith("Voltage of Box 1 " + moved.format("+1.25"))
     assert visitor.get(f"/past?{said[1][2]}".replace("&amp;", "&")) == 200
     data = json.loads(visitor.text.split('<template id="past-data">')[1].split("</template>")[0])
     drawn = [each["changes"] for each in data["charts"] if each["name"] == "rms_v"]

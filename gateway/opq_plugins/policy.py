@@ -38,6 +38,8 @@ class ProcessLimits:
     """Longest call into the plug-in; after that its process is killed and started again."""
     function_s: float = 1.0
     """The same for a function; all rules stop meanwhile."""
+    history_s: float = 600.0
+    """Longest call with weeks of a Box, unless `call_s` is longer: its first one may load large libraries."""
     start_s: float = 30.0
     """From the start of the process to its handshake, and for one instance to configure itself."""
     lua_memory_bytes: int = 32 * MIB
@@ -64,7 +66,7 @@ class Policy:
     """file:// is read only below these folders, and below the uploads folder."""
     max_zip_bytes: int = 64 * MIB
     max_unpacked_bytes: int = 256 * MIB
-    max_files: int = 2_000
+    max_files: int = 5_000
     download_s: float = 60.0
     max_redirects: int = 5
     trial_s: float = 10.0

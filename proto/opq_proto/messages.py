@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.history import BoxHistory as BoxHistory
+from opq_proto.history import Course as Course
+from opq_proto.history import History as History
+from opq_proto.history import HistoryRequest as HistoryRequest
+from opq_proto.history import Phenomenon as Phenomenon
 from opq_proto.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF

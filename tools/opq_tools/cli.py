@@ -215,7 +215,7 @@ EXTRAS_OF_COMMAND = {
     "mauka": ("cloud",),
     "export": ("cloud",),
     "report": ("cloud", "report"),
-    "changes": ("cloud", "change"),
+    "changes": ("cloud",),
     "reference": ("cloud", "rules"),
     "import": ("cloud",),
     "store": ("cloud",),
@@ -273,9 +273,7 @@ EXTRA_OF_MODULE = {
     "uvicorn": "cloud",
     "watchfiles": "cloud",
     "weasyprint": "report",
-    "ruptures": "change",
-    "scipy": "change",
-    "statsmodels": "change",
+    "scipy": "original",
     "yaml": "rules",
 }
 """Module that an optional part imports -> the extra that brings it."""

@@ -88,13 +88,6 @@ def test_a_command_names_all_missing_extras(command: str, extras: str) -> None:
     assert f"pip install 'opq-toolkit[{extras}]'" in done.stderr
 
 
-def test_changes_are_listed_without_their_extra() -> None:
-    """Only --find computes: the list reads what Mauka stored."""
-    lacking = set(EXTRA_OF_MODULE) - modules_of(("cloud",))
-    done = run_without(lacking, "opq_tools.cli", "opq-tools", ("changes", "--help"))
-    assert done.returncode == 0 and "--find" in done.stdout, done.stderr
-
-
 def test_a_partial_need_is_named_beside_the_commands() -> None:
     assert extras_for("up", "elftools") == ("cloud", "hil", "firmware")
     assert extras_for("up", "cobs") == ("cloud", "hil")

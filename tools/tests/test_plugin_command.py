@@ -125,6 +125,7 @@ def test_a_different_judgement_is_reported(tmp_path: Path) -> None:
         ("trigger", "loud", "triggers/loud.py"),
         ("analysis", "peak", "analyses/peak.py"),
         ("analysis", "by_class", "analyses/by_class.py"),
+        ("analysis", "often_low", "analyses/often_low.py"),
     ],
 )
 def test_the_guides_plugins_pass_their_samples(tmp_path: Path, kind: str, name: str, file: str) -> None:

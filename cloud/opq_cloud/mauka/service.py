@@ -21,7 +21,6 @@ from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import ThresholdOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import TriggerRequestPlugin
-from opq_cloud.mauka.change.plugin import ChangePlugin
 from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.flow.stream_runner import StreamRunner
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
@@ -45,7 +44,6 @@ from opq_proto.kit.system_place import default_data_dir
 BusPlugin = (
     AnalysisRunner
     | BoxOptimizationPlugin
-    | ChangePlugin
     | LahaGcPlugin
     | MakaiEventPlugin
     | OutagePlugin
@@ -155,8 +153,6 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     if mauka.stats.enabled:
         disk = config.store.data_dir or config.data_dir or default_data_dir()
         plugins.append(SystemStatsPlugin(settings, lambda: context.store, mauka.stats, disk))
-    if mauka.changes.enabled and find_spec("ruptures") and find_spec("statsmodels"):
-        plugins.append(ChangePlugin(settings, lambda: context.store, mauka.changes, config.nominal))
     status = StatusPlugin(settings, [plugin.name for plugin in plugins], other=other)
     plugins.append(PrintPlugin(settings))  # after `expected`: it is off until an operator starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"

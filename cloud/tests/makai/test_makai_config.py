@@ -198,17 +198,6 @@ def test_all_problems_of_a_file_are_reported_together(tmp_path: Path) -> None:
     assert "answer_timeout_s" in text
 
 
-def test_two_weeks_of_changes_are_refused_with_reason(tmp_path: Path) -> None:
-    path = tmp_path / "cloud.toml"
-    path.write_text("[mauka.changes]\ndays = 14\n")
-    with pytest.raises(ConfigError) as caught:
-        read_config([path])
-    said = "is 14; want a whole number from 15 to 92; a weekly profile needs more than two weeks"
-    assert said in str(caught.value)
-    path.write_text("[mauka.changes]\ndays = 15\n")
-    assert read_config([path]).mauka.changes.days == 15
-
-
 def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
     """An address without a port is reported before anything starts."""
     path = tmp_path / "cloud.toml"

@@ -46,11 +46,10 @@ def test_the_command_serves_and_ends_on_sigterm(tmp_path, offset, until):
             return {}
 
         assert until(lambda: rows().get("AnalysisRunner", {}).get("messages_recv"))
-        assert until(lambda: len(rows()) == 11)
+        assert until(lambda: len(rows()) == 10)
         assert set(rows()) == {
             "AnalysisRunner",
             "BoxOptimizationPlugin",
-            "ChangePlugin",
             "LahaGcPlugin",
             "MakaiEventPlugin",
             "OutagePlugin",

@@ -182,5 +182,7 @@ def test_an_analysis_that_takes_something_else_is_refused(tmp_path):
         "from dataclasses import dataclass\ntakes, gives = int, str\n"
         "@dataclass(frozen=True)\nclass Config:\n    x: int = 0\ndef analyse(event, config):\n    return ()\n"
     )
-    with pytest.raises(PluginError, match="an analysis takes Measurement, Trend, Event, Finding or Incident"):
+    with pytest.raises(
+        PluginError, match="an analysis takes Measurement, Trend, Event, Finding, Incident or History"
+    ):
         load_analyses([("odd", {})], [tmp_path])

@@ -366,7 +366,6 @@ def test_the_services_of_a_configuration_work_together(
     names = [
         "AnalysisRunner",
         "BoxOptimizationPlugin",
-        "ChangePlugin",
         "LahaGcPlugin",
         "MakaiEventPlugin",
         "OutagePlugin",

@@ -1,4 +1,4 @@
-"""Analyses of Measurements, Trends, findings and incidents: each edge runs, and none in a circle."""
+"""Analyses of Measurements, Trends, findings, incidents and Histories: each edge runs, none in a circle."""
 
 import json
 
@@ -12,7 +12,9 @@ from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import BACK_MS
 from opq_cloud.store import open_store
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import NO_EVENT
+from opq_cloud.store.records.phenomenon_words import words_of
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.nouns import ItemBatch
@@ -24,13 +26,16 @@ from opq_proto.wire.frames import topic
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 START_MS = 1_700_000_040_000
+NOMINAL = Nominal(120.0, 60.0)
 S = 10**9
 CODE = '''
 """An analysis."""
 import time
 from dataclasses import dataclass
 
-from opq_proto.messages import Event, Finding, Incident, Measurement, Message, Trend, Waveform
+from opq_proto.messages import (
+    Event, Finding, History, HistoryRequest, Incident, Measurement, Message, Phenomenon, Trend, Waveform
+)
 
 name = "NAME"
 takes, gives = TAKES, GIVES
@@ -51,6 +56,15 @@ OF_MINUTE = FOUND.format(
 )
 OF_FINDING = FOUND.format(kind="echo", box="item.box_id", start="item.start_ns + 1", end="item.end_ns")
 OF_INCIDENT = FOUND.format(kind="storm", box="item.box_ids[0]", start="item.start_ns", end="item.end_ns")
+OF_HISTORY = (
+    "box = item.boxes[0]\n    because = f'Box {box.box_id} at {box.nominal_v:g} V'\n"
+    "    return [Phenomenon('hot', item.subjects, item.start_ns, item.end_ns, because, lasting=True)]"
+)
+READS = """
+
+def reads(config):
+    return HistoryRequest(days=1, trends=("rms",))
+"""
 ALL = {
     "low": ("Measurement", "Finding", f'if item.metrics["rms"].average > 100: return []\n    {OF_ROW}'),
     "minute": ("Trend", "Finding", f'if item.metrics["rms"][0] > 100: return []\n    {OF_MINUTE}'),
@@ -80,8 +94,11 @@ class House:
         self.broker = wire.bound_publisher(endpoint)
 
     def install(self, analyses, version="1.0.0", **more):
-        plugin = {"name": "streams", "version": version, "symbols": {"analyses": list(analyses)}, **more}
-        files = {f"analyses/{name}.py": code(name, *what) for name, what in analyses.items()}
+        self.install_files({name: code(name, *what) for name, what in analyses.items()}, version, **more)
+
+    def install_files(self, codes, version="1.0.0", **more):
+        plugin = {"name": "streams", "version": version, "symbols": {"analyses": list(codes)}, **more}
+        files = {f"analyses/{name}.py": text for name, text in codes.items()}
         raw = zipped({"plugin.json": json.dumps(plugin), **files})
         self.host.create("package", "streams", stored(self.host.uploads, raw))
 
@@ -126,7 +143,7 @@ def mauka(house, bus, running):
     def start(**policy):
         follower = InstalledAnalyses(house.folder, Policy(**policy), {}, frozenset(), 0.02)
         running.start(follower)
-        runner = StreamRunner(bus.settings, lambda: house.store, follower, house.endpoint)
+        runner = StreamRunner(bus.settings, lambda: house.store, follower, house.endpoint, NOMINAL)
         running.start(runner)
         return runner
 
@@ -171,6 +188,32 @@ def test_every_edge_runs_and_findings_join_incidents(house, mauka, bus, wire, un
     assert (rows["low"]["takes"], rows["low"]["gives"]) == (["Measurement"], ["Finding"])
     assert rows["news"]["gives"] == ["analysis.news"] and rows["low"]["handled_ms_mean"] > 0
     assert runner.counters.total("failures") == 0
+
+
+@pytest.mark.parametrize("policy", [{}, INSIDE], ids=["in a process", "inside"])
+def test_a_strangers_phenomena_are_stored_and_published(house, mauka, bus, wire, until, policy, monkeypatch):
+    """What it gives is in the store and, once, on the bus; its next version begins with a pass."""
+    monkeypatch.setattr("opq_cloud.mauka.flow.stream_runner.FIRST_S", 0.0)
+    house.store.put_box(BoxRecord("1", "Box 1", nominal_v=100.0))
+    reader = wire.subscriber(bus, "analysis.")
+    mode = "inproc" if policy else "process"
+    weeks = code("weeks", "History", "Phenomenon", OF_HISTORY) + READS
+    house.install_files({"weeks": weeks}, mode=mode)
+    runner = mauka(**policy)
+    until(lambda: house.store.phenomena(0, 2**50))
+    (stored,) = house.store.phenomena(0, 2**50)
+    assert (stored.kind, stored.box_ids, stored.details["analysis"]) == ("hot", ("1",), "weeks")
+    assert words_of(stored) == "Box 1 at 100 V" and stored.details["version"] == "1.0.0"
+    topic_name, body = reader.recv_multipart()
+    assert topic_name == b"analysis.weeks"
+    content = json.loads(MaukaMessage.FromString(body).analysis_json)
+    assert (content["analysis"], content["version"], content["box_id"]) == ("weeks", "1.0.0", "1")
+    assert content["values"]["summary"] == "Box 1 at 100 V"
+    house.install_files({"weeks": weeks.replace("at {box", "beside {box")}, "1.1.0", mode=mode)
+    until(lambda: "beside" in words_of(house.store.phenomena(0, 2**50)[0]))
+    assert len(house.store.phenomena(0, 2**50)) == 1 and runner.counters.total("phenomena") == 1
+    (row,) = runner.analysis_rows()
+    assert (row["takes"], row["gives"]) == (["History"], ["analysis.weeks"])
 
 
 def test_nothing_goes_round_in_a_circle(house, mauka, until):
@@ -256,7 +299,11 @@ def test_a_raising_analysis_is_counted(house, mauka, until):
 @pytest.mark.parametrize(
     ("takes", "gives", "why"),
     [
-        ("Waveform", "Finding", "Waveform; an analysis takes Measurement, Trend, Event, Finding or Incident"),
+        (
+            "Waveform",
+            "Finding",
+            "Waveform; an analysis takes Measurement, Trend, Event, Finding, Incident or History",
+        ),
         ("int", "str", "takes <class 'int'>"),
         ("Measurement", "Event", r"an analysis of Measurement gives Finding or Message \(Makai makes Events"),
         ("Trend", "Measurement", "gateways make Measurements"),

@@ -16,7 +16,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend
@@ -68,7 +68,7 @@ def fill(store: CloudStore) -> tuple[int, int, int]:
     store.put_makai_config(MakaiConfig(limits, {"1": limits, "4": limits}))
     store.people.claim_box("4", "somebody")
     for box_ids in (("1",), ("4",), ("1", "4")):
-        change = Phenomenon("step", box_ids, NOW_MS, NOW_MS + 1, {"analysis": "change"})
+        change = StoredPhenomenon("step", box_ids, NOW_MS, NOW_MS + 1, {"analysis": "change"})
         store.replace_phenomena("change", box_ids[0], NOW_MS, NOW_MS + 1, [change])
     own, shared = sorted(store.incidents(), key=lambda each: len(each.box_ids))
     return event, shared.incident_id, own.incident_id

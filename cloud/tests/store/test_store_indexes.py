@@ -19,7 +19,7 @@ from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, SeenMarks
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto.kit import sqlite_database
 from opq_proto.messages import TREND_MS, Finding, Interval, Measurement, Metric, Trend, Trigger
@@ -104,7 +104,7 @@ def use(store: CloudStore) -> None:
     for leading in (False, True):
         store.onsets(NOW_NS, NOW_NS + 10**9, leading)
     store.incident_facts(stored.incident_id)
-    change = Phenomenon("step", ("1",), NOW_MS, NOW_MS + 1, {"analysis": "a", "quantity": "rms_v"})
+    change = StoredPhenomenon("step", ("1",), NOW_MS, NOW_MS + 1, {"analysis": "a", "quantity": "rms_v"})
     store.replace_phenomena("a", "1", NOW_MS, NOW_MS + 10, [change])
     store.phenomena(NOW_MS, NOW_MS + 1, "1")
     use_intervals(store)

@@ -14,14 +14,16 @@ from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.statements import find_statement
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.records.phenomena import EDGE_MS, Phenomenon
+from opq_cloud.store.records.phenomena import EDGE_MS, StoredPhenomenon
 from opq_cloud.store.records.tables import PHENOMENA
 
 DAY_MS = 86_400_000
 SPAN = 1000 * DAY_MS, 1030 * DAY_MS
 DETAILS = {"analysis": "change", "quantity": "rms_v"}
-STEP = Phenomenon("level_step", ("4",), 1010 * DAY_MS, 1010 * DAY_MS + 3_600_000, {**DETAILS, "size": 1.2})
-PROFILE = Phenomenon("periodic", ("4",), *SPAN, {**DETAILS, "period_s": 86_400.0, "peaks": 30})
+STEP = StoredPhenomenon(
+    "level_step", ("4",), 1010 * DAY_MS, 1010 * DAY_MS + 3_600_000, {**DETAILS, "size": 1.2}
+)
+PROFILE = StoredPhenomenon("periodic", ("4",), *SPAN, {**DETAILS, "period_s": 86_400.0, "peaks": 30})
 # as the original's plug-in of periodicity stores it (docs/reference/opq-interop.md D.7)
 ORIGINAL: dict[str, Any] = {
     "phenomena_id": 41,

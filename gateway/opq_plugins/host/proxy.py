@@ -18,7 +18,7 @@ from opq_proto.errors import OpqError, PluginError
 if TYPE_CHECKING:  # they import NumPy, which a host of sinks and functions does not need
     from opq_plugins.sdk.nouns import BatchResult, ItemBatch
     from opq_proto.decision import Decision, Nominal
-    from opq_proto.messages import Event, Finding, Measurement, SampleRequest
+    from opq_proto.messages import Event, Finding, HistoryRequest, Measurement, SampleRequest
 
 CRASHES_PER_ROW = 3
 
@@ -289,7 +289,8 @@ class PluginAnalysis(PluginModule):
         if not isinstance(runtime, InProcessRuntime):
             return super()._call(method, *arguments)
         try:
-            with runtime.deadline.limited(method):
+            histories = any(getattr(each, "histories", ()) for each in arguments)
+            with runtime.deadline.limited(method, runtime.history_s if histories else None):
                 return super()._call(method, *arguments)
         except WorkerTimeoutError:
             self._on_result(True)  # there is no supervisor that counts it
@@ -315,6 +316,12 @@ class PluginAnalysis(PluginModule):
         with self._lock:
             takes, gives = self._ready().declared()
         return str(takes), str(gives)
+
+    def reads(self) -> "HistoryRequest":
+        """What its Histories have, and how often. Raises what it raises; OSError: its process is gone."""
+        with self._lock:
+            request: HistoryRequest = self._ready().reads()
+        return request
 
     def alone(self) -> bool:
         """Whether it may analyse single Boxes of an event, because it has no memory. OSError: its process is

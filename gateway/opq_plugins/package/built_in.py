@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "analysis": ("Config", "takes", "gives", "analyse"),
 }
 """Kind -> names that its module must have."""
-TAKEN_NOUNS = ("Measurement", "Trend", "Event", "Finding", "Incident")
+TAKEN_NOUNS = ("Measurement", "Trend", "Event", "Finding", "Incident", "History")
 """Nouns of `opq_proto.messages` that an analysis may take, in the order in which data flows."""
 GIVEN_NOUNS = ("Finding", "Message")
 NOUN_SOURCES = {
@@ -33,6 +33,8 @@ NOUN_SOURCES = {
     "Trend": "Makai makes Trends from Measurements",
     "Event": "Makai makes Events; an analysis of Events may request more samples with `wants`",
     "Incident": "Incidents are made by joining Findings",
+    "History": "Mauka reads it from the store",
+    "Phenomenon": "an analysis of History gives Phenomena",
 }
 """Noun that no analysis gives -> the reason."""
 
@@ -120,7 +122,7 @@ def _wrong_nouns(module: ModuleType, name: str) -> Iterator[str]:
     takes, gives = _noun(module.takes), _noun(module.gives)
     if takes not in TAKEN_NOUNS:
         yield f"it takes {takes or repr(module.takes)}; an analysis takes {_any_of(TAKEN_NOUNS)}"
-    allowed = GIVEN_NOUNS[:1] if takes == "Event" else GIVEN_NOUNS
+    allowed = {"Event": GIVEN_NOUNS[:1], "History": ("Phenomenon", *GIVEN_NOUNS)}.get(takes, GIVEN_NOUNS)
     if gives not in allowed:
         reason = NOUN_SOURCES.get(gives, "")
         if takes == "Event" and gives == "Message":
@@ -131,6 +133,9 @@ def _wrong_nouns(module: ModuleType, name: str) -> Iterator[str]:
         )
     if hasattr(module, "wants") and takes != "Event":
         yield f"it has `wants`, which is for an analysis of Events; it takes {takes or 'something else'}"
+    if hasattr(module, "reads") is not (takes == "History"):
+        has = "has" if hasattr(module, "reads") else "has no"
+        yield f"it {has} `reads`, which an analysis of History has; it takes {takes or 'something else'}"
 
 
 def _noun(given: object) -> str:

@@ -8,8 +8,10 @@ trigger   name, Config, begin(config) -> state
           most one of each Box, all live or all `backfilled`: those are their own stream
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
-          `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;
-          `gives` is Finding, or Message, which is published and not stored (not of Events)
+          `takes` is Event, or one of Measurement, Trend, Finding, Incident, History, which come one by one;
+          `gives` is Finding, or Message, which is published and not stored (not of Events), or Phenomenon
+          (of History)
+          reads(config) -> HistoryRequest: what its Histories have, and how often it gets one; for History
           wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
           `findings` are its own of this event. Pure; when they have come it sees the event again  optional
           unjudged(event, config) -> what it cannot say anything about, and why, or ""; called if it found
@@ -29,23 +31,32 @@ from numpy.typing import NDArray
 from opq_plugins.sdk import Value
 from opq_plugins.sdk.box_state import forget_box
 from opq_plugins.sdk.nouns import (
+    DERIVING,
     BatchResult,
     ItemBatch,
     boxes_of,
     checked_decision,
     checked_findings,
+    checked_history_request,
     checked_messages,
+    checked_phenomena,
     checked_requests,
     findings_of_event,
 )
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.batch import Measurements
-from opq_proto.messages import Event, Finding, Measurement, Message, SampleRequest
+from opq_proto.messages import (
+    Event,
+    Finding,
+    HistoryRequest,
+    Measurement,
+    Message,
+    Phenomenon,
+    SampleRequest,
+)
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
-DERIVING = ("Finding", "Incident")
-"""Nouns from which an analysis makes findings of its own class only."""
 Config: TypeAlias = Any
 """A frozen dataclass of the module's own."""
 State: TypeAlias = Any
@@ -233,6 +244,8 @@ class Analysis:
     """Function that requests more samples; None: it never does."""
     unjudged: Callable[..., str] | None = None
     """Returns why nothing could be found; None: it can always find something."""
+    reads: Callable[[Config], HistoryRequest] | None = None
+    """What its Histories have; None: it takes none."""
 
     @classmethod
     def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
@@ -241,7 +254,10 @@ class Analysis:
         nouns = module.takes.__name__, module.gives.__name__
         wants = getattr(module, "wants", None)
         says = getattr(module, "unjudged", None)
-        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns, wants, says)
+        reads = getattr(module, "reads", None)
+        return cls(
+            module.name, module.analyse, config, frozenset(settings), begin, *nouns, wants, says, reads
+        )
 
     @property
     def rest_s(self) -> float:
@@ -283,6 +299,7 @@ class Analysis:
         config, key = self.for_nominal(nominal), (self.name, nominal)
         findings: list[Finding] = []
         messages: list[Message] = []
+        phenomena: list[Phenomenon] = []
         failed, error = 0, ""
         for item in batch.items:
             try:
@@ -293,13 +310,15 @@ class Analysis:
                     given, states[key] = self.analyse(item, config, before)
                 if self.gives == Finding.__name__:
                     findings += self._own_findings(checked_findings(given, boxes_of(item)))
+                elif self.gives == Phenomenon.__name__:
+                    phenomena += checked_phenomena(given, batch.histories)
                 else:
                     messages += checked_messages(given, boxes_of(item))
             except MemoryError:
                 raise
             except Exception as problem:  # an analysis may be third-party code
                 failed, error = failed + 1, f"{type(problem).__name__}: {problem}"
-        return BatchResult(findings, messages, failed, error)
+        return BatchResult(findings, messages, failed, error, phenomena)
 
     def _own_findings(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Findings made from findings are of the analysis' own class: no such analysis is given them again.
@@ -326,6 +345,12 @@ class Analysis:
             return ()
         return checked_requests(self.wants(event, tuple(findings), self.for_nominal(nominal)))
 
+    def history_request(self) -> HistoryRequest:
+        """What its Histories have, and how often. Raises what it raises, TypeError or ValueError."""
+        if self.reads is None:
+            raise ValueError(f"analysis {self.name!r} has no reads(config)")
+        return checked_history_request(self.reads(self.config))
+
 
 class AnalysisModule:
     """An installed analysis, and its memory per nominal values of the mains."""
@@ -345,6 +370,10 @@ class AnalysisModule:
     def analyse_items(self, batch: ItemBatch, nominal_v: float, nominal_hz: float) -> BatchResult:
         return self._configured().results_of(batch, Nominal(nominal_v, nominal_hz), self._states)
 
+    def analyse_histories(self, batch: ItemBatch, nominal_v: float, nominal_hz: float) -> BatchResult:
+        """The same for Histories, which may take longer."""
+        return self.analyse_items(batch, nominal_v, nominal_hz)
+
     def declared(self) -> tuple[str, str]:
         """The nouns that it takes and gives."""
         return self._module.takes.__name__, self._module.gives.__name__
@@ -361,6 +390,10 @@ class AnalysisModule:
         self, event: Event, findings: list[Finding], nominal_v: float, nominal_hz: float
     ) -> tuple[SampleRequest, ...]:
         return self._configured().requests_in(event, findings, Nominal(nominal_v, nominal_hz))
+
+    def reads(self) -> HistoryRequest:
+        """What its Histories have, and how often."""
+        return self._configured().history_request()
 
     def export_state(self) -> Value:
         """[nominal volts, nominal hertz, state] of each; None where it has no state to pass on."""

@@ -9,16 +9,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from numbers import Integral
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 import numpy as np
 
 from opq_plugins.sdk import Value
 from opq_proto.decision import Decision
-from opq_proto.messages import Event, Finding, Incident, Measurement, Message, SampleRequest, Trend
+from opq_proto.measurement.intervals import LENGTHS_MS
+from opq_proto.messages import (
+    AT_INSTANTS,
+    Event,
+    Finding,
+    History,
+    HistoryRequest,
+    Incident,
+    Measurement,
+    Message,
+    Phenomenon,
+    SampleRequest,
+    Trend,
+)
 
-COUNTS = np.dtype("<i2")
+ARRAYS = {kind.type: kind for kind in map(np.dtype, ("<i2", "<f8", "?"))}
+"""Type of an array's values -> how they go over the wire: counts, numbers and flags."""
 MAX_NS = 2**62
 """Small enough that a request for some time around a span fits into 64 bits, too."""
 TIMES = ("start_ns", "end_ns", "uncertainty_ns")
@@ -43,10 +57,28 @@ CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 """The kind of a finding: several are joined by `+`, and pages turn `_` into a blank."""
 MAX_MESSAGE = 65_536
 """Bytes of the values of a Message, as JSON."""
+SHORTEST_EVERY_S = 60.0
+MOST_DAYS = 400
+LONGEST_EVERY_S = 86_400 * MOST_DAYS
+BY_ORDER = ("harmonics_v", "interharmonics_v", *AT_INSTANTS)
+"""Quantities of intervals with many values each, which a History does not have."""
+MAX_QUANTITIES = 32
+"""Quantities of one HistoryRequest."""
+TREND_LENGTHS_MS = (60_000, 600_000, 3_600_000, 86_400_000)
+HISTORY_BOXES = ("alone", "neighbours", "all")
+MOST_TOGETHER = {"alone": 1, "neighbours": 9, "all": 200}
+"""Boxes of one History."""
+MAX_HISTORY_VALUES = 4_000_000
+"""Values of one History: some 36 MB on the way to a worker."""
+MAX_DETAILS = 65_536
+"""Bytes of a phenomenon's details, as JSON."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 
+DERIVING = ("Finding", "Incident")
+"""Nouns from which an analysis makes findings of its own class only."""
+
 Noun = TypeVar("Noun")
-Item: TypeAlias = Measurement | Trend | Finding | Incident
+Item: TypeAlias = Measurement | Trend | Finding | Incident | History
 """The nouns that an analysis takes one by one; an Event is handed over alone."""
 
 
@@ -58,16 +90,18 @@ class ItemBatch:
     trends: list[Trend] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
+    histories: list[History] = field(default_factory=list)
 
     @classmethod
     def of(cls, noun: str, items: Sequence[Item]) -> "ItemBatch":
         """Makes the batch. `noun`: the name of their class."""
-        given: dict[str, Value] = {f"{noun.lower()}s": list(items)}
+        named = "histories" if noun == History.__name__ else f"{noun.lower()}s"
+        given: dict[str, Value] = {named: list(items)}
         return cls(**given)
 
     @property
     def items(self) -> Sequence[Item]:
-        return self.measurements or self.trends or self.findings or self.incidents
+        return self.measurements or self.trends or self.findings or self.incidents or self.histories
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +116,24 @@ class BatchResult:
     messages: list[Message] = field(default_factory=list)
     failed: int = 0
     error: str = ""
+    phenomena: list[Phenomenon] = field(default_factory=list)
 
 
 def boxes_of(item: Item) -> tuple[str, ...]:
     """The Boxes that an item is about."""
+    if isinstance(item, History):
+        return tuple(each.box_id for each in item.boxes)
     return item.box_ids if isinstance(item, Incident) else (item.box_id,)
 
 
 def to_plain(value: object) -> Value:
-    """Dicts, lists, numbers, text; counts of a waveform as bytes (int16, little-endian). Raises TypeError."""
+    """Dicts, lists, numbers, text; arrays as bytes (ARRAYS). Raises TypeError."""
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain_number)
 
 
 def from_plain(plain: Value, noun: type[Noun]) -> Noun:
     """The inverse of `to_plain`. Raises msgspec.ValidationError, a ValueError: it is not such a noun."""
-    return msgspec.convert(plain, noun, dec_hook=_counts)
+    return msgspec.convert(plain, noun, dec_hook=_array)
 
 
 def decision_from(plain: Value) -> Decision | None:
@@ -116,7 +153,9 @@ def result_from(plain: Value, batch: ItemBatch) -> BatchResult:
     result = _given(plain, BatchResult, "BatchResult")
     boxes = {box_id for item in batch.items for box_id in boxes_of(item)}
     found = checked_findings(result.findings, boxes)
-    return replace(result, findings=list(found), messages=list(checked_messages(result.messages, boxes)))
+    phenomena = checked_phenomena(result.phenomena, batch.histories)
+    messages = checked_messages(result.messages, boxes)
+    return replace(result, findings=list(found), messages=list(messages), phenomena=list(phenomena))
 
 
 def checked_decision(decision: object) -> Decision | None:
@@ -195,18 +234,99 @@ def checked_messages(messages: Iterable[object], boxes: Collection[str]) -> tupl
             raise TypeError(f"it gave a {type(message).__name__}; want Message")
         if message.box_id is not None and message.box_id not in boxes:
             raise ValueError(f"it gave a Message about Box {message.box_id!r}, but received nothing of it")
-        if not isinstance(message.values, Mapping):
-            raise TypeError(f"it gave a Message with {type(message.values).__name__}; want names with values")
-        try:
-            size = len(json.dumps(dict(message.values), allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"it gave a Message with values that are not JSON: {error}") from None
-        if size > MAX_MESSAGE:
-            raise ValueError(f"it gave a Message of {size} bytes; at most {MAX_MESSAGE}")
+        _checked_json(message.values, "a Message with values", MAX_MESSAGE)
         found.append(message)
     if len(found) > MAX_FINDINGS:
         raise ValueError(f"gave {len(found)} Messages at once; at most {MAX_FINDINGS}")
     return tuple(found)
+
+
+def checked_phenomena(phenomena: Iterable[object], histories: Sequence[History]) -> tuple[Phenomenon, ...]:
+    """The phenomena, all at Boxes of these histories. TypeError, ValueError: too many, or out of bounds."""
+    found: list[Phenomenon] = []
+    boxes = {box_id for each in histories for box_id in boxes_of(each)}
+    subjects = {box_id for each in histories for box_id in each.subjects}
+    for one in phenomena:
+        if not isinstance(one, Phenomenon):
+            raise TypeError(f"it gave a {type(one).__name__}; want Phenomenon")
+        names = dict.fromkeys(("kind", "quantity", "unit"), MAX_NAME)
+        _check_length(one, names | {"because": MAX_TEXT})
+        if not CLASS_NAME.fullmatch(one.kind):
+            raise ValueError(f"gave a phenomenon of kind {one.kind!r}; want letters, digits, _, . and - only")
+        if not one.because.strip():
+            raise ValueError(f"gave a phenomenon of kind {one.kind!r} without because; want a sentence")
+        box_ids = tuple(dict.fromkeys(one.box_ids))
+        if not box_ids or box_ids[0] not in subjects or not boxes.issuperset(box_ids):
+            raise ValueError(
+                f"gave a phenomenon of Boxes {str(box_ids)[:80]}; want a subject of the history first, and "
+                "Boxes of the history only"
+            )
+        start_ns, end_ns = _whole_ns(one, "start_ns"), _whole_ns(one, "end_ns")
+        if start_ns > end_ns:
+            raise ValueError(f"gave a phenomenon that ends {start_ns - end_ns} ns before its start")
+        _check_finite(one, ("size",))
+        size = None if one.size is None else float(one.size)
+        details = _checked_json(one.details, "a phenomenon with details", MAX_DETAILS)
+        found.append(
+            replace(
+                one,
+                box_ids=box_ids,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                size=size,
+                lasting=bool(one.lasting),
+                details=details,
+            )
+        )
+    if len(found) > MAX_FINDINGS:
+        raise ValueError(f"gave {len(found)} phenomena at once; at most {MAX_FINDINGS}")
+    return tuple(found)
+
+
+def history_request_from(plain: Value) -> HistoryRequest:
+    """The checked request of a worker's answer. Raises ValueError."""
+    return checked_history_request(_given(plain, HistoryRequest, "HistoryRequest"))
+
+
+def checked_history_request(request: object) -> HistoryRequest:
+    """The request, within its limits. TypeError, ValueError: what is wrong, and what is allowed."""
+    if not isinstance(request, HistoryRequest):
+        raise TypeError(f"reads() gave a {type(request).__name__}; want HistoryRequest")
+    if not SHORTEST_EVERY_S <= request.every_s <= LONGEST_EVERY_S:
+        raise ValueError(f"reads every_s {request.every_s}; want {SHORTEST_EVERY_S:g} to {LONGEST_EVERY_S}")
+    if not 1 <= request.days <= MOST_DAYS:
+        raise ValueError(f"reads days {request.days}; want 1 to {MOST_DAYS}")
+    if request.boxes not in HISTORY_BOXES:
+        raise ValueError(f"reads boxes {request.boxes!r}; want {', '.join(HISTORY_BOXES)}")
+    for name, length_ms, allowed in (
+        ("interval_ms", request.interval_ms, LENGTHS_MS),
+        ("trend_ms", request.trend_ms, TREND_LENGTHS_MS),
+    ):
+        if length_ms not in allowed:
+            raise ValueError(f"reads {name} {length_ms}; want {', '.join(map(str, allowed))}")
+    for name, given, example in (
+        ("intervals", request.intervals, "rms_v and f_hz"),
+        ("trends", request.trends, "rms and dc"),
+    ):
+        for each in given:
+            if not CLASS_NAME.fullmatch(each) or len(each) > MAX_NAME or each in BY_ORDER:
+                raise ValueError(
+                    f"reads {name} {each[:80]!r}; want quantities of one value, such as {example}"
+                )
+    if len(request.intervals) + len(request.trends) > MAX_QUANTITIES:
+        raise ValueError(f"reads more than {MAX_QUANTITIES} quantities")
+    day_ms, boxes = 86_400_000 * request.days, MOST_TOGETHER[request.boxes]
+    values = (
+        boxes
+        * day_ms
+        * (len(request.intervals) / request.interval_ms + 3 * len(request.trends) / request.trend_ms)
+    )
+    if values > MAX_HISTORY_VALUES:
+        raise ValueError(
+            f"reads {values:.0f} values at once, of {boxes} Boxes; at most {MAX_HISTORY_VALUES}: "
+            "want fewer days or quantities, or longer intervals"
+        )
+    return request
 
 
 def requests_from(plain: Value) -> tuple[SampleRequest, ...]:
@@ -250,6 +370,19 @@ def _given(plain: Value, noun: type[Noun], name: str) -> Noun:
         raise ValueError(f"gave no {name}: {error}") from None
 
 
+def _checked_json(values: object, what: str, most_bytes: int) -> dict[str, Any]:
+    """Names with what JSON has; raises TypeError, ValueError."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"it gave {what} of type {type(values).__name__}; want names with values")
+    try:
+        size = len(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"it gave {what} that are not JSON: {error}") from None
+    if size > most_bytes:
+        raise ValueError(f"it gave {what} of {size} bytes; at most {most_bytes}")
+    return dict(values)
+
+
 def _check_figures(figures: object) -> None:
     """Pairs of a name and a finite number; raises TypeError, ValueError."""
     if not isinstance(figures, tuple) or len(figures) > MAX_FIGURES:
@@ -269,14 +402,15 @@ def _check_figures(figures: object) -> None:
 
 def _plain_number(value: object) -> Value:
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value, COUNTS).tobytes()
+        return np.ascontiguousarray(value, ARRAYS.get(value.dtype.type, ARRAYS[np.int16])).tobytes()
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"gave a {type(value).__name__}; want what the contract says")
 
 
-def _counts(kind: type, value: bytes) -> object:
-    return np.frombuffer(value, COUNTS)
+def _array(kind: type, value: bytes) -> object:
+    """`kind`: the annotation, such as NDArray[np.float64]."""
+    return np.frombuffer(value, ARRAYS[get_args(get_args(kind)[1])[0]])
 
 
 def _check_finite(given: object, names: Iterable[str]) -> None:
@@ -288,16 +422,20 @@ def _check_finite(given: object, names: Iterable[str]) -> None:
             )
 
 
-def _whole_ns(finding: Finding, name: str) -> int:
+def _whole_ns(given: Finding | Phenomenon, name: str) -> int:
     """The time as a plain number; raises TypeError, ValueError. NumPy's integers are not `int`."""
-    value: object = getattr(finding, name)
+    value: object = getattr(given, name)
     if not isinstance(value, Integral):
         raise TypeError(
-            f"gave a finding with {name} {value!r}; want a whole number of ns, such as int({name})"
+            f"gave a {_noun_of(given)} with {name} {value!r}; want a whole number of ns, such as int({name})"
         )
     if not 0 <= int(value) < MAX_NS:
-        raise ValueError(f"gave a finding with {name} {value}; want 0 to {MAX_NS - 1}")
+        raise ValueError(f"gave a {_noun_of(given)} with {name} {value}; want 0 to {MAX_NS - 1}")
     return int(value)
+
+
+def _noun_of(given: object) -> str:
+    return type(given).__name__.lower()
 
 
 def _check_length(given: object, most: Mapping[str, int]) -> None:

@@ -26,7 +26,7 @@ from opq_proto.errors import OpqError
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 """(kind, name) -> factory."""
 CALL_THREADS = 8
-NOUNS = ("decide", "analyse", "analyse_items", "wants")
+NOUNS = ("decide", "analyse", "analyse_items", "analyse_histories", "wants", "reads")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
 """Given instead of a manifest for a folder of plug-ins of the original Mauka."""

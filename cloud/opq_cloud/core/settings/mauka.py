@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
-
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_plugins.policy_section import PluginProcesses
 from opq_proto.config.reading import Field, Why, section
@@ -24,6 +22,11 @@ class InstalledAnalysesSection(PluginProcesses):
         Field(description="folder that holds rules/plugins/; none: that of triggering_service.rules"),
         Why("Set it where plug-ins are on another disk."),
     ] = None
+    memory_mb: Annotated[
+        int,
+        Field(ge=64, le=65_536, description="memory of the process of one plug-in, with all that it maps"),
+        Why("Raise it for a plug-in with a large model; SciPy and statsmodels map 500."),
+    ] = 1024
     call_s: Annotated[
         float,
         Field(gt=0, le=600, description="longest analysis of one event, after which its process is ended"),
@@ -79,44 +82,6 @@ class OutageSection:
         Field(description="like the original's OutagePlugin: every silence of 60 s is an outage"),
         Why("Set it where a program expects the original's outages."),
     ] = False
-
-
-LEAST_DAYS = 15
-"""Days of `[changes]`: a weekly profile needs more than two weeks."""
-MOST_DAYS = 92
-
-
-def _more_than_two_weeks(days: Any) -> Any:
-    if isinstance(days, int) and not isinstance(days, bool) and days < LEAST_DAYS:
-        allowed = f"want a whole number from {LEAST_DAYS} to {MOST_DAYS}"
-        raise ValueError(f"{allowed}; a weekly profile needs more than two weeks")
-    return days
-
-
-@section
-class ChangeSection:
-    """Once a day: steps, drift, profiles and anomalies of weeks: docs/change.md."""
-
-    enabled: Annotated[
-        bool,
-        Field(description="look for changes, where the extra `change` is installed"),
-        Why("Turn it off on a machine that is short of processor time."),
-    ] = True
-    days: Annotated[
-        int,
-        Field(
-            ge=LEAST_DAYS,
-            le=MOST_DAYS,
-            description="days that are analysed; a weekly profile needs more than two weeks",
-        ),
-        BeforeValidator(_more_than_two_weeks),
-        Why("Raise it to see slower drift."),
-    ] = 30
-    false_alarms: Annotated[
-        float,
-        Field(gt=0, le=10, description="false alarms of each kind that noise may give a Box and span"),
-        Why("Lower it to hear of fewer and larger changes."),
-    ] = 0.2
 
 
 @section
@@ -231,7 +196,6 @@ class MaukaSection:
     workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
     outages: OutageSection = Field(default_factory=OutageSection)
     asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
-    changes: ChangeSection = Field(default_factory=ChangeSection)
     stats: SystemStatsSection = Field(default_factory=SystemStatsSection)
     payloads: Annotated[
         bool,

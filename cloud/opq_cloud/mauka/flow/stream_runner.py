@@ -1,7 +1,7 @@
-"""StreamRunner: runs the analyses of Measurements, Trends, findings and incidents.
+"""StreamRunner: runs the analyses of Measurements, Trends, findings, incidents and Histories.
 
     brokers --Measurement-->            [ each analysis in a thread of its own ] --> results
-    store --Trend, Finding, Incident-->
+    store --Trend, Finding, Incident, History-->
 
 It reads a noun only while an analysis takes it: without such analyses it does nothing.
 """
@@ -18,14 +18,14 @@ from opq_cloud.mauka.bus.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.flow.stream_results import ANALYSIS, StreamResults
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_analysis import nominal_of_box
+from opq_cloud.mauka.running.history_feed import FIRST_S, HistoryFeed
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
 from opq_cloud.mauka.running.stream_analysis import StreamAnalysis
 from opq_cloud.store.store import CloudStore
-from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
-from opq_plugins.sdk.nouns import Item
+from opq_plugins.sdk.nouns import DERIVING, Item
 from opq_proto.decision import Nominal
-from opq_proto.messages import Finding, Incident, Message
+from opq_proto.messages import Finding, History, Incident, Message, Phenomenon
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 NOMINAL_S = 10.0
@@ -46,7 +46,7 @@ class StreamRunner(MaukaPlugin):
         store: Callable[[], CloudStore],
         installed: InstalledAnalyses | None,
         measurement_endpoint: str,
-        nominal: Nominal = DEFAULT_NOMINAL,
+        nominal: Nominal,
     ) -> None:
         """`measurement_endpoint`: address of the triggering broker."""
         super().__init__(config, [INCIDENT], StreamRunner.NAME)
@@ -58,6 +58,9 @@ class StreamRunner(MaukaPlugin):
         self._measurements = MeasurementFeed(measurement_endpoint, self.counters)
         self._trends = TrendFeed(store, time.monotonic)
         self._incidents = IncidentFeed(store, time.monotonic)
+        self._histories: dict[str, tuple[str, HistoryFeed]] = {}
+        """Analysis of History -> its version and what that version reads."""
+        self._made_ns = time.time_ns()
         self._running: dict[str, StreamAnalysis] = {}
         self._nominals: dict[str, Nominal] = {}
         self._nominals_until_s = 0.0
@@ -91,6 +94,9 @@ class StreamRunner(MaukaPlugin):
             self.guard("Trends", lambda: self._offer("Trend", self._trends.read()))
         if taken & set(DERIVING):
             self.guard("incidents", lambda: self._offer_incidents(self._incidents.read()))
+        for each in self._running.values():
+            if each.takes == History.__name__:
+                self.guard(f"history of {each.analysis.name}", partial(self._offer_history, each))
         return more or not self._results.waiting.empty()
 
     def idle_due_s(self) -> float:
@@ -115,7 +121,7 @@ class StreamRunner(MaukaPlugin):
             if name in running:
                 row["waiting"], row["busy_s"] = len(running[name].waiting), round(running[name].busy_s, 3)
                 row["dropped_items"] = running[name].waiting.dropped
-            if row["gives"] == [Message.__name__]:
+            if row["gives"] in ([Message.__name__], [Phenomenon.__name__]):
                 row["gives"] = [ANALYSIS + name]
             if name in self.left_out:
                 row["stopped"] = True
@@ -146,6 +152,7 @@ class StreamRunner(MaukaPlugin):
             if wanted.get(name) is not running.analysis or running.nouns != wanted[name].nouns:
                 running.close()
                 del self._running[name]
+                self._histories.pop(name, None)
                 self.clear_error(f"analysis {name}")
         new = [one for name, one in wanted.items() if name not in self._running]
         for one in new:
@@ -160,7 +167,7 @@ class StreamRunner(MaukaPlugin):
             return
         for running in self._running.values():
             running.close()
-        self._running = {}
+        self._running, self._histories = {}, {}
         self._results.clear()
         self._measurements.close()
         self._trends = TrendFeed(self._store, time.monotonic)
@@ -180,6 +187,22 @@ class StreamRunner(MaukaPlugin):
         for each in self._running.values():
             if each.takes == noun:
                 each.offer(items)
+
+    def _offer_history(self, running: StreamAnalysis) -> None:
+        """Gives an analysis the next History that is due; each version of it begins with a pass.
+
+        The first pass is at once where the version was installed since our start.
+        """
+        name, version = running.analysis.name, running.analysis.provenance.version
+        if not version or len(running.waiting) or running.analysis.rest_s:  # without one it was deleted
+            return
+        if name not in self._histories or self._histories[name][0] != version:
+            first_s = 0.0 if running.analysis.installed_ms * 10**6 >= self._made_ns else FIRST_S
+            request = running.analysis.reads()
+            feed = HistoryFeed(self._store, request, self._nominal, first_s, time.monotonic, time.time_ns)
+            self._histories[name] = version, feed
+        if (history := self._histories[name][1].read()) is not None:
+            running.offer([history])
 
     def _offer_incidents(self, incidents: Iterable[Incident]) -> None:
         derived, own = self._derived(DERIVING), self._derived([Incident.__name__])

@@ -25,7 +25,9 @@ BROKER = "triggering broker"
 """Where StreamRunner reads Measurements from."""
 TRENDS = "store: Trends"
 """Where StreamRunner reads Trends from."""
-READ_FROM = {"Measurement": BROKER, "Trend": TRENDS, "Finding": STORE, "Incident": STORE}
+HISTORY = "store: weeks"
+"""Where StreamRunner reads Histories from."""
+READ_FROM = {"Measurement": BROKER, "Trend": TRENDS, "Finding": STORE, "Incident": STORE, "History": HISTORY}
 """Noun that StreamRunner reads -> where from."""
 NOUNS = frozenset({*READ_FROM, "Event"})
 WIDTH = 190

@@ -25,7 +25,7 @@ from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.kit import log as logs
-from opq_proto.messages import Event, Finding, SampleRequest, Waveform
+from opq_proto.messages import Event, Finding, HistoryRequest, SampleRequest, Waveform
 
 log = logs.get(service="mauka")
 
@@ -60,6 +60,8 @@ class InstalledAnalysis:
         self._alone = False
         self.nouns = (EVENT_NOUN, "Finding")
         """What it takes and gives; set by `read_nouns`."""
+        self.installed_ms = 0
+        """When (UTC) its version was installed."""
 
     def read_nouns(self) -> None:
         """Reads what its version takes and gives; while its process does not answer, the last ones stay."""
@@ -71,6 +73,11 @@ class InstalledAnalysis:
     def trouble(self) -> str:
         """What its last calls raised, or why it or a Box rests; empty: it answers."""
         return self._rests.why or self._raised
+
+    def reads(self) -> HistoryRequest:
+        """Returns what its Histories have. Raises as `findings_in`."""
+        with self._patience((), None):
+            return self._plugin.reads()
 
     @property
     def rest_s(self) -> float:
@@ -392,6 +399,7 @@ class InstalledAnalyses:
             with self._between:
                 self._in_use[name].reset()
                 self._read_nouns(self._in_use[name])
+                self._in_use[name].installed_ms = self._installed_ms(following, name)
                 self._note_change()
             self._count(following, name)
         else:
@@ -417,8 +425,8 @@ class InstalledAnalyses:
             )
             return
         self._wrong.pop(name, None)
-        installed_ms = following.status_of(ANALYSIS_KIND, name).get("installed_ms", 0)
         analysis = InstalledAnalysis(name, plugin, settings)
+        analysis.installed_ms = installed_ms = self._installed_ms(following, name)
         self._read_nouns(analysis)
         with self._between:
             if analysis.nouns[0] == EVENT_NOUN:
@@ -426,6 +434,10 @@ class InstalledAnalyses:
             self._in_use = {**self._in_use, name: analysis}
             self._note_change()
         self._count(following, name)
+
+    @staticmethod
+    def _installed_ms(following: Following, name: str) -> int:
+        return int(following.status_of(ANALYSIS_KIND, name).get("installed_ms", 0))
 
     def _read_nouns(self, analysis: InstalledAnalysis) -> None:
         analysis.read_nouns()

@@ -1,4 +1,4 @@
-"""StreamAnalysis: the thread of an analysis of single items: Measurements, Trends, findings or incidents.
+"""StreamAnalysis: the thread of an analysis of Measurements, Trends, findings, incidents or Histories.
 
     feed --> waiting items, bounded --> one call for many items --> results, stored by StreamRunner
 
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Full, Queue
 
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
@@ -19,6 +19,7 @@ from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.kit.channel import Channel
 from opq_proto.kit.own_thread import OwnThread
+from opq_proto.messages import History
 
 MAX_WAITING = 20_000
 """Items that wait for one analysis."""
@@ -36,6 +37,7 @@ class StreamResult:
     Attributes:
         items: how many.
         given_up: items that are left out because they, or others of their Box, ended the process.
+        history: the span and the subjects of the History that it is of, without its values.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StreamResult:
     items: int
     spent_s: float
     given_up: int = 0
+    history: History | None = None
 
 
 class StreamAnalysis(OwnThread):
@@ -98,7 +101,7 @@ class StreamAnalysis(OwnThread):
         Items of a Box that rests are left out, so that those of others need not wait.
         """
         waiting = deque(self._awake(items))
-        size, ends = len(waiting), 0
+        size, ends = 1 if self.takes == History.__name__ else len(waiting), 0
         while waiting and not self._stop.is_set():
             if rest_s := self.analysis.rest_s:
                 self._stop.wait(min(rest_s, POLL_S))
@@ -125,7 +128,8 @@ class StreamAnalysis(OwnThread):
                 ends = 0
                 for _ in part:
                     waiting.popleft()
-            self._give(result, len(part), spent_s, int(given_up))
+            histories = [replace(each, boxes=()) for each in part if isinstance(each, History)]
+            self._give(result, len(part), spent_s, int(given_up), histories[0] if histories else None)
 
     def _awake(self, items: Sequence[Item]) -> list[Item]:
         """Returns items of Boxes that do not rest; counts the others as given up."""
@@ -140,9 +144,16 @@ class StreamAnalysis(OwnThread):
             self._give(BatchResult(failed=left, error=why), left, 0.0, left)
         return awake
 
-    def _give(self, result: BatchResult, items: int, spent_s: float, given_up: int) -> None:
-        provenance = self.analysis.provenance
-        self._put(StreamResult(self.analysis.name, provenance, result, items, spent_s, given_up))
+    def _give(
+        self,
+        result: BatchResult,
+        items: int,
+        spent_s: float,
+        given_up: int,
+        history: History | None = None,
+    ) -> None:
+        name, provenance = self.analysis.name, self.analysis.provenance
+        self._put(StreamResult(name, provenance, result, items, spent_s, given_up, history))
 
     def _put(self, result: StreamResult) -> None:
         while not self._stop.is_set():

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.records.intervals import IntervalRecords, SummaryRow
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Disturbance
 
@@ -40,7 +40,7 @@ class SeenIntervals(Protocol):
     def seen_intervals(self, box_id: str) -> ShownIntervals | None:
         """Returns the intervals and disturbances, for those of this Box; None where it may not be seen."""
 
-    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[StoredPhenomenon]:
         """Returns what lasted or changed in [start_ms, end_ms), at a Box or at all, by its beginning."""
 
 
@@ -52,8 +52,8 @@ class LongTermStore(Protocol):
         """Intervals and disturbances of class A."""
 
     def replace_phenomena(
-        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[Phenomenon]
-    ) -> list[Phenomenon]:
+        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[StoredPhenomenon]
+    ) -> list[StoredPhenomenon]:
         """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.

@@ -17,11 +17,11 @@ SAME_MS = 2 * 86_400_000
 EDGE_MS = 3 * 86_400_000
 """What began so soon after the start of a span may no longer be found in it."""
 LASTING = "periodic"
-"""A type of which a Box has one at a time."""
+"""The original's type of which a Box has one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Phenomenon:
+class StoredPhenomenon:
     """What lasted or changed."""
 
     kind: str
@@ -30,31 +30,37 @@ class Phenomenon:
     start_ms: int
     end_ms: int
     details: Mapping[str, Any]
-    """Further keys of `phenomena_type`: `analysis` and `quantity`, and figures."""
+    """Further keys of `phenomena_type`: of ours `analysis`, `version`, `because`, perhaps `quantity`, `size`,
+    `unit` and `lasting`, and figures."""
     event_ids: tuple[int, ...] = ()
     incident_ids: tuple[int, ...] = ()
     phenomenon_id: int | None = None
     updated_ms: int = field(default=0, compare=False)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it is a state: one of its kind, Boxes and quantity, whose span moves on."""
+        return self.kind == LASTING or self.details.get("lasting") is True
+
 
 class PhenomenonRecords(StorePart):
     """`phenomena`."""
 
-    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[StoredPhenomenon]:
         """Returns those that overlap [start_ms, end_ms), of a Box or of all, in order of their beginning."""
         with self._driver.read() as documents:
             found = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
         return sorted(found, key=lambda each: (each.start_ms, each.phenomenon_id or 0))
 
     def replace_phenomena(
-        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[Phenomenon]
-    ) -> list[Phenomenon]:
+        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[StoredPhenomenon]
+    ) -> list[StoredPhenomenon]:
         """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.
         """
 
-        def job(documents: Documents) -> list[Phenomenon]:
+        def job(documents: Documents) -> list[StoredPhenomenon]:
             stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
             known = [each for each in stored if _is_own(each, analysis, box_id)]
             new = []
@@ -68,7 +74,7 @@ class PhenomenonRecords(StorePart):
                     number = same.phenomenon_id or 0
                 documents.put(PHENOMENA, [_document(each, number, expires(self._ttls.incidents))])
             for old in known:
-                if old.kind == LASTING or old.start_ms >= start_ms + EDGE_MS:
+                if old.lasting or old.start_ms >= start_ms + EDGE_MS:
                     documents.remove(PHENOMENA, [("phenomena_id", "=", old.phenomenon_id)])
             return new
 
@@ -83,20 +89,20 @@ def _overlapping(documents: Documents, start_ms: int, end_ms: int, box_id: str =
     return documents.find(PHENOMENA, [*where, ("affected_opq_boxes", "has", box_id)] if box_id else where)
 
 
-def _is_own(stored: Phenomenon, analysis: str, box_id: str) -> bool:
+def _is_own(stored: StoredPhenomenon, analysis: str, box_id: str) -> bool:
     return stored.details.get("analysis") == analysis and stored.box_ids[:1] == (box_id,)
 
 
-def _is_same(old: Phenomenon, new: Phenomenon) -> bool:
+def _is_same(old: StoredPhenomenon, new: StoredPhenomenon) -> bool:
     named = (old.kind, old.box_ids, old.details.get("quantity")) == (
         new.kind,
         new.box_ids,
         new.details.get("quantity"),
     )
-    return named and (new.kind == LASTING or abs(old.start_ms - new.start_ms) <= SAME_MS)
+    return named and (new.lasting or abs(old.start_ms - new.start_ms) <= SAME_MS)
 
 
-def _document(found: Phenomenon, number: int, expire_at: int) -> Fields:
+def _document(found: StoredPhenomenon, number: int, expire_at: int) -> Fields:
     return {
         "phenomena_id": number,
         "phenomena_type": {"type": found.kind, **found.details},
@@ -110,9 +116,9 @@ def _document(found: Phenomenon, number: int, expire_at: int) -> Fields:
     }
 
 
-def _phenomenon(document: Fields) -> Phenomenon:
+def _phenomenon(document: Fields) -> StoredPhenomenon:
     details = dict(document["phenomena_type"])
-    return Phenomenon(
+    return StoredPhenomenon(
         str(details.pop("type")),
         tuple(str(each) for each in document["affected_opq_boxes"]),
         int(document["start_ts_ms"]),

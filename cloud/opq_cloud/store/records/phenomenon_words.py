@@ -1,65 +1,39 @@
 """Phenomena in sentences, and as JSON for commands, REST, exports and the bus. Pure."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from opq_cloud.store.records.phenomena import LASTING, Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 
-ANALYSIS = "change"
-"""The analysis of Mauka that finds them; `analysis` of their details."""
-QUANTITIES = {"rms_v": ("voltage", "% of nominal"), "dc": ("direct voltage", "V")}
-"""Quantity -> its name and unit in words."""
-_KINDS = {
-    "level_step": "{name} of the supply of {boxes} moved by {size:+.2f} {unit} at {start}",
-    "own_step": "{name} of {boxes} moved by {size:+.2f} {unit} at {start}, its neighbours' did not",
-    "drift": "{name} of the supply of {boxes} drifted by {size:+.2f} {unit} from {start} to {end}",
-    "own_drift": "{name} of {boxes} drifted by {size:+.2f} {unit} off its neighbours from {start} to {end}",
-    "profile_change": "the daily profile of {name} of {boxes} changed by {size:.2f} {unit} on {start}",
-    "anomaly": "{name} of {boxes} was {size:+.2f} {unit} off its profile from {start} to {end}",
-}
+_TIME = re.compile(r"\{(start|end)\}")
 
 
 def _clock(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def words_of(found: Phenomenon, time_of: Callable[[int], str] = _clock, text: type[str] = str) -> str:
-    """A phenomenon in a sentence; times are UTC.
+def words_of(found: StoredPhenomenon, time_of: Callable[[int], str] = _clock, text: type[str] = str) -> str:
+    """A phenomenon in a sentence, that of its analysis where it has one; times are UTC.
 
     Args:
-        text: the class of the sentence, such as Markup, whose `format` escapes what it is given.
+        text: the class of the sentence, such as Markup, whose `join` escapes what it is given.
     """
-    details = found.details
-    boxes = f"Box {found.box_ids[0]}" if len(found.box_ids) == 1 else f"Boxes {' and '.join(found.box_ids)}"
-    name, unit = QUANTITIES.get(str(details.get("quantity")), (str(details.get("quantity")), ""))
-    values: dict[str, Any] = {
-        "name": name,
-        "unit": unit,
-        "size": details.get("size", 0.0),
-        "kind": found.kind,
-    }
-    values |= {"start": time_of(found.start_ms), "end": time_of(found.end_ms)}
-    if details.get("analysis") != ANALYSIS:
-        form = "{kind} of {boxes} from {start} to {end}"
-    elif found.kind == "similarity":
-        values |= {"alike": details["correlation"], "percent": 100 * details["likelihoods"]["same_phase"]}
-        form = "{boxes} move alike (correlation {alike:.2f}): {percent:.0f} % likely on one phase"
-    elif found.kind == LASTING:
-        values["percent"] = 100 * details["strength"]
-        form = "{name} of {boxes} follows the day and the week: they explain {percent:.0f} % of how it moves"
-    else:
-        form = _KINDS.get(found.kind, "{kind} of {boxes} from {start} to {end}")
-        boxes = boxes if len(found.box_ids) != 2 else f"Box {found.box_ids[0]} or Box {found.box_ids[1]}"
-    return text(form).format(boxes=boxes, **values)
+    sentence = found.details.get("because")
+    if not isinstance(sentence, str):
+        boxes = f"Box{'' if len(found.box_ids) == 1 else 'es'} {' and '.join(found.box_ids)}"
+        sentence = f"{found.kind} of {boxes} from {{start}} to {{end}}"
+    times = {"start": found.start_ms, "end": found.end_ms}
+    parts = _TIME.split(sentence)  # words and names of times in turn
+    return text("").join(time_of(times[each]) if at % 2 else each for at, each in enumerate(parts))
 
 
-def ordered(found: Sequence[Phenomenon]) -> list[Phenomenon]:
+def ordered(found: Sequence[StoredPhenomenon]) -> list[StoredPhenomenon]:
     """The lasting ones last, the others by time."""
-    return sorted(found, key=lambda each: (each.kind in (LASTING, "similarity"), each.start_ms))
+    return sorted(found, key=lambda each: (each.lasting, each.start_ms))
 
 
-def phenomenon_json(found: Phenomenon) -> dict[str, object]:
+def phenomenon_json(found: StoredPhenomenon) -> dict[str, object]:
     return {
         "id": found.phenomenon_id,
         "kind": found.kind,

@@ -33,14 +33,18 @@ class CallDeadline:
         return f"a call takes longer than {self._call_s:g} s; if this stays so, end the server's process"
 
     @contextmanager
-    def limited(self, method: str) -> Iterator[None]:
-        """Limits the time of the block. Raises WorkerTimeoutError: it took too long."""
+    def limited(self, method: str, limit_s: float | None = None) -> Iterator[None]:
+        """Limits the time of the block, by default to `call_s`.
+
+        Raises WorkerTimeoutError: it took too long.
+        """
+        limit_s = self._call_s if limit_s is None else limit_s
         thread_id, over = threading.get_ident(), threading.Event()
         is_late = False
 
         def watch() -> None:
             nonlocal is_late
-            while not over.wait(self._call_s):
+            while not over.wait(limit_s):
                 with self._lock:
                     if over.is_set():
                         return
@@ -59,7 +63,7 @@ class CallDeadline:
         except _TimeIsOver:
             with self._lock:
                 over.set()
-            why = f"plug-in {self._name}: {method} took longer than {self._call_s:g} s"
+            why = f"plug-in {self._name}: {method} took longer than {limit_s:g} s"
             raise WorkerTimeoutError(why) from None
         finally:
             if is_late:

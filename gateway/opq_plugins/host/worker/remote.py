@@ -85,7 +85,14 @@ class Remote:
         """Returns the checked results of an analysis of single items."""
         from opq_plugins.sdk import nouns
 
-        return nouns.result_from(self.call("analyse_items", nouns.to_plain(batch), *nominal), batch)
+        method = "analyse_histories" if batch.histories else "analyse_items"
+        return nouns.result_from(self.call(method, nouns.to_plain(batch), *nominal), batch)
+
+    def reads(self) -> object:
+        """Returns the checked request of an analysis of History."""
+        from opq_plugins.sdk import nouns
+
+        return nouns.history_request_from(self.call("reads"))
 
     def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
         """Returns the further samples that an analysis requests, checked."""
@@ -202,6 +209,8 @@ class Remote:
             return min(BEGIN_S, limits.start_s) if begins else min(DECIDE_S, limits.call_s)
         if self.kind == "function" and method == "exec":
             return limits.function_s
+        if method == "analyse_histories":
+            return max(limits.history_s, limits.call_s)
         return limits.start_s if method in ("make", "open", "selftest") else limits.call_s
 
 

@@ -107,6 +107,7 @@ class InProcessRuntime(Runtime):
         self._factories = python_code.load_python(folder, manifest)
         self.replaying = replaying(self._factories)
         self.deadline = CallDeadline(manifest.name, limits.call_s)
+        self.history_s = max(limits.history_s, limits.call_s)
         """The time limit of the calls of analyses."""
 
     def status(self) -> dict[str, Value]:

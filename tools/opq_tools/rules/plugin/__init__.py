@@ -8,7 +8,7 @@ COMMANDS = {
     "new": ("rules.plugin.new", "A folder with a plug-in that works, to change."),
     "test": ("rules.plugin.trial", "Run a plug-in in the real worker with its samples."),
     "pack": ("rules.plugin.pack", "A folder -> a zip that can be installed, signed if wanted."),
-    "install": ("rules.plugin.install", "Install or replace one: a package, a folder or a URL."),
+    "install": ("rules.plugin.install", "Install or replace one: a name, a package, a folder or a URL."),
     "show": (
         "rules.plugin.installed:show_plugins",
         "What is installed; version, process, counters of one.",

@@ -1,6 +1,7 @@
-"""`opq-tools plugin install`: installs or replaces a plug-in, from a package, a folder or a URL."""
+"""`opq-tools plugin install`: installs or replaces a plug-in, by name, from a package, a folder or a URL."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -12,12 +13,13 @@ from opq_plugins.package.archive import pack, read_package
 from opq_plugins.package.manifest import MANIFEST, PACKAGE, parse_manifest
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_plugins.policy import Policy
+from opq_tools.rules.plugin.shipped import shipped_plugins, with_libraries
 from opq_tools.shared.input_file import read_input
 from opq_tools.shared.progress import shown_step
 from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, show_answer
 
 
-@click.command("install", short_help="Install or replace a plug-in: a package, a folder or a URL.")
+@click.command("install", short_help="Install or replace one: a name, a package, a folder or a URL.")
 @click.argument("what", metavar="SOURCE | KIND NAME [URL]", nargs=-1, required=True)
 @click.option(
     "-z",
@@ -25,6 +27,12 @@ from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_
     "zip_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="With KIND NAME: a zip on this machine instead of a URL.",
+)
+@click.option(
+    "--wheels",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Of a name or a folder: folder with wheels of the libraries that it needs.  "
+    "[default: from the package index]",
 )
 @click.option("--downgrade", is_flag=True, help="Also allow a lower version than the running one.")
 @click.option("--rollback", is_flag=True, help="With KIND NAME: return to the version before.")
@@ -45,6 +53,7 @@ def command(
     server: RuleServer,
     what: tuple[str, ...],
     zip_file: Path | None,
+    wheels: Path | None,
     downgrade: bool,
     rollback: bool,
     watch: bool,
@@ -53,9 +62,10 @@ def command(
 ) -> None:
     """Install a plug-in in a running system; a higher version replaces the running one while rules run.
 
-    SOURCE is a package (FILE.zip), or a folder with plugin.json. If the new version fails, the old one
-    goes on. A package at a URL needs the kind (source, sink, function, trigger, analysis or package: a
-    plug-in of any kinds) and its name.
+    SOURCE is the NAME of a plug-in that comes with the toolkit, such as change, a package (FILE.zip), or a
+    folder with plugin.json. Libraries that a name or folder needs and this Python lacks are packed with it.
+    If the new version fails, the old one goes on. A package at a URL needs the kind (source, sink, function,
+    trigger, analysis or package: a plug-in of any kinds) and its name.
 
     SOURCE may also be a folder of the original's developer guide: plugins/__init__.py, plugins/NAME.py and,
     with the list, OpqMauka.py. Mauka runs each in its own confined process, and replaces its earlier
@@ -63,6 +73,7 @@ def command(
 
     \b
     Examples:
+      opq-tools plugin install change
       opq-tools plugin install mysql-sink
       opq-tools plugin install mysqlSink.zip
       opq-tools plugin install sink mysql http://127.0.0.1:8000/mysqlSink.zip
@@ -85,7 +96,7 @@ def command(
         if zip_file is not None or rollback:
             raise click.UsageError("--zip and --rollback need KIND NAME")
         with shown_step(f"reading {source}"):
-            its, data = _read_source(source)
+            its, data = _read_source(source, wheels)
         with _uploaded(server, data) as place:
             _install(server, PACKAGE, {"name": its, "file": place}, downgrade)
     else:
@@ -96,12 +107,22 @@ def _is_original(source: Path) -> bool:
     return (source / "plugins").is_dir() and not (source / MANIFEST).exists()
 
 
-def _read_source(source: Path) -> tuple[str, bytes]:
+def _read_source(source: Path, wheels: Path | None) -> tuple[str, bytes]:
     """Returns a plug-in's name and its zip. Raises PluginError, UsageError."""
+    shipped = shipped_plugins()
+    if not source.exists() and str(source) in shipped:
+        source = shipped[str(source)]
     if source.is_dir():
-        return parse_manifest(read_input(source / MANIFEST)).name, pack(source.resolve())[1]
+        with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
+            whole = with_libraries(source.resolve(), Path(here), wheels)
+            return parse_manifest(read_input(source / MANIFEST)).name, pack(whole)[1]
+    if wheels is not None:
+        raise click.UsageError("--wheels is for a name or a folder; a package has its wheels")
     if not source.exists():
-        raise click.UsageError(f"there is no {source}; for a package at a URL give KIND NAME URL")
+        raise click.UsageError(
+            f"there is no {source}, and the toolkit has {', '.join(shipped)}; for a package at a URL give "
+            "KIND NAME URL"
+        )
     return read_package(source, None, Policy()).manifest.name, read_input(source)
 
 

@@ -12,12 +12,17 @@ from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import (
     TREND_MS,
+    BoxHistory,
+    Course,
     Event,
     Finding,
+    History,
+    HistoryRequest,
     Incident,
     Measurement,
     Message,
     Metric,
+    Phenomenon,
     StoredFinding,
     TimeSource,
     Trend,
@@ -28,6 +33,7 @@ RATE_HZ = 12_000
 V_PER_LSB = 0.02
 START_NS = 1_700_000_000 * 10**9
 WINDOW_NS = 200_000_000
+DAY_NS = 86_400 * 10**9
 
 
 def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[str, str]:
@@ -63,24 +69,30 @@ def trial_analysis(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict
             if takes == Event.__name__:
                 found = analysis.analyse(event_of(case, number, nominal.hz), nominal.volts, nominal.hz)
                 return _differs(found, case)
-            batch = ItemBatch.of(takes, [_ITEMS[takes](case, number)])
+            if takes == History.__name__:
+                item: Item = history_of(case, analysis.reads(), nominal)
+            else:
+                item = _ITEMS[takes](case, number)
+            batch = ItemBatch.of(takes, [item])
             result = analysis.analyse_items(batch, nominal.volts, nominal.hz)
             if result.failed:
                 return result.error
-            return _differs(result.findings if gives == Finding.__name__ else result.messages, case)
+            given: dict[str, Sequence[Finding | Phenomenon | Message]]
+            given = {Finding.__name__: result.findings, Phenomenon.__name__: result.phenomena}
+            return _differs(given.get(gives, result.messages), case)
 
         results[f"{what}, {takes.lower()} {number + 1}"] = _result_of(finds)
     analysis.close()
     return results
 
 
-def _differs(found: Sequence[Finding | Message], case: dict[str, Any]) -> str:
+def _differs(found: Sequence[Finding | Phenomenon | Message], case: dict[str, Any]) -> str:
     """Returns what is wrong with the results of a case; "" where nothing is."""
     want = int(case.get("finds", 0))
     if len(found) == want:
         return ""
     shown = "; ".join(
-        f"{one.kind}: {one.because}" if isinstance(one, Finding) else json.dumps(one.values) for one in found
+        json.dumps(one.values) if isinstance(one, Message) else f"{one.kind}: {one.because}" for one in found
     )
     return f"gave {len(found)} ({shown}); want {want}"
 
@@ -138,6 +150,27 @@ def incident_of(case: dict[str, Any], number: int) -> Incident:
         stored,
         severity=case.get("severity"),
     )
+
+
+def history_of(case: dict[str, Any], request: HistoryRequest, nominal: Nominal) -> History:
+    """Makes the History of a case, of one Box; `courses`: quantity -> list of [number, value].
+
+    What follows is not known.
+    """
+    runs = case.get("courses", {})
+    start_ns = START_NS // DAY_NS * DAY_NS
+    end_ns = start_ns + request.days * DAY_NS
+    courses = []
+    for names, length_ms in ((request.intervals, request.interval_ms), (request.trends, request.trend_ms)):
+        count = (end_ns - start_ns) // (length_ms * 1_000_000)
+        for name in names:
+            given = runs.get(name, [])
+            known = np.repeat([float(value) for _, value in given], [int(many) for many, _ in given])[:count]
+            values = np.concatenate((known, np.full(count - len(known), np.nan)))
+            courses.append(Course(name, length_ms, start_ns, values, np.zeros(count, np.bool_)))
+    box_id = str(case.get("box", 1))
+    box = BoxHistory(box_id, nominal.volts, nominal.hz, tuple(courses))
+    return History(start_ns, end_ns, (box,), (box_id,))
 
 
 _ITEMS: dict[str, Callable[[dict[str, Any], int], Item]] = {

@@ -1,4 +1,4 @@
-"""What Mauka found to have changed over weeks, for the page of a Box and `/past`."""
+"""What analyses found to have lasted or changed over weeks, for the page of a Box and `/past`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from opq_cloud.store.records.phenomena import LASTING
 from opq_cloud.store.records.phenomenon_words import ordered, words_of
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.quantities import QUANTITIES
@@ -45,8 +44,7 @@ def changes_listed(
         quantity = str(each.details.get("quantity", ""))
         known = quantity if quantity in QUANTITIES else ""
         query = {"box": ",".join(each.box_ids), "q": known, "from": span[0], "to": span[1]}
-        lasts = each.kind in (LASTING, "similarity")
-        number = 0 if lasts else len(rows) + 1
+        number = 0 if each.lasting else len(rows) + 1
         rows.append(ListedChange(number, sentence, each.start_ms, each.end_ms, quantity, urlencode(query)))
     return rows
 

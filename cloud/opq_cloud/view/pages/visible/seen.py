@@ -19,7 +19,7 @@ from opq_cloud.store.event_record import PERSON_ASKED, SAW, EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.long_term import ShownIntervals
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.records.seen import seen_incident
 from opq_cloud.store.stated_facts import MS_NS
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
@@ -174,7 +174,7 @@ class SeenStore:
         shown = self._with_waveforms(record)
         return {box_id: each for box_id, each in self._store.half_cycles(event_id).items() if box_id in shown}
 
-    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[StoredPhenomenon]:
         found = self._store.phenomena(start_ms, end_ms, box_id)
         sees = self._visitor.sees_whole_ms
         return [each for each in found if all(sees(box, each.start_ms, each.end_ms) for box in each.box_ids)]

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.change.series import OUTLIER_DEVIATIONS, spread
+from opq_change.series import OUTLIER_DEVIATIONS, spread
 
 WHERE: Mapping[str, tuple[float, float]] = {
     "same_phase": (0.31, 0.23),
@@ -20,9 +20,9 @@ WHERE: Mapping[str, tuple[float, float]] = {
     "elsewhere": (-0.02, 0.04),
 }
 """Place -> usual correlation of ten-minute changes as Fisher's z, and its deviation: those of simulated
-fleets whose places are known (docs/change.md). A neutral turns the sign between the phases that share it."""
+fleets whose places are known (the README). A neutral turns the sign between the phases that share it."""
 LEAST_LIKELY = 0.8
-"""From this likelihood on two Boxes probably are on one phase; set on training fleets (docs/change.md)."""
+"""From this likelihood on two Boxes probably are on one phase; set on training fleets (the README)."""
 LEAST_BOXES = 6
 """With fewer, what they share cannot be told from what one phase has."""
 LEAST_COMMON = 432

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.mauka.change.series import DAY_H, OUTLIER_DEVIATIONS, WEEK_H, Values, running_median, spread
+from opq_change.series import DAY_H, OUTLIER_DEVIATIONS, WEEK_H, Values, running_median, spread
 
 LEAST_H = 2 * WEEK_H + 1
 """A weekly season needs more than two weeks: MSTL leaves out one that is half of the values."""

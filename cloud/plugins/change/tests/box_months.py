@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.change.detection import Change, changes_of, own_changes
-from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, HourSeries
+from opq_change.detection import Change, changes_of, own_changes
+from opq_change.series import DAY_H, HOUR_NS, HourSeries
 
 HOURS = 30 * DAY_H
 START_NS = 1_793_491_200 * 10**9

@@ -1,6 +1,7 @@
 """How sure changes and likenesses are, on months and fleets that no threshold was set on; as JSON.
 
-python cloud/tests/change_figures.py [--quick] | python tools/figures.py change
+PYTHONPATH=cloud/plugins/change python cloud/plugins/change/tests/change_figures.py [--quick] |
+    python tools/figures.py change
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from box_months import PLANTED, month, score
 from known_fleets import KnownFleet, known_fleet
 
-from opq_cloud.mauka.change.likeness import likenesses, most_likely
+from opq_change.likeness import likenesses, most_likely
 
 HELD_OUT = (range(700, 720), range(800, 820), range(900, 920))
 """Seeds of 60 Box-months each. Thresholds were set on 0 to 59; 200 to 619 were looked at before."""
@@ -81,7 +82,7 @@ def _row(
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "tools"))
     from bench.harness.result import commit, machine
 
     rows = figures("--quick" in sys.argv)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from opq_cloud.mauka.change.points import (
+from opq_change.points import (
     Line,
     Step,
     changed_days,
@@ -19,8 +19,8 @@ from opq_cloud.mauka.change.points import (
     normal_isf,
     steps_of,
 )
-from opq_cloud.mauka.change.profile import LEAST_H, Profile, filled, profile_of, usual_season
-from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, WEEK_H, HourSeries, Values, spread
+from opq_change.profile import LEAST_H, Profile, filled, profile_of, usual_season
+from opq_change.series import DAY_H, HOUR_NS, WEEK_H, HourSeries, Values, spread
 
 Kind = Literal["level_step", "own_step", "drift", "own_drift", "profile_change", "anomaly"]
 COMPARED_H = 3 * DAY_H

@@ -13,14 +13,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.change.series import DAY_H, OUTLIER_DEVIATIONS, Values, spread, without_outliers
+from opq_change.series import DAY_H, OUTLIER_DEVIATIONS, Values, spread, without_outliers
 
 SHORTEST_H = 36
 """Hours of the shortest level and line."""
 SHARP_H = 12
 """A step is what the means of so many hours before and after differ by: what comes over days is not one."""
 VOLTAGE_CAUTION = 1.04
-"""Hours of a voltage have more far values than normal noise; set on training months (docs/change.md)."""
+"""Hours of a voltage have more far values than normal noise; set on training months (the README)."""
 LINES_TRIED_H = 6
 """A line begins at every so many hours."""
 
@@ -86,7 +86,7 @@ def lines_of(values: Values, false_alarms: float) -> list[Line]:
     y = without_outliers(values[hours])
     from ruptures import Pelt
 
-    from opq_cloud.mauka.change.line_cost import LineCost
+    from opq_change.line_cost import LineCost
 
     cost = LineCost(SHORTEST_H).fit(np.column_stack((hours, y)))
     deviation = long_run_deviation(y)

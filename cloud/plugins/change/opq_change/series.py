@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.messages import Course
 
+TEN_MINUTES_MS, HOUR_MS = 600_000, 3_600_000
 HOUR_NS = 3_600 * 10**9
 DAY_H = 24
 WEEK_H = 168
@@ -33,28 +34,18 @@ class HourSeries:
         return ~np.isnan(self.values)
 
 
-def hourly(columns: IntervalColumns, name: str, start_ns: int, hours: int, scale: float = 1.0) -> HourSeries:
-    """Returns the median of each hour's intervals without a flag, times `scale`."""
-    values = np.asarray(columns.values.get(name, np.empty(0)), np.float64)
-    starts = columns.start_ns if len(values) else np.empty(0, np.int64)
-    good = ~np.isnan(values) & ~columns.flagged[: len(values)]
-    return hourly_of(columns.box_id, starts[good], values[good] * scale, start_ns, hours, LEAST_IN_HOUR)
+def hourly(box_id: str, course: Course, least: int, scale: float = 1.0) -> HourSeries:
+    """Returns the median of each hour's values without a flag, times `scale`.
 
-
-def hourly_of(
-    box_id: str, at_ns: NDArray[np.int64], values: Values, start_ns: int, hours: int, least: int = 1
-) -> HourSeries:
-    """Returns the median of the values of each hour; an hour with fewer than `least` has none."""
+    An hour with fewer than `least` has none.
+    """
+    in_hour = HOUR_MS // course.length_ms
+    hours = len(course.values) // in_hour
+    good = np.where(course.flagged, np.nan, course.values)[: hours * in_hour].reshape(hours, in_hour)
+    enough = (~np.isnan(good)).sum(axis=1) >= least
     found = np.full(hours, np.nan)
-    place = (at_ns - start_ns) // HOUR_NS
-    inside = (place >= 0) & (place < hours)
-    order = np.argsort(place[inside], kind="stable")
-    place, values = place[inside][order], values[inside][order]
-    edges = np.searchsorted(place, np.arange(hours + 1))
-    for hour in range(hours):
-        if edges[hour + 1] - edges[hour] >= least:
-            found[hour] = np.median(values[edges[hour] : edges[hour + 1]])
-    return HourSeries(box_id, start_ns, found)
+    found[enough] = scale * np.nanmedian(good[enough], axis=1)
+    return HourSeries(box_id, course.start_ns, found)
 
 
 def spread(values: Values) -> float:

@@ -1,1 +1,0 @@
-"""What changed over weeks, at a Box and between Boxes."""

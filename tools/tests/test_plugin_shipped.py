@@ -1,0 +1,68 @@
+"""`opq-tools plugin install NAME`: the plug-ins of the toolkit, and the libraries that come with one."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from opq_plugins.package.archive import pack
+from opq_plugins.package.manifest import parse_manifest
+from opq_proto.errors import PluginError
+from opq_tools.rules.plugin.install import command
+from opq_tools.rules.plugin.shipped import lacking_requirements, shipped_plugins, with_libraries
+
+
+def test_the_toolkit_ships_the_change_plugin() -> None:
+    shipped = shipped_plugins()
+    assert "change" in shipped
+    for name, folder in shipped.items():
+        manifest = parse_manifest((folder / "plugin.json").read_bytes())
+        assert manifest.name == name and (folder / "README.md").is_file()
+        assert pack(folder)[0] == f"{name}-{manifest.version}.zip"
+
+
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
+    done = CliRunner().invoke(command, ["chnage"])
+    assert done.exit_code == 2 and "the toolkit has change" in done.output
+
+
+def test_only_lacking_libraries_are_packed() -> None:
+    assert lacking_requirements(["click>=1", "surely-absent>=1", 'absent; python_version < "3"']) == [
+        "surely-absent>=1"
+    ]
+    assert lacking_requirements(["click>=999"]) == ["click>=999"]
+    with pytest.raises(PluginError, match="'!' is not a requirement"):
+        lacking_requirements(["!"])
+
+
+def made_wheel(folder: Path, name: str) -> None:
+    """A wheel of one module, with tests."""
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    info = f"{name}-1.0.dist-info"
+    files = {f"{name}/__init__.py": "x = 1\n", f"{name}/tests/test_x.py": "", f"{info}/METADATA": about}
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, f"{info}/WHEEL": kind, f"{info}/RECORD": ""}.items():
+            wheel.writestr(path, text)
+
+
+def test_wheels_of_a_folder_come_with_it(tmp_path: Path) -> None:
+    """pip finds them in the given folder; their tests are left out."""
+    plugin, wheels, into = tmp_path / "mine", tmp_path / "wheels", tmp_path / "into"
+    for each in (plugin / "sinks", wheels, into):
+        each.mkdir(parents=True)
+    (plugin / "sinks" / "mine.py").write_text("import surelyabsent\n")
+    facts = {"name": "mine", "version": "1.0.0", "sinks": ["mine"], "requires": ["surelyabsent>=1"]}
+    (plugin / "plugin.json").write_text(json.dumps(facts))
+    with pytest.raises(PluginError, match="pip does not find"):
+        with_libraries(plugin, into, wheels)
+    made_wheel(wheels, "surelyabsent")
+    whole = with_libraries(plugin, into / "again", wheels)
+    (wheel,) = (whole / "wheels").iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "surelyabsent/__init__.py" in names and not any("tests" in each for each in names)
+    assert (whole / "sinks" / "mine.py").is_file()
+    (plugin / "plugin.json").write_text(json.dumps({**facts, "requires": ["click"]}))
+    assert with_libraries(plugin, into, wheels) == plugin

@@ -18,7 +18,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.drawing.charts import ChartLine, FloatArray
-from opq_cloud.view.pages.examine import drawing, figures
+from opq_cloud.view.pages.examine import drawing, signal_figures
 from opq_cloud.view.pages.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
 from opq_proto.messages import (
@@ -126,15 +126,15 @@ def test_overlapping_events_are_drawn_once() -> None:
 def test_cursors_read_a_sine_as_it_is() -> None:
     signal = signal_of(wave_of(sine(1.0, 120.0)))
     quarter_ms = 1000 / 60 / 4
-    at = figures.reading(signal, 500.0 + quarter_ms, ZERO_NS)
+    at = signal_figures.reading(signal, 500.0 + quarter_ms, ZERO_NS)
     assert at.volts == pytest.approx(120 * math.sqrt(2), abs=0.02)
     assert at.rms_v == pytest.approx(120.0, abs=0.01)
     assert at.phase_deg == pytest.approx(90.0, abs=0.05)
     assert at.f_hz == pytest.approx(60.0, abs=0.002)
-    off = figures.between(signal, 500.0, 600.0, ZERO_NS)
+    off = signal_figures.between(signal, 500.0, 600.0, ZERO_NS)
     assert off.cycles == pytest.approx(6.0, abs=0.001)
     assert off.shift_deg == pytest.approx(0.0, abs=0.1)
-    assert figures.reading(signal, 2_000.0, ZERO_NS) == figures.Reading()
+    assert signal_figures.reading(signal, 2_000.0, ZERO_NS) == signal_figures.Reading()
 
 
 def test_a_phase_jump_is_measured_between_cursors() -> None:
@@ -143,7 +143,7 @@ def test_a_phase_jump_is_measured_between_cursors() -> None:
     half = len(volts) // 2
     t_s = np.arange(half, len(volts)) / RATE_HZ
     volts[half:] = 120 * math.sqrt(2) * np.sin(2 * np.pi * 60 * t_s + math.radians(25))
-    off = figures.between(signal_of(wave_of(volts)), 400.0, 600.0, ZERO_NS)
+    off = signal_figures.between(signal_of(wave_of(volts)), 400.0, 600.0, ZERO_NS)
     assert off.shift_deg == pytest.approx(25.0, abs=0.3)
     assert off.rms_v == pytest.approx(0.0, abs=0.1)
 
@@ -156,27 +156,27 @@ def test_within_a_phase_step_frequency_is_empty(step_deg: float) -> None:
     t_s = np.arange(half, len(volts)) / RATE_HZ
     volts[half:] = 120 * math.sqrt(2) * np.sin(2 * np.pi * 60 * t_s + math.radians(step_deg))
     signal = signal_of(wave_of(volts))
-    at = figures.reading(signal, 500.0, ZERO_NS)
+    at = signal_figures.reading(signal, 500.0, ZERO_NS)
     assert at.f_hz is None and at.steps
     for t_ms in (300.0, 440.0, 560.0, 700.0):
-        assert figures.reading(signal, t_ms, ZERO_NS).f_hz == pytest.approx(60.0, abs=0.1)
-    lines = figures.frequency_lines(signal, 0.0, 1000.0, ZERO_NS, 1000)
+        assert signal_figures.reading(signal, t_ms, ZERO_NS).f_hz == pytest.approx(60.0, abs=0.1)
+    lines = signal_figures.frequency_lines(signal, 0.0, 1000.0, ZERO_NS, 1000)
     assert len(lines) == 2 and lines[0].t_ms[-1] < 500.0 < lines[1].t_ms[0]
-    assert all(abs(line.values - 60.0).max() < figures.STEP_HZ for line in lines)
+    assert all(abs(line.values - 60.0).max() < signal_figures.STEP_HZ for line in lines)
 
 
 def test_a_frequency_that_really_moves_is_shown() -> None:
     t_s = np.arange(2 * RATE_HZ) / RATE_HZ
     volts = 170 * np.sin(2 * np.pi * (60 * t_s - 0.5 * t_s**2))  # one hertz in a second
     signal = signal_of(wave_of(volts))
-    assert figures.reading(signal, 1000.0, ZERO_NS).f_hz == pytest.approx(59.0, abs=0.02)
-    (line,) = figures.frequency_lines(signal, 100.0, 1900.0, ZERO_NS, 1000)
+    assert signal_figures.reading(signal, 1000.0, ZERO_NS).f_hz == pytest.approx(59.0, abs=0.02)
+    (line,) = signal_figures.frequency_lines(signal, 100.0, 1900.0, ZERO_NS, 1000)
     assert line.values.max() > 59.85 and line.values.min() < 58.15
 
 
 def test_between_two_waveforms_no_cycles_are_counted() -> None:
     signal = signal_of(wave_of(sine(0.5)), wave_of(sine(0.5, 100.0, start_s=9.0), 9.0))
-    off = figures.between(signal, 250.0, 9_250.0, ZERO_NS)
+    off = signal_figures.between(signal, 250.0, 9_250.0, ZERO_NS)
     assert off.rms_v == pytest.approx(-20.0, abs=0.1)
     assert (off.cycles, off.shift_deg) == (None, None)
 
@@ -186,29 +186,29 @@ def test_missing_voltage_begins_with_the_dip() -> None:
     volts = sine(1.0)
     volts[6000:7200] *= 0.7
     signal = signal_of(wave_of(volts))
-    (line,) = figures.missing_lines(signal, -200.0, 200.0, ZERO_NS + S // 2, 10_000)
+    (line,) = signal_figures.missing_lines(signal, -200.0, 200.0, ZERO_NS + S // 2, 10_000)
     before, during = (
         np.abs(line.values[line.t_ms < -1.0]),
         np.abs(line.values[(line.t_ms > 5) & (line.t_ms < 95)]),
     )
     assert before.max() < 0.2
     assert during.max() == pytest.approx(0.3 * 120 * math.sqrt(2), rel=0.01)
-    assert figures.missing_lines(signal_of(wave_of(sine(0.02))), -9.0, 9.0, ZERO_NS, 100) == []
+    assert signal_figures.missing_lines(signal_of(wave_of(sine(0.02))), -9.0, 9.0, ZERO_NS, 100) == []
 
 
 def test_harmonics_and_spectrogram_show_the_order() -> None:
     t_s = np.arange(RATE_HZ) / RATE_HZ
     volts = sine(1.0) + 0.05 * 120 * math.sqrt(2) * np.sin(2 * np.pi * 300 * t_s)
     signal = signal_of(wave_of(volts))
-    found = figures.harmonics_at(signal, 300.0, ZERO_NS)
+    found = signal_figures.harmonics_at(signal, 300.0, ZERO_NS)
     assert found is not None
     assert found.percents[3] == pytest.approx(5.0, abs=0.02)
-    assert sum(figures.known(found.percents)) == pytest.approx(5.0, abs=0.1)
+    assert sum(signal_figures.known(found.percents)) == pytest.approx(5.0, abs=0.1)
     assert found.thd_percent == pytest.approx(5.0, abs=0.02)
-    assert figures.harmonics_at(signal, 900.0, ZERO_NS) is None
-    assert figures.harmonics_at(signal, 900.0, ZERO_NS, ends=True) is not None
-    columns = figures.spectrogram(signal, 120.0, 200.0, 800.0, ZERO_NS)
-    assert len(columns) == figures.COLUMNS
+    assert signal_figures.harmonics_at(signal, 900.0, ZERO_NS) is None
+    assert signal_figures.harmonics_at(signal, 900.0, ZERO_NS, ends=True) is not None
+    columns = signal_figures.spectrogram(signal, 120.0, 200.0, 800.0, ZERO_NS)
+    assert len(columns) == signal_figures.COLUMNS
     assert all(max(range(24), key=row.__getitem__) == 3 for _, _, row in columns)
     assert [shade for shade, _ in drawing.shades(columns, 200.0, 800.0)] == [4]
 
@@ -223,8 +223,8 @@ def test_an_unmeasurable_waveform_shows_its_samples() -> None:
         run = measured_run(1, wave, 60.0)
         signal = BoxSignal("1", (run,))
         assert len(run.rms_v) == 0
-        assert figures.reading(signal, 5.0, ZERO_NS).rms_v is None
-        assert figures.harmonics_at(signal, 5.0, ZERO_NS) is None
+        assert signal_figures.reading(signal, 5.0, ZERO_NS).rms_v is None
+        assert signal_figures.harmonics_at(signal, 5.0, ZERO_NS) is None
 
 
 # The drawing
@@ -234,7 +234,7 @@ def test_a_single_sample_impulse_is_drawn() -> None:
     volts = np.zeros(1_000_000)
     volts[654_321] = 300.0
     run = measured_run(1, wave_of(volts), 60.0)
-    (line,) = figures.wave_lines(BoxSignal("1", (run,)), 0.0, 90_000.0, ZERO_NS, drawing.POINTS)
+    (line,) = signal_figures.wave_lines(BoxSignal("1", (run,)), 0.0, 90_000.0, ZERO_NS, drawing.POINTS)
     assert len(line.values) <= drawing.POINTS + 4
     assert line.values.max() == pytest.approx(300.0)
     assert line.t_ms[line.values.argmax()] == pytest.approx(654_321 / 12, abs=1e-6)

@@ -13,7 +13,7 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.examine import figures
+from opq_cloud.view.pages.examine import signal_figures
 from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run
 from opq_cloud.view.pages.incidents.overlay import crossing_ns
 from opq_cloud.view.web.sign_in import SignIn
@@ -92,7 +92,7 @@ def test_an_unseen_event_lies_over_nothing(scene: demo.Scene) -> None:
 
 def test_each_rms_is_computed_once(scene: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lowest value, the lines and their difference are of one reading for each of the two."""
-    plain, origins = figures.rms_lines, list[int]()
+    plain, origins = signal_figures.rms_lines, list[int]()
 
     def counted(
         signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, points: int
@@ -101,7 +101,7 @@ def test_each_rms_is_computed_once(scene: demo.Scene, monkeypatch: pytest.Monkey
         return plain(signal, start_ms, end_ms, origin_ns, points)
 
     one, two = incident(scene, "1", 3), incident(scene, "1", 6)
-    monkeypatch.setattr(figures, "rms_lines", counted)
+    monkeypatch.setattr(signal_figures, "rms_lines", counted)
     visitor = FormBrowser(scene.url, {})
     assert visitor.get(f"/incidents/{one}/overlay?with={two}") == 200
     assert "Difference of rms" in visitor.text

@@ -33,7 +33,7 @@ from opq_cloud.view.pages.past.box_choice import read_groups
 from opq_cloud.view.pages.past.line_reading import rows_for
 from opq_cloud.view.pages.past.lines_together import after_one_another, joined
 from opq_cloud.view.pages.past.quantities import MAIN, QUANTITIES
-from opq_cloud.view.pages.past.reading import PastReader
+from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries, Spread, in_week, spread_of, without_skipped
 from opq_cloud.view.pages.visible.counted import HiddenBox
 from opq_cloud.view.pages.visible.shown_box import ShownBox

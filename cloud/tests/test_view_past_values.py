@@ -17,9 +17,9 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
-from opq_cloud.view.pages.past import reading
+from opq_cloud.view.pages.past import quantity_reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
-from opq_cloud.view.pages.past.reading import PastReader
+from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries
 from opq_cloud.view.pages.past.served_lines import SiteReader, Stays
 from opq_cloud.view.pages.visible.seen import SeenStore
@@ -92,7 +92,7 @@ def test_longer_rows_keep_extremes_flags_and_mean(store: CloudStore) -> None:
 
 def test_days_equal_their_intervals(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """33 days of summaries, whose quantiles are those of the raw intervals to half a bin."""
-    monkeypatch.setattr(reading, "RAW_DAYS", 30)
+    monkeypatch.setattr(quantity_reading, "RAW_DAYS", 30)
     found = read(store, "rms_v", "1", "2026-10-18", "2026-11-20")
     assert found.step_ms == past.DAY_MS and len(found.at_ms) == 33 and found.gaps == ()
     bad = int(np.flatnonzero(found.at_ms == TODAY - past.BAD_DAY * past.DAY_MS)[0])
@@ -490,7 +490,7 @@ def test_a_sites_unbalance_of_years_is_read(store: CloudStore, monkeypatch: pyte
     site = SiteReader(store.intervals, store.boxes())
     mill = ShownBox("mill", "", None, 230.0, 50.0, False)
     at_once = reader.site(mill, QUANTITIES["unbalance_percent"], site)
-    monkeypatch.setattr(reading, "RAW_DAYS", 30)
+    monkeypatch.setattr(quantity_reading, "RAW_DAYS", 30)
     found = reader.site(mill, QUANTITIES["unbalance_percent"], site)
     assert found.step_ms == day_ms and len(found.at_ms) == 65
     assert not (found.at_ms % day_ms).any()

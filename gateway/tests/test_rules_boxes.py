@@ -19,8 +19,8 @@ from rules_engine import EVERYWHERE
 from waiting import wait_for
 
 from opq_gateway.measuring import intervals
-from opq_gateway.measuring.figures import QUANTITIES
 from opq_gateway.measuring.intervals import _known_statistics
+from opq_gateway.measuring.window_figures import QUANTITIES
 from opq_gateway.rules.streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file

@@ -20,7 +20,7 @@ from bench.harness.store_filling import NOW_MS, drawn_metrics, filled
 from bench.harness.store_spans import cost_ms, past_page, span_cost
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.reports.indices import fleet_indices
-from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import span_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore

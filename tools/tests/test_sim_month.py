@@ -17,7 +17,7 @@ from sim_month import Span, Truth
 from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.limit_table import Limit, limit_table
-from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import week_of
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal

@@ -3,7 +3,7 @@
 from opq_cloud.core.page_parts import made_parts
 from opq_cloud.reports.fleet import FleetReport, fleet_report
 from opq_cloud.reports.limit_table import LimitTable
-from opq_cloud.reports.reading import (
+from opq_cloud.reports.place_reading import (
     ChosenPlace,
     PlaceChoice,
     ReportStore,

@@ -26,7 +26,7 @@ from opq_cloud.reports.place_indices import (
     long_interruption_s,
     place_indices,
 )
-from opq_cloud.reports.reading import (
+from opq_cloud.reports.place_reading import (
     PlaceChoice,
     chosen_places,
 )

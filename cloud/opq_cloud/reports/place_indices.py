@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.reading import (
+from opq_cloud.reports.place_reading import (
     ChosenPlace,
     IntervalReader,
     ReportStore,

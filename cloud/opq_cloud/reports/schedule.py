@@ -17,7 +17,7 @@ from typing import Final
 from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.limit_table import LimitTable, limit_table
-from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, ReportStore, place_choice
+from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice, ReportStore, place_choice
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.week import ReportWeek, local_moment, week_of
 from opq_cloud.reports.written import MEDIA_TYPES, written

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
-from opq_cloud.reports.reading import NoPlaceError, PlaceChoice
+from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice
 from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportSpan, WeekError, span_of
 from opq_cloud.reports.week_report import PlacedBox, site_events

@@ -9,7 +9,7 @@ from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import FleetIndices, indices_table
 from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_indices import BoxIndices, PlaceIndices
-from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week_report import named_by_standard, site_events, week_report
 from opq_cloud.store.box_record import BoxRecord
 from opq_measure.standards.event_tables import SiteEvent, sarfi_of

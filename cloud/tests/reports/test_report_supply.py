@@ -11,7 +11,7 @@ from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.supply import supply_of_box
 from opq_cloud.reports.week import span_of, week_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_gateway.measuring.figures import WindowFigures
+from opq_gateway.measuring.window_figures import WindowFigures
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.analysis.sudden import Sudden
 from opq_measure.events.limits import Limits

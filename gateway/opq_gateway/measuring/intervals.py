@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, WindowFigures
 from opq_gateway.measuring.instants import InstantPhasors
+from opq_gateway.measuring.window_figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, WindowFigures
 from opq_measure.aggregation.aggregate import (
     Aggregate,
     Quantity,

@@ -19,11 +19,11 @@ from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.measuring.box_meter import BoxMeter, Job, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, KINDS, DisturbanceNotice, PhasorReport, Values
-from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.plan import MeasuringPlan, Outside, Sinks
+from opq_gateway.measuring.window_figures import WindowFigures
 from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement

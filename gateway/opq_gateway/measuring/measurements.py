@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.measuring.figures import PLACES, WindowFigures
+from opq_gateway.measuring.window_figures import PLACES, WindowFigures
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
 from opq_proto.measurement.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single

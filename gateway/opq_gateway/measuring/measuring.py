@@ -25,7 +25,6 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
 from opq_gateway.measuring.box_meter import Job, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, MeasuredFeed, PhasorReport, Values
-from opq_gateway.measuring.figures import WindowFigures, figures_of
 from opq_gateway.measuring.groups import GroupMeters, WrittenBefore
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
@@ -33,6 +32,7 @@ from opq_gateway.measuring.measured_box import MeasuredBox
 from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
 from opq_gateway.measuring.polyphase import REMEMBERED_NS, PolyphaseNumbers
+from opq_gateway.measuring.window_figures import WindowFigures, figures_of
 from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment

@@ -15,9 +15,9 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.continuity import Continuity
 from opq_gateway.measuring.edge_detectors import EVERY_S
-from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
 from opq_proto.measurement.continuity import GapReason

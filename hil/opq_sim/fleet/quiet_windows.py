@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, ROW_FLOATS
+from opq_gateway.measuring.window_figures import HARMONICS, INTERHARMONICS, PLACES, ROW_FLOATS
 from opq_measure.flicker.meter import WEIGHTS
 from opq_measure.frequency.per_window import WINDOW_S, cycles_per_window
 from opq_sim.fleet.quiet_figures import RATE_HZ, most_of

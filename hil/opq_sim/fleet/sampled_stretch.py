@@ -10,8 +10,8 @@ import numpy as np
 
 from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, DisturbanceNotice, Values
-from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import KEPT_HZ
 from opq_measure.flicker.sensation import SETTLE_S, Sensation

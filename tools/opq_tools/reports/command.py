@@ -12,7 +12,7 @@ from opq_cloud.reports.indices import fleet_indices
 from opq_cloud.reports.limit_table import known_standards, limit_table
 from opq_cloud.reports.missing_letters import missing_letters, missing_words
 from opq_cloud.reports.page import report_html
-from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import span_of, week_of
 from opq_cloud.reports.written import FORMS, ReportForm, moment_of, written, written_indices
 from opq_proto.kit.plain_text import composed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.examine.figures import ORDERS_SHOWN
+from opq_cloud.view.pages.examine.signal_figures import ORDERS_SHOWN
 from opq_cloud.view.web.words import THIN
 from opq_proto.kit.drawing import HEIGHT, WIDTH, Axis, Tick, bar, line, round_levels
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 
 from opq_cloud.core.page_parts import ShownParts, made_parts
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine import drawing, figures
+from opq_cloud.view.pages.examine import drawing, signal_figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.half_cycle_lines import rms_at
 from opq_cloud.view.pages.examine.panels import MAX_SERIES, PanelMaker, TimePanel
-from opq_cloud.view.pages.examine.reading import BOXES_FIRST, EventSignals, read_signals
+from opq_cloud.view.pages.examine.signal_reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -53,9 +53,9 @@ class CursorRow:
     box: ShownBox
     label: str
     series: int
-    a: figures.Reading
-    b: figures.Reading
-    off: figures.CursorDifference
+    a: signal_figures.Reading
+    b: signal_figures.Reading
+    off: signal_figures.CursorDifference
     lead_deg: float | None
     """Its phase at A minus that of the first Box shown."""
     lead_doubt_deg: float | None
@@ -67,8 +67,8 @@ class HarmonicBars:
 
     label: str
     series: int
-    before: figures.Harmonics | None
-    at_a: figures.Harmonics | None
+    before: signal_figures.Harmonics | None
+    at_a: signal_figures.Harmonics | None
     top_percent: float
 
     @property
@@ -82,7 +82,9 @@ class HarmonicBars:
     @property
     def orders(self) -> list[tuple[float, int]]:
         """Places of every second order in percent."""
-        return [(drawing.ORDERS.percent(order), order) for order in range(2, figures.ORDERS_SHOWN + 1, 2)]
+        return [
+            (drawing.ORDERS.percent(order), order) for order in range(2, signal_figures.ORDERS_SHOWN + 1, 2)
+        ]
 
 
 class ExaminePages:
@@ -236,18 +238,18 @@ class ExaminePages:
             signal = found.signals[box.box_id]
             at_a = _reading(found, box.box_id, address.a_ms, origin_ns)
             at_b = _reading(found, box.box_id, address.b_ms, origin_ns)
-            off = figures.between(signal, address.a_ms, address.b_ms, origin_ns)
+            off = signal_figures.between(signal, address.a_ms, address.b_ms, origin_ns)
             if off.rms_v is None and at_a.rms_v is not None and at_b.rms_v is not None:
                 off = replace(off, rms_v=at_b.rms_v - at_a.rms_v)
-            lead = figures.phase_between_deg(rows[0].a, at_a) if rows else None
+            lead = signal_figures.phase_between_deg(rows[0].a, at_a) if rows else None
             doubt = _doubt_deg(maker, found.shown[0], box) if lead is not None else None
             rows.append(CursorRow(box, box.label, maker.series[box.box_id], at_a, at_b, off, lead, doubt))
         return rows
 
 
-def _reading(found: EventSignals, box_id: str, t_ms: float, origin_ns: int) -> figures.Reading:
+def _reading(found: EventSignals, box_id: str, t_ms: float, origin_ns: int) -> signal_figures.Reading:
     """The values from the samples at this time; where there are none, Urms(1/2) from the ledger."""
-    read = figures.reading(found.signals[box_id], t_ms, origin_ns)
+    read = signal_figures.reading(found.signals[box_id], t_ms, origin_ns)
     if read.rms_v is not None:
         return read
     kept = [rms_at(half, t_ms, origin_ns) for half in found.halves.get(box_id, ())]
@@ -280,7 +282,7 @@ def _steps(address: ExamineAddress, length_ms: float) -> list[tuple[str, str, st
 def _doubt_deg(maker: PanelMaker, one: ShownBox, other: ShownBox) -> float | None:
     """The uncertainty of both clocks as an angle; None where unknown, or above half a turn."""
     both = [maker.clocks[box.box_id].uncertainty_ms for box in (one, other)]
-    known = figures.known(both)
+    known = signal_figures.known(both)
     if len(known) < 2:
         return None
     doubt = 360.0 * one.nominal_hz * sum(known) / 1e3
@@ -293,9 +295,9 @@ def _harmonics(
     made = []
     for box in found.shown:
         signal = found.signals[box.box_id]
-        before = figures.harmonics_at(signal, -BEFORE_MS, incident.start_ns, ends=True)
-        at_a = figures.harmonics_at(signal, address.a_ms, incident.start_ns)
-        every = [v for each in (before, at_a) if each for v in figures.known(each.percents)]
+        before = signal_figures.harmonics_at(signal, -BEFORE_MS, incident.start_ns, ends=True)
+        at_a = signal_figures.harmonics_at(signal, address.a_ms, incident.start_ns)
+        every = [v for each in (before, at_a) if each for v in signal_figures.known(each.percents)]
         made.append(HarmonicBars(box.label, maker.series[box.box_id], before, at_a, max([1.0, *every])))
     return made
 
@@ -309,7 +311,7 @@ def _tables(
         (
             box.label,
             box.nominal_v,
-            figures.half_cycles(found.signals[box.box_id], *span, incident.start_ns, TABLE_ROWS),
+            signal_figures.half_cycles(found.signals[box.box_id], *span, incident.start_ns, TABLE_ROWS),
         )
         for box in found.shown
     ]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.examine import drawing, figures
+from opq_cloud.view.pages.examine import drawing, signal_figures
 from opq_cloud.view.pages.examine.address import PANELS, ExamineAddress
 from opq_cloud.view.pages.examine.half_cycle_lines import ledger_spans_ms, lines_with_ledger
-from opq_cloud.view.pages.examine.reading import EventSignals, measured_between
+from opq_cloud.view.pages.examine.signal_reading import EventSignals, measured_between
 from opq_cloud.view.pages.examine.signals import BoxSignal
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -28,11 +28,11 @@ MIN_HZ = 0.02
 """Least height of a chart of frequencies, in hertz."""
 Lines = Callable[[BoxSignal, float, float, int, int], list[ChartLine]]
 LINES: dict[str, Lines] = {
-    "wave": figures.wave_lines,
-    "missing": figures.missing_lines,
-    "residual": figures.residual_lines,
-    "rms": figures.rms_lines,
-    "frequency": figures.frequency_lines,
+    "wave": signal_figures.wave_lines,
+    "missing": signal_figures.missing_lines,
+    "residual": signal_figures.residual_lines,
+    "rms": signal_figures.rms_lines,
+    "frequency": signal_figures.frequency_lines,
 }
 HINTS = {
     "wave": "The voltage at the outlet, as sampled.",
@@ -225,14 +225,14 @@ class PanelMaker:
         """Orders 2 to 25 in percent of nominal, by shades."""
         lanes = []
         for box in self._found.shown:
-            columns = figures.spectrogram(
+            columns = signal_figures.spectrogram(
                 self._found.signals[box.box_id], box.nominal_v, *self._span, self._origin_ns
             )
             traces = tuple(
                 Trace(box.box_id, box.label, shade, path)
                 for shade, path in drawing.shades(columns, *self._span)
             )
-            rows = figures.ORDERS_SHOWN - 1
+            rows = signal_figures.ORDERS_SHOWN - 1
             ticks = tuple(
                 Tick(round((1 - (order - 1.5) / rows) * 100, 2), str(order))
                 for order in (3, 7, 11, 15, 19, 23)
@@ -242,7 +242,7 @@ class PanelMaker:
             lanes.append(Lane(box.label, traces, ticks, "order", self._gaps(box), clock=clock, empty=empty))
         levels = ", ".join(f"{level:g}" for level in drawing.LEVEL_PERCENTS)
         hint = (
-            f"Subgroups of orders 2 to {figures.ORDERS_SHOWN} in 0.2 s (IEC 61000-4-7); darker from "
+            f"Subgroups of orders 2 to {signal_figures.ORDERS_SHOWN} in 0.2 s (IEC 61000-4-7); darker from "
             f"{levels} % of nominal."
         )
         return TimePanel("spectrogram", "Spectrogram", hint, tuple(lanes))

@@ -9,7 +9,7 @@ from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view.live.messages import fingerprint
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.itic_curve import itic_sentence
-from opq_cloud.view.pages.examine.reading import judged_box
+from opq_cloud.view.pages.examine.signal_reading import judged_box
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.pages.incidents.incident_panels import DrawnIncident, Panel, shared_ns
 from opq_cloud.view.pages.visible.past_before import past_before

@@ -12,10 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.view.pages.examine import figures
+from opq_cloud.view.pages.examine import signal_figures
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
 from opq_cloud.view.pages.examine.page import ExaminePages
-from opq_cloud.view.pages.examine.reading import EventSignals, judged_nominals
+from opq_cloud.view.pages.examine.signal_reading import EventSignals, judged_nominals
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
@@ -64,7 +64,7 @@ class Panel:
     @property
     def deviation(self) -> float:
         """The largest deviation of its Urms(1/2) from nominal, as a share of it; 0 where none is known."""
-        known = figures.known((self.low_v, self.high_v))
+        known = signal_figures.known((self.low_v, self.high_v))
         return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
 
 
@@ -159,12 +159,12 @@ def _small_picture(
     first_ms, last_ms = span = -margin_ms, length_ms + margin_ms
     signal, origin_ns = found.signals[box.box_id], incident.start_ns
     if incident.residual_percent is None:
-        lines = figures.wave_lines(signal, *span, origin_ns, SMALL_POINTS)
+        lines = signal_figures.wave_lines(signal, *span, origin_ns, SMALL_POINTS)
         high = max([1.0, *(float(abs(line.values).max()) for line in lines)]) * 1.08
         low, nominal_y = -high, SMALL_HEIGHT / 2
     else:
         low, high = (limit / 100 * box.nominal_v for limit in limits)
-        lines = figures.rms_lines(signal, *span, origin_ns, SMALL_POINTS)
+        lines = signal_figures.rms_lines(signal, *span, origin_ns, SMALL_POINTS)
         lines = lines_with_ledger(lines, found.halves.get(box.box_id, ()), span, origin_ns)
         nominal_y = (high - box.nominal_v) / (high - low) * SMALL_HEIGHT
     x, y = Axis(first_ms, last_ms, SMALL_WIDTH), Axis(low, high, SMALL_HEIGHT, is_upright=True)

@@ -12,10 +12,10 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.view.pages.drawing.charts import ChartLine, reduce_min_max
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine import drawing, figures
+from opq_cloud.view.pages.examine import drawing, signal_figures
 from opq_cloud.view.pages.examine.address import ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.panels import MIN_V, Lane, TimePanel, Trace
-from opq_cloud.view.pages.examine.reading import read_signals
+from opq_cloud.view.pages.examine.signal_reading import read_signals
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
 from opq_cloud.view.pages.incidents.incident_list import beside_at_place
 from opq_cloud.view.pages.visible.shown_box import ShownBox
@@ -45,12 +45,12 @@ class LaidEvent:
     label: str
 
     def wave(self, start_ms: float, end_ms: float, scale: float) -> list[ChartLine]:
-        found = figures.wave_lines(self.signal, start_ms, end_ms, self.origin_ns, 2 * drawing.POINTS)
+        found = signal_figures.wave_lines(self.signal, start_ms, end_ms, self.origin_ns, 2 * drawing.POINTS)
         return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
 
     def rms(self, start_ms: float, end_ms: float) -> list[ChartLine]:
         """In parts of the nominal voltage."""
-        found = figures.rms_lines(self.signal, start_ms, end_ms, self.origin_ns, RMS_POINTS)
+        found = signal_figures.rms_lines(self.signal, start_ms, end_ms, self.origin_ns, RMS_POINTS)
         return [ChartLine(each.t_ms, each.values / self.box.nominal_v) for each in found]
 
 
@@ -157,7 +157,7 @@ class OverlayPages:
 def crossing_ns(signal: BoxSignal, begun_ns: int, nominal_hz: float) -> int:
     """The last rising zero crossing before an event; its beginning if none is known."""
     at_ms = -STEADY_CYCLES * 1e3 / nominal_hz
-    read = figures.reading(signal, at_ms, begun_ns)
+    read = signal_figures.reading(signal, at_ms, begun_ns)
     if read.phase_deg is None:
         return begun_ns
     return begun_ns + round(

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine.reading import judged_box, judged_nominals
+from opq_cloud.view.pages.examine.signal_reading import judged_box, judged_nominals
 from opq_cloud.view.pages.map.arrival_map import arrival_map, moved_since
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader

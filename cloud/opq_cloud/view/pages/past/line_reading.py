@@ -10,7 +10,7 @@ from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.past.harmonics import Harmonics, read_harmonics
 from opq_cloud.view.pages.past.lines_together import HiddenBox, after_one_another, joined
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.reading import ROWS_DRAWN, PastReader
+from opq_cloud.view.pages.past.quantity_reading import ROWS_DRAWN, PastReader
 from opq_cloud.view.pages.past.series import PastSeries
 from opq_cloud.view.pages.past.served_lines import (
     ServedLine,

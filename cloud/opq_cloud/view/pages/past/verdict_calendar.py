@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from opq_cloud.reports.limit_table import LimitTable, limit_table
-from opq_cloud.reports.reading import (
+from opq_cloud.reports.place_reading import (
     ChosenPlace,
     NoPlaceError,
     PlaceChoice,

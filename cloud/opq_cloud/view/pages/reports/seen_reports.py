@@ -7,7 +7,7 @@ from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import FleetIndices, fleet_indices
 from opq_cloud.reports.limit_table import known_standards, limit_table
 from opq_cloud.reports.place_indices import IndexStore
-from opq_cloud.reports.reading import NoPlaceError, chosen_places, label_of, place_choice
+from opq_cloud.reports.place_reading import NoPlaceError, chosen_places, label_of, place_choice
 from opq_cloud.reports.week import WeekError, span_of, week_of
 from opq_cloud.store.box_record import box_order
 from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore

@@ -344,6 +344,8 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
             configuration.load(None, tmp_path, host)
     for host in ("localhost", "127.0.0.2", "::1", "[::1]"):
         configuration.load(None, tmp_path, host)
+    with pytest.raises(ConfigError, match="want host:port"):
+        configuration.load(None, tmp_path, "pi/rules")
     file = tmp_path / "tokens"
     file.write_text("not a hash\n")
     config = tmp_path / "rules.toml"

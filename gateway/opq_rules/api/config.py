@@ -53,7 +53,12 @@ def load(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     own_host, own_port = address(config)
-    return checked(replace(config, endpoint=f"{host or own_host}:{own_port if port is None else port}"))
+    host = own_host if not host else f"[{host}]" if ":" in host.strip("[]") and host[0] != "[" else host
+    endpoint = f"{host}:{own_port if port is None else port}"
+    try:
+        return checked(replace(config, endpoint=endpoint))
+    except ValueError as error:
+        raise ConfigError(f"endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:9081") from error
 
 
 def checked(config: Config) -> Config:
@@ -96,8 +101,7 @@ def tokens(config: Config) -> list[str]:
 
 
 def _on_loopback(config: Config) -> bool:
-    host, _ = address(config)
-    return is_loopback(f"[{host}]" if ":" in host.strip("[]") and not host.startswith("[") else host)
+    return is_loopback(address(config)[0])
 
 
 def policy(config: Config) -> Policy:

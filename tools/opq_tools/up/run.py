@@ -18,6 +18,10 @@ from opq_tools.up.stages import BoxStarts, SeenIncident, stage_line, trouble
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
 TICK_S = 0.2
+WITHOUT_FIRMWARE = (
+    "these Boxes are simulated, no firmware runs; with --box qemu:1 the Box's real one does, "
+    "for which compiler and emulator are needed: it says which, and builds once, in 3 minutes"
+)
 STAGES = {
     "box.event_sent",
     "event.finished",
@@ -186,10 +190,12 @@ class UpRun:
             self._print(line.child, trouble(line.facts))
 
     def _note_sampling(self, box_id: str) -> None:
-        """Says again where the page is, after the last Box's first samples."""
+        """Says again where the page is, after the last Box's first samples, and how to run the firmware."""
         self._sampling.add(box_id)
         if len(self._sampling) == self._boxes and not self._all_reported:
             self._all_reported = True
+            if not self._plan.real:
+                self._print("up", WITHOUT_FIRMWARE)
             self._print("up", f"everything runs; the page: {self._view_url}")
 
     def _tick(self) -> UpOutcome | None:

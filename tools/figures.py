@@ -32,7 +32,7 @@ class FiguresPage(NamedTuple):
 PAGES = {
     "change": FiguresPage(
         "../cloud/plugins/change/README.md",
-        "PYTHONPATH=cloud/plugins/change python cloud/plugins/change/tests/change_figures.py",
+        "python cloud/plugins/change/tests/change_figures.py",
     ),
     "intervals": FiguresPage("intervals.md", "opq-tools bench store --json", part="class A: "),
     "makai": FiguresPage(

@@ -297,7 +297,7 @@ def test_phases_of_a_site_are_one_record(data: str, tmp_path: Path) -> None:
 
 def test_an_unknown_place_joins_no_site() -> None:
     """A visitor who sees the waveforms of Box 2, and not where it is, gets it as a record of its own."""
-    context = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id: box_id != "2"))
+    context = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id, t_ns: box_id != "2"))
     file = event_file("event-17", placed_as_seen(cast(VisitorContext, context), phases()), "comtrade-site")
     archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))
     stems = dict.fromkeys(name.rpartition(".")[0] for name in archive.namelist())
@@ -305,7 +305,7 @@ def test_an_unknown_place_joins_no_site() -> None:
     (site,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("old.cfg"))
     assert "Box 1,L3" in site and "Box 2" not in site
     with pytest.raises(ExportError):
-        unseen = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id: False))
+        unseen = SimpleNamespace(visitor=SimpleNamespace(sees_place=lambda box_id, t_ns: False))
         event_file("event-17", placed_as_seen(cast(VisitorContext, unseen), phases()), "comtrade-site")
 
 

@@ -318,7 +318,7 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch,
     assert house.kinds() == ["one", "two", "one"]
 
 
-@pytest.mark.parametrize("line, call_s", [("os._exit(3)", 60.0), ("time.sleep(3600)", 5.0)])
+@pytest.mark.parametrize("line, call_s", [("os._exit(3)", 60.0), ("time.sleep(3600)", 20.0)])
 def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, line, call_s):
     """Rests have no end here, so other Boxes are analysed only if the analysis does not rest as a whole."""
     for name in ("opq_plugins.host.guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):

@@ -382,7 +382,7 @@ def test_the_services_of_a_configuration_work_together(
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     events.send_multipart([b"instance", str(event_id).encode()])
     assert until(lambda: store.event_record(event_id).analysed)
-    assert until(lambda: [part.ok for part in status.health()] == [True] * 11)
+    assert until(lambda: [part.ok for part in status.health()] == [True] * len(names))
     runner, _, _, _, payloads, *_ = status.plugin_status()
     assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
     assert set(runner) == {*payloads, "analyses", "processes", "workers"}

@@ -25,7 +25,7 @@ class InstalledAnalysesSection(PluginProcesses):
     memory_mb: Annotated[
         int,
         Field(ge=64, le=65_536, description="memory of the process of one plug-in, with all that it maps"),
-        Why("Raise it for a plug-in with a large model; SciPy and statsmodels map 500."),
+        Why("Raise it for a plug-in with a large model, as SciPy and statsmodels alone map 500 MB."),
     ] = 1024
     call_s: Annotated[
         float,

@@ -1,6 +1,6 @@
 """How sure changes and likenesses are, on months and fleets that no threshold was set on; as JSON.
 
-PYTHONPATH=cloud/plugins/change python cloud/plugins/change/tests/change_figures.py [--quick] |
+python cloud/plugins/change/tests/change_figures.py [--quick] |
     python tools/figures.py change
 """
 
@@ -8,6 +8,8 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, as its worker has it
 
 from box_months import PLANTED, month, score
 from known_fleets import KnownFleet, known_fleet

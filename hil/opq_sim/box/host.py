@@ -17,7 +17,6 @@ from opq_sim.box.port import PtyPort
 from opq_sim.box.source import RunClock
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
-from opq_sim.own_processor import have_own_processor
 
 LONGEST_WAIT_S = 0.1
 PIECE_WAIT_S = 0.0002
@@ -114,7 +113,6 @@ class BoxHost:
         self._ports.clear()
 
     def _serve(self, stop: threading.Event) -> None:
-        have_own_processor()
         poll = select.poll()
         by_fd = {port.fileno(): (self.boxes[box_id], port) for box_id, port in self._ports.items()}
         for fd in by_fd:

@@ -144,10 +144,12 @@ class CabledBoxes(OwnThread):
         held_up_s: how long, in all, this machine kept the Boxes from sending and answering. A wire makes up
             for `CATCH_UP_NS` of each pause; the data of the rest arrive later.
         longest_held_s: the longest of these pauses.
+        first: whether they have processors of their own, however busy this machine is; set before the start.
         dark_ns: by Box, [from, to) without supply, UTC.
     """
 
     held_up_s = longest_held_s = 0.0
+    first = False
 
     def __init__(
         self,
@@ -241,7 +243,8 @@ class CabledBoxes(OwnThread):
         )
 
     def _run(self) -> None:
-        have_own_processor()
+        if self.first:
+            have_own_processor()
         before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()

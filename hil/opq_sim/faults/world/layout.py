@@ -79,6 +79,8 @@ class Layout:
     has_peers: bool = False
     """There are hostile peers, which also note what the triggering broker passes on."""
     has_guests: bool = False
+    boxes_first: bool = False
+    """Boxes on cables have processors of their own: their gateways, which read the lines, have fewer then."""
     by_seed: tuple[RestartedBox, ...] = ()
     """Boxes on cables, and of the original, that start again and again with the same samples."""
     has_view: bool = False

@@ -60,6 +60,7 @@ class Surroundings:
         self.boxes: CabledBoxes = self.restarted
         if not layout.by_seed:
             self.boxes = CabledBoxes(paths, layout.with_gps, layout.in_1970)
+        self.boxes.first = layout.boxes_first
         self.wires = {number: self._wire(number) for number in sorted(layout.networks)}
         self.lock = DatabaseLock(processes.data_dir("cloud") / FILE_NAME)
         self.peers: HostilePeers | None = None

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -319,3 +319,11 @@ def test_a_new_owner_reads_no_former_place(tmp_path: Path) -> None:
         record = store.box("1")
         assert record is not None and record.at(began_ms * MS).site == "eve-site-x"
         assert record.site and "bobs" in record.site
+
+
+def test_a_hidden_box_changes_no_feed_name() -> None:
+    """A page's feed name tells nothing of a hidden Box that changes hands."""
+    before = Visitor(public=frozenset("1"))
+    hidden, shown = (BoxSpans.of({each: ((7, LAST_NS),)}) for each in ("9", "1"))
+    assert replace(before, since=hidden).feed_name == before.feed_name
+    assert replace(before, since=shown).feed_name != before.feed_name

@@ -63,7 +63,7 @@ class ExportFile:
 def event_file(
     stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm = "binary"
 ) -> ExportFile:
-    """Returns the file of these waveforms in a format; a zip where the format needs several files.
+    """Writes waveforms as one file of the wanted format; a format with several files becomes a zip.
 
     Args:
         stem: name of the file, to which the format's suffix is added.

@@ -1,14 +1,13 @@
 """The indices of one place over a span: supply, data and SARFI of its Boxes, and what means count as one."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_reading import (
     ChosenPlace,
-    IntervalReader,
     ReportStore,
     box_week,
     label_of,
@@ -19,7 +18,7 @@ from opq_cloud.reports.verdicts import expected_intervals
 from opq_cloud.reports.week import ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.intervals.distribution import IntervalSummary, summed
+from opq_cloud.store.intervals.distribution import summed
 from opq_cloud.store.intervals.served_phases import (
     PARALLEL_SHARE,
     ServedPhase,
@@ -27,7 +26,7 @@ from opq_cloud.store.intervals.served_phases import (
     read_served,
     stints,
 )
-from opq_cloud.store.records.intervals import SummaryRow
+from opq_cloud.store.records.long_term import ShownIntervals
 from opq_measure.standards.event_tables import Sarfi, sarfi_of
 from opq_measure.standards.indices import SupplyIndex, supply_together
 from opq_proto.decision import Nominal
@@ -38,23 +37,11 @@ STANDARD = "en50160"
 """What an interruption is, and which are long: EN 50160:2010."""
 
 
-class SummaryReader(IntervalReader, Protocol):
-    """The store's intervals with their summaries."""
-
-    def summary(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> IntervalSummary: ...
-
-    def days(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> list[SummaryRow]: ...
-
-
 class IndexStore(ReportStore, Protocol):
     """What indices are read from."""
 
     @property
-    def intervals(self) -> SummaryReader: ...
+    def intervals(self) -> ShownIntervals: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class ReportSchedule:
     ) -> None:
         """
         Args:
-            deliver: hands a mail to the server; None: there is no server.
+            deliver: sends a mail; None: no mail server is configured, so reports go to the folder alone.
         Raises:
             ConfigError: the standard, the zone, a place or an address cannot be used.
         """

@@ -250,12 +250,13 @@ class Documents(Protocol):
         """Deletes a file that was put and that no document names."""
 
     def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
-        """Returns the bytes of a file.
+        """Reads a whole stored file.
 
         Args:
-            names: under which it may be stored; the first that is there is read.
-            file: the id of the file, which is read before any of `names`; None: not known.
-            box_id: a file that is noted as another Box's is passed over.
+            names: where it may be stored; the first that has a file counts. The embedded store writes under
+                the first alone.
+            file: its id, where it is known: that file is read, and `names` are not looked at.
+            box_id: a file that says it belongs to another Box does not count.
         Raises:
             StoreError: there is none, or its bytes differ from those that were written.
         """

@@ -77,7 +77,7 @@ class ShownStore(SeenIntervals, Protocol):
         """
 
     def event(self, event_id: int) -> Event | None:
-        """Returns an event with the waveforms of its Boxes, in order of their ids; None: there is none."""
+        """Returns an event and its waveforms, sorted by Box id; None where no event has this number."""
 
     def event_record(self, event_id: int) -> EventRecord | None: ...
 

@@ -254,7 +254,6 @@ def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     """A hanging process is ended and its item skipped; others go on."""
     monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.ITEM_TRIES", 2)
     monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 0.0)
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
     hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", hangs)})
     fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}

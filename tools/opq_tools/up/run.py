@@ -20,7 +20,7 @@ START_S = 15.0
 TICK_S = 0.2
 WITHOUT_FIRMWARE = (
     "these Boxes are simulated, no firmware runs; with --box qemu:1 the Box's real one does, "
-    "for which compiler and emulator are needed: it says which, and builds once, in 3 minutes"
+    "for which compiler and emulator are needed: it says which, and builds them once"
 )
 STAGES = {
     "box.event_sent",

@@ -43,6 +43,11 @@ class AnalysisRests:
         return max(0.0, self._whole.until_s - self._now())
 
     @property
+    def some(self) -> bool:
+        """Whether some Box or event may rest."""
+        return bool(self._of)
+
+    @property
     def why(self) -> str:
         """Why it, or one of its Boxes or events, rests or failed last; empty: none does."""
         failing = [f"{key}: {rest.why}" for key, rest in self._failing().items()]

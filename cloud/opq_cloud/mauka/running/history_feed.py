@@ -64,15 +64,15 @@ class HistoryFeed:
 
 
 def histories(store: CloudStore, request: HistoryRequest, now_ns: int, nominal: Nominal) -> Iterator[History]:
-    """Yields what an analysis asks for, up to the last whole hour (day, where it reads Trends of days).
+    """Yields what an analysis asks for, up to the last whole hour (or interval, or Trend, where longer).
 
     Boxes that are out of use have none. Raises StoreError.
     """
-    unit_ms = HOUR_MS
-    if request.trends:
-        unit_ms = max(unit_ms, request.trend_ms)
-    if request.intervals:
-        unit_ms = max(unit_ms, request.interval_ms)
+    unit_ms = max(
+        HOUR_MS,
+        request.trend_ms if request.trends else 0,
+        request.interval_ms if request.intervals else 0,
+    )
     end_ms = now_ns // 1_000_000 // unit_ms * unit_ms
     span_ms = end_ms - request.days * DAY_MS, end_ms
     records = sorted(

@@ -84,6 +84,11 @@ class InstalledAnalysis:
         """Time until it may be called again, in seconds."""
         return self._rests.rest_s
 
+    @property
+    def has_rests(self) -> bool:
+        """Whether some Box or event may rest."""
+        return self._rests.some
+
     def rest_of(self, item: Item) -> tuple[float, str]:
         """Returns how long it is not called for the Boxes of an item, in s, and why."""
         return self._rests.rest_of(map(_box_key, boxes_of(item)))
@@ -283,7 +288,10 @@ class InstalledAnalyses:
         return tuple(one for one in self._in_use.values() if one.nouns[0] != EVENT_NOUN)
 
     def new_since_ms(self) -> int | None:
-        """Returns since when (UTC) a new analysis is installed, only once; None: there is no new one."""
+        """Returns when the first of the analyses that are new since the last call was installed (UTC, ms).
+
+        None: none is new.
+        """
         with self._between:
             since_ms, self._new_since_ms = self._new_since_ms, None
         return since_ms

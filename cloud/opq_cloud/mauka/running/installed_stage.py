@@ -1,4 +1,4 @@
-"""InstalledStage: shows an event to the installed analyses, after the built-in ones.
+"""InstalledStage: gives an event to the installed analyses once the built-in ones have seen it.
 
     built-in findings are stored --> events, bounded --> all installed analyses at once
         --> their results, whose findings the runner stores before it marks the event as analysed
@@ -97,7 +97,7 @@ class InstalledStage:
         return self._installed.of_events if self._events is not None else ()
 
     def add(self, event: AnalysedEvent) -> bool:
-        """Takes an event over; False: there is no room."""
+        """Shows an event to the analyses and holds it until `seen`; False where there is no room for it."""
         size = event.size + sum(each.size for each in self._held.values())
         if self._events is None or (self._held and (len(self._held) >= MAX_EVENTS or size > MAX_BYTES)):
             return False

@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from queue import Full, Queue
 
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.running.provenance import Provenance
+from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.kit.channel import Channel
@@ -109,7 +111,7 @@ class StreamAnalysis(OwnThread):
             if not ends and size == 1 and not self._awake([waiting[0]]):
                 waiting.popleft()
                 continue
-            part = [waiting[at] for at in range(size)]
+            part = list(islice(waiting, size))
             began_s = self._busy_since_s = time.monotonic()
             failure: Exception | None = None
             try:
@@ -122,17 +124,20 @@ class StreamAnalysis(OwnThread):
             if failure is not None and size > 1:
                 size = 1  # all of them again
                 continue
-            ends = ends + 1 if isinstance(failure, OSError) else 0
+            if isinstance(failure, WorkerEndedError | WorkerTimeoutError):
+                ends += 1
             given_up = ends >= ITEM_TRIES
-            if not ends or given_up:
+            if given_up or not isinstance(failure, OSError):  # another OSError: there was no process
                 ends = 0
                 for _ in part:
                     waiting.popleft()
-            histories = [replace(each, boxes=()) for each in part if isinstance(each, History)]
-            self._give(result, len(part), spent_s, int(given_up), histories[0] if histories else None)
+            history = next((replace(each, boxes=()) for each in part if isinstance(each, History)), None)
+            self._give(result, len(part), spent_s, int(given_up), history)
 
     def _awake(self, items: Sequence[Item]) -> list[Item]:
         """Returns items of Boxes that do not rest; counts the others as given up."""
+        if not self.analysis.has_rests:
+            return list(items)
         awake, why = list[Item](), ""
         for item in items:
             rest_s, reason = self.analysis.rest_of(item)

@@ -310,7 +310,7 @@ class AccountRecords:
         return tuple(freed)
 
     def set_mailed_password(self, account_id: str, password_hash: str) -> bool:
-        """Sets the password that a person chose after a mailed link; all sessions, tokens and links end.
+        """Sets a new password for somebody who opened a mailed link, and ends all sessions, tokens and links.
 
         Returns False where there is no such account.
         """

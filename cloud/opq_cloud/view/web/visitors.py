@@ -246,8 +246,12 @@ class Visitor:
 
     @property
     def feed_name(self) -> str:
-        """A name for the live feed that differs by session, and by what the session sees."""
-        times = f"{sorted(self.since.items)}{sorted(self.former.items)}"
+        """A name for the live feed that differs by session, and by what the session sees.
+
+        A hidden Box that changes hands does not change it.
+        """
+        since = sorted(each for each in self.since.items if self.sees(each[0]))
+        times = f"{since}{sorted(self.former.items)}"
         boxes = f"{_public_digest(self.public)}{sorted(self.full)}"
         seen = "all" if self.everything else _digest(boxes + times)
         return f"{self.session_hash[:12]}-{seen}"

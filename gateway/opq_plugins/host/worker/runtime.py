@@ -107,8 +107,9 @@ class InProcessRuntime(Runtime):
         self._factories = python_code.load_python(folder, manifest)
         self.replaying = replaying(self._factories)
         self.deadline = CallDeadline(manifest.name, limits.call_s)
-        self.history_s = max(limits.history_s, limits.call_s)
         """The time limit of the calls of analyses."""
+        self.history_s = max(limits.history_s, limits.call_s)
+        """That of a call with weeks of a Box."""
 
     def status(self) -> dict[str, Value]:
         late = self.deadline

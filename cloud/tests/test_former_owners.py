@@ -322,7 +322,7 @@ def test_a_new_owner_reads_no_former_place(tmp_path: Path) -> None:
 
 
 def test_a_hidden_box_changes_no_feed_name() -> None:
-    """A page's feed name tells nothing of a hidden Box that changes hands."""
+    """Nothing in the name of a page's feed depends on a hidden Box that changes hands."""
     before = Visitor(public=frozenset("1"))
     hidden, shown = (BoxSpans.of({each: ((7, LAST_NS),)}) for each in ("9", "1"))
     assert replace(before, since=hidden).feed_name == before.feed_name

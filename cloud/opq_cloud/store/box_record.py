@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from opq_cloud.store.reading_spans import Spans, has_whole
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
@@ -28,6 +27,8 @@ MADE_UP = "simulated: place, feeder and voltage are made up"
 """Description of a Box whose facts a simulation made up. They do not count as stated: what a person
 states first holds from the beginning. The same as opq_sim's PLACE_MADE_UP."""
 
+Stretches = tuple[tuple[int, int], ...]
+"""Spans [start_ns, end_ns) in time order."""
 COMPOSED = ("name", "location", "description", "region", "feeder", "site", "phase", "grid")
 """Texts by people, which may have a letter such as ü in one character or in two."""
 
@@ -158,7 +159,7 @@ class BoxRecord:
         """The spans of all time in which the Box stays where it is."""
         return self.all_spans(PLACE)
 
-    def within(self, spans: Spans, place_spans: Spans) -> "BoxRecord":
+    def within(self, spans: Stretches, place_spans: Stretches) -> "BoxRecord":
         """The record for who reads the Box in these spans, and knows where it was in `place_spans`: outside
         of them its facts are unknown, and it is not in service. A name is of now."""
         stated = courses_of(self.stated)
@@ -171,7 +172,9 @@ class BoxRecord:
         is_present = bool(spans) and spans[-1][1] == LAST_NS
         own = self if is_present else BoxRecord(self.box_id, f"Box {self.box_id}")
         lost = tuple(
-            each for each in self.lost if has_whole(spans, each.start_ms * MS_NS, each.end_ms * MS_NS)
+            each
+            for each in self.lost
+            if any(first <= each.start_ms * MS_NS and each.end_ms * MS_NS <= last for first, last in spans)
         )
         return replace(own, **now, lost=lost, stated=stated_of(courses))
 

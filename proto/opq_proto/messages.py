@@ -158,6 +158,8 @@ class Measurement:
 
 TREND_MS = 60_000
 """Length of the shortest trend, one minute; longer ones are levels of the pyramid in the store."""
+TREND_LEVELS = {"1m": TREND_MS, "10m": 600_000, "1h": 3_600_000, "1d": 86_400_000}
+"""Level as options and addresses name it -> length in ms, the shortest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from opq_proto.kit import asgi_server
 from opq_proto.kit.asgi_server import AsgiServer
@@ -31,7 +30,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 @contextmanager
 def serving(http: str) -> Iterator[tuple[str, int]]:
     with bound_socket("127.0.0.1", 0) as listener:
-        server = AsgiServer(uvicorn.Config(echo, http=http, lifespan="off", log_config=None))
+        server = AsgiServer(echo, http=http)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -84,7 +83,7 @@ def test_waiting_connections_are_limited_by_address(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_a_call_ends_it(is_begun: bool) -> None:
     with bound_socket("127.0.0.1", 0) as listener:
-        server = AsgiServer(uvicorn.Config(hello, lifespan="off", log_config=None))
+        server = AsgiServer(hello)
         thread = threading.Thread(target=server.run, args=([listener],))
         if is_begun:
             thread.start()

@@ -23,7 +23,7 @@ from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL, SCHEMA, SCHEMA_ID
+from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store
@@ -187,15 +187,6 @@ def test_a_database_of_another_schema_is_refused(
         with pytest.raises(StoreError, match=f"MongoDB database {db.name}: .*{words}"):
             MongoStore(cleared_uri, untouched)
     assert sorted(db.list_collection_names()) == before
-
-
-def test_an_original_that_was_only_read_opens(db: Any, cleared_uri: str) -> None:
-    """`store copy --from` of before 0.2.0 left one counter there."""
-    db.opq_counters.insert_one({"_id": ROLLUPS_FILL, "box_id": "", "timestamp_ms": 0, "done": False})
-    MongoStore(cleared_uri, untouched=True).close()
-    assert db.opq_schema.find_one() is None
-    MongoStore(cleared_uri).close()
-    assert db.opq_schema.find_one() == {"_id": SCHEMA_ID, "version": SCHEMA}
 
 
 def test_the_optimiser_leaves_settings_of_triggers(store: MongoStore, db: Any) -> None:

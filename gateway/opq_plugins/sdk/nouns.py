@@ -19,6 +19,7 @@ from opq_proto.decision import Decision
 from opq_proto.measurement.intervals import LENGTHS_MS
 from opq_proto.messages import (
     AT_INSTANTS,
+    TREND_LEVELS,
     Event,
     Finding,
     History,
@@ -64,7 +65,6 @@ BY_ORDER = ("harmonics_v", "interharmonics_v", *AT_INSTANTS)
 """Quantities of intervals with many values each, which a History does not have."""
 MAX_QUANTITIES = 32
 """Quantities of one HistoryRequest."""
-TREND_LENGTHS_MS = (60_000, 600_000, 3_600_000, 86_400_000)
 HISTORY_BOXES = ("alone", "neighbours", "all")
 MOST_TOGETHER = {"alone": 1, "neighbours": 9, "all": 200}
 """Boxes of one History."""
@@ -300,7 +300,7 @@ def checked_history_request(request: object) -> HistoryRequest:
         raise ValueError(f"reads boxes {request.boxes!r}; want {', '.join(HISTORY_BOXES)}")
     for name, length_ms, allowed in (
         ("interval_ms", request.interval_ms, LENGTHS_MS),
-        ("trend_ms", request.trend_ms, TREND_LENGTHS_MS),
+        ("trend_ms", request.trend_ms, tuple(TREND_LEVELS.values())),
     ):
         if length_ms not in allowed:
             raise ValueError(f"reads {name} {length_ms}; want {', '.join(map(str, allowed))}")

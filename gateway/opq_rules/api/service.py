@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from opq_plugins.policy import network_setting
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
@@ -70,16 +68,7 @@ class RulesService:
         app = create_app(self.engine, self.plugins, stop, lambda: guard.refused, system)
         is_worker = connection_of_users(self.plugins.worker_uids)
         guard = RequestGuard(app, allowed_tokens, config.most_body_mb << 20, is_worker)
-        settings = uvicorn.Config(
-            guard,
-            http="h11",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = AsgiServer(settings)
+        self._server = AsgiServer(guard, http="h11", ws="none")
         self._thread = threading.Thread(target=self._serve, name="rules-rest", daemon=True)
 
     def start(self) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import uvicorn
-
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
@@ -74,15 +72,7 @@ class _PushServer:
         host = address.rpartition(":")[0].strip("[]")
         self._socket = bound_socket(*address_of(address))
         app = _PushApp(self.streams, is_loopback(f"[{host}]" if ":" in host else host))
-        settings = uvicorn.Config(
-            app,
-            http=_limited(self._report),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = AsgiServer(settings)
+        self._server = AsgiServer(app, http=_limited(self._report))
         self._thread = threading.Thread(target=self._serve, name="httppush", daemon=True)
         self._thread.start()
 

@@ -18,6 +18,8 @@ HEAD_S = 20.0
 """Time for the head of a request; an idle connection ends sooner (uvicorn's `timeout_keep_alive`)."""
 BODY_S = 300.0
 """Time for the body of a request, after its head."""
+LAST_ANSWERS_S = 1
+"""Requests that are being answered when the server ends have this long."""
 MOST_WAITING = 256
 """Most connections of which no request has arrived."""
 
@@ -52,9 +54,18 @@ class _HeadAsGet:
 class AsgiServer(uvicorn.Server):
     """It leaves signals to the program that runs it; `end` may come from any thread."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        config.app = _HeadAsGet(config.app)
-        super().__init__(config)
+    def __init__(self, app: Any, **settings: Any) -> None:
+        """`settings`: of uvicorn, beside those that all servers share."""
+        super().__init__(
+            uvicorn.Config(
+                _HeadAsGet(app),
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=LAST_ANSWERS_S,
+                **settings,
+            )
+        )
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stages: dict[Any, tuple[object, str, float]] = {}

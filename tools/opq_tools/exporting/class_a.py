@@ -15,12 +15,12 @@ from opq_cloud.store.intervals.phases_together import IntervalsOfSites
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit.plain_text import composed
 from opq_proto.measurement.fields import USUAL
+from opq_proto.measurement.intervals import LENGTH_NAMES
+from opq_proto.messages import TREND_LEVELS
 from opq_tools.exporting.events import boxes_option, comments_option, licence_option, write_pieces
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import check_known_boxes, store_command
 
-LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
-LEVELS_MS = {"1m": 60_000, "10m": 600_000, "1h": 3_600_000, "1d": 86_400_000}
 LATEST_NS = 4 * 10**18
 """The year 2096."""
 Decorated = Callable[..., None]
@@ -57,7 +57,7 @@ def stream_options(decorated: Decorated) -> Decorated:
 @click.command("intervals", short_help="Export the class A intervals of a span of time.")
 @click.option(
     "--length",
-    type=click.Choice(list(LENGTHS_MS)),
+    type=click.Choice(list(LENGTH_NAMES)),
     default="10min",
     show_default=True,
     help="Length of the intervals.",
@@ -88,7 +88,7 @@ def intervals(
     check_known_boxes(store, box_ids, reader.box_ids())
     boxes = sorted(box_ids or reader.box_ids(), key=box_order)
     span = start_ns or 0, end_ns or LATEST_NS
-    table = interval_table(reader, boxes, LENGTHS_MS[length], *span, licence, records)
+    table = interval_table(reader, boxes, LENGTH_NAMES[length], *span, licence, records)
     write_table(table, form, out, comments)
 
 
@@ -142,7 +142,7 @@ def changes(
 @click.command("trends", short_help="Export the trends of a span of time.")
 @click.option(
     "--level",
-    type=click.Choice(list(LEVELS_MS)),
+    type=click.Choice(list(TREND_LEVELS)),
     default="10m",
     show_default=True,
     help="Length of the rows.",
@@ -164,7 +164,7 @@ def trends(
     Example: opq-tools export trends --level 1d --format parquet --out days.parquet
     """
     check_known_boxes(store, box_ids)
-    length_ms = LEVELS_MS[level]
+    length_ms = TREND_LEVELS[level]
     first_ms, last_ms = (start_ns or 0) // 10**6, (end_ns or time.time_ns()) // 10**6
     with store.driver.read() as documents:
         stored = documents.trends.spans(length_ms)

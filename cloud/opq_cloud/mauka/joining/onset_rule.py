@@ -41,6 +41,10 @@ OUTAGE_NS = 1_000_000_000
 """An outage begins within the Measurement that never came; no clock shows when."""
 REACH_NS = LONGEST_NS + COMPOUND_NS
 """Longest time between the first and the last onset of an incident."""
+SETTLED_NS = 2 * REACH_NS
+"""After this time without a change, later places do not change."""
+READ_NS = 10_000_000_000
+"""Findings of this much more time are read where what was read is not settled."""
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
 """A stored finding of the same Box may matter if it is at most this far from a new one."""
 

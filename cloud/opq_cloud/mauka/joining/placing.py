@@ -12,6 +12,8 @@ from opq_cloud.mauka.joining.onset_rule import (
     COMPOUND_NS,
     LONGEST_NS,
     REACH_NS,
+    READ_NS,
+    SETTLED_NS,
     OnsetGroup,
     OnsetScan,
     onset_key,
@@ -19,10 +21,6 @@ from opq_cloud.mauka.joining.onset_rule import (
 from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
-
-SETTLED_NS = 2 * REACH_NS
-"""After this time without a change, later places do not change."""
-READ_NS = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opq_cloud.mauka.joining.clusters import own_finding
-from opq_cloud.mauka.joining.onset_rule import LONGEST_NS, REACH_NS, OnsetGroup, OnsetKey, onset_key
+from opq_cloud.mauka.joining.onset_rule import (
+    LONGEST_NS,
+    READ_NS,
+    SETTLED_NS,
+    OnsetGroup,
+    OnsetKey,
+    onset_key,
+)
 from opq_cloud.mauka.joining.steady_rule import FIRST_SHOWN_NS, StateScan
 from opq_cloud.mauka.measuring.lines import LINE_KIND, LINES, TELEGRAM_KIND, as_telegram, same_line
 from opq_cloud.mauka.measuring.sightings import UNSEEN_NS, family
 from opq_cloud.store.incidents.join_plan import FindingOnset, KnownFinding
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
-
-SETTLED_NS = 2 * REACH_NS
-READ_NS = 10_000_000_000
 
 
 @dataclass(slots=True)

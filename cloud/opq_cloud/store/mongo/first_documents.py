@@ -26,8 +26,7 @@ def check_schema(db: Database[Document]) -> bool:
         StoreError: a program of before 0.2.0 wrote them, or one that knows another schema.
     """
     place, another = f"MongoDB database {db.name}", "database in mongo_uri"
-    written: Document = {"_id": {"$ne": ROLLUPS_FILL}}  # which older programs gave a database that they read
-    is_ours = db.opq_counters.find_one(written, {"_id": 1}) is not None  # first, because it is written last
+    is_ours = db.opq_counters.find_one({}, {"_id": 1}) is not None  # first, because it is written last
     found = db.opq_schema.find_one({"_id": SCHEMA_ID})
     if found is None and is_ours:
         raise OtherFormError(place, f"choose another {another}")

@@ -13,12 +13,12 @@ from math import inf, isfinite
 from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.measurement.flagged import has_no_limits, is_all_flagged
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
-from opq_proto.messages import TREND_MS, Trend
+from opq_proto.messages import TREND_LEVELS, Trend
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
-LEVELS_MS = (TREND_MS, TEN_MINUTES_MS, HOUR_MS, DAY_MS)
+LEVELS_MS = tuple(TREND_LEVELS.values())
 MAX_ROWS = 2000
 LONGEST_MS = (MAX_ROWS - 1) * DAY_MS
 """Five and a half years: the longest span of one query."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, level_for
+from opq_cloud.store.trends.pyramid import MAX_ROWS, level_for
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
@@ -19,11 +19,9 @@ from opq_cloud.view.web.shares import PageRouter
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend
-from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.measurement.text import measurement_json
-from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.messages import TREND_LEVELS, Measurement, Trend
 
-LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MAX_MEASUREMENTS = 1000
 ONE_MS_ROWS = 5000
 BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
@@ -116,9 +114,9 @@ class BoxRoutes:
             shortest_ms = level_for(span.start_ms, span.end_ms)
         except ValueError as error:
             raise RestProblemError(400, f"from and to: {error}.") from None
-        step_ms = LEVELS_MS.get(level, shortest_ms)
+        step_ms = TREND_LEVELS.get(level, shortest_ms)
         if step_ms < shortest_ms:
-            fits = [name for name, length_ms in LEVELS_MS.items() if length_ms >= shortest_ms]
+            fits = [name for name, length_ms in TREND_LEVELS.items() if length_ms >= shortest_ms]
             raise RestProblemError(
                 400, f"level {level} has more than {MAX_ROWS} rows in this span; allowed: {', '.join(fits)}."
             )

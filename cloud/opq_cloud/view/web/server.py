@@ -6,8 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 
-import uvicorn
-
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.web.guard import App, ViewGuard, allowed_hosts, listen_address
@@ -16,8 +14,6 @@ from opq_proto.kit.asgi_server import AsgiServer
 from opq_proto.kit.http_server import set_families, url_of
 
 STOP_CHECK_S = 0.4
-LAST_ANSWERS_S = 1
-"""Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
 """The kernel's buffer for an answer that is not read (Linux doubles it); otherwise up to 4 MB."""
 
@@ -32,19 +28,13 @@ async def serve(
     ready: threading.Event | None,
 ) -> None:
     server = AsgiServer(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # failed requests are logged by app.py
-            access_log=False,
-            server_header=False,
-            limit_concurrency=most_open,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=LAST_ANSWERS_S,
-        )
+        app,
+        http="h11",
+        ws="none",
+        log_level="critical",  # failed requests are logged by app.py
+        server_header=False,
+        limit_concurrency=most_open,
+        timeout_keep_alive=5,
     )
     serving = asyncio.create_task(server.serve([listener]))
     while not (stop.is_set() or ended.is_set() or serving.done()):

@@ -7,6 +7,7 @@ history begins at the last two hours that are not stored whole, and stores what 
 from dataclasses import replace
 
 from opq_cloud.store.store import CloudStore
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TWO_HOURS_MS
 from opq_proto.messages import Measurement
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid
@@ -15,8 +16,7 @@ from opq_tools.sim.history.progress_file import HistoryProgress
 
 STEP_S = 600.0
 """The Boxes of a network advance together, since it remembers its changes for an hour."""
-TWO_HOURS_S = 7200
-LENGTHS_MS = (600_000, 7_200_000)
+LENGTHS_MS = (TEN_MINUTES_MS, TWO_HOURS_MS)
 """Lengths of the intervals that a history stores."""
 EARLIER_S = 120.0
 """A resumed run begins this much before two hours, so that all of them is as it was."""
@@ -60,7 +60,7 @@ class HistoryIntervals:
     def _resumed_from_s(self) -> float:
         """Two hours of which a row is missing begin then at the earliest."""
         earliest_ns = min(self._newest_ns[box_id, LENGTHS_MS[0]] for box_id in self._box_ids)
-        two_hours_ns = TWO_HOURS_S * 10**9
+        two_hours_ns = TWO_HOURS_MS * 10**6
         begin_ns = (earliest_ns + LENGTHS_MS[0] * 10**6) // two_hours_ns * two_hours_ns
         return max(0.0, (begin_ns - self._start_ns) / 1e9 - EARLIER_S)
 

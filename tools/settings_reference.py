@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 PAGES = {
     "gateway": ("the gateway", "opq_gateway.config:Config"),
     "cloud": ("the cloud", "opq_cloud.core.settings.config:CloudConfig"),
-    "rules": ("a rule engine alone", "opq_rules.api.config:Config"),
+    "rules": ("a rule engine alone", "opq_rules.api.rules_config:Config"),
 }
 """Name of the page -> whose settings they are, and their class."""
 HEAD = """# Settings of {whose}

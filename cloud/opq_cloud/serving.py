@@ -20,7 +20,7 @@ from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours
-from opq_cloud.original.config import read_config, system_file
+from opq_cloud.original.original_settings import read_config, system_file
 from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_cloud.store.passed_over import note_store, passed_over_store
@@ -43,16 +43,16 @@ from opq_proto.kit.system_record import (
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
 
 ROOMS: Mapping[str, Sequence[str]] = {
-    "opq_cloud.makai.service": (
+    "opq_cloud.makai.makai_service": (
         "triggering-broker",
         "acquisition-broker",
         "event-service",
         "triggering-service",
     ),
-    "opq_cloud.mauka.service": ("mauka",),
-    "opq_cloud.view.service": ("view",),
-    "opq_cloud.notifications.service": ("notifications",),
-    "opq_cloud.update.service": ("update",),
+    "opq_cloud.mauka.mauka_service": ("mauka",),
+    "opq_cloud.view.view_service": ("view",),
+    "opq_cloud.notifications.notification_service": ("notifications",),
+    "opq_cloud.update.update_server": ("update",),
 }
 """Module with the function `services` -> the names of what it makes, in the order of their start in `all`."""
 BROKERS = ("triggering-broker", "acquisition-broker")

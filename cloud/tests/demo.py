@@ -22,7 +22,7 @@ from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
-from opq_cloud.view.service import View
+from opq_cloud.view.view_service import View
 from opq_cloud.view.web import dear_work
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto.errors import OpqError

@@ -8,7 +8,7 @@ import numpy as np
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
-from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import BrokerTraffic, MakaiConfig, TriggeringLimits
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.incidents.join_plan import FindingMove, JoinPlan

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store import open_store
 from opq_plugins.package.built_in import Plugin
 from opq_plugins.sdk.modules import TriggerModule

@@ -24,7 +24,7 @@ from opq_cloud.core.settings.notifications import NotificationMqttSection, Notif
 from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.notifications.service import Notifications
+from opq_cloud.notifications.notification_service import Notifications
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.announcements import IncidentAnnouncements

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from opq_cloud.reports.schedule import DAYS
+from opq_cloud.reports.report_schedule import DAYS
 
 
 def day_before_yesterday() -> str:

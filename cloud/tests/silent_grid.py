@@ -1,7 +1,7 @@
 """Boxes of one Measurement a second, some of which fall silent, for the tests of outages."""
 
 from opq_cloud.core.settings.mauka import OutageSection
-from opq_cloud.mauka.outages.plugin import OutagePlugin
+from opq_cloud.mauka.outages.outage_plugin import OutagePlugin
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource
 

@@ -66,7 +66,7 @@ def test_only_the_store_knows_a_database() -> None:
 def test_the_check_sees_every_way_to_import() -> None:
     text = (
         "import opq_cloud.view.app\nfrom opq_cloud import view\nfrom opq_cloud.view import app\n"
-        "from ..view import app\ndef f():\n    import opq_cloud.view\n    g('opq_cloud.view.service')\n"
+        "from ..view import app\ndef f():\n    import opq_cloud.view\n    g('opq_cloud.view.view_service')\n"
     )
     found = list(named(text, CLOUD / "mauka" / "x.py"))
     assert [line for name, line in found if name.startswith("opq_cloud.view")] == [1, 2, 3, 4, 6, 7]

@@ -21,7 +21,7 @@ from opq_cloud.export.tables import shortest, table_pieces
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.stated_facts import StatedFact
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend
-from opq_tools.exporting.command import command
+from opq_tools.exporting.export_command import command
 
 TEN_NS = 600 * 10**9
 T0_NS = 1_767_225_600 * 10**9

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.meter_comparison import compare_meter, comparison_page
 from opq_cloud.export.meter_values import MeterCourse, csv_values
-from opq_cloud.export.records import ExportError
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.messages import Interval, Measurement
 from opq_recordings.row_moments import StatedTimes
 

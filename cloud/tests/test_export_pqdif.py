@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.export import pqdif
 from opq_cloud.export.event_files import event_file
-from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.exported_records import ExportError, WaveformRecord
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.export.event_files import event_file
-from opq_cloud.export.records import WaveformRecord
+from opq_cloud.export.exported_records import WaveformRecord
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
 from opq_proto.messages import Gap, TimeSource, Waveform

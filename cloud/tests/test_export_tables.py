@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from opq_cloud.export.records import ExportError
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.selection import (
     all_incidents,
     all_measurements,
@@ -36,7 +36,7 @@ from opq_cloud.export.tables import (
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric
 

@@ -27,7 +27,7 @@ from opq_cloud.export.comtrade import (
     time_quality,
 )
 from opq_cloud.export.event_files import WAVEFORM_FORMS, event_file
-from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.export.exported_records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.export.selection import event_records
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord

@@ -24,13 +24,13 @@ from opq_cloud.store.records import accounts
 from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.records.rights import Relation
-from opq_cloud.store.records.seen import box_sight, box_starts_ns
+from opq_cloud.store.records.seen_incidents import box_sight, box_starts_ns
 from opq_cloud.store.stated_facts import LAST_NS
-from opq_cloud.view.live.messages import incident_message
-from opq_cloud.view.live.seen import SeenFeed
+from opq_cloud.view.live.feed_messages import incident_message
+from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.pages.account import box_placing
 from opq_cloud.view.pages.account.box_placing import place_of
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE, RequestFacts, Visitor, Visitors

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.core import conditions
+from opq_cloud.core import service_conditions
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import HealthSection
@@ -98,8 +98,8 @@ def test_a_hanging_service_does_not_lengthen_the_interval(
 def test_a_failing_service_gives_one_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service of the compact cloud that fails again and again gives one alert and one recovery."""
     # at each start it is up for 20 ms
-    quick = replace(conditions.CONDITIONS["service"], for_s=0.5, well_s=5.0)
-    monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "service": quick})
+    quick = replace(service_conditions.CONDITIONS["service"], for_s=0.5, well_s=5.0)
+    monkeypatch.setattr(service_conditions, "CONDITIONS", {**service_conditions.CONDITIONS, "service": quick})
     pings = threading.Event()
 
     class Outside(ReplyHandler):
@@ -165,9 +165,9 @@ def test_a_wavering_box_has_one_silence_time(tmp_path: Path) -> None:
 
 def test_a_step_back_is_one_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that went back is one alert by the store unless a clock of a Box is why."""
-    quick = replace(conditions.CONDITIONS["clock"], for_s=0.0, well_s=0.0)
-    monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "clock": quick})
-    monkeypatch.setattr(conditions, "FIRST_S", 0.0)
+    quick = replace(service_conditions.CONDITIONS["clock"], for_s=0.0, well_s=0.0)
+    monkeypatch.setattr(service_conditions, "CONDITIONS", {**service_conditions.CONDITIONS, "clock": quick})
+    monkeypatch.setattr(service_conditions, "FIRST_S", 0.0)
     monkeypatch.setattr(collector_module, "NEWEST_S", 0.0)
     now_ms = time.time_ns() // 1_000_000
 

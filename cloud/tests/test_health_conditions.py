@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import CONDITIONS, QUEUES, HealthJudge, Reading, Verdict
 from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.service_conditions import CONDITIONS, QUEUES, HealthJudge, Reading, Verdict
 from opq_cloud.health.readings import Answer, AnswerReader, fits, out_of_service
 
 STEP_S = 2.0

@@ -31,13 +31,13 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web import dear_work, shares
 from opq_cloud.view.web.gate import NO_PAGE
-from opq_cloud.view.web.guard import Scope, ViewGuard
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.passwords import secret_hash
 from opq_cloud.view.web.server import guarded
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
+from opq_cloud.view.web.web_guard import Scope, ViewGuard
 from opq_proto.kit.rate_limit import TokenBuckets
 
 ROLES = {

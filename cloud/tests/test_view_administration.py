@@ -20,7 +20,7 @@ from waiting import wait_for
 from opq_cloud.clients.health_client import ServicesFound, ServiceState, read_services
 from opq_cloud.clients.service_addresses import ServiceAddresses, health_url, reachable
 from opq_cloud.store import BoxRecord, LocationRecord
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.front_page import concerns
 from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package

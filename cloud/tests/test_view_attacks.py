@@ -32,13 +32,13 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.records.seen import seen_incident
+from opq_cloud.store.records.seen_incidents import seen_incident
 from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.live.messages import LiveMessage, incident_message
-from opq_cloud.view.live.seen import SeenFeed
+from opq_cloud.view.live.feed_messages import LiveMessage, incident_message
+from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.pages.account.account_context import checked_email
-from opq_cloud.view.pages.visible.seen import SeenStore, seen_record
+from opq_cloud.view.pages.visible.seen_store import SeenStore, seen_record
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.mail import MAILS_WAITING, Mailer

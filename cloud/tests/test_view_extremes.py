@@ -31,7 +31,7 @@ from opq_cloud.view.pages import front_page
 from opq_cloud.view.pages.boxes import box_page
 from opq_cloud.view.pages.boxes.box_card import box_card
 from opq_cloud.view.pages.drawing import rendering
-from opq_cloud.view.pages.examine import page as examine_page
+from opq_cloud.view.pages.examine import event_page as examine_page
 from opq_cloud.view.pages.incidents import incident_page, incident_panels, list_pages
 from opq_cloud.view.pages.map import map_drawing, map_pages
 from opq_cloud.view.pages.past import course as past_course

@@ -23,7 +23,7 @@ from opq_cloud.core.service import CloudContext
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_cloud.view.live.route import HEARTBEAT_S
-from opq_cloud.view.service import View
+from opq_cloud.view.view_service import View
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Incident
 

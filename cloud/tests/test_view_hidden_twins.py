@@ -32,14 +32,14 @@ from opq_cloud.view.api.answers import RequestLimits, cursor_text
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live import hub
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.seen import SeenFeed
-from opq_cloud.view.pages.visible.seen import AROUND_NS
+from opq_cloud.view.live.seen_live import SeenFeed
+from opq_cloud.view.pages.visible.seen_store import AROUND_NS
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web import shares
-from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.server import guarded
 from opq_cloud.view.web.visitors import Visitor, Visitors
+from opq_cloud.view.web.web_guard import ViewGuard
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
 

@@ -14,7 +14,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.drawing.box_history import MEASURED_STEP_MS, read_history
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.time_span import TimeSpan, read_span, read_time_ms
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.continuity import FLAGGED

@@ -19,7 +19,7 @@ from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexP
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
-from opq_cloud.view.pages.visible.seen import SeenIncidents, SeenStore
+from opq_cloud.view.pages.visible.seen_store import SeenIncidents, SeenStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import VISITOR, Visitor

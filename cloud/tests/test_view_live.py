@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.view.live import feed_messages as live_messages
+from opq_cloud.view.live import feed_streams as live_streams
 from opq_cloud.view.live import hub as live
-from opq_cloud.view.live import messages as live_messages
-from opq_cloud.view.live import streams as live_streams
+from opq_cloud.view.live.feed_messages import LiveMessage
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.messages import LiveMessage
-from opq_cloud.view.live.seen import SeenFeed
+from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.pages.visible.seen_hub import SeenHub
 from opq_cloud.view.web.visitors import Visitor
 from opq_cloud.view.web.words import state

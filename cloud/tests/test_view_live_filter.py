@@ -2,8 +2,8 @@
 
 import pytest
 
+from opq_cloud.view.live.feed_messages import LiveMessage
 from opq_cloud.view.live.filter import LiveFilter, read_live_filter
-from opq_cloud.view.live.messages import LiveMessage
 from opq_proto.messages import Incident
 
 

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, field
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.view.live.feed_messages import LiveMessage, newest_json
+from opq_cloud.view.live.feed_streams import PageStream
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.messages import LiveMessage, newest_json
 from opq_cloud.view.live.page_feed import BATCHES_KEPT, NEWEST_BOXES, ROWS_OF_A_BOX, BoxIndex
-from opq_cloud.view.live.streams import PageStream
 from opq_proto.messages import Incident, Measurement, Metric
 
 
@@ -97,7 +97,7 @@ def test_equal_pages_get_the_same_bytes(
     """Pages that show the same get the very same bytes and unwanted Boxes cost nothing."""
     made = []
     monkeypatch.setattr(
-        "opq_cloud.view.live.messages._finite_text", lambda one, *_: made.append(one.box_id) or "{}"
+        "opq_cloud.view.live.feed_messages._finite_text", lambda one, *_: made.append(one.box_id) or "{}"
     )
     hub = Hub()
     pages = [hub.page("12") for _ in range(3)]
@@ -194,7 +194,7 @@ def test_the_index_finds_those_who_want_a_box() -> None:
 
 def test_both_forms_of_a_measurement_agree() -> None:
     """Both ways of writing a measurement say the same."""
-    from opq_cloud.view.live.messages import _finite_text
+    from opq_cloud.view.live.feed_messages import _finite_text
 
     one = measured("1", 1234, 119.12345)
     state = {"age_ms": 7, "silent_after_ms": 10_000, "late_ms": 40_000, "newest_ms": 1300}

@@ -22,7 +22,7 @@ from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries
 from opq_cloud.view.pages.past.served_lines import SiteReader, Stays
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import Visitor

@@ -12,8 +12,8 @@ import pytest
 from demo_grid import ISLAND, fill_island, island_measurement
 from page_waits import CONNECTED, wait_until
 
+from opq_cloud.view.live.feed_streams import PageStream
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.streams import PageStream
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 

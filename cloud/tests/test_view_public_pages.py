@@ -21,10 +21,10 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.fuzz import distance_km
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE, Visitors
+from opq_cloud.view.web.web_guard import ViewGuard
 from opq_proto.messages import Finding, Incident, WaveformAlignment
 
 PUBLIC = ("21", "22", "27")

@@ -22,7 +22,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.web import server as web_server
-from opq_cloud.view.web.guard import ViewGuard
+from opq_cloud.view.web.web_guard import ViewGuard
 from opq_cloud.view.web.words import THIN
 from opq_proto.kit import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform

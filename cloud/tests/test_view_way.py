@@ -41,5 +41,5 @@ def test_the_request_itself_goes_through_two_files(tmp_path: Path) -> None:
     with trace, running:
         urllib.request.urlopen(f"{running.url}/boxes/1", timeout=240).close()
         stays, returns = trace.stays, trace.returns
-    assert stays == ["view/web/guard.py", "view/web/gate.py"]
+    assert stays == ["view/web/web_guard.py", "view/web/gate.py"]
     assert returns == 0

@@ -15,7 +15,7 @@ import numpy as np
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.window_figures import figures_of
 from opq_gateway.uplink.box_uplink import crossing_measurement
 from opq_measure.timebase.window import Window

@@ -12,7 +12,7 @@ import pytest
 from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
-from opq_hil.gps.text import ubx_message
+from opq_hil.gps.second_messages import ubx_message
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS_PER_S, PowerScript, RomStart, Sine, World
 from opq_proto.errors import OpqError

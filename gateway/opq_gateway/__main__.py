@@ -152,7 +152,7 @@ def status(
 def rules(arguments: tuple[str, ...]) -> None:
     """Run stream rules as a separate process; see `opq-gateway rules --help`."""
     try:
-        from opq_rules.api.command import main as rules_main
+        from opq_rules.api.rules_command import main as rules_main
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[rules]'", err=True)
         sys.exit(1)
@@ -177,7 +177,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         from opq_gateway.config import data_folder
         from opq_gateway.gateway import Gateway
         from opq_gateway.setup import saved
-        from opq_gateway.setup.surroundings import refuse
+        from opq_gateway.setup.setup_surroundings import refuse
         from opq_proto.kit import log
         from opq_proto.kit.system_record import GATEWAY, forget_after_ctrl_c, refuse_unfinished
     except ImportError as error:

@@ -21,6 +21,7 @@ from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.commands.order_proofs import OrderProofs, administrator_of
 from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.feed_readers import FeedReaders
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import ledgers_of
@@ -42,17 +43,16 @@ from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.syncing import Syncing
 from opq_gateway.serial_side.box_settings import limits
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.early_ports import EarlyPorts
 from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import SerialReader
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import SetupService
 from opq_gateway.software_version import software_version
-from opq_gateway.status import BoxStatus
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.updater import Updater
 from opq_gateway.uplink.configured_uplink import places_of, queue_of, uplink_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.host.host import NotInstalledError, UnknownTypeError
+from opq_plugins.host.plugin_host import NotInstalledError, UnknownTypeError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.policy import Policy

@@ -10,9 +10,9 @@ from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.query.planning.joins import Lookup
-from opq_rules.query.planning.plan import QueryPlan, plan
+from opq_rules.query.planning.select_plan import QueryPlan, plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse, parse_select
 from opq_rules.sql.syntax import Create, TextPlace
 from opq_rules.streams.decoding import StreamDecoder

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
-from opq_gateway.status import BoxStatus
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.kit.clock import ClockState
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello, LinkMessage, Samples
 from opq_proto.messages import Gap, TimeSource

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from opq_rules.api import config as configuration
-from opq_rules.api.service import RulesService
+from opq_rules.api import rules_config as configuration
+from opq_rules.api.rules_service import RulesService
 
 
 class House:

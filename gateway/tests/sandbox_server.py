@@ -21,8 +21,8 @@ from opq_plugins.policy_section import PluginRules
 from opq_plugins.sandbox.protection import CAPABILITY_HEADER, LIBC, readable_by
 from opq_plugins.sdk import RowError
 from opq_proto.kit import log
-from opq_rules.api.config import Config
-from opq_rules.api.service import RulesService
+from opq_rules.api.rules_config import Config
+from opq_rules.api.rules_service import RulesService
 from opq_rules.api.service_routes import health_of
 from opq_rules.errors import RuleError
 

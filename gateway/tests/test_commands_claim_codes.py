@@ -19,9 +19,9 @@ from free_ports import free_port
 
 from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.running_gateway import note_address, status_words
-from opq_gateway.status import BoxStatus
 from opq_proto.kit import http_server
 
 
@@ -115,7 +115,7 @@ from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.running_gateway import note_address
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 
 server = HealthServer("10.99.0.1:8913", {"1": BoxStatus("1", 60)}, {}, ClaimCodes(["1"]))
 (Path("D") / "gateway").mkdir(parents=True)

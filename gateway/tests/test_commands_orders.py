@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import BoxAnswer, Done
-from opq_gateway.status import BoxStatus
 from opq_proto.firmware.image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
 from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import Hello, Log, Operation, Status

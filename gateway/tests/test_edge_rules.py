@@ -19,14 +19,14 @@ from waiting import wait_for
 
 from opq_gateway.config import load
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
-from opq_gateway.rules.streams import rows_of
+from opq_gateway.rules.gateway_streams import rows_of
 from opq_gateway.rules.wave_publisher import WavePublisher
 from opq_proto.errors import ConfigError
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
 from opq_rules.local_feed import LocalFeed
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
 SQL = "SELECT box, start_ms, end_ms, rms FROM boxes WHERE kind = 'window' AND rms > 10"

@@ -27,8 +27,8 @@ from opq_hil.suites.gateway_process import Kills, recovery_since_s
 from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
 from opq_sim.box.box import BLOCK_SAMPLES, Box
-from opq_sim.box.faults import LineFaults
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
+from opq_sim.box.wire_faults import LineFaults
 from opq_sim.mains.generator import Generator
 
 

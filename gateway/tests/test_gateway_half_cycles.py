@@ -13,7 +13,7 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, plugin_command, response_from_wire
 from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_question
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_sim.mains.on_demand import numbers_for, on_demand
 
 DIP_CYCLES = 120

@@ -14,7 +14,7 @@ from opq_hil.suites.gateway_process import (
     recovery_since_s,
 )
 from opq_sim.faults.draws import GATEWAY_BOXES
-from opq_sim.faults.parts.boxes import CabledBoxes
+from opq_sim.faults.parts.cabled_boxes import CabledBoxes
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from waiting import wait_for
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.whole_file import open_private, private_folder
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])

@@ -13,8 +13,8 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.commands.command_handler import COMMANDS_WAITING, CommandedBox, CommandHandler
 from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring, RingSpan
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_proto.messages import TimeSource
 from opq_proto.wire.frames import (

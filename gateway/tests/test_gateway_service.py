@@ -35,8 +35,8 @@ from opq_proto.wire.frames import (
     waveform_from_frames,
 )
 from opq_sim.box.box import Box
-from opq_sim.box.faults import HARDWARE, LineFaults
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
+from opq_sim.box.wire_faults import HARDWARE, LineFaults
 from opq_sim.mains.generator import Generator
 
 WIRES = [pytest.param(None, id="clean"), pytest.param(HARDWARE, id="hardware")]

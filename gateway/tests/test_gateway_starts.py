@@ -13,13 +13,13 @@ from opq_gateway.blocks import SampleBlock, boot_id_of
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.commands.requests import OF_NO_START, DataRequest, answer, ready
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.time_axes import SampleStamp
 from opq_gateway.serial_side.sample_stream import HELLO_WAIT_S
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import FLAG_RESENT, Command, Log, Operation

@@ -15,7 +15,7 @@ from uplink_bench import DIP, NEVER_S, PATIENT, Bench, measurement
 from waiting import wait_for
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import ANSWERS_WAITING, BoxUplink, UplinkTimeouts
 from opq_gateway.uplink.connection import RECONNECT_S, Timing, UplinkConnection

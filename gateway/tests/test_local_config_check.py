@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from opq_gateway.__main__ import main
 from opq_plugins.sandbox import landlock
 from opq_proto.keys.key_files import KeyFolder
-from opq_tools.system.config import command
+from opq_tools.system.config_command import command
 
 
 def check(*arguments: object) -> Result:

@@ -14,13 +14,13 @@ import pytest
 from free_ports import free_port
 
 from opq_gateway.counters import MEANING, BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import MAX_ROWS, measured
 from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_rings, show_threads
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.http_server import MAX_AT_ONCE
 from opq_proto.kit.watchdog import Heartbeats
 from opq_proto.link.messages import Health, Losses

@@ -15,15 +15,15 @@ from stand_in_nmcli import World, key_of
 from opq_gateway import config as gateway_config
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
-from opq_gateway.setup.guard import SetupGuard
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
-from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.setup_guard import SetupGuard
+from opq_gateway.setup.setup_page import SetupPage
 from opq_gateway.setup.state import SetupState
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import BoxStatus
 from opq_proto.messages import TimeSource
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")

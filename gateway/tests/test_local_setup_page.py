@@ -20,16 +20,16 @@ from opq_gateway import config as gateway_config
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.setup import saved
-from opq_gateway.setup.guard import CHANGE_BURST, GUESS_S, PASSWORD_BURST, SetupGuard, SetupRequest
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
-from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.setup_guard import CHANGE_BURST, GUESS_S, PASSWORD_BURST, SetupGuard, SetupRequest
+from opq_gateway.setup.setup_page import SetupPage
 from opq_gateway.setup.state import ORDINARY_GAPS, SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.kit.http_server import MAX_AT_ONCE
 from opq_proto.link.box_losses import LOSS_WORDS

@@ -9,7 +9,7 @@ import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.commands.half_cycles import read_half_cycles
+from opq_gateway.commands.half_cycle_command import read_half_cycles
 from opq_gateway.measuring.backlog import RingBacklog, backlog_of
 from opq_gateway.measuring.feed import Values
 from opq_gateway.ring.ring import Ring

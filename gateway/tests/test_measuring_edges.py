@@ -7,7 +7,7 @@ import pytest
 from test_measuring_thread import RATE_HZ, T0_NS, V_PER_LSB, Bench, blocks_of
 
 from opq_gateway.measuring.edge_detectors import EVERY_S, EdgeDetectors, EdgeFinding
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.events.limits import Limits
 from opq_measure.timebase.windows import windows_of

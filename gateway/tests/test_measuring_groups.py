@@ -9,10 +9,10 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 from opq_cloud.makai.measurements.trends import Trends
 from opq_gateway.config import GroupSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
-from opq_gateway.status import BoxStatus
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_proto.decision import Nominal
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import Health, Log

@@ -15,13 +15,13 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.intervals.phases_together import site_intervals
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger_rows import measurement_of
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.mqtt.board import _payload
-from opq_gateway.rules.streams import rows_of
-from opq_gateway.status import BoxStatus
+from opq_gateway.rules.gateway_streams import rows_of
 from opq_measure.aggregation.instants import INSTANTS_PER_INTERVAL
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import TimeSource

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from opq_gateway.commands.half_cycles import read_half_cycles
+from opq_gateway.commands.half_cycle_command import read_half_cycles
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import health
 from opq_gateway.measuring import ledger as ledger_module
 from opq_gateway.measuring import lost_rows
@@ -25,7 +26,6 @@ from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
 from opq_gateway.measuring.ledger_rows import LedgerRows
 from opq_gateway.measuring.lost_rows import LostRows
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.whole_file import FileNotWrittenError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_to_wire

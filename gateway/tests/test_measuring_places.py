@@ -10,14 +10,14 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, blocks_of
 
 from opq_gateway.config import BoxSection, Config, GroupSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.groups import WrittenBefore
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.ledger_rows import LedgerRows, kinds_of, ledger_reader_of, measurement_of
 from opq_gateway.measuring.measuring import Measuring, measuring_of
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.measuring.polyphase import NUMBER, PolyphaseNumbers
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_proto.errors import ConfigError
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire

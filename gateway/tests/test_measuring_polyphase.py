@@ -17,16 +17,16 @@ from test_measuring_restart import WAIT_S, written
 from waiting import wait_for
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.disturbances import UNDER_WAY
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.measured_disturbances import UNDER_WAY
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.measuring.polyphase import NUMBER, PolyphaseNumbers
-from opq_gateway.status import BoxStatus
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
-from opq_sim.mains.events import GridEvent
+from opq_sim.box.box_host import BoxHost
+from opq_sim.mains.grid_events import GridEvent
 from opq_sim.mains.on_demand import numbers_for, on_demand
 
 BOXES = ("1", "2", "10")

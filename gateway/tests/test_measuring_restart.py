@@ -16,7 +16,7 @@ from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 EDGE_NS = 100_000
 """What two runs of the gateway may say differently of one cycle edge."""

@@ -11,7 +11,7 @@ from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.store import open_store
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger_rows import measurement_of
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 
 RATE_HZ, SECOND_NS = 2400, 10**9

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.ring.segment import Segment
-from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement, TimeSource
 from opq_sim.mains import MIX_3_PERCENT, mains

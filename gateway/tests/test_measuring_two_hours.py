@@ -20,10 +20,10 @@ from waiting import wait_for
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_sim.mains import mains
 
 SECOND_NS = 10**9

@@ -7,7 +7,7 @@ import pytest
 from test_measuring_backlog import ring_of
 from test_measuring_thread import RATE_HZ, T0_NS, Bench, blocks_of
 
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.feed import DISTURBANCES, Values
 from opq_gateway.measuring.ledger import Ledger

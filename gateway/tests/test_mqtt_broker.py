@@ -29,11 +29,11 @@ from waiting import wait_for
 
 from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt import mqtt
 from opq_gateway.mqtt.mqtt import MqttPublisher
-from opq_gateway.status import BoxStatus
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 

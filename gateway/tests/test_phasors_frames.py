@@ -18,7 +18,7 @@ from opq_gateway.phasors.configuration import (
     stations_of,
     time_base,
 )
-from opq_gateway.phasors.frames import (
+from opq_gateway.phasors.phasor_frames import (
     Frame,
     FrameKind,
     FrameReader,

@@ -16,7 +16,7 @@ from pmu_client import Client, Config, Reading, data_of
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.port import PtyPort
 from opq_sim.box.source import RunClock
 from opq_sim.mains.generator import Generator, MainsSignal

@@ -19,10 +19,10 @@ from waiting import wait_for
 from opq_gateway.config import BoxSection, Config, GroupSection
 from opq_gateway.config import PhasorsSection as Section
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorReport
 from opq_gateway.phasors.phasor_server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
-from opq_gateway.status import BoxStatus
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import PortBusyError
 from opq_proto.messages import TimeSource

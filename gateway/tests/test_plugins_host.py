@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_plugins.host.guard import PAUSES_S, CrashGuard
+from opq_plugins.host.failure_guard import PAUSES_S, CrashGuard
 from opq_plugins.package.built_in import available, load
 from opq_proto.errors import PluginError
 
@@ -120,7 +120,7 @@ def test_an_unknown_kind_is_reported(folder: Path) -> None:
 
 def test_the_host_imports_nothing_of_the_rules_extra() -> None:
     code = (
-        "import sys, opq_plugins.package.built_in, opq_plugins.host.guard\n"
+        "import sys, opq_plugins.package.built_in, opq_plugins.host.failure_guard\n"
         "print([m for m in ('pydantic', 'structlog', 'msgspec', 'sqlglot', 'zmq') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -16,7 +16,7 @@ from judging_plugins import ANALYSIS, HANDING_ON, TRIGGER, analysis_zip, heard, 
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.host.guard import WorkerTimeoutError
+from opq_plugins.host.failure_guard import WorkerTimeoutError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginTrigger
 from opq_plugins.host.worker import remote

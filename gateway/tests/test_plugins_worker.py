@@ -15,7 +15,7 @@ import pytest
 from plugin_zips import FUNCTION, SINK, SOURCE, Whose, plugin_zip, stored
 from waiting import wait_for
 
-from opq_plugins.host import guard
+from opq_plugins.host import failure_guard
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.worker import supervisor
 from opq_plugins.host.worker.runtime import ProcessRuntime
@@ -277,7 +277,7 @@ def test_a_function_continues_after_a_crash(plugins: Plugins) -> None:
 
 
 def test_a_hanging_function_stops_rules_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 3000.0))
+    monkeypatch.setattr(failure_guard, "PAUSES_S", (0.0, 3000.0))
     plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(function_s=0.3)))
     code = FUNCTION.replace("return args", "__import__('time').sleep(args[0])\n        return args")
     plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))
@@ -297,7 +297,7 @@ def test_a_hanging_function_stops_rules_twice(tmp_path: Path, monkeypatch: pytes
 
 def test_a_functions_rules_fail_alone(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule whose rows end the function's process is paused; another rule goes on calling the function."""
-    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 3000.0))
+    monkeypatch.setattr(failure_guard, "PAUSES_S", (0.0, 3000.0))
     monkeypatch.setattr(supervisor, "PAUSES_S", (0.0, 3000.0))
     code = FUNCTION.replace(
         "return args", "__import__('os')._exit(3) if args[0] < 0 else None\n        return args"
@@ -324,7 +324,7 @@ def test_a_functions_rules_fail_alone(plugins: Plugins, monkeypatch: pytest.Monk
 def test_one_boxs_rows_pause_that_box() -> None:
     """Good rows of others between them change nothing; five Boxes pause the rule, and no other rule."""
     now_s = 0.0
-    circuits = guard.RuleCircuits(lambda: now_s)
+    circuits = failure_guard.RuleCircuits(lambda: now_s)
     for _ in range(2):
         circuits.record_failure("rule", "1")
         circuits.record_success("rule", "2")
@@ -336,7 +336,7 @@ def test_one_boxs_rows_pause_that_box() -> None:
     assert circuits.wait_s("rule", "2") == 1.0 and circuits.wait_s("other", "2") == 0.0
     circuits.record_success("rule", "2")
     assert circuits.tripped("rule", "2"), "they go on failing"
-    now_s = 2 * guard.STEADY_S
+    now_s = 2 * failure_guard.STEADY_S
     circuits.record_success("rule", "2")
     assert not circuits.tripped("rule", "2") and circuits.tripped("rule", "1")
     circuits.record_success("rule", "1")
@@ -344,14 +344,14 @@ def test_one_boxs_rows_pause_that_box() -> None:
     for _ in range(2):
         circuits.record_failure("rule", "")
     assert circuits.wait_s("rule", "2") == 1.0, "a row of no Box, or of several"
-    for number in range(2 * guard.CIRCUITS_KEPT):
+    for number in range(2 * failure_guard.CIRCUITS_KEPT):
         circuits.record_failure("rule", f"box {number}")
-    assert len(circuits._failed) == guard.CIRCUITS_KEPT
+    assert len(circuits._failed) == failure_guard.CIRCUITS_KEPT
 
 
 def test_an_open_circuit_waits_longer_each_time() -> None:
     now_s = 0.0
-    of = guard.Circuit(lambda: now_s)
+    of = failure_guard.Circuit(lambda: now_s)
     of.record_failure()
     assert (of.wait_s(), of.tripped) == (0.0, False)
     of.record_success()

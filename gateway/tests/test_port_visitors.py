@@ -14,7 +14,7 @@ from waiting import wait_for
 
 from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 PROBE = b"AT+GCAP\r"
 BUSY_S = 3.0

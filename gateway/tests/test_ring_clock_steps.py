@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_gateway.ring.time_axes import TimeAxes
-from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource, Waveform
 from opq_proto.wire.frames import Response, data_command, waveform_from_frames
 

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.catalogue import LASTING_NS, MAX_FILES, due
 from opq_gateway.ring.ring import MAX_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment_catalogue import LASTING_NS, MAX_FILES, due
 from opq_gateway.ring.syncing import Syncing
 
 ALL = (0, 2**62)

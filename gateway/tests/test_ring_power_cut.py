@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.ring.catalogue import open_segment, read_span
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment_catalogue import open_segment, read_span
 
 STRIDE = stride_bytes(200)
 ALL = (0, 2**62)

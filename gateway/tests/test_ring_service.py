@@ -15,7 +15,7 @@ from waiting import wait_for
 from opq_gateway.ring import sealed
 from opq_gateway.ring.ring import Ring
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 ALL = (0, 2**62)
 

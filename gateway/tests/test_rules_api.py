@@ -19,9 +19,9 @@ from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_record import RULES, file_of, read_record
 from opq_proto.kit.system_verdict import ServiceState
-from opq_rules.api import config as configuration
 from opq_rules.api import request_batch
-from opq_rules.api.service import RulesService
+from opq_rules.api import rules_config as configuration
+from opq_rules.api.rules_service import RulesService
 from opq_rules.errors import RuleError
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'

@@ -18,18 +18,18 @@ from plugin_zips import Whose
 from rules_engine import EVERYWHERE
 from waiting import wait_for
 
-from opq_gateway.measuring import intervals
-from opq_gateway.measuring.intervals import _known_statistics
+from opq_gateway.measuring import box_intervals
+from opq_gateway.measuring.box_intervals import _known_statistics
 from opq_gateway.measuring.window_figures import QUANTITIES
-from opq_gateway.rules.streams import EDGE_COLUMNS
+from opq_gateway.rules.gateway_streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.measurement.fields import SENDABLE
 from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.frames import topic
-from opq_rules.api import config as rules_config
-from opq_rules.api.service import RulesService
+from opq_rules.api import rules_config
+from opq_rules.api.rules_service import RulesService
 from opq_rules.errors import RuleError
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sinks import request_waveform
@@ -495,5 +495,5 @@ def test_an_impossible_column_is_refused(
 def test_every_gateway_metric_is_a_column() -> None:
     assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in SENDABLE for end in ("", "_min", "_max"))
     statistics = {each.name: SimpleNamespace(mean=1.0, min=1.0, max=1.0) for each in QUANTITIES}
-    names = {*_known_statistics(statistics, 120.0), *intervals._NAMES}
+    names = {*_known_statistics(statistics, 120.0), *box_intervals._NAMES}
     assert names <= {*EDGE_COLUMNS.names}

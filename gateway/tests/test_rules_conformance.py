@@ -19,9 +19,9 @@ import pytest
 from engine_token import token_auth
 from waiting import wait_for
 
-from opq_rules.api import config as configuration
 from opq_rules.api import queries
-from opq_rules.api.service import RulesService
+from opq_rules.api import rules_config as configuration
+from opq_rules.api.rules_service import RulesService
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.running import taps
 from opq_rules.secrets import with_secrets, without_secrets

@@ -14,9 +14,9 @@ from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.opq_pb2 import TriggerMessage
 from opq_rules.batch import Batch
-from opq_rules.query.planning.plan import plan
+from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import Decoded, StreamDecoder

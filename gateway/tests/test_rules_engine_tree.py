@@ -14,7 +14,7 @@ ORDER = [
     "state",
     "loop",
     "lifecycle",
-    "catalogue",
+    "stream_catalogue",
     "rehearsal",
     "views",
     "engine",

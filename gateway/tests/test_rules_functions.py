@@ -562,7 +562,7 @@ import sys
 missing = "cronsim httptools httpx jsonpath lupa pymysql regex sqlalchemy yaml zstandard"
 for name in missing.split():
     sys.modules[name] = None
-import opq_rules.query.planning.plan, opq_rules.query.query
+import opq_rules.query.planning.select_plan, opq_rules.query.query
 from opq_rules.functions.registry import built_in
 for name, arguments in (("compress", ("x", "zstd")), ("json_path_exists", ({}, "$.a"))):
     try:

@@ -7,9 +7,9 @@ import pytest
 
 from opq_rules.batch import Batch, Row
 from opq_rules.engine.definitions.rule_definition import options
-from opq_rules.query.planning.plan import plan
+from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder

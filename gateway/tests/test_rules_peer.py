@@ -13,9 +13,9 @@ from free_ports import free_port
 from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 
 from opq_plugins.policy_section import PluginRules
-from opq_rules.api import config as rules_config
+from opq_rules.api import rules_config
 from opq_rules.api.guard import connection_of_users, uid_of
-from opq_rules.api.service import RulesService
+from opq_rules.api.rules_service import RulesService
 
 ASK = """
 import urllib.error, urllib.request

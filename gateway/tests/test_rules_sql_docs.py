@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from opq_rules.errors import RuleError
-from opq_rules.query.planning.plan import plan
+from opq_rules.query.planning.select_plan import plan
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.sql.tokens import RESERVED

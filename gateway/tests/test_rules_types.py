@@ -23,7 +23,7 @@ from opq_rules.expressions.compile import compile_expression
 from opq_rules.expressions.inference import Inference
 from opq_rules.functions.registry import AggregateFunction, Analytic, Planned, Scalar, built_in
 from opq_rules.functions.signatures import _table, signature
-from opq_rules.query.planning.plan import plan
+from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.planning.typing_pass import described
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Column, Create, Expression, FunctionCall, Select

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
-from opq_rules.query.planning.plan import plan
+from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.query.window import MAX_EMPTY_WINDOWS
 from opq_rules.query.windows.by_time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
 from opq_rules.sql.parse import parse

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reader import ROUND_S
+from opq_gateway.serial_side.serial_clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.steering import SLEW_RATE, Steering, SteeringTarget
 from opq_proto.kit.clock import ClockState
 from opq_proto.link.messages import Samples

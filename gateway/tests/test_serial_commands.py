@@ -7,7 +7,7 @@ import pytest
 from opq_gateway.config import MeasuringSection
 from opq_gateway.serial_side.box_commands import COMMANDS_WAITING, BoxAnswer, BoxCommands
 from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps, limits
-from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.kit.clock import ClockState
 from opq_proto.link.messages import (
     Acknowledgement,

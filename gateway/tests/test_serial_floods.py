@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.inbox import Inbox
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import LONG_S, REST_FACTOR, SerialReader
 from opq_gateway.serial_side.sample_stream import MAX_RESTARTS, RESTARTS_S
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_gateway.serial_side.station import BoxStation
-from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 

@@ -15,19 +15,19 @@ from waiting import wait_for
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reader import ROUND_S, SerialReader
+from opq_gateway.serial_side.serial_clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.station import BoxStation
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.clock_ids import ClockIds
 from opq_proto.kit.clock import ClockState
 from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.port import PtyPort
 from opq_sim.box.source import RunClock
 

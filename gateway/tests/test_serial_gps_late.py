@@ -10,9 +10,9 @@ import pytest
 from test_serial_gps_comparison import COUNTS, FREE, MS, RATE, T0_NS, Fleet, S
 
 from opq_gateway.serial_side.axis import Axis
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.lateness import Lateness, Pace
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 

@@ -5,7 +5,7 @@ import pytest
 
 from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
 from opq_gateway.serial_side.axis import LONGEST_SILENCE_S, Axis
-from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 

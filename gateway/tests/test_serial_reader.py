@@ -28,6 +28,7 @@ from waiting import wait_for
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side import station as station_module
@@ -36,7 +37,6 @@ from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.port import FULL_TTY_BYTES, OUT_BYTES, SerialPort
 from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.open_port import open_port
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import Command, Hello, LinkMessage, Operation, Samples

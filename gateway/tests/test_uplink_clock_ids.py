@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from uplink_bench import measurement
 
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.uplink.clock_ids import LARGEST, ClockIds
 from opq_proto.errors import FrameError
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire

@@ -11,7 +11,7 @@ from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 
 def test_a_sag_goes_up_at_both_ends(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:

@@ -18,7 +18,7 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 PROMPT_NS = 150_000_000
 """From a window's end to the arrival of its Measurement; by its last windows one is 0.2 s late."""

@@ -6,12 +6,12 @@ from typing import cast
 import numpy as np
 import pytest
 
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.ledger_rows import LedgerRows, kinds_of
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink import uplink as uplink_module
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints, UplinkConnection, UplinkPlace, UplinkPlaces

@@ -10,7 +10,7 @@ from waiting import wait_for
 
 from opq_gateway.config import IdleSection
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts
 from opq_gateway.uplink.connection import Endpoints, Timing, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.queue import Queue

@@ -11,7 +11,7 @@ from in_thread import in_thread
 from waiting import pause
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import (
+from opq_cloud.core.settings.makai_settings import (
     AcquisitionBrokerSection,
     EventServiceSection,
     TriggeringBrokerSection,

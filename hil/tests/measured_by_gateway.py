@@ -2,10 +2,10 @@
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
-from opq_gateway.status import BoxStatus
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_proto.link.messages import Hello
 from opq_proto.messages import Measurement
 from opq_sim.box.source import RunClock, SampleSource

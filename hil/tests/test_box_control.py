@@ -10,8 +10,8 @@ import pytest
 
 from opq_proto.errors import OpqError
 from opq_sim.box.box import Box
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import CONNECTIONS, NAME, request_control, serve
-from opq_sim.box.host import BoxHost
 
 
 def listens(path: Path) -> bool:

@@ -16,13 +16,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import health
 from opq_gateway.local.metrics import GatewayMetrics
 from opq_gateway.local.running_gateway import status_words
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.status import BoxStatus
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS_PER_S, World

@@ -35,14 +35,14 @@ from opq_proto.link.messages import (
 )
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RING_SAMPLES, Box
-from opq_sim.box.faults import HARDWARE, LineFaults
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.port import PortLink, PtyPort
 from opq_sim.box.ring import BoxRing
 from opq_sim.box.source import RunClock
-from opq_sim.mains.events import disturbance
+from opq_sim.box.wire_faults import HARDWARE, LineFaults
 from opq_sim.mains.generator import Generator, Harmonic, MainsSignal
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.grid_events import disturbance
 
 
 class Reader:

@@ -15,7 +15,7 @@ from opq_proto.link.messages import GpsState, GpsStatus, Health, Hello, LinkMess
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RESET_POWER, RESET_SOFTWARE, Box
 from opq_sim.box.box_stamps import BoxStamps
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.fleet_meter import FleetMeter
 from opq_sim.fleet.outlets import network_grid

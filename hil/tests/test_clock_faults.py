@@ -10,13 +10,13 @@ from opq_proto.keys.key_files import KeyPair
 from opq_sim.faults import runner
 from opq_sim.faults.draws import SEEN_S
 from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding, StoredWaveform, dips_percent
-from opq_sim.faults.parts.boxes import RATE_HZ, CabledBoxes
+from opq_sim.faults.parts.cabled_boxes import RATE_HZ, CabledBoxes
 from opq_sim.faults.schedule import ClockDip, ClockStep, ClockTrial, FaultSchedule
 from opq_sim.faults.verdict import ScheduleVerdict, judge_clocks
 from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox, lowest_mean
-from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator
+from opq_sim.mains.grid_events import disturbance
 
 S = 10**9
 

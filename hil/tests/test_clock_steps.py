@@ -20,9 +20,9 @@ from opq_gateway import config, gateway
 from opq_measure.rms import half_cycle_rms_v
 from opq_proto.messages import Waveform
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
-from opq_sim.mains.events import Recurring
+from opq_sim.box.box_host import BoxHost
 from opq_sim.mains.generator import Generator
+from opq_sim.mains.grid_events import Recurring
 from opq_sim.mains.on_demand import numbers_for, on_demand
 
 RATE, S = 12_000, 10**9

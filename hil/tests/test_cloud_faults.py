@@ -13,7 +13,7 @@ from opq_sim.faults.draws import CLOUD_SPANS_S, draw_cloud
 from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding
 from opq_sim.faults.parts.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
 from opq_sim.faults.parts.held_numbers import HeldNumbers
-from opq_sim.faults.parts.peers import HOSTILE_ID
+from opq_sim.faults.parts.hostile_peers import HOSTILE_ID
 from opq_sim.faults.rules.data_lost import held_or_stored
 from opq_sim.faults.rules.dips import joined_incident, shared_dips, unexplained
 from opq_sim.faults.schedule import DrawnDip, Fault, FaultSchedule

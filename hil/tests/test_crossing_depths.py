@@ -16,9 +16,9 @@ from opq_sim.box.source import RunClock
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid
 from opq_sim.fleet.sample_crossings import LIMITS, SampleCrossings
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
-from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator, MainsSignal
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.grid_events import disturbance
 from opq_sim.mains.wave import Harmonic
 from opq_sim.power_system.box_voltage import SteadyVoltage
 from opq_sim.power_system.power_scenario import load_power_scenario

@@ -15,7 +15,7 @@ from opq_proto.link import frames as link
 from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
 from opq_proto.measurement import supply_word
-from opq_sim.box import box, commands, faults
+from opq_sim.box import box, commands, wire_faults
 from opq_sim.faults.parts import mongo_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def test_the_line_has_one_speed() -> None:
         constant("cmodules/link/link.h", "OPQ_LINK_BAUD"),
         config.BoxSection(id="1", port="/dev/ttyUSB0").baud,
         early_ports.DEFAULT_BAUD,
-        faults.HARDWARE.baud,
+        wire_faults.HARDWARE.baud,
         link_messages.LINK_BAUD,
     }
     assert speeds == {921_600}

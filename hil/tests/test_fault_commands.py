@@ -2,7 +2,7 @@
 
 import psutil
 
-from opq_sim.faults.parts.commands import Commands
+from opq_sim.faults.parts.played_commands import Commands
 
 
 def its_processes() -> list[psutil.Process]:

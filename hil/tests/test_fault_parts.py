@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from opq_proto.kit import ports
-from opq_sim.faults.parts.boxes import Cable
+from opq_sim.faults.parts.cabled_boxes import Cable
 from opq_sim.faults.parts.database_lock import DatabaseLock
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.free_ports import OFFSETS, free_offset, held_ports
-from opq_sim.faults.parts.service import ServiceProcess, longest_recovery_s
+from opq_sim.faults.parts.played_service import ServiceProcess, longest_recovery_s
 from opq_sim.faults.parts.stepped_clock import put_step_ns
 from opq_sim.faults.parts.wire import FaultyRelay
 

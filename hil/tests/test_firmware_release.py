@@ -48,7 +48,7 @@ from opq_proto.link.messages import (
 from opq_proto.release.plan import Plan, target_name
 from opq_sim.box import commands
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 KEY = Ed25519PrivateKey.generate()
 VECTORS = 0x2001_0000.to_bytes(4, "little")

@@ -18,10 +18,10 @@ from measured_by_gateway import by_gateway
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.wire.frames import data_command, info_command, rate_command
 from opq_sim.box.source import RunClock
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.gateway_boxes import GatewayBoxes
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import plain_grid
-from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]

@@ -14,12 +14,12 @@ from opq_proto.keys.key_files import generate
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.source import RunClock
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
-from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
-from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator, MainsSignal
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.grid_events import disturbance
 from opq_sim.mains.wave import Harmonic
 from opq_sim.power_system.box_voltage import SteadyVoltage
 from opq_sim.power_system.power_scenario import load_power_scenario

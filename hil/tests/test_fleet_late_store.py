@@ -17,8 +17,8 @@ from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
 from opq_sim.box.source import RunClock
 from opq_sim.fleet import delivery
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.outlets import plain_grid
-from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]

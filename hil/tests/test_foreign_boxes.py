@@ -13,7 +13,7 @@ from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.wire.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
 from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 from opq_sim.box.control import truth_written
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.foreign.cur_box import CurBox
 from opq_sim.foreign.generations import foreign_host
 from opq_sim.foreign.host import ForeignEndpoints

@@ -23,7 +23,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.link import frames as link
 from opq_proto.link.messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Log, Samples
 from opq_proto.messages import TimeSource
-from opq_tools.hil.command import command
+from opq_tools.hil.hil_command import command
 
 KEPT = Path(__file__).parents[1] / "digests" / "qemu.json"
 BLOCK, BLOCKS = 200, 12

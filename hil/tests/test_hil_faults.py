@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_sim.box.faults import HARDWARE, FaultyLine, LineFaults, for_box
 from opq_sim.box.port import BUFFER_BYTES, PtyPort
+from opq_sim.box.wire_faults import HARDWARE, FaultyLine, LineFaults, for_box
 
 
 def carried(line: FaultyLine, data: bytes, sizes: list[int]) -> bytes:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
-from opq_sim.mains.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
 from opq_sim.mains.generator import Generator, Harmonic, MainsSignal
 from opq_sim.mains.grid import Grid, GridExcursion
+from opq_sim.mains.grid_events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
 
 
 def volts_of(generator: Generator, first: int, count: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 from opq_sim.box.control import request_control
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.high_pass import high_pass
 from opq_proto.errors import RecordingError
-from opq_sim.mains.recording import ReplayedRecording, read_replay
 from opq_sim.mains.replay import Replay, replays
+from opq_sim.mains.replayed_recording import ReplayedRecording, read_replay
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data" / "recordings"
 

@@ -25,7 +25,7 @@ from opq_proto.link.messages import (
     Status,
 )
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 
 
 def status(t_ns: int, state: GpsState) -> TimedMessage:

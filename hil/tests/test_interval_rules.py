@@ -9,7 +9,7 @@ import pytest
 from opq_gateway.measuring.feed import Values
 from opq_proto.messages import TimeSource
 from opq_sim.faults.evidence import Evidence
-from opq_sim.faults.rules.intervals import intervals
+from opq_sim.faults.rules.ledger_intervals import intervals
 
 S = 10**9
 

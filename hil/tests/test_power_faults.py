@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from opq_proto.config.reading import build
-from opq_sim.power_system.network.faults import FaultType, ShortCircuit
 from opq_sim.power_system.network.network import PowerNetwork
 from opq_sim.power_system.network.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.network.network_faults import FaultType, ShortCircuit
 
 Q = math.sqrt(3) / 2
 

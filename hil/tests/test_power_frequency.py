@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from opq_sim.mains.grid import Grid
-from opq_sim.power_system.frequency import CHUNKS_HELD, LoadNoise, PowerStep, system_frequency
 from opq_sim.power_system.swing_model import PRESETS, SwingModel, swing_model
+from opq_sim.power_system.system_frequency import CHUNKS_HELD, LoadNoise, PowerStep, system_frequency
 
 FloatArray = NDArray[np.float64]
 QUIET = {name: replace(model, noise_hz=0.0) for name, model in PRESETS.items()}

@@ -10,9 +10,9 @@ import pytest
 from opq_proto.config.reading import build
 from opq_proto.errors import ConfigError
 from opq_sim.power_system.network.branches import TURN
-from opq_sim.power_system.network.faults import ShortCircuit
 from opq_sim.power_system.network.network import PowerNetwork
 from opq_sim.power_system.network.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.network.network_faults import ShortCircuit
 from opq_sim.power_system.network.shunts import Shunt
 from opq_sim.power_system.network.switching import OpenNeutral, Switching
 from opq_sim.power_system.places import PlaceError

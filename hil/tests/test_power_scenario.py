@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opq_proto.errors import ConfigError
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
 from opq_sim.power_system.power_source import power_sources
 

@@ -12,9 +12,9 @@ import pytest
 from opq_measure.aggregation.unbalance import fundamental, unbalance
 from opq_proto.errors import ConfigError
 from opq_sim.box.box import Box
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import Control, truth_written
-from opq_sim.box.fleet import plan_fleet
-from opq_sim.box.host import BoxHost
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.mains.generator import Generator
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.causes.catalogue import CAUSES

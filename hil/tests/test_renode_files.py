@@ -21,7 +21,7 @@ from opq_proto.link.messages import Command, Health, Operation, Samples, Setting
 from opq_proto.messages import TimeSource
 from opq_tools.hil.digests import command as hil_digests
 from opq_tools.hil.scenarios import run as hil_run
-from opq_tools.up.command import command as up
+from opq_tools.up.up_command import command as up
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"

@@ -10,8 +10,8 @@ import pytest
 from opq_proto.measurement.supply_word import SupplyWord, supply_word
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.box import Box
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import Control, truth_written
-from opq_sim.box.host import BoxHost
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import network_grid, plain_grid

@@ -7,7 +7,7 @@ import pytest
 
 from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, Values
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource

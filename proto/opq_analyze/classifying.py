@@ -7,9 +7,9 @@ from opq_analyze.measuring import Measured, measured
 from opq_analyze.nominal_values import consistent, nominal_of
 from opq_analyze.recorder_faults import faults_of, stuck_parts
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classified_parts import Classification
 from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
-from opq_measure.classification.parts import Classification
 from opq_proto.errors import RecordingError
 from opq_recordings.bridging import bridged_samples, bridged_volts
 from opq_recordings.recording import Recording, Run, without_spans

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classified_parts import ClassifiedPart
 from opq_measure.classification.classifier import parts_in
 from opq_measure.classification.measured_signal import MeasuredSignal
-from opq_measure.classification.parts import ClassifiedPart
 from opq_measure.line_sums import line_powers, line_sums, line_wave
 from opq_measure.waveform import steady
 from opq_sim.data_sets.folder import ALL_CLASSES

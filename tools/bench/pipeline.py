@@ -38,7 +38,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.ports import PORTS
 from opq_proto.messages import Finding
 from opq_sim.box.control import request_control
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.port_claims import free_offset
 from opq_tools.up.session import UpSession

@@ -23,7 +23,7 @@ from opq_cloud.reports.indices import fleet_indices
 from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import span_of
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
 from opq_proto.decision import Nominal

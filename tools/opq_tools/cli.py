@@ -16,16 +16,16 @@ from opq_tools.lazy_group import LazyGroup
 
 HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
-        "up": ("up.command", "Boxes, gateway, cloud and the web page, on this machine."),
+        "up": ("up.up_command", "Boxes, gateway, cloud and the web page, on this machine."),
         "service": (
-            "system.service.command",
+            "system.service.service_command",
             "systemd units of a gateway and of cloud services: install, status, remove.",
         ),
         "doctor": (
-            "system.doctor.command",
+            "system.doctor.doctor_command",
             "What is wrong with this machine and the system on it, and what helps.",
         ),
-        "config": ("system.config", "Check configuration files; all problems at once."),
+        "config": ("system.config_command", "Check configuration files; all problems at once."),
         "completion": (
             "system.completion",
             "Completion with the tab key for bash, zsh and fish.",
@@ -41,24 +41,24 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "system.logs",
             "Log lines of all services in the order of time; --follow for new ones.",
         ),
-        "incidents": ("incidents.command", "Find, show, note, label, split and merge incidents."),
+        "incidents": ("incidents.incidents_command", "Find, show, note, label, split and merge incidents."),
         "events": (
-            "events.command",
+            "events.events_command",
             "Events: which Boxes were asked, why, how long each step took.",
         ),
         "report": (
-            "reports.command",
+            "reports.reports_command",
             "What the supply was like in a week, by EN 50160, IEC 61000-2-2 or IEEE 519.",
         ),
         "changes": (
-            "changes.command",
+            "changes.changes_command",
             "What changed over weeks: steps, drift and profiles of the supply or a Box.",
         ),
         "reference": (
             "changes.reference",
             "Another meter's values beside a Box's: bias, spread and delay.",
         ),
-        "analyze": ("recordings.analyze.command", "What the measurement core says of a recording."),
+        "analyze": ("recordings.analyze.analyze_command", "What the measurement core says of a recording."),
         "classify": (
             "recordings.classify",
             "The class of a recording, with confidence and reasons.",
@@ -66,19 +66,19 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "recordings": ("recordings.get", "Fetch public recordings: of a real dip, and of others."),
     },
     "Boxes and keys": {
-        "boxes": ("boxes.command", "Names, places and gains of Boxes, in the store."),
+        "boxes": ("boxes.boxes_command", "Names, places and gains of Boxes, in the store."),
         "box": ("boxes.box", "Request from a Box: info, settings, reset, time, rate, firmware."),
         "limits": (
             "boxes.limits",
             "Limits at which Makai triggers, live: for all Boxes or single ones.",
         ),
         "calibrate": (
-            "boxes.calibrate.command",
+            "boxes.calibrate.calibrate_command",
             "Gain, offset and phase of a Box against a reference.",
         ),
         "keygen": ("keys.keygen", "Make CURVE key pairs for the server and for Boxes."),
         "keys": (
-            "keys.command",
+            "keys.keys_command",
             "Keys of Boxes and services: list, add, revoke and exchange, live.",
         ),
     },
@@ -89,18 +89,18 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Plug-ins of the rule engine: write, test, pack, install, replace.",
         ),
         "mauka": (
-            "mauka.command",
+            "mauka.mauka_command",
             "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt.",
         ),
         "inject": ("mauka.inject", "Publish a message or a stored event into Mauka."),
     },
     "Firmware": {
         "firmware": (
-            "firmware.command",
+            "firmware.firmware_command",
             "Build the Box's firmware: reproducible, checked against budgets.",
         ),
         "flash": (
-            "firmware.flash.command",
+            "firmware.flash.flash_command",
             "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
         ),
         "chip": (
@@ -112,12 +112,12 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Releases for gateways and Boxes: build, sign, publish, roll out.",
         ),
         "hil": (
-            "hil.command",
+            "hil.hil_command",
             "The real firmware in an emulator or on a board, scenario by scenario.",
         ),
     },
     "Simulate": {
-        "sim": ("sim.command", "Simulated Boxes; disturbances on demand."),
+        "sim": ("sim.sim_command", "Simulated Boxes; disturbances on demand."),
         "bench": ("sim.bench", "Measure speed and memory, beside a baseline."),
     },
     "Keep": {
@@ -128,11 +128,11 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "backup": ("keep.backup", "Copy a system's data into one archive, while it runs."),
         "restore": ("keep.restore", "Put a back-up into an empty data folder."),
         "store": (
-            "keep.store",
+            "keep.store_command",
             "Check a store, repair it, copy it into another.",
         ),
         "export": (
-            "exporting.command",
+            "exporting.export_command",
             "Export events, incidents and Measurements from the store.",
         ),
         "reanalyse": (

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from opq_proto.errors import OpqError
-from opq_tools.recordings.analyze.command import command
+from opq_tools.recordings.analyze.analyze_command import command
 
 RATE_HZ = 12_000.0
 FLAGS = ["--rate-hz", "12000", "--volts-per-lsb", "0.0068"]

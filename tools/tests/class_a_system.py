@@ -19,7 +19,7 @@ from house_under_test import until
 from opq_gateway.measuring.ledger import Ledger
 from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.messages import known_uncertainty_ns
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
 from opq_sim.faults.parts.stepped_clock import put_step_ns
 from opq_tools.up.plan import UpPlan
@@ -30,8 +30,8 @@ DISTURBANCES = ("dip", "swell", "interruption")
 MODULES = (
     "opq_cloud.__main__",
     "opq_cloud.serving",
-    "opq_cloud.makai.service",
-    "opq_cloud.mauka.service",
+    "opq_cloud.makai.makai_service",
+    "opq_cloud.mauka.mauka_service",
     "opq_gateway.__main__",
 )
 END_S = 240.0

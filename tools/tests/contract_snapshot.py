@@ -33,13 +33,13 @@ GOLDEN = Path(__file__).parent / "contracts"
 SCRIPTS = {
     "opq-tools": "opq_tools.cli:tools",
     "opq-gateway": "opq_gateway.__main__:main",
-    "opq-gateway rules": "opq_rules.api.command:run",
+    "opq-gateway rules": "opq_rules.api.rules_command:run",
     "opq-cloud": "opq_cloud.__main__:cloud",
 }
 CONFIGURATIONS = {
     "gateway": "opq_gateway.config:Config",
     "cloud": "opq_cloud.core.settings.config:CloudConfig",
-    "rules": "opq_rules.api.config:Config",
+    "rules": "opq_rules.api.rules_config:Config",
 }
 
 

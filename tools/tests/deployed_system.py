@@ -19,7 +19,7 @@ from free_ports import free_offset
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import CLOUD, GATEWAY
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.plan import UpPlan
 
 ROOT = Path(__file__).resolve().parents[2]

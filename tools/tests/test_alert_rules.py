@@ -28,18 +28,18 @@ from store_cases import numbered
 
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.metrics import GatewayMetrics
-from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.ports import PORTS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.plan import UpPlan
 
 pytestmark = pytest.mark.timeout(900)

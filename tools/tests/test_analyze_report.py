@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from analyze_under_test import FLAGS, as_i16, assert_refused, mains, run, shell
 
-from opq_tools.recordings.analyze.report import plot_lines as lines
+from opq_tools.recordings.analyze.analysis_report import plot_lines as lines
 
 Ended = subprocess.CompletedProcess[Any]
 
@@ -150,7 +150,7 @@ def cpu_of(action: Callable[[], Ended]) -> tuple[float, Ended]:
 
 def test_nothing_slow_is_imported_for_json(tmp_path: Path) -> None:
     code = (
-        "import sys; from opq_tools.recordings.analyze.command import command; "
+        "import sys; from opq_tools.recordings.analyze.analyze_command import command; "
         f"command([{str(as_i16(tmp_path, mains()))!r}, '--json'], standalone_mode=False); "
         "slow = ('scipy', 'rich', 'matplotlib', 'comtrade'); "
         "print([name for name in slow if name in sys.modules], file=sys.stderr)"
@@ -168,7 +168,7 @@ def test_eleven_minutes_need_little_memory(tmp_path: Path) -> None:
         for _ in range(11):
             file.write(one)
     code = (
-        "import re, sys; from opq_tools.recordings.analyze.command import command; "
+        "import re, sys; from opq_tools.recordings.analyze.analyze_command import command; "
         f"command([{str(path)!r}, *{FLAGS!r}, '--json'], standalone_mode=False); "
         "status = open('/proc/self/status').read(); "  # ru_maxrss would tell that of the parent too
         "print(re.search(r'VmHWM:\\s+(\\d+)', status)[1], file=sys.stderr)"

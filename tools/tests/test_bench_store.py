@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.harness.store_filling import filled
 from bench.harness.store_spans import span_cost
 from bench.store import measurement_cost
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 
 
 def test_a_measurement_has_its_cost_and_its_bytes(tmp_path: Path) -> None:

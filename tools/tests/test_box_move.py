@@ -18,7 +18,7 @@ from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_gateway.uplink.connection import place_to_text
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform

@@ -18,7 +18,7 @@ from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_tools.boxes.command import command
+from opq_tools.boxes.boxes_command import command
 from opq_tools.system.status import system_status
 
 CONTRACT = [

@@ -17,10 +17,10 @@ from failing_line import FailingLine, LineFault
 from opq_proto.link.messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
-from opq_sim.box.host import BoxHost
+from opq_sim.box.box_host import BoxHost
 from opq_tools.boxes.calibrate import calibration
+from opq_tools.boxes.calibrate.calibrate_command import CalibrationLink, _calibrate, command
 from opq_tools.boxes.calibrate.calibration import CalibrationError, Correction
-from opq_tools.boxes.calibrate.command import CalibrationLink, _calibrate, command
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 7, 5, 12_000_000, 0.01, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")

@@ -10,7 +10,7 @@ from opq_hil.backends.firmware import BOARDS, NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS_PER_S, Sine, World
 from opq_proto.errors import OpqError
-from opq_tools.boxes.calibrate.command import command
+from opq_tools.boxes.calibrate.calibrate_command import command
 
 AMPLITUDE_LSB, OFFSET_LSB = 7891, 37
 

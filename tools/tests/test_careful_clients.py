@@ -12,7 +12,7 @@ OTHERS = {
     "cloud/opq_cloud/notifications/webhook_channel.py": "connects to checked addresses only",
     "hil/opq_hil/backends/renode_archive.py": "releases of GitHub are redirects; the file has a pinned sum",
     "hil/opq_hil/backends/renode.py": "XML-RPC over the socket of a Renode that it has started",
-    "tools/opq_tools/up/live.py": "a stream without end, of the View that it has started",
+    "tools/opq_tools/up/live_lines.py": "a stream without end, of the View that it has started",
 }
 
 

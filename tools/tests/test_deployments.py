@@ -25,7 +25,7 @@ from house_under_test import processes_with, until
 
 from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
 from opq_proto.kit.system_verdict import VERDICT_NAMES
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.plan import UpPlan
 
 NAMED_S, WELL_S = 30.0, 60.0

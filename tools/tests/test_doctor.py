@@ -28,10 +28,10 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, forget_meant, identity_of, note_meant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_tools.keep.backup import back_up
-from opq_tools.system.config import command as config_command
+from opq_tools.system.config_command import command as config_command
 from opq_tools.system.doctor.addresses import check_services
 from opq_tools.system.doctor.bundle import without_secrets, write_bundle
-from opq_tools.system.doctor.folder import check_folder
+from opq_tools.system.doctor.folder_check import check_folder
 from opq_tools.system.doctor.machine import UDEV_RULE, check_machine
 from opq_tools.system.doctor.problem import Problem
 
@@ -326,7 +326,7 @@ def test_a_full_slow_or_unwritable_disk_is_named(data_dir: Path) -> None:
     full = mock.Mock(free=200 << 20, total=100 << 30)
     with mock.patch.object(shutil, "disk_usage", lambda _: full):
         assert any("0.2 GB of 107 GB are free" in each.text for each in check_folder(data_dir, data_dir))
-    with mock.patch("opq_tools.system.doctor.folder.SLOW_S", -1.0):
+    with mock.patch("opq_tools.system.doctor.folder_check.SLOW_S", -1.0):
         assert any("to keep a page" in each.text for each in check_folder(data_dir, data_dir))
     blocked = mock.patch.object(os, "access", lambda *_: False)
     with blocked:

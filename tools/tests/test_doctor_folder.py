@@ -22,7 +22,7 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, note_meant
 from opq_tools.shared.opened_store import SHOWN_ANSWER_S
 from opq_tools.system.doctor import stores
-from opq_tools.system.doctor.folder import check_folder
+from opq_tools.system.doctor.folder_check import check_folder
 from opq_tools.system.doctor.problem import Problem
 from opq_tools.system.doctor.stores import SCHEMAS
 

@@ -15,14 +15,14 @@ from command_in_process import run_in_process
 from recordings_under_test import cfg_text, comtrade, volts
 
 from opq_cloud.export.event_files import event_file
-from opq_cloud.export.records import ExportError
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.selection import event_records
 from opq_cloud.store import BoxRecord, open_store
 from opq_proto.kit.whole_file import FileNotWrittenError, write_whole_file
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_tools.exporting.command import command
+from opq_tools.exporting.export_command import command
 
 T_MS = 1_795_000_000_000
 

@@ -22,8 +22,8 @@ from opq_tools.firmware import build as firmware_build
 from opq_tools.firmware import checks, toolchain
 from opq_tools.firmware.build import Built, boards, build, lay_out
 from opq_tools.firmware.checks import check_build
-from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
+from opq_tools.firmware.firmware_command import command
 from opq_tools.firmware.sources import DEVICE, ROOMS, copy_sources
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, source_version
 

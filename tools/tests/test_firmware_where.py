@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_tools.firmware.command import command
+from opq_tools.firmware.firmware_command import command
 from opq_tools.firmware.toolchain import PREFIX
 
 SOURCE = """

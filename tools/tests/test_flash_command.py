@@ -17,7 +17,7 @@ from opq_proto.firmware.image import Slot
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
 from opq_tools.firmware.flash import chip_command
-from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.flash_command import command
 
 
 def memory(layout: Layout) -> F405Memory:

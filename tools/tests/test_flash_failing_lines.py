@@ -20,11 +20,11 @@ from updating_box import UpdatingBox
 from opq_proto.firmware.image import Slot
 from opq_sim.box.rom_boot_loader import RomBootLoader
 from opq_tools.firmware.flash.chip import FlashError
-from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.connection import Connection, flash_chip
+from opq_tools.firmware.flash.flash_command import command
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import read_firmware
-from opq_tools.firmware.flash.judgement import Allowed
-from opq_tools.firmware.flash.progress import FlashProgress
 
 LONGEST_S, PATIENT_S = 15.0, 180.0
 OLD = Layout(boot_loader(), image(Slot.A, "1.0.0", size=300))

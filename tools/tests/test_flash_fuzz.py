@@ -15,10 +15,10 @@ from rom_in_memory import ChipInMemory, CountedTime, DamagedPort, mutated_bytes
 from opq_proto.firmware.image import Slot
 from opq_tools.firmware.flash import programs, rom, serial_line
 from opq_tools.firmware.flash.chip import FlashError
+from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.dfu import LAYOUTS, Dfu
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import FlashImage, read_firmware
-from opq_tools.firmware.flash.judgement import Allowed
-from opq_tools.firmware.flash.progress import FlashProgress
 from opq_tools.firmware.flash.ways import by_rom
 
 OLD = bytes(Layout(boot_loader(), image(Slot.A, "1.0.0", size=300)).flash())

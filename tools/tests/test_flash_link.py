@@ -12,9 +12,9 @@ from updating_box import UpdatingBox
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
 from opq_proto.link.messages import LINK_BAUD, Operation
-from opq_sim.box.faults import LineFaults
+from opq_sim.box.wire_faults import LineFaults
 from opq_tools.firmware.flash import chip_command, in_place
-from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.flash_command import command
 from opq_tools.firmware.flash.protection import offer_protection
 from opq_tools.firmware.flash.serial_line import SerialLine
 

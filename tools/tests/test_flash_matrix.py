@@ -21,7 +21,7 @@ from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
 from opq_tools.firmware.flash import rom
 from opq_tools.firmware.flash.chip import BOARD_CHIPS
-from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.flash_command import command
 
 PORT = Path(__file__).parents[2] / "device/port/boards"
 BOARDS = sorted(path.name for path in PORT.iterdir() if path.is_dir())

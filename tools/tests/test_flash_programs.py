@@ -21,7 +21,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
 from opq_tools.firmware.flash import chip_command, programs
 from opq_tools.firmware.flash.chip import FlashError
-from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.flash_command import command
 
 WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}
 BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)

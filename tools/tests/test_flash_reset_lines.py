@@ -21,8 +21,8 @@ from opq_sim.box.f405_memory import FLASH
 from opq_sim.box.rom_boot_loader import GO, RomBootLoader
 from opq_tools.firmware.flash import chip_command
 from opq_tools.firmware.flash.chip import FlashError
-from opq_tools.firmware.flash.command import command
 from opq_tools.firmware.flash.connection import WIRED
+from opq_tools.firmware.flash.flash_command import command
 from opq_tools.firmware.flash.serial_line import SerialLine
 
 

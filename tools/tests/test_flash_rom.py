@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from opq_sim.box.f405_memory import SYSTEM_ROM, F405Memory
-from opq_sim.box.faults import LineFaults
 from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
+from opq_sim.box.wire_faults import LineFaults
 from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError, LineError
+from opq_tools.firmware.flash.chip_judgement import Allowed
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import ImagePart
-from opq_tools.firmware.flash.judgement import Allowed
-from opq_tools.firmware.flash.progress import FlashProgress
 from opq_tools.firmware.flash.rom import RomLoader
 from opq_tools.firmware.flash.serial_line import SerialLine
 from opq_tools.firmware.flash.ways import FlashResult, lifted_protection, sectors_to_open

@@ -18,8 +18,8 @@ from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
 from opq_cloud.health.stored_boxes import RETIRED, REVOKED, UNPLUGGED
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import health as gateway_health
-from opq_gateway.status import BoxStatus
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import MeantService, SystemIdentity, SystemRecord, identity_of
 from opq_proto.kit.system_verdict import ServiceAnswer, SystemVerdict, system_verdict

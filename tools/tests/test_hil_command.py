@@ -18,8 +18,8 @@ from opq_sim.faults.runner import SeedLog
 from opq_sim.faults.suites import SUITES
 from opq_tools.firmware.sources import COPY, DEVICE, copy_sources
 from opq_tools.hil import built_firmware, faults
-from opq_tools.hil.command import command
 from opq_tools.hil.digests import kept_digests
+from opq_tools.hil.hil_command import command
 from opq_tools.hil.playing import Bench
 
 

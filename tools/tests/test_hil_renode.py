@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_hil.backends.renode_archive import RenodeArchiveError, read_lock
-from opq_tools.hil.command import command
+from opq_tools.hil.hil_command import command
 
 
 @pytest.fixture

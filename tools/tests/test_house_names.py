@@ -1,4 +1,7 @@
-"""The name of a test is its subject and its claim in at most eight words; the rest is its docstring."""
+"""Names of tests and of files.
+
+A test's name is its subject and its claim in at most eight words; the rest is its docstring.
+"""
 
 import re
 from collections.abc import Iterator
@@ -37,3 +40,15 @@ def test_a_tests_name_has_few_words() -> None:
         f"Names of tests have more than {MOST_WORDS} words after `test_`; "
         "say subject and claim, and the rest in a docstring:\n" + "\n".join(long)
     )
+
+
+def test_a_file_name_repeats_at_most_twice() -> None:
+    """A file is found by its name; files of tests and of packages (`__init__.py`) apart."""
+    places: dict[str, list[str]] = {}
+    for room in ROOMS:
+        for path in (ROOT / room).glob("**/*.py"):
+            inside = path.relative_to(ROOT)
+            if "tests" not in inside.parts and not path.name.startswith("__"):
+                places.setdefault(path.name, []).append(str(inside))
+    assert len(places) > 700
+    assert {name: found for name, found in places.items() if len(found) > 2} == {}

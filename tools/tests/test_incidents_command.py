@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
-from opq_tools.incidents.command import command
+from opq_tools.incidents.incidents_command import command
 from opq_tools.shared.moment import moment_ns
 from opq_tools.shared.opened_store import store_place
 

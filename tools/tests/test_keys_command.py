@@ -15,9 +15,9 @@ from opq_proto.keys.backend_keys import BackendKeyFolder
 from opq_proto.keys.key_files import KeyFolder, generate, read_key_file, read_secret_file
 from opq_proto.keys.register import key_fingerprint
 from opq_proto.messages import Measurement
-from opq_tools.keys import command as keys
 from opq_tools.keys import keygen
-from opq_tools.system import config
+from opq_tools.keys import keys_command as keys
+from opq_tools.system import config_command
 
 PORT_OFFSET = 50_000
 """No process of ours listens at 58911 and 58914."""
@@ -311,7 +311,7 @@ def test_config_check_names_missing_service_keys(tmp_path: Path) -> None:
     path.write_text(f'data_dir = "{tmp_path}"\n{reached}')
 
     def check() -> Any:
-        return json.loads(CliRunner().invoke(config.command, ["check", str(path), "--json"]).stdout)
+        return json.loads(CliRunner().invoke(config_command.command, ["check", str(path), "--json"]).stdout)
 
     assert check()["ok"] and check()["notes"] == [], "a start makes these keys"
     path.write_text(f'data_dir = "{tmp_path}"\n[backend_keys]\nenabled = false\n{reached}')

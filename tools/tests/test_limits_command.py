@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_tools.boxes.limits import command
 
 

@@ -5,9 +5,9 @@ from dataclasses import MISSING, fields
 
 import numpy as np
 
-from opq_cloud.store.mongo import store as mongo_store
+from opq_cloud.store.mongo import mongo_store
 from opq_cloud.view.api import shapes
-from opq_cloud.view.live.messages import newest_json
+from opq_cloud.view.live.feed_messages import newest_json
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_proto.measurement import continuity, supply_word
 from opq_proto.measurement.fields import (
@@ -24,7 +24,13 @@ from opq_proto.measurement.fields import (
     USUAL,
     remarks_about,
 )
-from opq_proto.measurement.text import EXPORTED, FIGURES_TEXT, figures_json, figures_values, measurement_json
+from opq_proto.measurement.measurement_json import (
+    EXPORTED,
+    FIGURES_TEXT,
+    figures_json,
+    figures_values,
+    measurement_json,
+)
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.trend_histogram import HISTOGRAM_METRICS
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement

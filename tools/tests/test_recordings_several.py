@@ -17,9 +17,9 @@ from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
 from opq_recordings.recording import Recording
-from opq_tools.exporting.command import command as export_command
+from opq_tools.exporting.export_command import command as export_command
 from opq_tools.exporting.importing import command as import_command
-from opq_tools.recordings.analyze.command import command as analyze
+from opq_tools.recordings.analyze.analyze_command import command as analyze
 from opq_tools.recordings.classify import command as classify
 
 RATE_HZ, SAMPLES = 1600, 400

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_cloud.export.records import ExportError
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.export.exported_records import ExportError
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.messages import Interval, Measurement
 from opq_tools.changes.reference import command
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_proto.messages import Disturbance, Interval, Measurement
-from opq_tools.reports.command import command
+from opq_tools.reports.reports_command import command
 
 MONDAY_NS = 1_794_783_600 * 10**9
 """2026-11-16 00:00 in Berlin."""

@@ -10,8 +10,8 @@ import pytest
 from command_in_process import run_in_process
 from free_ports import free_port
 
-from opq_rules.api.config import Config
-from opq_rules.api.service import RulesService
+from opq_rules.api.rules_config import Config
+from opq_rules.api.rules_service import RulesService
 
 TOKEN = "t" * 43
 STREAM = 'CREATE STREAM boxes () WITH (TYPE="memory", DATASOURCE="boxes", SHARED="true")'

@@ -17,7 +17,7 @@ from command_in_process import run_in_process
 from free_ports import free_offset
 
 from opq_proto.kit.system_record import read_record
-from opq_tools.system.service.command import CLOUD_UNITS, file_of, packaged, unit_of
+from opq_tools.system.service.service_command import CLOUD_UNITS, file_of, packaged, unit_of
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze: apt-get install systemd")

@@ -10,7 +10,7 @@ from opq_analyze.measuring import measured
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError
 from opq_recordings.reading import read_recording
-from opq_tools.sim.command import command
+from opq_tools.sim.sim_command import command
 
 
 def test_what_is_written_is_what_analyze_finds(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import zmq
 from free_ports import free_offset
 from in_thread import in_thread
 
-from opq_cloud.core.settings.makai import TriggeringBrokerSection
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
@@ -21,7 +21,7 @@ from opq_proto.kit.ports import endpoint
 from opq_proto.wire.opqbox3_pb2 import Measurement
 from opq_sim.box.control import request_control
 from opq_sim.mains.generator import Generator
-from opq_tools.sim.command import command
+from opq_tools.sim.sim_command import command
 
 TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]
 

@@ -21,7 +21,7 @@ from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import week_of
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
-from opq_tools.reports.command import command
+from opq_tools.reports.reports_command import command
 
 STANDARDS = ("en50160", "ieee519", "iec61000-2-2")
 NOMINAL = Nominal(230.0, 50.0)

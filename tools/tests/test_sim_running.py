@@ -6,10 +6,10 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import serve
-from opq_sim.box.fleet import plan_fleet
-from opq_sim.box.host import BoxHost
-from opq_tools.sim.command import command
+from opq_sim.box.run_boxes import plan_fleet
+from opq_tools.sim.sim_command import command
 
 
 def asked(*words: str) -> str:

@@ -11,7 +11,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.messages import Finding, Trigger
-from opq_tools.sim.command import command
+from opq_tools.sim.sim_command import command
 
 START_NS = 1_765_792_486_000_000_000
 KEYS = {"truth", "found", "false", "split", "joined", "by_class", "start_error_ms", "scope_right"}

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.export.records import WaveformRecord
+from opq_cloud.export.exported_records import WaveformRecord
 from opq_cloud.export.selection import finding_row
 from opq_cloud.store import BoxRecord, EventRecord
-from opq_cloud.view.live.messages import measurement_message, newest_json
+from opq_cloud.view.live.feed_messages import measurement_message, newest_json
 from opq_cloud.view.live.recent import NewestMeasurement
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import health
 from opq_gateway.local.measured import _row as measured_row
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.mqtt.board import MqttTopics
-from opq_gateway.rules.streams import rows_of
-from opq_gateway.status import BoxStatus
-from opq_proto.measurement.text import measurement_json
+from opq_gateway.rules.gateway_streams import rows_of
+from opq_proto.measurement.measurement_json import measurement_json
 from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
@@ -35,7 +35,7 @@ from opq_proto.wire.half_cycles import HalfCycleRms
 from opq_proto.wire.opqbox3_pb2 import Response
 from opq_rules.streams.measurement_row import row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows
-from opq_tools.boxes.box.half_cycles import facts_of
+from opq_tools.boxes.box.box_half_cycles import facts_of
 from opq_tools.boxes.box.waveform import write_recording
 
 T_NS, UNKNOWN = 1_795_000_000 * 10**9, UNKNOWN_UNCERTAINTY_NS

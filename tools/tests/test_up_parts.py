@@ -25,12 +25,12 @@ from opq_tools.keys.keygen import box_ids
 from opq_tools.shared.data_folder import InUseError, in_use_by_this
 from opq_tools.up.access import view_url_of
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
-from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config
 from opq_tools.up.port_claims import PORTS_OF_UP, claimed_ports, ports_of
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
+from opq_tools.up.up_command import command
 
 BEFORE = (0, 50, 60, 896, 898, 900, 902)
 """Distances of the ports that a test takes, below `free`."""

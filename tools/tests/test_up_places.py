@@ -8,7 +8,7 @@ import pytest
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.box_record import MADE_UP
 from opq_gateway.config import load as read_gateway
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_sim.box.simulated_places import PLACE_MADE_UP, simulated_places
 from opq_tools.up.box_places import NOTED_FILE, changed_facts, write_simulated_places
 from opq_tools.up.plan import HardwareBox, UpPlan

@@ -15,10 +15,10 @@ from opq_cloud.store import open_store
 from opq_cloud.view.pages.machine_notice import read_notice
 from opq_cloud.view.web.words import boxes
 from opq_proto.messages import Finding
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.children import ChildLine
 from opq_tools.up.incident_lines import IncidentLines
-from opq_tools.up.live import SilenceWatch
+from opq_tools.up.live_lines import SilenceWatch
 from opq_tools.up.machine_speed import SlowWindows, SpeedWatch, counts_in, notice_between
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import earlier_incidents

@@ -22,8 +22,8 @@ from opq_proto.link.messages import (
     UpdateData,
 )
 from opq_proto.messages import TimeSource
-from opq_sim.box.faults import LineFaults
 from opq_sim.box.port import PtyPort
+from opq_sim.box.wire_faults import LineFaults
 
 
 @dataclass

@@ -20,7 +20,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.ports import PORTS
-from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.run_boxes import plan_fleet
 from opq_tools.up.plan import UpPlan
 
 APART = (

@@ -20,7 +20,7 @@ from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFindi
 from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.records.rights import Action, Relation, Way, may
-from opq_cloud.store.records.seen import box_starts_ns
+from opq_cloud.store.records.seen_incidents import box_starts_ns
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.kit.plain_text import one_line
 

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta, tzinfo
 import numpy as np
 
 from opq_cloud.mauka.measuring.sightings import family
+from opq_cloud.store.incidents.incident_likeness import Likeness, likeness, traits_of, traits_of_entry
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.incidents.likeness import Likeness, likeness, traits_of, traits_of_entry
 from opq_cloud.store.store import ShownStore
 from opq_measure.recurrence import DAY_S, DailySpan, RepeatedInterval, daily_span, repeated_interval
 from opq_proto.messages import Incident

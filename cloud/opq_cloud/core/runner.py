@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.core.backend.waits import PollableEvent
-from opq_cloud.core.conditions import ENDED, QUEUES
 from opq_cloud.core.descriptors import descriptors
 from opq_cloud.core.service import (
     CloudService,
@@ -22,6 +21,7 @@ from opq_cloud.core.service import (
     HealthyService,
     StatusService,
 )
+from opq_cloud.core.service_conditions import ENDED, QUEUES
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff

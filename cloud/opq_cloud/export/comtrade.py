@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.export.records import (
+from opq_cloud.export.exported_records import (
     NANOSECONDS,
     ExportError,
     WaveformRecord,

@@ -26,7 +26,7 @@ from opq_cloud.export.comtrade import (
     stamp_factor,
     time_quality,
 )
-from opq_cloud.export.records import PIECE_SAMPLES, AxisPiece, WaveformRecord, axis_pieces, safe_name
+from opq_cloud.export.exported_records import PIECE_SAMPLES, AxisPiece, WaveformRecord, axis_pieces, safe_name
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.event_record import NO_EVENT
 from opq_proto.messages import Waveform, known_uncertainty_ns

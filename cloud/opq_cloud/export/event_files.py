@@ -30,9 +30,9 @@ from opq_cloud.export.comtrade_site import (
     site_inf_text,
     site_records,
 )
+from opq_cloud.export.exported_records import ExportError, WaveformRecord
 from opq_cloud.export.pieces import ZipMember, zip_pieces
 from opq_cloud.export.pqdif import pqdif_pieces
-from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.sample_files import csv_pieces, half_cycle_pieces, json_pieces, npy_pieces, wav_pieces
 
 WaveformForm = Literal[

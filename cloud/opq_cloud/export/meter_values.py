@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.export.records import ExportError
+from opq_cloud.export.exported_records import ExportError
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_form import CsvForm, without_unit
 from opq_recordings.csv_numbers import EMPTY

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from opq_cloud.export.records import NANOSECONDS, ExportError, WaveformRecord, software_name
+from opq_cloud.export.exported_records import NANOSECONDS, ExportError, WaveformRecord, software_name
 from opq_proto.messages import Waveform
 from opq_recordings.pqdif_tags import (
     BOOL4,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.export.exported_records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.export.tables import comment_lines, guarded
 from opq_proto.messages import known_uncertainty_ns
 from opq_proto.wire.half_cycles import HalfCycleRms

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
-from opq_cloud.export.records import ExportError, WaveformRecord, software_name
+from opq_cloud.export.exported_records import ExportError, WaveformRecord, software_name
 from opq_cloud.export.tables import ColumnKind, ExportTable, JsonRow, TableColumn
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
@@ -18,7 +18,7 @@ from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
 from opq_proto.measurement.continuity import CONTINUITY_METRICS
 from opq_proto.measurement.fields import Kind
-from opq_proto.measurement.text import EXPORTED, measurement_json
+from opq_proto.measurement.measurement_json import EXPORTED, measurement_json
 from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
 
 PAGE_ROWS = 5000

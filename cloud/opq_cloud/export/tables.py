@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.pieces import PieceSink
-from opq_cloud.export.records import ExportError
 
 TableForm = Literal["csv", "json", "parquet"]
 StreamForm = Literal["csv", "jsonl", "parquet", "arrow"]

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.core.conditions import CONDITIONS, HealthJudge, Reading, Verdict
 from opq_cloud.core.service import CloudContext, HealthReport
+from opq_cloud.core.service_conditions import CONDITIONS, HealthJudge, Reading, Verdict
 from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, send_ping, slow_readings
 from opq_cloud.health.neighbours import Neighbours, report_of

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from opq_cloud.core.conditions import Reading
+from opq_cloud.core.service_conditions import Reading
 from opq_proto.kit.archive_time import SUFFIXES, archive_made_s
 from opq_proto.kit.http_client import fetch
 from opq_proto.kit.time_daemons import read_clock_state

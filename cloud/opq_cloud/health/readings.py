@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import (
+from opq_cloud.core.service import STALE_S
+from opq_cloud.core.service_conditions import (
     ENDED,
     FORGOTTEN_S,
     LONGEST_TURN_S,
@@ -20,7 +21,6 @@ from opq_cloud.core.conditions import (
     Reading,
     Verdict,
 )
-from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
 

@@ -30,7 +30,7 @@ from opq_cloud.core.backend.sockets import (
     service_context,
 )
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import AcquisitionBrokerSection
+from opq_cloud.core.settings.makai_settings import AcquisitionBrokerSection
 from opq_cloud.makai.brokers.admission import ANSWERS, SUBSCRIPTIONS, AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes

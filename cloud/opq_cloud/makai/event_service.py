@@ -22,7 +22,7 @@ from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import PollPace, Socket, open_socket, service_context
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import EventServiceSection
+from opq_cloud.core.settings.makai_settings import EventServiceSection
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
 from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, lacking_at_ends, reach_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.core.settings.makai import AskingSection
+from opq_cloud.core.settings.makai_settings import AskingSection
 from opq_cloud.store.box_place import DEFAULT_GRID, BoxPlace
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import SAW as SAW

@@ -16,7 +16,7 @@ from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, PollPace, service_context
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringBrokerSection
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
 from opq_cloud.makai.brokers.admission import MEASUREMENTS, AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in

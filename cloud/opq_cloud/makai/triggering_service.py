@@ -25,8 +25,7 @@ import zmq
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import PollPace, Socket, open_socket, service_context
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.limits_follower import LimitsFollower
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
@@ -37,7 +36,8 @@ from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.measurement_gatherer import MeasurementGatherer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.store.documents.makai import MakaiConfig
+from opq_cloud.makai.triggering_boxes import BoxRegister
+from opq_cloud.store.documents.makai_documents import MakaiConfig
 from opq_proto.decision import Nominal
 from opq_proto.errors import ForeignError, FrameError, StoreError
 from opq_proto.kit import log
@@ -50,7 +50,7 @@ from opq_proto.wire.frames import ACK_PLUGIN, TAKES_INTERVALS, TAKES_LOSSES, plu
 from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
-    from opq_cloud.makai.judging.rules import RuleHost
+    from opq_cloud.makai.judging.judging_rules import RuleHost
 
 RECEIVED_TURNS = 10_000
 """Limit of waiting messages. Each holds what a broker reads in 10 ms; one Measurement where few come, or
@@ -229,7 +229,9 @@ class TriggeringService:
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
             return None
-        from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI, so only where rules are enabled
+        from opq_cloud.makai.judging.judging_rules import (
+            RuleHost,  # loads FastAPI, so only where rules are enabled
+        )
 
         made = RuleHost(
             self._config.rules,

@@ -27,7 +27,7 @@ from typing import Any
 from opq_cloud.core.backend.sockets import POLL_MS, Socket, connect, service_context
 from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.mauka.bus import messages
+from opq_cloud.mauka.bus import bus_messages
 from opq_cloud.mauka.bus.broker import MESSAGES_PER_PEER, Publisher, subscriber
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log as logs
@@ -284,18 +284,18 @@ class MaukaPlugin:
         self.counters.add("received")
         self.counters.add("received_bytes", sum(map(len, frames)))
         try:
-            topic, body = messages.read_topic(frames)
+            topic, body = bus_messages.read_topic(frames)
             if topic == self.name:
-                return body != messages.EXIT
+                return body != bus_messages.EXIT
             if not topic.startswith(self.subscriptions):
                 return True  # the prefix of our name matched, but it is for another plug-in
-            if topic not in self.subscriptions and body in (b"", messages.EXIT):
+            if topic not in self.subscriptions and body in (b"", bus_messages.EXIT):
                 return True  # for a plug-in whose name begins like a topic of ours: MakaiEventPlugin
-            message = messages.read_body(body)
+            message = bus_messages.read_body(body)
         except FrameError as error:
             self._note_malformed(error)
             return True
-        self._last_received_ms = messages.now_ms()
+        self._last_received_ms = bus_messages.now_ms()
         self._busy_since_s = time.monotonic()
         self.guard("on_message", lambda: self.on_message(topic, message), topic=topic)
         self.counters.add("handled")
@@ -322,10 +322,10 @@ class MaukaPlugin:
             wait_s = float(self.config[HEARTBEAT_KEY])
 
     def _send_heartbeat(self, state: str) -> None:
-        message = messages.heartbeat(
+        message = bus_messages.heartbeat(
             self.name, state, self._last_received_ms, int(self.counters.total("handled")), self.status()
         )
-        self.produce(messages.HEARTBEAT, message)
+        self.produce(bus_messages.HEARTBEAT, message)
 
 
 def _bus_here() -> PluginConfig:

@@ -10,7 +10,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.sending import SendingChannel
-from opq_cloud.reports.schedule import ReportSchedule
+from opq_cloud.reports.report_schedule import ReportSchedule
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import OpqError, StoreError
 from opq_proto.kit import log as logs

@@ -5,9 +5,9 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from opq_cloud.core.conditions import HealthJudge, Reading
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.notifications.messages import outage_headline
+from opq_cloud.core.service_conditions import HealthJudge, Reading
+from opq_cloud.notifications.message_texts import outage_headline
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, is_about, outage_is_news
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.store import CloudStore

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.notifications import NotificationRule
-from opq_cloud.store.records.seen import incident_at
+from opq_cloud.store.records.seen_incidents import incident_at
 from opq_proto.messages import Incident
 
 SEVERITY_LEVELS = (0.0, 4.0, 7.0)

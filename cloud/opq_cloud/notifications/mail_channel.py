@@ -2,7 +2,7 @@
 
 from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.notifications.messages import mail_of
+from opq_cloud.notifications.message_texts import mail_of
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_proto.kit.time_zone import zone_of
 

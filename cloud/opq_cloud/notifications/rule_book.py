@@ -21,7 +21,7 @@ from opq_cloud.store.records.notifications import (
     entry_id,
 )
 from opq_cloud.store.records.rights import Action, Way, may
-from opq_cloud.store.records.seen import BoxSight, box_sight
+from opq_cloud.store.records.seen_incidents import BoxSight, box_sight
 from opq_proto.kit import log as logs
 from opq_proto.kit.time_zone import zone_of
 

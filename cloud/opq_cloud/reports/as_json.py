@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from opq_cloud.export.records import software_name
+from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.verdicts import VerdictRow

@@ -1,8 +1,8 @@
 """Reads and makes the reports of many places. Apart from `reading.py`, which indices need without reports."""
 
 from opq_cloud.core.page_parts import made_parts
-from opq_cloud.reports.fleet import FleetReport, fleet_report
 from opq_cloud.reports.limit_table import LimitTable
+from opq_cloud.reports.many_places import FleetReport, fleet_report
 from opq_cloud.reports.place_reading import (
     ChosenPlace,
     PlaceChoice,

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
-from opq_cloud.export.records import software_name
+from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
-from opq_cloud.reports.frequency import QUANTITIES, GridFrequency, grid_frequency_of
+from opq_cloud.reports.grid_frequency import QUANTITIES, GridFrequency, grid_frequency_of
 from opq_cloud.reports.place_indices import (
     BoxIndices,
     IndexStore,

@@ -1,6 +1,6 @@
 """The letters of a page that no font of this machine has: a PDF shows an empty box for each.
 
-Separate from `page.py` because it asks fontconfig, the library by which Pango finds its fonts.
+Separate from `report_page.py` because it asks fontconfig, the library by which Pango finds its fonts.
 """
 
 import ctypes

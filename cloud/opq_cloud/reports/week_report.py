@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from opq_cloud.reports.frequency import grid_frequency_of
+from opq_cloud.reports.grid_frequency import grid_frequency_of
 from opq_cloud.reports.limit_table import Limit, LimitTable
 from opq_cloud.reports.supply import Span, supply_of_box
 from opq_cloud.reports.verdicts import (

@@ -7,9 +7,9 @@ from typing import Any, Final, Literal
 
 from opq_cloud.export.tables import table_pieces
 from opq_cloud.reports.as_json import report_json, report_table
-from opq_cloud.reports.fleet import FleetReport
 from opq_cloud.reports.indices import FleetIndices, indices_document, indices_table
-from opq_cloud.reports.page import report_html, report_pdf
+from opq_cloud.reports.many_places import FleetReport
+from opq_cloud.reports.report_page import report_html, report_pdf
 
 ReportForm = Literal["html", "pdf", "json", "csv"]
 FORMS: Final = ("html", "pdf", "json", "csv")

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
+from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE, AccountsDriver
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.store import CloudStore
@@ -36,10 +36,10 @@ def open_store(
         StoreError: it cannot be opened; the text says why and what to do.
     """
     if mongo_uri:
-        from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only where it is used
+        from opq_cloud.store.mongo.mongo_store import MongoStore  # pymongo is loaded only where it is used
 
         return MongoStore(mongo_uri, untouched, answer_s)
-    from opq_cloud.store.embedded.store import EmbeddedStore
+    from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 
     return EmbeddedStore(data_dir / FILE_NAME)
 

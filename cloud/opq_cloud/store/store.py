@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opq_cloud.store.box_record import BoxHoldings, BoxLoss, BoxRecord, LocationRecord
-from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
+from opq_cloud.store.documents.makai_documents import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Driver, NumberService
 from opq_cloud.store.event_record import EventRecord
@@ -31,7 +31,7 @@ from opq_cloud.store.incidents.join_plan import (
     JoinPlan,
     KnownFinding,
 )
-from opq_cloud.store.incidents.parts import IndexedParts, SeesThen
+from opq_cloud.store.incidents.parts_seen import IndexedParts, SeesThen
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.long_term import LongTermStore, SeenIntervals
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest

@@ -19,10 +19,10 @@ from waiting import pause
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.core.service import CloudContext, CloudService
-from opq_cloud.core.settings.makai import AcquisitionBrokerSection as AcquisitionConfig
-from opq_cloud.core.settings.makai import CloudRulesSection
-from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringBrokerConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import AcquisitionBrokerSection as AcquisitionConfig
+from opq_cloud.core.settings.makai_settings import CloudRulesSection
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection as TriggeringBrokerConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
@@ -404,7 +404,7 @@ class House:
 
 @pytest.fixture
 def makai_with(makai: Any, tmp_path: Path) -> Iterator[Callable[..., House]]:
-    importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not in a test's time
+    importlib.import_module("opq_cloud.makai.judging.judging_rules")  # slow to import
     with ExitStack() as running:
 
         def made(*plugins: PluginEntry, **host: Any) -> House:

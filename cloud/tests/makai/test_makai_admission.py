@@ -13,7 +13,7 @@ from waiting import wait_for
 
 from opq_cloud.core.backend.allow_list import AllowList
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.makai.brokers import peers
+from opq_cloud.makai.brokers import broker_peers
 from opq_gateway.uplink import connection
 from opq_gateway.uplink.connection import Endpoints, Timing, UplinkConnection, UplinkPlace
 from opq_proto.keys.key_files import KeyFolder, KeyPair, generate, write_public
@@ -158,7 +158,7 @@ def test_a_key_added_during_the_start_is_admitted(tmp_path: Path, is_new: bool) 
 
 
 def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
+    monkeypatch.setattr(broker_peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
         gone, stays, client = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
@@ -279,7 +279,7 @@ def test_a_broken_key_file_is_reported(makai: Any) -> None:
 
 
 def test_each_of_many_boxes_can_be_revoked_alone(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
+    monkeypatch.setattr(broker_peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 40)]
     brokers.keys.create(False, ids)

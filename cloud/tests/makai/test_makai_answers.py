@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
 from opq_cloud.makai.events.answers import lacking_at_ends, reach_of

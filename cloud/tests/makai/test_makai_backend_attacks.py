@@ -18,7 +18,7 @@ from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.makai import TriggeringBrokerSection
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\x00") + bytes(32)
 MEMORY_BYTES = 150_000_000

@@ -26,14 +26,14 @@ from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.mauka.bus.broker import event_message, inject
-from opq_cloud.original.config import read_config
+from opq_cloud.original.original_settings import read_config
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder, backend_address
 from opq_proto.keys.key_files import KeyFolder, generate, read_secret_file
 from opq_proto.keys.register import KeyRegister
 from opq_proto.wire.frames import data_command
-from opq_tools.mauka import command as mauka
+from opq_tools.mauka import mauka_command as mauka
 
 WAIT_S = 240.0
 PORTS = {

@@ -11,7 +11,6 @@ from judged_triggers import batch, note_heard
 from opq_cloud.core.service import HealthReport
 from opq_cloud.health.neighbours import health_from_json
 from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
-from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers, CommandNumbersError
 from opq_cloud.makai.events.answers import AnswerReach
 from opq_cloud.makai.events.event_requests import (
@@ -24,6 +23,7 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
@@ -416,7 +416,7 @@ def test_a_box_from_before_the_start_is_silent(tmp_path: Path, monkeypatch: pyte
                 deleted += () if deleted else (set(boxes.read_places(store)),)
                 return box_order(name)
 
-            monkeypatch.setattr("opq_cloud.makai.boxes.box_order", order)
+            monkeypatch.setattr("opq_cloud.makai.triggering_boxes.box_order", order)
             assert [each.name for each in boxes.health()] == left and deleted == [{box_id}]
         store.put_box(BoxRecord("1", "given again"))
         assert not boxes.read_places(store), "each deletion once"

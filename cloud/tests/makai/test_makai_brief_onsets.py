@@ -10,12 +10,12 @@ from judged_triggers import PRIMED_WINDOWS, CountedJudge, decisions_of, earlier_
 from trigger_trials import measured
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import AskingSection, TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.openings.brief_onsets import LATEST_S, MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.requested_boxes import BoxPlaces
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_plugins.package.built_in import load

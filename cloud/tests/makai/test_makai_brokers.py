@@ -12,7 +12,7 @@ import zmq
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.peers import MAX_ALL
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.errors import ForeignError, FrameError, PortBusyError
 from opq_proto.measurement.wire import measurement_from_frames

@@ -10,12 +10,12 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection
+from opq_cloud.core.settings.makai_settings import EventServiceSection
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.mauka.bus.broker import BusBroker
-from opq_cloud.mauka.bus.messages import new_message
+from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.bus_plugins import trigger_requests
 from opq_cloud.mauka.bus_plugins.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import EVENT_ID_KEY, TriggerRequestPlugin

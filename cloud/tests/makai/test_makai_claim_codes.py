@@ -16,7 +16,7 @@ from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway.commands.claim_codes import MAX_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_proto.wire.command_client import CommandClient, UnansweredError
 from opq_proto.wire.frames import claim_accepted
 from opq_proto.wire.opqbox3_pb2 import Command, Response

@@ -12,12 +12,12 @@ import pytest
 from judged_triggers import batch
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.box_starts import BoxStarts
-from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answers import reach_of
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opq_cloud.makai as makai_room
-from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.judging.batch_rows import unflagged
 from opq_cloud.makai.judging.excursions import is_flagged
 from opq_cloud.makai.measurements.trends import Trends
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Nominal

@@ -19,7 +19,7 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.core.settings.makai import AcquisitionBrokerSection, TriggeringBrokerSection
+from opq_cloud.core.settings.makai_settings import AcquisitionBrokerSection, TriggeringBrokerSection
 from opq_cloud.store import open_store
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.kit.system_record import read_record

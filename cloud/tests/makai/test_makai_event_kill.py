@@ -13,8 +13,8 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
@@ -37,13 +37,13 @@ def hanging(call):
         time.sleep(600)
     return made
 if where == "opened":
-    from opq_cloud.core.settings.makai import TriggeringServiceSection
+    from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
     from opq_cloud.makai.triggering_service import TriggeringService
     from opq_proto.decision import Nominal
     store.open_event = hanging(store.open_event)
     service = TriggeringService(TriggeringServiceSection(**facts), shared, Nominal(120.0, 60.0))
 else:
-    from opq_cloud.core.settings.makai import EventServiceSection
+    from opq_cloud.core.settings.makai_settings import EventServiceSection
     from opq_cloud.makai.event_service import EventService
     if where == "stored":
         begin = store.begin_waveform

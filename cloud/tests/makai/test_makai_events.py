@@ -15,8 +15,8 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.event_service import EventService, _why_empty
 from opq_cloud.makai.triggering_service import TriggeringService

@@ -14,8 +14,8 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

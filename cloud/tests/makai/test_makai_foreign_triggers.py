@@ -9,13 +9,13 @@ import pytest
 from judged_triggers import decision_of
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import hang_watch
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.triggers_in_use import judged_triggers, load_triggers
-from opq_cloud.original.config import read_config
-from opq_plugins.host import guard
+from opq_cloud.original.original_settings import read_config
+from opq_plugins.host import failure_guard
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
@@ -117,7 +117,7 @@ def test_a_hanging_trigger_is_noticed_and_ended(
 ) -> None:
     """It is paused for the Box whose row hangs, without an end here, and judges the next row of another."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
-    monkeypatch.setattr(guard, "PAUSES_S", (1e9,))
+    monkeypatch.setattr(failure_guard, "PAUSES_S", (1e9,))
     (tmp_path / "hanging.py").write_text(HANGING)
     counters = ServiceCounters()
     [trigger] = load_triggers([PluginEntry(name="hanging")], counters, log.get(), [tmp_path])

@@ -12,14 +12,18 @@ import pytest
 from judged_triggers import note_heard
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import AskingSection, EventServiceSection, TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import (
+    AskingSection,
+    EventServiceSection,
+    TriggeringServiceSection,
+)
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.requested_boxes import BoxPlaces
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store

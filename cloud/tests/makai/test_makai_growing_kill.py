@@ -19,14 +19,14 @@ NOBODY = "tcp://127.0.0.1:9"
 SCRIPT = """
 import json, sys, threading, time
 from pathlib import Path
-from opq_cloud.core.settings.makai import *
+from opq_cloud.core.settings.makai_settings import *
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.openings.growing_events import GrowingEvents
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import EventServiceSection
+from opq_cloud.core.settings.makai_settings import EventServiceSection
 from opq_cloud.makai import event_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events import half_cycle_requests

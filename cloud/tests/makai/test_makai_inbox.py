@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.kit import log

@@ -16,14 +16,14 @@ from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import CloudRulesSection, TriggeringServiceSection
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai import triggers
 from opq_cloud.makai.judging import trigger_plugins
 from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
-from opq_plugins.host import guard
+from opq_plugins.host import failure_guard
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.worker import remote, supervisor
 from opq_plugins.policy import Policy, ProcessLimits
@@ -33,7 +33,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.opqbox3_pb2 import Measurement as Wire
-from opq_rules.api import config as api_config
+from opq_rules.api import rules_config as api_config
 
 FAILING = """
 
@@ -190,7 +190,7 @@ def test_a_row_that_ends_it_pauses_its_box(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, what: str, limit_s: float
 ) -> None:
     """Pauses have no end here, so the other Box is judged only if the plug-in is not paused for all."""
-    for module in (guard, supervisor):
+    for module in (failure_guard, supervisor):
         monkeypatch.setattr(module, "PAUSES_S", (1e9,))
     house = makai_with()
     bad, good, counters = house.box("4"), house.box("10"), house.service.counters

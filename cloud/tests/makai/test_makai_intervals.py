@@ -10,7 +10,7 @@ from judged_triggers import batch
 from store_cases import numbered
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import interval_queue
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter

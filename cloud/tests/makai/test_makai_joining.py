@@ -10,7 +10,11 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import AskingSection, EventServiceSection, TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import (
+    AskingSection,
+    EventServiceSection,
+    TriggeringServiceSection,
+)
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

@@ -9,7 +9,7 @@ from judged_triggers import batch
 
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
 

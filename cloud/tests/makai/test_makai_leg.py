@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.requested_events import RequestedEvents

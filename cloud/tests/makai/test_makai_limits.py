@@ -10,7 +10,7 @@ from judged_triggers import decision_of
 
 import opq_cloud.makai as makai_room
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_settings import (
@@ -22,7 +22,7 @@ from opq_cloud.makai.judging.trigger_settings import (
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_plugins.package.built_in import load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Nominal

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

@@ -13,21 +13,21 @@ from fastapi.testclient import TestClient
 from open_view import open_services
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring import ledger as ledger_module
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.ledger_rows import LedgerRows, kinds_of
-from opq_gateway.status import BoxStatus
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.measurement.wire import measurement_to_wire, sequence_tail
 from opq_proto.messages import Measurement, TimeSource
-from opq_tools.boxes.command import command as boxes_command
-from opq_tools.reports.command import command as report_command
+from opq_tools.boxes.boxes_command import command as boxes_command
+from opq_tools.reports.reports_command import command as report_command
 from opq_tools.system.status import system_status
 
 MONDAY_NS = 1_733_702_400 * 10**9

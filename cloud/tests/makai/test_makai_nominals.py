@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import EventServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import EventServiceSection
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.stated_starts import StatedStart, of_their_starts, start_of, with_stated

@@ -16,17 +16,17 @@ from waiting import wait_for
 from opq_cloud.__main__ import cloud
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
+from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
-from opq_cloud.original.config import ConfigNotice, ConfigSource, read_config
 from opq_cloud.original.keys import ADDRESSES, LIMITS_ELSEWHERE
+from opq_cloud.original.original_settings import ConfigNotice, ConfigSource, read_config
 from opq_cloud.original.places import original_sources
 from opq_cloud.serving import _opened_store
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.retention import Ttls
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.keys.key_files import KeyFolder
-from opq_tools.system.config import command as config_command
+from opq_tools.system.config_command import command as config_command
 
 # docs/reference/opq-interop.md C.1 to C.3
 BROKER = {"interface": "tcp://*:9880", "backend": "tcp://*:9881", "metric_update_sec": 10}

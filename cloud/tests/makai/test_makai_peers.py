@@ -14,7 +14,7 @@ from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import service_context
 from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import CloudContext, HealthReport
-from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringBrokerSection
+from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, ReceiveQueue
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.wire.opqbox3_pb2 import Measurement

@@ -19,13 +19,13 @@ import opq_plugins.sdk
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_plugins.host.worker import remote
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Decision
 from opq_proto.messages import Measurement
-from opq_rules.api import config as api_config
+from opq_rules.api import rules_config as api_config
 
 COUNTS = (2, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]))
 """Replacements."""

@@ -14,13 +14,13 @@ from click.testing import CliRunner
 
 from opq_cloud.core.backend.inflow import MessageLimits
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.makai.brokers import peers
+from opq_cloud.makai.brokers import broker_peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.keys.backend_keys import BackendKeyFolder, backend_address
 from opq_proto.keys.key_files import KeyPair, read_secret_file, write_public
 from opq_proto.keys.register import KeyRegister
 from opq_proto.wire.opqbox3_pb2 import Measurement
-from opq_tools.keys import command as key_command
+from opq_tools.keys import keys_command as key_command
 
 ROTATED = 1000
 STORM = 1500
@@ -79,9 +79,9 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
     socket again."""
     brokers = makai.brokers()
     admitted, on_its_way = threading.Event(), threading.Event()
-    end_refused = peers.Peers.end_refused
+    end_refused = broker_peers.Peers.end_refused
 
-    def meanwhile(self: peers.Peers) -> None:
+    def meanwhile(self: broker_peers.Peers) -> None:
         if not admitted.is_set():  # once: of the socket of commands, at which the Box arrives in this moment
             admitted.set()
             makai.wait_for(lambda: self.drain() or self.in_handshake("127.0.0.1"))
@@ -90,7 +90,7 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
 
     with makai.running(brokers.acquisition):
         makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 3)
-        monkeypatch.setattr(peers.Peers, "end_refused", meanwhile)
+        monkeypatch.setattr(broker_peers.Peers, "end_refused", meanwhile)
         KeyRegister(brokers.keys).rotate("1")
         assert admitted.wait(240)
         box = makai.box(brokers, "4")
@@ -104,7 +104,7 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
 
 def test_a_stranger_is_admitted_with_its_key(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which of several simultaneous handshakes were refused stays unknown, however many there are."""
-    monkeypatch.setattr(peers, "HANDSHAKES_EXAMINED", 0)
+    monkeypatch.setattr(broker_peers, "HANDSHAKES_EXAMINED", 0)
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(20, 24)}
     with makai.running(brokers.triggering):
@@ -171,7 +171,7 @@ def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> 
 def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its handshake was one beyond those that are examined."""
     monkeypatch.setattr(
-        peers, "HANDSHAKES_EXAMINED", 0
+        broker_peers, "HANDSHAKES_EXAMINED", 0
     )  # as with hundreds at once: no handshake is looked at
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 32)]
@@ -192,12 +192,12 @@ def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPa
 
 def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     examined: list[int] = []
-    monkeypatch.setattr(peers, "EXAMINED_AT_ONCE", 2)
-    monkeypatch.setattr(peers, "bytes_sent", lambda number: examined.append(number) or 1000)
+    monkeypatch.setattr(broker_peers, "EXAMINED_AT_ONCE", 2)
+    monkeypatch.setattr(broker_peers, "bytes_sent", lambda number: examined.append(number) or 1000)
     with zmq.Context() as context, ExitStack() as opened:
         watched = opened.enter_context(context.socket(zmq.PULL))
         port = watched.bind_to_random_port("tcp://127.0.0.1")
-        found = peers.Peers(context, watched, "many", ServiceCounters(), MessageLimits(2**20, 16), 0)
+        found = broker_peers.Peers(context, watched, "many", ServiceCounters(), MessageLimits(2**20, 16), 0)
         opened.callback(found.close)
         for _ in range(5):
             opened.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -215,12 +215,12 @@ def test_a_box_with_its_own_address_is_known(makai: Any) -> None:
     brokers = makai.brokers()
     host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")
     with makai.running(brokers.acquisition), ExitStack() as opened:
-        for _ in range(peers.HANDSHAKES_EXAMINED + 1):
+        for _ in range(broker_peers.HANDSHAKES_EXAMINED + 1):
             opened.enter_context(socket.create_connection((host, int(port)), source_address=("127.0.0.3", 0)))
         known = brokers.acquisition.connections
-        makai.wait_for(lambda: known() == {"unknown": peers.HANDSHAKES_EXAMINED + 1})
+        makai.wait_for(lambda: known() == {"unknown": broker_peers.HANDSHAKES_EXAMINED + 1})
         opened.callback(storm(makai, brokers, {"1": brokers.pair("1")}, "127.0.0.2")["1"].close)
-        assert makai.wait_for(lambda: known() == {"unknown": peers.HANDSHAKES_EXAMINED + 1, "1": 1})
+        assert makai.wait_for(lambda: known() == {"unknown": broker_peers.HANDSHAKES_EXAMINED + 1, "1": 1})
 
 
 @pytest.mark.slow

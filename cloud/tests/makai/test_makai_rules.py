@@ -17,7 +17,7 @@ from judged_triggers import decision_of
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.core.settings.makai import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import CloudRulesSection, TriggeringServiceSection
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging.triggers_in_use import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService
@@ -95,7 +95,7 @@ def test_a_rule_requests_a_waveform(makai_with: Callable[..., Any]) -> None:
 
 
 def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Path) -> None:
-    importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not while it gets ready
+    importlib.import_module("opq_cloud.makai.judging.judging_rules")  # slow to import
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     forwarded = brokers.triggering.counters

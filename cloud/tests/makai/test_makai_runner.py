@@ -18,7 +18,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours, health_from_json, report_of
-from opq_cloud.makai.service import NAMES
+from opq_cloud.makai.makai_service import NAMES
 from opq_cloud.serving import BROKERS, ROOMS, _elsewhere
 from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
@@ -57,7 +57,7 @@ def ended(runner: ServiceRunner) -> None:
 def test_each_service_is_made_by_one_room() -> None:
     named = [name for own in ROOMS.values() for name in own]
     assert sorted(named) == sorted(HELP.keys() - {"all", "all-but-brokers", "health"})
-    assert ROOMS["opq_cloud.makai.service"] == NAMES
+    assert ROOMS["opq_cloud.makai.makai_service"] == NAMES
 
 
 def test_a_crashed_service_is_started_again(makai: Any) -> None:

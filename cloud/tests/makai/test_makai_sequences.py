@@ -13,7 +13,7 @@ from judged_triggers import batch
 from store_cases import numbered
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.measurements.missed_minutes import DAY_MS, lost_between

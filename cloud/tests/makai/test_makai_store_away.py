@@ -15,8 +15,8 @@ from in_thread import in_thread
 from store_cases import numbered
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
-from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.measurements import measurement_writer

@@ -11,7 +11,7 @@ from in_thread import in_thread
 from judged_triggers import batch
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import measurement_writer, trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import CloudStore, open_store

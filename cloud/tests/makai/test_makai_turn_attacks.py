@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store

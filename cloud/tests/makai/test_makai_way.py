@@ -10,7 +10,7 @@ import pytest
 
 import opq_cloud
 from opq_cloud.core.service import CloudContext
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring.clock_alignment import MAX_PAIRS, clock_alignments
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.running.built_in_analyses import load_analyses

@@ -3,7 +3,7 @@
 import pytest
 
 from opq_cloud.mauka.running.analysis_rests import FIRST_REST_S, REST_FACTOR, AnalysisRests
-from opq_plugins.host.guard import BOXES_KEPT, MANY_BOXES, STEADY_S
+from opq_plugins.host.failure_guard import BOXES_KEPT, MANY_BOXES, STEADY_S
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, IncidentNotice, read_notice
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace

@@ -9,12 +9,12 @@ import pytest
 from original_folders import plugin_code, write_folder
 
 from opq_cloud.core.settings.mauka import MaukaSection, SystemStatsSection
+from opq_cloud.mauka.bus.bus_messages import new_message, read_body
 from opq_cloud.mauka.bus.incident_notice import read_notice
-from opq_cloud.mauka.bus.messages import new_message, read_body
-from opq_cloud.mauka.bus_plugins.status import StatusPlugin
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
 from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
-from opq_cloud.mauka.original.plugins import JOIN_TOPIC, OriginalPlugins
+from opq_cloud.mauka.original.original_plugins import JOIN_TOPIC, OriginalPlugins
 from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_plugins.original.layout import listed_plugins

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.mauka.bulk.run import analyse_waiting
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.bulk.bulk_run import analyse_waiting
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.running import event_analysis
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses

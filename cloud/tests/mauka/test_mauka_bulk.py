@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opq_cloud.mauka.bulk.bulk_run import analyse_waiting, in_order
 from opq_cloud.mauka.bulk.dask_workers import LOCAL, DaskWorkers, dask_client
-from opq_cloud.mauka.bulk.run import analyse_waiting, in_order
 from opq_cloud.mauka.bulk.stored_events import BulkError, BulkWork, analyse_in_bulk
-from opq_cloud.mauka.flow.runner import AnalysisRunner
-from opq_cloud.mauka.reanalysis.progress import ReanalysisProgress
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
+from opq_cloud.mauka.reanalysis.reanalysis_progress import ReanalysisProgress
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.running.executor import WorkerProcesses

@@ -18,7 +18,7 @@ from opq_cloud.mauka.bus.broker import (
     inject,
     read_notification,
 )
-from opq_cloud.mauka.bus.messages import makai_event
+from opq_cloud.mauka.bus.bus_messages import makai_event
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.store import open_store

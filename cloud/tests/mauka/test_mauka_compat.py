@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.mauka.bus.messages import new_message
+from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import (
     THRESHOLD_OPTIMIZATION_REQUEST,
@@ -21,7 +21,7 @@ from opq_cloud.original.analyses import analysis_settings
 from opq_cloud.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.findings import classifications, compat_metadata, deviation_from_nominal
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_measure.signal import FloatArray
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.errors import PluginError

@@ -16,7 +16,7 @@ from opq_cloud.mauka.running.history_feed import AGAIN_S, HistoryFeed, histories
 from opq_cloud.mauka.running.provenance import Provenance
 from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.records.phenomenon_words import phenomenon_json, words_of

@@ -15,8 +15,8 @@ from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus_plugins.laha_gc import REPORT_S, LahaGcPlugin
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
-from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.mauka.plugin import STOPPED, MaukaPlugin
 from opq_cloud.store import open_store

@@ -13,13 +13,13 @@ from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.core.settings.plugin_entry import PluginEntry
-from opq_cloud.mauka.bus_plugins.status import StatusPlugin
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
+from opq_cloud.mauka.mauka_service import services
 from opq_cloud.mauka.running import installed_stage
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.waiting_events import WaitingEvents
-from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_plugins.host.plugins import Plugins
@@ -321,7 +321,7 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch,
 @pytest.mark.parametrize("line, call_s", [("os._exit(3)", 60.0), ("time.sleep(3600)", 20.0)])
 def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, line, call_s):
     """Rests have no end here, so other Boxes are analysed only if the analysis does not rest as a whole."""
-    for name in ("opq_plugins.host.guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):
+    for name in ("opq_plugins.host.failure_guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):
         monkeypatch.setattr(name, (1e9,))
     monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.FIRST_REST_S", (1e9,))
     monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
@@ -616,6 +616,6 @@ def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
 
 
 def test_keys_without_cryptography_are_reported_at_the_start(tmp_path, free_endpoint, monkeypatch):
-    monkeypatch.setattr("opq_cloud.mauka.service.find_spec", lambda name: None)
+    monkeypatch.setattr("opq_cloud.mauka.mauka_service.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="needs cryptography"):
         services(config_of(tmp_path, free_endpoint, keys=(tmp_path / "k.pem",)), CloudContext(lambda: None))

@@ -18,7 +18,7 @@ import sys, threading
 from pathlib import Path
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto.kit import log
 from opq_plugins.host.running import RunningPlugin

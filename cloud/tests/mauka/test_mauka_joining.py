@@ -23,7 +23,7 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     onset,
 )
-from opq_measure.analysis.conditions import THD_BEFORE
+from opq_measure.analysis.lasting_conditions import THD_BEFORE
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, WaveformAlignment
 
 CYCLE_NS = 20 * MS

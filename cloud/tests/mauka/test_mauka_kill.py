@@ -17,7 +17,7 @@ from pathlib import Path
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_plugins.sdk.modules import Analysis
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto.kit import log
 log.configure("mauka")

@@ -12,7 +12,7 @@ from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, wr
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus.messages import makai_event
+from opq_cloud.mauka.bus.bus_messages import makai_event
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.mauka.original.settings import INCIDENT_ID_KEY
 from opq_cloud.store import open_store
@@ -322,7 +322,7 @@ def test_the_misprint_and_a_missing_module_are_named(tmp_path):
 
 def test_an_unwritable_inbox_is_reported(tmp_path, bus, until, monkeypatch):
     """It is opened later."""
-    monkeypatch.setattr("opq_cloud.mauka.original.plugins.INBOX_RETRY_S", 0.01)
+    monkeypatch.setattr("opq_cloud.mauka.original.original_plugins.INBOX_RETRY_S", 0.01)
     made = original_plugins(tmp_path, bus.settings)
     in_the_way = made._folder / "inbox.sqlite"
     in_the_way.mkdir(parents=True)

@@ -5,10 +5,10 @@ import json
 import structlog
 from store_cases import TRIGGER, wave
 
-from opq_cloud.mauka.bus.messages import heartbeat, makai_event, new_message
+from opq_cloud.mauka.bus.bus_messages import heartbeat, makai_event, new_message
 from opq_cloud.mauka.bus_plugins.other_mauka import GONE_S, OtherMauka
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
-from opq_cloud.mauka.bus_plugins.status import StatusPlugin
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
 from opq_cloud.store import open_store
 
 

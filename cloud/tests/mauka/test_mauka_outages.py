@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
 from opq_cloud.core.settings.mauka import OutageSection
-from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka.outages.outage_judgement import NeighbourSight, SilenceSigns, judge_silence
 from opq_cloud.mauka.outages.states import Fact, State
 from opq_cloud.mauka.outages.stored_rows import lowest_percent
 from opq_cloud.mauka.outages.watch import COLUMNS, OutageWatch

@@ -12,8 +12,8 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.mauka.bus.messages import gc_update, makai_event
-from opq_cloud.mauka.bus_plugins.status import StatusPlugin
+from opq_cloud.mauka.bus.bus_messages import gc_update, makai_event
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
 from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage

@@ -11,7 +11,7 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.analyses import rapid_voltage_change, rms_voltage
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.running.sample_requester import SampleRequester, sample_requests

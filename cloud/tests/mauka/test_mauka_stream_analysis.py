@@ -8,7 +8,7 @@ import pytest
 
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.running.stream_analysis import ITEM_TRIES, StreamAnalysis, StreamResult
-from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_plugins.sdk.nouns import BatchResult, ItemBatch
 from opq_proto.decision import Nominal

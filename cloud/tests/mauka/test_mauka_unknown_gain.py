@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.bus.messages import ADC_SAMPLES, WINDOWED_FREQUENCY
+from opq_cloud.mauka.bus.bus_messages import ADC_SAMPLES, WINDOWED_FREQUENCY
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_event
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.documents.events import waveform_document, waveform_from_document
+from opq_cloud.store.documents.event_documents import waveform_document, waveform_from_document
 from opq_proto.decision import Nominal
 from opq_proto.messages import BoxWiring, Event, TimeSource, Trigger, Waveform
 
@@ -125,7 +125,7 @@ def test_a_later_gain_holds_for_stored_waveforms(store: CloudStore) -> None:
 
 def test_mauka_reports_the_command_for_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]
     """Mauka reports the command until a waveform has a gain."""
-    from opq_cloud.mauka.flow.runner import AnalysisRunner
+    from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 
     event_id = stored_event(store, wave(SIGNALS["a dip of 93 %"][0], known=False))
     runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]))

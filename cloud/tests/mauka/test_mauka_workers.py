@@ -14,7 +14,8 @@ from sag_events import put_events
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import AnalysisWorkersSection, MaukaSection
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
+from opq_cloud.mauka.mauka_service import services
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
@@ -22,7 +23,6 @@ from opq_cloud.mauka.running.event_analysis import AnalysisResult, by_nominal
 from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
 from opq_cloud.mauka.running.executor import IDLE_S, WorkerProcesses
 from opq_cloud.mauka.running.worker_notes import STARTING
-from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.messages import Trigger

@@ -24,7 +24,7 @@ from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications.health_watch import HealthWatch
-from opq_cloud.notifications.messages import MAX_IN_A_MAIL, mail_of
+from opq_cloud.notifications.message_texts import MAX_IN_A_MAIL, mail_of
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, opened

@@ -30,10 +30,10 @@ from opq_cloud.core.settings.notifications import NotificationMqttSection, Notif
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import HELD_CHECK_S, IncidentWatch
+from opq_cloud.notifications.notification_service import Notifications
 from opq_cloud.notifications.outbox import NotificationOutbox
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.sending import made_channels
-from opq_cloud.notifications.service import Notifications
 from opq_cloud.notifications.webhook_channel import SIGNATURE, signature
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden_weeks import TEN_MS, TEN_S_MS, columns, golden_week, starts_of
 
-from opq_cloud.reports.frequency import GridFrequency, grid_frequency_of
+from opq_cloud.reports.grid_frequency import GridFrequency, grid_frequency_of
 from opq_cloud.reports.verdicts import BoxWeek
 
 WEEK = golden_week()

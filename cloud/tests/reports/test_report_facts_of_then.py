@@ -8,12 +8,12 @@ import pytest
 
 from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.drawings import voltage_drawing
-from opq_cloud.reports.fleet import FleetReport
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.page import report_html
+from opq_cloud.reports.many_places import FleetReport
 from opq_cloud.reports.place_reading import NoPlaceError, place_choice
+from opq_cloud.reports.report_page import report_html
 from opq_cloud.reports.week import span_of, week_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.decision import Nominal

@@ -12,11 +12,11 @@ from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.page import report_html
 from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice
+from opq_cloud.reports.report_page import report_html
 from opq_cloud.reports.week import ReportWeek, span_of, week_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.documents.boxes import box_changes, box_from_document
+from opq_cloud.store.documents.box_documents import box_changes, box_from_document
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.intervals.phases_together import site_intervals
 from opq_proto.decision import Nominal

@@ -21,7 +21,7 @@ from opq_cloud.reports.week_report import PlacedBox, site_events
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Finding, Interval, Measurement
-from opq_tools.reports.command import command
+from opq_tools.reports.reports_command import command
 
 S = 10**9
 TEN_NS, DAY_NS = 600 * S, 86_400 * S

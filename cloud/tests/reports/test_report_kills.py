@@ -18,7 +18,7 @@ from notification_scene import MailSink
 from report_days import day_before_yesterday
 
 from opq_cloud.core.settings.reports import ReportsSection
-from opq_cloud.reports.schedule import ReportSchedule
+from opq_cloud.reports.report_schedule import ReportSchedule
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_proto.decision import Nominal
@@ -28,7 +28,7 @@ from opq_sim.faults.parts.stepped_clock import put_step_ns
 
 TEN_NS = 600 * 10**9
 BOXES = 8
-MODULES = ("opq_cloud.__main__", "opq_cloud.serving", "opq_cloud.notifications.service")
+MODULES = ("opq_cloud.__main__", "opq_cloud.serving", "opq_cloud.notifications.notification_service")
 DUE_S = 120.0
 MADE = "made_ms"
 """The one key of a report that says when it was made."""

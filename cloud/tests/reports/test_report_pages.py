@@ -13,10 +13,10 @@ from golden_weeks import TEN_MS, TWO_HOURS_MS, columns, disturbance, golden_week
 from stored_weeks import StoreInMemory, WeeksInMemory
 
 from opq_cloud.reports.fleet_reading import read_fleet
-from opq_cloud.reports.frequency import spread_hz
+from opq_cloud.reports.grid_frequency import spread_hz
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.page import PdfMissingError
 from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice, chosen_places
+from opq_cloud.reports.report_page import PdfMissingError
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.reports.written import ReportForm, written
 from opq_cloud.store.box_record import BoxRecord

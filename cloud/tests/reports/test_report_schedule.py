@@ -11,7 +11,7 @@ from golden_weeks import TEN_MS, columns, golden_week, starts_of
 from stored_weeks import StoreInMemory, WeeksInMemory
 
 from opq_cloud.core.settings.reports import ReportsSection
-from opq_cloud.reports.schedule import ReportSchedule
+from opq_cloud.reports.report_schedule import ReportSchedule
 from opq_cloud.store.box_record import BoxRecord
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError

@@ -15,9 +15,9 @@ import pytest
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo import mongo_server
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records import original_index
 
 KNOWN_WRONG = {

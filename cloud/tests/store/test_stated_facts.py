@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_record import MADE_UP, BoxLoss
-from opq_cloud.store.documents.boxes import box_changes, box_from_document
+from opq_cloud.store.documents.box_documents import box_changes, box_from_document
 
 S_NS = 10**9
 FAR_NS = 2 * 10**18

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
-from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.mongo import accounts as mongo_accounts
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
+from opq_cloud.store.mongo import mongo_accounts
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.accounts import AccountSession, AccountTicket, BoxAccess
 from opq_cloud.store.records.rights import Relation
 

@@ -14,7 +14,7 @@ from opq_cloud.actions.box_service import delete_box, deletion_refused, kept_wor
 from opq_cloud.health.stored_boxes import StoredBoxes
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_proto.keys.key_files import KeyFolder

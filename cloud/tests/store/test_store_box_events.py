@@ -7,7 +7,7 @@ import pytest
 
 from opq_cloud.export.selection import all_incidents, incident_table
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.notifications.messages import incident_headline
+from opq_cloud.notifications.message_texts import incident_headline
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.box_events import groups_of, naming_event, narrowed
 from opq_cloud.store.incidents.index import IncidentFilter, cell_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import OF_ROWS, Measurements, joined
 from opq_proto.messages import Measurement, Metric, TimeSource

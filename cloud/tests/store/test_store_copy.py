@@ -14,8 +14,8 @@ from pymongo import MongoClient
 from store_cases import NOW_MS, numbered, stored_rows
 
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store, read_store
 from opq_proto.errors import StoreError
@@ -283,7 +283,7 @@ def test_an_archive_without_store_names_its_place(tmp_path: Path) -> None:
 
 
 def test_rows_sealed_while_read_come_once(tmp_path: Path) -> None:
-    from opq_cloud.store.embedded.store import EmbeddedStore
+    from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         store.append_columns(numbered(1, 30, 9))

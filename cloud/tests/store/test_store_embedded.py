@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from opq_cloud.core.service import CloudContext, Retention
 from opq_cloud.store import open_store, opened_people
 from opq_cloud.store.embedded import lost_store, schema
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
-from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import READING_COMMIT, OtherFormError, StoreError
 from opq_proto.measurement.packed import pack_one
@@ -341,7 +341,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from opq_cloud.store.documents.findings import incident_document
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.errors import StoreError
 from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import TimeSource, Trigger, Waveform

@@ -20,8 +20,8 @@ from opq_cloud.store.incidents.as_json import found_by, incident_json
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.incidents.join_plan import CLASSES, KnownFinding
-from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.records.seen import incident_at
+from opq_cloud.store.mongo.mongo_store import MongoStore
+from opq_cloud.store.records.seen_incidents import incident_at
 from opq_cloud.view.web import words
 from opq_proto.messages import Finding
 

@@ -10,7 +10,7 @@ import pytest
 
 from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.messages import Measurement, Metric
 
 Another = Callable[[], CloudStore]

@@ -13,8 +13,8 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.statements import count_statement, find_statement
-from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
     ORDERS,
     PLANE_COLUMNS,

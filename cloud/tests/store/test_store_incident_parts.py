@@ -15,8 +15,8 @@ from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.readable import ReadableDocuments
-from opq_cloud.store.embedded.driver import SqliteDocuments
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
     IncidentFilter,
     IncidentNote,
@@ -25,13 +25,13 @@ from opq_cloud.store.incidents.index import (
     cell_of,
     entry_of_incident,
 )
-from opq_cloud.store.mongo.driver import MongoDocuments
+from opq_cloud.store.mongo.mongo_driver import MongoDocuments
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
 from opq_cloud.store.records.rights import Standing, Way
-from opq_cloud.store.records.seen import incident_at
+from opq_cloud.store.records.seen_incidents import incident_at
 from opq_cloud.store.records.tables import INDEX, PARTS
-from opq_cloud.view.pages.visible.seen import SeenStore, seen_lists
+from opq_cloud.view.pages.visible.seen_store import SeenStore, seen_lists
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
 

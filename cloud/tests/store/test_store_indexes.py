@@ -15,10 +15,10 @@ from pymongo import MongoClient, monitoring
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.documents.makai import BrokerTraffic
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.documents.makai_documents import BrokerTraffic
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, SeenMarks
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto.kit import sqlite_database

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from opq_cloud.export.class_a import interval_table
 from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.intervals.distribution import bin_width
 from opq_cloud.store.records import intervals as records
 from opq_proto.messages import Disturbance, Interval, Measurement

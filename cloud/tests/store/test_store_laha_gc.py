@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.mauka.bus.messages import GC_STAT, LAHA_GC, gc_update, new_message
+from opq_cloud.mauka.bus.bus_messages import GC_STAT, LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.bus_plugins.laha_gc import REPORT_S, TRIGGER_S, LahaGcPlugin
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import Ttls

@@ -13,12 +13,12 @@ from pymongo import MongoClient
 from store_cases import SAG, TRIGGER, numbered, wave
 
 from opq_cloud.core.settings.mauka import SystemStatsSection
-from opq_cloud.mauka.bus.messages import heartbeat, new_message
+from opq_cloud.mauka.bus.bus_messages import heartbeat, new_message
 from opq_cloud.mauka.bus_plugins import system_stats
 from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.records.accounts import LAHA_STATS
 from opq_proto.messages import Measurement, Metric, Trend
 from opq_proto.wire.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
@@ -128,7 +128,7 @@ def test_rates_are_requested_in_turn(
 
 def test_reported_sizes_are_near_those_of_sqlite(tmp_path: Path) -> None:
     """Sizes of the embedded store are near SQLite's own."""
-    from opq_cloud.store.embedded.store import EmbeddedStore
+    from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         assert not any(store.sizes().values())
@@ -160,7 +160,7 @@ def test_reported_sizes_are_near_those_of_sqlite(tmp_path: Path) -> None:
 
 
 def test_mongo_has_it_as_the_originals_collection(mongo_uri: str, tmp_path: Path) -> None:
-    from opq_cloud.store.mongo.store import MongoStore
+    from opq_cloud.store.mongo.mongo_store import MongoStore
 
     store = MongoStore(mongo_uri)
     store.append_measurements([Measurement("1", 1, {}, sequence=1)])

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 NOW_NS = 1_765_792_486_013_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.documents.makai import (
+from opq_cloud.store.documents.makai_documents import (
     BrokerTraffic,
     MakaiConfig,
     TriggeringLimits,

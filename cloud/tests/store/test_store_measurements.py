@@ -6,7 +6,7 @@ import numpy as np
 from store_cases import NOW_MS, NOW_NS, SECOND_NS, measured, numbered, stored_rows
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.records.notifications import (
     DAY_MS,
     NotificationEntry,

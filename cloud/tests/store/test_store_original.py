@@ -21,7 +21,7 @@ from pymongo.database import Database
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.view.pages.visible.registry import RegistryReader
 from opq_proto.errors import StoreError
 from opq_proto.messages import (

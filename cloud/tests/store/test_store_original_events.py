@@ -19,12 +19,12 @@ from pymongo import MongoClient
 
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.broker import BusBroker, EventBridge, event_message
-from opq_cloud.mauka.bus.messages import MAKAI_EVENT
+from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 CALIBRATION = 152.5

@@ -22,9 +22,9 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.driver import Table
 from opq_cloud.store.incidents.index import IncidentFilter, IndexProgress
-from opq_cloud.store.mongo.driver import MongoDocuments
+from opq_cloud.store.mongo.mongo_driver import MongoDocuments
 from opq_cloud.store.mongo.mongo_server import INDEXES
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records import original_index
 from opq_proto.messages import Finding
 

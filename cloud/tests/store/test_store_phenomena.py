@@ -10,10 +10,10 @@ from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
 from opq_cloud.store.driver import Condition
-from opq_cloud.store.embedded.driver import SqliteDocuments
+from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.statements import find_statement
-from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.phenomena import EDGE_MS, StoredPhenomenon
 from opq_cloud.store.records.tables import PHENOMENA
 

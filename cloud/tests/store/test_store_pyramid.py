@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records import trends
 from opq_cloud.store.trends.pyramid import (
     DAY_MS,

@@ -14,9 +14,9 @@ from store_cases import SAG, TRIGGER, measured, wave
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store.mongo import mongo_server
-from opq_cloud.store.mongo.driver import MongoDocuments
 from opq_cloud.store.mongo.filters import MANY_VALUES, among
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_driver import MongoDocuments
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.tables import INCIDENTS
 
 LATER_S = int(time.time()) + 4000 * 86_400

@@ -10,8 +10,8 @@ import pytest
 from filled_store import described, fill
 from store_cases import NOW_MS, TRIGGER, numbered, stored_rows, wave
 
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store, file_problems
 from opq_cloud.store.upkeep.repair import repair_store
 from opq_cloud.store.upkeep.sqlite_pages import SqlitePages

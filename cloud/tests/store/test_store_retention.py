@@ -18,9 +18,9 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
 from opq_cloud.store.driver import Fields
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE, delete_by_id, delete_where
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.tables import PHENOMENA
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S
 from opq_proto.errors import StoreError

@@ -10,10 +10,10 @@ from typing import Any
 from original_fields import read_fields_table
 from pymongo import MongoClient
 
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.kit.sqlite_file import run_migration
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "schema.md"

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_proto.messages import Finding, Trigger
-from opq_tools.sim.command import command
+from opq_tools.sim.sim_command import command
 
 START_NS = 1_765_792_486_000_000_000
 

@@ -14,7 +14,7 @@ from sharding import PAGE, ShardedChanges, is_sharded, shard_keys
 from store_cases import NOW_MS, SAG, TRIGGER, measured, wave
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.messages import TREND_MS, Trend
 
 

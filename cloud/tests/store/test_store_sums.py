@@ -6,8 +6,8 @@ from pathlib import Path
 
 from store_cases import measured, numbered
 
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.schema import block_sum
-from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TimeSource
 

@@ -12,7 +12,7 @@ from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import CloudContext
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.store import open_store
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 
 T_MS = 1_536_961_980_000
 GOOD: dict[str, dict[str, Any]] = {

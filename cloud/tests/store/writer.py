@@ -16,8 +16,8 @@ import numpy as np
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
 
 START_MS = 1_765_792_486_000

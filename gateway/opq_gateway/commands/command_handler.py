@@ -5,9 +5,9 @@
                                the future, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
     SendCommandToPlugin        `opq-ack` is recorded and not answered; `opq-half-cycles` is answered from the
-                               ledger (half_cycles.py); `opq-uplink` lets the Box's uplink try another cloud
-                               (uplink/connection.py); `opq-claim` uses up a code that this gateway shows
-                               (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
+                               ledger (half_cycle_command.py); `opq-uplink` lets the Box's uplink try
+                               another cloud (uplink/connection.py); `opq-claim` uses up a code that
+                               this gateway shows (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
                                `opq-update` are for the Box (orders.py); `opq-challenge` begins the
                                administrator's proof, without which some are refused (order_proofs.py);
                                others are answered ok=false (the original always says true)
@@ -28,7 +28,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from opq_gateway.commands.claim_codes import ClaimCodes
-from opq_gateway.commands.half_cycles import LedgerReader, answer_half_cycles
+from opq_gateway.commands.half_cycle_command import LedgerReader, answer_half_cycles
 from opq_gateway.commands.order_proofs import OrderProofs
 from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.commands.requests import (
@@ -42,8 +42,8 @@ from opq_gateway.commands.requests import (
 )
 from opq_gateway.config import MAX_CYCLES, MIN_CYCLES
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import BoxCommandLink
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.kit import log

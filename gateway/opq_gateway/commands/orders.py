@@ -15,8 +15,8 @@ from collections.abc import Callable
 from functools import partial
 
 from opq_gateway.commands.update import FirmwareUpdate
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
-from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import Operation, Status
 
 Reply = Callable[[bool, str], None]

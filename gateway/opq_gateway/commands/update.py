@@ -17,8 +17,8 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
-from opq_gateway.status import BoxStatus
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import (
     ERASE_S,

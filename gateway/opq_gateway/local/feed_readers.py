@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 
 from opq_gateway.config import Config, data_folder
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_gateway.phasors.phasor_server import PhasorServer
 from opq_gateway.phasors.stream import stream_of
-from opq_gateway.status import BoxStatus
 
 
 class FeedReaders:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 
 from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import GatewayMetrics, measurements_held
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.software_version import software_version
-from opq_gateway.status import BoxStatus
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import log
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_gateway.counters import MEANING, BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import SPANS, MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.watchdog import Heartbeats
 from opq_proto.link.box_losses import LOSS_WORDS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from opq_gateway.blocks import SampleBlock, boot_id_of
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.continuity import Continuity, is_disciplined
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.status import BoxStatus
 from opq_proto.link.log_codes import RESET_CAUSES
 from opq_proto.link.messages import Log
 from opq_proto.measurement.continuity import (

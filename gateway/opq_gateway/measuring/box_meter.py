@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.measuring.disturbances import Disturbances
+from opq_gateway.measuring.box_intervals import Intervals, flickermeter_of, half_cycles_of
 from opq_gateway.measuring.edge_detectors import EdgeDetectors, EdgeFinding, edge_measurement
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
-from opq_gateway.measuring.intervals import Intervals, flickermeter_of, half_cycles_of
+from opq_gateway.measuring.measured_disturbances import Disturbances
 from opq_gateway.measuring.measurements import Measurements
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.phasor_source import PhasorSource, phasors_of
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.runs import Piece, RunEnd, Runs
 from opq_gateway.measuring.window_figures import WindowFigures, rest_figures, samples_after
 from opq_measure.frequency.rocof import Rocof

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from opq_gateway.config import GroupSection
+from opq_gateway.measuring.box_intervals import KIND, known_of
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.intervals import KIND, known_of
 from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_measure.aggregation import unbalance
 from opq_measure.aggregation.aggregate import Quantity

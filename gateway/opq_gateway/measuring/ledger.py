@@ -30,9 +30,9 @@ from pathlib import Path
 import msgspec
 
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DISTURBANCES, KINDS, LOST, Values
 from opq_gateway.measuring.lost_rows import LostRows, LostSpan
-from opq_gateway.status import BoxStatus
 from opq_measure.aggregation.aggregator import TWO_HOURS_NS
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel

@@ -14,6 +14,7 @@ from operator import attrgetter
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
@@ -22,9 +23,8 @@ from opq_gateway.measuring.feed import DISTURBANCES, KINDS, DisturbanceNotice, P
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.plan import MeasuringPlan, Outside, Sinks
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Outside, Sinks
 from opq_gateway.measuring.window_figures import WindowFigures
-from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement
 

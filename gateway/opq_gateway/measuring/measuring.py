@@ -22,6 +22,7 @@ import numpy as np
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
 from opq_gateway.measuring.box_meter import Job, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, MeasuredFeed, PhasorReport, Values
@@ -29,14 +30,13 @@ from opq_gateway.measuring.groups import GroupMeters, WrittenBefore
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Outside
 from opq_gateway.measuring.phasor_source import PhasorPlan
-from opq_gateway.measuring.plan import MeasuringPlan, Outside
 from opq_gateway.measuring.polyphase import REMEMBERED_NS, PolyphaseNumbers
 from opq_gateway.measuring.window_figures import WindowFigures, figures_of
-from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
-from opq_gateway.status import BoxStatus
+from opq_gateway.ring.segment_catalogue import clock_of
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
 from opq_measure.synchrophasor.filter import PmuClass

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import SPANS, MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
-from opq_gateway.status import BoxStatus
 from opq_proto.messages import known_uncertainty_ns
 
 MAX_DISTURBANCES = 200

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.mqtt.board import MqttMessage, place
-from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import Hello
 from opq_proto.measurement.fields import QUANTITIES, MqttEntity
 

@@ -19,13 +19,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics, place
 from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.mqtt.gateway_name import gateway_name
 from opq_gateway.mqtt.retained import RetainedTopics
-from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff, doubling
 from opq_proto.kit.port_owner import checked_before_login

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_gateway.measuring.feed import PhasorReport
-from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime
+from opq_gateway.phasors.phasor_frames import Frame, FrameKind, FrameTime
 from opq_gateway.phasors.quality import CLOCK_FAILED, PmuStatus, message_quality, stat
 from opq_measure.synchrophasor.filter import PmuClass
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, PhasorReport
-from opq_gateway.phasors.frames import FrameReader, Order, order_of
+from opq_gateway.phasors.phasor_frames import FrameReader, Order, order_of
 from opq_gateway.phasors.stream import PhasorStream
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import log

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, PhasorReport
 from opq_gateway.phasors import configuration as configurations
 from opq_gateway.phasors.alignment import Alignment, Instant
 from opq_gateway.phasors.configuration import PmuStream, data
-from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime, Order, frame_bytes
+from opq_gateway.phasors.phasor_frames import Frame, FrameKind, FrameTime, Order, frame_bytes
 from opq_gateway.phasors.quality import PhasorTrigger, PmuStatus, in_sync
-from opq_gateway.status import BoxStatus
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import ConfigError

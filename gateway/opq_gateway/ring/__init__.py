@@ -6,7 +6,7 @@
 | file | noun |
 |---|---|
 | ring.py | Ring: append, gap, read, read_lost, sync; one writer, readers in any process |
-| catalogue.py | the files of a ring: their formats, who makes, replaces and deletes them, and when |
+| segment_catalogue.py | the files of a ring: their formats, who makes, replaces and deletes them, and when |
 | segment.py | the description of a file; its records in columns |
 | live.py, record.py, raw.py | the file being written; one record; a raw file, bisected by time |
 | sealed.py | a sealed file; its stamps, compressed |

@@ -23,13 +23,13 @@ from pathlib import Path
 from zlib import crc32
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.catalogue import SegmentCatalogue, clock_of, read_span
 from opq_gateway.ring.live import MIN_RECORDS, LiveSegment
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_gateway.ring.segment_catalogue import SegmentCatalogue, clock_of, read_span
 from opq_gateway.ring.time_axes import (
     SAME_STAMP_NS,
     AxisPlace,

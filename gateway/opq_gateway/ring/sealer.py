@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment_catalogue import SEALING
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff, doubling
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opq_gateway.ring import raw, sealed
-from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
 from opq_gateway.ring.segment import RecordColumns
+from opq_gateway.ring.segment_catalogue import SEALING
 from opq_proto.kit.whole_file import open_private
 
 

@@ -12,18 +12,18 @@ from typing import Any
 
 from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, Values
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.status import BoxStatus
 from opq_plugins.policy import network_setting
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, rows_of
+    from opq_gateway.rules.gateway_streams import EDGE_COLUMNS, SampleTap, rows_of
     from opq_gateway.rules.wave_publisher import WavePublisher
-    from opq_rules.api import config as rules_config
-    from opq_rules.api.service import RulesService
+    from opq_rules.api import rules_config
+    from opq_rules.api.rules_service import RulesService
     from opq_rules.box_sources import box_sources
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opq_gateway.blocks import SampleBlock, boot_id_of, drawn_start_id
-from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT, NOT_RUNNING
 from opq_gateway.ring.segment import Segment
-from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
+from opq_gateway.ring.segment_catalogue import clock_of
 from opq_gateway.serial_side.reassembly import Output, Reassembly
+from opq_gateway.serial_side.serial_clock import BoxClock, Clocks, SampleTime
 from opq_proto.link.messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Crossing, Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 

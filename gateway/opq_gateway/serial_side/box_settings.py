@@ -11,14 +11,14 @@ refuses them is logged once per start.
 The time helps a receiver that is acquiring: such a receiver may report the next second instead of the last,
 or be 1,024 weeks off, and the Box decides by the gateway's time, good to 250 ms
 (device/cmodules/clock/README.md). A Box without a receiver does not get the time, because its samples are
-stamped here (clock.py) and one filter is better than two.
+stamped here (serial_clock.py) and one filter is better than two.
 """
 
 from collections.abc import Callable
 
 from opq_gateway.config import MeasuringSection
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommands
-from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.link.messages import GpsState, GpsStatus, Hello, Operation, Status
 from opq_proto.messages import TimeSource
 

@@ -7,7 +7,7 @@ firmware, or with impossible figures, the gateway has no hello, because counts w
 from collections.abc import Callable
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_proto.kit import log as logging
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link import log_codes

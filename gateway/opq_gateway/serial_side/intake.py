@@ -10,14 +10,14 @@ Outputs, so that it can be tried from a prompt.
 from collections.abc import Callable
 
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.box_commands import BoxCommands
 from opq_gateway.serial_side.box_settings import BoxNumber, CrossingLimits, TimeForGps
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.sample_stream import SampleStream
-from opq_gateway.status import BoxStatus
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link.box_losses import LOST_COUNTERS, box_losses

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap

@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from opq_gateway.blocks import SampleBlock, drawn_start_id
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.lost import ENDED
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.axis import Axis
-from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.last_heard import LastHeard
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.rate_watch import RateWatch
 from opq_gateway.serial_side.reassembly import Output
-from opq_gateway.status import BoxStatus
+from opq_gateway.serial_side.serial_clock import Clocks
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link.messages import (
     FLAG_CLIPPED,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import NO_FRAMES, BoxStatus
 from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
 from opq_gateway.serial_side.port import (
     DRIVER_BYTES,
@@ -22,7 +23,6 @@ from opq_gateway.serial_side.port import (
     SerialPort,
     close_aside,
 )
-from opq_gateway.status import NO_FRAMES, BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff
 from opq_proto.link.frames import Decoder, encode

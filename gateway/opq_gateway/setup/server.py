@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.setup.guard import MAX_BODY_BYTES, SetupGuard, SetupRequest
-from opq_gateway.setup.page import SetupPage, error
+from opq_gateway.setup.setup_guard import MAX_BODY_BYTES, SetupGuard, SetupRequest
+from opq_gateway.setup.setup_page import SetupPage, error
 from opq_gateway.setup.wifi import Wifi
 from opq_proto.kit import log
 from opq_proto.kit.http_server import HttpServer, Reply, ReplyHandler, target_of

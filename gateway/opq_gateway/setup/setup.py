@@ -7,17 +7,17 @@ from functools import partial
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
-from opq_gateway.setup.guard import SetupGuard
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
-from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
+from opq_gateway.setup.setup_guard import SetupGuard
+from opq_gateway.setup.setup_page import SetupPage
+from opq_gateway.setup.setup_surroundings import read_password
 from opq_gateway.setup.state import SetupState
-from opq_gateway.setup.surroundings import read_password
 from opq_gateway.setup.wifi import Wifi
-from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import Item, MeasuredFeed, Values
 from opq_gateway.setup.saved import settings_of
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.software_version import software_version
-from opq_gateway.status import BoxStatus
 from opq_proto.kit.channel import Channel
 from opq_proto.messages import known_uncertainty_ns
 

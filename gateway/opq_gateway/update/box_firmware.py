@@ -6,7 +6,7 @@ The Box checks signature, hardware and version, runs the image on trial, and goe
 from collections.abc import Iterable
 from pathlib import Path
 
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_proto.firmware.image import ImageError, version_number
 from opq_proto.firmware.transfer import NotKeptError, OrderClient, TransferError, follow_update, send_firmware
 from opq_proto.release.plan import ReleaseError

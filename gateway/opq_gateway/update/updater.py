@@ -22,7 +22,7 @@ from opq_proto.release.report import HEADER, Report, report_key, seal
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
 
-    from opq_gateway.status import BoxStatus
+    from opq_gateway.gateway_status import BoxStatus
 
     # of the extra `update`, imported for the first look at a repository
     from opq_gateway.update.repository import Repository

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import Acknowledging, BoxStatus
+from opq_gateway.gateway_status import Acknowledging, BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands

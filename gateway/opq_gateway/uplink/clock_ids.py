@@ -17,7 +17,7 @@ import os
 import zlib
 from pathlib import Path
 
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_proto.messages import Measurement, TimeSource

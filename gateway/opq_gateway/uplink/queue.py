@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import Acknowledging
+from opq_gateway.gateway_status import Acknowledging
 from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
 from opq_gateway.uplink.sequence_numbers import HeldMeasurements, Queued, ReservationMarker, SequenceNumbers

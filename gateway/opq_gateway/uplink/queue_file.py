@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opq_gateway.status import Acknowledging
+from opq_gateway.gateway_status import Acknowledging
 from opq_proto.kit.sqlite_file import SqliteFile, reading_address
 
 SCHEMA = """

@@ -21,7 +21,7 @@ import zmq
 
 from opq_gateway.config import IdleSection
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
+from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts, crossing_measurement
 from opq_gateway.uplink.clock_ids import ClockIds

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from opq_plugins.host.host import PluginHost
+from opq_plugins.host.plugin_host import PluginHost
 from opq_plugins.package.archive import NotAllowedError
 from opq_plugins.package.manifest import PACKAGE, PackageManifest
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.host.host import NotInstalledError, PluginHost, refusing
+from opq_plugins.host.plugin_host import NotInstalledError, PluginHost, refusing
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.host.running import Replaced
 from opq_plugins.package.fetch import fetch

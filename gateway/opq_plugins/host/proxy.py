@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.runtime import InProcessRuntime, Inside, Runtime
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError

@@ -69,7 +69,7 @@ def about(module: ModuleType | None) -> str:
 
 
 class RowGuards(Protocol):
-    """Who catches what a trigger raises: `opq_plugins.host.guard.BoxGuards`."""
+    """Who catches what a trigger raises: `opq_plugins.host.failure_guard.BoxGuards`."""
 
     def call(self, box_id: str, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]: ...
     def record(self, box_id: str, error: Exception) -> None: ...

@@ -7,7 +7,7 @@ from functools import cache
 
 from opq_plugins import sdk
 from opq_plugins.sdk import Arrivals, Messages, Metas, Value
-from opq_plugins.worker.wire import Caller, LogLine, Notice, NoticeKind, OfHost, Payloads, Rows, Wire
+from opq_plugins.worker.worker_wire import Caller, LogLine, Notice, NoticeKind, OfHost, Payloads, Rows, Wire
 
 BATCHES_AHEAD = 8
 """Batches a source may emit before the host has accepted the first."""

@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 from opq_plugins.package.manifest import PackageManifest, parse_manifest
 from opq_plugins.sdk import PermanentError, Source, Value
-from opq_plugins.worker import wire as frames
+from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.context import LONGEST_TEXT, WorkerContext, context_at
 from opq_proto.errors import OpqError
 

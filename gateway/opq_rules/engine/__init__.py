@@ -6,7 +6,7 @@
     state/         what survives a kill: Checkpoint collects it, the Outbox is its file
     loop.py        the one thread that touches all of this, and needs no lock for it
     lifecycle/     how a rule starts, stops, waits, fails and starts again, and what it shares with others
-    catalogue.py   streams and tables        rehearsal.py   checks before an import
+    stream_catalogue.py   streams and tables        rehearsal.py   checks before an import
     views.py       answers about rules       engine.py      the one door
 
 A line imports only from lines above it (a test checks this). `engine.Engine` is the only entry; code outside

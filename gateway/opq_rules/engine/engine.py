@@ -10,7 +10,6 @@ import msgspec
 
 from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
 from opq_rules.engine.clock import RuleClock, SystemClock
 from opq_rules.engine.definitions.configurations import Configurations
 from opq_rules.engine.definitions.keyed_values import KeyedValues
@@ -28,6 +27,7 @@ from opq_rules.engine.running.rule import FAILED, Rule
 from opq_rules.engine.running.taps import Tap
 from opq_rules.engine.state.checkpoint import Checkpoint
 from opq_rules.engine.state.outbox import Outbox
+from opq_rules.engine.stream_catalogue import StreamCatalogue, UsageGraph, first_users
 from opq_rules.engine.types.endpoint_factory import EndpointFactory
 from opq_rules.engine.types.plugin_functions import PluginFunctions
 from opq_rules.engine.types.type_registry import TypeRegistry, has_type

@@ -14,9 +14,9 @@ from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroup, RecordGroups
 from opq_rules.query.planning.analysis import Analyses
 from opq_rules.query.planning.joins import Lookup, join
-from opq_rules.query.planning.plan import QueryPlan
+from opq_rules.query.planning.select_plan import QueryPlan
 from opq_rules.query.planning.where import sieve_of
-from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts, placed
+from opq_rules.query.query_run import QueryContext, QueryErrors, RuleFacts, placed
 from opq_rules.query.window import Cut, Record, WindowRecords
 from opq_rules.values import compare
 

@@ -16,7 +16,7 @@ from opq_rules.errors import RowError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Accumulator, AggregateFunction
-from opq_rules.query.run import QueryContext
+from opq_rules.query.query_run import QueryContext
 from opq_rules.query.window import Record, WindowContent
 
 Give = Callable[[Value, Value, QueryContext], None]

@@ -7,8 +7,8 @@ from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged_panes
 from opq_rules.query.hits import Match
-from opq_rules.query.planning.plan import QueryPlan
-from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
+from opq_rules.query.planning.select_plan import QueryPlan
+from opq_rules.query.query_run import QueryContext, QueryErrors, RuleFacts
 from opq_rules.query.window import Fresh, Holds, Merge, QueryWindow, Record, WindowRecords, joined_records
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
 from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling

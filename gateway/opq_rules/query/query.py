@@ -15,8 +15,16 @@ from opq_rules.query.hits import HitCounters
 from opq_rules.query.opening import query_window
 from opq_rules.query.planning.analysis import Analyses
 from opq_rules.query.planning.joins import Lookup, Scans
-from opq_rules.query.planning.plan import QueryPlan
-from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
+from opq_rules.query.planning.select_plan import QueryPlan
+from opq_rules.query.query_run import (
+    QueryContext,
+    QueryCounters,
+    QueryErrors,
+    RuleFacts,
+    frozen,
+    placed,
+    thawed,
+)
 from opq_rules.query.window import Cut, Record, WindowRecords
 from opq_rules.query.windows.by_time import Hopping, Tumbling
 

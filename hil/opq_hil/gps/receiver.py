@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from opq_hil.gps.oscillator import Oscillator
-from opq_hil.gps.text import nmea_second, ubx_second
+from opq_hil.gps.second_messages import nmea_second, ubx_second
 
 NS_PER_S = 10**9
 START_UTC_S = 1_795_168_800

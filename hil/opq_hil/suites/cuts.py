@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
-from opq_hil.suites.faults import logged
+from opq_hil.suites.line_faults import logged
 from opq_hil.suites.scenario import (
     Bench,
     Figures,

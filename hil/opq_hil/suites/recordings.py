@@ -19,7 +19,7 @@ from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.link.messages import Samples
 from opq_proto.messages import TimeSource
-from opq_sim.mains.recording import read_replay
+from opq_sim.mains.replayed_recording import read_replay
 
 VARIABLE = "OPQ_RECORDINGS"
 RATE_HZ = 12_000

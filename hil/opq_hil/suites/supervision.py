@@ -4,7 +4,7 @@ its heap.
 
 from collections.abc import Sequence
 
-from opq_hil.suites.faults import logged
+from opq_hil.suites.line_faults import logged
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import Capture, overruns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
 from opq_hil.backends.firmware import Firmware
-from opq_hil.suites.faults import logged
+from opq_hil.suites.line_faults import logged
 from opq_hil.suites.sampling import RATE_HZ
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform

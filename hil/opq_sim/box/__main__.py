@@ -9,10 +9,10 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import serve, truth_written
-from opq_sim.box.faults import HARDWARE
-from opq_sim.box.fleet import plan_fleet
-from opq_sim.box.host import BoxHost
+from opq_sim.box.run_boxes import plan_fleet
+from opq_sim.box.wire_faults import HARDWARE
 
 ENDED_BY = "these Boxes run for `opq-tools up`, or by `python -m opq_sim.box`; end that one with Ctrl-C"
 

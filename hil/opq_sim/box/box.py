@@ -1,7 +1,7 @@
 """A Box without hardware: the Box's side of the serial link, at real-time rate.
 
 `Box` is the protocol alone (samples, ring, resend, hello, health); it does no waiting and owns no
-thread: `opq_sim.box.host` calls it. `python -m opq_sim.box` hosts Boxes on ptys.
+thread: `opq_sim.box.box_host` calls it. `python -m opq_sim.box` hosts Boxes on ptys.
 """
 
 import time
@@ -36,8 +36,8 @@ from opq_sim.box.port import BUFFER_BYTES, PtyPort
 from opq_sim.box.ring import BoxRing
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
-from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
+from opq_sim.mains.grid_events import GridEvent
 from opq_sim.power_system.box_supply import BoxSupply
 from opq_sim.power_system.network_source import NetworkSource
 

@@ -29,7 +29,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_sim.box.box import Box
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
-from opq_sim.mains.events import GridEvent
+from opq_sim.mains.grid_events import GridEvent
 from opq_sim.mains.on_demand import numbers_for, on_demand, words
 from opq_sim.power_system.box_times import BoxOutage, BoxTimes, outages_of, write_box_times
 from opq_sim.power_system.causes.catalogue import cause_of

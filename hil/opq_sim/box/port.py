@@ -10,7 +10,7 @@ import tty
 from collections import deque
 from pathlib import Path
 
-from opq_sim.box.faults import FaultyLine, LineFaults
+from opq_sim.box.wire_faults import FaultyLine, LineFaults
 
 BUFFER_BYTES = 16_384
 """Limit of bytes that wait for a slow reader: 0.6 s of samples."""

@@ -16,7 +16,7 @@ from operator import xor
 
 from opq_proto.kit.own_thread import OwnThread
 from opq_sim.box.f405_memory import DEV_ID, FLASH, SYSTEM_ROM, F405Memory
-from opq_sim.box.faults import FaultyLine, LineFaults
+from opq_sim.box.wire_faults import FaultyLine, LineFaults
 
 # Bytes of the protocol (AN3155).
 ACK = 0x79

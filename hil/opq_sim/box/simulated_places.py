@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_sim.box.fleet import Fleet
+from opq_sim.box.run_boxes import Fleet
 from opq_sim.mains.scenario import MainsScenario
 from opq_sim.power_system.places import KM_PER_DEGREE
 from opq_sim.power_system.power_scenario import PowerScenario, power_system_of

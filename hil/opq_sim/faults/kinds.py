@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from opq_proto.messages import TimeSource
-from opq_sim.faults.parts.peers import FRAMES_REORDERED, HostileTraffic
-from opq_sim.faults.parts.service import ServiceProcess
+from opq_sim.faults.parts.hostile_peers import FRAMES_REORDERED, HostileTraffic
+from opq_sim.faults.parts.played_service import ServiceProcess
 from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import Fault
 from opq_sim.faults.world import restarts

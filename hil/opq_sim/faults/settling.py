@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from opq_sim.faults.parts.gateway_disk import backlog, newest_ns, newest_sample, queued_to_ns
-from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.played_service import ServiceError
 from opq_sim.faults.parts.store_reader import event_counts
 from opq_sim.faults.world.world import Condition, FaultWorld
 

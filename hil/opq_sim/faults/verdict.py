@@ -6,8 +6,8 @@ from typing import Final
 
 from opq_sim.faults.draws import GATEWAY_BOXES
 from opq_sim.faults.evidence import Evidence
-from opq_sim.faults.parts.boxes import CabledBoxes
-from opq_sim.faults.parts.peers import HOSTILE_ID
+from opq_sim.faults.parts.cabled_boxes import CabledBoxes
+from opq_sim.faults.parts.hostile_peers import HOSTILE_ID
 from opq_sim.faults.parts.restarted_boxes import RestartedBoxes
 from opq_sim.faults.rules import data_lost
 from opq_sim.faults.rules.dips import (
@@ -18,7 +18,7 @@ from opq_sim.faults.rules.dips import (
     unexplained,
 )
 from opq_sim.faults.rules.gaps import gap_reasons, unexplained_gaps
-from opq_sim.faults.rules.intervals import intervals
+from opq_sim.faults.rules.ledger_intervals import intervals
 from opq_sim.faults.rules.outages import WITHDRAWN, outages_by_number, outages_by_time
 from opq_sim.faults.rules.restarts import RestartTruth, restarts
 from opq_sim.faults.schedule import FaultSchedule, boxes_of

@@ -19,11 +19,11 @@ from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.messages import TimeSource
 from opq_sim.box.source import RunClock
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.fleet_run import FleetSpec
 from opq_sim.fleet.gateway_boxes import GatewayBoxes
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid
-from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 from opq_sim.parent import end_with
 from opq_sim.power_system.power_scenario import load_power_scenario

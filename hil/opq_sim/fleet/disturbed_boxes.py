@@ -16,7 +16,7 @@ from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.continuity import Continuity
 from opq_gateway.measuring.edge_detectors import EVERY_S
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window

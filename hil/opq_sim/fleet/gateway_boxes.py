@@ -15,17 +15,17 @@ from functools import partial
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.measuring_plan import MeasuringPlan
 from opq_gateway.uplink.connections import FILES_PER_BOX
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyPair
 from opq_sim.box.source import RunClock
-from opq_sim.fleet.commands import FleetCommands
 from opq_sim.fleet.connections import allow_files
+from opq_sim.fleet.fleet_commands import FleetCommands
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.outlets import FleetGrid
-from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.sampled_box import SampledBox
 
 PIECE_S = 1.0

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from opq_gateway.measuring.box_intervals import Intervals
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.intervals import Intervals
 from opq_gateway.measuring.window_figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, ROW_FLOATS
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS, TWO_HOURS_NS, Interval, quadratic

@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_gateway.measuring.box_meter import BoxMeter, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, DisturbanceNotice, Values
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.measuring_plan import MeasuringPlan, Sinks
 from opq_gateway.measuring.window_figures import figures_of
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import KEPT_HZ

@@ -21,15 +21,15 @@ from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.measurement.wire import bodies_of, measurement_to_wire
 from opq_sim.box.source import RunClock
-from opq_sim.fleet.commands import FleetCommands
 from opq_sim.fleet.connections import FleetConnections
 from opq_sim.fleet.delivery import Delivery
 from opq_sim.fleet.disturbed_boxes import ordered
+from opq_sim.fleet.fleet_commands import FleetCommands
 from opq_sim.fleet.fleet_meter import FleetMeter
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.held_log import HeldLog
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid
-from opq_sim.fleet.plan import FleetPlan
 
 TURN_S = 0.1
 """Length of a turn; each turn costs 3 ms, even if little is due."""

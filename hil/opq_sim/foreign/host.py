@@ -21,8 +21,8 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.foreign.peer import FRAME_LATENCY_NS, ForeignBoxError, ForeignPeer
 from opq_sim.foreign.window_buffer import WINDOW
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
-from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
+from opq_sim.mains.grid_events import GridEvent
 from opq_sim.own_processor import have_own_processor
 
 RATE_MILLIHZ = 12_000_000

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance, turned
-from opq_sim.mains.events import GridEvent, Recurring, not_before
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.grid_events import GridEvent, Recurring, not_before
 from opq_sim.mains.profiles import FloatArray
 
 KEPT_S = 60.0

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from opq_sim.mains.agenda import Agenda
 from opq_sim.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance
-from opq_sim.mains.events import GridEvent, Recurring
 from opq_sim.mains.grid import FloatArray, Grid
+from opq_sim.mains.grid_events import GridEvent, Recurring
 from opq_sim.mains.wave import Harmonic, MainsTone, Wave, powers_of, turn_of
 
 KEPT_BASES = 16

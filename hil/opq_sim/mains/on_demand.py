@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opq_sim.mains import events
+from opq_sim.mains import grid_events
 from opq_sim.mains.disturbance import MainsDisturbance
-from opq_sim.mains.events import GridEvent
+from opq_sim.mains.grid_events import GridEvent
 from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_sim.mains.pollution import (
     DcOffset,
@@ -55,7 +55,7 @@ class EventKind:
 
 
 def _simple(kind: str) -> Callable[[EventNumbers, float, float], GridEvent | MainsDisturbance]:
-    return lambda n, _v, _hz: events.disturbance(kind, n.depth, n.cycles, n.angle_deg)
+    return lambda n, _v, _hz: grid_events.disturbance(kind, n.depth, n.cycles, n.angle_deg)
 
 
 ON_DEMAND: dict[str, EventKind] = {

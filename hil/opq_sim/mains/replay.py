@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.events.disturbances import find_disturbances
-from opq_sim.mains.recording import ReplayedRecording
+from opq_sim.mains.replayed_recording import ReplayedRecording
 from opq_sim.mains.scenario import EVERY_S, LEAD_S
 from opq_sim.mains.steady import SteadyLoop, find_steady
 

@@ -17,9 +17,9 @@ import numpy as np
 from opq_proto.config.reading import Field, load, read_document, section
 from opq_proto.errors import ConfigError
 from opq_sim.mains.disturbance import MainsDisturbance
-from opq_sim.mains.events import GridEvent, Recurring, first_below, steps
 from opq_sim.mains.generator import Generator, Harmonic, MainsSignal
 from opq_sim.mains.grid import Grid, GridExcursion
+from opq_sim.mains.grid_events import GridEvent, Recurring, first_below, steps
 from opq_sim.mains.on_demand import EventNumbers, numbers_for, on_demand
 
 DEFAULT = "lightning_dip"

@@ -14,7 +14,7 @@ from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import cycle_edges, half_cycle_edges
 from opq_proto.errors import RecordingError
 from opq_sim.mains.grid import FloatArray
-from opq_sim.mains.recording import ReplayedRecording
+from opq_sim.mains.replayed_recording import ReplayedRecording
 
 STEADY_SHARE = 0.01
 """A Urms(1/2) that differs by more from the median of the first cycles belongs to the event."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from opq_proto.config.reading import Field, section
 from opq_proto.errors import RecordingError
-from opq_sim.mains.recording import read_replay
+from opq_sim.mains.replayed_recording import read_replay
 from opq_sim.mains.steady import find_steady
 from opq_sim.mains.wave import Harmonic
 from opq_sim.power_system.box_supply import BoxSupplyConfig, supply_problems

@@ -22,7 +22,6 @@ from opq_sim.mains.grid import Grid
 from opq_sim.mains.scenario import GridConfig
 from opq_sim.power_system.causes.catalogue import CauseValue, cause_of
 from opq_sim.power_system.causes.cause import Cause
-from opq_sim.power_system.frequency import system_frequency
 from opq_sim.power_system.map_places import MapPlaces
 from opq_sim.power_system.network.network import PowerNetwork
 from opq_sim.power_system.network.network_config import NetworkConfig
@@ -31,6 +30,7 @@ from opq_sim.power_system.outlet_voltage import Outlet
 from opq_sim.power_system.power_system import PowerSystem
 from opq_sim.power_system.scenario_problems import HOURLY, NOMINAL_HZ, scenario_problems
 from opq_sim.power_system.swing_model import SwingModel, swing_model
+from opq_sim.power_system.system_frequency import system_frequency
 
 PROCESS_STREAM = 0x9C0C
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_sim.mains.profiles import FloatArray
-from opq_sim.mains.recording import read_replay
 from opq_sim.mains.replay import Replay, replays
+from opq_sim.mains.replayed_recording import read_replay
 from opq_sim.mains.sampling import TRUE, Converter, SampleClock, white
 from opq_sim.mains.scenario import EVERY_S, LEAD_S
 from opq_sim.power_system.box_supply import BoxSupply

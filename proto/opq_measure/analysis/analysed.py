@@ -8,8 +8,8 @@ from itertools import chain
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate
-from opq_measure.analysis.conditions import WindowSeries
 from opq_measure.analysis.course import statistics_of
+from opq_measure.analysis.lasting_conditions import WindowSeries
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.flicker.meter import Flicker

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_measure.analysis.conditions import WindowSeries, condition, lasting, most_and_mean
+from opq_measure.analysis.lasting_conditions import WindowSeries, condition, lasting, most_and_mean
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.events.spans import Span
 from opq_measure.signal import FloatArray

@@ -3,7 +3,7 @@ Pure."""
 
 from collections.abc import Iterable
 
-from opq_measure.analysis.conditions import WindowSeries, conditions_in, flicker_of
+from opq_measure.analysis.lasting_conditions import WindowSeries, conditions_in, flicker_of
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.analysis.tones import tones_in
 from opq_measure.events.disturbance import Disturbance

@@ -8,8 +8,8 @@ import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.analysis.conditions import WindowSeries
 from opq_measure.analysis.course import Course, RunningStatistics, statistics_of
+from opq_measure.analysis.lasting_conditions import WindowSeries
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
 from opq_measure.frequency.per_window import cycle_frequency_hz

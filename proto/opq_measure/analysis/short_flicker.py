@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.conditions import MAX_PST
+from opq_measure.analysis.lasting_conditions import MAX_PST
 from opq_measure.analysis.level_steps import step_places
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.flicker.lamps import lamp_for

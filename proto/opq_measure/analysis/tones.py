@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from opq_measure.analysis.conditions import (
+from opq_measure.analysis.lasting_conditions import (
     BACK_SHARE,
     THD_SIGMA,
     WindowSeries,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from opq_measure.analysis.conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PERCENT, THD_SIGMA
+from opq_measure.analysis.lasting_conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PERCENT, THD_SIGMA
 from opq_measure.analysis.levels import LEVEL_SIGMA
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.class_limits import ClassLimits

@@ -5,7 +5,7 @@ A separate file, so that the parts of the classifier do not import each other fo
 
 from dataclasses import dataclass, field
 
-from opq_measure.analysis.conditions import MAX_DEVIATION_PERCENT, MAX_PST, MAX_THD_PERCENT
+from opq_measure.analysis.lasting_conditions import MAX_DEVIATION_PERCENT, MAX_PST, MAX_THD_PERCENT
 from opq_measure.analysis.levels import DC_LIMITS, NOISE_LIMITS, LevelLimits
 from opq_measure.analysis.sudden import MIN_JUMP_DEGREES
 from opq_measure.analysis.tones import MAX_INTERHARMONIC_PERCENT

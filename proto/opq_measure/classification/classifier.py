@@ -17,10 +17,10 @@ from opq_measure.classification.by_chance import likely
 from opq_measure.classification.candidates.candidates import candidates_in
 from opq_measure.classification.candidates.noise_candidates import without_noise
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classified_parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.classification.first_sample import from_first_sample
 from opq_measure.classification.judgement import Found, calibrated, judged
 from opq_measure.classification.measured_signal import NOISE_SIGMAS, TRANSIENTS, MeasuredSignal
-from opq_measure.classification.parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
 

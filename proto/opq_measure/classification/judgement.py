@@ -13,7 +13,7 @@ import numpy as np
 
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.parts import ClassifiedPart, Reason
+from opq_measure.classification.classified_parts import ClassifiedPart, Reason
 from opq_measure.classification.severity import severity_of_part
 from opq_measure.events.curves import lasting_words
 from opq_measure.events.disturbance import Disturbance

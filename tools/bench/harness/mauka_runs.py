@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from bench.harness.mauka_waveforms import NOMINAL, put_waveforms
 from bench.harness.own_processes import cpu_s
 from opq_cloud.mauka.bus.incident_notice import INCIDENT
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from opq_proto.kit import log
-from opq_rules.api.config import Config
-from opq_rules.api.service import RulesService
+from opq_rules.api.rules_config import Config
+from opq_rules.api.rules_service import RulesService
 
 PAYLOAD = b'{"box":"1003","rms":119.52,"f":59.98,"thd":0.02,"t":1700000000}'
 WAIT_S = 300.0

@@ -4,7 +4,7 @@ import random
 import time
 
 from bench.harness.result import BenchCase, case
-from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.messages import TREND_MS, Metric, Trend
 

@@ -14,7 +14,7 @@ from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.drawing.box_history import read_history
-from opq_cloud.view.pages.past.page import PastPages
+from opq_cloud.view.pages.past.past_page import PastPages
 from opq_cloud.view.pages.past.verdict_calendar import VerdictCalendar
 from opq_cloud.view.pages.routes import page_parts
 from opq_cloud.view.pages.visible.view_services import ViewServices

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opq_cloud.store import BoxRecord, LocationRecord
-from opq_cloud.store.documents.boxes import box_from_document, location_from_document
+from opq_cloud.store.documents.box_documents import box_from_document, location_from_document
 from opq_proto.errors import ConfigError, KeyFileError, problem_count
 from opq_proto.keys.key_files import checked_box_id, checked_public_key
 from opq_proto.messages import GAIN_V

@@ -22,7 +22,7 @@ from opq_cloud.makai.judging.trigger_settings import (
     shown_setting,
     trigger_settings,
 )
-from opq_cloud.store.documents.makai import (
+from opq_cloud.store.documents.makai_documents import (
     MakaiConfig,
     SettingValue,
     TriggeringLimits,

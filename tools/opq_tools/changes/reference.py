@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.meter_comparison import compare_meter, comparison_page
 from opq_cloud.export.meter_values import MeterTable, csv_values
-from opq_cloud.export.records import ExportError
 from opq_cloud.store import CloudStore
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.shared_options import json_option
@@ -16,7 +16,7 @@ from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_recordings.date_order import DATE_ORDERS
 from opq_recordings.local_hours import REPEATED
 from opq_recordings.row_moments import StatedTimes
-from opq_tools.exporting.events import write_pieces
+from opq_tools.exporting.exported_events import write_pieces
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import check_known_boxes, store_command

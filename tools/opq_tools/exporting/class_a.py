@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from opq_cloud.export.class_a import disturbance_table, interval_table, trend_table
-from opq_cloud.export.records import ExportError
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.export.selection import change_table
 from opq_cloud.export.tables import ExportTable, StreamForm, table_pieces
 from opq_cloud.store.box_record import box_order
@@ -17,7 +17,7 @@ from opq_proto.kit.plain_text import composed
 from opq_proto.measurement.fields import USUAL
 from opq_proto.measurement.intervals import LENGTH_NAMES
 from opq_proto.messages import TREND_LEVELS
-from opq_tools.exporting.events import boxes_option, comments_option, licence_option, write_pieces
+from opq_tools.exporting.exported_events import boxes_option, comments_option, licence_option, write_pieces
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import check_known_boxes, store_command
 

@@ -12,7 +12,7 @@ from opq_analyze.nominal_values import Nominal
 from opq_measure.events.limits import Limits
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 from opq_recordings.recording import Recording
-from opq_tools.recordings.analyze.measuring import measured_with_progress
+from opq_tools.recordings.analyze.shown_measuring import measured_with_progress
 
 NS_PER_S = 10**9
 FULL_SCALE = 32767

@@ -12,7 +12,7 @@ import click
 from opq_cloud.store import open_store
 from opq_cloud.store.upkeep.copying import copy_store
 from opq_tools.keep.archive import STORE_FILES
-from opq_tools.keep.store import shown_counts
+from opq_tools.keep.store_command import shown_counts
 
 
 def copy_from_mongo(mongo_uri: str, folder: Path) -> list[Path]:

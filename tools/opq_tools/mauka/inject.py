@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from opq_cloud.mauka.bus.broker import event_message, inject
-from opq_cloud.mauka.bus.messages import LARGEST_ID, MAKAI_EVENT
+from opq_cloud.mauka.bus.bus_messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store

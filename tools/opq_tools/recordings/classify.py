@@ -11,13 +11,13 @@ import click
 
 from opq_analyze.classifying import classified
 from opq_analyze.measuring import Measured
-from opq_measure.classification.parts import Classification
+from opq_measure.classification.classified_parts import Classification
 from opq_proto.kit.shared_options import json_option
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
-from opq_tools.recordings.analyze.measuring import check_complete, readable, title_of, warn_of
 from opq_tools.recordings.analyze.options import recording_options
+from opq_tools.recordings.analyze.shown_measuring import check_complete, readable, title_of, warn_of
 from opq_tools.shared.progress import shown_progress
 
 FACTS = (

@@ -17,7 +17,7 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
 from opq_recordings.recording import Recording
 from opq_rules.errors import RuleError
-from opq_rules.query.run import QueryCounters
+from opq_rules.query.query_run import QueryCounters
 from opq_rules.streams.measurement_row import row_of
 from opq_tools.recordings.analyze.options import recording_options
 from opq_tools.rules.past_measurements import history, measurements_of

@@ -16,7 +16,7 @@ NS_PER_S = 1_000_000_000
 
 def measurements_of(recording: Recording) -> Iterator[Measurement]:
     """A Measurement for each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.recordings.analyze.measuring import measured_with_progress, warn_of
+    from opq_tools.recordings.analyze.shown_measuring import measured_with_progress, warn_of
 
     found = measured_with_progress(recording, Limits())
     warn_of(found)
@@ -62,7 +62,7 @@ def history(
     """
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
-    from opq_tools.exporting.command import LATEST_MS
+    from opq_tools.exporting.export_command import LATEST_MS
     from opq_tools.shared.opened_store import check_known_boxes, store_place
 
     mongo_uri, folder = store_place(mongo_uri, data_dir)

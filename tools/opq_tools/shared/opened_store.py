@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.original.config import read_config, system_file
+from opq_cloud.original.original_settings import read_config, system_file
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.index import IncidentFilter
@@ -131,7 +131,9 @@ def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
     refuse_unfinished(folder)
     if not (folder / FILE_NAME).exists():
         raise _missing(folder)
-    from opq_cloud.store.embedded.store import EmbeddedStore  # 20 ms, which most commands here do not need
+    from opq_cloud.store.embedded.embedded_store import (
+        EmbeddedStore,  # 20 ms, which most commands here do not need
+    )
 
     return EmbeddedStore(folder / FILE_NAME, busy_s=busy_s)
 

@@ -9,7 +9,7 @@ from opq_sim.box.control import SUPPLY_LOST, request_control
 from opq_sim.mains.on_demand import KINDS
 from opq_sim.power_system.causes.catalogue import CAUSES, CauseValue
 from opq_tools.shared import values
-from opq_tools.sim.command import ports_dir_option, ports_folder
+from opq_tools.sim.sim_command import ports_dir_option, ports_folder
 
 BOX_KINDS = (*KINDS, SUPPLY_LOST)
 

@@ -13,7 +13,7 @@ from opq_proto.kit.shared_options import data_dir_option, json_option, port_offs
 from opq_proto.kit.system_place import find_system
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_sim.mains.scenario import has_network, scenario_path
-from opq_tools.sim.command import outage_options, scenario_option
+from opq_tools.sim.sim_command import outage_options, scenario_option
 
 SHOWN_FIGURES = (
     "standing",

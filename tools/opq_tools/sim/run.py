@@ -11,11 +11,11 @@ from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.shared_options import data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_sim.box.box import Box
+from opq_sim.box.box_host import BoxHost
 from opq_sim.box.control import serve, truth_written
-from opq_sim.box.fleet import Fleet, plan_fleet
-from opq_sim.box.host import BoxHost
+from opq_sim.box.run_boxes import Fleet, plan_fleet
 from opq_sim.foreign.generations import foreign_host, key_folder
-from opq_tools.sim.command import ports_dir_option, scenario_option
+from opq_tools.sim.sim_command import ports_dir_option, scenario_option
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")

@@ -16,7 +16,7 @@ from opq_sim.mains.scenario import has_network, scenario_path
 from opq_sim.power_system.diagram import one_line_diagram
 from opq_sim.power_system.power_scenario import PowerScenario, load_power_scenario, power_network
 from opq_tools.shared import values
-from opq_tools.sim.command import ports_dir_option, ports_folder
+from opq_tools.sim.sim_command import ports_dir_option, ports_folder
 
 
 @click.command("show", short_help="Show what runs and what has happened, or draw a scenario.")

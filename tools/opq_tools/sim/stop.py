@@ -6,7 +6,7 @@ import click
 
 from opq_proto.kit.shared_options import data_dir_option
 from opq_sim.box.control import request_control
-from opq_tools.sim.command import ports_dir_option, ports_folder
+from opq_tools.sim.sim_command import ports_dir_option, ports_folder
 
 
 @click.command("stop", short_help="End a running `sim`.")

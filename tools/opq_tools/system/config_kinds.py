@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from opq_cloud.core.settings.endpoint_ports import OURS, open_ports, port_of
-from opq_gateway.setup.surroundings import Found
+from opq_gateway.setup.setup_surroundings import Found
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError, problem_count
 
@@ -60,9 +60,9 @@ def kind_of(document: Mapping[str, Any]) -> str:
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
     from opq_cloud.core.settings.config import CloudConfig
-    from opq_cloud.original import config as original_config
+    from opq_cloud.original import original_settings as original_config
     from opq_gateway.config import Config
-    from opq_rules.api.config import Config as RulesConfig
+    from opq_rules.api.rules_config import Config as RulesConfig
 
     original = original_config.kind_of(document)
     if original is not None:
@@ -89,13 +89,13 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
     if kind == UP_KIND:
         return _up(path)
     if kind == "rules":
-        from opq_rules.api.config import load
+        from opq_rules.api.rules_config import load
 
         return Checked(kind, _open_ports(load(path, data_dir)))
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
     from opq_gateway import config
-    from opq_gateway.setup.surroundings import check
+    from opq_gateway.setup.setup_surroundings import check
 
     loaded = config.load(path, data_dir)
     return _judged(kind, [*check(loaded), *_open_ports(loaded)])
@@ -129,8 +129,8 @@ def _up(path: Path) -> Checked:
         ConfigError: with all problems of both.
     """
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
-    from opq_cloud.mauka.service import judged_analyses
-    from opq_cloud.original.config import ConfigNotice, read_config
+    from opq_cloud.mauka.mauka_service import judged_analyses
+    from opq_cloud.original.original_settings import ConfigNotice, read_config
     from opq_gateway.config import load as read_gateway
     from opq_tools.up.config_problems import idle_sections, room_problems
     from opq_tools.up.plan import HardwareBox, UpPlan
@@ -166,8 +166,8 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
 
     from opq_cloud.core.start_check import backend_findings, missing_keys, missing_secrets, without_effect
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
-    from opq_cloud.mauka.service import judged_analyses
-    from opq_cloud.original.config import MISSPELT, ConfigNotice, read_config
+    from opq_cloud.mauka.mauka_service import judged_analyses
+    from opq_cloud.original.original_settings import MISSPELT, ConfigNotice, read_config
     from opq_cloud.original.places import broker_sources
 
     notices: list[ConfigNotice] = []
@@ -220,7 +220,7 @@ def _port_in(key: str, value: str) -> int | None:
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
     """Where each setting of an original Box's file belongs in ours; no value of a secret key is shown."""
-    from opq_cloud.original.config import ALIKE
+    from opq_cloud.original.original_settings import ALIKE
 
     notes = []
     for key, value in document.items():

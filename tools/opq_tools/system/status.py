@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from opq_cloud.actions.site_now import sites_together
-from opq_cloud.core.conditions import CONDITIONS
+from opq_cloud.core.service_conditions import CONDITIONS
 from opq_cloud.store import CloudStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
@@ -27,7 +27,7 @@ from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
-from opq_tools.boxes.command import box_rows
+from opq_tools.boxes.boxes_command import box_rows
 from opq_tools.shared.opened_store import StoreMissingError, configured_system, passed_over, store_to_show
 from opq_tools.system.doctor.stores import check_clock
 

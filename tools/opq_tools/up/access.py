@@ -27,7 +27,7 @@ TOKEN_LABEL = "opq-tools up"
 def view_url_of(plan: UpPlan) -> str:
     """Where View answers to this machine, by the configuration that `plan.prepare` wrote."""
     from opq_cloud.core.settings.endpoint_ports import with_port_offset
-    from opq_cloud.original.config import read_config
+    from opq_cloud.original.original_settings import read_config
 
     try:
         config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
@@ -41,7 +41,7 @@ def page_access(plan: UpPlan, view_url: str) -> PageAccess:
 
     The cloud then logs the reason itself.
     """
-    from opq_cloud.original.config import read_config
+    from opq_cloud.original.original_settings import read_config
     from opq_cloud.store import opened_people
     from opq_cloud.view.web.links import first_admin_link, local_token
 

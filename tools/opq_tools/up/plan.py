@@ -22,7 +22,7 @@ from opq_proto.kit.http_server import url_of
 from opq_proto.kit.ports import GATEWAY_HEALTH, MAUKA_HEALTH
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
-from opq_sim.box.fleet import Fleet
+from opq_sim.box.run_boxes import Fleet
 from opq_sim.box.simulated_places import three_phase_places
 from opq_tools.keys.keygen import box_ids
 

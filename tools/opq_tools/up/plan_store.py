@@ -16,7 +16,7 @@ EARLIER_INCIDENTS = 100
 @contextmanager
 def store_of(plan: UpPlan) -> "Iterator[CloudStore]":
     """Opens the store that the plan's configuration names. Raises OpqError where that is not possible."""
-    from opq_cloud.original.config import read_config
+    from opq_cloud.original.original_settings import read_config
     from opq_cloud.store import open_store
 
     config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)

@@ -9,7 +9,7 @@ from typing import Any
 from opq_cloud.view.pages.machine_notice import SHOWN_S, MachineNotice, write_notice
 from opq_proto.kit.ports import GATEWAY_HEALTH
 from opq_tools.up.children import Child, ChildLine, end_all
-from opq_tools.up.live import LiveFeed, SilenceWatch
+from opq_tools.up.live_lines import LiveFeed, SilenceWatch
 from opq_tools.up.machine_speed import SpeedWatch
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.stages import STOOD_STILL_S, IncidentTrace, Newest, SeenIncident

@@ -8,7 +8,7 @@ otherwise; `endpoint_ports.py` checks and moves their ports.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from opq_cloud.core.settings.makai import (
+from opq_cloud.core.settings.makai_settings import (
     AcquisitionBrokerSection,
     EventServiceSection,
     TriggeringBrokerSection,

@@ -26,7 +26,7 @@ from opq_cloud.core.backend.sockets import (
     receive,
 )
 from opq_cloud.core.service import REFUSED, UNKNOWN, HealthReport, ServiceCounters
-from opq_cloud.makai.brokers.peers import CANDIDATES_THAT_SEND, HANDSHAKES_EXAMINED, Peers
+from opq_cloud.makai.brokers.broker_peers import CANDIDATES_THAT_SEND, HANDSHAKES_EXAMINED, Peers
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
-from opq_cloud.store.documents.makai import BrokerTraffic
+from opq_cloud.store.documents.makai_documents import BrokerTraffic
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -6,7 +6,7 @@ the document is absent, and continues to use an override that was removed (docs/
 H.17, H.18)."""
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger

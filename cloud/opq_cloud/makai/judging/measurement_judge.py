@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.trigger_plugins import Found, TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_proto.decision import Decision
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement

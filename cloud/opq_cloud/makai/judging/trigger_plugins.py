@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_plugins.host.guard import BoxGuards, WorkerTimeoutError
+from opq_plugins.host.failure_guard import BoxGuards, WorkerTimeoutError
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal

@@ -9,9 +9,9 @@ from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
+from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
-from opq_cloud.store.documents.makai import SettingValue
+from opq_cloud.store.documents.makai_documents import SettingValue
 from opq_plugins.package.built_in import available
 from opq_proto.config.settings import checked_config
 from opq_proto.errors import PluginError

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.makai.judging.trigger_settings import NOT_LIVE
-from opq_cloud.store.documents.makai import MakaiConfig, SettingValue
+from opq_cloud.store.documents.makai_documents import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.errors import ConfigError, OpqError, PluginError

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue

@@ -7,13 +7,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.makai.openings.completions import BOUND
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.openings.request_span import request_span_ns
 from opq_cloud.makai.requested_boxes import RequestedBoxes
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store.box_record import box_order
 from opq_proto.decision import Decision, window_ns
 from opq_proto.kit import log

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import AskingSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import AskingSection
 from opq_cloud.makai.openings.box_requests import BoxRequests
 from opq_cloud.makai.openings.completions import BOUND
 from opq_cloud.makai.openings.recent_events import EventSpan, stamp_of
 from opq_cloud.makai.openings.store_retries import StoreRetries
 from opq_cloud.makai.requested_boxes import SAW
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Decision, window_ns
 from opq_proto.errors import StoreError

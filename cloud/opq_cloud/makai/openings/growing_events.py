@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.makai import AskingSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import AskingSection
 from opq_cloud.makai.openings.completions import BOUND, Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_span
 from opq_cloud.makai.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import (
     ANALYSIS_ASKED,

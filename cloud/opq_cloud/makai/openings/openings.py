@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.openings.box_requests import BoxRequests
 from opq_cloud.makai.openings.brief_onsets import BriefOnsets, HeldOnset
 from opq_cloud.makai.openings.completions import Completions
@@ -20,6 +19,7 @@ from opq_cloud.makai.openings.growing_events import GrowingEvents
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents, span_of_record, span_of_trigger
 from opq_cloud.makai.openings.request_span import SHOWN_BY_TRANSIENTS, located
 from opq_cloud.makai.openings.store_retries import StoreRetries
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.kit import log

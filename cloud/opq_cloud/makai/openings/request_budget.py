@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from opq_cloud.core.settings.makai import AskingSection
+from opq_cloud.core.settings.makai_settings import AskingSection
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.wire.half_cycles import MAX_POINTS
 

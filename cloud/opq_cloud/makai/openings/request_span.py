@@ -10,7 +10,7 @@ A window in which the moment is not known is requested with a window's length on
 class: the windows of other Boxes that hold the same moment then lie inside.
 """
 
-from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.messages import Measurement
 

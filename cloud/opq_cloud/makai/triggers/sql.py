@@ -12,9 +12,9 @@ from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_rules.batch import Batch
 from opq_rules.errors import RuleError
-from opq_rules.query.planning.plan import QueryPlan, plan
+from opq_rules.query.planning.select_plan import QueryPlan, plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of

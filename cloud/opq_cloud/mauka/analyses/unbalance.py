@@ -16,7 +16,7 @@ import numpy as np
 from opq_cloud.mauka.measuring.phase_places import PhasePlace, PhaseSeries, phase_places, series_of
 from opq_cloud.mauka.measuring.results import NominalConfig
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
-from opq_measure.analysis.conditions import MIN_CUT_S, lasting, most_and_mean, windows_in
+from opq_measure.analysis.lasting_conditions import MIN_CUT_S, lasting, most_and_mean, windows_in
 from opq_measure.analysis.occurrence import confidence_of
 from opq_measure.events.spans import Span
 from opq_proto.messages import Event, Finding

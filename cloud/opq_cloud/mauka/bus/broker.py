@@ -32,7 +32,7 @@ from opq_cloud.core.backend.sockets import (
 from opq_cloud.core.backend.waits import Stop, wait_for
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
+from opq_cloud.mauka.bus.bus_messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from opq_cloud.mauka.bus.messages import LARGEST_ID, new_message
+from opq_cloud.mauka.bus.bus_messages import LARGEST_ID, new_message
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.join_plan import CarriedOut, IncidentFacts

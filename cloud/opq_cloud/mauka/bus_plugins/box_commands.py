@@ -17,7 +17,7 @@ from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import Context, Socket, open_socket, service_context
 from opq_cloud.core.backend.waits import Stop
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.bus.messages import new_message
+from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_proto.errors import FrameError
 from opq_proto.kit import log as logs

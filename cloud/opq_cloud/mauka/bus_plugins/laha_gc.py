@@ -10,7 +10,7 @@ itself.
 import time
 from collections.abc import Callable, Mapping
 
-from opq_cloud.mauka.bus.messages import GC_STAT, LAHA_GC, new_message
+from opq_cloud.mauka.bus.bus_messages import GC_STAT, LAHA_GC, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto.wire.mauka_pb2 import (

@@ -2,7 +2,7 @@
 
 Two of them handle each message twice, and the original's plug-ins then store each incident two to four times.
 Waveforms (`AdcSamples` and the other three topics) are published by one MakaiEventPlugin: the other's, while
-it sends heartbeats. Separate from `status.py` because `payloads.py` reads it too.
+it sends heartbeats. Separate from `plugin_heartbeats.py` because `payloads.py` reads it too.
 """
 
 import time

@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.bus.messages import (
+from opq_cloud.mauka.bus.bus_messages import (
     ADC_SAMPLES,
     MAKAI_EVENT,
     RAW_VOLTAGE,

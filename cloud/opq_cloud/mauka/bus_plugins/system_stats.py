@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.settings.mauka import SystemStatsSection
-from opq_cloud.mauka.bus.messages import GC_STAT, HEARTBEAT, new_message
+from opq_cloud.mauka.bus.bus_messages import GC_STAT, HEARTBEAT, new_message
 from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
-from opq_cloud.mauka.bus_plugins.status import MAX_PLUGINS, read_heartbeat
+from opq_cloud.mauka.bus_plugins.plugin_heartbeats import MAX_PLUGINS, read_heartbeat
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.store.documents.makai import limits_documents
+from opq_cloud.store.documents.makai_documents import limits_documents
 from opq_cloud.store.records.accounts import LAHA_STATS
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log as logs
 from opq_proto.wire.mauka_pb2 import MaukaMessage, ThresholdOptimizationRequest

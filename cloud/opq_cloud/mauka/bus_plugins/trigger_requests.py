@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from opq_cloud.core.backend.sockets import connect, open_socket
-from opq_cloud.mauka.bus.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.bus_plugins.box_commands import BoxCommandPlugin
 from opq_cloud.mauka.plugin import PluginConfig
 from opq_cloud.store.box_record import box_order

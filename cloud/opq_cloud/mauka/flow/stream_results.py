@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from queue import Empty, Queue
 
-from opq_cloud.mauka.bus.messages import new_message
+from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.joining.phenomenon_writer import replace_phenomena
 from opq_cloud.mauka.plugin import MaukaPlugin

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from opq_cloud.mauka.bus.bus_messages import LAHA_GC, gc_update
 from opq_cloud.mauka.bus.incident_notice import INCIDENT
-from opq_cloud.mauka.bus.messages import LAHA_GC, gc_update
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.joining.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.plugin import MaukaPlugin

@@ -24,9 +24,9 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classified_parts import ClassifiedPart
 from opq_measure.classification.classifier import parts_in
 from opq_measure.classification.measured_signal import MeasuredSignal
-from opq_measure.classification.parts import ClassifiedPart
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import WAVEFORM_SAMPLES

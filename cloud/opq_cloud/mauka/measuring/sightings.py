@@ -13,7 +13,7 @@ from dataclasses import replace
 from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM_KIND, as_telegram, line_hz, same_line
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_cloud.store.incidents.box_events import is_steady
-from opq_measure.analysis.conditions import THD_BEFORE
+from opq_measure.analysis.lasting_conditions import THD_BEFORE
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import END_WITHIN_S, UNKNOWN_UNCERTAINTY_NS, Finding
 

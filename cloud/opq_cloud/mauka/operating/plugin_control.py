@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_cloud.mauka.bus.messages import HEARTBEAT
-from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.bus.bus_messages import HEARTBEAT
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.flow.stream_runner import StreamRunner
-from opq_cloud.mauka.original.plugins import OriginalPlugins
+from opq_cloud.mauka.original.original_plugins import OriginalPlugins
 from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses

@@ -14,12 +14,12 @@ from typing import Any
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.original.inbox import InboxMessage, PluginInbox
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.remote import Remote
 from opq_plugins.host.worker.supervisor import KILLED, WorkerSupervisor
 from opq_plugins.original.hosted import KIND
 from opq_plugins.policy import Policy
-from opq_plugins.worker import wire as frames
+from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.symbol_instances import ORIGINAL
 from opq_proto.errors import PluginError, StoreError
 from opq_proto.kit import log as logs

@@ -17,7 +17,7 @@ from opq_cloud.core.backend.peers import answer_requests
 from opq_cloud.core.backend.sockets import Socket
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus.messages import LARGEST_ID, new_message, read_body
+from opq_cloud.mauka.bus.bus_messages import LARGEST_ID, new_message, read_body
 from opq_proto.errors import ConfigError, FrameError, PortBusyError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -15,10 +15,15 @@ from opq_cloud.mauka.outages.heard_boxes import (
     OutageChange,
     outage_finding,
 )
-from opq_cloud.mauka.outages.judgement import SilenceSigns, judge_silence, measured_s, possibly_measured_s
+from opq_cloud.mauka.outages.outage_judgement import (
+    SilenceSigns,
+    judge_silence,
+    measured_s,
+    possibly_measured_s,
+)
+from opq_cloud.mauka.outages.outage_surroundings import Surroundings
 from opq_cloud.mauka.outages.states import Fact
 from opq_cloud.mauka.outages.stored_rows import NEXT_NS, row_end_ns
-from opq_cloud.mauka.outages.surroundings import Surroundings
 from opq_proto.decision import window_ns
 from opq_proto.measurement.continuity import (
     CLOCK_SET,

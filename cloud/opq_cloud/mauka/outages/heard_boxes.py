@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.outages.judgement import TOGETHER_S, SilenceJudgement
+from opq_cloud.mauka.outages.outage_judgement import TOGETHER_S, SilenceJudgement
 from opq_cloud.mauka.outages.states import State
 from opq_cloud.mauka.outages.stored_rows import row_end_ns
 from opq_proto.decision import window_ns

@@ -31,7 +31,8 @@ from opq_cloud.mauka.outages.heard_boxes import (
     OutageChange,
     outage_finding,
 )
-from opq_cloud.mauka.outages.judgement import SilenceSigns, is_next, judge_silence
+from opq_cloud.mauka.outages.outage_judgement import SilenceSigns, is_next, judge_silence
+from opq_cloud.mauka.outages.outage_surroundings import Surroundings
 from opq_cloud.mauka.outages.states import Fact, State
 from opq_cloud.mauka.outages.stored_rows import (
     reported_loss,
@@ -42,7 +43,6 @@ from opq_cloud.mauka.outages.stored_rows import (
     rows_since,
 )
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
-from opq_cloud.mauka.outages.surroundings import Surroundings
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal, window_ns

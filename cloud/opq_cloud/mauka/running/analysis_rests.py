@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from opq_plugins.host.guard import BOXES_KEPT, MANY_BOXES, PAUSES_S, STEADY_S
+from opq_plugins.host.failure_guard import BOXES_KEPT, MANY_BOXES, PAUSES_S, STEADY_S
 from opq_proto.kit.backoff import Backoff
 
 REST_FACTOR = 4.0

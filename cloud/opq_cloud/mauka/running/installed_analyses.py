@@ -16,8 +16,8 @@ from typing import Any
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.running.analysis_rests import AnalysisRests
 from opq_cloud.mauka.running.provenance import Provenance, settings_hash
+from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
-from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy

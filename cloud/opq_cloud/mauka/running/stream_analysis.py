@@ -16,7 +16,7 @@ from queue import Full, Queue
 
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.running.provenance import Provenance
-from opq_plugins.host.guard import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.kit.channel import Channel

@@ -1,5 +1,5 @@
 """Reports a store's file that is empty or missing; without these checks SQLite would make an empty one.
-Separate from `store.py`, because it reads another file.
+Separate from `embedded_store.py`, because it reads another file.
 """
 
 import contextlib
@@ -7,7 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
+from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import TABLES, TICKETS
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_file import reading_address

@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_cloud.store.embedded.block_rows import newest_of_each, unpack_blocks
 from opq_cloud.store.embedded.column_blocks import ColumnBlock, column_blocks, put_column_blocks
-from opq_cloud.store.embedded.driver import SqliteDriver
+from opq_cloud.store.embedded.embedded_driver import SqliteDriver
 from opq_cloud.store.embedded.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.embedded.parcels import (
     MIN_ROWS,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pymongo import ASCENDING
 
-from opq_cloud.store.documents.events import counts_to_bytes, waveform_document
+from opq_cloud.store.documents.event_documents import counts_to_bytes, waveform_document
 from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.mongo.mongo_server import MongoServer

@@ -8,7 +8,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.documents.makai import limits_document
+from opq_cloud.store.documents.makai_documents import limits_document
 from opq_cloud.store.documents.retention import Ttls, ttls_document
 from opq_proto.errors import OtherFormError, OtherSchemaError
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from opq_cloud.store.box_record import BoxHoldings
-from opq_cloud.store.documents.events import half_cycles_name
+from opq_cloud.store.documents.event_documents import half_cycles_name
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
@@ -20,7 +20,7 @@ from opq_cloud.store.records.events import changed_event
 from opq_cloud.store.records.findings import REVISION as JOINS
 from opq_cloud.store.records.findings import FindingRecords, incident_number
 from opq_cloud.store.records.intervals import IntervalRecords
-from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.makai_records import MakaiRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, DISTURBANCES, DUE, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.waveforms import file_names
 

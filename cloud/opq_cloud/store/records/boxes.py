@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from opq_cloud.store.box_record import BoxLoss, BoxRecord, LocationRecord, box_order
-from opq_cloud.store.documents.boxes import (
+from opq_cloud.store.documents.box_documents import (
     LOST,
     ORIGINAL_DEFAULTS,
     REVISION,

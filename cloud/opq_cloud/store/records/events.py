@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-from opq_cloud.store.documents.events import (
+from opq_cloud.store.documents.event_documents import (
     event_document,
     event_record,
     meets,

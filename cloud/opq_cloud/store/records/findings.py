@@ -14,8 +14,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Protocol
 
-from opq_cloud.store.documents.boxes import box_from_document
-from opq_cloud.store.documents.events import start_of, waveform_from_document
+from opq_cloud.store.documents.box_documents import box_from_document
+from opq_cloud.store.documents.event_documents import start_of, waveform_from_document
 from opq_cloud.store.documents.findings import incident_document, known_from_document, shown_from_document
 from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Documents, Fields, Where

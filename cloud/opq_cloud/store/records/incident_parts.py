@@ -10,7 +10,15 @@ from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, SeesThen, in_order, part_of, row_boxes
+from opq_cloud.store.incidents.parts_seen import (
+    BoxPart,
+    IndexedParts,
+    Row,
+    SeesThen,
+    in_order,
+    part_of,
+    row_boxes,
+)
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.incident_index import (
     REVISION,

@@ -14,7 +14,7 @@ from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields
 from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, entry_of_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
-from opq_cloud.store.incidents.parts import part_of
+from opq_cloud.store.incidents.parts_seen import part_of
 from opq_cloud.store.records.incident_index import FILLED, FOREIGN_S, REVISION, enter_incident, new_entry
 from opq_cloud.store.records.incident_parts import IncidentParts, part_row
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, PARTS

@@ -13,7 +13,7 @@ from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.intervals import IntervalRecords
-from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.makai_records import MakaiRecords
 from opq_cloud.store.records.phenomena import PhenomenonRecords
 from opq_cloud.store.records.removals import never
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA

@@ -4,7 +4,7 @@ Fields and collections of the original are as in docs/reference/opq-interop.md, 
 are in `records/accounts.py`.
 """
 
-from opq_cloud.store.documents.events import file_name
+from opq_cloud.store.documents.event_documents import file_name
 from opq_cloud.store.driver import Table
 
 

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import accumulate
 
-from opq_cloud.store.documents.boxes import box_from_document
-from opq_cloud.store.documents.events import (
+from opq_cloud.store.documents.box_documents import box_from_document
+from opq_cloud.store.documents.event_documents import (
     by_box,
     counts_to_bytes,
     event_record,

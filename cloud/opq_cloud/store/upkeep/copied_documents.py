@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_cloud.store.documents.events import event_record, file_name, half_cycles_name
+from opq_cloud.store.documents.event_documents import event_record, file_name, half_cycles_name
 from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Fields, Table

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from opq_cloud.store.documents.makai import IDENTITY, limits_document, settings_document
+from opq_cloud.store.documents.makai_documents import IDENTITY, limits_document, settings_document
 from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields, Table
 from opq_cloud.store.records.accounts import LEASES

@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.embedded_accounts import (
+    ACCOUNTS_APPLICATION_ID,
+    ACCOUNTS_FILE,
+    ACCOUNTS_MIGRATIONS,
+)
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.schema import APPLICATION_ID, BOXES_PER_SEGMENT, MIGRATIONS
-from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import broken_references, lost_measurements
 from opq_cloud.store.upkeep.copying import FILES, MEASUREMENTS, TRENDS, CopyReport, Shown, copy_store
 from opq_cloud.store.upkeep.sqlite_pages import Row, SqlitePages

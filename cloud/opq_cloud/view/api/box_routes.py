@@ -11,7 +11,7 @@ from opq_cloud.store.trends.pyramid import MAX_ROWS, level_for
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.live.messages import LARGEST_ID, newest_json
+from opq_cloud.view.live.feed_messages import LARGEST_ID, newest_json
 from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -19,7 +19,7 @@ from opq_cloud.view.web.shares import PageRouter
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend
-from opq_proto.measurement.text import measurement_json
+from opq_proto.measurement.measurement_json import measurement_json
 from opq_proto.messages import TREND_LEVELS, Measurement, Trend
 
 MAX_MEASUREMENTS = 1000

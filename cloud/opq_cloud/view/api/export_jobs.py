@@ -7,7 +7,7 @@ from typing import Any
 
 from opq_cloud.export.comtrade import DataForm
 from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
-from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.exported_records import ExportError, WaveformRecord
 from opq_cloud.export.selection import (
     all_incidents,
     change_table,

@@ -15,7 +15,7 @@ from opq_cloud.store.records.rights import Action
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import rest_span
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError
-from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.live.feed_messages import LARGEST_ID
 from opq_cloud.view.pages.boxes.waveform_requests import (
     LONGEST_S,
     SHORTEST_S,

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.export.records import ExportError
+from opq_cloud.export.exported_records import ExportError
 from opq_cloud.view.web.dear_work import JobLostError
 from opq_cloud.view.web.shares import ClientGoneError, no_answer
 from opq_cloud.view.web.visitors import VISITOR

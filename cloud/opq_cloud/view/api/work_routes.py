@@ -13,7 +13,7 @@ from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentWork
 from opq_cloud.view.api.ordering import body_of, check_writes, read_request_body, refusals
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.live.feed_messages import LARGEST_ID
 from opq_cloud.view.pages.account.account_context import TOO_OFTEN
 from opq_cloud.view.pages.incidents.incident_work import (
     changed_work,

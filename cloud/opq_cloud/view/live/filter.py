@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from opq_cloud.view.live.messages import LiveMessage
-from opq_cloud.view.live.streams import Shown
+from opq_cloud.view.live.feed_messages import LiveMessage
+from opq_cloud.view.live.feed_streams import Shown
 
 RATES = (0.01, 100.0)
 """Measurements a second per Box."""

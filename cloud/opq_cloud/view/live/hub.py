@@ -16,10 +16,10 @@ from itertools import islice
 from operator import attrgetter, itemgetter
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.view.live.messages import LiveMessage, incident_message, measurement_message
+from opq_cloud.view.live.feed_messages import LiveMessage, incident_message, measurement_message
+from opq_cloud.view.live.feed_streams import MEASUREMENTS_WAITING, PageStream, Shown, Subscriber
 from opq_cloud.view.live.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex
 from opq_cloud.view.live.recent import NewestMeasurement, RecentMeasurements, kept_of_each
-from opq_cloud.view.live.streams import MEASUREMENTS_WAITING, PageStream, Shown, Subscriber
 from opq_cloud.view.web.words import NO_NAMES, Names
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement

@@ -23,8 +23,8 @@ from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.live.feed_messages import LARGEST_ID
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.live.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.web.words import Names, listed_boxes, names_of
 from opq_proto.errors import FrameError, StoreError

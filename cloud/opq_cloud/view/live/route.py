@@ -18,12 +18,12 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_cloud.view.live.compression import GZIP_HEAD, SharedFrames, accepts_gzip
+from opq_cloud.view.live.feed_messages import LiveMessage
+from opq_cloud.view.live.feed_streams import INCIDENTS_WAITING, Subscriber, loop_wake
 from opq_cloud.view.live.filter import LiveFilter, read_live_filter, read_page_boxes
 from opq_cloud.view.live.hub import LiveHub, number_after
-from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.live.page_feed import Boxes
-from opq_cloud.view.live.seen import SeenFeed
-from opq_cloud.view.live.streams import INCIDENTS_WAITING, Subscriber, loop_wake
+from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.gate import ENDED, current_visitor, request_facts
 from opq_cloud.view.web.shares import charge_stream, pause_refusal

@@ -18,7 +18,7 @@ from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.site_page import SitePages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
-from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.event_page import ExaminePages
 from opq_cloud.view.pages.examine.recording_page import RecordingPages
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.front_page import FrontPage
@@ -29,7 +29,7 @@ from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages
 from opq_cloud.view.pages.map.shared_pages import SharedPages
-from opq_cloud.view.pages.past.page import PastPages
+from opq_cloud.view.pages.past.past_page import PastPages
 from opq_cloud.view.pages.past.verdict_calendar import VerdictCalendar
 from opq_cloud.view.pages.reports.report_jobs import ReportJobs
 from opq_cloud.view.pages.reports.report_pages import WeekReportPages

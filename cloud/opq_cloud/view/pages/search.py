@@ -12,7 +12,7 @@ from urllib.parse import quote
 from fastapi import Query
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.live.feed_messages import LARGEST_ID
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words

@@ -3,7 +3,7 @@
 Starlette and python-multipart parse it, within the limits that are given here. A file's name is never used
 as a path: what is stored is named by its content. A form is accepted if it was made for this browser (a token
 bound to its session, or to a cookie of its own before signing in) and comes from one of our pages (Origin,
-Sec-Fetch-Site; `guard.py`).
+Sec-Fetch-Site; `web_guard.py`).
 """
 
 import re

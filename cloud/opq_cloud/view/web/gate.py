@@ -13,7 +13,6 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from opq_cloud.view.web.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
-from opq_cloud.view.web.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_cloud.view.web.long_answers import receive_while_allowed
 from opq_cloud.view.web.shares import (
     PAGES_AT_ONCE,
@@ -32,6 +31,7 @@ from opq_cloud.view.web.visitors import (
     Visitors,
     visitor_network,
 )
+from opq_cloud.view.web.web_guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
 FOR_ALL = ("/static/", "/theme/", "/health", "/robots.txt")

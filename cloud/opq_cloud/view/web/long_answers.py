@@ -7,8 +7,8 @@ connection is then closed before the last piece, so that the client knows that t
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from opq_cloud.view.web.guard import Receive, Scope
 from opq_cloud.view.web.visitors import Visitor
+from opq_cloud.view.web.web_guard import Receive, Scope
 from opq_proto.errors import StoreError
 
 CHECKED_EVERY_S = 2.0

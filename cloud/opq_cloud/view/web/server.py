@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
-from opq_cloud.view.web.guard import App, ViewGuard, allowed_hosts, listen_address
+from opq_cloud.view.web.web_guard import App, ViewGuard, allowed_hosts, listen_address
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.asgi_server import AsgiServer
 from opq_proto.kit.http_server import set_families, url_of

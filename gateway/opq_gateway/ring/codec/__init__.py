@@ -6,7 +6,7 @@
 | file | noun |
 |---|---|
 | chunk.py | a chunk's bytes; the choice of the shortest method; samples without mains |
-| cycles.py | mains, as differences from a prediction by earlier cycles |
+| packed_cycles.py | mains, as differences from a prediction by earlier cycles |
 | predictor.py | the period; predicts stretches from twelve cycles before them, exactly on every machine |
 | residuals.py | samples minus predictions, in runs of one kind |
 | entropy.py | runs of small integers as bytes; which shape codes a run best, for the encoder only |

@@ -3,7 +3,7 @@
     chunk  = crc32 u32 over the rest, method u8, samples u32, body                          little endian
     body   = RAW: int16 each
              DEFLATED: zlib of second differences, high bytes before low ones
-             CYCLES: step u16, offset i32, then `cycles.py` of (sample - offset) / step
+             CYCLES: step u16, offset i32, then `packed_cycles.py` of (sample - offset) / step
              DIFFERENCES: the same for other signals: order u8 (0 to 2), base i32, then one run
              (`entropy.py`), the order-th differences of value - base; noise has order 0, a drift 1
 
@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.codec import cycles
+from opq_gateway.ring.codec import packed_cycles
 from opq_gateway.ring.codec.entropy import CodedRuns, decode_runs, encode_runs
 
 MAX_SAMPLES: Final = 1 << 20
@@ -57,7 +57,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     bodies = {RAW: counts.astype("<i2").tobytes()}
     step, offset = _grid(counts)
     values = (counts.astype(np.int64) - offset) // step
-    coded = cycles.encode_cycles(values)
+    coded = packed_cycles.encode_cycles(values)
     if coded is not None:
         bodies[CYCLES] = _GRID.pack(step, offset) + coded
     # over 10 bits a sample: not mains
@@ -86,19 +86,19 @@ def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDAr
     """
     found: list[NDArray[np.int16]] = []
     mains: list[tuple[int, int, int]] = []
-    coded: list[cycles.CodedCycles] = []
+    coded: list[packed_cycles.CodedCycles] = []
     for data, wanted in zip(chunks, most, strict=True):
         method, samples, body = _parted(data)
         if method == CYCLES:
             step, offset = _GRID.unpack_from(body)
             mains.append((len(found), step, offset))
             coded.append(
-                cycles.CodedCycles(body[_GRID.size :], samples, samples if wanted is None else wanted)
+                packed_cycles.CodedCycles(body[_GRID.size :], samples, samples if wanted is None else wanted)
             )
             found.append(np.zeros(0, np.int16))
         else:
             found.append(_samples_of(method, samples, body)[:wanted])
-    for (at, step, offset), values in zip(mains, cycles.decode_cycles(coded), strict=True):
+    for (at, step, offset), values in zip(mains, packed_cycles.decode_cycles(coded), strict=True):
         found[at] = _on_grid(values, step, offset)
     return found
 

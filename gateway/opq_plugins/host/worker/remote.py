@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.guard import RuleCircuits, WorkerEndedError
+from opq_plugins.host.failure_guard import RuleCircuits, WorkerEndedError
 from opq_plugins.host.worker.supervisor import WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Value
-from opq_plugins.worker import wire as frames
+from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
 

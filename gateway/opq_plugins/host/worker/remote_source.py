@@ -16,7 +16,7 @@ from opq_plugins.host.worker.remote import Remote
 from opq_plugins.host.worker.supervisor import WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Arrivals, Messages, Metas, Value
-from opq_plugins.worker import wire as frames
+from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.context import BATCHES_AHEAD
 from opq_proto.errors import PluginError
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from opq_plugins.host.guard import PAUSES_S, STEADY_S, WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import PAUSES_S, STEADY_S, WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.worker_process import (
     END_S,
     PendingCall,
@@ -26,7 +26,7 @@ from opq_plugins.host.worker.worker_process import (
 )
 from opq_plugins.policy import Policy, worker_uid
 from opq_plugins.sdk import PermanentError, RowError, Value
-from opq_plugins.worker import wire as frames
+from opq_plugins.worker import worker_wire as frames
 from opq_proto.errors import PluginError
 from opq_proto.kit.backoff import Backoff
 

@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 from opq_plugins.sdk import Value
-from opq_plugins.worker.wire import TO_HOST, Heartbeat, OfWorker, Ready, Wire
+from opq_plugins.worker.worker_wire import TO_HOST, Heartbeat, OfWorker, Ready, Wire
 from opq_proto.kit.rate_limit import TokenBuckets
 
 END_S = 2.0

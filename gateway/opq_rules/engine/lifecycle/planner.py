@@ -15,10 +15,10 @@ from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
 from opq_rules.query.planning.joins import Lookup
-from opq_rules.query.planning.plan import QueryPlan, plan
+from opq_rules.query.planning.select_plan import QueryPlan, plan
 from opq_rules.query.planning.typing_pass import Described, described
 from opq_rules.query.query import Query
-from opq_rules.query.run import RuleFacts
+from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import StatementShape, parse_select, shape
 from opq_rules.sql.syntax import Select
 from opq_rules.streams.definition import StreamDefinition

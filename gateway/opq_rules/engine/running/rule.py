@@ -10,7 +10,7 @@ from typing import Any
 
 from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.running.sink_runner import RuleSinks
-from opq_rules.query.planning.plan import QueryPlan
+from opq_rules.query.planning.select_plan import QueryPlan
 from opq_rules.query.query import Query
 
 LOADED = "loaded"

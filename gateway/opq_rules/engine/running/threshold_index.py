@@ -19,7 +19,7 @@ from opq_rules.batch import Batch, Row
 from opq_rules.engine.running.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
-from opq_rules.query.planning.plan import RULE_SCALARS, QueryPlan
+from opq_rules.query.planning.select_plan import RULE_SCALARS, QueryPlan
 from opq_rules.query.planning.where import MIRRORED_SIGNS, conjuncts, sieve, together
 from opq_rules.query.query import Query
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary

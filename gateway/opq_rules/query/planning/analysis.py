@@ -13,7 +13,7 @@ from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Analytic, AnalyticState
 from opq_rules.query.groups import hashable
-from opq_rules.query.run import QueryContext
+from opq_rules.query.query_run import QueryContext
 
 MARK = "\0"
 """First character of the keys of values that are not columns."""

@@ -16,7 +16,7 @@ from opq_rules.query.planning.names import Clause
 from opq_rules.query.planning.origin import Origin
 from opq_rules.query.planning.resolver import Compiler
 from opq_rules.query.planning.where import conjuncts, is_certain
-from opq_rules.query.run import QueryContext
+from opq_rules.query.query_run import QueryContext
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Select
 
 Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Value]], list[Row]]

@@ -9,9 +9,9 @@ from typing import Final
 from opq_sim.box.source import RunClock
 from opq_sim.faults.schedule import DrawnDip
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, plain_grid
-from opq_sim.mains.events import GridEvent, disturbance, not_before
 from opq_sim.mains.generator import Generator
 from opq_sim.mains.grid import Grid
+from opq_sim.mains.grid_events import GridEvent, disturbance, not_before
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.mains.scenario import plain_generator
 from opq_sim.power_system.box_voltage import BoxVoltage, SteadyVoltage

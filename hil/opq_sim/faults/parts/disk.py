@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from opq_sim.faults.parts.service import ServiceProcess
+from opq_sim.faults.parts.played_service import ServiceProcess
 
 SIZE_BYTES = 384 << 20
 TRIES = 20

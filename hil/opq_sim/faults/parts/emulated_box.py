@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from opq_gateway.ring.segment import Segment
-from opq_sim.faults.parts.boxes import RATE_HZ
+from opq_sim.faults.parts.cabled_boxes import RATE_HZ
 from opq_sim.faults.parts.fork_server import ForkServer
+from opq_sim.faults.parts.played_service import ServiceProcess
 from opq_sim.faults.parts.restarted_boxes import TrueDip
-from opq_sim.faults.parts.service import ServiceProcess
 from opq_sim.faults.schedule import RestartedBox
 
 MODULE: Final = "opq_hil.backends.emulated"

@@ -12,7 +12,7 @@ from opq_proto.messages import TimeSource
 from opq_sim.box.source import RunClock
 from opq_sim.faults.parts.dips import PlacedDip, dipping_grid
 from opq_sim.faults.parts.held_numbers import HeldNumbers
-from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.fleet_plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 from opq_sim.own_processor import have_own_processor
 

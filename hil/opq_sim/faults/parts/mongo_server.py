@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.played_service import ServiceError
 from opq_sim.parent import end_with
 
 VERSION: Final = "1.24.2"

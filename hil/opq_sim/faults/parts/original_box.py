@@ -6,8 +6,8 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_sim.foreign.generations import foreign_host
 from opq_sim.foreign.leg_box import lowest_mean
 from opq_sim.foreign.window_buffer import WINDOW
-from opq_sim.mains.events import GridEvent, not_before
 from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid_events import GridEvent, not_before
 
 NOISE_V: Final = MainsSignal().noise_v
 DIP_WINDOWS: Final = 120

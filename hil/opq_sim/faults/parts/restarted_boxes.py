@@ -18,12 +18,12 @@ from opq_gateway.ring.segment import Segment
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RESET_POWER
 from opq_sim.box.source import RunClock, SampleSource
-from opq_sim.faults.parts.boxes import IN_1970_NS, RATE_HZ, UNCERTAINTY_NS, CabledBoxes, WatchedBox
+from opq_sim.faults.parts.cabled_boxes import IN_1970_NS, RATE_HZ, UNCERTAINTY_NS, CabledBoxes, WatchedBox
 from opq_sim.faults.schedule import RestartedBox
-from opq_sim.mains.events import GridEvent, disturbance, not_before
 from opq_sim.mains.generator import Generator, MainsSignal
-from opq_sim.mains.recording import ReplayedRecording
+from opq_sim.mains.grid_events import GridEvent, disturbance, not_before
 from opq_sim.mains.replay import replays
+from opq_sim.mains.replayed_recording import ReplayedRecording
 
 ONE_BOOT_ID: Final = 1_528_768_294
 """What the firmware in an emulator reported in each of seven starts."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from opq_proto.kit.http_client import fetch
-from opq_sim.faults.parts.commands import Commands
-from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.played_commands import Commands
+from opq_sim.faults.parts.played_service import ServiceError
 
 MOST_EVENTS: Final = 10_000
 HEALTH_S: Final = 20.0

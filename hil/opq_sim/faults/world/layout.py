@@ -26,17 +26,21 @@ UPLINK_KEYS: Final = dict(
 MODULES: Final = (
     "opq_cloud.__main__",
     "opq_cloud.serving",
-    "opq_cloud.makai.service",
+    "opq_cloud.makai.makai_service",
     "opq_cloud.makai.triggering_broker",
     "opq_cloud.makai.acquisition_broker",
     "opq_cloud.makai.brokers.broker_traffic",
     "opq_cloud.makai.brokers.command_numbers",
     "opq_cloud.makai.triggering_service",
     "opq_cloud.makai.event_service",
-    "opq_cloud.mauka.service",
+    "opq_cloud.mauka.mauka_service",
 )
 """What a process of the cloud loads."""
-VIEW_MODULES: Final = ("opq_cloud.view.service", "opq_cloud.view.app", "opq_cloud.notifications.service")
+VIEW_MODULES: Final = (
+    "opq_cloud.view.view_service",
+    "opq_cloud.view.app",
+    "opq_cloud.notifications.notification_service",
+)
 GATEWAY_MODULES: Final = ("opq_gateway.__main__", "opq_gateway.gateway")
 
 SENT_INTERVALS: Final = ("3s", "10s", "10min", "2h", "disturbances")

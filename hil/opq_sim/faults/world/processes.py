@@ -17,9 +17,9 @@ from opq_sim.faults.parts.disk import FillableDisk
 from opq_sim.faults.parts.emulated_box import EmulatedBox
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.free_ports import free_offset, held_ports
+from opq_sim.faults.parts.hostile_peers import HOSTILE_ID
 from opq_sim.faults.parts.mongo_server import MongoServer
-from opq_sim.faults.parts.peers import HOSTILE_ID
-from opq_sim.faults.parts.service import ServiceError, ServiceProcess
+from opq_sim.faults.parts.played_service import ServiceError, ServiceProcess
 from opq_sim.faults.parts.stepped_clock import MACHINE, MACHINES_STATE, NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import RestartedBox
 from opq_sim.faults.world.layout import (

@@ -12,13 +12,13 @@ from typing import Final
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit import ports
 from opq_proto.messages import TimeSource
-from opq_sim.faults.parts.boxes import CabledBoxes
+from opq_sim.faults.parts.cabled_boxes import CabledBoxes
 from opq_sim.faults.parts.database_lock import FILE_NAME, DatabaseLock
 from opq_sim.faults.parts.dips import PlacedDip, placed_dips, sag_of
 from opq_sim.faults.parts.fleet import FleetThread, fleet_clock, fleet_of
 from opq_sim.faults.parts.gateway_disk import newest_in
+from opq_sim.faults.parts.hostile_peers import HOSTILE_ID, HostilePeers
 from opq_sim.faults.parts.original_box import OriginalBox
-from opq_sim.faults.parts.peers import HOSTILE_ID, HostilePeers
 from opq_sim.faults.parts.restarted_boxes import RestartedBoxes, TrueDip
 from opq_sim.faults.parts.wire import FaultyRelay
 from opq_sim.faults.schedule import Fault, RestartedBox

@@ -10,8 +10,7 @@ from typing import Final
 
 from opq_proto.kit import ports
 from opq_sim.faults.evidence import Evidence, withdrawn_outages
-from opq_sim.faults.parts.boxes import RATE_HZ
-from opq_sim.faults.parts.commands import Commands
+from opq_sim.faults.parts.cabled_boxes import RATE_HZ
 from opq_sim.faults.parts.dips import true_dips
 from opq_sim.faults.parts.gateway_disk import (
     ledger_rows,
@@ -21,7 +20,8 @@ from opq_sim.faults.parts.gateway_disk import (
     unnumbered_rows,
     unsent_rows,
 )
-from opq_sim.faults.parts.service import ServiceError, ServiceProcess
+from opq_sim.faults.parts.played_commands import Commands
+from opq_sim.faults.parts.played_service import ServiceError, ServiceProcess
 from opq_sim.faults.parts.store_reader import StoreReader, received_s
 from opq_sim.faults.parts.view_reader import ViewReader, newly_shown
 from opq_sim.faults.schedule import Fault, FaultSchedule, beginnings_and_ends

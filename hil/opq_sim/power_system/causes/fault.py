@@ -12,7 +12,7 @@ from typing import ClassVar
 from opq_sim.power_system.causes.cause import Cause, limit, phase_number
 from opq_sim.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm
-from opq_sim.power_system.network.faults import USUAL_PHASES, FaultType, ShortCircuit
+from opq_sim.power_system.network.network_faults import USUAL_PHASES, FaultType, ShortCircuit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ import numpy as np
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, SlipTerm
-from opq_sim.power_system.frequency import PowerStep, StepAnswer
 from opq_sim.power_system.places import Place
 from opq_sim.power_system.swing_model import SwingModel
+from opq_sim.power_system.system_frequency import PowerStep, StepAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.fault import ClearedFault
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, ImpulseTerm
-from opq_sim.power_system.network.faults import FaultType
+from opq_sim.power_system.network.network_faults import FaultType
 
 RUSCK_OHM = 30.0
 STROKE_SPEED = 0.4

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
-from opq_sim.power_system.network.faults import ShortCircuit
 from opq_sim.power_system.network.network import PowerNetwork, SequenceImpedances
+from opq_sim.power_system.network.network_faults import ShortCircuit
 from opq_sim.power_system.network.shunts import Shunt
 from opq_sim.power_system.network.switching import AS_CONFIGURED, Switching
 from opq_sim.power_system.outlet_voltage import Outlet, SystemPhase

@@ -13,7 +13,7 @@ import numpy as np
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, SlipTerm
-from opq_sim.power_system.frequency import PowerStep, StepAnswer
+from opq_sim.power_system.system_frequency import PowerStep, StepAnswer
 
 WITHIN_SHARE = 0.001
 """It is over when the frequency is again this close to nominal, as a share of nominal."""

@@ -24,8 +24,8 @@ from opq_sim.power_system.network.branches import (
     supply_impedances,
     transformer_branch,
 )
-from opq_sim.power_system.network.faults import ShortCircuit
 from opq_sim.power_system.network.network_config import GenerationConfig, NetworkConfig, load_network_config
+from opq_sim.power_system.network.network_faults import ShortCircuit
 from opq_sim.power_system.network.shunts import Shunt
 from opq_sim.power_system.network.switching import AS_CONFIGURED, Switching
 from opq_sim.power_system.network.topology import SAME_KM, Topology

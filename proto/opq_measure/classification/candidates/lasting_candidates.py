@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_measure.analysis.conditions import WindowSeries, frequency_deviations_in, harmonics_in
+from opq_measure.analysis.lasting_conditions import WindowSeries, frequency_deviations_in, harmonics_in
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.tones import MAX_INTERHARMONIC_PERCENT, tones_in

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from opq_measure.analysis.conditions import PST_SIGMA
+from opq_measure.analysis.lasting_conditions import PST_SIGMA
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import is_hidden_by_noise, short_flicker_in
 from opq_measure.classification.alike_cycles import AlikeCycles

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from opq_proto.kit.shared_options import json_option
+from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.connection import Connection, connection_options, flash_chip, print_result
-from opq_tools.firmware.flash.judgement import Allowed
 
 
 @click.command("chip")

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import click
 
 from opq_proto.link.messages import LINK_BAUD
-from opq_tools.firmware.flash import in_place, progress
+from opq_tools.firmware.flash import flash_progress, in_place
 from opq_tools.firmware.flash.chip import FlashError
+from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.dfu import Dfu
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import FlashImage
-from opq_tools.firmware.flash.judgement import Allowed
 from opq_tools.firmware.flash.probe import open_probe
-from opq_tools.firmware.flash.progress import FlashProgress
 from opq_tools.firmware.flash.serial_line import SerialLine
 from opq_tools.firmware.flash.ways import FlashResult, by_link, by_program, by_rom
 
@@ -141,7 +141,7 @@ def _open_link(port: str, baud: int | None) -> Iterator[in_place.BoxLink]:
 def print_result(work: Callable[[FlashProgress], FlashResult], as_json: bool) -> FlashResult:
     """Does the work with a bar, prints its result and returns it. With --json an error is a document too."""
     try:
-        with progress.steps(quiet=as_json) as steps:
+        with flash_progress.steps(quiet=as_json) as steps:
             result = work(steps)
     except FlashError as error:
         if as_json:

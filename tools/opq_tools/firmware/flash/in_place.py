@@ -25,7 +25,7 @@ from opq_proto.link.messages import (
     UpdateData,
 )
 from opq_tools.firmware.flash.chip import FlashError, LineError
-from opq_tools.firmware.flash.progress import FlashProgress
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.serial_line import SerialLine
 
 ANSWER_S = 1.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import ImagePart
-from opq_tools.firmware.flash.progress import FlashProgress
 
 TIMEOUT_S = 300.0
 SILENT_S = 15.0

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from opq_proto.firmware.image import ImageError, Slot, version_number, version_text
 from opq_tools.firmware.flash.chip import FLASH, Chip, FlashError, LineError, check_board, check_fits
+from opq_tools.firmware.flash.chip_judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import FlashImage, ImagePart
 from opq_tools.firmware.flash.in_place import BoxLink, update_in_place
-from opq_tools.firmware.flash.judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
 from opq_tools.firmware.flash.programs import Programmer
-from opq_tools.firmware.flash.progress import FlashProgress
 from opq_tools.firmware.flash.writing import sector_ranges, write_parts
 
 if TYPE_CHECKING:  # the other methods need no stm32loader

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError, LineError, Sector
+from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import ImagePart
-from opq_tools.firmware.flash.progress import FlashProgress
 
 CHUNK = 256
 SECTOR_TRIES = 4

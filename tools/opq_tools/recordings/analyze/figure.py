@@ -20,7 +20,7 @@ from opq_measure.signal import FloatArray
 from opq_proto.kit.whole_file import whole_file
 from opq_proto.visible_text import visible
 from opq_recordings.recording import Recording
-from opq_tools.recordings.analyze.report import VERDICTS, missing_fundamental
+from opq_tools.recordings.analyze.analysis_report import VERDICTS, missing_fundamental
 
 MAX_POINTS = 2000
 """Points across the picture, about two per pixel; of more values only the extremes are drawn."""

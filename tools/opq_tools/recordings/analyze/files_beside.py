@@ -40,7 +40,7 @@ def written_files(
         write_whole_file(report, [page_of(found, limits, phases).encode()])
         yield report
     if intervals is not None:
-        from opq_tools.recordings.analyze.intervals import write_intervals
+        from opq_tools.recordings.analyze.interval_lines import write_intervals
 
         write_intervals(intervals, found)
         yield intervals

@@ -84,7 +84,7 @@ def command(
     if len(what) == 1 and _is_original(source):
         if zip_file is not None or downgrade or rollback:
             raise click.UsageError("--zip, --downgrade and --rollback are not for plug-ins of the original")
-        from opq_tools.mauka.command import manager_endpoint  # both need the extra "cloud"
+        from opq_tools.mauka.mauka_command import manager_endpoint  # both need the extra "cloud"
         from opq_tools.rules.plugin.original import install_original
 
         given = click.get_current_context().params

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log
 from opq_proto.measurement.batch import Measurements, joined

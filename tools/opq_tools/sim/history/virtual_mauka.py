@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.mauka.bus.messages import MAKAI_EVENT, makai_event
-from opq_cloud.mauka.flow.runner import AnalysisRunner
-from opq_cloud.mauka.outages.plugin import OutagePlugin
+from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
+from opq_cloud.mauka.outages.outage_plugin import OutagePlugin
 from opq_cloud.mauka.running.analysis_entries import analysis_entries
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store.event_record import EventRecord

@@ -15,7 +15,7 @@ from opq_proto.kit.clock import ClockState
 from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_tools.system.doctor.problem import Problem
-from opq_tools.system.service.command import packaged
+from opq_tools.system.service.service_command import packaged
 
 LEAST_DESCRIPTORS = 4096
 LEAST_MEMORY = 512 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from opq_proto.kit.system_place import UNITS, UNITS_DATA_DIR
 from opq_proto.kit.system_record import FOLDER
 from opq_tools.system.doctor.problem import Problem
-from opq_tools.system.service.command import USER
+from opq_tools.system.service.service_command import USER
 
 WHOLE_FOLDERS = ("curve", FOLDER, "config", "backend")
 """Folders of which each file is looked at; of the others those at the top."""

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from opq_cloud.core.conditions import CONDITIONS
+from opq_cloud.core.service_conditions import CONDITIONS
 from opq_cloud.store import open_store
-from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.embedded_accounts import (
+    ACCOUNTS_APPLICATION_ID,
+    ACCOUNTS_FILE,
+    ACCOUNTS_MIGRATIONS,
+)
 from opq_cloud.store.embedded.measurement_log import NEWEST_MS
 from opq_cloud.store.embedded.schema import APPLICATION_ID, MIGRATIONS
 from opq_gateway.uplink.queue_file import QueueReader

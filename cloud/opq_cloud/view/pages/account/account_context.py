@@ -14,11 +14,11 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import see_other
-from opq_cloud.view.web.guard import allowed_hosts
 from opq_cloud.view.web.mail import LinkLimits, Mailer
 from opq_cloud.view.web.passwords import new_secret, secret_hash
 from opq_cloud.view.web.sign_in import DEVICE_S, SESSION_S, SignIn
 from opq_cloud.view.web.visitors import DEVICE_COOKIE, FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
+from opq_cloud.view.web.web_guard import allowed_hosts
 from opq_proto.keys.key_files import KeyFolder
 
 TOO_OFTEN = "Too many tries. Wait a minute, then try again."

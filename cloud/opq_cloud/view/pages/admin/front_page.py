@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.actions.site_now import wrong_wirings
 from opq_cloud.clients.health_client import ServicesFound, read_services
-from opq_cloud.core.conditions import UPSTREAM
+from opq_cloud.core.service_conditions import UPSTREAM
 from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row

@@ -16,7 +16,7 @@ from opq_cloud.clients.rule_engine import (
     EngineRefusedError,
     RuleEngine,
 )
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.plugin_package import read_package
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

@@ -10,7 +10,7 @@ from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.measurement.fields import QUANTITIES, ShownQuantity
-from opq_proto.measurement.text import figures_json
+from opq_proto.measurement.measurement_json import figures_json
 from opq_proto.messages import Measurement
 
 

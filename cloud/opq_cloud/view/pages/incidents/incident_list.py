@@ -23,7 +23,7 @@ from opq_cloud.store.incidents.index import (
     IndexPlace,
     entry_of_incident,
 )
-from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.live.feed_messages import LARGEST_ID
 from opq_cloud.view.pages.incidents.incident_scatter import time_words
 from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
 from opq_cloud.view.pages.past.box_choice import MAX_NAMED

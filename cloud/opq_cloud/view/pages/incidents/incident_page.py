@@ -6,7 +6,7 @@ from opq_cloud.actions.incident_past import recurrence_sentences
 from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
-from opq_cloud.view.live.messages import fingerprint
+from opq_cloud.view.live.feed_messages import fingerprint
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.itic_curve import itic_sentence
 from opq_cloud.view.pages.examine.signal_reading import judged_box

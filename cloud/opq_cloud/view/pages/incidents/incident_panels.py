@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.view.pages.examine import signal_figures
+from opq_cloud.view.pages.examine.event_page import ExaminePages
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
-from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.signal_reading import EventSignals, judged_nominals
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.core.page_parts import ShownParts
 from opq_cloud.store.incidents.index import PLANE_COLUMNS, entry_of_incident
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.event_page import ExaminePages
 from opq_cloud.view.pages.incidents import incident_page
 from opq_cloud.view.pages.incidents.edit_pages import remark_values
 from opq_cloud.view.pages.incidents.incident_list import (

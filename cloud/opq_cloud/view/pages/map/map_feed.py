@@ -20,7 +20,7 @@ from fastapi import HTTPException, Request, Response
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live.compression import accepts_gzip
-from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.view.live.feed_messages import LiveMessage
 from opq_cloud.view.pages.map.grid_reader import Audience, GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_frame import MapFrame, parse_frame

@@ -29,8 +29,8 @@ from opq_cloud.view.pages.map.map_marks import SHAPES
 from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.web.shares import PageRouter
+from opq_cloud.view.web.web_guard import CONTENT_SECURITY_POLICY
 
 STATE = "/map/state"
 At = Annotated[str, Query(max_length=24)]

@@ -10,7 +10,6 @@ from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_pl
 from opq_cloud.view.pages.drawing.missing_words import MissingPart, missing_parts
 from opq_cloud.view.pages.past.address import PastAddress
 from opq_cloud.view.pages.past.change_list import ListedChange, changes_listed
-from opq_cloud.view.pages.past.drawing import PastChart, limits_of
 from opq_cloud.view.pages.past.line_reading import (
     HIDDEN_ROW_MS,
     read_lines,
@@ -18,6 +17,7 @@ from opq_cloud.view.pages.past.line_reading import (
     served_lines,
     week_span_of,
 )
+from opq_cloud.view.pages.past.past_drawing import PastChart, limits_of
 from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.series import PastSeries, in_week, without_skipped
 from opq_cloud.view.pages.visible.shown_box import ShownBox

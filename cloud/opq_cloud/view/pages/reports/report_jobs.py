@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from opq_cloud.reports.indices import FleetIndices
-from opq_cloud.reports.page import html_as_pdf, report_html
+from opq_cloud.reports.report_page import html_as_pdf, report_html
 from opq_cloud.reports.written import ReportForm, moment_of, written
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.reports.seen_reports import (

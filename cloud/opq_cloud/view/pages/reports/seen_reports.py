@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from opq_cloud.reports.fleet import FleetReport
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import FleetIndices, fleet_indices
 from opq_cloud.reports.limit_table import known_standards, limit_table
+from opq_cloud.reports.many_places import FleetReport
 from opq_cloud.reports.place_indices import IndexStore
 from opq_cloud.reports.place_reading import NoPlaceError, chosen_places, label_of, place_choice
 from opq_cloud.reports.week import WeekError, span_of, week_of

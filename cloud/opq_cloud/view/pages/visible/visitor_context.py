@@ -14,12 +14,12 @@ from opq_cloud.store.incidents.index import (
     SeenMarks,
 )
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.live.messages import LARGEST_ID, LiveMessage, incident_message
+from opq_cloud.view.live.feed_messages import LARGEST_ID, LiveMessage, incident_message
 from opq_cloud.view.pages.drawing.charts import Bucket, BucketCache
 from opq_cloud.view.pages.visible.availability import BoxAvailability
 from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.visible.seen import SeenStore, kept_newest, seen_counts, seen_lists
 from opq_cloud.view.pages.visible.seen_hub import SeenHub, ShownHub
+from opq_cloud.view.pages.visible.seen_store import SeenStore, kept_newest, seen_counts, seen_lists
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor

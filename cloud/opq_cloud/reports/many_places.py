@@ -1,0 +1,85 @@
+"""Reports of many places in one week, and what can be said of them together. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from opq_cloud.core.page_parts import FailedPart, made_part
+from opq_cloud.reports.grid_frequency import grid_frequency_of
+from opq_cloud.reports.limit_table import LimitTable
+from opq_cloud.reports.week import ReportWeek
+from opq_cloud.reports.week_report import WeekReport
+from opq_measure.standards.event_tables import SARFI_PERCENTS
+from opq_measure.standards.indices import (
+    FleetSupply,
+    FrequencyIndex,
+    fleet_supply,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """The reports of a feeder or of all, in the order of the places' names."""
+
+    table: LimitTable
+    week: ReportWeek
+    words: str
+    """Which places: `feeder F12`, `all places`, or the name of the only one."""
+    reports: tuple[WeekReport, ...]
+    supply: FleetSupply | None
+    sarfi: tuple[tuple[float, float], ...]
+    """Threshold -> mean number of events at a place."""
+    complete_percent: float
+    """Mean share of the week that a Box measured; NaN without Boxes."""
+    frequency: FrequencyIndex
+    frequency_boxes: int
+    nadir_ns: int | None
+    broken: tuple[FailedPart, ...] = ()
+    """Places, or figures, that could not be made."""
+
+    @property
+    def failed(self) -> tuple[WeekReport, ...]:
+        return tuple(each for each in self.reports if each.verdict == "fail")
+
+    @property
+    def not_assessed(self) -> tuple[WeekReport, ...]:
+        return tuple(each for each in self.reports if each.verdict == "not_assessed")
+
+
+def fleet_report(
+    table: LimitTable,
+    week: ReportWeek,
+    words: str,
+    reports: Sequence[WeekReport],
+    broken: tuple[FailedPart, ...] = (),
+) -> FleetReport:
+    """The report of these places; `broken`: places whose report could not be made.
+
+    In means, the reports of the parts of a divided week count together as one.
+    """
+    whole_ns = week.end_ns - week.start_ns
+    shares = [(each.week.end_ns - each.week.start_ns) / whole_ns for each in reports]
+    phases = [(phase, share) for each, share in zip(reports, shares, strict=True) for phase in each.phases]
+    boxes, weights = [phase.box for phase, _ in phases], [share for _, share in phases]
+    grid = made_part("Frequency", lambda: grid_frequency_of([box.week for box in boxes]))
+    if isinstance(grid, FailedPart):
+        broken, grid = (*broken, grid), grid_frequency_of(())
+    supply = fleet_supply([phase.supply for phase, _ in phases], weights)
+    return FleetReport(
+        table,
+        week,
+        words,
+        tuple(reports),
+        None if supply is None else replace(supply, boxes=len({box.box_id for box in boxes})),
+        tuple(
+            (percent, sum(dict(each.sarfi.beyond)[percent] for each in reports) / sum(shares))
+            for percent in SARFI_PERCENTS
+        )
+        if reports
+        else (),
+        sum(share * phase.complete_percent for phase, share in phases) / sum(weights) if phases else math.nan,
+        grid.index,
+        grid.boxes,
+        grid.nadir_ns,
+        broken,
+    )

@@ -14,6 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
+import uvicorn
+from paho.mqtt.enums import CallbackAPIVersion
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
 from opq_proto.kit import log
 from opq_rules.api.rules_config import Config
 from opq_rules.api.rules_service import RulesService
@@ -49,9 +57,6 @@ def _nothing() -> None:
 
 
 def _by_paho(port: int, count: int, done: threading.Event) -> Begin:
-    import paho.mqtt.client as paho
-    from paho.mqtt.enums import CallbackAPIVersion
-
     got = [0]
 
     def take(_: Any, __: Any, message: Any) -> None:
@@ -90,12 +95,6 @@ def _by_socket(port: int, count: int, done: threading.Event) -> Begin:
 
 
 def _by_starlette(port: int, count: int, done: threading.Event) -> Begin:
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Route
-
     got = [0]
 
     async def take(request: Request) -> PlainTextResponse:

@@ -6,6 +6,10 @@ the feed. Separate from `run.py`, because it opens the store.
 
 from dataclasses import dataclass
 
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.original.original_settings import read_config
+from opq_cloud.store import opened_people
+from opq_cloud.view.web.links import first_admin_link, local_token
 from opq_proto.errors import OpqError
 from opq_proto.kit.http_server import url_of
 from opq_proto.kit.ports import PORTS
@@ -26,9 +30,6 @@ TOKEN_LABEL = "opq-tools up"
 
 def view_url_of(plan: UpPlan) -> str:
     """Where View answers to this machine, by the configuration that `plan.prepare` wrote."""
-    from opq_cloud.core.settings.endpoint_ports import with_port_offset
-    from opq_cloud.original.original_settings import read_config
-
     try:
         config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
         return url_of(with_port_offset(config.view, plan.port_offset).http_endpoint, "")
@@ -41,10 +42,6 @@ def page_access(plan: UpPlan, view_url: str) -> PageAccess:
 
     The cloud then logs the reason itself.
     """
-    from opq_cloud.original.original_settings import read_config
-    from opq_cloud.store import opened_people
-    from opq_cloud.view.web.links import first_admin_link, local_token
-
     try:
         config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
         with opened_people(config.store.mongo_uri, config.store.data_dir or plan.data_dir) as people:

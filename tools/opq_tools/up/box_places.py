@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from opq_cloud.store import BoxRecord, LocationRecord
 from opq_proto.errors import OpqError
 from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 from opq_sim.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
@@ -29,8 +30,6 @@ def write_simulated_places(plan: UpPlan) -> None:
     box_ids = [box.box_id for box in plan.boxes]
     if not places and not any(box_id in noted for box_id in box_ids):
         return
-    from opq_cloud.store import BoxRecord, LocationRecord
-
     try:
         with store_of(plan) as store:
             locations = store.locations()

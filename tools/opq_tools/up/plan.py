@@ -25,6 +25,7 @@ from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_f
 from opq_sim.box.run_boxes import Fleet
 from opq_sim.box.simulated_places import three_phase_places
 from opq_tools.keys.keygen import box_ids
+from opq_tools.up.config_problems import idle_sections, room_problems
 
 ROOMS = ("gateway", "cloud")
 """Tables that a file of --config may hold: the configuration of each room."""
@@ -164,9 +165,6 @@ class UpPlan:
         Raises:
             ConfigError: with all problems of both, and the sections of a part that is off.
         """
-        # imported here: without --config there is nothing of the user to check
-        from opq_tools.up.config_problems import idle_sections, room_problems
-
         folder = self.data_dir / "config"
         problems = [
             text.replace(f"{room}.toml:", f"[{room}] of --config:", 1)

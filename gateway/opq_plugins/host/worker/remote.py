@@ -7,20 +7,17 @@ Unacknowledged rows are sent again, and a source continues after its last offset
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opq_plugins import sdk
 from opq_plugins.host.failure_guard import RuleCircuits, WorkerEndedError
 from opq_plugins.host.worker.supervisor import WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
-from opq_plugins.sdk import Value
+from opq_plugins.sdk import Value, nouns
 from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
-
-if TYPE_CHECKING:  # NumPy comes with it
-    from opq_plugins.sdk.nouns import ItemBatch
-    from opq_proto.messages import Event, Finding
+from opq_proto.messages import Event, Finding
 
 RESTART_S = 1.0
 """How long a call of a function waits, once per crash, for a new process."""
@@ -71,33 +68,23 @@ class Remote:
 
     def decide(self, *arguments: object) -> object:
         """Returns the checked decision of a trigger."""
-        from opq_plugins.sdk import nouns  # it imports NumPy
-
         return nouns.decision_from(self.call("decide", *map(nouns.to_plain, arguments)))
 
-    def analyse(self, event: "Event", *nominal: float) -> object:
+    def analyse(self, event: Event, *nominal: float) -> object:
         """Returns the checked findings of an analysis."""
-        from opq_plugins.sdk import nouns
-
         return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
 
-    def analyse_items(self, batch: "ItemBatch", *nominal: float) -> object:
+    def analyse_items(self, batch: nouns.ItemBatch, *nominal: float) -> object:
         """Returns the checked results of an analysis of single items."""
-        from opq_plugins.sdk import nouns
-
         method = "analyse_histories" if batch.histories else "analyse_items"
         return nouns.result_from(self.call(method, nouns.to_plain(batch), *nominal), batch)
 
     def reads(self) -> object:
         """Returns the checked request of an analysis of History."""
-        from opq_plugins.sdk import nouns
-
         return nouns.history_request_from(self.call("reads"))
 
-    def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
+    def wants(self, event: Event, findings: Sequence[Finding], *nominal: float) -> object:
         """Returns the further samples that an analysis requests, checked."""
-        from opq_plugins.sdk import nouns
-
         given = nouns.to_plain(event), nouns.to_plain(list(findings))
         return nouns.requests_from(self.call("wants", *given, *nominal))
 

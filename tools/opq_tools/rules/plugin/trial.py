@@ -6,23 +6,22 @@ import sys
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.package.archive import pack
+from opq_plugins.package.archive import pack, read_package
 from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.policy import NETWORK, Policy
 from opq_plugins.sandbox.landlock import why_not
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 from opq_proto.kit.shared_options import json_option
+from opq_tools.rules.plugin import trial_judging
 from opq_tools.rules.plugin.trial_context import TrialContext
+from opq_tools.rules.plugin.trial_data_set import DataSetScore, try_data_set
 from opq_tools.shared.input_file import read_input
-
-if TYPE_CHECKING:  # imports NumPy
-    from opq_tools.rules.plugin.trial_data_set import DataSetScore
 
 SAMPLES = "samples.json"
 MAX_PER_CLASS = 1000
@@ -94,7 +93,7 @@ class PluginTrial:
 
     results: dict[str, str] = field(default_factory=dict)
     protections: dict[str, str] = field(default_factory=dict)
-    scores: dict[str, "DataSetScore"] = field(default_factory=dict)
+    scores: dict[str, DataSetScore] = field(default_factory=dict)
     """The score of each analysis, where a data set was asked for."""
 
 
@@ -205,14 +204,10 @@ def _function(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: flo
 
 
 def _trigger(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
-    from opq_tools.rules.plugin import trial_judging  # imports NumPy
-
     return trial_judging.trial_trigger(plugins, symbol, about)
 
 
 def _analysis(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
-    from opq_tools.rules.plugin import trial_judging
-
     return trial_judging.trial_analysis(plugins, symbol, about)
 
 
@@ -221,10 +216,8 @@ def _data_set(
     symbol: str,
     about: dict[str, Any],
     data_set: tuple[int, int],
-    scores: dict[str, "DataSetScore"],
+    scores: dict[str, DataSetScore],
 ) -> dict[str, str]:
-    from opq_tools.rules.plugin.trial_data_set import try_data_set
-
     per_class, seed = data_set
     try:
         scores[symbol] = try_data_set(plugins, symbol, about, per_class, seed)
@@ -274,6 +267,4 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
 
 
 def _name_of(zipped: Path) -> str:
-    from opq_plugins.package.archive import read_package
-
     return read_package(zipped, None, Policy()).manifest.name

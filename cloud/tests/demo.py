@@ -219,6 +219,7 @@ class Scene:
         )
         shared = CloudContext(lambda: self.store)
         self.view = View(self.config, shared, keys=keys, addresses=addresses)
+        self.view.seeded_s = 240.0  # the first page has what the store has, however busy the machine is
         self._thread = threading.Thread(target=self._run, name="view")
         self.failure: BaseException | None = None
 

@@ -311,6 +311,27 @@ def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
             busy.__enter__()
 
 
+def test_a_slow_store_delays_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest incidents of a store of years come when they are read."""
+    scene, may_read = demo.Scene(tmp_path), threading.Event()
+    put_findings(scene.store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
+    incidents = scene.store.incidents
+
+    def slow(**wanted: int) -> list[Incident]:
+        may_read.wait(240)
+        return incidents(**wanted)
+
+    monkeypatch.setattr(scene.store, "incidents", slow)
+    scene.view.seeded_s = 0.0
+    with scene, closing(_Live(scene)) as live:
+        try:
+            with urlopen(f"{scene.url}/incidents", timeout=240) as page:
+                assert "#1" in page.read().decode()
+        finally:
+            may_read.set()
+        assert live.next("incident")["id"] == 1
+
+
 @pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])
 def test_an_invalid_address_is_one_error(tmp_path: Path, key: str) -> None:
     store = open_store(None, tmp_path)

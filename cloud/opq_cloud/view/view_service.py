@@ -22,6 +22,8 @@ from opq_proto.kit.system_place import default_data_dir
 
 CONNECTIONS_BESIDE_STREAMS = 1000
 """Connections in addition to the live feeds; a request on a further one is answered with 503."""
+SEEDED_S = 1.0
+"""Longest wait for the newest values and incidents before pages are served; a slow store's come later."""
 
 
 class View:
@@ -44,6 +46,7 @@ class View:
         self._addresses = addresses or ServiceAddresses()
         self.counters = ServiceCounters()
         self.connections_beside_streams = CONNECTIONS_BESIDE_STREAMS
+        self.seeded_s = SEEDED_S
         self.url: str | None = None
         """The address of the page, known once the port is bound."""
 
@@ -54,7 +57,6 @@ class View:
             hub = LiveHub(self.counters, streams=self._config.live_streams)
             store = self._context.store
             reader = LiveReader(store, hub, self.counters, self._config)
-            reader.seed()
             mailer = Mailer(self._config.mail, self.counters)
             services = ViewServices(
                 store,
@@ -68,11 +70,12 @@ class View:
             )
             app = guarded(create_app(services), self._config, self.counters)
             most_open = self._config.live_streams + self.connections_beside_streams
-            ended = threading.Event()
+            ended, seeded = threading.Event(), threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
-                reading = pool.submit(reader.run)  # without `stop`, whose turns are those of the server
-                reading.add_done_callback(lambda _: ended.set())
+                reading = pool.submit(reader.run, seeded)  # without `stop`, whose turns are the server's
+                reading.add_done_callback(lambda _: (ended.set(), seeded.set()))
                 try:
+                    seeded.wait(self.seeded_s)
                     asyncio.run(serve(app, listener, hub.close, most_open, ended, stop, ready))
                 finally:
                     reader.end()

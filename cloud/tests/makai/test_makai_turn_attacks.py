@@ -84,7 +84,7 @@ def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count:
         view = ViewSection(measurement_endpoint=addresses[0], bus_endpoint=makai.free_endpoint())
         hub = LiveHub(seen, streams=1)
         live = LiveReader(shared.store, hub, seen, view)
-        reader = threading.Thread(target=live.run)
+        reader = threading.Thread(target=live.run, args=(threading.Event(),))
         reader.start()
         try:
             with makai.running(service):

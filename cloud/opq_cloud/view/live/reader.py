@@ -8,6 +8,7 @@ bus loses (PUB/SUB does not promise delivery) only delays the incident by a seco
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,8 +112,8 @@ class LiveReader:
         self._newest, self._incidents_due = _Pace(0.25, 3.0), True
         self._revision, self._next_poll_s, self._compare_s = -1, 0.0, 0.0
 
-    def seed(self) -> None:
-        """Reads the last minutes and incidents from the store before the first page is served."""
+    def _seed(self) -> None:
+        """Reads the last minutes and incidents from the store."""
         boxes = max(1, len(self._store.boxes()))
         limit = max(SEEDED_PER_BOX, min(RECENT_MEASUREMENTS, SEEDED_TOTAL // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
@@ -124,8 +125,13 @@ class LiveReader:
         """Makes `run` return; from any thread."""
         self._ended.set()
 
-    def run(self) -> None:
-        """Runs until `end`. Raises ConfigError when an address is not valid."""
+    def run(self, seeded: threading.Event) -> None:
+        """Runs until `end`; sets `seeded` once the hub has what the store had at the start.
+
+        Raises:
+            ConfigError: an address is not valid.
+            StoreError: the store cannot be read at the start.
+        """
         context = zmq.Context()
         bus, measurements = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
@@ -141,6 +147,8 @@ class LiveReader:
                 for topic in topics:
                     socket.subscribe(topic)
                 connect(socket, endpoint, key)
+            self._seed()
+            seeded.set()
             self._loop(measurements, bus)
         finally:
             context.destroy(linger=0)

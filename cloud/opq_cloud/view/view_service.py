@@ -73,7 +73,8 @@ class View:
             ended, seeded = threading.Event(), threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, seeded)  # without `stop`, whose turns are the server's
-                reading.add_done_callback(lambda _: (ended.set(), seeded.set()))
+                reading.add_done_callback(lambda _: ended.set())
+                reading.add_done_callback(lambda _: seeded.set())
                 try:
                     seeded.wait(self.seeded_s)
                     asyncio.run(serve(app, listener, hub.close, most_open, ended, stop, ready))

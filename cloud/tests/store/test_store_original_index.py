@@ -117,8 +117,11 @@ def test_years_are_indexed_by_slices_in_the_background(
         assert store.incident_work([31])[31].state == "open", "a new one is to be worked on"
         assert store.incident_work([7])[7].state is None, "one of years ago is not"
         before = commands.count
+        commands.reads.clear()
         assert store.expire(2**31 - 1) == 32 and db.opq_incident_index.count_documents({}) == 0
         assert commands.count - before < 40, "as many of 20,000"
+        searches = [each for each in commands.reads if each.get("projection") == {"_id": 1}]
+        assert not searches, "they are deleted by their numbers"
 
 
 def test_a_slice_is_read_along_an_index(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import inf, prod
 from typing import Any, TypeVar
 
 from bson.int64 import Int64
@@ -22,6 +23,7 @@ from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, ExpirySlice, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, among, filter_of, following, needed
 from opq_cloud.store.mongo.mongo_server import (
+    DELETED_AT_ONCE,
     FINDINGS,
     SHARED,
     LockLostError,
@@ -215,8 +217,8 @@ class MongoDocuments:
             return delete_by_id(
                 collection, [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
             )
-        if {name for name, operator, _ in where if operator == "="}.issuperset(table.key):
-            return int(collection.delete_many(query).deleted_count)  # one at most
+        if _most(table, where) <= DELETED_AT_ONCE:
+            return int(collection.delete_many(query).deleted_count)
         return delete_where(collection, query)
 
     def take(self, table: Table, *key: object) -> Fields | None:
@@ -386,6 +388,16 @@ def _name(table: Table, field: str) -> str:
 
 def _key(table: Table, key: Sequence[object]) -> Fields:
     return {_name(table, name): value for name, value in zip(table.key, key, strict=True)}
+
+
+def _most(table: Table, where: Where) -> float:
+    """Returns the most documents that these conditions find, by the key's values; infinite: not known."""
+    counts = {
+        name: len(value) if operator == "in" else 1
+        for name, operator, value in where
+        if operator in ("=", "in")
+    }
+    return prod(counts.get(name, inf) for name in table.key)
 
 
 def _this(table: Table, found: Fields) -> Fields:

@@ -307,7 +307,9 @@ def test_each_page_fits_a_phone(scene: demo.Scene, open_page: NewPage) -> None:
         assert page.evaluate(SMALL, MIN_TARGET_PX) == [], path
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", COLOURS_ALONE)])
+@pytest.mark.parametrize(
+    ("scheme", "rules"), [("light", {}), pytest.param("dark", COLOURS_ALONE, marks=pytest.mark.slow)]
+)
 def test_axe_finds_nothing_on_any_page(
     scene: demo.Scene, open_page: NewPage, scheme: str, rules: dict[str, object]
 ) -> None:

@@ -198,6 +198,7 @@ def test_scripts_that_come_late_know_the_servers_time(scene: demo.Scene, open_pa
     assert -10_000 < lead_ms < 1000, "of it is only how long the answer took"
 
 
+@pytest.mark.slow
 def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
     first = open_page(390)
     tabs = [first, *(first.context.new_page() for _ in range(11))]

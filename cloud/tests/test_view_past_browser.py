@@ -49,7 +49,10 @@ def secret(scene: demo.Scene) -> str:
     return SignIn(people).begin_session(account, "127.0.0.1", "test")
 
 
-@pytest.fixture(params=[(390, "light"), (1440, "dark")], ids=["phone, light", "desk, dark"])
+@pytest.fixture(
+    params=[pytest.param((390, "light"), marks=pytest.mark.slow), (1440, "dark")],
+    ids=["phone, light", "desk, dark"],
+)
 def page(
     scene: demo.Scene, secret: str, browser: "sync_api.Browser", request: pytest.FixtureRequest
 ) -> Iterator["sync_api.Page"]:

@@ -40,8 +40,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [390, pytest.param(1440, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_picture_of_each_page(
     scene: demo.Scene, browser: "Browser", folder: Path, name: str, width: int, scheme: str

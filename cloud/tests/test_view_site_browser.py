@@ -70,8 +70,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "dark"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((390, "light"), (1440, "light"), (1440, "dark"))
+        ),
+    ],
+)
 def test_pages_of_sites_are_sound(
     scene: demo.Scene, browser: "sync_api.Browser", width: int, scheme: str
 ) -> None:

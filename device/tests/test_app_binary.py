@@ -76,6 +76,7 @@ def events(run) -> list[str]:
     return [log_codes.CODES[entry.code].event for entry in run.capture.of(Log)]
 
 
+@pytest.mark.slow  # the boot loader after it always runs, test_boot_binary.py
 def test_after_the_roms_go_it_samples(hil_bench: Bench) -> None:
     plain, by_go = (
         hil_bench.run(World(at(2), gps=None, rom_start=rom_start)) for rom_start in (None, RomStart())
@@ -99,7 +100,14 @@ class Answering(Gps):
         return list(self.said)
 
 
-@pytest.mark.parametrize(("answer", "sent"), [(1, 32), (0, 32 + 3 * 11), (None, 32 + 3 * 11)])
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [
+        pytest.param(1, 32, marks=pytest.mark.slow),
+        (0, 32 + 3 * 11),
+        pytest.param(None, 32 + 3 * 11, marks=pytest.mark.slow),
+    ],
+)
 def test_a_ublox_falls_back_to_cfg_msg(hil_bench: Bench, answer: int | None, sent: int) -> None:
     """A ublox is asked by valset and where it refuses or is silent by cfg msg."""
     said = () if answer is None else ((at(1.6), ubx_message((0x05, answer), bytes((0x06, 0x8A)))),)
@@ -173,6 +181,7 @@ def test_commands_are_answered_and_survive_a_reset(
     assert not any(block.flags & FLAG_OVERRUN_BEFORE for block in capture.of(Samples))
 
 
+@pytest.mark.slow  # test_app.py always plays its decisions
 def test_an_empty_battery_stops_in_order(hil_bench: Bench) -> None:
     """An empty battery stops in order a falling vdd at once and both start again."""
     adc = (

@@ -20,7 +20,7 @@ from opq_sim.faults.parts.cabled_boxes import CabledBoxes
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(3, marks=pytest.mark.timeout(longest_s(3))),
+        pytest.param(3, marks=[pytest.mark.slow, pytest.mark.timeout(longest_s(3))]),
         pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(longest_s(100))]),
     ],
 )

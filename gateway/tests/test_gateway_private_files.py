@@ -17,7 +17,7 @@ from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022])
+@pytest.mark.parametrize("umask", [0o000, pytest.param(0o022, marks=pytest.mark.slow)])
 def test_ring_ledger_queue_and_rules_are_private(umask: int, tmp_path: Path, makai: Any) -> None:
     data_dir, log, config = tmp_path / "D", tmp_path / "log", tmp_path / "gateway.toml"
     KeyFolder(data_dir / "curve").create(True, ["1"])

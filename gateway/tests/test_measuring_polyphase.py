@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -121,6 +122,7 @@ def numbers_in(ledger: Ledger) -> list[Any]:
     return [each.values[NUMBER] for each in ledger.disturbances_after(0)]
 
 
+@pytest.mark.slow  # test_measuring_restart.py always kills one
 def test_a_real_kill_leaves_one_event(tmp_path: Path, makai: Any) -> None:
     """A dip of Box 1 has ended, and one of Box 2 that began within it has not, when the gateway is killed."""
     with BoxHost([Box(box_id) for box_id in BOXES]) as host:

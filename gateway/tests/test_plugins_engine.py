@@ -64,7 +64,7 @@ def rows() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("qos", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_plugin_rule_survives_replacements(
     tmp_path: Path, plugins: RulePlugins, rows: Path, qos: int
 ) -> None:

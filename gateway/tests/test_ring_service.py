@@ -35,7 +35,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_old_segment_is_sealed(tmp_path: Path, makai: Any, end: signal.Signals) -> None:
     folder = tmp_path / "gateway" / "box1" / "ring"
     segments = ((7, 60), (8, 4), (9, 1), (10, 1))  # the last two stay raw; the first is at work when it ends

@@ -159,7 +159,14 @@ def test_what_is_not_mqtt_ends_the_connection(packet: bytes, version: int) -> No
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
-@pytest.mark.parametrize("version", [paho.MQTTv31, paho.MQTTv311, paho.MQTTv5])
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(paho.MQTTv31, marks=pytest.mark.slow),
+        pytest.param(paho.MQTTv311, marks=pytest.mark.slow),
+        paho.MQTTv5,
+    ],
+)
 def test_a_real_broker_keeps_every_qos(tmp_path: Path, version: int) -> None:
     got: list[tuple[str, bytes]] = []
     linked = threading.Event()

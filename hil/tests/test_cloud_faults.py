@@ -187,8 +187,11 @@ def test_three_seeds_have_every_kind_of_fault() -> None:
 
 
 @pytest.mark.timeout(3000)
-def test_three_cloud_schedules_lose_nothing(tmp_path: Path) -> None:
-    found = played(SUITE, SEEDS, tmp_path, SIDE_BY_SIDE)
+@pytest.mark.parametrize(
+    "seeds", [SEEDS[:1], pytest.param(SEEDS, marks=pytest.mark.slow)], ids=["one", "three"]
+)
+def test_cloud_schedules_lose_nothing(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    found = played(SUITE, seeds, tmp_path, SIDE_BY_SIDE)
     assert found["hostile_frames"] > 1000  # garbage, strangers and copies went out
     assert found["failed_seeds"] == []
 

@@ -14,6 +14,7 @@ from opq_hil.suites.scenario import FirmwareScenario
 from opq_hil.world.world import NS_PER_S, Sine, World
 
 
+@pytest.mark.slow  # the scenario always runs on the emulator itself
 def test_a_bench_board_boots_alone(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:

@@ -36,7 +36,9 @@ def filtered(counts: NDArray[np.int64], oversampling: int) -> NDArray[np.int64]:
     return (np.convolve(counts, taps, "valid") + (1 << shift >> 1)) >> shift
 
 
-@pytest.mark.parametrize(("board", "oversampling"), [("pyboard_f405", 5), ("opqbox", 10)])
+@pytest.mark.parametrize(
+    ("board", "oversampling"), [pytest.param("pyboard_f405", 5, marks=pytest.mark.slow), ("opqbox", 10)]
+)
 def test_samples_are_the_filtered_conversions_bit_for_bit(
     board: str, oversampling: int, hil_bench: Bench
 ) -> None:

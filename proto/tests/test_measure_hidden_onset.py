@@ -29,7 +29,9 @@ def mains(kind: str, size: float, begin_s: float, phase: float, decibels: float,
 @pytest.mark.parametrize(
     ("kind", "size"), [("sag", 0.15), ("sag", 0.5), ("phase_jump", 10.0), ("oscillatory_transient", 0.4)]
 )
-@pytest.mark.parametrize("decibels", [30.0, 40.0, 60.0])
+@pytest.mark.parametrize(
+    "decibels", [30.0, pytest.param(40.0, marks=pytest.mark.slow), pytest.param(60.0, marks=pytest.mark.slow)]
+)
 def test_nine_of_ten_beginnings_lie_within_their_doubt(kind: str, size: float, decibels: float) -> None:
     chance = np.random.default_rng(7)
     held, count = 0, 20

@@ -33,7 +33,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("kernel", ["Haswell", "Prescott"])
+@pytest.mark.parametrize("kernel", ["Haswell", pytest.param("Prescott", marks=pytest.mark.slow)])
 def test_clean_signals_have_their_class(kernel: str) -> None:
     """A new process for each: OpenBLAS chooses its kernels as it is loaded."""
     made = subprocess.run(

@@ -97,7 +97,10 @@ def test_a_plot_shows_extremes_within_its_width() -> None:
     assert len(lines(np.array([1.0]), 30, 3, "V", "0", "1")) == 4
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["png", pytest.param("svg", marks=pytest.mark.slow), pytest.param("pdf", marks=pytest.mark.slow)],
+)
 def test_a_figure_is_drawn_into_a_file(suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="drawing into a file needs the extra `analyze`")
     volts = mains()

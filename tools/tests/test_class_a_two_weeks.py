@@ -115,7 +115,8 @@ def percentiles_ms(delays: list[tuple[int, int]]) -> dict[str, float]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("days", [1, pytest.param(14, marks=pytest.mark.slow)])
+@pytest.mark.slow  # gateway/tests/test_uplink_two_weeks.py always runs
+@pytest.mark.parametrize("days", [1, 14])
 def test_days_without_a_cloud_go_up_later(tmp_path: Path, days: int) -> None:
     system = ClassASystem(tmp_path, ("10min", "2h"), gateway={"measurement_cycles": 6})
     ledger = system.data_dir / "gateway" / f"box{BOX}" / "ledger"

@@ -42,7 +42,16 @@ def run(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.stdout or done.output
 
 
-@pytest.mark.parametrize("kind", ["sink", "source", "function", "trigger", "analysis"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sink",
+        pytest.param("source", marks=pytest.mark.slow),
+        pytest.param("function", marks=pytest.mark.slow),
+        "trigger",
+        "analysis",
+    ],
+)
 def test_a_new_plugin_passes_and_packs_reproducibly(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "mine"
     code, said = run("new", kind, "mine", folder)

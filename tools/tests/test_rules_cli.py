@@ -149,6 +149,7 @@ def simulated(engine: Engine) -> None:
     assert engine.tools("rules", "stream", "create", "demo", SIMULATED) == "stream demo created\n"
 
 
+@pytest.mark.slow  # gateway/tests/test_rules_killed.py always kills one
 def test_a_rule_survives_a_kill(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
     assert engine.tools("rules", "stream", "show") == "demo\n"

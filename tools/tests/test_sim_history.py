@@ -90,6 +90,7 @@ def regular_rows(folder: Path) -> list[list[Measurement]]:
         store.close()
 
 
+@pytest.mark.slow
 def test_a_resumed_history_finds_network_faults(tmp_path: Path) -> None:
     """The history was killed and continued."""
     killed = history(tmp_path, "--truth", str(tmp_path / "truth"))

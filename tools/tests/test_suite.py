@@ -114,7 +114,7 @@ def test_on_qemu():
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_files_with_emulator_wait_for_its_build(tmp_path: Path, workers: int) -> None:
     root = SUITE.parents[1]
     for name in ("conftest.py", "pyproject.toml"):

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 RATE_HZ = 12_000
 
 
+@pytest.mark.slow
 def test_a_230_v_sag_is_percent_of_230(tmp_path: Path) -> None:
     """Incident and store have the nominal voltage of the scenario."""
     done = run_up(tmp_path, "--scenario", "sag_230v_50hz", "--until-incident", "--json", "--timeout-s", "200")
@@ -58,7 +59,7 @@ def test_a_230_v_sag_is_percent_of_230(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_230_v_recording_keeps_its_nominal(tmp_path: Path) -> None:
-    """Always run: 230 V by `up` (above), replays by `up` (test_up_end_to_end.py), the page's words
+    """Always run: replays by `up` (test_up_end_to_end.py), the page's words
     (cloud/tests/test_view_server.py).
     """
     t = np.arange(3 * RATE_HZ) / RATE_HZ

@@ -31,6 +31,22 @@ def _prepared() -> None:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
+def test_an_emulated_box_is_measured(tmp_path: Path, hil_backend: Backend) -> None:
+    """The firmware's samples come as far as the store; the dip, half a minute later, is slow."""
+    _prepared()
+    with house(tmp_path, "--box", "qemu:1") as up:
+        found_v = until(lambda: stored_v(up), 200, "a Measurement of the emulated Box")
+    assert found_v == pytest.approx(120.0, rel=0.05)
+
+
+def stored_v(up: House) -> float | None:
+    """The newest rms of Box 1; None before the first Measurement."""
+    with closing(open_store(None, up.data_dir)) as store:
+        rows = store.measurements("1", 0, 2**53, 10_000)
+    return rows[-1].metrics["rms"].average if rows else None
+
+
+@pytest.mark.slow
 def test_an_emulated_dip_survives_a_killed_gateway(tmp_path: Path, hil_backend: Backend) -> None:
     """One house for both: an emulated Box takes half a core, and half a minute to its first dip."""
     _prepared()

@@ -105,6 +105,7 @@ def is_one_of_five_seconds(incident: dict[str, Any], kind: str, name: str, onset
     assert (finding["itic"], finding["semi_f47"]) == ("no_damage", "not_applicable")
 
 
+@pytest.mark.slow
 def test_five_second_dips_are_one_incident_each(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")

@@ -17,6 +17,7 @@ SQL = (
 )
 
 
+@pytest.mark.slow
 def test_a_rule_requests_a_waveform(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"

@@ -21,6 +21,7 @@ from opq_proto.messages import Measurement
 AT = Nominal(120.0, 60.0)
 PHASES = [(54, 21, 10), (15, 19, 6), (8, 36, 54), (0, 0, 0)]
 """A dip of 0.16 s lies in one or in two windows of a Box, or ends just before one."""
+SOME_PHASES = [PHASES[0], *(pytest.param(each, marks=pytest.mark.slow) for each in PHASES[1:])]
 NO_SHRINKING = (Phase.reuse, Phase.generate)
 """An example is seconds of CPU."""
 NEAR_NS = 3 * 10**6
@@ -57,7 +58,7 @@ def decided(come: list[tuple[float, Measurement]]) -> list[tuple[str, str, int, 
     return sorted(found, key=lambda each: (each[2], each[0], each[1]))
 
 
-@pytest.mark.parametrize("phases", PHASES)
+@pytest.mark.parametrize("phases", SOME_PHASES)
 def test_a_decision_does_not_depend_on_arrival_order(
     phases: tuple[int, ...],
 ) -> None:
@@ -90,7 +91,7 @@ def incidents(store: CloudStore) -> list[tuple[object, ...]]:
     )
 
 
-@pytest.mark.parametrize("phases", PHASES[:3])
+@pytest.mark.parametrize("phases", SOME_PHASES[:3])
 def test_late_boxes_make_one_event_and_one_incident(
     phases: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

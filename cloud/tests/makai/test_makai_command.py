@@ -135,7 +135,10 @@ def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "port", "name"),
-    [("triggering-service", 8080, "makai"), ("event-service", 8916, "event-service")],
+    [
+        ("triggering-service", 8080, "makai"),
+        pytest.param("event-service", 8916, "event-service", marks=pytest.mark.slow),
+    ],
 )
 def test_each_service_runs_alone_with_its_health(
     run: Any, data_dir: Path, command: str, port: int, name: str
@@ -146,7 +149,10 @@ def test_each_service_runs_alone_with_its_health(
     end(process)
 
 
-@pytest.mark.parametrize(("command", "port"), [("triggering-broker", 8914), ("acquisition-broker", 8915)])
+@pytest.mark.parametrize(
+    ("command", "port"),
+    [("triggering-broker", 8914), pytest.param("acquisition-broker", 8915, marks=pytest.mark.slow)],
+)
 def test_a_second_broker_in_a_folder_is_refused(run: Any, data_dir: Path, command: str, port: int) -> None:
     """At any port offset. The first one runs alone with its health; a kill frees its place."""
     where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()

@@ -49,6 +49,7 @@ def test_a_key_has_few_connections_of_each_address(makai: Any, cloud: LimitedClo
         wait_for(lambda: cloud.counted(ended, 8915) >= 22)
 
 
+@pytest.mark.slow  # the other test has each service in its process
 def test_silent_connections_leave_one_process_running(makai: Any, tmp_path: Path) -> None:
     """All services in it: pages answer between the tries of 700 connections, and its descriptors return."""
     with limited_cloud(tmp_path) as cloud:

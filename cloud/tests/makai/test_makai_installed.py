@@ -185,7 +185,9 @@ def test_a_broken_trigger_harms_only_itself(
     assert counters.of("plugin_crashes", "threshold") == 0
 
 
-@pytest.mark.parametrize("what, limit_s", [("do_crash", 60.0), ("do_hang", 5.0)])
+@pytest.mark.parametrize(
+    "what, limit_s", [("do_crash", 60.0), pytest.param("do_hang", 5.0, marks=pytest.mark.slow)]
+)
 def test_a_row_that_ends_it_pauses_its_box(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, what: str, limit_s: float
 ) -> None:
@@ -211,6 +213,7 @@ def test_a_row_that_ends_it_pauses_its_box(
     assert status["crashes"] == 1 and status["status"] == "running"
 
 
+@pytest.mark.slow  # test_plugins_judging.py always withdraws such a version
 def test_a_version_that_crashes_is_rolled_back(
     makai_with: Callable[..., Any],
 ) -> None:
@@ -276,7 +279,15 @@ def test_a_new_version_without_state_sees_the_dip(makai_with: Callable[..., Any]
     assert counters.total("triggers") == 1 and counters.total("not_judged") == 0
 
 
-@pytest.mark.parametrize("how", ["is killed", "crashes", "raises in a worker", "raises in process"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "is killed",
+        pytest.param("crashes", marks=pytest.mark.slow),
+        pytest.param("raises in a worker", marks=pytest.mark.slow),
+        "raises in process",
+    ],
+)
 def test_a_trigger_that_fails_is_shown_the_dip(makai_with: Callable[..., Any], how: str) -> None:
     """It fails within a dip and gets the dip again."""
     house = makai_with(trusted=("dips",))

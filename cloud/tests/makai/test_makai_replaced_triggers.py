@@ -173,7 +173,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         "inproc",
         pytest.param("process", marks=pytest.mark.slow),
         pytest.param("lua", marks=pytest.mark.slow),
-        pytest.param("c", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")),
+        pytest.param(
+            "c",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"),
+            ],
+        ),
     ],
 )
 def test_an_installed_trigger(

@@ -235,6 +235,7 @@ def test_a_slow_analysis_delays_only_itself(house, mauka, until, tmp_path, monke
     assert sorted(house.kinds()) == ["interruption"] * 4 + ["late"] * 4
 
 
+@pytest.mark.slow  # test_a_slow_analysis_delays_only_itself always runs
 def test_several_see_an_event_at_the_same_time(house, mauka, until, tmp_path):
     for name, other in (("marks", "signs"), ("signs", "marks")):
         wait = f"open({str(tmp_path / name)!r}, 'w').close(); " + gate(tmp_path / other).replace(
@@ -291,8 +292,13 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
     "line, why, policy",
     [
         (f"{SECOND} os._exit(3)", "exit code 3", {}),
-        (f"{SECOND} time.sleep(3600)", "took longer than 15 s", {}),
-        (f"{SECOND} all(True for _ in iter(int, 1))", "took longer than 15 s", INSIDE),
+        pytest.param(f"{SECOND} time.sleep(3600)", "took longer than 15 s", {}, marks=pytest.mark.slow),
+        pytest.param(
+            f"{SECOND} all(True for _ in iter(int, 1))",
+            "took longer than 15 s",
+            INSIDE,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["crashes", "hangs", "hangs in process"],
 )
@@ -318,7 +324,10 @@ def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch,
     assert house.kinds() == ["one", "two", "one"]
 
 
-@pytest.mark.parametrize("line, call_s", [("os._exit(3)", 60.0), ("time.sleep(3600)", 20.0)])
+@pytest.mark.parametrize(
+    "line, call_s",
+    [("os._exit(3)", 60.0), pytest.param("time.sleep(3600)", 20.0, marks=pytest.mark.slow)],
+)
 def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, line, call_s):
     """Rests have no end here, so other Boxes are analysed only if the analysis does not rest as a whole."""
     for name in ("opq_plugins.host.failure_guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):
@@ -531,7 +540,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("policy", [{}, INSIDE])
+@pytest.mark.parametrize("policy", [pytest.param({}, marks=pytest.mark.slow), INSIDE])
 def test_an_invalid_finding_fails_its_analysis(house, mauka, until, policy):
     """The result does not belong to the event."""
     follower, runner = mauka(**policy)

@@ -190,7 +190,9 @@ def test_every_edge_runs_and_findings_join_incidents(house, mauka, bus, wire, un
     assert runner.counters.total("failures") == 0
 
 
-@pytest.mark.parametrize("policy", [{}, INSIDE], ids=["in a process", "inside"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param({}, marks=pytest.mark.slow), INSIDE], ids=["in a process", "inside"]
+)
 def test_a_strangers_phenomena_are_stored_and_published(house, mauka, bus, wire, until, policy, monkeypatch):
     """What it gives is in the store and, once, on the bus; its next version begins with a pass."""
     monkeypatch.setattr("opq_cloud.mauka.flow.stream_runner.FIRST_S", 0.0)
@@ -250,6 +252,7 @@ def test_unhandled_items_are_given_again(house, mauka, running, until):
     assert [kind for kind, _ in house.found()].count("echo") in (2, 3), "given twice, stored once"
 
 
+@pytest.mark.slow  # test_mauka_workers.py always ends one that hangs
 def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     """A hanging process is ended and its item skipped; others go on."""
     monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.ITEM_TRIES", 2)

@@ -129,7 +129,7 @@ def undated(report: dict[str, Any]) -> dict[str, Any]:
     ("kills", "at"),
     [
         (3, "steps"),
-        (3, "any time"),
+        pytest.param(3, "any time", marks=pytest.mark.slow),
         pytest.param(30, "steps", marks=pytest.mark.slow),
         pytest.param(60, "any time", marks=pytest.mark.slow),
     ],

@@ -199,9 +199,24 @@ def store(open_again: Callable[[], CloudStore]) -> CloudStore:
     return open_again()
 
 
+LONG_WITH_SERVER = {
+    "test_a_deleted_box_leaves_only_shared_incidents",
+    "test_a_visible_part_equals_a_filter_of_all",
+    "test_four_processes_store_a_measurement_once",
+    "test_four_processes_store_a_waveform_once",
+    "test_late_rows_correct_every_level",
+    "test_many_boxes_are_one_group",
+}
+"""They take FerretDB a minute: embedded they always run, on a server with -m slow."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
+        is_long = "mongo" in item.name and getattr(item, "originalname", "") in LONG_WITH_SERVER
+        if is_long and here in item.path.parents:
+            item.add_marker(pytest.mark.slow)
         needs_server = "mongo" in item.name or "mongo_uri" in getattr(item, "fixturenames", ())
         if needs_server and here in item.path.parents and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.timeout(SERVER_LIMIT_S), append=False)

@@ -106,7 +106,7 @@ def assert_same(found: dict[str, object], holds: dict[str, object]) -> None:
         assert found[name] == value, name
 
 
-@pytest.mark.parametrize("kinds", ["embedded mongo", "mongo embedded"])
+@pytest.mark.parametrize("kinds", ["embedded mongo", pytest.param("mongo embedded", marks=pytest.mark.slow)])
 def test_a_copy_has_the_whole_store(kinds: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     uri = request.getfixturevalue("mongo_uri") if "mongo" in kinds else ""
     places = [uri if kind == "mongo" else str(tmp_path / str(k)) for k, kind in enumerate(kinds.split())]

@@ -91,7 +91,7 @@ def theirs(number: int) -> Fields:
 
 
 @pytest.mark.parametrize("restart_each", [1000, 7], ids=["one process", "restarts"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_late_incidents_are_indexed(seed: int, restart_each: int) -> None:
     """Each 10 s a dip, of which five plug-ins draw numbers and store incidents up to 40 s later.
 

@@ -80,6 +80,7 @@ def test_an_ended_run_continues(folder: Path) -> None:
     assert json.loads(run(folder, "--json").stdout)["events"] == 1
 
 
+@pytest.mark.slow
 def test_another_runs_replacements_are_not_done(folder: Path) -> None:
     deep = "--set", "rms_voltage.sag_percent=60", "--analysis", "rms_voltage", "--json"
     run(folder, "--json")
@@ -111,6 +112,7 @@ def test_an_ended_dry_run_continues_as_dry_run(folder: Path) -> None:
     assert json.loads(run(folder, "--dry-run", "--json").stdout)["findings"]["figures"] == 0
 
 
+@pytest.mark.slow  # test_an_ended_dry_run_continues_as_dry_run always runs
 def test_a_dry_run_after_ctrl_c_continues(folder: Path) -> None:
     with closing(open_store(None, folder)) as store:
         first = store.event(1)

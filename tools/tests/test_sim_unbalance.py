@@ -78,6 +78,7 @@ def expected_u2(lines: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return found
 
 
+@pytest.mark.slow  # test_sim_month.py always holds a history to its truth
 def test_unbalance_of_a_week_equals_the_truth(tmp_path: Path) -> None:
     path = tmp_path / "workshop.toml"
     path.write_text(WORKSHOP)

@@ -34,7 +34,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LimitedCloud]:
         yield started
 
 
-@pytest.mark.parametrize("port", ["measurements", "answers"])
+@pytest.mark.parametrize("port", ["measurements", pytest.param("answers", marks=pytest.mark.slow)])
 def test_messages_of_400_frames_cost_no_memory(makai: Any, cloud: LimitedCloud, port: str) -> None:
     """Twenty of 400 MiB, then one of 900 MiB as at each start of that Box."""
     frames = [b"0004", *[bytes(MEGABYTE)] * 399]

@@ -207,7 +207,7 @@ LONG_WITH_SERVER = {
     "test_late_rows_correct_every_level",
     "test_many_boxes_are_one_group",
 }
-"""They take FerretDB a minute: embedded they always run, on a server with -m slow."""
+"""Tests that take FerretDB a minute: always run on the embedded store, on a server with -m slow."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

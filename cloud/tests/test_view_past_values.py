@@ -16,6 +16,7 @@ from open_view import open_services
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import quantity_reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
@@ -336,6 +337,36 @@ def test_regions_have_their_boxes_of_then(tmp_path: Path) -> None:
     outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
     assert lines(outsider, "region:north") == {"Box 2": BOTH}
     assert lines(outsider, "region:south") == {"Box 1": BOTH}
+    opened.close()
+
+
+def test_verdicts_and_changes_follow_the_place_of_then(tmp_path: Path) -> None:
+    """Box 1 left the north for the south on Monday 16: weeks before are of the north."""
+    opened, moved_ms = open_store(None, tmp_path), TODAY - 4 * past.DAY_MS
+    past.fill_past(opened, NOW, days=12, boxes=("1", "2"), trends=False)
+    opened.put_box(BoxRecord("1", "", region="south"), moved_ms)
+    for back in (8, 2):
+        at_ms = TODAY - back * past.DAY_MS
+        step = StoredPhenomenon("step", ("1",), at_ms, at_ms, {"analysis": "change", "because": f"{back} ago"})
+        opened.replace_phenomena("change", "1", at_ms, at_ms + 1, [step])
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    span = "from=2026-11-10&to=2026-11-20&tz=UTC"
+    nothing = "nothing to judge is stored"
+
+    def weeks(group: str) -> dict[str, list[bool]]:
+        """Box -> whether weeks 47 and 46 have values."""
+        page = view.get(f"/past?of={group}&show=verdicts&{span}").text
+        places = re.split(r'<h2 id="place-[^>]*>', page)[1:]
+        return {
+            each[:5]: [nothing not in cell.partition("</td>")[0] for cell in each.split("<strong>")[1:]]
+            for each in places
+        }
+
+    assert weeks("region:north") == {"Box 1": [False, True], "Box 2": [True, True]}
+    assert weeks("region:south") == {"Box 1": [True, False]}
+    for group, own, other in (("north", 8, 2), ("south", 2, 8)):
+        listed = view.get(f"/past?of=region:{group}&q=rms_v&{span}").text
+        assert f"{own} ago" in listed and f"{other} ago" not in listed, group
     opened.close()
 
 

@@ -53,7 +53,8 @@ def past_page(store: CloudStore, now_ms: int) -> Callable[[str], int]:
     VISITOR.set(OPEN)
     store.put_box(BoxRecord("1", "bench"))
     parts = page_parts(services)
-    page = PastPages(parts.context, services, VerdictCalendar(services, parts.jobs), parts.renderer.render)
+    verdicts = VerdictCalendar(parts.context, parts.jobs)
+    page = PastPages(parts.context, services, verdicts, parts.renderer.render)
 
     def made(query: str) -> int:
         request = Request({"type": "http", "query_string": query.encode()})

@@ -105,7 +105,7 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         IncidentPages(context, services, examine, render).router(),
         examine.router(),
         OverlayPages(context, signals, render).router(),
-        PastPages(context, services, VerdictCalendar(services, parts.jobs), render).router(),
+        PastPages(context, services, VerdictCalendar(context, parts.jobs), render).router(),
         BoxPages(context, box_client, render).router(),
         SitePages(context, render).router(),
         WeekReportPages(context, parts.reports, parts.report_jobs, render).router(),

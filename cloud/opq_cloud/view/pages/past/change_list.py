@@ -6,7 +6,9 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from opq_cloud.store.records.phenomena import StoredPhenomenon
 from opq_cloud.store.records.phenomenon_words import ordered, words_of
+from opq_cloud.store.stated_facts import LAST_NS, MS_NS
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.quantities import QUANTITIES
 from opq_cloud.view.web import words
@@ -31,13 +33,23 @@ class ListedChange:
 
 
 def changes_listed(
-    store: ShownStore, start_ms: int, end_ms: int, box_ids: Collection[str]
+    store: ShownStore,
+    start_ms: int,
+    end_ms: int,
+    box_ids: Collection[str],
+    stays: Collection[tuple[str, int, int]] = (),
 ) -> list[ListedChange]:
-    """Changes at these Boxes that overlap a span, by time; what lasts comes last."""
+    """Changes at these Boxes that overlap a span, by time; what lasts comes last.
+
+    `stays`: of a group the time of its Boxes there, as (Box, from, to) in ns; a change at another time was
+    elsewhere. Empty: always.
+    """
     alone = next(iter(box_ids)) if len(box_ids) == 1 else ""
     found = store.phenomena(start_ms, end_ms, alone) if box_ids else []
     rows: list[ListedChange] = []
-    for each in ordered([one for one in found if not set(box_ids).isdisjoint(one.box_ids)])[:CHANGES_LISTED]:
+    always = ((box_id, 0, LAST_NS) for box_id in box_ids)
+    there = [each for each in stays or always if each[0] in box_ids]
+    for each in ordered([one for one in found if _was_at(one, there)])[:CHANGES_LISTED]:
         sentence = Markup(words_of(each, _marked, Markup))
         sentence = sentence[:1].upper() + sentence[1:]
         span = input_words(each.start_ms - AROUND_MS), input_words(each.end_ms + AROUND_MS)
@@ -47,6 +59,13 @@ def changes_listed(
         number = 0 if each.lasting else len(rows) + 1
         rows.append(ListedChange(number, sentence, each.start_ms, each.end_ms, quantity, urlencode(query)))
     return rows
+
+
+def _was_at(found: StoredPhenomenon, stays: Collection[tuple[str, int, int]]) -> bool:
+    return any(
+        box_id in found.box_ids and first < (found.end_ms + 1) * MS_NS and found.start_ms * MS_NS < last
+        for box_id, first, last in stays
+    )
 
 
 def _marked(at_ms: int) -> Markup:

@@ -97,7 +97,7 @@ def read_course(
         read_lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden)
         for each in spans
     ]
-    own = (line for each in spans for line in served_lines(context, choice, boxes, each))
+    own = (line for each in spans for line in served_lines(context, choice, boxes, each.start_ms, each.end_ms))
     nominal = [part.box for line in own for part in line.parts] or boxes
     nominal += (each.box for each in hidden)
 
@@ -120,8 +120,8 @@ def read_course(
     first_ms, last_ms = (weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis
     span_ns = first_ms * 1_000_000, last_ms * 1_000_000
     wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
+    stays = context.stays(**{choice.kind: choice.name}) if choice.name else ()
     if choice.name:
-        stays = context.stays(**{choice.kind: choice.name})
         wanted = replace(wanted, box_ids=tuple(dict.fromkeys(each[0] for each in stays)), stays=stays)
     found = context.store.find_incidents(wanted, INCIDENTS_MARKED) if wanted.box_ids else []
     incidents = sorted(found, key=lambda each: -each.start_ns)
@@ -132,7 +132,7 @@ def read_course(
         shares = list(zip(first.at_ms.tolist(), first.coverage.tolist(), strict=True))
         missing = missing_parts(context.store, boxes[0].box_id, shares, first.step_ms, span.end_ms)
     marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
-    changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
+    changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids, stays)
     read = len(boxes) + len({each.box.box_id for each in hidden})
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))

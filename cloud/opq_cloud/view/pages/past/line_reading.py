@@ -53,7 +53,8 @@ def read_lines(
     reader = PastReader(
         context.store, span, now_ms, context.first_heard_ms, address.percent, address.class_a, rows
     )
-    found = [_served(reader, each, quantities) for each in served_lines(context, address.choice, boxes, span)]
+    served = served_lines(context, address.choice, boxes, span.start_ms, span.end_ms)
+    found = [_served(reader, each, quantities) for each in served]
     if hidden:
         whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
         found += [replace(whole, stays=each.stays).box(each.box, quantities) for each in hidden]
@@ -72,10 +73,10 @@ def read_lines(
 
 
 def served_lines(
-    context: VisitorContext, choice: BoxChoice, boxes: Sequence[ShownBox], span: TimeSpan
+    context: VisitorContext, choice: BoxChoice, boxes: Sequence[ShownBox], start_ms: int, end_ms: int
 ) -> list[ServedLine]:
     """The lines of these Boxes of a choice in a span, by the facts of then."""
-    span_ns = span.start_ms * 1_000_000, span.end_ms * 1_000_000
+    span_ns = start_ms * 1_000_000, end_ms * 1_000_000
     if choice.kind == "site":
         return lines_of_site(choice.name, boxes, context.placed_records().values(), span_ns)
     records = context.records_of_then(each.box_id for each in boxes)
@@ -85,11 +86,13 @@ def served_lines(
     return lines_of_boxes(boxes, records, span_ns)
 
 
-def boxes_of_then(context: VisitorContext, choice: BoxChoice, span: TimeSpan) -> tuple[ShownBox, ...]:
+def boxes_of_then(
+    context: VisitorContext, choice: BoxChoice, span_ms: tuple[int, int]
+) -> tuple[ShownBox, ...]:
     """The Boxes of a group that were there in a span; all where none was."""
     records = context.records_of_then(choice.box_ids)
     moved = {box_id for box_id, record in records.items() if record.stated}
-    lines = served_lines(context, choice, [each for each in choice.boxes if each.box_id in moved], span)
+    lines = served_lines(context, choice, [each for each in choice.boxes if each.box_id in moved], *span_ms)
     there = {part.box.box_id for line in lines for part in line.parts}
     own = tuple(each for each in choice.boxes if each.box_id in there or each.box_id not in moved)
     return own or choice.boxes
@@ -131,7 +134,7 @@ def harmonics_of(
     context: VisitorContext, choice: BoxChoice, span: TimeSpan, most_lines: int
 ) -> Iterator[tuple[str, Harmonics, float]]:
     """Yields words, harmonics and nominal voltage of each Box of the first lines."""
-    for line in served_lines(context, choice, choice.boxes, span)[:most_lines]:
+    for line in served_lines(context, choice, choice.boxes, span.start_ms, span.end_ms)[:most_lines]:
         for part in line.parts:
             words = line.words if len(line.parts) == 1 else f"{line.words}: Box {part.box.box_id}"
             yield words, read_harmonics(context.store, part.box.box_id, span, part.stays), part.box.nominal_v

@@ -27,7 +27,7 @@ from opq_cloud.view.pages.past.course import Course, read_course
 from opq_cloud.view.pages.past.line_reading import boxes_of_then, harmonics_of
 from opq_cloud.view.pages.past.past_drawing import HarmonicBars, charts_json, harmonic_bars, spread_drawing
 from opq_cloud.view.pages.past.quantities import MAIN
-from opq_cloud.view.pages.past.verdict_calendar import PlaceVerdicts, VerdictCalendar
+from opq_cloud.view.pages.past.verdict_calendar import PlaceVerdicts, VerdictCalendar, weeks_touched
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -77,7 +77,7 @@ class PastPages:
         address = read_address(context, request.query_params, choice)
         if choice.name:
             if not address.weeks:  # weeks reach back before the span
-                choice = replace(choice, boxes=boxes_of_then(context, choice, address.span))
+                choice = replace(choice, boxes=boxes_of_then(context, choice, self._span_ms(address)))
             first_ms = address.span.start_ms - address.weeks * WEEK_MS
             span_ns = first_ms * NS_PER_MS, address.span.end_ms * NS_PER_MS
             choice = replace(choice, hidden=hidden_in(choice.hidden, span_ns))
@@ -85,6 +85,14 @@ class PastPages:
         boxes, hidden = choice.read()
         refuse_large(context.visitor, len(boxes) + len(hidden), address.span.length_ms)
         return address
+
+    def _span_ms(self, address: PastAddress) -> tuple[int, int]:
+        """The span, or all of the weeks that it touches where these are judged."""
+        span_ms = address.span.start_ms, address.span.end_ms
+        if address.show != "verdicts":
+            return span_ms
+        weeks = weeks_touched(span_ms, self._context.now_ns() // NS_PER_MS, address.zone)
+        return weeks[-1].start_ns // NS_PER_MS, weeks[0].end_ns // NS_PER_MS
 
     def _page(self, address: PastAddress, places: Sequence[PlaceVerdicts]) -> HTMLResponse:
         context, choice = self._context, address.choice

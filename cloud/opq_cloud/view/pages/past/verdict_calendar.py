@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -20,11 +21,12 @@ from opq_cloud.reports.week import DAYS, ReportWeek
 from opq_cloud.reports.week_report import Place, place_rows
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.interval_rows import within
+from opq_cloud.store.intervals.served_phases import service_spans
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.visible.seen_jobs import JobFacts, SeenJobs, opened_context
 from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore
-from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import input_words
 from opq_cloud.view.web.words import day_of_month, number
 from opq_proto.decision import Nominal
@@ -38,7 +40,6 @@ WEEKS_READ = 110
 """Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
 NS_PER_MS = 1_000_000
 DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +80,35 @@ PlaceVerdicts = tuple[str, str, list[WeekLine]]
 class VerdictCalendar:
     """The verdicts that one visitor may see, made in a process of their own."""
 
-    def __init__(self, services: ViewServices, jobs: SeenJobs) -> None:
-        self._services, self._jobs = services, jobs
+    def __init__(self, context: VisitorContext, jobs: SeenJobs) -> None:
+        self._context, self._jobs = context, jobs
 
     async def read(
         self, choice: BoxChoice, standard: str, zone: ZoneInfo, span_ms: tuple[int, int]
     ) -> Sequence[PlaceVerdicts]:
         """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long.
 
+        A Box of a feeder, region or grid is judged by what it measured while it was there.
+
         Raises:
             StoreError: the store cannot be read.
             HTTPException: 503 or 429, there is no place for it now.
         """
-        visitor = self._services.visitor
-        known = self._services.registry.now().records
-        records = {each: visitor.record_seen(box) for each, box in known.items() if visitor.reads(each)}
-        chosen = [records[box_id] for box_id in choice.box_ids if box_id in records]
-        weeks = min(MOST_WEEKS, 2 + (span_ms[1] - span_ms[0]) // WEEK_MS)
-        span_ns = (span_ms[0] - WEEK_MS) * NS_PER_MS, (span_ms[1] + WEEK_MS) * NS_PER_MS
-        if choice.kind == "site" and chosen:
-            there = [each for each in records.values() if visitor.knows_place(each.box_id)]
-            places = self._site(there, choice.name, span_ns)
+        context = self._context
+        weeks = weeks_touched(span_ms, context.now_ns() // NS_PER_MS, zone)
+        span_ns = weeks[-1].start_ns, weeks[0].end_ns
+        few = choice.box_ids[: max(1, min(PLACES_JUDGED, WEEKS_READ // len(weeks)))]
+        if choice.kind == "site" and choice.boxes:
+            places = self._site(list(context.placed_records().values()), choice.name, span_ns)
+        elif choice.name:
+            there = context.records_of_then(few).values()
+            belongs = partial(context.is_in, choice.kind, choice.name)
+            spans = [service_spans([each], *span_ns, belongs) for each in there]
+            places = [ChosenPlace(None, each) for each in spans if each]
         else:
-            few = chosen[: max(1, min(PLACES_JUDGED, WEEKS_READ // weeks))]
-            choices = (PlaceChoice("box", each.box_id) for each in few)
-            places = [place for each in choices for place in chosen_places(chosen, each, *span_ns)]
+            records = list(context.records(few).values())
+            choices = (PlaceChoice("box", each.box_id) for each in records)
+            places = [place for each in choices for place in chosen_places(records, each, *span_ns)]
         if not places:
             return ()
         key = standard, repr(places), zone.key, *(each // DAY_MS for each in span_ms)
@@ -151,10 +156,7 @@ def week_lines(
     Raises:
         StoreError: the store cannot be read.
     """
-    last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
-    weeks = [_week_of(last_ms, zone)]
-    while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * NS_PER_MS:
-        weeks.append(weeks[-1].before())
+    weeks = weeks_touched(span_ms, now_ms, zone)
     by_day = len(weeks) <= WEEKS_BY_DAY
     found = []
     for week in weeks:
@@ -162,6 +164,15 @@ def week_lines(
         days = tuple(_days(table, week, parts, now_ms)) if by_day else ()
         found.append(WeekLine(week, _cell(week.name[5:], table, week, parts, now_ms), days))
     return found
+
+
+def weeks_touched(span_ms: tuple[int, int], now_ms: int, zone: ZoneInfo) -> list[ReportWeek]:
+    """The weeks that a span touches, the newest first, MOST_WEEKS at most; none that has not begun."""
+    last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
+    weeks = [_week_of(last_ms, zone)]
+    while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * NS_PER_MS:
+        weeks.append(weeks[-1].before())
+    return weeks
 
 
 def _week_of(moment_ms: int, zone: ZoneInfo) -> ReportWeek:

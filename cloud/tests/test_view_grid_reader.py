@@ -12,6 +12,9 @@ import pytest
 from open_view import open_services
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.store.reading_spans import BoxSpans
+from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
@@ -94,6 +97,23 @@ def test_each_audience_has_its_own(grid: Grid) -> None:
     kept = {each.fixed.boxes[0].box_id: each.fixed for each in grid.reader._cached.values()}
     near = kept["2"].boxes[0]
     assert near.at is not None and distance_km(near.at, HOME) >= 2.0 and not near.exact
+
+
+def test_a_value_before_the_claim_is_hidden(grid: Grid) -> None:
+    """Box 1 has been silent since before its new owner had it; Boxes 2 and 3 have sent since."""
+    people, since = grid.services.store.people, ((2_000_000 * 10**6, LAST_NS),)
+    for box_id in "123":
+        people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, "new", since_ms=2_000_000))
+    owner = Visitor(own=frozenset("123"), full=frozenset("123"), since=BoxSpans.of(dict.fromkeys("123", since)))
+    grid.now_s = 1990.0
+    grid.send("1", 118.0)
+    grid.now_s = 2001.0
+    for box_id in "23":
+        grid.send(box_id, 120.0)
+    assert grid.levels(owner) == {"1": None, "2": 100.0, "3": 100.0}
+    assert grid.levels()["1"] == 98.333, "an administrator sees it"
+    grid.send("1", 119.0)
+    assert grid.levels(owner)["1"] == 99.167
 
 
 def test_the_state_of_a_map_is_of_now(grid: Grid) -> None:

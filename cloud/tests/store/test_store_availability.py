@@ -168,3 +168,20 @@ def test_figures_are_kept_for_a_while(store: CloudStore) -> None:
     assert reader.of(("1",))["1"].hour == pytest.approx(0.49, abs=0.01)
     assert reader.first_heard_ms("1") == minutes(10)[0].start_ms
     assert reader.first_heard_ms("2") is None
+
+
+@pytest.mark.parametrize("hours", [False, True])
+def test_a_new_owner_sees_shares_since_the_claim(store: CloudStore, hours: bool) -> None:
+    """The Box measured a tenth for its former owner and all for the new one, who sees 100 %."""
+    minute_ms, others = NOW_MS // MINUTE_MS * MINUTE_MS, 300 if hours else 30
+    whole = 150 if hours else 10
+    claim_ms = minute_ms - whole * MINUTE_MS - 30_000.0
+    store.put_trends(minutes(others + whole, covered_ms=MINUTE_MS // 10)[:others])
+    store.put_trends(minutes(whole))
+    store.append_measurements(seconds(minute_ms, 19))
+    reader = AvailabilityReader(store, lambda: NOW_MS * 10**6)
+    everything, since = reader.of(("1",))["1"], reader.of(("1",), {"1": claim_ms})["1"]
+    assert since == BoxAvailability(1.0, 1.0, minute_ms + 19_000.0)
+    assert everything.day is not None and everything.day < 0.9 and everything == reader.of(("1",))["1"]
+    silent = reader.of(("1",), {"1": float(NOW_MS)})["1"]
+    assert silent.shares == (("hour", None), ("day", None)), "nothing was measured since"

@@ -78,6 +78,11 @@ class FleetMeter:
         """Number of samples made and measured so far."""
         return self._disturbed.sampled
 
+    def skip_before(self, before_s: float) -> None:
+        """States that every Box begins at this time or later, before the first begins: a run that continues
+        after days computes no phases of these."""
+        self._table.discard_before(before_s - 1.0)
+
     def begin(self, box: int, from_s: float, origin: int | None = None) -> None:
         """Starts the closed-form Measurements of a Box at the first cycle after `from_s`.
 

@@ -63,8 +63,9 @@ class VirtualBoxes:
         )
         cycles = round(MEASUREMENT_S * self._nominals[0].hz)
         self._meter = FleetMeter(grid, self._clock, cycles, seed)
-        for box, outlet in enumerate(grid.outlets):
-            ended_s = begins_s.get(outlet.box_id, 0.0)
+        ends_s = [begins_s.get(each.box_id, 0.0) for each in grid.outlets]
+        self._meter.skip_before(min(ends_s, default=0.0))
+        for box, (outlet, ended_s) in enumerate(zip(grid.outlets, ends_s, strict=True)):
             self._meter.begin(box, max(0.0, ended_s - CYCLE_SHARE / outlet.voltage.nominal_hz))
         self._stores = {
             each.box_id: SourceStore(

@@ -170,7 +170,7 @@ class LiveHub:
         """The number of Boxes that have sent data; none is forgotten."""
         return len(self._recent)
 
-    def values_now(self) -> list[tuple[float, float, int, int, int]]:
+    def values_now(self) -> list[tuple[float, float, int, int, int, int]]:
         """`RecentMeasurements.values_now` of each Box that has sent data, in the order of `box_ids`."""
         with self._lock:
             return [recent.values_now() for recent in self._recent.values()]

@@ -131,12 +131,13 @@ class RecentMeasurements:
         newest = self.filled(self._rows[-1])
         return NewestMeasurement(newest, self._received_ms, self._silent_after_ms, self._late_ms)
 
-    def values_now(self) -> tuple[float, float, int, int, int]:
-        """Newest volts and hertz (NaN where unknown), arrival, time until it is silent, lateness, in ms."""
+    def values_now(self) -> tuple[float, float, int, int, int, int]:
+        """Newest volts and hertz (NaN where unknown), arrival, time until it is silent, lateness, and the
+        time of the values, in ms."""
         metrics = self.filled(self._rows[-1]).metrics
         rms, f = metrics.get("rms"), metrics.get("f")
         volts, hertz = rms.average if rms else nan, f.average if f else nan
-        return volts, hertz, self._received_ms, self._silent_after_ms, self._late_ms
+        return volts, hertz, self._received_ms, self._silent_after_ms, self._late_ms, self.newest_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing has only `rms`: its other values are those of the newest window."""

@@ -47,6 +47,7 @@ class _NewestValues:
     hertz: Floats
     live: np.ndarray[tuple[int], np.dtype[np.bool_]]
     late_s: Floats
+    measured_ms: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class _CachedBoxes:
     values: int
     fixed: FixedBoxes
     place: Whole
+    since_ms: Floats
+    """When what the audience may know of each Box begins: it changed hands then, or always (0)."""
 
 
 class GridReader:
@@ -134,12 +137,14 @@ class GridReader:
             fixed = FixedBoxes(countable(self._read_boxes(visitor, registry, accesses)))
             places = {box_id: place for place, box_id in enumerate(values.ids)}
             place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
+            since_ms = self._since_ms(visitor, accesses, fixed)
             kept = self._cached[audience] = _CachedBoxes(
-                registry, accesses, tens, len(values.ids), fixed, place
+                registry, accesses, tens, len(values.ids), fixed, place, since_ms
             )
             while len(self._cached) > AUDIENCES_KEPT:
                 self._cached.pop(next(iter(self._cached)), None)
         live = (kept.place >= 0) & values.live[kept.place]
+        live &= values.measured_ms[kept.place] >= kept.since_ms
         volts = np.where(live, values.volts[kept.place], np.nan)
         hertz = np.where(live, values.hertz[kept.place], np.nan)
         late_s = np.where(live, values.late_s[kept.place], 0.0)
@@ -149,7 +154,7 @@ class GridReader:
 
     def _read_shares(self, fixed: FixedBoxes) -> Floats:
         """The measured shares of the last hour, of Boxes that are shown themselves."""
-        found = self._services.availability.of([each.box_id for each in fixed.boxes if not each.regional])
+        found = self._context.measured_shares([each.box_id for each in fixed.boxes if not each.regional])
         hours = [found[each.box_id].hour if each.box_id in found else None for each in fixed.boxes]
         return np.array(hours, np.float64)  # None becomes NaN
 
@@ -157,12 +162,19 @@ class GridReader:
         """Reads the hub once for all audiences; the last row stands for Boxes without data."""
         rows = self._services.hub.values_now()
         ids = tuple(self._services.hub.box_ids())[: len(rows)]
-        table = np.array([*rows, (np.nan, np.nan, 0, 0, 0)], np.float64)
-        volts, hertz, received_ms, silent_after_ms, late_ms = table.T
+        table = np.array([*rows, (np.nan, np.nan, 0, 0, 0, 0)], np.float64)
+        volts, hertz, received_ms, silent_after_ms, late_ms, measured_ms = table.T
         live = self._context.now_ns() // 1_000_000 - received_ms < silent_after_ms
         live[-1] = False
         table[~np.isfinite(table)] = np.nan
-        return _NewestValues(ids, volts, hertz, live, late_ms / 1000)
+        return _NewestValues(ids, volts, hertz, live, late_ms / 1000, measured_ms)
+
+    @staticmethod
+    def _since_ms(visitor: Visitor, accesses: Mapping[str, BoxAccess], fixed: FixedBoxes) -> Floats:
+        if visitor.everything:
+            return np.zeros(len(fixed.boxes))
+        known = (accesses.get(each.box_id) for each in fixed.boxes)
+        return np.array([0 if each is None else each.since_ms for each in known], np.float64)
 
     def _read_boxes(
         self, visitor: Visitor, registry: BoxRegistry, accesses: Mapping[str, BoxAccess]

@@ -5,7 +5,7 @@ Minutes and hours come from the trends, the newest minute or two from Measuremen
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,6 +32,7 @@ READ_S = 0.5
 NEWEST_MS = 5000.0
 """A Box's newest Measurement is at most this late, beyond three of its windows; later it is silent."""
 LONG_AGO_MS = 0.0
+ALL_TIME: Mapping[str, float] = {}
 SETTLED_MS = 15_000
 """After its end a minute may still have a trend of a part, or none: then its Measurements are read."""
 
@@ -130,39 +131,49 @@ class AvailabilityReader:
         self._store, self._now_ns, self._monotonic_s, self._recent = store, now_ns, monotonic_s, recent
         self._hours: dict[str, tuple[float, int, list[Trend]]] = {}
         self._maker = SingleMaker()
-        self._found: dict[str, tuple[float, BoxAvailability]] = {}
+        self._found: dict[tuple[str, float], tuple[float, BoxAvailability]] = {}
+        """(Box, time from which it is read) -> when its figures were read, and these."""
         self._since_ms: dict[str, float] = {}
 
-    def of(self, box_ids: Collection[str]) -> Mapping[str, BoxAvailability]:
+    def of(
+        self, box_ids: Collection[str], since_ms: Mapping[str, float] = ALL_TIME
+    ) -> Mapping[str, BoxAvailability]:
         """The figures of these Boxes, at most FRESH_S old.
 
+        `since_ms`: the time from which the visitor may read a Box that changed hands.
         Of very many Boxes, one call reads as many as it can in READ_S: the others keep their older figures.
         Where the store cannot be read, nothing is known.
         """
-        if self._maker.is_making(AvailabilityReader) and all(box_id in self._found for box_id in box_ids):
-            return {box_id: self._found[box_id][1] for box_id in box_ids}  # another thread reads newer ones
+        keys = [(box_id, self._begins_ms(since_ms.get(box_id, LONG_AGO_MS))) for box_id in box_ids]
+        if self._maker.is_making(AvailabilityReader) and all(key in self._found for key in keys):
+            return {key[0]: self._found[key][1] for key in keys}  # another thread reads newer ones
         with self._maker.made_here(AvailabilityReader):
             began_s = self._monotonic_s()
             found, due_s = self._found, began_s - FRESH_S
-            old = [box_id for box_id in box_ids if box_id not in found or found[box_id][0] <= due_s]
-            for box_id in sorted(old, key=self._read_s):
+            old = [key for key in keys if key not in found or found[key][0] <= due_s]
+            for key in sorted(old, key=self._read_s):
                 try:
-                    found[box_id] = self._monotonic_s(), self._read(box_id)
+                    found[key] = self._monotonic_s(), self._read(*key)
                 except StoreError:
-                    found[box_id] = self._monotonic_s(), NOT_KNOWN
+                    found[key] = self._monotonic_s(), NOT_KNOWN
                 if self._monotonic_s() - began_s > READ_S:
                     break
-            return {box_id: found[box_id][1] for box_id in box_ids if box_id in found}
+            return {key[0]: found[key][1] for key in keys if key in found}
 
     def first_heard_ms(self, box_id: str) -> float | None:
         """When a Box was first heard; LONG_AGO_MS for a time before the last day; None: never."""
         self.of((box_id,))
         return self._since_ms.get(box_id)
 
-    def _read_s(self, box_id: str) -> float:
-        return self._found.get(box_id, (-math.inf, NOT_KNOWN))[0]
+    def _begins_ms(self, since_ms: float) -> float:
+        """The beginning of the first whole minute that is read; LONG_AGO_MS where it is before that day."""
+        past = since_ms <= self._now_ns() // 1_000_000 - DAY_MS - HOUR_MS
+        return LONG_AGO_MS if past else -(-since_ms // TREND_MS) * TREND_MS
 
-    def _read(self, box_id: str) -> BoxAvailability:
+    def _read_s(self, key: tuple[str, float]) -> float:
+        return self._found.get(key, (-math.inf, NOT_KNOWN))[0]
+
+    def _read(self, box_id: str, begins_ms: float) -> BoxAvailability:
         store, now_ms = self._store, self._now_ns() // 1_000_000
         day_ms, hour_ms = now_ms - DAY_MS, (now_ms - HOUR_MS) // HOUR_MS * HOUR_MS
         hours = self._hours_of(box_id, day_ms, hour_ms)
@@ -175,12 +186,26 @@ class AvailabilityReader:
         since_ms = self._first_heard_ms(box_id, day_ms, [*hours, *minutes], newest)
         if since_ms is None:
             return NOT_KNOWN
+        if begins_ms > LONG_AGO_MS:
+            rows = self._rows_from(box_id, [*hours, *minutes], begins_ms)
+            newest = [each for each in newest if each.start_ms >= begins_ms]
+            spans = [*map(covered_by_trend, rows), *_apart(newest)]
+            since_ms = max(since_ms, begins_ms)
         until_ms = _until_ms(newest, now_ms, stored_ms if minutes else None)
         return BoxAvailability(
             measured_share(spans, until_ms - HOUR_MS, until_ms, since_ms),
             measured_share(spans, until_ms - DAY_MS, until_ms, since_ms),
             until_ms,
         )
+
+    def _rows_from(self, box_id: str, rows: list[Trend], begins_ms: float) -> Iterator[Trend]:
+        """The rows from a whole minute on; of one in which it is, the minutes."""
+        for row in rows:
+            end_ms = row.start_ms + row.length_ms
+            if row.start_ms >= begins_ms:
+                yield row
+            elif end_ms > begins_ms:
+                yield from self._store.trend_rows(box_id, int(begins_ms), end_ms, TREND_MS)
 
     def _hours_of(self, box_id: str, day_ms: int, hour_ms: int) -> list[Trend]:
         """The hours of the last day before `hour_ms`; late data shows after HOURS_S."""

@@ -184,13 +184,14 @@ class VisitorContext:
         return sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
 
     def measured_shares(self, box_ids: Iterable[str] | None = None) -> Mapping[str, BoxAvailability]:
-        """How much of the last hour and day all visible Boxes measured, or these; without unplugged ones."""
+        """How much of the last hour and day all visible Boxes measured, or these, while the visitor may read
+        them; without unplugged ones."""
         chosen = self.box_ids() if box_ids is None else box_ids
         unplugged = self._services.registry.now().unplugged
-        sees = self.visitor.sees
-        return self._services.availability.of(
-            [each for each in chosen if each not in unplugged and sees(each)]
-        )
+        visitor = self.visitor
+        wanted = [each for each in chosen if each not in unplugged and visitor.sees(each)]
+        since_ms = {each: visitor.spans(each)[-1][0] / 1_000_000 for each in wanted if visitor.has_spans}
+        return self._services.availability.of(wanted, since_ms)
 
     def first_heard_ms(self, box_id: str) -> float | None:
         """When the Box was first heard, or what of it is visible begins; None where that is not known, or

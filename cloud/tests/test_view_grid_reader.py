@@ -104,7 +104,9 @@ def test_a_value_before_the_claim_is_hidden(grid: Grid) -> None:
     people, since = grid.services.store.people, ((2_000_000 * 10**6, LAST_NS),)
     for box_id in "123":
         people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, "new", since_ms=2_000_000))
-    owner = Visitor(own=frozenset("123"), full=frozenset("123"), since=BoxSpans.of(dict.fromkeys("123", since)))
+    owner = Visitor(
+        own=frozenset("123"), full=frozenset("123"), since=BoxSpans.of(dict.fromkeys("123", since))
+    )
     grid.now_s = 1990.0
     grid.send("1", 118.0)
     grid.now_s = 2001.0

@@ -347,7 +347,9 @@ def test_verdicts_and_changes_follow_the_place_of_then(tmp_path: Path) -> None:
     opened.put_box(BoxRecord("1", "", region="south"), moved_ms)
     for back in (8, 2):
         at_ms = TODAY - back * past.DAY_MS
-        step = StoredPhenomenon("step", ("1",), at_ms, at_ms, {"analysis": "change", "because": f"{back} ago"})
+        step = StoredPhenomenon(
+            "step", ("1",), at_ms, at_ms, {"analysis": "change", "because": f"{back} ago"}
+        )
         opened.replace_phenomena("change", "1", at_ms, at_ms + 1, [step])
     view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
     span = "from=2026-11-10&to=2026-11-20&tz=UTC"

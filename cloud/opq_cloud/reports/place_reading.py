@@ -1,6 +1,6 @@
 """Reads what a report needs from the store: which places, and what is stored of each in a week."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Literal, Protocol
@@ -161,6 +161,14 @@ def chosen_places(
         key = (False, span.box.site or "", (0, "")) if at_site else alone
         found.setdefault(key, []).append(span)
     return [ChosenPlace(key[1] or None, tuple(found[key])) for key in sorted(found)]
+
+
+def boxes_alone(
+    records: Iterable[BoxRecord], belongs: Callable[[BoxRecord], bool], start_ns: int, end_ns: int
+) -> list[ChosenPlace]:
+    """Each Box by itself, in the parts of a span in which `belongs` says that its facts are of a group."""
+    spans = (service_spans([each], start_ns, end_ns, belongs) for each in records)
+    return [ChosenPlace(None, each) for each in spans if each]
 
 
 def read_place(

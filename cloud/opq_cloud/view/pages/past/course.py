@@ -97,7 +97,9 @@ def read_course(
         read_lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden)
         for each in spans
     ]
-    own = (line for each in spans for line in served_lines(context, choice, boxes, each.start_ms, each.end_ms))
+    own = (
+        line for each in spans for line in served_lines(context, choice, boxes, each.start_ms, each.end_ms)
+    )
     nominal = [part.box for line in own for part in line.parts] or boxes
     nominal += (each.box for each in hidden)
 

@@ -12,6 +12,7 @@ from opq_cloud.reports.place_reading import (
     ChosenPlace,
     NoPlaceError,
     PlaceChoice,
+    boxes_alone,
     chosen_places,
     parts_of,
     read_place,
@@ -21,7 +22,6 @@ from opq_cloud.reports.week import DAYS, ReportWeek
 from opq_cloud.reports.week_report import Place, place_rows
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.interval_rows import within
-from opq_cloud.store.intervals.served_phases import service_spans
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.visible.seen_jobs import JobFacts, SeenJobs, opened_context
@@ -101,10 +101,8 @@ class VerdictCalendar:
         if choice.kind == "site" and choice.boxes:
             places = self._site(list(context.placed_records().values()), choice.name, span_ns)
         elif choice.name:
-            there = context.records_of_then(few).values()
             belongs = partial(context.is_in, choice.kind, choice.name)
-            spans = [service_spans([each], *span_ns, belongs) for each in there]
-            places = [ChosenPlace(None, each) for each in spans if each]
+            places = boxes_alone(context.records_of_then(few).values(), belongs, *span_ns)
         else:
             records = list(context.records(few).values())
             choices = (PlaceChoice("box", each.box_id) for each in records)

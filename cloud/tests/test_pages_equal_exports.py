@@ -13,14 +13,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from open_view import open_services
 
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view.app import create_app
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_tools.sim.history.history_boxes import grid_of
+from opq_tools.sim.history.history_run import LATE_S
+from opq_tools.sim.history.progress_file import read_progress
+from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
-DAYS = 1.5
+DAYS, BESIDE_S = 1.5, 120
+"""The length of the history, and of what has Measurements before and after each fault."""
+SHARES = (0.2, 0.4, 0.6, 0.8)
+"""When the faults begin."""
 END, WEEK, NOW_NS = "2026-11-19T12:00", "2026-W47", 1_795_500_000 * 10**9
 BOXES = [f"{number}" for number in range(1, 13)]
 S = 10**9
@@ -55,12 +65,12 @@ def scenario() -> str:
         + "]"
     )
     causes = [
-        ("one/3km", "LLL", 0.2, 'clear_ms = 150.0, breaker = "one", permanent = true, open_s = 20.0'),
-        ("shop", "LL", 0.4, "resistance_ohm = 0.05, clear_ms = 100.0"),
-        ("two/5km", "LG", 0.6, "resistance_ohm = 2.0, clear_ms = 400.0"),
-        ("farm", "LLL", 0.8, "resistance_ohm = 0.0025, clear_ms = 190.0"),
+        ("one/3km", "LLL", 'clear_ms = 150.0, breaker = "one", permanent = true, open_s = 20.0'),
+        ("shop", "LL", "resistance_ohm = 0.05, clear_ms = 100.0"),
+        ("two/5km", "LG", "resistance_ohm = 2.0, clear_ms = 400.0"),
+        ("farm", "LLL", "resistance_ohm = 0.0025, clear_ms = 190.0"),
     ]
-    for at, kind, share, values in causes:
+    for (at, kind, values), share in zip(causes, SHARES, strict=True):
         lines += [
             "[[cause]]",
             'kind = "fault"',
@@ -95,14 +105,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--into",
         data,
         "--intervals",
-        "beside",
+        "alone",
         "--json",
     )
+    put_incidents(made)
     for box_id in BOXES:
         site = ("mill", "shop", "yard", "farm")[(int(box_id) - 1) // 3]
         phase = f"L{(int(box_id) - 1) % 3 + 1}"
         said("boxes", "set", box_id, "--site", site, "--phase", phase, "--data-dir", data)
     return made
+
+
+def put_incidents(made: Path) -> None:
+    """Makai and Mauka for some minutes around each fault: for all 36 hours they take ten minutes."""
+    path, opened = made / "network.toml", open_store(None, made / "data")
+    progress = read_progress(made / "data")
+    assert progress is not None
+    for share in SHARES:
+        first_s, last_s = (share * DAYS * 86_400 + beside_s for beside_s in (-BESIDE_S, BESIDE_S))
+        begins_s = dict.fromkeys(BOXES, first_s)
+        boxes = VirtualBoxes(grid_of(path, progress), progress.start_ns, progress.seed, begins_s)
+        cloud = VirtualCloud(CloudConfig(), opened, boxes.waveform)
+        for now_s in np.arange(first_s, last_s) + 1.0:
+            cloud.accept(*boxes.measured(now_s), now_s)
+            cloud.answer_events(progress.start_ns + round((now_s - LATE_S) * 1e9))
+        cloud.store_accepted()
+        cloud.finish(last_s)
+    opened.close()
 
 
 @pytest.fixture(scope="module")

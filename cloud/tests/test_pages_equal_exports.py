@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastapi.testclient import TestClient
 from open_view import open_services
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_tools.sim.history.history_boxes import grid_of
@@ -108,18 +109,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "alone",
         "--json",
     )
-    put_incidents(made)
-    for box_id in BOXES:
-        site = ("mill", "shop", "yard", "farm")[(int(box_id) - 1) // 3]
-        phase = f"L{(int(box_id) - 1) % 3 + 1}"
-        said("boxes", "set", box_id, "--site", site, "--phase", phase, "--data-dir", data)
+    with closing(open_store(None, made / "data")) as opened:
+        put_incidents(made, opened)
+        for number, box_id in enumerate(BOXES):
+            site = ("mill", "shop", "yard", "farm")[number // 3]
+            opened.put_box(BoxRecord(box_id, "", site=site, phase=f"L{number % 3 + 1}"))
     return made
 
 
-def put_incidents(made: Path) -> None:
+def put_incidents(made: Path, opened: CloudStore) -> None:
     """Makai and Mauka for some minutes around each fault: for all 36 hours they take ten minutes."""
-    path, opened = made / "network.toml", open_store(None, made / "data")
-    progress = read_progress(made / "data")
+    path, progress = made / "network.toml", read_progress(made / "data")
     assert progress is not None
     for share in SHARES:
         first_s, last_s = (share * DAYS * 86_400 + beside_s for beside_s in (-BESIDE_S, BESIDE_S))
@@ -131,7 +131,6 @@ def put_incidents(made: Path) -> None:
             cloud.answer_events(progress.start_ns + round((now_s - LATE_S) * 1e9))
         cloud.store_accepted()
         cloud.finish(last_s)
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +190,8 @@ def test_pages_say_what_the_exports_hold(folder: Path, store: CloudStore) -> Non
     assert len(events) >= 12 and {each["class"] for each in events} >= {"dip", "interruption"}
     compare = Comparison()
     with TestClient(create_app(open_services(store, now_ns=lambda: NOW_NS))) as client:
-        tens = {each: rows_of(folder, "intervals", "--box", each, "--length", "10min") for each in BOXES}
+        every = rows_of(folder, "intervals", "--length", "10min")
+        tens = {box_id: [each for each in every if each["box_id"] == box_id] for box_id in BOXES}
         compare_indices(client, events, tens, compare)
         compare_incidents(client, events, compare)
         compare_sites(client, events, compare)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from opq_hil.backends.backend import BACKENDS, Backend, BackendError, backend
+from opq_hil.backends.backend import BACKENDS, Backend, BackendError, Fixtures, backend
 from opq_hil.backends.firmware import (
     BOARDS,
     NO_FIRMWARE,
@@ -44,6 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hil-backend", default="qemu", choices=sorted(BACKENDS), help="What runs the firmware. [qemu]"
     )
     group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
+    group.addoption("--hil-power-command", default="", help="Relay of its supply; called with on or off.")
+    group.addoption("--hil-program-command", default="", help="Programmer at it; called with a .hex file.")
     group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
     group.addoption(
         "--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}, build/firmware]"
@@ -67,7 +69,9 @@ def hil_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def hil_backend(request: pytest.FixtureRequest) -> Backend:
     """The chosen backend; the test is skipped, with the reason, where it cannot run."""
     try:
-        return backend(*(request.config.getoption(f"--hil-{what}") for what in ("backend", "port", "board")))
+        options = request.config.getoption
+        fixtures = Fixtures(options("--hil-power-command"), options("--hil-program-command"))
+        return backend(options("--hil-backend"), options("--hil-port"), options("--hil-board"), fixtures)
     except BackendError as error:
         request.config.stash[_absent] = str(error)
         pytest.skip(str(error))

@@ -2,11 +2,12 @@
 
 Its robot server has two methods, does one thing at a time, and records the commands. With port 0 it takes
 the first free one from 49152 on and writes the number into its temporary folder, once it listens. When it was
-given a port that is taken, it ends with 0 and without a word. Its pty is not raw (Renode copies the terminal
-settings of its standard input, and /dev/null has none) and stays open at both ends; writes to it block, and
-with them virtual time. At SIGTERM it waits for the world, for ever when that is blocked. Virtual time begins
-slowly and goes at half of real time. The Box in it is the simulated one, which answers to a setting after the
-erase of a sector.
+given a port that is taken, it ends with 0 and without a word. With --console it ends so, too, at the end of
+its standard input; without, a core spins, for which it refuses to start. Its pty is not raw (Renode copies
+the terminal settings of its standard input, and /dev/null has none) and stays open at both ends; writes to it
+block, and with them virtual time. At SIGTERM it waits for the world, for ever when that is blocked. Virtual
+time begins slowly and goes at half of real time. The Box in it is the simulated one, which answers to a
+setting after the erase of a sector.
 
 OPQ_STAND_IN names a folder; files in it: `refuses` holds a word, commands with it fail; `hangs` a word,
 commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. With `takes_port` another
@@ -225,11 +226,20 @@ def main() -> None:
         print("Renode v0.0 (stand-in)")
         return
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
+    if "--console" not in sys.argv:
+        sys.exit("a core spins: want --console and an open input")
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     deaf = (FOLDER / "hangs").exists()
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), flush_log(), os._exit(0))
     )
     time.sleep(number_in_file("start_s", 0.3))
+    if "--robot-server-port" not in sys.argv:  # of `hil debug`: GDB's server, for one client
+        (port,) = re.findall(r"StartGdbServer (\d+)", " ".join(sys.argv))
+        with socket.create_server(("127.0.0.1", int(port))) as gdb:
+            client, _ = gdb.accept()
+            client.recv(1)
+        threading.Event().wait()
     server = listen(int(sys.argv[sys.argv.index("--robot-server-port") + 1]))
     if server is None:
         return

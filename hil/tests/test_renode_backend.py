@@ -23,8 +23,9 @@ from typing import Any
 
 import psutil
 import pytest
+from free_ports import free_port
 
-from opq_hil.backends import pty_relay, renode, renode_robot
+from opq_hil.backends import debugging, pty_relay, renode, renode_robot
 from opq_hil.backends.backend import (
     BackendError,
     EmulatorClock,
@@ -42,6 +43,7 @@ from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
 from opq_hil.world.world import NS_PER_S, World
 from opq_proto.link.messages import Operation, Samples, Status
+from opq_tools.hil import debug
 
 STAND_IN = Path(__file__).with_name("stand_in_renode.py")
 LONG = World(3600 * NS_PER_S, gps=None)
@@ -194,8 +196,9 @@ def test_renodes_refusal_keeps_its_words(bench: Path, monkeypatch: pytest.Monkey
     with pytest.raises(BackendError, match="There was an error executing command"):
         Renode().run(image(bench), World(NS_PER_S, gps=None), bench / "run", wall_limit_s=300)
     assert json.loads((bench / "environment.json").read_text())[renode.TIERED] == "0"
+    assert renode.environment(60 * NS_PER_S) == dict(os.environ)  # a long run is compiled again while it runs
     monkeypatch.setenv(renode.TIERED, "1")  # by the user
-    assert renode.environment() == dict(os.environ)
+    assert renode.environment(NS_PER_S) == dict(os.environ)
 
 
 def test_a_slow_run_reports_its_progress(bench: Path) -> None:
@@ -250,6 +253,28 @@ def test_without_relay_an_unread_pty_blocks(
         time.sleep(0.2)
         assert any("stand_in" in " ".join(process.cmdline()) for process in processes_of(bench))
         until(lambda: clock() > 3600, "it says so again")
+
+
+GDB = """import socket, sys, time
+while True:
+    try:
+        line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.05)
+line.sendall(b"+")
+"""
+
+
+def test_gdbs_server_lives_until_gdb_ends(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its input stays open: at the end of it Renode ends, and GDB finds nothing."""
+    port = free_port()
+    (bench / "run").mkdir()
+    monkeypatch.setattr(debugging, "_gdb", lambda *_: (sys.executable, "-c", GDB, str(port)))
+    session = debugging.debug_session(
+        "renode", bench / "firmware_a.elf", bench / "run", world=None, port=port
+    )
+    assert debug._run(session) == 0
 
 
 def test_without_reader_bytes_are_counted(bench: Path) -> None:

@@ -296,9 +296,11 @@ def test_named_bits_are_writable() -> None:
     assert checked > 60
 
 
-def test_the_lock_names_a_renode() -> None:
-    lock = read_lock()
-    assert lock.url.endswith(f"renode-{lock.version}.linux-portable-dotnet.tar.gz")
+def test_the_lock_names_a_renode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for machine, name in (("x86_64", "linux"), ("aarch64", "linux-arm64")):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        lock = read_lock()
+        assert lock.url.endswith(f"v{lock.version}/renode-{lock.version}.{name}-portable-dotnet.tar.gz")
 
 
 def test_robot_keywords_exist(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from model_box import ModelBox
 
+from opq_hil.backends.backend import Backend, BackendError, Image
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_hil.suites.digests import read_digests
 from opq_hil.suites.scenario import ScenarioVerdict
@@ -17,7 +19,7 @@ from opq_sim.faults.draws import draw_cloud
 from opq_sim.faults.runner import SeedLog
 from opq_sim.faults.suites import SUITES
 from opq_tools.firmware.sources import COPY, DEVICE, copy_sources
-from opq_tools.hil import built_firmware, faults
+from opq_tools.hil import built_firmware, faults, playing
 from opq_tools.hil.digests import kept_digests
 from opq_tools.hil.hil_command import command
 from opq_tools.hil.playing import Bench
@@ -115,15 +117,35 @@ def verdict(outcome: str, **figures: int) -> ScenarioVerdict:
 
 def test_what_was_not_played_did_not_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     there = Bench(ModelBox(), {}, tmp_path)
-    there.report([verdict("passed", boards_skipped=3), verdict("skipped")], 1, True)
-    out, err = capsys.readouterr()
-    found = json.loads(out)
+    played = [verdict("passed", boards_skipped=3), verdict("skipped")]
+    assert there.report(played, 1)
+    err = capsys.readouterr().err
+    found = there.document(played)
     assert (found["passed"], found["failed"], found["skipped"]) == (1, 0, 1)
     assert "1 passed, 0 failed, 1 skipped (and 3 boards)" in err and "not played: boots: no firmware" in err
     for verdicts, least in (([verdict("skipped")], 1), ([verdict("passed"), verdict("skipped")], 2)):
-        with pytest.raises(SystemExit):
-            there.report(verdicts, least, False)
-    assert "--at-least 2: 1 passed" in capsys.readouterr().err
+        assert not there.report(verdicts, least)
+    assert "--at-least 2: 1 passed on model" in capsys.readouterr().err
+
+
+def test_run_plays_in_each_backend_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And says which: both, one in the folder of its name, where two can run."""
+    models = {name: ModelBox(name=name, version=name) for name in ("qemu", "renode")}
+    boxes = {"opqbox": Firmware(Image("opqbox", tmp_path / "none", "spi2"), tmp_path / "none")}
+    (tmp_path / "none").write_bytes(b"")
+    monkeypatch.setattr(playing, "backend", lambda name, *_: models[name])
+    monkeypatch.setattr(playing, "chosen_firmware", lambda *_: boxes)
+    done = hil("run", "without_gps", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [found["backend"] for found in json.loads(done.stdout)] == ["qemu", "renode"]
+    assert "backend: qemu" in done.stderr and "renode: 1 passed, 0 failed, 0 skipped" in done.stderr
+    assert (tmp_path / "out" / "renode" / "without_gps" / "verdict.json").exists()
+    monkeypatch.setattr(playing, "backend", absent)
+    assert isinstance(hil("run", "without_gps", "--out", tmp_path / "none_here").exception, BackendError)
+
+
+def absent(name: str, *_: object) -> Backend:
+    raise BackendError(f"backend {name} cannot run here: it is not installed")
 
 
 def test_a_build_of_other_sources_is_not_run(

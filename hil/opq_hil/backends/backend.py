@@ -181,6 +181,17 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fixtures:
+    """What a bench can do to a board beside its serial line: commands of the user; empty: it cannot."""
+
+    power_command: str = ""
+    """Switches the board's supply and battery. `on` or `off` takes the place of `{}`, or is the last word."""
+    program_command: str = ""
+    """Writes an Intel HEX file into the chip. Its path takes the place of `{}`, or is the last word."""
+
+
+NO_FIXTURES = Fixtures()
 BACKENDS: Mapping[str, tuple[str, str]] = {
     "qemu": ("opq_hil.backends.qemu", "Qemu"),
     "renode": ("opq_hil.backends.renode", "Renode"),
@@ -199,8 +210,8 @@ def dated_folder() -> Path:
     return Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
-def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:
-    """The backend of a name; `port` and `board` describe the board on the bench.
+def backend(name: str, port: str = "", board: str = "opqbox", fixtures: Fixtures = NO_FIXTURES) -> Backend:
+    """The backend of a name; `port`, `board` and `fixtures` describe the bench.
 
     Raises:
         BackendError: no such backend, or it cannot run here; the text says why.
@@ -209,7 +220,7 @@ def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:
         raise BackendError(f"backend {name!r}: unknown; there are {', '.join(BACKENDS)}")
     module, kind = BACKENDS[name]
     make = getattr(importlib.import_module(module), kind)
-    found: Backend = make(port, board) if name == "board" else make()
+    found: Backend = make(port, board, fixtures=fixtures) if name == "board" else make()
     why = found.why_not(None)
     if why:
         raise BackendError(f"backend {name} cannot run here: {why}")

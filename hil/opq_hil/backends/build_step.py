@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from opq_hil.backends.processes import end_group, ended_with_parent, guarded
 from opq_proto.errors import OpqError
@@ -53,7 +54,7 @@ def run_step(
         BuildError: the folder is not there, or the program and all its processes were ended at the limit.
     """
     with ExitStack() as begun:
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
             program = guarded(ended_with_parent(tuple(command)), cwd=folder, env=environment, **output)
             process = begun.enter_context(program)

@@ -58,7 +58,7 @@ def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[st
     if binary is None:
         raise BackendError("no Renode here: opq-tools hil renode --fetch, or renode on PATH")
     script = f"$firmware=@{flash}; $world=@{world}; include @{SCRIPT}; machine StartGdbServer {port}"
-    return (str(binary), "--console", "--disable-gui", "-e", script)
+    return (str(binary), "--console", "--plain", "-e", script)
 
 
 def openocd_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:

@@ -106,6 +106,16 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     return found
 
 
+def flashed_firmware(folder: Path | None, board: str) -> Firmware:
+    """The build that a board on a bench was flashed with; its files may not be here."""
+    try:
+        return read_firmware(folder)[board]
+    except (FirmwareError, KeyError):
+        if folder is not None:
+            raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board} in it") from None
+        return board_firmware(Path(), board)
+
+
 def signing_key(build: Path) -> Path | None:
     """This machine's development key, if the report of `build` has its fingerprint."""
     from opq_proto.keys.signing import development_key_path, firmware_public_key  # needs `cryptography`

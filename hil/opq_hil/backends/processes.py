@@ -25,23 +25,30 @@ def ended_with_parent(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+def guarded(
+    command: Sequence[str], *, open_input: bool = False, **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
     """Starts a program in its own session, whose whole group gets SIGKILL if our process dies in the
     block, even by kill -9; `options` as of Popen.
 
     A shell waits for the end of a pipe that only our process holds. The program begins when that shell is
     there: at the end of its own pipe, before, it does not begin.
+
+    `open_input`: its standard input is a pipe without data, open until the block ends; else /dev/null.
     """
-    held = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "held", *command]
+    begin = 'read -r _ && exec "$@"' if open_input else 'read -r _ && exec "$@" </dev/null'
+    held = ["/bin/sh", "-c", begin, "held", *command]
     process = subprocess.Popen(held, stdin=subprocess.PIPE, start_new_session=True, **options)
     line = ["/bin/sh", "-c", 'read -r _; kill -KILL "-$1"', "guard", str(process.pid)]
     guard = subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     assert process.stdin is not None
     try:
         os.write(process.stdin.fileno(), b"\n")
-        process.stdin.close()
+        if not open_input:
+            process.stdin.close()
         yield process
     finally:
+        process.stdin.close()
         guard.kill()
         guard.communicate()
 

@@ -49,6 +49,8 @@ WALL_FACTOR = 6.0
 an erase at 0.6 to 0.9 (2026-11-26, both versions, hil/renode/README.md).
 """
 TIERED = "DOTNET_TieredCompilation"
+SHORT_NS = 5 * NS_PER_S
+"""Shorter runs, a start and a cut among them, end before compiling again pays."""
 _TIME = re.compile(r"Elapsed Virtual Time: (\d+):(\d+):(\d+\.\d+)")
 _OUTSIDE = re.compile(r"non existing peripheral at (0x[0-9A-F]+)")
 
@@ -60,13 +62,14 @@ def find_renode() -> Path | None:
     return Path(found) if found and Path(found).exists() else None
 
 
-def environment() -> dict[str, str]:
-    """Our environment without .NET's tiered compilation: the first 0.9 virtual seconds then cost 1.5 s, not 4
-    to 6.
+def environment(virtual_ns: int) -> dict[str, str]:
+    """Our environment; for a short run without .NET's tiered compilation.
 
-    A variable that is already set keeps its value.
+    Without it the first 0.9 virtual seconds cost 1.5 s, not 4 to 6, and each further one more: 13 s of
+    `line_noise` cost 85 s, with .NET's default 63 (1.16.1, 2026-11-28). A variable that is already set
+    keeps its value.
     """
-    return {TIERED: "0", **os.environ}
+    return {TIERED: "0", **os.environ} if virtual_ns < SHORT_NS else dict(os.environ)
 
 
 @dataclass(slots=True)
@@ -258,14 +261,15 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
     if any(" " in str(path) for path in (folder, flash, SCRIPT)):
         raise BackendError(f"{folder}: Renode's commands take no path with a space")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [str(binary), "--disable-gui", "--hide-log", "--robot-server-port", "0"]
+    # a console with an open input: without one, 1.16.1 reads its end again and again on a core of its own
+    command = [str(binary), "--console", "--plain", "--hide-log", "--robot-server-port", "0"]
     # in the system's own folder: .NET puts a socket into it, and the path of a socket holds 107 bytes
     with (
         tempfile.TemporaryDirectory(prefix="opq-renode-", ignore_cleanup_errors=True) as temporary,
         (folder / "renode.out").open("w") as out,
     ):
-        variables = {**environment(), "TMPDIR": temporary}
-        with guarded(command, cwd=folder, env=variables, stdout=out, stderr=out) as process:
+        variables = {**environment(world.end_ns), "TMPDIR": temporary}
+        with guarded(command, open_input=True, cwd=folder, env=variables, stdout=out, stderr=out) as process:
             try:
                 session = RenodeSession(_chosen_port(process, Path(temporary), folder))
                 session.run_command(f"logFile @{folder / 'renode.log'}")

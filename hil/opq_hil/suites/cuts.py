@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
+from opq_hil.backends.board import BoardBackend
+from opq_hil.suites.box_update import update_box
 from opq_hil.suites.line_faults import logged
 from opq_hil.suites.scenario import (
     Bench,
@@ -23,8 +25,17 @@ from opq_hil.suites.scenario import (
     SkippedError,
     require,
 )
-from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
-from opq_hil.world.strategy import NotReachedError, when
+from opq_hil.suites.updates import (
+    BOARD,
+    BOOT_NS,
+    ScriptedMessages,
+    Versions,
+    box_versions,
+    confirmed,
+    update_script,
+)
+from opq_hil.world.line import BenchLine
+from opq_hil.world.strategy import NotReachedError, reach, when
 from opq_hil.world.world import NS_PER_S, PowerScript, World
 from opq_proto.firmware.image import HEADER_BYTES, Slot
 from opq_proto.link.messages import Acknowledgement, Command, Operation, Settings, Status
@@ -39,6 +50,10 @@ SOAK_CUTS = 250
 SOAK_EMULATORS = 2
 """Emulators of `many_cuts` at the same time."""
 OBSERVED_NS = 5 * NS_PER_S // 2
+SAVE_NS = NS_PER_S
+"""Time over which cuts in a board's save are spread: its flash erases a sector in 0.5 s at most."""
+UPDATE_S = 60.0
+"""The same for an update, from its begin to its first start."""
 SLOT_B = Slot.B.address - 0x08000000
 ASK_SETTINGS = 9
 """Id of the command after a cut that requests the settings."""
@@ -114,8 +129,8 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
         yield at, 1 + number
 
 
-def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
-    """Starts from a torn flash; the Box must sample and report its settings."""
+def looked_at(bench: Bench, flash: Path | None, what: str) -> tuple[FirmwareRun, dict[str, str]]:
+    """Starts from a torn flash (None: the board's); the Box must sample and report its settings."""
     ask: ScriptedMessages = (
         (BOOT_NS, Command(ASK_SETTINGS, Operation.GET_SETTINGS)),
         (BOOT_NS + NS_PER_S // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
@@ -130,18 +145,23 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
     return run, dict(found[-1].values)
 
 
-def running_slot(run: FirmwareRun, what: str) -> Slot:
-    """The slot that runs by the Box's own word: it takes an update for the other one, and none on trial."""
+def running_slot(run: FirmwareRun, what: str, trial: Slot = Slot.B) -> Slot:
+    """The slot that runs by the Box's own word: it takes an update for the other one, and none on trial.
+
+    `trial`: the slot that an update before it was for.
+    """
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     answer = answers.get(ASK_SLOT)
-    if answer is not None and answer.status is Status.DONE and answer.detail == "B":
-        return Slot.A
+    if answer is not None and answer.status is Status.DONE and answer.detail == trial.name:
+        return Slot.A if trial is Slot.B else Slot.B
     on_trial = answer is not None and answer.status is Status.BUSY and "trial" in answer.detail
     require(on_trial, f"after {what} the Box answers to an update with {answer}; see {run.folder}")
-    return Slot.B
+    return trial
 
 
 def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
+    if bench.box is not None:
+        return _settings_of_a_board(bench, bench.box, cuts)
     flash = confirmed(bench)
     put: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
     world = World(OBSERVED_NS, gps=None, messages=put)
@@ -160,7 +180,67 @@ def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     return found | {"operations_of_a_save": last - first + 1}
 
 
+def _settings_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
+    """As `_settings`, by the bench's relay at times that are spread over the save."""
+    outcomes, trial = [], _with_relay(box).running().free
+    for number in range(cuts):
+        cut_ns = BOOT_NS + (number + 1) * SAVE_NS // (cuts + 1)
+        what = f"a cut {(cut_ns - BOOT_NS) / 1e6:.0f} ms after the command to save"
+        box.put_settings({"nominal_hz": "60"})
+        _, before = looked_at(bench, None, "nothing")
+        put: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
+        world = World(OBSERVED_NS, gps=None, messages=put, power=PowerScript(cut_ns=cut_ns))
+        bench.run(world, BOARD, name="cut")
+        run, values = looked_at(bench, None, what)
+        hz = values.get("nominal_hz", "none")
+        require(hz in ("60", "50"), f"nominal_hz is {hz} after {what}; see {run.folder}")
+        require(
+            values | {"nominal_hz": "60"} == before, f"other settings changed after {what}; see {run.folder}"
+        )
+        require(running_slot(run, what, trial) is not trial, f"the other slot runs after {what}")
+        outcomes.append("old" if hz == "60" else "new")
+    return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
+
+
+def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
+    """As `_update`, by the bench's relay at times that are spread over the gateway's update."""
+    _with_relay(box)
+    outcomes = []
+    for number in range(cuts):
+        running, versions = box_versions(bench, box)
+        _, before = looked_at(bench, None, "nothing")
+        what = f"a cut {number + 1} of {cuts} in an update"
+        with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
+            reach(line, "sampling", 30)
+            until_s = live.now_s() + (number + 1) * UPDATE_S / (cuts + 1)
+            update_box(
+                line,
+                {slot: versions.image(slot, step=1) for slot in Slot},
+                lambda end_s=until_s: live.now_s() > end_s,
+            )
+        box.cut_power()
+        run, values = looked_at(bench, None, what)
+        require(values == before, f"settings changed after {what}; see {run.folder}")
+        slot = running_slot(run, what, running.free)
+        outcomes.append("new" if slot is running.free else "old")
+    return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
+
+
+def _with_relay(box: BoardBackend) -> BoardBackend:
+    """The board.
+
+    Raises:
+        SkippedError: the bench has no relay.
+    """
+    why = box.why_not(World(OBSERVED_NS, power=PowerScript(cut_ns=1)))
+    if why:
+        raise SkippedError(why)
+    return box
+
+
 def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
+    if bench.box is not None:
+        return _update_of_a_board(bench, bench.box, cuts)
     flash = confirmed(bench)
     image = Versions(bench.firmware(BOARD)).image(Slot.B, step=1)
     update = update_script(image, BOOT_NS, 10)

@@ -67,10 +67,9 @@ def place(row: NDArray[np.int16], counts: NDArray[np.int16]) -> int:
 def dip(bench: Bench) -> Figures:
     """The recorded dip, through SPI, DMA, ring, line and a real gateway: the same bits, the same UTC."""
     counts = real_dip()
-    flash = bench.prepared(oversampling="1", box_id="1")
     gps = Gps(jitter_ns=20.0)
     world = World((LEAD_S + 4) * NS_PER_S, mains=played(counts, LEAD_S), gps=gps)
-    run = bench.run(world, flash=flash)
+    run = bench.run(world, settings={"oversampling": "1", "box_id": "1"})
     nothing_missed(run.capture, since_s=5.0, end_s=LEAD_S + 4)
     blocks = run.capture.of(Samples)
     row = waveform(blocks)

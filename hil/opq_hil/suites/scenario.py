@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, LiveBox
+from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, Image, LiveBox
+from opq_hil.backends.board import BoardBackend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS_PER_S, World
 from opq_proto.errors import OpqError
@@ -41,15 +42,21 @@ def require(condition: bool, text: str) -> None:
 
 
 class Bench:
-    """A place to play worlds: one backend, the firmware of the boards, a folder for the results."""
+    """A place to play worlds: one backend, the firmware of the boards, a folder for the results.
+
+    Attributes:
+        box: the backend if it is a board, which keeps its flash from one world to the next.
+    """
 
     def __init__(
         self, backend: Backend, firmware: Mapping[str, Firmware], folder: Path, limit_s: float
     ) -> None:
         self.backend = backend
         self.folder = folder
+        self.box = backend if isinstance(backend, BoardBackend) else None
         self.runs: list[FirmwareRun] = []
         self.virtual_ns = 0
+        self._settings_before: Mapping[str, str] = {}
         self._firmware = firmware
         self._limit_s = limit_s
         self._lock = threading.Lock()
@@ -73,19 +80,20 @@ class Bench:
         *,
         name: str = "run",
         flash: Path | None = None,
+        settings: Mapping[str, str] | None = None,
         wall_limit_s: float | None = None,
     ) -> FirmwareRun:
         """Plays a world in its own folder, `<name>`, with a number if it already exists.
 
+        `settings` are saved before it begins; `flash` continues an earlier run of an emulator.
+
         Raises:
             SkippedError: this backend cannot play it.
             BackendError: the emulator failed.
-            ScenarioFailedError: the firmware hung.
+            ScenarioFailedError: the firmware hung, or a setting was refused.
         """
-        why = self.backend.why_not(world)
-        if why:
-            raise SkippedError(why)
-        image = self.firmware(board).image
+        image = self._playable(world, board)
+        flash = self._set(world, board, flash, settings)
         limit_s = (wall_limit_s or self._limit_s) * self.backend.wall_factor
         run = self.backend.run(image, world, self._fresh(name), flash=flash, wall_limit_s=limit_s)
         with self._lock:
@@ -109,11 +117,11 @@ class Bench:
 
         Raises:
             ScenarioFailedError: the Box did not accept them.
-            SkippedError: somebody else flashed the running firmware beforehand.
+            SkippedError: the firmware runs on a board, whose flash is not a file.
         """
+        if self.box is not None:
+            raise SkippedError("needs an emulator, whose flash is a file")
         before = self.firmware(board).image.flash
-        if not before.is_file():
-            raise SkippedError("a board cannot be given a flash with settings in it")
         image = hashlib.sha256(before.read_bytes()).hexdigest()[:12]
         named = (f"{name}-{value}" for name, value in sorted(settings.items()))
         key = "_".join([board, image, f"{seconds}s", *named])
@@ -144,14 +152,47 @@ class Bench:
         return run.flash
 
     @contextmanager
-    def live(self, world: World, board: str = "opqbox", *, flash: Path | None = None) -> Iterator[LiveBox]:
+    def live(
+        self,
+        world: World,
+        board: str = "opqbox",
+        *,
+        flash: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[LiveBox]:
         """A Box in real time, or slower: its serial port and its current time."""
+        image = self._playable(world, board)
+        flash = self._set(world, board, flash, settings)
+        with self.backend.live(image, world, self._fresh("live"), flash=flash) as box:
+            yield box
+
+    def put_back(self) -> None:
+        """Gives a board the settings that it had before the first world.
+
+        Raises:
+            BackendError: it does not answer, or refuses one.
+        """
+        if self.box is not None and self._settings_before:
+            self.box.put_settings(self._settings_before)
+
+    def _playable(self, world: World, board: str) -> Image:
         why = self.backend.why_not(world)
         if why:
             raise SkippedError(why)
-        image = self.firmware(board).image
-        with self.backend.live(image, world, self._fresh("live"), flash=flash) as box:
-            yield box
+        return self.firmware(board).image
+
+    def _set(
+        self, world: World, board: str, flash: Path | None, settings: Mapping[str, str] | None
+    ) -> Path | None:
+        """The flash that a run begins with; a board saves settings by command, and needs none."""
+        if self.box is None:
+            return self.prepared(board, 0, **settings) if settings else flash
+        wanted = dict(settings or {})
+        if world.gps is None:
+            wanted["gps"] = "none"  # it has a receiver, which it does not read then
+        before = self.box.put_settings(wanted)
+        self._settings_before = self._settings_before or before
+        return flash
 
     def _fresh(self, name: str) -> Path:
         with self._lock:
@@ -231,6 +272,10 @@ def play(
         outcome, reason = "failed", f"the backend failed: {error}"
     except OpqError as error:
         outcome, reason = "failed", str(error)
+    try:
+        bench.put_back()
+    except OpqError as error:
+        outcome, reason = "failed", f"{reason}; the board's settings were not put back: {error}".lstrip("; ")
     virtual_s = bench.virtual_ns / 1e9
     wall_s = now() - began
     verdict = ScenarioVerdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))

@@ -15,7 +15,7 @@ from opq_hil.backends.backend import FirmwareRun
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.suites import ticks
-from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.sampling import nothing_missed, stamp_steps
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS_PER_S, PowerScript, World, temperature_readings
@@ -32,6 +32,8 @@ GATEWAY_NS = 20_000_000
 """Stated uncertainty of the gateway's time."""
 SETTLE_S = 10.0
 """After `locked` the first stamps may still slew; the limits hold from then on."""
+SKY_S = 60
+"""A receiver that has been running keeps its fix over a reset of the Box; the clock needs 21 s to lock."""
 MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -54,8 +56,8 @@ class StampErrors:
 
 def stamp_errors(bench: Bench, world: World) -> StampErrors:
     """Plays a world on an external converter without oversampling and compares every block with the truth."""
-    flash = bench.prepared(oversampling="1", gps=world.gps.form if world.gps else "none")
-    run = bench.run(replace(world, mains=ticks.saw()), flash=flash)
+    settings = {"oversampling": "1", "gps": world.gps.form if world.gps else "none"}
+    run = bench.run(replace(world, mains=ticks.saw()), settings=settings)
     nothing_missed(run.capture, since_s=5.0, end_s=world.end_ns / NS_PER_S)
     pairs = run.capture.timed(Samples)
     blocks = tuple(block for _, block in pairs)
@@ -270,6 +272,28 @@ def without_gps(bench: Bench) -> Figures:
     return {"blocks": len(run.capture.fresh)}
 
 
+def own_sky(bench: Bench) -> Figures:
+    """The sky that is there: the Box locks, and no stamp departs from its rate or claims an unknown bound."""
+    world = World(SKY_S * NS_PER_S)
+    run = bench.run(world)
+    nothing_missed(run.capture, since_s=5.0, end_s=SKY_S)
+    states = run.capture.of(GpsStatus)
+    require(
+        any(status.state is GpsState.LOCKED for status in states),
+        f"not locked within {SKY_S} s, {max(status.satellites for status in states)} satellites at most",
+    )
+    locked = [block for block in run.capture.fresh if block.source is TimeSource.GPS]
+    require(bool(locked), "no stamp by GPS")
+    back = sum(after.t_ns <= before.t_ns for before, after in pairwise(locked))
+    require(back == 0, f"time went back {back} times")
+    require(all(block.uncertainty_ns != UNKNOWN for block in locked), "a locked stamp states no bound")
+    return {
+        "locked_after_s": when(run.capture.received, "locked") / NS_PER_S,
+        "largest_stamp_step_error_ns": stamp_steps(run.capture, world.gps),
+        "largest_bound_ns": max(block.uncertainty_ns for block in locked),
+    }
+
+
 CLOCK = (
     FirmwareScenario("cold_start", "no sky at first: free, acquiring, locked", cold_start),
     FirmwareScenario(
@@ -287,6 +311,7 @@ SCENARIOS = (
     *CLOCK,
     FirmwareScenario("late_labels", "all labels 2 s late: no lock, and the bound says so", late_labels),
     FirmwareScenario("lost_weeks", "labels that lost 1,024 weeks, set right by the gateway", lost_weeks),
+    FirmwareScenario("own_sky", "under the sky that is there: locked, stamps at their rate", own_sky),
     FirmwareScenario("without_gps", "no receiver: runs, and says so", without_gps),
     FirmwareScenario(
         "holdover_hour",

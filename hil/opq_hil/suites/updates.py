@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
+from opq_hil.backends.board import BoardBackend, RunningImage
 from opq_hil.backends.firmware import Firmware
+from opq_hil.suites.box_update import update_box
 from opq_hil.suites.line_faults import logged
 from opq_hil.suites.sampling import RATE_HZ
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
-from opq_hil.world.strategy import when
+from opq_hil.world.line import BenchLine
+from opq_hil.world.strategy import reach, when
 from opq_hil.world.world import NS_PER_S, World
 from opq_proto.firmware.image import (
     HEADER_BYTES,
@@ -89,6 +92,8 @@ class Versions:
     """Images of one build under other versions, signed by the key that the boot loader knows."""
 
     firmware: Firmware
+    running: int | None = None
+    """Version that runs; None: that of the build."""
 
     def image(
         self,
@@ -111,7 +116,7 @@ class Versions:
         return make_image(
             image[HEADER_BYTES:] if body is None else body,
             hardware=hardware,
-            version=header.version + step,
+            version=(header.version if self.running is None else self.running) + step,
             slot=slot,
             label=header.label,
             flags=header.flags,
@@ -129,8 +134,43 @@ def confirmed(bench: Bench) -> Path:
     return bench.prepared(BOARD, seconds=CONFIRM_S, oversampling="1")
 
 
+def box_versions(bench: Bench, box: BoardBackend) -> tuple[RunningImage, Versions]:
+    """What runs on a board, and images around that version.
+
+    Raises:
+        SkippedError: the build is not here from which it was flashed.
+    """
+    firmware = bench.firmware(BOARD)
+    if not firmware.update.is_file():
+        raise SkippedError("needs the build that runs on the board: --firmware DIR")
+    running = box.running()
+    return running, Versions(firmware, running.version)
+
+
+def _good_update_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
+    """As `good_update`, by the gateway's update, from whatever slot and version run."""
+    running, versions = box_versions(bench, box)
+    with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
+        reach(line, "sampling", 30)
+        began_s = live.now_s()
+        update_box(line, {slot: versions.image(slot, step=1) for slot in Slot})
+        took_s = live.now_s() - began_s
+    slot = box.running().slot
+    require(slot is running.free, f"slot {slot.name} runs; want {running.free.name}")
+    older = versions.image(running.slot)
+    with BenchLine(live.port, live.now_s) as line:
+        begun = line.send_command(Operation.UPDATE_BEGIN, str(len(older)), timeout_s=30)
+        require(begun.status is Status.DONE, f"begin ended as {begun}")
+        sent = line.send_piece(0, older[:PIECE_BYTES])
+        answer = line.wait_for(Acknowledgement, 30, lambda answer: answer.command_id == sent)
+    require_refused([answer], sent, Verdict.DOWNGRADE)
+    return {"update_s": took_s, "slot": running.free.name}
+
+
 def good_update(bench: Bench) -> Figures:
     """A newer image goes into slot B, starts, is confirmed; the older one is then refused."""
+    if bench.box is not None:
+        return _good_update_of_a_board(bench, bench.box)
     versions = Versions(bench.firmware(BOARD))
     flash = confirmed(bench)
     newer = update_script(versions.image(Slot.B, step=1), BOOT_NS, 10)
@@ -159,7 +199,12 @@ def good_update(bench: Bench) -> Figures:
 
 def refused(run: FirmwareRun, command_id: int, verdict: Verdict) -> None:
     """Requires that the last acknowledgement of this command has that verdict."""
-    answers = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
+    require_refused(run.capture.of(Acknowledgement), command_id, verdict)
+
+
+def require_refused(received: Sequence[Acknowledgement], command_id: int, verdict: Verdict) -> None:
+    """As `refused`, of acknowledgements."""
+    answers = [answer for answer in received if answer.command_id == command_id]
     want = f"verdict {int(verdict)}"
     require(
         bool(answers) and answers[-1].status is Status.FAILED and answers[-1].detail == want,
@@ -169,15 +214,20 @@ def refused(run: FirmwareRun, command_id: int, verdict: Verdict) -> None:
 
 def bad_updates(bench: Bench) -> Figures:
     """Unsigned, changed, foreign, downgraded, truncated: refused by name, no sample lost."""
-    versions = Versions(bench.firmware(BOARD))
-    good = versions.image(Slot.B, step=1)
+    running, flash, versions = Slot.A, None, Versions(bench.firmware(BOARD))
+    if bench.box is None:
+        flash = confirmed(bench)
+    else:
+        (running, _), versions = box_versions(bench, bench.box)
+    free = Slot.B if running is Slot.A else Slot.A
+    good = versions.image(free, step=1)
     heads: Sequence[tuple[Verdict, bytes]] = (
-        (Verdict.UNSIGNED, versions.image(Slot.B, step=1, signed=False)),
+        (Verdict.UNSIGNED, versions.image(free, step=1, signed=False)),
         (Verdict.BAD_SIGNATURE, flipped(good, SIGNED_BYTES)),
         (Verdict.BAD_SIGNATURE, flipped(good, HEADER_BYTES // 2)),
-        (Verdict.DOWNGRADE, versions.image(Slot.B, step=-1)),
-        (Verdict.WRONG_HARDWARE, versions.image(Slot.B, step=1, hardware="another")),
-        (Verdict.WRONG_ADDRESS, versions.image(Slot.A, step=1)),
+        (Verdict.DOWNGRADE, versions.image(free, step=-1)),
+        (Verdict.WRONG_HARDWARE, versions.image(free, step=1, hardware="another")),
+        (Verdict.WRONG_ADDRESS, versions.image(running, step=1)),
         (Verdict.NO_MAGIC, bytes(PIECE_BYTES)),
     )
     messages: list[tuple[int, LinkMessage | bytes]] = []
@@ -189,7 +239,7 @@ def bad_updates(bench: Bench) -> Figures:
     cut_off = update_script(good, at_ns, 200, send_bytes=len(good) // 2)
     changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS_PER_S, 300)
     messages += [*cut_off.messages, *changed.messages]
-    run = bench.run(World(changed.end_ns + NS_PER_S, messages=tuple(messages)), BOARD, flash=confirmed(bench))
+    run = bench.run(World(changed.end_ns + NS_PER_S, messages=tuple(messages)), BOARD, flash=flash)
     for number, (verdict, _) in enumerate(heads):
         refused(run, 101 + 2 * number, verdict)
     refused(run, 202, Verdict.TRUNCATED)
@@ -224,11 +274,36 @@ def with_programmer(flash: bytes, records: str) -> bytes:
     return bytes(memory.flash)
 
 
-def other_programmer(bench: Bench) -> Figures:
-    """The build's flash.hex over a Box that runs a newer image in slot B: what was written runs."""
-    firmware, confirmed_one = bench.firmware(BOARD), confirmed(bench)
+def _flash_hex(firmware: Firmware) -> Path:
     written = firmware.image.flash.with_name("flash.hex")
     require(written.is_file(), f"{written} is not there; `opq-tools firmware build` writes it")
+    return written
+
+
+def _other_programmer_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
+    """As `other_programmer`, by the programmer at the bench."""
+    if not box.fixtures.program_command:
+        raise SkippedError("needs a programmer at the board (--program-command)")
+    running, versions = box_versions(bench, box)
+    written = _flash_hex(bench.firmware(BOARD))
+    with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
+        reach(line, "sampling", 30)
+        update_box(line, {slot: versions.image(slot, step=1) for slot in Slot})
+    before = box.put_settings({})
+    box.program(written)
+    now = box.running()
+    build = read_header(read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.A]).version
+    require(now == RunningImage(Slot.A, build), f"{now} runs after flash.hex; want slot A, version {build}")
+    require(box.put_settings({}) == before, "the settings did not stay")
+    return {"updated_to": running.free.name, "from_b_to_a": 1}
+
+
+def other_programmer(bench: Bench) -> Figures:
+    """The build's flash.hex over a Box that runs a newer image in slot B: what was written runs."""
+    if bench.box is not None:
+        return _other_programmer_of_a_board(bench, bench.box)
+    firmware, confirmed_one = bench.firmware(BOARD), confirmed(bench)
+    written = _flash_hex(firmware)
     records = written.read_text(encoding="ascii")
     newer = Versions(firmware).image(Slot.B, step=1)
     flash, at = bytearray(confirmed_one.read_bytes()), Slot.B.address - FLASH

@@ -14,7 +14,14 @@ from opq_hil.world.world import NS_PER_S
 from opq_proto.errors import OpqError
 from opq_proto.kit.open_port import PortNotOpenedError, open_port
 from opq_proto.link import frames as link
-from opq_proto.link.messages import LINK_BAUD, Acknowledgement, Command, LinkMessage, Operation
+from opq_proto.link.messages import (
+    LINK_BAUD,
+    Acknowledgement,
+    Command,
+    LinkMessage,
+    Operation,
+    UpdateData,
+)
 
 Kind = TypeVar("Kind")
 READ_S = 0.02
@@ -30,7 +37,7 @@ class BenchLine:
     """A port that is open for the `with` block; times are ns of `now_s` since it was opened.
 
     `now_s` gives the Box's time (`LiveBox.now_s`). All waits use it, since an emulator may be slower than its
-    host.
+    host. `start_s` is that time when the port was opened.
     """
 
     def __init__(self, port: str | Path, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +54,7 @@ class BenchLine:
             self._serial = open_port(self.port, LINK_BAUD, timeout_s=READ_S)
         except PortNotOpenedError as error:
             raise NoAnswerError(f"cannot open {self.port}: {error}") from error
-        self._start_s = self.now_s()
+        self.start_s = self.now_s()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +85,7 @@ class BenchLine:
                 left_bytes -= waiting
             data = self._serial.read(max(1, waiting))
             if data:
-                t_ns = round((self.now_s() - self._start_s) * NS_PER_S)
+                t_ns = round((self.now_s() - self.start_s) * NS_PER_S)
                 self.log.append((t_ns, data))
                 self.received += [
                     TimedMessage(t_ns, number, message) for number, message in self._decoder.feed(data)
@@ -112,6 +119,12 @@ class BenchLine:
         """Sends a command; returns its id."""
         self._command_id = self._command_id % 0xFFFF + 1
         self.send(Command(self._command_id, operation, argument))
+        return self._command_id
+
+    def send_piece(self, offset: int, data: bytes) -> int:
+        """Sends a piece of a firmware image; returns its id."""
+        self._command_id = self._command_id % 0xFFFF + 1
+        self.send(UpdateData(self._command_id, offset, data))
         return self._command_id
 
     def send_command(

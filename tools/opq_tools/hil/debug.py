@@ -113,7 +113,7 @@ def _run(session: DebugSession) -> int:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             ended_with_parent(server),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # Renode's console ends at the end of its input, and Renode with it
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -124,11 +124,13 @@ def _run(session: DebugSession) -> int:
             while time.monotonic() < until_s and process.poll() is None and not Path(session.target).exists():
                 time.sleep(POLL_S)
             code = subprocess.run(session.gdb, check=False).returncode
-            if process.poll():
+            if process.poll() is not None and (process.returncode or code):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
                 raise BackendError(f"{server[0]} ended with {process.returncode}: {said[-1] if said else ''}")
             return code
         finally:
+            assert process.stdin is not None
+            process.stdin.close()
             signal.signal(signal.SIGINT, before)
             end_group(process)

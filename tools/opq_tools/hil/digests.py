@@ -72,7 +72,10 @@ def command(
     if keep and all(verdict.outcome != "failed" for verdict in verdicts):
         content = digest_document(found, there.backend.version, there.firmware[BOARD])
         _write(keep, digest_text(content))
-    there.report(verdicts, 1, as_json)
+    if as_json:
+        click.echo(json.dumps(there.document(verdicts), indent=2))
+    if not there.report(verdicts, 1):
+        sys.exit(1)
 
 
 @click.command("compare")

@@ -1,7 +1,5 @@
 """What the commands that play the firmware share: options, backend, firmware and the lines shown."""
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +8,18 @@ from typing import Any
 
 import click
 
-from opq_hil.backends.backend import BACKENDS, WARNINGS, Backend, BackendError, backend, dated_folder
-from opq_hil.backends.firmware import BOARDS, OURS, Firmware, board_firmware
+from opq_hil.backends.backend import (
+    BACKENDS,
+    NO_FIXTURES,
+    WARNINGS,
+    Backend,
+    BackendError,
+    Fixtures,
+    backend,
+    dated_folder,
+)
+from opq_hil.backends.board import BoardBackend
+from opq_hil.backends.firmware import BOARDS, OURS, Firmware, flashed_firmware
 from opq_hil.suites.catalogue import play_all
 from opq_hil.suites.sampling import BOARDS_SKIPPED
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict
@@ -32,16 +40,31 @@ firmware_option = click.option(
 )
 
 
-def backend_option(names: Sequence[str]) -> Callable[[Any], Any]:
-    """Returns `--backend`, with the names that a command can use."""
+def backend_option(names: Sequence[str], default: str | None = "qemu") -> Callable[[Any], Any]:
+    """Returns `--backend`, with the names that a command can use; None: each backend that is here."""
     return click.option(
         "--backend",
         "backend_name",
         type=click.Choice(sorted(names)),
-        default="qemu",
-        show_default=True,
+        default=default,
+        show_default=default or "each that is here",
         help="Backend that runs the firmware.",
     )
+
+
+def backends_here(port: str) -> list[str]:
+    """Names of the emulators that can run here, and of the board where a port is given."""
+    found = ["board"] if port else []
+    for name in EMULATORS:
+        try:
+            backend(name)
+        except BackendError as error:
+            click.echo(f"{error}; {name} does not play", err=True)
+        else:
+            found.insert(len(found) - bool(port), name)
+    if not found:
+        raise BackendError(f"no backend can run here; there are {', '.join(BACKENDS)}")
+    return found
 
 
 def built_options(command: Any) -> Any:
@@ -61,43 +84,53 @@ class Bench:
         """Plays scenarios; a line on stderr as each ends."""
         return play_all(scenarios, self.backend, self.firmware, self.folder, _show_verdict)
 
-    def report(self, verdicts: Sequence[ScenarioVerdict], at_least: int, as_json: bool) -> None:
-        """Prints the sum; ends with exit code 1 if one failed or fewer than `at_least` passed."""
-        counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
-        counts |= Counter(verdict.outcome for verdict in verdicts)
-        if as_json:
-            document = {
-                "backend": self.backend.version,
-                **counts,
-                "verdicts": [verdict.document() for verdict in verdicts],
-            }
-            click.echo(json.dumps(document, indent=2))
+    def document(self, verdicts: Sequence[ScenarioVerdict]) -> dict[str, Any]:
+        """The sum for --json, and the verdicts."""
+        named = [verdict.document() for verdict in verdicts]
+        return {"backend": self.backend.version, **_counts(verdicts), "verdicts": named}
+
+    def report(self, verdicts: Sequence[ScenarioVerdict], at_least: int) -> bool:
+        """Prints the sum; returns whether none failed and at least `at_least` passed."""
+        counts = _counts(verdicts)
         words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         if boards := sum(int(verdict.figures.get(BOARDS_SKIPPED, 0)) for verdict in verdicts):
             words += f" (and {boards} boards)"
-        click.echo(f"{words}; all of it is in {self.folder}", err=True)
+        click.echo(f"{self.backend.name}: {words}; all of it is in {self.folder}", err=True)
         for verdict in verdicts:
             if verdict.outcome == "skipped":
                 click.echo(f"not played: {verdict.scenario.name}: {verdict.reason}", err=True)
         passed, failed = counts["passed"], counts["failed"]
         if passed < at_least:
-            click.echo(f"--at-least {at_least}: {passed} passed", err=True)
-        if failed or passed < at_least:
-            sys.exit(1)
+            click.echo(f"--at-least {at_least}: {passed} passed on {self.backend.name}", err=True)
+        return not failed and passed >= at_least
+
+
+def _counts(verdicts: Sequence[ScenarioVerdict]) -> dict[str, int]:
+    return dict.fromkeys(("passed", "failed", "skipped"), 0) | Counter(
+        verdict.outcome for verdict in verdicts
+    )
 
 
 def bench(
-    backend_name: str, firmware_dir: Path | None, out: Path | None, port: str = "", board: str = ""
+    backend_name: str,
+    firmware_dir: Path | None,
+    out: Path | None,
+    port: str = "",
+    board: str = "",
+    fixtures: Fixtures = NO_FIXTURES,
 ) -> Bench:
     """Returns a bench; what is wrong is reported before minutes of work."""
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board needs --port, the serial port of the board")
-    found = backend(backend_name, port, board or next(iter(BOARDS)))
+    found = backend(backend_name, port, board or next(iter(BOARDS)), fixtures)
     folder = made_folder(out)
     head = [f"backend: {found.version}", *filter(None, [WARNINGS.get(backend_name)])]
     click.echo("; ".join(head), err=True)
-    if backend_name == "board":  # its firmware was flashed before
-        return Bench(found, {board: board_firmware(Path(), board)}, folder)
+    if isinstance(found, BoardBackend):
+        flashed = flashed_firmware(firmware_dir, board)
+        if fixtures.program_command:
+            found.program(flashed.image.flash.with_name("flash.hex"))
+        return Bench(found, {board: flashed}, folder)
     firmware = chosen_firmware(firmware_dir, tuple(OURS), lambda text: click.echo(text, err=True))
     return Bench(found, firmware, folder)
 

@@ -15,28 +15,18 @@ from opq_proto.kit.shared_options import json_option
     "--lock",
     "lock_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another file with version, url and sha256.",
+    help="Another file of this form.",
 )
 @json_option
 def command(fetch: bool, lock_file: Path | None, as_json: bool) -> None:
-    """Show which Renode the workflow runs; with --fetch, the folder that it is in after a download.
-
-    While hil/renode.lock has no checksum, --fetch shows that of what came and asks whether to write it there.
-    """
+    """Show which Renode the workflow runs; with --fetch, the folder that it is in after a download."""
     lock = read_lock(lock_file or LOCK)
     if not fetch:
         if as_json:
-            click.echo(json.dumps({"version": lock.version, "url": lock.url, "sha256": lock.sha256 or None}))
+            click.echo(json.dumps({"version": lock.version, "url": lock.url, "sha256": lock.sha256}))
             return
         click.echo(f"Renode {lock.version}, {lock.url}")
-        click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil renode --fetch'}")
+        click.echo(f"sha256 {lock.sha256}")
         return
-
-    def accept(sha256: str, size: int) -> bool:
-        click.echo(f"{lock.url}\n{size:,} bytes, sha256 {sha256}", err=True)
-        return click.confirm(f"Compare it with the release's page. Write it into {lock.path}?", err=True)
-
-    folder = fetch_renode(lock, accept=accept)
-    if folder is None:
-        raise click.ClickException(f"{lock.path} has no checksum, so nothing was unpacked")
+    folder = fetch_renode(lock)
     click.echo(json.dumps({"version": lock.version, "folder": str(folder)}) if as_json else folder)

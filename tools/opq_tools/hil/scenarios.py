@@ -1,23 +1,36 @@
 """`opq-tools hil run` and `list`: the scenarios that the firmware has to pass."""
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
-from opq_hil.backends.backend import BACKENDS
+from opq_hil.backends.backend import BACKENDS, NO_FIXTURES, Fixtures
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.catalogue import SCENARIOS, chosen
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import json_option
 from opq_tools.hil.faults import FAULT_SUITES, shown_suites
-from opq_tools.hil.playing import backend_option, bench, built_options, out_option
+from opq_tools.hil.playing import backend_option, backends_here, bench, built_options, made_folder, out_option
 
 
 @click.command("run")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
-@backend_option(list(BACKENDS))
+@backend_option(list(BACKENDS), None)
 @click.option("--port", default="", metavar="PORT", help="Serial port of the board (--backend board).")
+@click.option(
+    "--power-command",
+    default="",
+    metavar="CMD",
+    help="Relay in the supply of the board; called with `on` or `off`.",
+)
+@click.option(
+    "--program-command",
+    default="",
+    metavar="CMD",
+    help="Programmer at the board; called with a .hex file, first with that of the build.",
+)
 @click.option(
     "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of the board."
 )
@@ -40,8 +53,10 @@ from opq_tools.hil.playing import backend_option, bench, built_options, out_opti
 @json_option
 def run(
     names: tuple[str, ...],
-    backend_name: str,
+    backend_name: str | None,
     port: str,
+    power_command: str,
+    program_command: str,
     board: str,
     suite: str | None,
     soak: bool,
@@ -52,6 +67,8 @@ def run(
 ) -> None:
     """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
+    Without --backend each scenario is played in every backend that is here: emulators, and a board at --port.
+
     \b
     Examples: opq-tools hil run cold_start
               opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
@@ -61,8 +78,21 @@ def run(
             f"{seeded[0]} is a suite of faults by seed; play it by opq-tools hil faults {seeded[0]}"
         )
     scenarios = chosen(names, suite, soak)
-    there = bench(backend_name, firmware_dir, out, port, board)
-    there.report(there.play(scenarios), at_least, as_json)
+    fixtures = Fixtures(power_command, program_command)
+    if fixtures != NO_FIXTURES and not port:
+        raise click.UsageError("--power-command and --program-command are for a board: give its --port")
+    chosen_names = [backend_name] if backend_name else backends_here(port)
+    top = made_folder(out)
+    played = []
+    for name in chosen_names:
+        there = bench(name, firmware_dir, top / name if len(chosen_names) > 1 else top, port, board, fixtures)
+        played.append((there, there.play(scenarios)))
+    if as_json:
+        documents = [there.document(verdicts) for there, verdicts in played]
+        click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
+    well = [there.report(verdicts, at_least) for there, verdicts in played]
+    if not all(well):
+        sys.exit(1)
 
 
 @click.command("list", short_help="List every scenario and suite of faults, and what it shows.")

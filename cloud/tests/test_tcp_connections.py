@@ -1,6 +1,10 @@
 """A connection of libzmq by its number, which may be another file's by now."""
 
 import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 from opq_cloud.core.backend.tcp_connections import remote_address, shut_down
@@ -14,3 +18,31 @@ def test_a_number_reused_by_a_file_is_released(tmp_path: Path) -> None:
             assert remote_address(file.fileno()) is None
             assert not shut_down(file.fileno(), ("127.0.0.1", 1))
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+READ = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t'); c.close()"
+
+
+def test_a_number_reused_by_the_store_keeps_its_locks(tmp_path: Path) -> None:
+    """Without its lock the next program that reads the file deletes the write-ahead log in use."""
+    path = tmp_path / "opq.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("CREATE TABLE t (x)")
+        numbers = [int(each.name) for each in Path("/proc/self/fd").iterdir() if is_file(each, path)]
+        assert numbers
+        for number in numbers:
+            assert remote_address(number) is None
+            assert not shut_down(number, ("127.0.0.1", 1))
+        store.execute("INSERT INTO t VALUES (1)")
+        subprocess.run([sys.executable, "-c", READ, str(path)], check=True, timeout=240)
+        assert Path(f"{path}-wal").exists()
+        store.execute("INSERT INTO t VALUES (2)")
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+def is_file(descriptor: Path, path: Path) -> bool:
+    with suppress(OSError):
+        return descriptor.readlink() == path
+    return False

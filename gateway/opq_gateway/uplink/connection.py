@@ -15,7 +15,6 @@ a stored place.
 """
 
 import json
-import os
 import random
 import re
 import socket as tcp
@@ -23,7 +22,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -300,8 +298,12 @@ class UplinkConnection:
 def _bytes_received(number: int) -> int:
     """Bytes that came on the connection of this descriptor; 0 where it has ended."""
     try:
-        with closing(tcp.socket(fileno=os.dup(number))) as twin:
-            info = twin.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, BYTES_RECEIVED_AT + 8)
+        # borrowed, not duplicated: a file may have the number by now, and to close a duplicate ends its locks
+        borrowed = tcp.SocketType(tcp.AF_INET, tcp.SOCK_STREAM, 0, number)
+        try:
+            info = borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, BYTES_RECEIVED_AT + 8)
+        finally:
+            borrowed.detach()
     except OSError:
         return 0
     found = info[BYTES_RECEIVED_AT:]

@@ -9,6 +9,7 @@ Source: include/uapi/linux/tcp.h (TCP_INFO).
 import errno
 import os
 import socket as tcp
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,8 @@ BYTES_RECEIVED_AT = 128
 BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
+_DUPLICATED_FILES: list[int] = []
+"""Descriptors that are never closed."""
 _INET = int(tcp.AF_INET)
 """As int, like the next four: an Enum costs as much as the call."""
 _INET6 = int(tcp.AF_INET6)
@@ -30,7 +33,13 @@ _TCP_INFO = int(tcp.TCP_INFO)
 
 @contextmanager
 def _connection(number: int) -> Iterator[tcp.SocketType]:
-    """Yields the connection by a descriptor of its own, which stays its; by `number` where none is left."""
+    """Yields the connection by a descriptor of its own, which stays its; by `number` where none is left.
+
+    A number that a file has meanwhile is not duplicated: closing the duplicate would end every lock of this
+    process on that file, and the next program that reads the store would delete SQLite's write-ahead log.
+    """
+    if not stat.S_ISSOCK(os.fstat(number).st_mode):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
     try:
         twin = os.dup(number)
     except OSError as error:
@@ -44,8 +53,8 @@ def _connection(number: int) -> Iterator[tcp.SocketType]:
         return
     try:
         own = tcp.socket(fileno=twin)
-    except OSError:  # the number was reused by a file
-        os.close(twin)
+    except OSError:  # a file got the number since the check: its duplicate stays open, for the same reason
+        _DUPLICATED_FILES.append(twin)
         raise
     with closing(own):
         yield own

@@ -15,11 +15,17 @@ import time
 from contextlib import suppress
 
 import zmq
-from hostile_frames import KINDS, greeting, messages, mutated, zmtp_frame
+from hostile_frames import KINDS, Burst, greeting, messages, mutated, zmtp_frame
 
 from opq_proto.keys.key_files import KeyFolder, generate, read_key_file, read_secret_file
 
 FRAMES_A_CONNECTION = 64
+BURSTS_A_KIND = 100
+"""Bursts of mutated frames, made beforehand: to mutate each frame as it is sent takes fifty times as long."""
+FAULTS = 6
+"""Further faults of a burst each time that it is sent, so that no two are the same."""
+BODIES = 1_000
+"""Mutated messages of an admitted key that are made beforehand; each gets FAULTS when it is sent."""
 OPEN_FRAMES = 24
 """Connections with frames that stay open while further ones are made."""
 RESET = struct.pack("ii", 1, 0)
@@ -39,12 +45,28 @@ def connected(kind: str, address: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(address)), WAIT_S)
 
 
-def send_frames(rng: random.Random, kind: str, address: str, count: int) -> tuple[int, int]:
+def bursts_for(rng: random.Random, count: int) -> list[Burst]:
+    """Returns bursts of all kinds, in turn."""
+    each = min(BURSTS_A_KIND, 1 + count // (FRAMES_A_CONNECTION * len(KINDS)))
+    return [kind(rng, FRAMES_A_CONNECTION) for _ in range(each) for kind in KINDS]
+
+
+def with_faults(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(FAULTS):
+        changed[rng.randrange(len(changed))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+    return bytes(changed)
+
+
+def send_frames(
+    rng: random.Random, kind: str, address: str, count: int, bursts: list[Burst]
+) -> tuple[int, int]:
     """Frames that the kernel took, and connections that it refused."""
     sent = refused = 0
     opened: collections.deque[socket.socket] = collections.deque()
     while sent < count and refused < 1_000:
-        begin, frames = KINDS[rng.randrange(len(KINDS))](rng, min(FRAMES_A_CONNECTION, count - sent + 1))
+        begin, frames = rng.choice(bursts)
+        frames = frames[: count - sent]
         try:
             line = connected(kind, address)
         except OSError:
@@ -56,9 +78,9 @@ def send_frames(rng: random.Random, kind: str, address: str, count: int) -> tupl
         with suppress(OSError):
             if kind == "udp":
                 for frame in frames:
-                    line.send(frame)
+                    line.send(with_faults(rng, frame or b"\0"))
             else:
-                line.sendall(begin + b"".join(frames))
+                line.sendall(begin + with_faults(rng, b"".join(frames)))
             sent += len(frames)
             if rng.random() < 0.5:
                 line.shutdown(socket.SHUT_WR)
@@ -122,6 +144,7 @@ def send_by_key(rng: random.Random, folder: str, box_id: str, kind: str, port: i
     keys = KeyFolder(folder)
     server = read_key_file(keys.server_public).public
     admitted = read_secret_file(keys.box_secret(box_id))
+    bodies = [mutated(rng, messages(rng)) for _ in range(BODIES)]
     sent = 0
     with zmq.Context() as context:
         while sent < count:
@@ -134,7 +157,7 @@ def send_by_key(rng: random.Random, folder: str, box_id: str, kind: str, port: i
                 time.sleep(0.1)  # the handshake; a socket that publishes drops what comes before
                 for _ in range(min(1_000, count) if pair is admitted else 5):
                     topic = rng.choice((box_id.encode(), b"1", b"", b"data", mutated(rng, box_id.encode())))
-                    parts = [topic, mutated(rng, messages(rng)), *([b"x"] * rng.randrange(3))]
+                    parts = [topic, with_faults(rng, rng.choice(bodies)), *([b"x"] * rng.randrange(3))]
                     with suppress(zmq.Again):
                         line.send_multipart(parts)
                         sent += len(parts)
@@ -145,10 +168,11 @@ def send_by_key(rng: random.Random, folder: str, box_id: str, kind: str, port: i
 def main() -> None:
     order = json.loads(sys.argv[1])
     answers = {}
+    bursts = bursts_for(random.Random(order["seed"]), order["frames"])
     for kind, address in order["addresses"]:
         rng = random.Random(f"{order['seed']} {address}")
         began = time.monotonic()
-        frames, refused = send_frames(rng, kind, address, order["frames"])
+        frames, refused = send_frames(rng, kind, address, order["frames"], bursts)
         taken = time.monotonic() - began
         made, also = connect_hostile(rng, kind, address, order["connections"], order["held"])
         answers[f"{kind} {address}"] = [

@@ -35,6 +35,8 @@ def test_only_lacking_libraries_are_packed() -> None:
     assert lacking_requirements(["click>=999"]) == ["click>=999"]
     with pytest.raises(PluginError, match="'!' is not a requirement"):
         lacking_requirements(["!"])
+    with pytest.raises(PluginError, match="names an address"):
+        lacking_requirements(["surely-absent @ https://example.com/surely-absent.tar.gz"])
 
 
 def made_wheel(folder: Path, name: str) -> None:
@@ -64,5 +66,9 @@ def test_wheels_of_a_folder_come_with_it(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "surelyabsent/__init__.py" in names and not any("tests" in each for each in names)
     assert (whole / "sinks" / "mine.py").is_file()
+    (plugin / "sinks" / "more.py").symlink_to(tmp_path / "private.txt")
+    (tmp_path / "private.txt").write_text("of this machine's user\n")
+    with pytest.raises(PluginError, match="links are not packed"):
+        pack(with_libraries(plugin, into / "linked", wheels))
     (plugin / "plugin.json").write_text(json.dumps({**facts, "requires": ["click"]}))
     assert with_libraries(plugin, into, wheels) == plugin

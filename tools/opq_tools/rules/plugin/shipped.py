@@ -43,7 +43,8 @@ def with_libraries(folder: Path, into: Path, wheels: Path | None) -> Path:
     if not lacking or (folder / "wheels").is_dir():
         return folder
     copy = into / folder.name
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*", "tests"))
+    # links stay links, which are not packed: a stranger's folder could name a private file
+    shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*", "tests"))
     where = ["--no-index", "--find-links", str(wheels.resolve())] if wheels is not None else []
     options = ["--quiet", "--only-binary", ":all:", *where]
     report = json.loads(_pip("install", "--dry-run", "--report", "-", *options, *lacking))
@@ -57,7 +58,7 @@ def with_libraries(folder: Path, into: Path, wheels: Path | None) -> Path:
 def lacking_requirements(requires: Sequence[str]) -> list[str]:
     """Returns the requirements that no library of this Python meets.
 
-    Raises PluginError: one is unreadable.
+    Raises PluginError: one is unreadable, or names an address, from which pip would build and run code.
     """
     lacking = []
     for text in requires:
@@ -67,6 +68,8 @@ def lacking_requirements(requires: Sequence[str]) -> list[str]:
             raise PluginError(
                 f"{MANIFEST}: {text!r} is not a requirement; want a name, or name>=1.0"
             ) from None
+        if wanted.url:
+            raise PluginError(f"{MANIFEST}: {text!r} names an address; want a name, or its wheel in wheels/")
         try:
             met = wanted.specifier.contains(version(wanted.name), prereleases=True)
         except PackageNotFoundError:

@@ -1,11 +1,13 @@
 """`phenomena`: both stores, and the original's documents."""
 
+import secrets
 import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
@@ -14,7 +16,8 @@ from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.statements import find_statement
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.phenomena import EDGE_MS, StoredPhenomenon
+from opq_cloud.store.records.part import NUMBERS_BEGIN_S
+from opq_cloud.store.records.phenomena import EDGE_MS, RANDOM_BITS, StoredPhenomenon
 from opq_cloud.store.records.tables import PHENOMENA
 
 DAY_MS = 86_400_000
@@ -43,6 +46,16 @@ ORIGINAL: dict[str, Any] = {
     "updated_ts_ms": SPAN[0],
     "expire_at": 2**31 - 1,
 }
+
+
+def test_numbers_tell_no_hidden_phenomenon(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a Box is claimed: those of one pass are in no order, and none has the number of another."""
+    store.people.claim_box("1", "somebody")
+    store.now_s = lambda: NUMBERS_BEGIN_S + 1000.0
+    draws = iter((900, 900, 7))
+    monkeypatch.setattr(secrets, "randbelow", lambda most: next(draws))
+    new = store.replace_phenomena("change", "4", *SPAN, [STEP, PROFILE])
+    assert [each.phenomenon_id for each in new] == [1000 * 2**RANDOM_BITS + draw for draw in (900, 7)]
 
 
 def test_phenomena_come_back_and_keep_their_numbers(store: CloudStore) -> None:

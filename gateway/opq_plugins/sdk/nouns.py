@@ -72,6 +72,8 @@ MAX_HISTORY_VALUES = 4_000_000
 """Values of one History: some 36 MB on the way to a worker."""
 MAX_DETAILS = 65_536
 """Bytes of a phenomenon's details, as JSON."""
+NOT_DETAILS = ("type", "analysis", "version", "because", "quantity", "size", "lasting")
+"""Names that a phenomenon's details may not have, because its own fields and its analysis are stored so."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 
 DERIVING = ("Finding", "Incident")
@@ -266,7 +268,13 @@ def checked_phenomena(phenomena: Iterable[object], histories: Sequence[History])
             raise ValueError(f"gave a phenomenon that ends {start_ns - end_ns} ns before its start")
         _check_finite(one, ("size",))
         size = None if one.size is None else float(one.size)
+        if not any(each.start_ns <= end_ns and start_ns <= each.end_ns for each in histories):
+            raise ValueError(f"gave a phenomenon from {start_ns} to {end_ns} ns; want one in its history")
         details = _checked_json(one.details, "a phenomenon with details", MAX_DETAILS)
+        if taken := [name for name in NOT_DETAILS if name in details]:
+            raise ValueError(f"gave a phenomenon with {taken[0]!r} in details; want its own figures only")
+        if not isinstance(details.get("unit", ""), str):
+            raise TypeError(f"gave a phenomenon with unit {details['unit']!r} in details; want text")
         found.append(
             replace(
                 one,

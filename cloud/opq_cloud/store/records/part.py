@@ -28,14 +28,18 @@ class StorePart:
         """Whether there is somebody who sees only some Boxes."""
         return False
 
+    def _numbers_come_from_clock(self) -> bool:
+        """Whether there is, or was, somebody who sees only some Boxes."""
+        self._numbers_from_clock = self._numbers_from_clock or self._parts_are_seen()
+        return self._numbers_from_clock
+
     def _draw_numbers(self, documents: Documents, name: str, count: int = 1) -> list[int]:
         """Returns the next numbers of events, findings or incidents.
 
         Once somebody sees only a part of them, a number is the second in which it is drawn, or the next one
         after the last, so that a gap between visible numbers does not count hidden ones.
         """
-        self._numbers_from_clock = self._numbers_from_clock or self._parts_are_seen()
-        if count and self._numbers_from_clock:
+        if count and self._numbers_come_from_clock():
             documents.raise_number(name, int(self.now_s()) - NUMBERS_BEGIN_S - 1)
         return documents.next_numbers(name, count)
 

@@ -3,19 +3,22 @@
 Those of other programs are left as they are; ours name their `analysis` in `phenomena_type`.
 """
 
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_cloud.store.driver import Condition, Documents, Fields
-from opq_cloud.store.records.part import StorePart, expires
+from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart, expires
 from opq_cloud.store.records.tables import PHENOMENA
 
 SAME_MS = 2 * 86_400_000
 """Two analyses put one change at most so far apart."""
 EDGE_MS = 3 * 86_400_000
 """What began so soon after the start of a span may no longer be found in it."""
+RANDOM_BITS = 24
+"""Random bits of a number; until 2042 it has 53 bits at most, which every reader of JSON holds exactly."""
 LASTING = "periodic"
 """The original's type of which a Box has one at a time."""
 
@@ -67,7 +70,7 @@ class PhenomenonRecords(StorePart):
             for each in found:
                 same = next((old for old in known if _is_same(old, each)), None)
                 if same is None:
-                    number = self._draw_numbers(documents, "phenomena_id")[0]
+                    number = self._new_number(documents)
                     new.append(replace(each, phenomenon_id=number))
                 else:
                     known.remove(same)
@@ -79,6 +82,20 @@ class PhenomenonRecords(StorePart):
             return new
 
         return self._driver.write(job)
+
+    def _new_number(self, documents: Documents) -> int:
+        """Returns a number; once somebody sees only some Boxes, the second and RANDOM_BITS that are random.
+
+        A pass of an analysis finds those of all Boxes within a second, so that numbers in turn would count
+        hidden ones between two visible ones.
+        """
+        if not self._numbers_come_from_clock():
+            return self._draw_numbers(documents, "phenomena_id")[0]
+        second = int(self.now_s()) - NUMBERS_BEGIN_S
+        while True:
+            number = second << RANDOM_BITS | secrets.randbelow(1 << RANDOM_BITS)
+            if not list(documents.find(PHENOMENA, [("phenomena_id", "=", number)], limit=1)):
+                return number
 
     def _expire_phenomena(self, documents: Documents, now_s: int, slice_rows: int) -> int:
         return documents.remove(PHENOMENA, [("expire_at", "<=", now_s)], slice_rows)
@@ -105,7 +122,7 @@ def _is_same(old: StoredPhenomenon, new: StoredPhenomenon) -> bool:
 def _document(found: StoredPhenomenon, number: int, expire_at: int) -> Fields:
     return {
         "phenomena_id": number,
-        "phenomena_type": {"type": found.kind, **found.details},
+        "phenomena_type": {**found.details, "type": found.kind},
         "affected_opq_boxes": list(found.box_ids),
         "related_event_ids": list(found.event_ids),
         "related_incident_ids": list(found.incident_ids),

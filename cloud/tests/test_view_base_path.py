@@ -8,6 +8,7 @@ from pathlib import Path
 import demo
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter, ValidationError
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection, ViewSection
@@ -104,10 +105,20 @@ def test_api_and_health_are_unchanged(below: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["http://host:99999", "http://host:", "http://:8888", "https://a@host", "host:8888", "http://::1:8888"],
+)
+def test_an_impossible_public_url_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(ViewSection).validate_python({"public_url": url})
+
+
+@pytest.mark.parametrize(
     ("url", "address", "path"),
     [
         ("https://pq.example.org/", "https://pq.example.org", ""),
         ("http://host:8888", "http://host:8888", ""),
+        ("http://[::1]:65535", "http://[::1]:65535", ""),
         ("https://example.org/a/b/", "https://example.org/a/b", "/a/b"),
     ],
 )

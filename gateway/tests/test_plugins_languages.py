@@ -15,6 +15,7 @@ from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker import remote
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.decision import Decision, Nominal
@@ -24,7 +25,10 @@ HEADER = Path(__file__).parents[1] / "opq_plugins/sdk/opq_plugin.h"
 
 
 @pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Plugins]:
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """A slow machine is not a trigger that hangs."""
+    for name in ("DECIDE_S", "BEGIN_S"):
+        monkeypatch.setattr(remote, name, 60.0)
     made = Plugins(
         tmp_path / "data",
         Policy(

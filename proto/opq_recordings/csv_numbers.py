@@ -51,8 +51,7 @@ class Notation:
             return float(text)
         if not text.isascii():
             text = text.translate(PLAIN_LETTERS)
-        if _QUIET_GROUPS.fullmatch(text):
-            text = re.sub(r"(?<=\d)[ '’_\u00a0\u2009\u202f](?=\d)", "", text)
+        text = _without_quiet_groups(text)
         if self.group and self.group in text:
             if not _GROUPED[self.group].fullmatch(text):
                 return None
@@ -65,6 +64,13 @@ class Notation:
 
     def cells(self, line: str) -> list[str]:
         return split_cells(line, self.separator)
+
+
+def _without_quiet_groups(text: str) -> str:
+    """`1230,5` of `1'230,5`."""
+    if _QUIET_GROUPS.fullmatch(text):
+        return re.sub(r"(?<=\d)[ '’_\u00a0\u2009\u202f](?=\d)", "", text)
+    return text
 
 
 def number(text: str) -> float | None:
@@ -193,7 +199,8 @@ def _marks(rows: Sequence[Sequence[str]]) -> tuple[str, str]:
     Raises:
         RecordingError: both marks are decimal marks, or it cannot be known.
     """
-    cells = [cell for row in rows for cell in row if any(each.fullmatch(cell) for each in _MARKED)]
+    written = [_without_quiet_groups(cell) for row in rows for cell in row]
+    cells = [cell for cell in written if any(each.fullmatch(cell) for each in _MARKED)]
     alone = {mark: [cell for cell in cells if mark in cell] for mark in ",."}
     decimal = {
         mark: next((each for each in alone[mark] if not _GROUPED[mark].fullmatch(each)), None)

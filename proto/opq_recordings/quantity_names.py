@@ -13,8 +13,8 @@ FIRST_UNSPACED_LETTER = 0x3000
 """From here on letters are those of languages without blanks, mostly."""
 _VOLTAGE = re.compile(
     r"(?i)^(?!v[-.·* ]a$)(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
-    r"|[uv][_ .-]?(l?\d|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains|grid"
-    r"|ll|lg|pn|pp|in|out)(?![a-z]).*)$"
+    r"|[uv][_ .-]?(l?\d[_ .-]?n?|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains"
+    r"|grid|ll|lg|pn|pp|in|out)(?![a-z]).*)$"
 )
 """By the name as it is; `V-A`, `V.A` and `V A` may be an apparent power."""
 _CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ .-]?(l?\d|[abcn])(?![a-z]).*)$")

@@ -88,6 +88,13 @@ def test_marks_between_thousands_are_no_decimal_marks(name: str, tmp_path: Path)
     assert found.assumed == {} and found.problems == ()
 
 
+@pytest.mark.parametrize("mark", ["'", "’", "\u202f", " "])
+def test_thousands_beside_a_decimal_comma_are_read(mark: str) -> None:
+    notation = notation_of(["t;U", *(f"{k};1{mark}23{k},5" for k in range(5))])
+    assert (notation.separator, notation.decimal) == (";", ",")
+    assert notation.number(f"1{mark}230,5") == 1230.5
+
+
 def test_indian_groups_are_numbers() -> None:
     assert Notation(";", ".", ",").number("12,34,567.5") == 1_234_567.5
     assert Notation(";", ".", ",").number("1,234,5") is None

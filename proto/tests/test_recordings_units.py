@@ -121,7 +121,10 @@ def test_names_of_quantities_are_known_in_several_languages(names: str, wanted: 
             "phase_A_voltage phaseAVoltage phase-B.voltage VOLTAGE_L1 L1Spannung Netzspannung vPhase2 Vrms_B",
             "voltage",
         ),
-        ("grid_voltage power_supply_voltage tension_L1 ch1/volts U.L1-N U-L2 V.AN v-rms", "voltage"),
+        (
+            "grid_voltage power_supply_voltage tension_L1 ch1/volts U.L1-N U-L2 V.AN v-rms u1n U_1N UL1N",
+            "voltage",
+        ),
         (
             "line_current motor_current lineCurrent current_L1 Motorstrom I_a phase.B.current iPhase2 Irms_A "
             "ток_фазы_В I.L1 i-n",

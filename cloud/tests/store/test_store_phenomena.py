@@ -16,7 +16,7 @@ from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.statements import find_statement
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.part import NUMBERS_BEGIN_S
+from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
 from opq_cloud.store.records.phenomena import EDGE_MS, RANDOM_BITS, StoredPhenomenon
 from opq_cloud.store.records.tables import PHENOMENA
 
@@ -50,6 +50,7 @@ ORIGINAL: dict[str, Any] = {
 
 def test_numbers_tell_no_hidden_phenomenon(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a Box is claimed: those of one pass are in no order, and none has the number of another."""
+    assert isinstance(store, StorePart)
     store.people.claim_box("1", "somebody")
     store.now_s = lambda: NUMBERS_BEGIN_S + 1000.0
     draws = iter((900, 900, 7))

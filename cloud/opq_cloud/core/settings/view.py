@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from opq_proto.config.reading import Field, Why, section
-from opq_proto.kit.ports import HOST_PORT, WEB_ADDRESS
+from opq_proto.kit.ports import HOST_PORT, PORT_PATTERN, WEB_ADDRESS
 
 
 @section
@@ -122,7 +122,7 @@ class ViewSection:
     public_url: Annotated[
         str | None,
         Field(
-            pattern=r"^https?://[^\s/?#]+(/[A-Za-z0-9._~-]+)*/?$",
+            pattern=rf"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*/?$",
             examples=["https://pq.example.org", "https://example.org/opq"],
             description="address for people, used in mails; with https, secure cookies; with a path, "
             "View is below that path of a site",
@@ -137,7 +137,7 @@ class ViewSection:
     tile_url: Annotated[
         str | None,
         Field(
-            pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s'\"<>;,]*$",
+            pattern=rf"^https?://[A-Za-z0-9.-]+(:{PORT_PATTERN})?/[^\s'\"<>;,]*$",
             examples=["https://tile.example.org/{z}/{x}/{y}.png"],
             description="map tiles, with {z}, {x} and {y}; none: outlines only",
         ),

@@ -23,7 +23,7 @@ def test_a_number_reused_by_a_file_is_released(tmp_path: Path) -> None:
 READ = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t'); c.close()"
 
 
-def test_a_number_reused_by_the_store_keeps_its_locks(tmp_path: Path) -> None:
+def test_reused_numbers_keep_the_stores_locks(tmp_path: Path) -> None:
     """Without its lock the next program that reads the file deletes the write-ahead log in use."""
     path = tmp_path / "opq.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as store:

@@ -36,6 +36,10 @@ UPDATE_ROLLED_BACK = const(55)
 REPL = const(60)
 LOG_LOST = const(61)
 COMMANDS_LOST = const(62)
+PROGRAM_STARTED = const(70)
+PROGRAM_STOPPED = const(71)
+PROGRAM_REMOVED = const(72)
+PROGRAM_LINE = const(73)
 
 # Command.operation
 HELLO = const(1)
@@ -48,6 +52,7 @@ UPDATE_BEGIN = const(7)
 UPDATE_END = const(8)
 REPL_OPERATION = const(9)
 PROTECT = const(10)
+PROGRAM = const(11)
 
 # Acknowledgement.status
 DONE = const(0)

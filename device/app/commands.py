@@ -10,6 +10,7 @@ from receiver import Receiver
 from sampler import FEATURE_KEYS, START_KEYS, Sampler
 from supervisor import Supervisor
 from updater import Updater
+from user_program import UserProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Commands:
         receiver: Receiver,
         updater: Updater,
         supervisor: Supervisor,
+        program: UserProgram,
         ticks_ms: "Callable[[], int]" = time.ticks_ms,
     ) -> None:
         self._journal = journal
@@ -41,6 +43,7 @@ class Commands:
         self._receiver = receiver
         self._updater = updater
         self._supervisor = supervisor
+        self._program = program
         self._ticks_ms = ticks_ms
         self._lost = pipeline.counters()[REFUSED]
 
@@ -83,6 +86,8 @@ class Commands:
             return self._limits(argument)
         if operation == codes.PROTECT:
             return self._protect(argument)
+        if operation == codes.PROGRAM:
+            return self._program.command(argument)
         if operation == codes.UPDATE_BEGIN:
             return self._updater.begin(argument)
         if operation == codes.UPDATE_END:

@@ -10,6 +10,7 @@ import codes
 from journal import Journal
 from opq import acquire, board, clock, pipeline
 from power import Power
+from user_program import UserProgram
 
 THRESHOLD_BYTES = 8192
 """A collection runs after so many bytes were allocated; usually the one of each second comes first."""
@@ -21,12 +22,13 @@ AGAIN_S = 60
 
 
 class Health:
-    def __init__(self, journal: Journal, power: Power) -> None:
+    def __init__(self, journal: Journal, power: Power, program: UserProgram) -> None:
         gc.collect()
         gc.threshold(THRESHOLD_BYTES)
         self.low_water = gc.mem_free()
         self._journal = journal
         self._power = power
+        self._program = program
         self._low_logged = False
         self._reset_cause = board.reset_cause()
         self._sent_s = AGAIN_S
@@ -49,7 +51,7 @@ class Health:
         self._sent_s += 1
         again = self._sent_s >= AGAIN_S
         sent = pipeline.losses(clock.damaged(), again)
-        pipeline.facts(again)
+        pipeline.facts(again, self._program.state, self._program.crc32)
         if again and sent:
             pipeline.crash()
             self._sent_s = 0

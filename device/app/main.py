@@ -17,6 +17,7 @@ from receiver import Receiver
 from sampler import Sampler
 from supervisor import Supervisor
 from updater import Updater
+from user_program import UserProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
     receiver = Receiver(journal)
     power = Power(journal, sampler, supervisor)
     updater = Updater(journal, sampler, supervisor)
-    commands = Commands(journal, sampler, receiver, updater, supervisor)
-    health = Health(journal, power)
+    program = UserProgram(journal)
+    commands = Commands(journal, sampler, receiver, updater, supervisor, program)
+    health = Health(journal, power, program)
     leds = Leds(sampler, receiver, power, supervisor)
     supervisor.exempt = 0
     pipeline.hold(False)  # the app before this one may have ended during a probe of the supply
@@ -68,6 +70,7 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
         (leds.show, 50),
         (journal.flush, 20),
         (commands.second, 1000),
+        (program.step, 20),
     ]
 
 

@@ -7,6 +7,7 @@
 
 #include "pipeline.h"
 #include "power.h"
+#include "program_budget.h"
 #include "ramfunc.h"
 #include "stm32f405.h"
 #include "tick.h"
@@ -35,6 +36,7 @@ OPQ_RAMFUNC uint32_t opq_cycles(void) { return DWT->CYCCNT; }
 // Interrupt context, every 1 ms: counts the wraps of TIM5; the interrupt also wakes the main thread from WFI.
 void SysTick_Handler(void) {
     opq_tick_each_ms();
+    opq_program_each_ms();
     if (feeding) {
         opq_watchdog_feed();
     }

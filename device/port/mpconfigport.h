@@ -81,5 +81,12 @@ typedef long mp_off_t;
 #define MP_NEED_LOG2 (1)
 #define MP_STATE_PORT MP_STATE_VM
 
+// A user's program beyond its time (cmodules/program): interrupted at each jump until it has returned.
+#include "program_budget.h"
+#define MICROPY_VM_HOOK_LOOP \
+    if (opq_program_over) { \
+        mp_sched_keyboard_interrupt(); \
+    }
+
 // Waiting for an interrupt; SysTick ends it after 1 ms at the latest.
 #define MICROPY_INTERNAL_WFE(timeout_ms) __asm volatile("wfi")

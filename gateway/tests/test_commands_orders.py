@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from opq_gateway.serial_side.box_commands import BoxAnswer, Done
 from opq_proto.firmware.image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
 from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import Hello, Log, Operation, Status
+from opq_proto.link.user_program import PIECE_BYTES
 
 IMAGES = {
     slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)
@@ -37,6 +39,8 @@ class Box:
     """So many pieces get no answer."""
     busy: int = 0
     refuse: BoxAnswer | None = None
+    program: bytes = b""
+    received: bytes = b""
 
     def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         self.said.append((operation, argument))
@@ -47,10 +51,32 @@ class Box:
     def _answer(self, operation: Operation, argument: str) -> BoxAnswer:
         if operation is Operation.UPDATE_BEGIN:
             return BoxAnswer(Status.DONE, self.slot)
+        if operation is Operation.PROGRAM:
+            return self._program_answer(argument)
         if operation is Operation.GET_SETTINGS:
             return BoxAnswer(Status.DONE, "", (("gain", "1"), ("led", "on")))
         if operation is Operation.PUT_SETTING and argument.startswith("no"):
             return BoxAnswer(Status.BAD_ARGUMENT, "no setting no")
+        return BoxAnswer(Status.DONE)
+
+    def _program_answer(self, argument: str) -> BoxAnswer:
+        """As device/app/user_program.py answers; a text with `!` in it does not compile."""
+        word, _, rest = argument.partition(" ")
+        if word == "put":
+            self.received = b""
+        elif word.isdigit():
+            self.received += base64.b64decode(rest)
+            return BoxAnswer(Status.DONE, str(len(self.received)))
+        elif word == "end" and b"!" in self.received:
+            return BoxAnswer(Status.FAILED, "SyntaxError: invalid syntax, line 1")
+        elif word in ("end", "remove"):
+            self.program = self.received if word == "end" else b""
+        elif word == "get":
+            piece = self.program[int(rest) :][:PIECE_BYTES]
+            return BoxAnswer(Status.DONE, base64.b64encode(piece).decode())
+        else:
+            length = len(self.program)
+            return BoxAnswer(Status.DONE, f"{min(length, 1)} {length} {zlib.crc32(self.program)} ")
         return BoxAnswer(Status.DONE)
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
@@ -130,6 +156,40 @@ def test_reset_time_and_settings_reach_the_box() -> None:
         (Operation.PUT_SETTING, "led=off"),
         (Operation.GET_SETTINGS, ""),
     ]
+
+
+def put(bench: Bench, text: bytes) -> tuple[bool, str]:
+    return bench.order("opq-program", f"put {base64.b64encode(text).decode()}")
+
+
+def test_a_program_is_put_shown_and_removed() -> None:
+    bench = Bench(Box())
+    text = "# Höhe\n".encode() * 100
+    assert put(bench, text) == (True, "") and bench.box.program == text
+    shown = json.loads(bench.order("opq-program", "show")[1])
+    assert shown == {
+        "state": "runs",
+        "bytes": 800,
+        "crc32": f"{zlib.crc32(text):08x}",
+        "text": text.decode(),
+    }
+    assert bench.order("opq-program", "remove") == (True, "")
+    assert json.loads(bench.order("opq-program")[1]) == {"state": "none"}
+
+
+def test_a_refused_program_says_why() -> None:
+    bench = Bench(Box())
+    assert put(bench, b"good") == (True, "")
+    assert put(bench, b"!") == (False, "SyntaxError: invalid syntax, line 1")
+    assert bench.box.program == b"good"
+    assert put(bench, b"x" * 4065) == (False, "box.py has 4065 bytes; want 1 to 4064")
+    assert "UTF-8" in put(bench, b"\xff")[1]
+    assert bench.order("opq-program", "put ?")[1].startswith("the program is not base64")
+    assert "want put, show, remove" in bench.order("opq-program", "start")[1]
+    bench.box.refuse = BoxAnswer(Status.UNKNOWN)
+    assert put(bench, b"good") == (False, "its firmware takes no program; update it")
+    bench.box.refuse = BoxAnswer(None)
+    assert bench.order("opq-program") == (False, "the Box did not answer within 5 s")
 
 
 def test_a_refusal_says_what_the_box_said() -> None:

@@ -36,6 +36,8 @@ ORDERS = (
     ("opq-update", "install"),
     ("opq-update", "cancel"),
     ("opq-update", "look"),
+    ("opq-program", "put cGFzcw=="),
+    ("opq-program", "remove"),
     ("opq-settings", "box_id=7"),
 )
 """Each with an example of its message."""

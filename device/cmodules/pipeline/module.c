@@ -185,8 +185,8 @@ static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_losses_obj, pipeline_losses);
 
-// facts(again): as losses, what the chip is set to and what the clock uses.
-static mp_obj_t pipeline_facts(mp_obj_t again) {
+// facts(again, program, program_crc32): as losses, what the chip is set to, what the clock uses, the user's program.
+static mp_obj_t pipeline_facts(mp_obj_t again, mp_obj_t program, mp_obj_t program_crc32) {
     static uint32_t reported[OPQ_FACTS];
     opq_clock_status_t clock;
     opq_clock_status(opq_pipeline_config()->clock, &clock);
@@ -195,6 +195,8 @@ static mp_obj_t pipeline_facts(mp_obj_t again) {
         [OPQ_FACT_PROTECTED_SECTORS] = opq_flash_protected_sectors(),
         [OPQ_FACT_CHIP_REVISION] = opq_power_revision(),
         [OPQ_FACT_TIME_LABEL] = clock.label,
+        [OPQ_FACT_PROGRAM] = (uint32_t)mp_obj_get_int(program),
+        [OPQ_FACT_PROGRAM_CRC32] = (uint32_t)mp_obj_get_int_truncated(program_crc32),
     };
     if ((mp_obj_is_true(again) || memcmp(reported, now, sizeof reported) != 0) &&
         mp_obj_is_true(posted(OPQ_BOX_FACTS, opq_write_numbers(payload, sizeof payload, now, OPQ_FACTS)))) {
@@ -202,7 +204,7 @@ static mp_obj_t pipeline_facts(mp_obj_t again) {
     }
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(pipeline_facts_obj, pipeline_facts);
+static MP_DEFINE_CONST_FUN_OBJ_3(pipeline_facts_obj, pipeline_facts);
 
 // crash(): the record of the crash that led to this start, if there was one.
 static mp_obj_t pipeline_crash(void) {

@@ -23,6 +23,11 @@ static opq_features_t features;
 static bool features_run, measurements;
 static uint32_t features_rate_millihz, features_lost_before;
 
+// Windows for a user's program: PendSV puts, the main thread takes; both count up and wrap.
+static opq_stamped_window_t windows[OPQ_PIPELINE_WINDOWS];
+static _Atomic uint32_t windows_put, windows_taken, windows_lost;
+static _Atomic bool windows_watched;
+
 static _Atomic bool held;
 
 // Values from the main thread for the next run; each is taken once.
@@ -86,6 +91,25 @@ void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hystere
     atomic_store_explicit(&coming.limits, true, memory_order_release);
 }
 
+void opq_pipeline_watch_windows(bool on) {
+    atomic_store(&windows_watched, on);
+    if (!on) {
+        atomic_store(&windows_taken, atomic_load(&windows_put));
+    }
+}
+
+bool opq_pipeline_window(opq_stamped_window_t *out) {
+    uint32_t taken = atomic_load_explicit(&windows_taken, memory_order_relaxed);
+    if (taken == atomic_load_explicit(&windows_put, memory_order_acquire)) {
+        return false;
+    }
+    *out = windows[taken % OPQ_PIPELINE_WINDOWS];
+    atomic_store_explicit(&windows_taken, taken + 1, memory_order_release);
+    return true;
+}
+
+uint32_t opq_pipeline_windows_lost(void) { return atomic_load(&windows_lost); }
+
 static uint32_t spent(opq_stage_t stage, uint32_t since) {
     uint32_t now = config.cycles();
     opq_stages_add(stage, now - since);
@@ -141,9 +165,28 @@ static void send_crossings(const opq_block_stamp_t *newest) {
     }
 }
 
-static void send_measurements(void) {
+static void keep_window(const opq_feature_window_t *window, const opq_block_stamp_t *newest) {
+    uint32_t put = atomic_load_explicit(&windows_put, memory_order_relaxed);
+    if (put - atomic_load_explicit(&windows_taken, memory_order_acquire) == OPQ_PIPELINE_WINDOWS) {
+        atomic_fetch_add_explicit(&windows_lost, 1, memory_order_relaxed);
+        return;
+    }
+    opq_stamped_window_t *place = &windows[put % OPQ_PIPELINE_WINDOWS];
+    const opq_block_stamp_t *by = newest;
+    place->window = *window;
+    place->t_ns = newest->t_ns;
+    (void)opq_stamps_time(&stamps, window->first_sample, &place->t_ns, &by);
+    place->uncertainty_ns = by->uncertainty_ns;
+    place->source = by->source;
+    atomic_store_explicit(&windows_put, put + 1, memory_order_release);
+}
+
+static void send_measurements(const opq_block_stamp_t *newest) {
     opq_feature_window_t window;
     while (opq_features_measurement(&features, &window)) {
+        if (atomic_load(&windows_watched)) {
+            keep_window(&window, newest);
+        }
         if (measurements) {
             opq_box_measurement_t figures = {
                 .first_sample = window.first_sample,
@@ -207,7 +250,7 @@ static void one_block(const opq_block_t *block, bool silent) {
         }
         opq_features_push(&features, block->counts, block->count, block->first_sample, block->clipped);
         send_crossings(&stamp);
-        send_measurements();
+        send_measurements(&stamp);
         (void)spent(OPQ_STAGE_FEATURES, from);
     }
 }

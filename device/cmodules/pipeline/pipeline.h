@@ -37,6 +37,7 @@ enum {
     OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below this: a block time (16.7 ms) of the line, and some more
     OPQ_PIPELINE_BLOCKS_PER_RUN = 8,   // after a stall the rest waits for the next run
     OPQ_PIPELINE_BLOCK_ROOM = 1024,    // frame of 200 counts (438) and the messages of its features
+    OPQ_PIPELINE_WINDOWS = 8,          // 1.6 s of windows for a user's program
     OPQ_PIPELINE_ANSWER_ROOM = 2048,   // payloads of an acknowledgement (260) and the settings (1 KB), and some more
 };
 
@@ -62,6 +63,14 @@ typedef struct {
     opq_link_counters_t link;
 } opq_pipeline_counters_t;
 
+// A window with the time of its first sample.
+typedef struct {
+    opq_feature_window_t window;
+    int64_t t_ns;
+    uint32_t uncertainty_ns;
+    uint8_t source;
+} opq_stamped_window_t;
+
 // The queues that the port's USART1 interrupt drains and fills.
 opq_queue_t *opq_pipeline_tx(void);
 opq_queue_t *opq_pipeline_rx(void);
@@ -79,6 +88,11 @@ void opq_pipeline_restart(void);
 void opq_pipeline_features(const opq_features_config_t *config, bool measurements);
 // Main thread. New limits for the running features.
 void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hysteresis_pu);
+
+// Windows for the main thread, from the next one on; those that find the queue full are counted.
+void opq_pipeline_watch_windows(bool on);
+bool opq_pipeline_window(opq_stamped_window_t *out);
+uint32_t opq_pipeline_windows_lost(void);
 // True: USART1 has another user (REPL); nothing is sent or read any more.
 void opq_pipeline_hold(bool held);
 

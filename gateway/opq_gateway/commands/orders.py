@@ -3,6 +3,7 @@
     opq-reset      ""                     restart
     opq-time       "" or UTC in ms        take this time, or the gateway's; a Box with GPS keeps its own
     opq-settings   "" or key=value        all settings as a JSON object; or one of them changed, kept in flash
+    opq-program    see box_program.py     the user's program on the Box
     opq-update     see update.py          firmware, by pieces, with progress
     opq-update     look                   the gateway looks at its repository of releases now
 
@@ -14,6 +15,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
+from opq_gateway.commands.box_program import BoxProgram
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
@@ -48,6 +50,7 @@ class BoxOrders:
         self._now_ns = now_ns
         self._look_for_updates = look_for_updates
         self.update = FirmwareUpdate(line, later, status)
+        self._program = BoxProgram(line, later)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
         """Carries out an order; False where the order does not exist."""
@@ -58,6 +61,8 @@ class BoxOrders:
                 self._time(message, reply)
             case "opq-settings":
                 self._settings(message, reply)
+            case "opq-program":
+                self._program.execute(message, reply)
             case "opq-update" if message == LOOK:
                 reply(*self._look_for_updates())
             case "opq-update":

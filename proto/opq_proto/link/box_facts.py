@@ -1,4 +1,4 @@
-"""What a Box reports of its chip's option bytes, its revision and what names its seconds, in words.
+"""What a Box reports of its option bytes, revision, label of seconds and user's program, in words.
 
 Names are those of opq_fact_t (device/cmodules/link/messages.h, without OPQ_FACT_), in the order of the wire:
 new ones are added at the end, none is removed.
@@ -7,6 +7,7 @@ new ones are added at the end, none is removed.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from opq_proto.link.log_codes import PROGRAM_STATES
 from opq_proto.link.messages import BoxFacts
 
 BROWN_OUT_LEVELS = {0: "off", 1: "2.10 V", 2: "2.40 V", 3: "2.70 V"}
@@ -36,6 +37,8 @@ FACTS: Mapping[str, Callable[[int], str]] = MappingProxyType(
         "protected_sectors": sectors_text,
         "chip_revision": lambda number: REVISIONS.get(number, f"0x{number:04X}"),
         "time_label": _word(LABELS),
+        "program": _word(PROGRAM_STATES),
+        "program_crc32": lambda number: f"{number:08x}",
     }
 )
 """Name of each fact, and what puts its number into words."""

@@ -24,6 +24,16 @@ UPDATE_CONFIRMED = 53
 """The Box has confirmed new firmware after its trial."""
 UPDATE_ROLLED_BACK = 55
 """The Box has returned to its former firmware."""
+PROGRAM_STATES = {
+    0: "none",
+    1: "runs",
+    2: "stopped: a call took too long",
+    3: "stopped: too much heap",
+    4: "stopped: it raised an exception",
+    5: "not started: three resets during its calls",
+    6: "not started: it does not compile",
+}
+"""State of a user's program (device/app/user_program.py), in BoxFacts and `box.program_stopped`."""
 _STATES = {0: "free", 1: "acquiring", 2: "locked", 3: "holdover"}
 WORDS: dict[str, dict[int, str]] = {
     "reset_cause": RESET_CAUSES,
@@ -33,6 +43,7 @@ WORDS: dict[str, dict[int, str]] = {
     "reason": {1: "battery", 2: "supply", 3: "commanded"},
     "source": {1: "new flash", 2: "repaired", 3: "second copy", 4: "standard values"},
     "slot": {0: "A", 1: "B"},
+    "program": PROGRAM_STATES,
 }
 """Facts whose integers are logged as words."""
 
@@ -79,6 +90,10 @@ CODES: dict[int, Code] = {
     60: Code("REPL", "box.repl"),
     61: Code("LOG_LOST", "box.log_lost", "lines", "", warns=True),
     62: Code("COMMANDS_LOST", "box.commands_lost", "commands", "in_all", warns=True),
+    70: Code("PROGRAM_STARTED", "box.program_started", "characters"),
+    71: Code("PROGRAM_STOPPED", "box.program_stopped", "program", "line", warns=True),
+    72: Code("PROGRAM_REMOVED", "box.program_removed"),
+    73: Code("PROGRAM_LINE", "box.program_line", "a", "b"),
 }
 
 

@@ -37,6 +37,8 @@ class Operation(IntEnum):
     """Hand the line to MicroPython's prompt until the next reset."""
     PROTECT = 10
     """`<brown-out level> <boot sectors>`: set the option bytes; empty: report them. `detail` has both."""
+    PROGRAM = 11
+    """A user's program: put, its pieces, end, get, remove; empty: its state (proto/golden/README.md)."""
 
 
 class Status(IntEnum):

@@ -26,6 +26,7 @@ __all__ = [
     "CYCLE_SAMPLES",
     "HALF_CYCLES_PLUGIN",
     "NUMBER_SETTING",
+    "PROGRAM_PLUGIN",
     "SETTINGS_PLUGIN",
     "TAKES_INTERVALS",
     "TAKES_LOSSES",
@@ -58,6 +59,8 @@ UPLINK_PLUGIN = "opq-uplink"
 CHALLENGE_PLUGIN = "opq-challenge"
 """Answers with the challenge for the administrator's next proof (`wire.order_proof`)."""
 UPDATE_PLUGIN = "opq-update"
+PROGRAM_PLUGIN = "opq-program"
+"""A user's program of the Box (gateway/opq_gateway/commands/box_program.py)."""
 SETTINGS_PLUGIN = "opq-settings"
 NUMBER_SETTING = "box_id"
 """The setting by which a gateway identifies its Box: with another number it is another Box."""

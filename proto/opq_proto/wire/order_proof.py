@@ -19,6 +19,7 @@ from opq_proto.errors import OpqError
 from opq_proto.wire.frames import (
     CHALLENGE_PLUGIN,
     NUMBER_SETTING,
+    PROGRAM_PLUGIN,
     SETTINGS_PLUGIN,
     UPDATE_PLUGIN,
     UPLINK_PLUGIN,
@@ -28,6 +29,8 @@ WITHOUT_PROOF = ("data", "status")
 """Words of `opq-update` that need no proof: `begin` has the SHA-256 of what `data` may bring."""
 STALE = "its challenge is used up or too old; request another one"
 """End of the refusal of a proof after which the client requests another challenge."""
+PROGRAM_WITHOUT_PROOF = ("", "show")
+"""Messages of `opq-program` that change nothing."""
 _PROVED = re.compile(r"([0-9a-f]{32}) ([A-Za-z0-9+/]{86}==) (.*)", re.DOTALL)
 _CHALLENGE = re.compile(r"[0-9a-f]{32}")
 
@@ -46,11 +49,13 @@ class ProvedMessage:
 
 
 def needs_proof(plugin: str, message: str) -> bool:
-    """Whether an order gives a Box away or changes its firmware."""
+    """Whether an order gives a Box away, or changes its firmware or program."""
     if plugin == UPDATE_PLUGIN:
         return message.partition(" ")[0] not in WITHOUT_PROOF
     if plugin == SETTINGS_PLUGIN:
         return message.partition("=")[0] == NUMBER_SETTING
+    if plugin == PROGRAM_PLUGIN:
+        return message not in PROGRAM_WITHOUT_PROOF
     return plugin == UPLINK_PLUGIN
 
 

@@ -33,8 +33,9 @@ def health(
 def losses(gps_damaged: int, again: bool) -> bool:
     """Sends all counts of losses since the start if one changed or `again`; returns whether it did."""
 
-def facts(again: bool) -> None:
-    """Sends what the chip is set to and what the clock uses (BoxFacts) if it changed or `again`."""
+def facts(again: bool, program: int, program_crc32: int) -> None:
+    """Sends what the chip is set to, what the clock uses and the user's program (BoxFacts), if it changed or
+    `again`."""
 
 def crash() -> None:
     """Sends the record of the crash that led to this start, if there was one."""

@@ -60,9 +60,9 @@ def losses(gps_damaged, again):
     return True
 
 
-def facts(again):
+def facts(again, program, program_crc32):
     if again:
-        _send("facts")
+        _send("facts", program, program_crc32)
 
 
 def crash():

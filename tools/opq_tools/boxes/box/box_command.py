@@ -16,8 +16,9 @@ from opq_proto.firmware.transfer import follow_update, send_firmware
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
-from opq_proto.wire.frames import NUMBER_SETTING, info_command, rate_command
+from opq_proto.wire.frames import NUMBER_SETTING, PROGRAM_PLUGIN, info_command, rate_command
 from opq_tools.boxes.box.box_half_cycles import facts_of, fetch_half_cycles, write_table
+from opq_tools.boxes.box.program import put_program, read_program
 from opq_tools.boxes.box.waveform import fetch_waveform, write_recording
 from opq_tools.shared import values
 from opq_tools.shared.fact_line import fact_line
@@ -89,6 +90,7 @@ def command() -> None:
     \b
     Examples: opq-tools box info 1
               opq-tools box settings 1 led=off
+              opq-tools box program put 1 box.py
               opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
               opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
     """
@@ -198,6 +200,52 @@ def update_command(connection: Connection, box_id: str, file: Path | None, look:
     _show({"state": end.state, "firmware": end.firmware}, as_json)
     if not as_json:
         click.echo(end.words)
+
+
+@command.group("program", cls=CommandGroup, short_help="Run a box.py of your own on the Box.")
+def program_command() -> None:
+    """Run a box.py of your own on the Box, on each window of 10 or 12 cycles (docs/box-program.md).
+
+    Example: opq-tools box program put 1 box.py
+    """
+
+
+@program_command.command("put")
+@box_command
+@click.argument("file", type=click.Path(path_type=Path))
+def put_program_command(connection: Connection, box_id: str, file: Path, as_json: bool) -> None:
+    """Replace its program by FILE while it samples.
+
+    The Box refuses one that does not compile or has no function window, and goes on with the former one.
+
+    Example: opq-tools box program put 1 box.py
+    """
+    _show(put_program(partial(_order, connection, box_id), file), as_json)
+
+
+@program_command.command("show")
+@box_command
+def show_program_command(connection: Connection, box_id: str, as_json: bool) -> None:
+    """Show its program, whether it runs, or why it was stopped.
+
+    Example: opq-tools box program show 1
+    """
+    found = read_program(partial(_order, connection, box_id), "show")
+    text = None if as_json else found.pop("text", None)
+    _show(found, as_json)
+    if text is not None:
+        click.echo(f"\n{text}", nl=False)
+
+
+@program_command.command("remove")
+@box_command
+def remove_program_command(connection: Connection, box_id: str, as_json: bool) -> None:
+    """Remove its program.
+
+    Example: opq-tools box program remove 1
+    """
+    _order(connection, box_id, PROGRAM_PLUGIN, "remove")
+    _show(read_program(partial(_order, connection, box_id), ""), as_json)
 
 
 @command.command(short_help="Fetch its samples of a span, or the rms of each half cycle.")

@@ -17,11 +17,11 @@ from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.core.settings.original.original_settings import read_config, system_file
+from opq_cloud.core.settings.original.places import broker_sources, original_sources
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours
-from opq_cloud.original.original_settings import read_config, system_file
-from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_cloud.store.passed_over import note_store, passed_over_store
 from opq_cloud.store.service_lock import locked_documents, locked_files, locked_in_folder

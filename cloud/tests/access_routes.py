@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 
 DONE = (200, 202, 204, 303, 400, 409, 429)
 """Answers to a person who may: done, or refused for what was typed."""

@@ -16,10 +16,10 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.view_service import View

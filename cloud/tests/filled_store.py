@@ -12,7 +12,7 @@ from opq_cloud.store.documents.makai_documents import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.incidents.join_plan import FindingMove, JoinPlan
-from opq_cloud.store.records.accounts import AccountSession, AccountTicket
+from opq_cloud.store.records.accounts.account_records import AccountSession, AccountTicket
 from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms

@@ -7,7 +7,7 @@ from typing import Any
 
 from updating_box import UpdatingBox
 
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_proto.keys.administrator import ensure_administrator

@@ -17,7 +17,6 @@ from aiosmtpd.controller import Controller
 from free_ports import free_port
 from in_thread import in_thread
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig, StoreSection
 from opq_cloud.core.settings.notifications import NotificationMqttSection, NotificationsSection
@@ -25,10 +24,11 @@ from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.notifications.notification_service import Notifications
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.records.announcements import IncidentAnnouncements
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.accounts.announcements import IncidentAnnouncements
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_proto.messages import Finding, Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

@@ -11,7 +11,7 @@ from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
-from opq_cloud.store.records.accounts import HEALTH
+from opq_cloud.store.records.accounts.account_records import HEALTH
 from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import identity_of

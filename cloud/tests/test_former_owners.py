@@ -14,17 +14,17 @@ from past_scene import row_of
 from store.test_store_incident_parts import put
 from store_cases import wave
 
-from opq_cloud.actions.incident_edits import may_edit
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.operations.incident_edits import may_edit
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.reading_spans import BoxSpans, common, has_moment, has_whole, merged
-from opq_cloud.store.records import accounts
-from opq_cloud.store.records.accounts import Account, BoxAccess
-from opq_cloud.store.records.phenomena import StoredPhenomenon
-from opq_cloud.store.records.rights import Relation
-from opq_cloud.store.records.seen_incidents import box_sight, box_starts_ns
+from opq_cloud.store.records.accounts import account_records
+from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
+from opq_cloud.store.records.accounts.rights import Relation
+from opq_cloud.store.records.accounts.seen_incidents import box_sight, box_starts_ns
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.live.feed_messages import incident_message
 from opq_cloud.view.live.seen_live import SeenFeed
@@ -113,7 +113,7 @@ def step_of(at_ms: float) -> int:
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[History]:
     store = open_store(None, tmp_path)
     made = History(store)
-    monkeypatch.setattr(accounts, "_now_ms", lambda: made.now_ms)
+    monkeypatch.setattr(account_records, "_now_ms", lambda: made.now_ms)
     monkeypatch.setattr(box_placing, "time", SimpleNamespace(time_ns=lambda: made.now_ms * MS))
     for name in NAMES:
         account = store.people.add_account(f"{name}@example.org", name, "owner", "no-hash")

@@ -28,7 +28,7 @@ from opq_cloud.health.machine import disk_reading, slow_readings
 from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
 from opq_cloud.store import open_store
-from opq_cloud.store.records.accounts import HEALTH
+from opq_cloud.store.records.accounts.account_records import HEALTH
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant

@@ -11,11 +11,11 @@ import pytest
 from open_view import open_services
 from starlette.testclient import TestClient
 
-from opq_cloud.actions.incident_past import past_of, recurrence_sentences
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.incident_past import past_of, recurrence_sentences
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.incident_likeness import IncidentTraits, likeness
-from opq_cloud.store.records.accounts import Account
+from opq_cloud.store.records.accounts.account_records import Account
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.visitors import Visitor

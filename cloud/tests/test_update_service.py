@@ -22,7 +22,7 @@ from tuf.api.metadata import Metadata
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig, UpdateSection
 from opq_cloud.store import open_store
-from opq_cloud.store.records.gateway_updates import GatewayUpdates
+from opq_cloud.store.records.boxes.gateway_updates import GatewayUpdates
 from opq_cloud.update.repository import ReleaseRepository
 from opq_cloud.update.rollout import standing
 from opq_cloud.update.update_service import MOST_AT_ONCE, UpdateService, as_received

@@ -21,8 +21,8 @@ from account_scene import FormBrowser, app_routes
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.view_services import ViewServices

@@ -21,9 +21,9 @@ from account_scene import app_routes
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.records.accounts import Account, BoxAccess
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
-from opq_cloud.store.records.rights import STRANGER, Relation, Standing, Way, may
+from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts.rights import STRANGER, Relation, Standing, Way, may
 from opq_cloud.view.api import rest_app
 from opq_cloud.view.api.answers import RequestLimits
 from opq_cloud.view.app import create_app

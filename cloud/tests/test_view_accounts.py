@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.records.accounts import AccountTicket, BoxAccess
+from opq_cloud.store.records.accounts.account_records import AccountTicket, BoxAccess
 from opq_cloud.view.web.gate import ENDED
 from opq_cloud.view.web.links import first_admin_link, local_token, make_ticket
 from opq_cloud.view.web.passwords import password_problem, secret_hash, totp_step_of

@@ -10,7 +10,7 @@ import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.web.links import first_admin_link
 from opq_cloud.view.web.sign_in import SignIn
 

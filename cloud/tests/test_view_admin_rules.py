@@ -14,8 +14,8 @@ import pytest
 from account_scene import FormBrowser, add_people
 from rules_house import House
 
-from opq_cloud.clients.rule_engine import EngineAddress, EngineRefusedError, EngineSilentError, RuleEngine
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations.rule_engine import EngineAddress, EngineRefusedError, EngineSilentError, RuleEngine
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.keys.rest_token import CHALLENGE, PROOFS, proofs_of
 

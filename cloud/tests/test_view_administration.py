@@ -17,8 +17,8 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from fastapi import HTTPException, Request
 from waiting import wait_for
 
-from opq_cloud.clients.health_client import ServicesFound, ServiceState, read_services
-from opq_cloud.clients.service_addresses import ServiceAddresses, health_url, reachable
+from opq_cloud.operations.health_client import ServicesFound, ServiceState, read_services
+from opq_cloud.operations.service_addresses import ServiceAddresses, health_url, reachable
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.box_facts import AdminBox
@@ -267,7 +267,7 @@ def test_a_retired_box_is_deleted_after_its_number(
     assert "is in service; retire it first" in ada.text and "What stays, and for how long" in ada.text
     assert ada.post(page, "/admin/boxes/4", box_id="4") == 409
     ada.post("/admin/boxes/4/retire", "/admin/boxes/4")
-    monkeypatch.setattr("opq_cloud.actions.box_service.QUIET_S", 0.0)
+    monkeypatch.setattr("opq_cloud.operations.box_service.QUIET_S", 0.0)
     assert ada.post(page, page, box_id="1") == 400 and scene.store.box("4") is not None
     with monkeypatch.context() as failing:
         failing.setattr(scene.store, "delete_box", _refused)

@@ -30,9 +30,9 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.accounts.seen_incidents import seen_incident
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.records.seen_incidents import seen_incident
 from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.feed_messages import LiveMessage, incident_message

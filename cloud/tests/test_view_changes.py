@@ -11,8 +11,8 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.records.phenomena import StoredPhenomenon
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 

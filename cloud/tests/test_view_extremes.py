@@ -23,7 +23,7 @@ from opq_cloud.core.page_parts import parts_failed
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.api import answers
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub

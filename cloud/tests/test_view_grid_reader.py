@@ -13,7 +13,7 @@ from open_view import open_services
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.reading_spans import BoxSpans
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader

@@ -24,8 +24,8 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.records import events
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.events import event_records
 from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
 from opq_cloud.view.api import rest_app
 from opq_cloud.view.api.answers import RequestLimits, cursor_text
@@ -138,7 +138,7 @@ def _view_over(store: CloudStore, now_ns: int, loop: asyncio.Runner) -> Twin:
 def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Twin, Twin]]:
     """Without and with the hidden dip; both have the same secrets, and the same times of analyses."""
     now_ns = time.time_ns()
-    monkeypatch.setattr(events, "time", SimpleNamespace(time_ns=lambda: now_ns))
+    monkeypatch.setattr(event_records, "time", SimpleNamespace(time_ns=lambda: now_ns))
     with closing(open_store(None, tmp_path / "without")) as store:
         _fill(store, now_ns)
     shutil.copytree(tmp_path / "without", tmp_path / "with")

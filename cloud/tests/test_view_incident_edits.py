@@ -12,9 +12,9 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store.incidents.index import IncidentWork
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE

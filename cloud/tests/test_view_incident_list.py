@@ -12,11 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from open_view import open_services
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
-from opq_cloud.store.records.accounts import Account
+from opq_cloud.store.records.accounts.account_records import Account
 from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.visible.seen_store import SeenIncidents, SeenStore

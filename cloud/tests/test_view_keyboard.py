@@ -24,10 +24,10 @@ from test_view_admin_rules import FakeEngine
 from view_states import PAGES, PARTS
 from waiting import wait_for
 
-from opq_cloud.clients.rule_engine import EngineAddress
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.rule_engine import EngineAddress
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.web.links import first_admin_link
 from opq_proto.keys.key_files import KeyFolder
 

@@ -16,9 +16,9 @@ from test_view_admin_rules import FakeEngine
 from test_view_administration import HEALTH, FakeHealth
 from view_states import PAGES, PARTS
 
-from opq_cloud.clients.rule_engine import EngineAddress
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.rule_engine import EngineAddress
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.index import IncidentNote
 from opq_cloud.view.web.sign_in import SignIn

@@ -12,11 +12,15 @@ import pytest
 from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 from waiting import wait_for
 
-from opq_cloud.clients.service_addresses import service_addresses
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.store.records.accounts import BoxAccess, secret_hash
+from opq_cloud.operations.service_addresses import service_addresses
+from opq_cloud.store.records.accounts.account_records import BoxAccess, secret_hash
+from opq_cloud.store.records.accounts.notifications import (
+    NotificationEntry,
+    NotificationRecords,
+    NotificationRule,
+)
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view.pages.account import notification_pages
 from opq_cloud.view.web.passwords import hash_password
 from opq_cloud.view.web.sign_in import SignIn, original_rules

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine import signal_figures
 from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run

@@ -10,7 +10,7 @@ import past_scene
 import pytest
 from page_waits import wait_until
 
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 

@@ -15,8 +15,8 @@ from open_view import open_services
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.store.records.phenomena import StoredPhenomenon
+from opq_cloud.store.records.accounts.account_records import BoxAccess
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import quantity_reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity

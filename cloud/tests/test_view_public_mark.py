@@ -11,7 +11,7 @@ import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.records.accounts import MOVE_SHOWN_S, BoxAccess
+from opq_cloud.store.records.accounts.account_records import MOVE_SHOWN_S, BoxAccess
 from opq_cloud.view.pages.map.grid_reader import SEEN_S
 from opq_cloud.view.pages.visible.public_mark import moved, public_mark
 from opq_cloud.view.web.visitors import CACHED_S

@@ -16,7 +16,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.fuzz import distance_km

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.links import make_ticket

@@ -21,8 +21,18 @@ from notification_scene import MailSink
 from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
-from opq_cloud.store.records.accounts import AccountRecords, BoxAccess
-from opq_cloud.store.records.rights import OPEN, RIGHTS, ROLES, STRANGER, Action, Relation, Standing, Way, may
+from opq_cloud.store.records.accounts.account_records import AccountRecords, BoxAccess
+from opq_cloud.store.records.accounts.rights import (
+    OPEN,
+    RIGHTS,
+    ROLES,
+    STRANGER,
+    Action,
+    Relation,
+    Standing,
+    Way,
+    may,
+)
 from opq_cloud.view.api.export_jobs import ExportHead
 from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.web import long_answers

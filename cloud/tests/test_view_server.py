@@ -17,8 +17,8 @@ import demo
 import numpy as np
 import pytest
 
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.web import server as web_server

@@ -14,8 +14,8 @@ from map_boxes import map_marks
 from open_view import open_services
 from test_view_public_map import BOX, HONOLULU
 
-from opq_cloud.actions.site_now import site_now, sites_of, wrong_wirings
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.site_now import site_now, sites_of, wrong_wirings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.map.map_frame import frame_of

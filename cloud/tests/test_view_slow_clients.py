@@ -19,7 +19,7 @@ from account_scene import FormBrowser, add_people
 from waiting import wait_for
 
 from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
-from opq_cloud.store.records.accounts import AccountSession
+from opq_cloud.store.records.accounts.account_records import AccountSession
 from opq_cloud.view.web import passwords
 from opq_cloud.view.web.forms import FORMS_AT_ONCE, FORMS_WAITING
 from opq_cloud.view.web.sign_in import MAX_SESSIONS, SignIn

@@ -12,7 +12,7 @@ from account_scene import FormBrowser
 
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.pages.boxes.waveform_requests import (
     BOX_BURST,
     MAX_OPEN,

@@ -13,7 +13,7 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.reports.week import week_of
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import Disturbance, Interval, Measurement

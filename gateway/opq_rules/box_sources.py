@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from opq_rules.batch import Row
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
 from opq_rules.sources import opqbox, opqcrossing, opqsilence
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS
 from opq_rules.streams.measurement_row import rows_of
+from opq_rules.values.batch import Row
 
 Makers = dict[tuple[str, str], Callable[[], Any]]
 """("source", type) -> factory."""

@@ -12,8 +12,8 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
-from opq_rules.access import NO_ACCESS, Access, Guarded
 from opq_rules.built_in import CLASSES, PACKAGES, module_of, types_of
+from opq_rules.connections.access import NO_ACCESS, Access, Guarded
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}

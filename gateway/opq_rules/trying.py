@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.query.planning.joins import Lookup
@@ -17,7 +16,8 @@ from opq_rules.sql.parse import parse, parse_select
 from opq_rules.sql.syntax import Create, TextPlace
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
-from opq_rules.values import compare, put_out
+from opq_rules.values.batch import Batch, Emission, Row, Value
+from opq_rules.values.sql_values import compare, put_out
 
 SECOND_MS = 1_000
 _KEYS = ("name", "stream_ddl", "tables", "sql", "options", "input")

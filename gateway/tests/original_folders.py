@@ -4,7 +4,7 @@ from pathlib import Path
 
 from opq_cloud.mauka.original.original_plugins import OriginalPlugins
 from opq_cloud.mauka.original.settings import DEFAULTS
-from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.running.known.plugin_states import PluginStates
 from opq_plugins.policy import Policy, ProcessLimits
 
 GUIDE = """\

@@ -10,7 +10,7 @@ from typing import Any
 from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
 from opq_proto.kit.address_guard import AddressGuard, networks_of
 from opq_proto.kit.file_roots import FileRoots
-from opq_rules.access import Access
+from opq_rules.connections.access import Access
 from opq_rules.engine.clock import RuleClock, SystemClock
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.running.source_runner import SourceRunner

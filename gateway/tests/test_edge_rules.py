@@ -24,7 +24,7 @@ from opq_gateway.rules.wave_publisher import WavePublisher
 from opq_proto.errors import ConfigError
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
 

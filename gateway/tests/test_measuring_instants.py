@@ -10,7 +10,7 @@ import pytest
 from test_measuring_places import HOUSE, kept, ledger_at
 from test_measuring_thread import HELLO, blocks_of
 
-from opq_cloud.actions.site_now import site_now
+from opq_cloud.operations.site_now import site_now
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.intervals.phases_together import site_intervals
 from opq_gateway.blocks import SampleBlock

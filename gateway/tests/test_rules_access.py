@@ -17,7 +17,7 @@ from waiting import wait_for
 from opq_proto.errors import ConfigError
 from opq_proto.keys.rest_token import NAME
 from opq_proto.kit.address_guard import AddressGuard, networks_of
-from opq_rules.http_client import answered, http_client
+from opq_rules.connections.http_client import answered, http_client
 from opq_rules.sinks import file as file_sink
 
 STREAM = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'

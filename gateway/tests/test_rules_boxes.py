@@ -31,7 +31,8 @@ from opq_proto.wire.frames import topic
 from opq_rules.api import rules_config
 from opq_rules.api.rules_service import RulesService
 from opq_rules.errors import RuleError
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
+from opq_rules.feeds.wave_windows import WavePiece, WaveWindows, piece_of
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
@@ -39,7 +40,6 @@ from opq_rules.sources import opqbox, opqcrossing, opqsilence, opqwave, recordin
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS
 from opq_rules.streams.measurement_row import row_of
-from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000
 

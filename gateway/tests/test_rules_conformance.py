@@ -22,9 +22,9 @@ from waiting import wait_for
 from opq_rules.api import queries
 from opq_rules.api import rules_config as configuration
 from opq_rules.api.rules_service import RulesService
+from opq_rules.connections.secrets import with_secrets, without_secrets
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.running import taps
-from opq_rules.secrets import with_secrets, without_secrets
 from opq_rules.trying import try_case
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'

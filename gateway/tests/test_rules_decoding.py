@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.opq_pb2 import TriggerMessage
-from opq_rules.batch import Batch
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.query_run import RuleFacts
@@ -22,6 +21,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_rules.streams.protobuf import MESSAGES, message_class, protobuf_reader
+from opq_rules.values.batch import Batch
 
 
 def decoder(columns: str = "", options: str = "", used: list[str] | None = None) -> StreamDecoder:

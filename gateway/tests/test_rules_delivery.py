@@ -17,7 +17,7 @@ from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.state.checkpoint import PAGE
 from opq_rules.engine.state.outbox import Outbox, packed, unpacked
 from opq_rules.errors import RuleError
-from opq_rules.memory_topics import Topics, matches
+from opq_rules.feeds.memory_topics import Topics, matches
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just(74),

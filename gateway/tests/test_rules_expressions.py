@@ -9,11 +9,11 @@ from hypothesis import strategies as some
 from rules_sql_text import parse_expression
 from sql_evaluation import OneRecord, evaluated
 
-from opq_rules.arithmetic import ARITHMETIC
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
 from opq_rules.functions.registry import UNKNOWN
-from opq_rules.values import compare, like_pattern
+from opq_rules.values.arithmetic import ARITHMETIC
+from opq_rules.values.sql_values import compare, like_pattern
 
 ROW = {
     "i": 7,

@@ -18,7 +18,7 @@ from opq_rules.errors import RowError, RuleError
 from opq_rules.functions.dates import duration
 from opq_rules.functions.patterns import Pattern
 from opq_rules.functions.registry import AggregateFunction, Analytic, Scalar, built_in, find, near
-from opq_rules.values import identity
+from opq_rules.values.sql_values import identity
 
 ROW: dict[str, Any] = {
     "i": 7,

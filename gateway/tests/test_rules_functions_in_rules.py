@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from opq_plugins.sdk import Function
-from opq_rules.batch import Batch
 from opq_rules.engine.types.plugin_functions import PluginFunctions, box_of
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
@@ -14,6 +13,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
 from opq_rules.trying import try_cases
+from opq_rules.values.batch import Batch
 
 FIRST_MS = 1_765_792_486_013
 

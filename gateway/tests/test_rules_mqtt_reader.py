@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from structlog.testing import capture_logs
 from waiting import wait_for
 
-from opq_rules.mqtt_publish_reader import PublishReader
+from opq_rules.connections.mqtt_publish_reader import PublishReader
 
 V2 = CallbackAPIVersion.VERSION2
 PINGRESP = b"\xd0\x00"

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from opq_rules.batch import Batch, Row
 from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
@@ -15,7 +14,8 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.trying import try_text
-from opq_rules.values import LARGEST_EXACT, put_out
+from opq_rules.values.batch import Batch, Row
+from opq_rules.values.sql_values import LARGEST_EXACT, put_out
 
 BARE = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock")'
 DECLARED = 'CREATE STREAM s (a BIGINT, b BIGINT) WITH (DATASOURCE="s", TYPE="mock")'

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_proto.config.settings import configured, milliseconds
+from opq_rules.connections.secrets import without_secrets
 from opq_rules.delivery.transform import divided
 from opq_rules.engine.definitions.rule_definition import IDLE, Options, RestartStrategy, definition, options
 from opq_rules.engine.definitions.schedule import NEVER_MS, RuleSchedule
 from opq_rules.engine.lifecycle.rule_lifecycle import RuleLifecycle
 from opq_rules.engine.running.rule import Rule
 from opq_rules.errors import RuleError
-from opq_rules.secrets import without_secrets
 from opq_rules.sinks.mqtt_sink import Config as Mqtt
 from opq_rules.sinks.rest import Config as Rest
 

@@ -5,13 +5,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.batch import Batch, Emission
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
+from opq_rules.values.batch import Batch, Emission
 
 STREAMS = {name: f'CREATE STREAM {name} () WITH (DATASOURCE="{name}", TYPE="mock")' for name in ("s", "r")}
 STATEMENTS = [

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.batch import Batch
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.query_run import RuleFacts, frozen, thawed
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
-from opq_rules.values import moment
+from opq_rules.values.batch import Batch
+from opq_rules.values.sql_values import moment
 
 BASE = 1_700_000_040_000
 DDL = [

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.batch import Batch, Emission
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.planning.where import sieve_of
 from opq_rules.query.query import Query
@@ -15,6 +14,7 @@ from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
+from opq_rules.values.batch import Batch, Emission
 
 VALUES = st.sampled_from(
     [

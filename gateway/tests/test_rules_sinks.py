@@ -23,7 +23,7 @@ from waiting import wait_for
 
 from opq_plugins.sdk import PermanentError, Sink
 from opq_rules.errors import RuleError
-from opq_rules.memory_topics import Topics
+from opq_rules.feeds.memory_topics import Topics
 from opq_rules.sinks import file, memory, mqtt_sink, rest, sql
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from opq_rules.time_pattern import reader, written_time
+from opq_rules.values.time_pattern import reader, written_time
 
 AT = datetime(2023, 11, 14, 22, 13, 20, 123_456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 """A Tuesday afternoon, in India."""

@@ -30,8 +30,8 @@ from opq_rules.sql.syntax import Column, Create, Expression, FunctionCall, Selec
 from opq_rules.sql.walk import walk
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.trying import try_case
-from opq_rules.types import UNKNOWN_TYPE, ValueType, of_column
-from opq_rules.values import kind_of
+from opq_rules.values.sql_values import kind_of
+from opq_rules.values.types import UNKNOWN_TYPE, ValueType, of_column
 
 COLUMNS = (
     "i BIGINT, f FLOAT, s STRING, b BOOLEAN, t DATETIME, y BYTEA, a ARRAY(BIGINT), x ARRAY(STRING), "

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.batch import Batch
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.query_run import RuleFacts
@@ -19,6 +18,7 @@ from opq_rules.query.windows.by_time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_M
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
+from opq_rules.values.batch import Batch
 
 BASE = 1_700_000_040_000  # a whole minute
 DDL = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock", TIMESTAMP="t")'

@@ -33,7 +33,7 @@ from opq_cloud.health.health_service import HealthService
 from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import open_store
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
+from opq_cloud.store.records.accounts.notifications import NotificationEntry, NotificationRecords
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.metrics import GatewayMetrics
 from opq_proto.kit import log

@@ -239,7 +239,7 @@ def test_a_box_is_deleted_after_a_question(tmp_path: Path, monkeypatch: pytest.M
     assert "retire it first" in str(run(tmp_path, "delete", "4", "--yes").exception)
     rows(tmp_path, "retire", "4")
     assert "s ago; delete it in" in str(run(tmp_path, "delete", "4", "--yes").exception)
-    monkeypatch.setattr("opq_cloud.actions.box_service.QUIET_S", 0.0)
+    monkeypatch.setattr("opq_cloud.operations.box_service.QUIET_S", 0.0)
     asked = run(tmp_path, "delete", "4")
     assert asked.exit_code == 1 and "What stays:" in asked.output and "Aborted" in asked.output
     assert rows(tmp_path, "show", "4")["name"] == "Attic"

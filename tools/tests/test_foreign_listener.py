@@ -22,8 +22,8 @@ from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_proto.kit.address_guard import AddressGuard
 from opq_proto.kit.port_owner import ForeignListenerError, check_peer, check_port_owner
-from opq_rules.access import Access
-from opq_rules.mqtt_client import Client, Login
+from opq_rules.connections.access import Access
+from opq_rules.connections.mqtt_client import Client, Login
 from opq_rules.sinks import rest
 from opq_rules.sources import httppull
 

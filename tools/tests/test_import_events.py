@@ -14,8 +14,8 @@ from open_view import open_services
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_entries import analysis_entries
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
+from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_tools.cli import tools

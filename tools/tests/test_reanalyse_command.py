@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.reanalysis.reanalysis_progress import ReanalysisProgress
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.provenance import provenance_of
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.provenance import provenance_of
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools

@@ -6,9 +6,9 @@ Copies in C and in units are held by hil's test_device_constants.py.
 import pytest
 
 from opq_cloud import store
-from opq_cloud.clients import box_client
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import rows_endpoint
+from opq_cloud.operations import box_client
 from opq_cloud.view.pages.boxes import waveform_requests
 from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rules_house import House
 
-from opq_cloud.clients.rule_engine import EngineAddress, EngineSilentError, RuleEngine
+from opq_cloud.operations.rule_engine import EngineAddress, EngineSilentError, RuleEngine
 from opq_proto.keys.rest_token import CHALLENGE, NAME, made_token
 from opq_tools.shared.rule_server import RuleServer, ServerRefusedError
 

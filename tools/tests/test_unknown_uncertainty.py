@@ -33,8 +33,8 @@ from opq_proto.messages import (
 )
 from opq_proto.wire.half_cycles import HalfCycleRms
 from opq_proto.wire.opqbox3_pb2 import Response
+from opq_rules.feeds.wave_windows import WavePiece, WaveWindows
 from opq_rules.streams.measurement_row import row_of
-from opq_rules.wave_windows import WavePiece, WaveWindows
 from opq_tools.boxes.box.box_half_cycles import facts_of
 from opq_tools.boxes.box.waveform import write_recording
 

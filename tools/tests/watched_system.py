@@ -17,7 +17,11 @@ from free_ports import free_offset
 from house_under_test import until
 
 from opq_cloud.store import open_store
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts.notifications import (
+    NotificationEntry,
+    NotificationRecords,
+    NotificationRule,
+)
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.ports import PORTS
 from opq_sim.box.run_boxes import plan_fleet

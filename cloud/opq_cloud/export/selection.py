@@ -13,7 +13,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.judged_nominal import judged_in_event
-from opq_cloud.store.records.phenomenon_words import phenomenon_json
+from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
 from opq_proto.measurement.continuity import CONTINUITY_METRICS

@@ -23,7 +23,7 @@ from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, sen
 from opq_cloud.health.neighbours import Neighbours, report_of
 from opq_cloud.health.readings import Answer, AnswerReader, flat, out_of_service
 from opq_cloud.health.stored_boxes import StoredBoxes
-from opq_cloud.store.records.accounts import HEALTH
+from opq_cloud.store.records.accounts.account_records import HEALTH
 from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder

@@ -30,13 +30,13 @@ from opq_cloud.mauka.original.original_plugins import OriginalPlugins
 from opq_cloud.mauka.original.settings import original_settings
 from opq_cloud.mauka.outages.outage_plugin import OutagePlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
-from opq_cloud.mauka.running.analysis_entries import analysis_entries
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
-from opq_cloud.mauka.running.event_jobs import EventJobs
-from opq_cloud.mauka.running.executor import WorkerProcesses
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.executor import WorkerProcesses
+from opq_cloud.mauka.running.events.event_jobs import EventJobs
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
+from opq_cloud.mauka.running.known.plugin_states import PluginStates
 from opq_plugins.policy import Policy, ProcessLimits, network_setting
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.kit.system_place import default_data_dir

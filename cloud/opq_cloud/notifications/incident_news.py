@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opq_cloud.store.incidents.severity import severity_of
-from opq_cloud.store.records.notifications import NotificationRule
-from opq_cloud.store.records.seen_incidents import incident_at
+from opq_cloud.store.records.accounts.notifications import NotificationRule
+from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_proto.messages import Incident
 
 SEVERITY_LEVELS = (0.0, 4.0, 7.0)

@@ -17,8 +17,8 @@ from opq_cloud.notifications.message_texts import incident_headline
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.records.announcements import BY_ANALYSIS
-from opq_cloud.store.records.seen_incidents import seen_incident
+from opq_cloud.store.records.accounts.announcements import BY_ANALYSIS
+from opq_cloud.store.records.accounts.seen_incidents import seen_incident
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.zmq_inbox import waiting_messages

@@ -15,7 +15,7 @@ from opq_proto.kit.shared_options import configs_option, data_dir_option, json_o
 from opq_proto.kit.system_place import find_system
 
 if TYPE_CHECKING:
-    from opq_cloud.store.records.notifications import NotificationEntry
+    from opq_cloud.store.records.accounts.notifications import NotificationEntry
 
 
 @click.command("log")
@@ -31,9 +31,11 @@ def notifications_log(
 
     Example: opq-cloud notifications log --data-dir D --account ada@example.org
     """
-    from opq_cloud.original.original_settings import read_config  # the command is part of every `opq-cloud`
+    from opq_cloud.core.settings.original.original_settings import (
+        read_config,  # the command is part of every `opq-cloud`
+    )
     from opq_cloud.store import opened_people
-    from opq_cloud.store.records.notifications import NotificationRecords
+    from opq_cloud.store.records.accounts.notifications import NotificationRecords
 
     try:
         config = read_config(paths, {})

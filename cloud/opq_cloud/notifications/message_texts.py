@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
 from opq_cloud.store.incidents.box_events import BoxEvent, groups_of, naming_event, other_words
-from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.store.records.accounts.notifications import NotificationEntry
 from opq_proto.messages import Incident
 from opq_proto.visible_text import is_plain
 

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
-from opq_cloud.store.records.notifications import NotificationRule
+from opq_cloud.store.records.accounts.notifications import NotificationRule
 from opq_proto.kit.port_owner import checked_before_login
 
 KEEPALIVE_S = 30

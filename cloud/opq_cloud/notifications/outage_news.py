@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.store.records.notifications import NotificationRule
+from opq_cloud.store.records.accounts.notifications import NotificationRule
 
 SAME_MS = 2000
 """Two beginnings of a silence within this time count as one, because the clock of the reporting machine may

@@ -15,9 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.rule_book import may_notify
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
-from opq_cloud.store.records.accounts import Account, AccountRecords
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
-from opq_cloud.store.records.seen_incidents import box_sight
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords
+from opq_cloud.store.records.accounts.notifications import (
+    NotificationEntry,
+    NotificationRecords,
+    NotificationRule,
+)
+from opq_cloud.store.records.accounts.seen_incidents import box_sight
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.backoff import doubling

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.store.records.accounts import AccountRecords, secret_hash
+from opq_cloud.store.records.accounts.account_records import AccountRecords, secret_hash
 from opq_proto.errors import StoreError
 from opq_proto.kit.http_server import Reply, ReplyHandler
 from opq_proto.kit.rate_limit import TokenBuckets

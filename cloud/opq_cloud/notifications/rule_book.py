@@ -13,15 +13,15 @@ from zoneinfo import ZoneInfo
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import ReportedFindings
 from opq_cloud.notifications.send_time import send_time_ms
-from opq_cloud.store.records.accounts import Account, AccountRecords
-from opq_cloud.store.records.notifications import (
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords
+from opq_cloud.store.records.accounts.notifications import (
     NotificationEntry,
     NotificationRecords,
     NotificationRule,
     entry_id,
 )
-from opq_cloud.store.records.rights import Action, Way, may
-from opq_cloud.store.records.seen_incidents import BoxSight, box_sight
+from opq_cloud.store.records.accounts.rights import Action, Way, may
+from opq_cloud.store.records.accounts.seen_incidents import BoxSight, box_sight
 from opq_proto.kit import log as logs
 from opq_proto.kit.time_zone import zone_of
 

@@ -6,7 +6,7 @@ span; of a time that comes twice, the next one counts."""
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.records.notifications import NotificationRule, wall_time
+from opq_cloud.store.records.accounts.notifications import NotificationRule, wall_time
 
 
 def send_time_ms(

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.store.records.accounts import Account
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
+from opq_cloud.store.records.accounts.account_records import Account
+from opq_cloud.store.records.accounts.notifications import NotificationEntry, NotificationRule
 from opq_proto.errors import OpqError
 
 

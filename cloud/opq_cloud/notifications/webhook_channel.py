@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.webhook_address import checked_url
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
-from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.store.records.accounts.notifications import NotificationEntry
 from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
 
 CONNECT_S = 10.0

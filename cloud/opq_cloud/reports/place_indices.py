@@ -26,7 +26,7 @@ from opq_cloud.store.intervals.served_phases import (
     read_served,
     stints,
 )
-from opq_cloud.store.records.long_term import ShownIntervals
+from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_measure.standards.event_tables import Sarfi, sarfi_of
 from opq_measure.standards.indices import SupplyIndex, supply_together
 from opq_proto.decision import Nominal

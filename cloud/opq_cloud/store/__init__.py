@@ -7,7 +7,7 @@ from pathlib import Path
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE, AccountsDriver
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.accounts.account_records import AccountRecords
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit.sqlite_file import BUSY_S
 

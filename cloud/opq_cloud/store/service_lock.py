@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from opq_cloud.store.driver import Fields
-from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.records.accounts.account_records import LEASES
 from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_proto.errors import StoreError
 from opq_proto.kit import log

@@ -32,8 +32,8 @@ from opq_cloud.store.incidents.join_plan import (
     KnownFinding,
 )
 from opq_cloud.store.incidents.parts_seen import IndexedParts, SeesThen
-from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.records.long_term import LongTermStore, SeenIntervals
+from opq_cloud.store.records.accounts.account_records import AccountRecords
+from opq_cloud.store.records.intervals.long_term import LongTermStore, SeenIntervals
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.measurement.batch import Measurements

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
-from opq_cloud.store.records.gateway_updates import GatewayUpdates
+from opq_cloud.store.records.boxes.gateway_updates import GatewayUpdates
 from opq_cloud.update.pages import Answer, UpdatePages
 from opq_cloud.update.repository import ReleaseRepository
 from opq_cloud.update.rollout import OpenTimes, advanced

@@ -4,10 +4,10 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from opq_cloud.clients.service_addresses import ServiceAddresses, service_addresses
 from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.operations.service_addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.reader import LiveReader

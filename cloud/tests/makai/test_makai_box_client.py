@@ -10,8 +10,8 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.clients import box_client
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations import box_client
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.wire.opqbox3_pb2 import Command, Response
 

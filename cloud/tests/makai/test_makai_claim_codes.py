@@ -9,9 +9,9 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.clients import box_client
-from opq_cloud.clients.box_client import BoxClient, BoxReport
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations import box_client
+from opq_cloud.operations.box_client import BoxClient, BoxReport
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway.commands.claim_codes import MAX_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler

@@ -15,7 +15,7 @@ from firmware_house import FirmwareHouse
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_cloud.clients import box_client, firmware_jobs
+from opq_cloud.operations import box_client, firmware_jobs
 from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway.commands import update
 from opq_proto.firmware import transfer as firmware_transfer

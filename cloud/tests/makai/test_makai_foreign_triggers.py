@@ -10,11 +10,11 @@ from judged_triggers import decision_of
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import hang_watch
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.triggers_in_use import judged_triggers, load_triggers
-from opq_cloud.original.original_settings import read_config
 from opq_plugins.host import failure_guard
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError

@@ -25,7 +25,7 @@ from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.sample_requests import StoredSampleRequest

@@ -27,7 +27,7 @@ from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.kit import log

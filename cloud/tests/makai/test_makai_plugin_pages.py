@@ -13,11 +13,11 @@ from account_scene import add_people
 from free_ports import free_endpoint
 from judging_plugins import trigger_zip
 
-from opq_cloud.clients.plugin_manager import PluginManager, PluginManagerError
-from opq_cloud.clients.rule_engine import EngineAddress
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
+from opq_cloud.operations.plugin_manager import PluginManager, PluginManagerError
+from opq_cloud.operations.rule_engine import EngineAddress
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.pages.admin.plugin_pages import shown_engine
 from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.errors import PluginError

@@ -19,10 +19,10 @@ from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggering_boxes import BoxRegister
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_event
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_plugins.host.failure_guard import MANY_BOXES
 from opq_plugins.sdk.modules import TriggerModule

@@ -9,11 +9,11 @@ from judged_triggers import note_heard
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import AskingSection, TriggeringServiceSection
+from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.request_budget import BYTES_PER_S, RequestBudget, bytes_of_half_cycles
 from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggering_boxes import BoxRegister
-from opq_cloud.original.original_settings import read_config
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal

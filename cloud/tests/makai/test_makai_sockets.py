@@ -24,8 +24,8 @@ from opq_cloud.core.backend.sockets import connect
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
+from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.original.original_settings import read_config
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.backend_keys import BackendKeyFolder
 

@@ -11,10 +11,10 @@ from judged_triggers import decisions_of
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS, TriggeringServiceSection
+from opq_cloud.core.settings.original.original_settings import from_original, read_config
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse, configured_triggers
-from opq_cloud.original.original_settings import from_original, read_config
 from opq_plugins.package.built_in import load
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError

@@ -11,8 +11,8 @@ import pytest
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring.clock_alignment import MAX_PAIRS, clock_alignments
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_event, analyse_stored
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event, analyse_stored
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.web.words import clock_words

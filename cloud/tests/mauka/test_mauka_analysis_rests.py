@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_cloud.mauka.running.analysis_rests import FIRST_REST_S, REST_FACTOR, AnalysisRests
+from opq_cloud.mauka.running.calls.analysis_rests import FIRST_REST_S, REST_FACTOR, AnalysisRests
 from opq_plugins.host.failure_guard import BOXES_KEPT, MANY_BOXES, STEADY_S
 
 

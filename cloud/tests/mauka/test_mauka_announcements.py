@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, IncidentNotice, read_notice
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
-from opq_cloud.mauka.running.event_analysis import EventResult
+from opq_cloud.mauka.running.calls.event_analysis import EventResult
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.records import announcements as announcing
-from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
+from opq_cloud.store.records.accounts import announcements as announcing
+from opq_cloud.store.records.accounts.announcements import BY_HAND, IncidentAnnouncements
 from opq_proto.messages import Finding, Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

@@ -16,7 +16,7 @@ from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
 from opq_cloud.mauka.original.original_plugins import JOIN_TOPIC, OriginalPlugins
 from opq_cloud.mauka.original.settings import read_settings
-from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.running.known.plugin_states import PluginStates
 from opq_plugins.original.layout import listed_plugins
 from opq_plugins.policy import Policy
 from opq_proto.errors import ConfigError, FrameError, PluginError

@@ -13,17 +13,17 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.bulk.bulk_run import analyse_waiting
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running import event_analysis
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_stored, analysis_order
-from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
-from opq_cloud.mauka.running.executor import WorkerProcesses
+from opq_cloud.mauka.running.calls import event_analysis
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.event_analysis import analyse_stored, analysis_order
+from opq_cloud.mauka.running.calls.executor import WorkerProcesses
+from opq_cloud.mauka.running.events.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, TimeSource, Trigger, Waveform
 

@@ -17,10 +17,10 @@ from opq_cloud.mauka.bulk.dask_workers import LOCAL, DaskWorkers, dask_client
 from opq_cloud.mauka.bulk.stored_events import BulkError, BulkWork, analyse_in_bulk
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.reanalysis.reanalysis_progress import ReanalysisProgress
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
-from opq_cloud.mauka.running.executor import WorkerProcesses
-from opq_cloud.mauka.running.provenance import Provenance
+from opq_cloud.mauka.running.calls.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.calls.executor import WorkerProcesses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.provenance import Provenance
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform

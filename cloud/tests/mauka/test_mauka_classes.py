@@ -14,7 +14,7 @@ import pytest
 
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.documents.findings import classifications

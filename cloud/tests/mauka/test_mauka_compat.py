@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from opq_cloud.core.settings.original.analyses import analysis_settings
+from opq_cloud.core.settings.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import (
@@ -16,9 +18,7 @@ from opq_cloud.mauka.bus_plugins.threshold_optimization import (
     ThresholdOptimizationPlugin,
 )
 from opq_cloud.mauka.original.settings import DEFAULTS
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.original.analyses import analysis_settings
-from opq_cloud.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.findings import classifications, compat_metadata, deviation_from_nominal
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.earlier_times import at_first_times, common_part
-from opq_cloud.mauka.running.event_analysis import analyse_stored
+from opq_cloud.mauka.running.calls.earlier_times import at_first_times, common_part
+from opq_cloud.mauka.running.calls.event_analysis import analyse_stored
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform

@@ -12,14 +12,14 @@ from stored_tenths import put_tenths
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.joining.phenomenon_writer import replace_phenomena
-from opq_cloud.mauka.running.history_feed import AGAIN_S, HistoryFeed, histories
-from opq_cloud.mauka.running.provenance import Provenance
+from opq_cloud.mauka.running.known.provenance import Provenance
+from opq_cloud.mauka.running.streams.history_feed import AGAIN_S, HistoryFeed, histories
 from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.store.records.phenomena import StoredPhenomenon
-from opq_cloud.store.records.phenomenon_words import phenomenon_json, words_of
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
+from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json, words_of
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, History, HistoryRequest, Phenomenon, Trend

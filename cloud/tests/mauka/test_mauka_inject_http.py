@@ -8,7 +8,7 @@ import httpx
 import pytest
 from waiting import wait_for
 
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.messages import Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage

@@ -16,10 +16,10 @@ from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.mauka.bus_plugins.plugin_heartbeats import StatusPlugin
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.mauka_service import services
-from opq_cloud.mauka.running import installed_stage
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.waiting_events import WaitingEvents
+from opq_cloud.mauka.running.events.waiting_events import WaitingEvents
+from opq_cloud.mauka.running.installed import installed_stage
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_plugins.host.plugins import Plugins
@@ -304,7 +304,7 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
 )
 def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, monkeypatch, line, why, policy):
     """A plug-in that crashes or hangs is ended, counted and shown; other events go on."""
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.REST_FACTOR", 0.0)
     follower, runner = mauka(limits=ProcessLimits(call_s=15.0 if "longer" in why else 60.0), **policy)
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
@@ -332,8 +332,8 @@ def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, l
     """Rests have no end here, so other Boxes are analysed only if the analysis does not rest as a whole."""
     for name in ("opq_plugins.host.failure_guard.PAUSES_S", "opq_plugins.host.worker.supervisor.PAUSES_S"):
         monkeypatch.setattr(name, (1e9,))
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.FIRST_REST_S", (1e9,))
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.FIRST_REST_S", (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.installed.installed_analyses.NEXT_PROCESS_S", 240.0)
     follower, runner = mauka(limits=ProcessLimits(call_s=call_s))
     house.install("1.0.0", code("one", f"if wave.box_id == '1': {line}"))
     assert until(follower.status)
@@ -355,8 +355,8 @@ def test_an_event_that_ends_it_rests_its_box(house, mauka, until, monkeypatch, l
 
 def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch):
     """An analysis that fails late rests as one whose process ended."""
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 1e9)
+    monkeypatch.setattr("opq_cloud.mauka.running.installed.installed_analyses.SLOW_S", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.REST_FACTOR", 1e9)
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one", f"{SECOND} raise KeyError('x')"))
     assert until(follower.status)
@@ -376,8 +376,8 @@ def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch)
 
 def test_a_change_retries_an_event_just_seen(house, mauka, until, monkeypatch):
     """It was shown before the change and comes back after it: it would wait for an analysis that is gone."""
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.SLOW_S", 0.0)
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 1e9)
+    monkeypatch.setattr("opq_cloud.mauka.running.installed.installed_analyses.SLOW_S", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.REST_FACTOR", 1e9)
     late, shown, noted = (threading.Event() for _ in range(3))
     seen, show = installed_stage.InstalledStage.seen, installed_stage.InstalledStage.show
     retry_all = WaitingEvents.retry_all
@@ -492,7 +492,9 @@ def test_what_it_remembers_goes_to_the_next_version(house, mauka, until, policy)
 
 def test_a_broken_box_hides_no_other(house, mauka, until, monkeypatch):
     """A large event is analysed in parts."""
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
+    monkeypatch.setattr(
+        "opq_cloud.mauka.running.installed.installed_analyses.LARGEST_BYTES", 5_000
+    )  # two Boxes
     follower, runner = mauka()
     house.install("1.0.0", code("one", "assert wave.box_id != '3' and len(event.waveforms) <= 2"))
     assert until(follower.status)

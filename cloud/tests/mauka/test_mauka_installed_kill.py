@@ -16,7 +16,7 @@ from opq_proto.messages import TimeSource, Trigger, Waveform
 MAUKA = """
 import sys, threading
 from pathlib import Path
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.store import open_store

@@ -14,7 +14,7 @@ from opq_proto.messages import TimeSource, Trigger, Waveform
 MAUKA = """
 import sys, threading, time
 from pathlib import Path
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_plugins.sdk.modules import Analysis
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner

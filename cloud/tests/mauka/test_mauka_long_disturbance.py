@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.open_disturbances import PATIENCE_NS
+from opq_cloud.mauka.running.events.open_disturbances import PATIENCE_NS
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.stated_starts import StatedStart

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.measuring import results
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.event_analysis import analyse_event
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, TimeSource, Waveform
 

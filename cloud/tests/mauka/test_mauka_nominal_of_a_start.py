@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_stored
+from opq_cloud.mauka.running.calls.event_analysis import analyse_stored
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_proto.decision import Nominal

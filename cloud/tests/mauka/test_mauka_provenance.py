@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_event, by_nominal
-from opq_cloud.mauka.running.provenance import VERSION, provenance_of, settings_hash
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event, by_nominal
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.provenance import VERSION, provenance_of, settings_hash
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding

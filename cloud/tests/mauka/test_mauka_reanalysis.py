@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.reanalysis.changes import FindingChange, Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
-from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS
+from opq_cloud.mauka.running.calls.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.provenance import GROWN_BY_MEASUREMENTS
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform

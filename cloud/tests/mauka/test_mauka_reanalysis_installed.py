@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from plugin_zips import manifest, stored, zipped
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.reanalysis.reanalysis_run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import CloudStore, open_store
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy

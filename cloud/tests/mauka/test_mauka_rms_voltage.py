@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal

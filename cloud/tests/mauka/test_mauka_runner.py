@@ -20,9 +20,9 @@ from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.mauka_service import services
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running import waiting_events
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.provenance import VERSION
+from opq_cloud.mauka.running.events import waiting_events
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.provenance import VERSION
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances

@@ -12,9 +12,9 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.analyses import rapid_voltage_change, rms_voltage
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import by_nominal
-from opq_cloud.mauka.running.sample_requester import SampleRequester, sample_requests
+from opq_cloud.mauka.running.calls.event_analysis import by_nominal
+from opq_cloud.mauka.running.events.sample_requester import SampleRequester, sample_requests
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import open_store
 from opq_cloud.store.event_record import PERSON_ASKED
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest

@@ -6,8 +6,8 @@ from itertools import islice, permutations
 import pytest
 from joining_table import MS, Table
 
-from opq_cloud.actions.incident_edits import plan_split
 from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
+from opq_cloud.operations.incident_edits import plan_split
 from opq_cloud.store.box_place import BoxPlace
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 

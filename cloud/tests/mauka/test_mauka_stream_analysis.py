@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
-from opq_cloud.mauka.running.stream_analysis import ITEM_TRIES, StreamAnalysis, StreamResult
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalysis
+from opq_cloud.mauka.running.streams.stream_analysis import ITEM_TRIES, StreamAnalysis, StreamResult
 from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_plugins.sdk.nouns import BatchResult, ItemBatch

@@ -8,13 +8,13 @@ from waiting import wait_for
 
 from opq_cloud.mauka.flow.stream_runner import StreamRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.item_feeds import BACK_MS
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.streams.item_feeds import BACK_MS
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.store.records.phenomenon_words import words_of
+from opq_cloud.store.records.incidents.phenomenon_words import words_of
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.nouns import ItemBatch
@@ -155,7 +155,7 @@ INSIDE = {"trusted": frozenset({"streams"})}
 
 @pytest.mark.parametrize("policy", [{}, INSIDE], ids=["in a process", "inside"])
 def test_every_edge_runs_and_findings_join_incidents(house, mauka, bus, wire, until, policy, monkeypatch):
-    monkeypatch.setattr("opq_cloud.mauka.running.item_feeds.TRENDS_S", 0.1)
+    monkeypatch.setattr("opq_cloud.mauka.running.streams.item_feeds.TRENDS_S", 0.1)
     reader = wire.subscriber(bus, "analysis.")
     house.install(ALL, mode="inproc" if policy else "process")
     runner = mauka(**policy)
@@ -255,8 +255,8 @@ def test_unhandled_items_are_given_again(house, mauka, running, until):
 @pytest.mark.slow  # test_mauka_workers.py always ends one that hangs
 def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
     """A hanging process is ended and its item skipped; others go on."""
-    monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.ITEM_TRIES", 2)
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.REST_FACTOR", 0.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.streams.stream_analysis.ITEM_TRIES", 2)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.REST_FACTOR", 0.0)
     hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", hangs)})
     fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}
@@ -273,8 +273,8 @@ def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
 def test_items_of_a_resting_box_are_left_out(house, mauka, until, monkeypatch):
     """Rests have no end here: items of others go on, in a process that starts at once."""
     monkeypatch.setattr("opq_plugins.host.worker.supervisor.PAUSES_S", (1e9,))
-    monkeypatch.setattr("opq_cloud.mauka.running.analysis_rests.FIRST_REST_S", (1e9,))
-    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.NEXT_PROCESS_S", 240.0)
+    monkeypatch.setattr("opq_cloud.mauka.running.calls.analysis_rests.FIRST_REST_S", (1e9,))
+    monkeypatch.setattr("opq_cloud.mauka.running.installed.installed_analyses.NEXT_PROCESS_S", 240.0)
     first = f"item.box_id == '4' and item.start_ns == {START_MS * 10**6}"
     ends = f"import os\n    if {first}: os._exit(3)\n    " + OF_FINDING
     house.install({"echo": ("Finding", "Finding", ends)})

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_stored
-from opq_cloud.mauka.running.event_jobs import EventJobs
-from opq_cloud.mauka.running.executor import WorkerProcesses
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.event_analysis import analyse_stored
+from opq_cloud.mauka.running.calls.executor import WorkerProcesses
+from opq_cloud.mauka.running.events.event_jobs import EventJobs
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.records.seen_incidents import incident_at
+from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_cloud.view.web import words
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.classification.severity import LASTING

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.mauka.bus.bus_messages import ADC_SAMPLES, WINDOWED_FREQUENCY
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_event
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.documents.event_documents import waveform_document, waveform_from_document
 from opq_proto.decision import Nominal

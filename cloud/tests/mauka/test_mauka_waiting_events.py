@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.mauka.running.event_analysis import EventOutcome
-from opq_cloud.mauka.running.waiting_events import WaitingEvents
+from opq_cloud.mauka.running.calls.event_analysis import EventOutcome
+from opq_cloud.mauka.running.events.waiting_events import WaitingEvents
 from opq_cloud.store import open_store
 from opq_proto.messages import Trigger
 

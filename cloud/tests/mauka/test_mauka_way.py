@@ -10,8 +10,8 @@ import opq_cloud
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.broker import EventBridge
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
-from opq_cloud.mauka.running import waiting_events
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.events import waiting_events
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import open_store
 
 CLOUD = Path(opq_cloud.__file__).parent

@@ -17,12 +17,12 @@ from opq_cloud.core.settings.mauka import AnalysisWorkersSection, MaukaSection
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.mauka_service import services
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import AnalysisResult, by_nominal
-from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
-from opq_cloud.mauka.running.executor import IDLE_S, WorkerProcesses
-from opq_cloud.mauka.running.worker_notes import STARTING
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.event_analysis import AnalysisResult, by_nominal
+from opq_cloud.mauka.running.calls.executor import IDLE_S, WorkerProcesses
+from opq_cloud.mauka.running.calls.worker_notes import STARTING
+from opq_cloud.mauka.running.events.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.messages import Trigger

@@ -29,7 +29,7 @@ from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, opened
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.store.records.accounts.notifications import NotificationEntry
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import StoreError
 from opq_proto.kit.address_guard import AddressGuard

@@ -14,8 +14,8 @@ from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponen
 from opq_cloud.notifications.rows_endpoint import SentRow
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.records.notifications import NotificationRule
-from opq_cloud.store.records.seen_incidents import incident_at
+from opq_cloud.store.records.accounts.notifications import NotificationRule
+from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_proto.messages import CauseHypothesis, Finding, Incident, StoredFinding
 
 SECOND_NS = 10**9

@@ -36,7 +36,7 @@ from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.sending import made_channels
 from opq_cloud.notifications.webhook_channel import SIGNATURE, signature
 from opq_cloud.store import open_store
-from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.store.records.accounts.notifications import NotificationEntry
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.errors import StoreError
 

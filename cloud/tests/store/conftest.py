@@ -18,7 +18,7 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records import original_index
+from opq_cloud.store.records.incidents import original_index
 
 KNOWN_WRONG = {
     "nx-27017": {

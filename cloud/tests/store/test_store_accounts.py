@@ -13,8 +13,8 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo import mongo_accounts
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.accounts import AccountSession, AccountTicket, BoxAccess
-from opq_cloud.store.records.rights import Relation
+from opq_cloud.store.records.accounts.account_records import AccountSession, AccountTicket, BoxAccess
+from opq_cloud.store.records.accounts.rights import Relation
 
 Another = Callable[[], CloudStore]
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.records.audit import (
+from opq_cloud.store.records.accounts.audit import (
     AUDIT,
     AUDIT_S,
     BY_COMMAND,

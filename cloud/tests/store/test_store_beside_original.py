@@ -16,11 +16,11 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from store_cases import record_health
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from store_cases import NOW_MS, NOW_NS, SAG, TRIGGER, measured, numbered, wave
 
-from opq_cloud.actions.box_service import delete_box, deletion_refused, kept_words
 from opq_cloud.health.stored_boxes import StoredBoxes
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.box_service import delete_box, deletion_refused, kept_words
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.records.phenomena import StoredPhenomenon
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend

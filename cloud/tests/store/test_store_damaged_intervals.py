@@ -14,7 +14,7 @@ import pytest
 from opq_cloud.core.service import CloudContext, Retention
 from opq_cloud.store import CloudStore
 from opq_cloud.store.driver import Documents, Fields, Table
-from opq_cloud.store.records.interval_reading import DAY, MONTH, ROWS
+from opq_cloud.store.records.intervals.interval_reading import DAY, MONTH, ROWS
 from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DAMAGED, INTERVALS_DUE, INTERVALS_NEW
 from opq_cloud.store.upkeep.checking import check_store
 from opq_proto.errors import StoreError

@@ -21,7 +21,7 @@ from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.incidents.join_plan import CLASSES, KnownFinding
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.seen_incidents import incident_at
+from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_cloud.view.web import words
 from opq_proto.messages import Finding
 

@@ -17,7 +17,7 @@ from watched_system import ALERT_S, running
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
-from opq_cloud.store.records.accounts import HEALTH
+from opq_cloud.store.records.accounts.account_records import HEALTH
 
 EXPECTED = {
     ("HEALTH", "", "UP", ""),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
@@ -27,9 +27,9 @@ from opq_cloud.store.incidents.index import (
     cell_of,
     folded,
 )
-from opq_cloud.store.records.accounts import Account
-from opq_cloud.store.records.incident_index import ENTRY, conditions, order
-from opq_cloud.store.records.seen_marks import MAX_SEEN, SEEN_INCIDENTS
+from opq_cloud.store.records.accounts.account_records import Account
+from opq_cloud.store.records.accounts.seen_marks import MAX_SEEN, SEEN_INCIDENTS
+from opq_cloud.store.records.incidents.incident_index import ENTRY, conditions, order
 from opq_cloud.store.records.tables import INDEX
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Trigger

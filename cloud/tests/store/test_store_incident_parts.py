@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
@@ -26,10 +26,10 @@ from opq_cloud.store.incidents.index import (
     entry_of_incident,
 )
 from opq_cloud.store.mongo.mongo_driver import MongoDocuments
-from opq_cloud.store.records.accounts import Account
-from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
-from opq_cloud.store.records.rights import Standing, Way
-from opq_cloud.store.records.seen_incidents import incident_at
+from opq_cloud.store.records.accounts.account_records import Account
+from opq_cloud.store.records.accounts.rights import Standing, Way
+from opq_cloud.store.records.accounts.seen_incidents import incident_at
+from opq_cloud.store.records.incidents.incident_parts import ROW_FIELDS, row_conditions, row_order
 from opq_cloud.store.records.tables import INDEX, PARTS
 from opq_cloud.view.pages.visible.seen_store import SeenStore, seen_lists
 from opq_cloud.view.web.visitors import Visitor

@@ -19,7 +19,7 @@ from opq_cloud.store.documents.makai_documents import BrokerTraffic
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, SeenMarks
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.phenomena import StoredPhenomenon
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto.kit import sqlite_database
 from opq_proto.messages import TREND_MS, Finding, Interval, Measurement, Metric, Trend, Trigger

@@ -19,7 +19,7 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.intervals.distribution import bin_width
-from opq_cloud.store.records import intervals as records
+from opq_cloud.store.records.intervals import interval_records as records
 from opq_proto.messages import Disturbance, Interval, Measurement
 
 DAY_NS = 86_400 * 10**9

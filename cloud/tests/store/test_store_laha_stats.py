@@ -19,7 +19,7 @@ from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
-from opq_cloud.store.records.accounts import LAHA_STATS
+from opq_cloud.store.records.accounts.account_records import LAHA_STATS
 from opq_proto.messages import Measurement, Metric, Trend
 from opq_proto.wire.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 

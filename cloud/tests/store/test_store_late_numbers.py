@@ -11,7 +11,7 @@ import pytest
 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Fields, Table, Where
-from opq_cloud.store.records.original_index import OriginalIndex
+from opq_cloud.store.records.incidents.original_index import OriginalIndex
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, PARTS
 
 T_MS = 1_600_000_000_000

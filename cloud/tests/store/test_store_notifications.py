@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
-from opq_cloud.store.records.notifications import (
+from opq_cloud.store.records.accounts.notifications import (
     DAY_MS,
     NotificationEntry,
     NotificationRecords,

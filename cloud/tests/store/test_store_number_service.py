@@ -16,13 +16,13 @@ from original_numbers import OriginalNumbers, OriginalPlugin
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.original import incident_ids
 from opq_cloud.mauka.original.incident_ids import IncidentIds
+from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.mongo import number_service
 from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart

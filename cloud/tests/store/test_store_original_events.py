@@ -23,7 +23,7 @@ from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

@@ -25,7 +25,7 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexProgress
 from opq_cloud.store.mongo.mongo_driver import MongoDocuments
 from opq_cloud.store.mongo.mongo_server import INDEXES
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records import original_index
+from opq_cloud.store.records.incidents import original_index
 from opq_proto.messages import Finding
 
 T_MS = 1_600_000_000_000

@@ -16,8 +16,8 @@ from opq_cloud.store.embedded.embedded_driver import SqliteDocuments
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.statements import find_statement
 from opq_cloud.store.mongo.mongo_store import MongoStore
+from opq_cloud.store.records.incidents.phenomena import EDGE_MS, RANDOM_BITS, StoredPhenomenon
 from opq_cloud.store.records.part import NUMBERS_BEGIN_S, StorePart
-from opq_cloud.store.records.phenomena import EDGE_MS, RANDOM_BITS, StoredPhenomenon
 from opq_cloud.store.records.tables import PHENOMENA
 
 DAY_MS = 86_400_000

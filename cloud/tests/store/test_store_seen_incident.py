@@ -4,8 +4,8 @@ Short: one function, of which pages, API, live feed and notifications are made.
 """
 
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.records.accounts import Account, BoxAccess
-from opq_cloud.store.records.seen_incidents import box_sight, incident_at
+from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
+from opq_cloud.store.records.accounts.seen_incidents import box_sight, incident_at
 from opq_proto.messages import CauseEvidence, CauseHypothesis, Finding, Incident, StoredFinding
 
 KITCHEN = "the phases at Box 1, kitchen, show a dip of type D"

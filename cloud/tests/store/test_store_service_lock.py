@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.records.accounts.account_records import LEASES
 from opq_cloud.store.service_lock import (
     FREE_S,
     RENEWED_S,

@@ -25,10 +25,10 @@ try:
     from opq_rules.api import rules_config
     from opq_rules.api.rules_service import RulesService
     from opq_rules.box_sources import box_sources
-    from opq_rules.local_feed import LocalFeed
+    from opq_rules.feeds.local_feed import LocalFeed
+    from opq_rules.feeds.wave_windows import WavePiece
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources import opqwave
-    from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
         f"rules.enabled  needs packages that are not installed ({error.name});"

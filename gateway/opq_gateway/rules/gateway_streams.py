@@ -21,10 +21,10 @@ from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.measurement.fields import HARMONICS, edge_columns
 from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
-from opq_rules.batch import Row
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
+from opq_rules.feeds.wave_windows import WavePiece
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.wave_windows import WavePiece
+from opq_rules.values.batch import Row
 
 
 class SampleTap:

@@ -8,8 +8,8 @@ from zmq.utils.monitor import parse_monitor_message
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.backend_keys import backend_address
 from opq_proto.kit.zmq_inbox import waiting_messages
-from opq_rules.local_feed import LocalFeed
-from opq_rules.wave_windows import WavePiece
+from opq_rules.feeds.local_feed import LocalFeed
+from opq_rules.feeds.wave_windows import WavePiece
 
 PIECES_WAITING = 1000
 ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED

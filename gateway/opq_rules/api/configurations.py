@@ -5,10 +5,10 @@ from typing import Literal
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import Free
 from opq_rules.api.routing import Routes
-from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION
+from opq_rules.values.batch import JsonObject
 
 Kinds = Literal["sources", "sinks"]
 

@@ -8,8 +8,8 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.manifest import REST_KINDS
 from opq_rules.api.bodies import FunctionNames, PackagePlace
 from opq_rules.api.routing import Json, Routes
-from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.values.batch import JsonObject
 
 KINDS = {path: kind for kind, path in REST_KINDS.items()}
 

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from opq_rules.api.bodies import QueryText
 from opq_rules.api.routing import Routes
-from opq_rules.batch import Emission, JsonObject, Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
+from opq_rules.values.batch import Emission, JsonObject, Row
 
 MAX_WAITING = 10_000
 """Most rows that wait for a slow client; beyond it the oldest are dropped, and the client is sent their

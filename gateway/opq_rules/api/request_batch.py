@@ -4,7 +4,7 @@ import httpx
 from starlette.applications import Starlette
 
 from opq_rules.api.bodies import SingleRequest
-from opq_rules.batch import JsonObject
+from opq_rules.values.batch import JsonObject
 
 MAX_ANSWER_CHARACTERS = 64 << 20
 """Most characters of all answers to a batch; beyond it the other requests are not made."""

@@ -6,9 +6,9 @@ import msgspec
 
 from opq_rules.api.bodies import Free, ResetState, TagKeys, Tags
 from opq_rules.api.routing import Routes
-from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.values.batch import JsonObject
 
 Rule = Annotated[
     Free,

@@ -19,7 +19,7 @@ from opq_proto.kit.origin_guard import is_loopback
 from opq_proto.kit.ports import HOST_PORT
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.whole_file import private_folder
-from opq_rules.access import Access
+from opq_rules.connections.access import Access
 
 DEFAULT_PORT = 9081
 _HASH = re.compile(r"[0-9a-fA-F]{64}")

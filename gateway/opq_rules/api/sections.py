@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.configurations import SINKS, SOURCES
 from opq_rules.engine.definitions.rule_definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
+from opq_rules.values.batch import JsonObject
 
 DEFINED = ("streams", "tables", "rules")
 CONFIGURED = {"sourceConfig": (SOURCES, "source"), "sinkConfig": (SINKS, "sink")}

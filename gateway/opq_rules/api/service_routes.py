@@ -30,9 +30,9 @@ from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
 from opq_rules.api.guard import is_local
 from opq_rules.api.request_batch import answers_of
 from opq_rules.api.routing import Routes
-from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.values.batch import JsonObject
 
 MAX_IN_BATCH = 10_000
 

@@ -5,10 +5,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from opq_rules.api.bodies import Statement
 from opq_rules.api.routing import Json, Routes
-from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
+from opq_rules.values.batch import JsonObject
 
 
 class _Name(Convertor[str]):

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from opq_proto.kit.whole_file import open_private, private_folder
-from opq_rules.batch import Row
+from opq_rules.values.batch import Row
 
 LARGEST_BYTES = 64 << 20
 _LOCK = threading.Lock()

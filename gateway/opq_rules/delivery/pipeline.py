@@ -21,9 +21,9 @@ import msgspec
 
 from opq_plugins.sdk import Context, PermanentError, Sink
 from opq_proto.kit.sqlite_file import SqliteFile
-from opq_rules.batch import Emission, Row
 from opq_rules.delivery.dead_letters import DeadLetters
 from opq_rules.delivery.transform import SinkProperties, transformer
+from opq_rules.values.batch import Emission, Row
 
 _MIGRATIONS = ("CREATE TABLE kept (n INTEGER PRIMARY KEY, parcel BLOB NOT NULL)",)
 _APPLICATION_ID = int.from_bytes(b"opqp")

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import EncodeError, Message
 
-from opq_rules.values import whole_as_int
+from opq_rules.values.sql_values import whole_as_int
 
 _WHOLE = frozenset(
     getattr(FieldDescriptor, f"CPPTYPE_{name}") for name in ("INT32", "INT64", "UINT32", "UINT64")

@@ -20,8 +20,8 @@ from jinja2.filters import do_round
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from opq_rules.batch import JsonObject
 from opq_rules.delivery.go_template import as_jinja
+from opq_rules.values.batch import JsonObject
 
 MAX_RESULT_CHARS = 1_000_000
 """Characters of a template's result."""

@@ -12,11 +12,11 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from opq_proto.config.settings import configured
-from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template
 from opq_rules.functions.conversion import compressor
 from opq_rules.streams.protobuf import message_class
+from opq_rules.values.batch import JsonObject, Row
 
 
 @dataclass(frozen=True, slots=True)

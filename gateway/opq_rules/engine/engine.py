@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from opq_proto.kit import log
-from opq_rules.batch import JsonObject, JsonValue
+from opq_rules.connections.secrets import with_secrets
 from opq_rules.engine.clock import RuleClock, SystemClock
 from opq_rules.engine.definitions.configurations import Configurations
 from opq_rules.engine.definitions.keyed_values import KeyedValues
@@ -33,8 +33,8 @@ from opq_rules.engine.types.plugin_functions import PluginFunctions
 from opq_rules.engine.types.type_registry import TypeRegistry, has_type
 from opq_rules.engine.views import RuleViews
 from opq_rules.errors import RULE, RuleError
-from opq_rules.memory_topics import Topics
-from opq_rules.secrets import with_secrets
+from opq_rules.feeds.memory_topics import Topics
+from opq_rules.values.batch import JsonObject, JsonValue
 
 
 class Engine:

@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from opq_proto.kit import log
-from opq_rules.batch import Batch, Emission
 from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.engine.running.rule import QueryUnit, Rule
 from opq_rules.engine.running.sink_runner import SinkRunner
@@ -23,6 +22,7 @@ from opq_rules.engine.running.source_runner import SourceEntry, SourceRunner
 from opq_rules.engine.running.stream_input import MAX_BATCH_RECORDS, StreamInput
 from opq_rules.engine.running.taps import RuleTaps
 from opq_rules.engine.state.checkpoint import MAX_STAGED, MAX_WAITING, Checkpoint
+from opq_rules.values.batch import Batch, Emission
 
 RECORDS_PER_TURN = 4096
 """Records taken from one source before the others have their turn."""

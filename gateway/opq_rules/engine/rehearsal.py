@@ -9,8 +9,8 @@ from opq_rules.engine.lifecycle.planner import Planner
 from opq_rules.engine.types.endpoint_factory import EndpointFactory
 from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import RuleError
+from opq_rules.feeds.memory_topics import Topics
 from opq_rules.functions.registry import Functions
-from opq_rules.memory_topics import Topics
 from opq_rules.query.planning.joins import Lookup
 from opq_rules.streams.definition import StreamDefinition
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 import msgspec
 
 from opq_proto.kit import log
-from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.definitions.rule_definition import definition
 from opq_rules.engine.definitions.rule_store import ObjectStore, RuleStore
 from opq_rules.engine.types.endpoint_factory import EndpointFactory
@@ -23,6 +22,7 @@ from opq_rules.streams.definition import (
     detail_json,
     schema_json,
 )
+from opq_rules.values.batch import JsonObject, JsonValue
 
 
 class StreamCatalogue:

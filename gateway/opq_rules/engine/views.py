@@ -6,7 +6,7 @@ from itertools import pairwise
 import msgspec
 
 from opq_plugins.worker.refusals import REFUSED
-from opq_rules.batch import JsonObject, Row
+from opq_rules.connections.secrets import without_secrets
 from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.lifecycle.lookup_tables import LookupTables
 from opq_rules.engine.lifecycle.planner import Planner
@@ -15,7 +15,7 @@ from opq_rules.engine.running.rule import FAILED, LOADED, RUNNING, Rule
 from opq_rules.engine.running.sink_runner import SinkRunner
 from opq_rules.engine.running.source_runner import SourceRunner
 from opq_rules.engine.stream_catalogue import StreamCatalogue
-from opq_rules.secrets import without_secrets
+from opq_rules.values.batch import JsonObject, Row
 
 
 class RuleViews:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Compiled, Evaluate, folded, refused
 from opq_rules.functions.registry import (
@@ -19,7 +18,8 @@ from opq_rules.functions.registry import (
 )
 from opq_rules.functions.signatures import signature
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Literal, MemberOf, Star
-from opq_rules.values import kind_of, shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import kind_of, shown
 
 FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What a function may raise; `failed` turns it into a RowError."""

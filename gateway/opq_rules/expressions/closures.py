@@ -7,12 +7,12 @@ without a call. Numbers take the fast path; everything else (null, text, kinds t
 
 from collections.abc import Callable, Mapping
 
-from opq_rules.arithmetic import ARITHMETIC, divide_uncut
-from opq_rules.batch import Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.functions.registry import UNKNOWN
 from opq_rules.sql.syntax import TextPlace
-from opq_rules.values import COMPARISONS, LARGEST_EXACT, compare
+from opq_rules.values.arithmetic import ARITHMETIC, divide_uncut
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import COMPARISONS, LARGEST_EXACT, compare
 
 Evaluate = Callable[[Value, Value], Value]
 """A closure `f(row, context)` that returns the value of an expression."""

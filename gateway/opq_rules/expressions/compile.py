@@ -8,8 +8,6 @@ plain functions (`functions`). Source: docs/reference/rules.md, D.4 and D.5.
 from collections.abc import Callable
 from typing import Protocol
 
-from opq_rules import arithmetic, values
-from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions import closures, conditions
 from opq_rules.expressions.calls import compile_call
@@ -17,6 +15,8 @@ from opq_rules.expressions.closures import Compiled, Evaluate, constant, folded,
 from opq_rules.functions.registry import UNKNOWN, Functions
 from opq_rules.sql import syntax
 from opq_rules.sql.walk import operands
+from opq_rules.values import arithmetic, sql_values
+from opq_rules.values.batch import Value
 
 MAX_DEPTH = 250
 """Largest depth of nested expressions; a chain of AND or OR counts as one level."""
@@ -60,10 +60,10 @@ def compile_condition(
     """The closure of WHERE and the like, which gives True or False (null is false). Raises RuleError."""
     evaluate, value = _Compiler(resolver, functions).compile(node)
     if value is not UNKNOWN and type(value) not in (bool, type(None)):
-        raise refused(node.at, *values.no_condition(value))
+        raise refused(node.at, *sql_values.no_condition(value))
     if isinstance(node, syntax.In | syntax.Between | syntax.Like) or _always_boolean(node):
         return evaluate
-    condition = values.condition
+    condition = sql_values.condition
     return lambda row, context: condition(evaluate(row, context))
 
 
@@ -88,7 +88,7 @@ def constant_value(node: syntax.Expression, functions: Functions | None = None) 
 
 def _always_boolean(node: syntax.Expression) -> bool:
     return isinstance(node, syntax.BinaryOperation) and (
-        node.operator in values.COMPARISONS or node.operator in ("AND", "OR")
+        node.operator in sql_values.COMPARISONS or node.operator in ("AND", "OR")
     )
 
 
@@ -115,13 +115,13 @@ class _Compiler:
 
     def member(self, node: syntax.MemberOf) -> Compiled:
         of, known = self.compile(node.of)
-        name, member = node.name, values.member
+        name, member = node.name, sql_values.member
         return folded(lambda row, context: member(of(row, context), name), node.at, known)
 
     def index(self, node: syntax.ElementAt) -> Compiled:
         of, known = self.compile(node.of)
         at, at_known = self.compile(node.index)
-        index = values.index
+        index = sql_values.index
         return folded(
             lambda row, context: index(of(row, context), at(row, context)), node.at, known, at_known
         )
@@ -131,7 +131,7 @@ class _Compiler:
         start, start_known = self.compile(node.start) if node.start else constant(None)
         end, end_known = self.compile(node.end) if node.end else constant(None)
         _check_slice(node.at, start_known, end_known)
-        cut = values.cut
+        cut = sql_values.cut
         return folded(
             lambda row, context: cut(of(row, context), start(row, context), end(row, context)),
             node.at,
@@ -162,7 +162,7 @@ class _Compiler:
         if isinstance(node.left, syntax.Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
             return None if key is None else closures.of_key(node.operator, key, right_known)
-        if isinstance(node.right, syntax.Column) and type(left_known) in values.NUMBERS:
+        if isinstance(node.right, syntax.Column) and type(left_known) in sql_values.NUMBERS:
             key = self._resolver.key(node.right)
             return None if key is None else closures.of_number(node.operator, left_known, key)
         return None
@@ -176,7 +176,7 @@ class _Compiler:
         chained = conditions.chain(evaluates, decided)
         for part, (_, known) in zip(parts, compiled, strict=True):
             if known is not UNKNOWN and type(known) not in (bool, type(None)):
-                raise refused(part.at, *values.no_condition(known))
+                raise refused(part.at, *sql_values.no_condition(known))
         return folded(chained, node.at, *(known for _, known in compiled))
 
     def one_of(self, node: syntax.In) -> Compiled:
@@ -186,8 +186,8 @@ class _Compiler:
         constants = [value for _, value in choices]
         if node.array:
             evaluate = conditions.in_array(of, evaluates[0], node.negated)
-        elif all(type(value) in values.NUMBERS for value in constants):
-            evaluate = conditions.in_set(of, constants, values.NUMBERS, node.negated)
+        elif all(type(value) in sql_values.NUMBERS for value in constants):
+            evaluate = conditions.in_set(of, constants, sql_values.NUMBERS, node.negated)
         elif all(type(value) is str for value in constants):
             evaluate = conditions.in_set(of, constants, frozenset({str}), node.negated)
         else:
@@ -204,7 +204,7 @@ class _Compiler:
         of, known = self.compile(node.of)
         pattern, pattern_known = self.compile(node.pattern)
         if pattern_known is not UNKNOWN and type(pattern_known) not in (str, type(None)):
-            raise refused(node.at, f"LIKE {values.shown(pattern_known)}: want a text as pattern")
+            raise refused(node.at, f"LIKE {sql_values.shown(pattern_known)}: want a text as pattern")
         return folded(conditions.like(of, pattern, node.negated), node.at, known, pattern_known)
 
     def case(self, node: syntax.CaseExpression) -> Compiled:
@@ -219,7 +219,7 @@ class _Compiler:
             return folded(conditions.case_of_value(of, branches, otherwise), node.at, of_known, *known)
         for (_, value), (written, _) in zip((when for when, _ in whens), node.whens, strict=True):
             if value is not UNKNOWN and type(value) not in (bool, type(None)):
-                raise refused(written.at, f"CASE WHEN {values.shown(value)}: want a condition")
+                raise refused(written.at, f"CASE WHEN {sql_values.shown(value)}: want a condition")
         return folded(conditions.case_of_conditions(branches, otherwise), node.at, *known)
 
     def star(self, node: syntax.Star) -> Compiled:
@@ -253,13 +253,13 @@ def _inverted(value: Value) -> bool | None:
     if value is None:
         return None
     if type(value) is not bool:
-        raise RowError(f"NOT {values.shown(value)}: want a condition")
+        raise RowError(f"NOT {sql_values.shown(value)}: want a condition")
     return not value
 
 
 def _check_slice(at: syntax.TextPlace, start: Value, end: Value) -> None:
     for bound in (start, end):
         if bound is not UNKNOWN and type(bound) not in (int, type(None)):
-            raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")
+            raise refused(at, f"[{sql_values.shown(bound)}]: want whole numbers in a slice")
     if type(start) is int and type(end) is int and (start < 0) == (end < 0) and start >= end:
         raise refused(at, f"[{start}:{end}] is always empty; want a start before the end")

@@ -6,15 +6,15 @@ Source: docs/reference/rules.md, D.4: comparisons with null are false, also NOT 
 import re
 from collections.abc import Callable, Sequence
 
-from opq_rules import values
-from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
+from opq_rules.values import sql_values
+from opq_rules.values.batch import Value
 
 
 def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
     """AND (`decided` is false) or OR (true): evaluated from the left until one part decides the result."""
-    condition = values.condition
+    condition = sql_values.condition
 
     def evaluate(row: Value, context: Value) -> bool:
         for part in parts:
@@ -29,7 +29,7 @@ def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
 
 
 def between(of: Evaluate, low: Evaluate, high: Evaluate, negated: bool) -> Evaluate:
-    compare, numbers = values.compare, values.NUMBERS
+    compare, numbers = sql_values.compare, sql_values.NUMBERS
 
     def evaluate(row: Value, context: Value) -> bool:
         value, least, most = of(row, context), low(row, context), high(row, context)
@@ -55,13 +55,13 @@ def in_set(of: Evaluate, constants: Sequence[Value], kinds: frozenset[type], neg
             return (value in found) is not negated
         if value is None:
             return False
-        return any(values.compare("=", value, each) for each in constants) is not negated
+        return any(sql_values.compare("=", value, each) for each in constants) is not negated
 
     return evaluate
 
 
 def in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluate:
-    compare = values.compare
+    compare = sql_values.compare
 
     def evaluate(row: Value, context: Value) -> bool:
         value = of(row, context)
@@ -73,7 +73,7 @@ def in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluat
 
 
 def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
-    compare = values.compare
+    compare = sql_values.compare
 
     def evaluate(row: Value, context: Value) -> bool:
         value, choices = of(row, context), array(row, context)
@@ -82,7 +82,7 @@ def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
         if choices is None:
             return negated
         if not isinstance(choices, list):
-            raise RowError(f"{values.shown(value)} IN {values.shown(choices)}: want an array")
+            raise RowError(f"{sql_values.shown(value)} IN {sql_values.shown(choices)}: want an array")
         return any(compare("=", value, choice) for choice in choices) is not negated
 
     return evaluate
@@ -96,9 +96,11 @@ def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
         nonlocal last, match
         value, wanted = of(row, context), pattern(row, context)
         if type(value) is not str or type(wanted) is not str:
-            return value is not None and wanted is not None and values.is_like(value, wanted) is not negated
+            return (
+                value is not None and wanted is not None and sql_values.is_like(value, wanted) is not negated
+            )
         if wanted is not last:  # the usual pattern is a constant, and is compiled once
-            last, match = wanted, values.like_pattern(wanted).fullmatch
+            last, match = wanted, sql_values.like_pattern(wanted).fullmatch
         return (match(value) is not None) is not negated
 
     return evaluate
@@ -106,7 +108,7 @@ def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
 
 def case_of_conditions(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate) -> Evaluate:
     """`CASE WHEN ...`"""
-    condition = values.condition
+    condition = sql_values.condition
 
     def evaluate(row: Value, context: Value) -> Value:
         for when, then in branches:
@@ -120,7 +122,7 @@ def case_of_conditions(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise:
 def case_of_value(
     of: Evaluate, branches: Sequence[tuple[Evaluate, Evaluate]], otherwise: Evaluate
 ) -> Evaluate:
-    compare = values.compare
+    compare = sql_values.compare
 
     def evaluate(row: Value, context: Value) -> Value:
         value = of(row, context)

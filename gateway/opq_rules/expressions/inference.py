@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from opq_rules.batch import Value
 from opq_rules.errors import RuleError
 from opq_rules.expressions.closures import refused
 from opq_rules.functions.registry import Functions, Scalar, find
 from opq_rules.functions.signatures import Signature, arithmetic, signature
 from opq_rules.sql import syntax
 from opq_rules.sql.walk import operands
-from opq_rules.types import (
+from opq_rules.values.batch import Value
+from opq_rules.values.types import (
     ARRAY,
     BIGINT,
     BOOLEAN,

@@ -22,7 +22,7 @@ import msgspec
 
 from opq_proto.config.settings import configured
 from opq_proto.kit.file_roots import FileRoots
-from opq_rules.batch import JsonObject
+from opq_rules.values.batch import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from opq_rules.batch import State, Value
 from opq_rules.functions.exact import ExactMoments, Sum
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
-from opq_rules.values import COMPARISONS, NUMBERS, compare, identity
+from opq_rules.values.batch import State, Value
+from opq_rules.values.sql_values import COMPARISONS, NUMBERS, compare, identity
 
 
 class CountAccumulator(KeepsState):

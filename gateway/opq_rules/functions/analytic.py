@@ -6,12 +6,12 @@ state and without changing it. Source: docs/reference/rules.md, D.5, Analytic.
 
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import Value
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
 from opq_rules.functions.arguments import number
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
-from opq_rules.values import condition, shown, whole_as_int
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import condition, shown, whole_as_int
 
 _MAX_LAG = 10_000
 

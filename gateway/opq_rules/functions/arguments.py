@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from opq_rules.batch import Value
 from opq_rules.functions.registry import UNKNOWN
-from opq_rules.values import NUMBERS, moment, shown
-from opq_rules.values import text as text
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import NUMBERS, moment, shown
+from opq_rules.values.sql_values import text as text
 
 MAX_MADE = 1_000_000
 """Most characters or elements that one call may make (lpad, repeat, sequence): guards against typos."""

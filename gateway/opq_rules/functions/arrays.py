@@ -6,7 +6,6 @@ No function changes the array that it is given. Source: docs/reference/rules.md,
 
 from collections.abc import Sequence
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import (
     MAX_MADE,
     MAX_TEXT,
@@ -19,7 +18,8 @@ from opq_rules.functions.arguments import (
     whole,
 )
 from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Scalar, find, near
-from opq_rules.values import compare, identity, index, shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import compare, identity, index, shown
 
 _ORDER = {bool: 1, int: 2, float: 2, str: 3}
 

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import boolean, reads
 from opq_rules.functions.registry import MAX_ARGUMENTS, Analytic, Definition, KeepsState
-from opq_rules.values import condition, identity
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import condition, identity
 
 
 class Changed(KeepsState):

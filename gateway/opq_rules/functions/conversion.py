@@ -10,10 +10,10 @@ from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, octets, one_of, reads, text, time, whole
 from opq_rules.functions.registry import Definition, Scalar
-from opq_rules.values import NUMBERS, shown, unix_ms
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import NUMBERS, shown, unix_ms
 
 MAX_UNPACKED_BYTES = 64 * 2**20
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, reads, text, time, whole
 from opq_rules.functions.registry import Definition, RunContext, Scalar, renamed
-from opq_rules.time_pattern import parts_of, written_time
-from opq_rules.values import moment
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import moment
+from opq_rules.values.time_pattern import parts_of, written_time
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")

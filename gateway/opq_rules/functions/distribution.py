@@ -4,7 +4,6 @@ import bisect
 import math
 from collections.abc import Callable
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, whole
 from opq_rules.functions.exact import SlopeSums
 from opq_rules.functions.registry import (
@@ -15,6 +14,7 @@ from opq_rules.functions.registry import (
     merged,
     renamed,
 )
+from opq_rules.values.batch import Value
 
 
 class Ranked(KeepsState):

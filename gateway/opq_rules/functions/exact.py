@@ -9,8 +9,8 @@ cost 47 us an event in place of 8.7, and a tumbling average 1.24 in place of 1.0
 2 vCPU, 2026-11-29), and a window would keep all its values.
 """
 
-from opq_rules.batch import State, Value
-from opq_rules.values import LARGEST_EXACT, in_bigint, shown
+from opq_rules.values.batch import State, Value
+from opq_rules.values.sql_values import LARGEST_EXACT, in_bigint, shown
 
 _COARSE_BITS = 60
 """Bits after the binary point that hold every float from 0.004 up and many below it."""

@@ -1,8 +1,8 @@
 """Aggregates that return values unchanged. Source: docs/reference/rules.md, D.5, Aggregate."""
 
-from opq_rules.batch import State, Value
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
-from opq_rules.values import identity
+from opq_rules.values.batch import State, Value
+from opq_rules.values.sql_values import identity
 
 
 class Collection(KeepsState):

@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import msgspec
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import reads, text
 from opq_rules.functions.registry import Definition, Scalar
-from opq_rules.values import put_out, shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import put_out, shown
 
 
 @lru_cache(maxsize=512)

@@ -4,11 +4,11 @@ import math
 import random
 from collections.abc import Callable
 
-from opq_rules import values
-from opq_rules.arithmetic import ARITHMETIC
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, reads, whole
 from opq_rules.functions.registry import Definition, Scalar, renamed
+from opq_rules.values import sql_values
+from opq_rules.values.arithmetic import ARITHMETIC
+from opq_rules.values.batch import Value
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MAX_UNSIGNED = 2**64 - 1
@@ -84,7 +84,7 @@ def _conv(value: Value, source: Value, target: Value) -> str | None:
     source, target = whole(source), whole(target)
     if not (2 <= abs(source) <= 36 and 2 <= abs(target) <= 36):
         return None
-    written = str(values.whole_as_int(value))
+    written = str(sql_values.whole_as_int(value))
     if len(written) > _MAX_DIGITS:
         raise ValueError(f"{len(written)} digits; want at most {_MAX_DIGITS}")
     written = written.strip()

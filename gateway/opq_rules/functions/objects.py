@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import array, struct
 from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Scalar
-from opq_rules.values import shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import shown
 
 
 def _key(value: Value) -> str:

@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import boolean, number, octets, one_of, text, time, whole
 from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Planned, RunContext, Scalar
+from opq_rules.values.batch import Value
 
 
 def _digest(name: str) -> Callable[[Value], str]:

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from importlib import import_module
 
-from opq_rules.batch import Value
+from opq_rules.values.batch import Value
 
 MAX_S = 0.25
 """Seconds that one record may take of the engine's one thread."""

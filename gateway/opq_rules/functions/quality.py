@@ -16,11 +16,11 @@ from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.harmonics.spectrum import Spectrum, SpectrumWindow, spectrum_of
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import cycles_per_window
-from opq_rules.batch import Value
 from opq_rules.functions.arguments import array, number, reads, whole
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import AggregateFunction, Definition, KeepsState, Scalar, merged
-from opq_rules.values import NUMBERS, shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import NUMBERS, shown
 
 RATE_HZ = 12_000.0
 MAINS_HZ = 60.0

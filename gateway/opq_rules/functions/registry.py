@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import ClassVar, Literal, Protocol, TypeVar
 
-from opq_rules.batch import State, Value
+from opq_rules.values.batch import State, Value
 
 T = TypeVar("T")
 D = TypeVar("D", bound="Scalar | AggregateFunction | Analytic")

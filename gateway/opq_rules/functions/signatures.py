@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from opq_rules import types
 from opq_rules.sql.syntax import Expression, Literal
-from opq_rules.types import (
+from opq_rules.values import types
+from opq_rules.values.types import (
     ARRAY,
     BIGINT,
     BOOLEAN,

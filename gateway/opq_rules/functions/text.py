@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from opq_rules.batch import Value
 from opq_rules.functions import arguments
 from opq_rules.functions.arguments import bounded, counted, number, reads, text, whole
 from opq_rules.functions.arrays import position
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MAX_ARGUMENTS, UNKNOWN, Definition, Scalar, renamed
-from opq_rules.values import shown
+from opq_rules.values.batch import Value
+from opq_rules.values.sql_values import shown
 
 _MAX_PLACES = 30
 

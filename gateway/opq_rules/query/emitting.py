@@ -8,7 +8,6 @@ from functools import cmp_to_key
 from itertools import compress
 from typing import TypeVar
 
-from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroup, RecordGroups
@@ -18,7 +17,8 @@ from opq_rules.query.planning.select_plan import QueryPlan
 from opq_rules.query.planning.where import sieve_of
 from opq_rules.query.query_run import QueryContext, QueryErrors, RuleFacts, placed
 from opq_rules.query.window import Cut, Record, WindowRecords
-from opq_rules.values import compare
+from opq_rules.values.batch import Batch, Emission, Row, Value
+from opq_rules.values.sql_values import compare
 
 Put = TypeVar("Put")
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from opq_plugins.sdk import MAX_MS
-from opq_rules.batch import State, Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.query.planning.origin import Origin
 from opq_rules.query.window import Record, records_of
-from opq_rules.time_pattern import reader
-from opq_rules.values import shown, time_of_text, unix_ms
+from opq_rules.values.batch import State, Value
+from opq_rules.values.sql_values import shown, time_of_text, unix_ms
+from opq_rules.values.time_pattern import reader
 
 MIN_MS = -62_135_596_800_000
 """The year 1. A number outside it and MAX_MS is probably in microseconds or nanoseconds, and is refused."""

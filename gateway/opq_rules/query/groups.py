@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from opq_rules.batch import State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Accumulator, AggregateFunction
 from opq_rules.query.query_run import QueryContext
 from opq_rules.query.window import Record, WindowContent
+from opq_rules.values.batch import State, Value
 
 Give = Callable[[Value, Value, QueryContext], None]
 """`give(accumulator, row, context)`: adds the record's arguments to the aggregate."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from opq_rules.batch import State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import RunContext
 from opq_rules.query.groups import hashable, thawed_key
+from opq_rules.values.batch import State, Value
 
 MAX_PARTITIONS = 100_000
 """Partitions of one counter; beyond that the one that matched longest ago is dropped, and counted."""

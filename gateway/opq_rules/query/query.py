@@ -6,7 +6,6 @@ No I/O, clock or thread. A record that cannot be computed is counted and reporte
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from opq_rules.batch import Batch, Emission, Row, State, Value
 from opq_rules.errors import RowError
 from opq_rules.query.emitting import Emitter, Plain
 from opq_rules.query.event_time import Watermark, event_times
@@ -27,6 +26,7 @@ from opq_rules.query.query_run import (
 )
 from opq_rules.query.window import Cut, Record, WindowRecords
 from opq_rules.query.windows.by_time import Hopping, Tumbling
+from opq_rules.values.batch import Batch, Emission, Row, State, Value
 
 
 class Query:

@@ -7,10 +7,10 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import RunContext
 from opq_rules.query.window import MAX_EMPTY_WINDOWS
+from opq_rules.values.batch import Emission, Value
 
 
 @dataclass(frozen=True, slots=True)

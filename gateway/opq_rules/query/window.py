@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from opq_rules.batch import State, Value
+from opq_rules.values.batch import State, Value
 
 MAX_EMPTY_WINDOWS = 10_000
 """Windows without a record that are cut at once; more come from a set clock, or a long silence."""

@@ -23,7 +23,7 @@ import msgspec
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
-from opq_rules.access import Guarded
+from opq_rules.connections.access import Guarded
 from opq_rules.delivery.transform import encoded, rows_of
 
 _TAIL_BYTES = 1 << 20

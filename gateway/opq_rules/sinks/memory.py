@@ -14,7 +14,7 @@ from opq_plugins.sdk import SinkContext
 from opq_proto.config.settings import configured
 from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import rows_of
-from opq_rules.memory_topics import Topics
+from opq_rules.feeds.memory_topics import Topics
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Literal
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
+from opq_rules.connections.mqtt_client import Client, Login
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
-from opq_rules.mqtt_client import Client, Login
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES
-from opq_rules.access import Guarded
-from opq_rules.batch import JsonObject
+from opq_rules.connections.access import Guarded
+from opq_rules.connections.http_client import answered, check_accepted, check_url, http_client
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded, rows_of
-from opq_rules.http_client import answered, check_accepted, check_url, http_client
+from opq_rules.values.batch import JsonObject
 
 TEXT_CHARACTERS = 300
 

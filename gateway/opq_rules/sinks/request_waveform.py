@@ -13,7 +13,7 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
 from opq_proto.kit.rate_limit import TokenBuckets
-from opq_rules.values import whole_as_int
+from opq_rules.values.sql_values import whole_as_int
 
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000

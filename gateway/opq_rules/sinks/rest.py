@@ -10,11 +10,11 @@ from typing import Literal
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
-from opq_rules.access import Guarded
-from opq_rules.batch import JsonObject
+from opq_rules.connections.access import Guarded
+from opq_rules.connections.http_client import answered, check_accepted, check_url, http_client
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
-from opq_rules.http_client import answered, check_accepted, check_url, http_client
+from opq_rules.values.batch import JsonObject
 
 _TYPES = {
     "json": "application/json",

@@ -20,9 +20,9 @@ from opq_plugins.sdk import Context, PermanentError, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
 from opq_proto.kit.file_roots import FileRoots
-from opq_rules.access import Guarded
-from opq_rules.batch import JsonObject
+from opq_rules.connections.access import Guarded
 from opq_rules.delivery.transform import rows_of
+from opq_rules.values.batch import JsonObject
 
 MEMORY = ":memory:"
 _SERVERS = frozenset({"mysql", "mariadb", "postgresql"})

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_rules.access import Guarded
-from opq_rules.batch import JsonObject
+from opq_rules.connections.access import Guarded
 from opq_rules.files.records import (
     BrokenFileError,
     Record,
@@ -22,6 +21,7 @@ from opq_rules.files.records import (
     records,
 )
 from opq_rules.files.records import Config as Config
+from opq_rules.values.batch import JsonObject
 
 _RECORDS_PER_CALL = 500
 """Records emitted in one call."""

@@ -9,10 +9,10 @@ import httpx
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
-from opq_rules.access import Guarded
-from opq_rules.batch import JsonObject
-from opq_rules.http_client import check_url, http_client
+from opq_rules.connections.access import Guarded
+from opq_rules.connections.http_client import check_url, http_client
 from opq_rules.streams.formats import json_rows
+from opq_rules.values.batch import JsonObject
 
 _LARGEST_BYTES = 16 << 20
 

@@ -11,8 +11,8 @@ from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_proto.config.settings import configured
-from opq_rules.batch import JsonObject, Row
-from opq_rules.memory_topics import Topics
+from opq_rules.feeds.memory_topics import Topics
+from opq_rules.values.batch import JsonObject, Row
 
 MAX_KEPT = 1_000_000
 """Rows of a lookup table; with more the oldest is dropped."""

@@ -12,7 +12,7 @@ from typing import Literal
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
-from opq_rules.mqtt_client import Client, Login
+from opq_rules.connections.mqtt_client import Client, Login
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.measurement.wire import measurement_from_frames
 from opq_proto.wire.frames import topic
-from opq_rules.batch import Row
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS, OVERTAKING_KINDS
 from opq_rules.streams.measurement_row import row_of
+from opq_rules.values.batch import Row
 
 ALL = "*"
 POLL_S = 0.2

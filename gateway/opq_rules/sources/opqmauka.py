@@ -20,8 +20,8 @@ from opq_proto.keys.backend_keys import backend_address
 from opq_proto.kit.service_sockets import local_endpoint
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.wire.mauka_pb2 import MaukaMessage
-from opq_rules.batch import Row
 from opq_rules.sources.opqbox import read_published, subscribe
+from opq_rules.values.batch import Row
 
 INCIDENT = "incident"
 """Topic of incidents."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
-from opq_rules.batch import Row
 from opq_rules.sources import opqbox
 from opq_rules.streams.columns import KnownColumns
+from opq_rules.values.batch import Row
 
 COLUMNS = KnownColumns(("box", "kind", "timestamp_ms", "since_ms", "silent_s"))
 

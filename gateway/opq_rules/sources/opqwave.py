@@ -14,10 +14,10 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 from opq_proto.keys.backend_keys import BackendAddress
-from opq_rules.batch import Row
-from opq_rules.local_feed import LocalFeed
+from opq_rules.feeds.local_feed import LocalFeed
+from opq_rules.feeds.wave_windows import COLUMNS, WavePiece, WaveWindows, piece_of
 from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe, topics_of
-from opq_rules.wave_windows import COLUMNS, WavePiece, WaveWindows, piece_of
+from opq_rules.values.batch import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from opq_rules.batch import Metas, Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
 from opq_rules.streams.schema import Conform, conforming
+from opq_rules.values.batch import Metas, Row
 
 Item = TypeVar("Item")
 _SHOWN_BYTES = 60

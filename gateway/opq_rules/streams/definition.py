@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from opq_rules.batch import JsonObject
+from opq_rules.connections.secrets import without_secrets
 from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
-from opq_rules.secrets import without_secrets
 from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.streams.measurement_columns import WHOLE_COLUMNS
-from opq_rules.types import of_column
+from opq_rules.values.batch import JsonObject
+from opq_rules.values.types import of_column
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
 DEFAULT_TYPE = "mqtt"

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.protobuf import message_class, protobuf_reader
+from opq_rules.values.batch import Row
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 from opq_proto.measurement.fields import HARMONICS
 from opq_proto.messages import SOURCE_WORDS, Measurement, known_uncertainty_ns
-from opq_rules.batch import Row
 from opq_rules.streams.measurement_columns import FIELD_COLUMNS, METRICS
+from opq_rules.values.batch import Row
 
 NS_PER_MS = 1_000_000
 _CONVERTED = frozenset({"source", "start_ms", "end_ms", "uncertainty_ns"})

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from opq_proto.wire import mauka_pb2, opq_pb2, opqbox3_pb2
-from opq_rules.batch import JsonObject
+from opq_rules.values.batch import JsonObject
 
 Read = Callable[[Any], Any]
 

@@ -15,10 +15,10 @@ from base64 import b64decode
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from opq_rules.batch import Row
 from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.definition import type_text
-from opq_rules.values import NUMBERS, moment, shown, text
+from opq_rules.values.batch import Row
+from opq_rules.values.sql_values import NUMBERS, moment, shown, text
 
 Convert = Callable[[object], object]
 """Converts a value that is not null to its type. Raises ValueError."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
@@ -212,11 +213,10 @@ def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
         what = f"a cut {number + 1} of {cuts} in an update"
         with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
             reach(line, "sampling", 30)
-            until_s = live.now_s() + (number + 1) * UPDATE_S / (cuts + 1)
+            clock = live.now_s
+            until_s = clock() + (number + 1) * UPDATE_S / (cuts + 1)
             update_box(
-                line,
-                {slot: versions.image(slot, step=1) for slot in Slot},
-                lambda end_s=until_s: live.now_s() > end_s,
+                line, {slot: versions.image(slot, step=1) for slot in Slot}, partial(_is_over, clock, until_s)
             )
         box.cut_power()
         run, values = looked_at(bench, None, what)
@@ -224,6 +224,10 @@ def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
         slot = running_slot(run, what, running.free)
         outcomes.append("new" if slot is running.free else "old")
     return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
+
+
+def _is_over(clock_s: Callable[[], float], end_s: float) -> bool:
+    return clock_s() > end_s
 
 
 def _with_relay(box: BoardBackend) -> BoardBackend:

@@ -13,10 +13,10 @@ from opq_cloud.mauka.bus.incident_notice import INCIDENT
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_jobs import EventJobs
-from opq_cloud.mauka.running.executor import WorkerProcesses
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.executor import WorkerProcesses
+from opq_cloud.mauka.running.events.event_jobs import EventJobs
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

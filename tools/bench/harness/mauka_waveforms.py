@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.mauka.measuring import results as measuring
-from opq_cloud.mauka.running.built_in_analyses import load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_event
+from opq_cloud.mauka.running.calls.event_analysis import analyse_event
+from opq_cloud.mauka.running.known.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, TimeSource, Trigger, Waveform

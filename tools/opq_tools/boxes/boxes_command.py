@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from opq_cloud.actions.box_service import box_of_name, retire_box, since_words, utc_words
-from opq_cloud.actions.command_audit import note_command
+from opq_cloud.operations.box_service import box_of_name, retire_box, since_words, utc_words
+from opq_cloud.operations.command_audit import note_command
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_cloud.actions.command_audit import note_command
 from opq_cloud.makai.judging.trigger_settings import (
     TriggerSetting,
     built_in_triggers,
@@ -22,6 +21,7 @@ from opq_cloud.makai.judging.trigger_settings import (
     shown_setting,
     trigger_settings,
 )
+from opq_cloud.operations.command_audit import note_command
 from opq_cloud.store.documents.makai_documents import (
     MakaiConfig,
     SettingValue,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.actions.box_service import delete_box, deleted_words, deletion_refused, kept_words
-from opq_cloud.actions.command_audit import note_command
+from opq_cloud.operations.box_service import delete_box, deleted_words, deletion_refused, kept_words
+from opq_cloud.operations.command_audit import note_command
 from opq_cloud.store.box_record import BoxLoss
 from opq_gateway.measuring.lost_rows import LostRows, LostSpan
 from opq_proto.errors import KeyFileError, OpqError

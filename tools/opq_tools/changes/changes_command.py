@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.store.records.phenomenon_words import ordered, phenomenon_json, words_of
+from opq_cloud.store.records.incidents.phenomenon_words import ordered, phenomenon_json, words_of
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from opq_cloud.actions.incident_past import past_of
+from opq_cloud.operations.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words

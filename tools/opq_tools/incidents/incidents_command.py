@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import click
 
-from opq_cloud.actions.command_audit import note_command
-from opq_cloud.actions.incident_edits import IncidentEditor
-from opq_cloud.actions.incident_past import past_of
+from opq_cloud.operations.command_audit import note_command
+from opq_cloud.operations.incident_edits import IncidentEditor
+from opq_cloud.operations.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import (

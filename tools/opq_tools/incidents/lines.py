@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from opq_cloud.actions.incident_past import IncidentPast, recurrence_sentences
+from opq_cloud.operations.incident_past import IncidentPast, recurrence_sentences
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of

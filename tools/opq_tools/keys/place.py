@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_cloud.actions.command_audit import key_values, note_in_store
+from opq_cloud.operations.command_audit import key_values, note_in_store
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyRegister
 from opq_proto.kit.shared_options import common_option

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.errors import RuleError
 from opq_rules.query.planning.select_plan import plan
@@ -14,6 +13,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
+from opq_rules.values.batch import Batch, Emission, Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from opq_cloud.actions.site_now import sites_together
 from opq_cloud.core.service_conditions import CONDITIONS
+from opq_cloud.operations.site_now import sites_together
 from opq_cloud.store import CloudStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words

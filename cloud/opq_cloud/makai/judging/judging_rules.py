@@ -22,7 +22,7 @@ try:
     from opq_rules.api import rules_config
     from opq_rules.api.rules_service import RulesService
     from opq_rules.box_sources import box_sources
-    from opq_rules.local_feed import LocalFeed
+    from opq_rules.feeds.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources import opqmauka
 except ImportError as error:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
-from opq_rules.batch import Batch
 from opq_rules.errors import RuleError
 from opq_rules.query.planning.select_plan import QueryPlan, plan
 from opq_rules.query.query import Query
@@ -20,6 +19,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS, OVERTAKING_KINDS
 from opq_rules.streams.measurement_row import kind_of, row_of
+from opq_rules.values.batch import Batch
 
 name = "sql"
 kind = "trigger"

@@ -16,10 +16,10 @@ from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.bulk.dask_workers import DaskWorkers, dask_client
 from opq_cloud.mauka.bulk.stored_events import BulkWork, analyse_in_bulk
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.mauka.running.analysis_entries import analysis_entries
-from opq_cloud.mauka.running.built_in_analyses import built_in
-from opq_cloud.mauka.running.event_analysis import EventResult
-from opq_cloud.mauka.running.executor import Executor, WorkerProcesses
+from opq_cloud.mauka.running.calls.event_analysis import EventResult
+from opq_cloud.mauka.running.calls.executor import Executor, WorkerProcesses
+from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.known.built_in_analyses import built_in
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.kit import log as logs
 from opq_proto.kit.system_place import default_data_dir

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opq_cloud.mauka.bulk.stored_events import BulkError
-from opq_cloud.mauka.running.executor import Answer, Arguments, Executor
+from opq_cloud.mauka.running.calls.executor import Answer, Arguments, Executor
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,9 +12,9 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
-from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
-from opq_cloud.mauka.running.executor import Executor, NeighbourLostError
+from opq_cloud.mauka.running.calls.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.calls.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.calls.executor import Executor, NeighbourLostError
 from opq_cloud.store import CloudStore, open_store
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal

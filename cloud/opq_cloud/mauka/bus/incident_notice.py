@@ -20,7 +20,7 @@ from opq_cloud.mauka.bus.bus_messages import LARGEST_ID, new_message
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.join_plan import CarriedOut, IncidentFacts
-from opq_cloud.store.records.announcements import BY_ANALYSIS, IncidentAnnouncement
+from opq_cloud.store.records.accounts.announcements import BY_ANALYSIS, IncidentAnnouncement
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.messages import Incident, StoredFinding

@@ -27,7 +27,7 @@ from opq_cloud.mauka.bus.bus_messages import (
 )
 from opq_cloud.mauka.bus_plugins.other_mauka import OtherMauka
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.running.waiting_events import OriginalEvents
+from opq_cloud.mauka.running.events.waiting_events import OriginalEvents
 from opq_cloud.store.store import CloudStore
 from opq_measure.original.cycles import fitted_cycles_hz, window_rms_v
 from opq_proto.messages import Waveform

@@ -19,7 +19,7 @@ from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
 from opq_cloud.mauka.bus_plugins.plugin_heartbeats import MAX_PLUGINS, read_heartbeat
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.documents.makai_documents import limits_documents
-from opq_cloud.store.records.accounts import LAHA_STATS
+from opq_cloud.store.records.accounts.account_records import LAHA_STATS
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.wire.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage

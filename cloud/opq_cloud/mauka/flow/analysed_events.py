@@ -15,13 +15,13 @@ from typing import Any
 from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running.analysis_record import AnalysisRecord
-from opq_cloud.mauka.running.event_analysis import EventOutcome, NominalOf, alignments_of
-from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
-from opq_cloud.mauka.running.installed_stage import AnalysedEvent, InstalledStage
-from opq_cloud.mauka.running.sample_requester import SampleRequester
-from opq_cloud.mauka.running.waiting_events import WaitingEvents
+from opq_cloud.mauka.running.calls.event_analysis import EventOutcome, NominalOf, alignments_of
+from opq_cloud.mauka.running.events.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.events.sample_requester import SampleRequester
+from opq_cloud.mauka.running.events.waiting_events import WaitingEvents
+from opq_cloud.mauka.running.installed.analysis_record import AnalysisRecord
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalysis
+from opq_cloud.mauka.running.installed.installed_stage import AnalysedEvent, InstalledStage
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.messages import Finding

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from opq_cloud.mauka.bus.incident_notice import MAX_BOXES
 from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running.earlier_times import at_first_times
-from opq_cloud.mauka.running.event_jobs import AnalysisJob
-from opq_cloud.mauka.running.open_disturbances import OpenDisturbances
+from opq_cloud.mauka.running.calls.earlier_times import at_first_times
+from opq_cloud.mauka.running.events.event_jobs import AnalysisJob
+from opq_cloud.mauka.running.events.open_disturbances import OpenDisturbances
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log as logs

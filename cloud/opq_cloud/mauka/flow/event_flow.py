@@ -10,13 +10,13 @@ from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.flow.analysed_events import JOBS_WAIT_S, AnalysedEvents
 from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running.analysis_record import AnalysisRecord
-from opq_cloud.mauka.running.event_analysis import EventOutcome
-from opq_cloud.mauka.running.event_jobs import EventJobs
-from opq_cloud.mauka.running.event_reader import EventReader
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.sample_requester import SampleRequester
-from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
+from opq_cloud.mauka.running.calls.event_analysis import EventOutcome
+from opq_cloud.mauka.running.events.event_jobs import EventJobs
+from opq_cloud.mauka.running.events.event_reader import EventReader
+from opq_cloud.mauka.running.events.sample_requester import SampleRequester
+from opq_cloud.mauka.running.events.waiting_events import EventTurn, WaitingEvents
+from opq_cloud.mauka.running.installed.analysis_record import AnalysisRecord
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 

@@ -15,10 +15,10 @@ from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT
 from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.flow.event_flow import EventFlow
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.running.event_jobs import EventJobs
-from opq_cloud.mauka.running.event_reader import EventReader
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.open_disturbances import OpenDisturbances
+from opq_cloud.mauka.running.events.event_jobs import EventJobs
+from opq_cloud.mauka.running.events.event_reader import EventReader
+from opq_cloud.mauka.running.events.open_disturbances import OpenDisturbances
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto.decision import Nominal

@@ -15,10 +15,10 @@ from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.joining.phenomenon_writer import replace_phenomena
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_cloud.mauka.running.stream_analysis import StreamAnalysis, StreamResult
+from opq_cloud.mauka.running.calls.plugin_cost import PluginCosts
+from opq_cloud.mauka.running.streams.stream_analysis import StreamAnalysis, StreamResult
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.store.records.phenomenon_words import phenomenon_json
+from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -17,11 +17,11 @@ from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.flow.stream_results import ANALYSIS, StreamResults
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.running.event_analysis import nominal_of_box
-from opq_cloud.mauka.running.history_feed import FIRST_S, HistoryFeed
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
-from opq_cloud.mauka.running.stream_analysis import StreamAnalysis
+from opq_cloud.mauka.running.calls.event_analysis import nominal_of_box
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.streams.history_feed import FIRST_S, HistoryFeed
+from opq_cloud.mauka.running.streams.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
+from opq_cloud.mauka.running.streams.stream_analysis import StreamAnalysis
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.nouns import DERIVING, Item
 from opq_proto.decision import Nominal

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.joining.planning import plan_join
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS
-from opq_cloud.mauka.running.event_analysis import EventResult
+from opq_cloud.mauka.running.calls.event_analysis import EventResult
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, IncidentNotice, announced_notices, notices
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.incidents.join_plan import CarriedOut
-from opq_cloud.store.records.announcements import IncidentAnnouncements
+from opq_cloud.store.records.accounts.announcements import IncidentAnnouncements
 from opq_cloud.store.store import CloudStore
 
 CHECK_S = 0.5

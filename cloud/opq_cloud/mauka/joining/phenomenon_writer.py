@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from opq_cloud.mauka.running.provenance import Provenance
-from opq_cloud.store.records.phenomena import StoredPhenomenon
+from opq_cloud.mauka.running.known.provenance import Provenance
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.store import CloudStore
 from opq_proto.messages import History, Phenomenon
 

@@ -17,8 +17,8 @@ from opq_cloud.mauka.flow.stream_runner import StreamRunner
 from opq_cloud.mauka.original.original_plugins import OriginalPlugins
 from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.known.plugin_states import PluginStates
 from opq_plugins.sdk.modules import about
 from opq_proto.errors import PluginError
 

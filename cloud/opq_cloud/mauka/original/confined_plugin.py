@@ -13,7 +13,7 @@ from typing import Any
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.original.inbox import InboxMessage, PluginInbox
-from opq_cloud.mauka.running.plugin_cost import PluginCosts
+from opq_cloud.mauka.running.calls.plugin_cost import PluginCosts
 from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.remote import Remote
 from opq_plugins.host.worker.supervisor import KILLED, WorkerSupervisor

@@ -23,7 +23,7 @@ from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeploym
 from opq_cloud.mauka.original.inbox import PluginInbox
 from opq_cloud.mauka.original.settings import network_of
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
-from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.running.known.plugin_states import PluginStates
 from opq_plugins.policy import Policy
 from opq_proto.errors import FrameError, PluginError, StoreError
 from opq_proto.kit import log as logs

@@ -15,7 +15,7 @@ from opq_cloud.mauka.outages.gaps import LOOK_S
 from opq_cloud.mauka.outages.heard_boxes import OutageChange
 from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
+from opq_cloud.mauka.running.known.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL

@@ -16,7 +16,7 @@ from opq_cloud.mauka.reanalysis.replacing import (
     findings_of_events,
     plan_replacement,
 )
-from opq_cloud.mauka.running.event_analysis import EventResult
+from opq_cloud.mauka.running.calls.event_analysis import EventResult
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
@@ -26,7 +26,7 @@ from opq_cloud.store.incidents.join_plan import (
     carried_out,
     worst_of,
 )
-from opq_cloud.store.records.announcements import BY_REANALYSIS, IncidentAnnouncements
+from opq_cloud.store.records.accounts.announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding

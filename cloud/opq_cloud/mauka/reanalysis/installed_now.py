@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.mauka.measuring.clock_alignment import stamped
-from opq_cloud.mauka.running.event_analysis import (
+from opq_cloud.mauka.running.calls.event_analysis import (
     EventResult,
     analyse_event,
     nominal_of_wave,
     place_of_box,
     with_wiring,
 )
-from opq_cloud.mauka.running.installed_analyses import ANALYSIS_KIND, InstalledAnalysis
+from opq_cloud.mauka.running.installed.installed_analyses import ANALYSIS_KIND, InstalledAnalysis
 from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy

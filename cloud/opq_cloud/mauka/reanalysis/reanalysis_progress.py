@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.mauka.running.provenance import Provenance, settings_hash
+from opq_cloud.mauka.running.known.provenance import Provenance, settings_hash
 from opq_proto.kit.whole_file import open_private, private_folder
 
 FOLDER = "reanalysis"

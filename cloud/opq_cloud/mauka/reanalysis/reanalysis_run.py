@@ -21,10 +21,10 @@ from opq_cloud.mauka.reanalysis.installed_now import (
 )
 from opq_cloud.mauka.reanalysis.reanalysis_progress import ReanalysisProgress
 from opq_cloud.mauka.reanalysis.report_json import report_json
-from opq_cloud.mauka.running.analysis_entries import analysis_entries
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
-from opq_cloud.mauka.running.event_analysis import analyse_stored
-from opq_cloud.mauka.running.provenance import provenance_of
+from opq_cloud.mauka.running.calls.event_analysis import analyse_stored
+from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
+from opq_cloud.mauka.running.known.provenance import provenance_of
 from opq_cloud.store import CloudStore
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_place import default_data_dir

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from opq_cloud.mauka.joining.clusters import Cluster, gap_ns, same, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf
 from opq_cloud.mauka.joining.planning import JoinPlanning
-from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS
+from opq_cloud.mauka.running.known.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.store.store import JoinStore

@@ -11,7 +11,7 @@ from opq_cloud.store.embedded.lost_store import refuse_lost
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.embedded.schema import open_database
 from opq_cloud.store.embedded.whole_log import whole_log
-from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.accounts.account_records import AccountRecords
 from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.store import LogPlace
 from opq_proto.kit.sqlite_file import BUSY_S

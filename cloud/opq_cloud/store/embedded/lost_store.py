@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
-from opq_cloud.store.records.accounts import TABLES, TICKETS
+from opq_cloud.store.records.accounts.account_records import TABLES, TICKETS
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_file import reading_address
 

@@ -8,9 +8,9 @@ from opq_cloud.store.documents.event_documents import counts_to_bytes, waveform_
 from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.mongo.mongo_server import MongoServer
-from opq_cloud.store.records.findings import COPIED_MARGIN_SAMPLES, samples_file
+from opq_cloud.store.records.events.waveforms import read_waveform
+from opq_cloud.store.records.incidents.findings import COPIED_MARGIN_SAMPLES, samples_file
 from opq_cloud.store.records.tables import BOX_EVENTS, INCIDENTS
-from opq_cloud.store.records.waveforms import read_waveform
 from opq_proto.errors import StoreError
 
 SAMPLES_FIELDS = frozenset(

@@ -14,7 +14,7 @@ from bson.objectid import ObjectId
 from pymongo.database import Database
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.records.findings import samples_file
+from opq_cloud.store.records.incidents.findings import samples_file
 
 OVERLAP_S = 300.0
 """A file is looked at again for this time: our finding of its number may be stored after it."""

@@ -35,7 +35,7 @@ from opq_cloud.store.mongo.mongo_server import (
     store_errors,
     upsert,
 )
-from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.accounts.account_records import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.store import QUERY_ROWS, LogPlace

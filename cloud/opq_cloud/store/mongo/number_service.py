@@ -25,7 +25,7 @@ from opq_cloud.store.mongo.mongo_server import (
     store_errors,
     upsert,
 )
-from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.records.accounts.account_records import LEASES
 from opq_cloud.store.service_lock import FREE_S, has_ended
 from opq_proto.errors import StoreError
 from opq_proto.keys.backend_keys import BackendAddress

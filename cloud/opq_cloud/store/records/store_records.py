@@ -7,18 +7,18 @@ from threading import Lock
 from opq_cloud.store.documents.retention import UNSET_CLOCK_S
 from opq_cloud.store.driver import Documents, Driver, NumberService, Table, Where
 from opq_cloud.store.records import tables
-from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.records.box_deletion import BoxDeletion
-from opq_cloud.store.records.boxes import BoxRecords
-from opq_cloud.store.records.events import EventRecords
-from opq_cloud.store.records.findings import FindingRecords
-from opq_cloud.store.records.intervals import IntervalRecords
-from opq_cloud.store.records.makai_records import MakaiRecords
-from opq_cloud.store.records.phenomena import PhenomenonRecords
+from opq_cloud.store.records.accounts.account_records import AccountRecords
+from opq_cloud.store.records.boxes.box_deletion import BoxDeletion
+from opq_cloud.store.records.boxes.box_records import BoxRecords
+from opq_cloud.store.records.boxes.makai_records import MakaiRecords
+from opq_cloud.store.records.events.event_records import EventRecords
+from opq_cloud.store.records.events.waveforms import WaveformRecords
+from opq_cloud.store.records.incidents.findings import FindingRecords
+from opq_cloud.store.records.incidents.phenomena import PhenomenonRecords
+from opq_cloud.store.records.intervals.interval_records import IntervalRecords
 from opq_cloud.store.records.removals import never
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
-from opq_cloud.store.records.waveforms import WaveformRecords
 
 EXPIRED_ROWS = 1000
 """Rows of a table without files that one call of `expire` deletes at most."""

@@ -10,7 +10,8 @@ from opq_cloud.store.documents.event_documents import event_record, file_name, h
 from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Fields, Table
-from opq_cloud.store.records.intervals import check_block, check_new_row
+from opq_cloud.store.records.events.waveforms import file_names
+from opq_cloud.store.records.intervals.interval_records import check_block, check_new_row
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.tables import (
     BOX_EVENTS,
@@ -22,7 +23,6 @@ from opq_cloud.store.records.tables import (
     INTERVALS_NEW,
     TRAFFIC,
 )
-from opq_cloud.store.records.waveforms import file_names
 from opq_proto.measurement.fields import STORED
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 

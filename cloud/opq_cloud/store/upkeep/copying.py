@@ -17,8 +17,8 @@ from typing import Any
 from opq_cloud.store.documents.makai_documents import IDENTITY, limits_document, settings_document
 from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields, Table
-from opq_cloud.store.records.accounts import LEASES
-from opq_cloud.store.records.findings import samples_file
+from opq_cloud.store.records.accounts.account_records import LEASES
+from opq_cloud.store.records.incidents.findings import samples_file
 from opq_cloud.store.records.tables import (
     BOX_EVENTS,
     BOXES,

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
-from opq_cloud.actions.site_now import site_json
 from opq_cloud.export.class_a import disturbance_json, interval_rows
-from opq_cloud.store.records.phenomenon_words import phenomenon_json
+from opq_cloud.operations.site_now import site_json
+from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json
 from opq_cloud.store.site_key import KEY_CHARACTERS
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span

@@ -10,8 +10,8 @@ from fastapi import Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from opq_cloud.clients.plugin_manager import PluginManagerError, publish_events, publish_on_bus
-from opq_cloud.store.records.rights import Action
+from opq_cloud.operations.plugin_manager import PluginManagerError, publish_events, publish_on_bus
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import rest_span
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError

@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.store.site_key import KEY_CHARACTERS
 from opq_cloud.view.api.ordering import body_of, read_request_body, refusals
 from opq_cloud.view.api.problems import RestProblemError

@@ -9,7 +9,7 @@ from fastapi import Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS
+from opq_cloud.operations.incident_edits import CAUSE_CHARACTERS
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentWork
 from opq_cloud.view.api.ordering import body_of, check_writes, read_request_body, refusals
 from opq_cloud.view.api.problems import RestProblemError

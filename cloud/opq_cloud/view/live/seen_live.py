@@ -1,6 +1,6 @@
 """The part of the live feed that a visitor may see: the values of Boxes, and incidents at those Boxes."""
 
-from opq_cloud.store.records.seen_incidents import seen_incident
+from opq_cloud.store.records.accounts.seen_incidents import seen_incident
 from opq_cloud.view.live.feed_messages import LiveMessage, incident_message
 from opq_cloud.view.web.visitors import Visitor
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
 
-from opq_cloud.clients.box_client import BoxClient
+from opq_cloud.operations.box_client import BoxClient
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.account_pages import AccountPages
 from opq_cloud.view.pages.account.admin_pages import AdminPages

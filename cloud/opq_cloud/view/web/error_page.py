@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
 
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.visitors import Visitor
 

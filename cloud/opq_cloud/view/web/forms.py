@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.web.shares import REQUEST_SHARE, in_thread, pause_refusal
 from opq_cloud.view.web.visitors import SESSION_COOKIE, VISITOR, Visitor
 from opq_proto.kit.plain_text import one_line

@@ -2,7 +2,7 @@
 
 import time
 
-from opq_cloud.store.records.accounts import AccountRecords, AccountTicket
+from opq_cloud.store.records.accounts.account_records import AccountRecords, AccountTicket
 from opq_cloud.view.web.passwords import new_secret, secret_hash
 
 FIRST_ADMIN_S = 24 * 3600

@@ -17,7 +17,7 @@ import pyotp
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from opq_cloud.store.records.accounts import secret_hash as secret_hash
+from opq_cloud.store.records.accounts.account_records import secret_hash as secret_hash
 
 MIN_CHARACTERS = 12
 MAX_CHARACTERS = 256

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from opq_cloud.store.records.accounts import Account, AccountRecords, AccountSession
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords, AccountSession
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view.web.passwords import (
     hash_password,
     new_secret,

@@ -20,9 +20,9 @@ from http.cookies import CookieError, SimpleCookie
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.reading_spans import ALWAYS, BoxSpans, Spans, has_moment, has_whole, merged
-from opq_cloud.store.records.accounts import Account, AccountRecords, BoxAccess
-from opq_cloud.store.records.rights import OPEN as OPEN_ROLE
-from opq_cloud.store.records.rights import Action, Relation, Standing, Way, may
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords, BoxAccess
+from opq_cloud.store.records.accounts.rights import OPEN as OPEN_ROLE
+from opq_cloud.store.records.accounts.rights import Action, Relation, Standing, Way, may
 from opq_cloud.store.stated_facts import LAST_NS, MS_NS
 from opq_cloud.view.web.passwords import secret_hash
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, ip_address

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from opq_rules.batch import JsonObject
+from opq_rules.connections.secrets import with_secrets, without_secrets
 from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.definitions.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
-from opq_rules.secrets import with_secrets, without_secrets
+from opq_rules.values.batch import JsonObject
 
 SOURCES = "sources"
 SINKS = "sinks"

@@ -13,9 +13,9 @@ from typing import Literal
 import msgspec
 
 from opq_proto.config.settings import checked_config
-from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.schedule import RuleSchedule
 from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError
+from opq_rules.values.batch import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ import msgspec
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_file import FILE_ERRORS, SqliteFile, store_error
 from opq_proto.kit.whole_file import open_private, private_folder
-from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.rule_definition import RuleDefinition, definition, no_rule
 from opq_rules.errors import IO_ERROR, RuleError
+from opq_rules.values.batch import JsonObject
 
 RULE_KIND = "rule"
 _MIGRATIONS = (

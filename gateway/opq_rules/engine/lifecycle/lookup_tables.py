@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from opq_plugins.sdk import LookupSource
-from opq_rules.batch import Row
 from opq_rules.engine.types.endpoint_factory import EndpointFactory
 from opq_rules.engine.types.operator_context import OperatorContext
 from opq_rules.errors import RowError
 from opq_rules.query.planning.joins import Lookup
 from opq_rules.sources import memory
 from opq_rules.streams.definition import StreamDefinition
+from opq_rules.values.batch import Row
 
 
 class LookupTables:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from opq_rules.batch import Value
 from opq_rules.engine.definitions.rule_definition import RuleDefinition
 from opq_rules.engine.running.rule import QueryUnit
 from opq_rules.engine.running.threshold_index import Comparison, SplitStatement, ThresholdIndex, split
@@ -22,6 +21,7 @@ from opq_rules.query.query_run import RuleFacts
 from opq_rules.sql.parse import StatementShape, parse_select, shape
 from opq_rules.sql.syntax import Select
 from opq_rules.streams.definition import StreamDefinition
+from opq_rules.values.batch import Value
 
 MAX_SHAPES = 10_000
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.running.sink_runner import RuleSinks
 from opq_rules.query.planning.select_plan import QueryPlan
 from opq_rules.query.query import Query
+from opq_rules.values.batch import Batch, Emission, JsonObject, Row
 
 LOADED = "loaded"
 """Read from the store, and not started since."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from opq_plugins.sdk import Sink
-from opq_rules.batch import Emission
 from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.clock import RuleClock, ended
@@ -20,6 +19,7 @@ from opq_rules.engine.definitions.rule_definition import Action, Options
 from opq_rules.engine.types.endpoint_factory import MEMORY
 from opq_rules.engine.types.operator_context import OperatorContext
 from opq_rules.sinks.memory import Sink as MemorySink
+from opq_rules.values.batch import Emission
 
 MAX_DURABLE = 4096
 """Emissions of the outbox that are also held in memory, for each sink."""

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from opq_plugins.sdk import Arrivals, Messages, Source
 from opq_proto.kit.backoff import Backoff, doubling
-from opq_rules.batch import Metas, Row
 from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.engine.types.operator_context import OperatorContext
 from opq_rules.sources.memory import Source as MemorySource
+from opq_rules.values.batch import Metas, Row
 
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from opq_rules.batch import Batch, Row
 from opq_rules.engine.running.rule import Deliver, QueryUnit
 from opq_rules.engine.running.sink_runner import SinkRunner
 from opq_rules.engine.running.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
+from opq_rules.values.batch import Batch, Row
 
 MAX_BATCH_RECORDS = 512
 """Most records of a batch; they fit into the processor's cache, and do not cause a garbage collection."""

@@ -8,8 +8,8 @@ misses.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from opq_rules.batch import Emission
 from opq_rules.errors import RULE, RuleError
+from opq_rules.values.batch import Emission
 
 MAX_TAPS = 100
 """Readers of all rules together."""

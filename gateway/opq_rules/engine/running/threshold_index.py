@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
-from opq_rules.batch import Batch, Row
 from opq_rules.engine.running.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
@@ -24,7 +23,8 @@ from opq_rules.query.planning.where import MIRRORED_SIGNS, conjuncts, sieve, tog
 from opq_rules.query.query import Query
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
 from opq_rules.sql.walk import calls_in
-from opq_rules.values import COMPARISONS, NUMBERS
+from opq_rules.values.batch import Batch, Row
+from opq_rules.values.sql_values import COMPARISONS, NUMBERS
 
 Constant = int | float | str
 HOLDS = {sign: holds for sign, holds in COMPARISONS.items() if sign != "!="}

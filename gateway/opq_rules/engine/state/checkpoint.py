@@ -13,12 +13,12 @@ from itertools import groupby
 from weakref import WeakKeyDictionary
 
 from opq_proto.kit import log
-from opq_rules.batch import Emission, JsonObject
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.running.rule import QueryUnit, Rule
 from opq_rules.engine.running.sink_runner import SinkRunner
 from opq_rules.engine.running.stream_input import StreamInput
 from opq_rules.engine.state.outbox import Outbox
+from opq_rules.values.batch import Emission, JsonObject
 
 GROUP_S = 0.02
 SHARE = 2

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from opq_rules.batch import Emission, JsonObject
 from opq_rules.engine.definitions.rule_store import open_engine_file
+from opq_rules.values.batch import Emission, JsonObject
 
 _MIGRATIONS = (
     """

@@ -13,7 +13,6 @@ from dataclasses import fields, replace
 import msgspec
 
 from opq_plugins.sdk import LookupSource, Sink, Source
-from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import NAMES, SinkProperties, divided, transformer
@@ -21,11 +20,12 @@ from opq_rules.engine.definitions.configurations import SINKS, SOURCES, Configur
 from opq_rules.engine.definitions.rule_definition import Action
 from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
-from opq_rules.memory_topics import Topics
+from opq_rules.feeds.memory_topics import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import BOX_SOURCES, StreamDefinition
 from opq_rules.streams.protobuf import message_class
+from opq_rules.values.batch import JsonObject
 
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""

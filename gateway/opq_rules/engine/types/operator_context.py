@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from opq_proto.kit import log
-from opq_rules.batch import JsonObject
+from opq_rules.values.batch import JsonObject
 
 
 class OperatorContext:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
-from opq_rules.access import Access
+from opq_rules.connections.access import Access
 from opq_rules.errors import RuleError
 
 

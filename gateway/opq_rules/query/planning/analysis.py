@@ -7,13 +7,13 @@ A call's value is stored in the record's row under a key that no column can have
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_rules.batch import State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Analytic, AnalyticState
 from opq_rules.query.groups import hashable
 from opq_rules.query.query_run import QueryContext
+from opq_rules.values.batch import State, Value
 
 MARK = "\0"
 """First character of the keys of values that are not columns."""

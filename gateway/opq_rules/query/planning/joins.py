@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from opq_rules.batch import Row, State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.query.planning.names import Clause
@@ -18,6 +17,7 @@ from opq_rules.query.planning.resolver import Compiler
 from opq_rules.query.planning.where import conjuncts, is_certain
 from opq_rules.query.query_run import QueryContext
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Select
+from opq_rules.values.batch import Row, State, Value
 
 Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Value]], list[Row]]
 """`lookup(columns, keys, values)`: the rows of a lookup table whose keys have these values."""

@@ -7,7 +7,6 @@ HAVING takes aggregates, functions of them, and what GROUP BY names. Source: doc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.inference import Inference
 from opq_rules.functions.registry import AggregateFunction, Analytic, Functions, Planned, Scalar, find
@@ -17,7 +16,8 @@ from opq_rules.query.planning.analysis import MARK, AnalyticCall
 from opq_rules.query.planning.origin import Origin, found_among, whole_row
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select
 from opq_rules.sql.walk import children, tree_key, walk
-from opq_rules.types import ValueType, joined
+from opq_rules.values.batch import Value
+from opq_rules.values.types import ValueType, joined
 
 MAX_EXPANSIONS = 2_000
 

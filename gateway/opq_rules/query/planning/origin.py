@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.closures import lookup as lookup
 from opq_rules.query.planning.analysis import MARK
 from opq_rules.sql.syntax import Column, FromItem
 from opq_rules.streams.columns import near_column
 from opq_rules.streams.definition import StreamDefinition, StreamKind
-from opq_rules.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
+from opq_rules.values.batch import Value
+from opq_rules.values.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from opq_rules.batch import Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
@@ -13,7 +12,8 @@ from opq_rules.query.planning.names import ORDER_BY, SELECT, Names
 from opq_rules.query.planning.resolver import Compiler
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select, Star
 from opq_rules.sql.walk import expressions_of, walk
-from opq_rules.values import put_out, shown
+from opq_rules.values.batch import Row, Value
+from opq_rules.values.sql_values import put_out, shown
 
 Project = Callable[[Value, Value], Row]
 Spread = Callable[[Value, Value], list[Row]]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from opq_rules.batch import Value
 from opq_rules.expressions.calls import check_constants, checked_definition
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
@@ -24,6 +23,7 @@ from opq_rules.query.planning.names import Clause, Names, NameScope
 from opq_rules.query.planning.origin import Origin, column_of_joined, column_of_row, found_among
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Literal, MemberOf, Over, Star
 from opq_rules.sql.walk import tree_key, walk
+from opq_rules.values.batch import Value
 
 
 class Compiler(Names):

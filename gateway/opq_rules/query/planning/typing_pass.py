@@ -26,7 +26,7 @@ from opq_rules.query.planning.origin import Origin
 from opq_rules.query.planning.projection import titles
 from opq_rules.query.planning.where import WHERE
 from opq_rules.sql.syntax import Expression, FunctionCall, Item, Select, Star
-from opq_rules.types import UNKNOWN_TYPE, ValueType, joined
+from opq_rules.values.types import UNKNOWN_TYPE, ValueType, joined
 
 
 @dataclass(frozen=True, slots=True)

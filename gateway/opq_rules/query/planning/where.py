@@ -8,13 +8,13 @@ cannot decide (null, no such column, another type of value) is left to WHERE.
 
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import Row, Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.planning.names import Clause
 from opq_rules.query.planning.resolver import Compiler
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, Select, Unary
 from opq_rules.sql.walk import operands, walk
-from opq_rules.values import COMPARISONS, NUMBERS
+from opq_rules.values.batch import Row, Value
+from opq_rules.values.sql_values import COMPARISONS, NUMBERS
 
 WHERE = Clause("WHERE", match="where")
 

@@ -17,7 +17,6 @@ the session continues.
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import State
 from opq_rules.query.window import (
     Cut,
     Fresh,
@@ -29,6 +28,7 @@ from opq_rules.query.window import (
     restored,
 )
 from opq_rules.query.windows.by_time import Ends
+from opq_rules.values.batch import State
 
 
 class CountWindow:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from opq_rules.batch import State
 from opq_rules.query.window import (
     MAX_EMPTY_WINDOWS,
     Cut,
@@ -21,6 +20,7 @@ from opq_rules.query.window import (
     WindowContent,
     restored,
 )
+from opq_rules.values.batch import State
 
 SECOND_MS = 1_000
 MINUTE_MS = 60_000

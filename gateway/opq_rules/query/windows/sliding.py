@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from opq_rules.batch import State
 from opq_rules.query.groups import GroupEntry, RunningGroups
 from opq_rules.query.window import Cut, Fresh, Holds, Merge, Record, WindowContent, records_of
+from opq_rules.values.batch import State
 
 BLOCK_RECORDS = 32
 """Records of one block."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.actions.box_service import box_of_name, retire_box
-from opq_cloud.actions.command_audit import note_command
+from opq_cloud.operations.box_service import box_of_name, retire_box
+from opq_cloud.operations.command_audit import note_command
 from opq_cloud.store import CloudStore
 from opq_cloud.store.store import LogPlace
 from opq_gateway.uplink.connection import TRIAL_S, Endpoints, UplinkPlace, place_to_text

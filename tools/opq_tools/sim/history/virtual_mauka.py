@@ -6,8 +6,8 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.bus.bus_messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.flow.flow_runner import AnalysisRunner
 from opq_cloud.mauka.outages.outage_plugin import OutagePlugin
-from opq_cloud.mauka.running.analysis_entries import analysis_entries
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
+from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import ConfigError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from opq_cloud.actions.site_now import wrong_wirings
+from opq_cloud.operations.site_now import wrong_wirings
 from opq_proto.errors import OpqError
 from opq_tools.shared.opened_store import SHOWN_ANSWER_S, store_to_show
 from opq_tools.system.doctor.problem import Problem

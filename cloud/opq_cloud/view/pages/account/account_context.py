@@ -8,8 +8,8 @@ from functools import partial
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.accounts import Account, AccountRecords
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.web import words

@@ -10,9 +10,9 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.box_record import box_order
-from opq_cloud.store.records.accounts import Account, AccountSession
-from opq_cloud.store.records.rights import ADMIN
-from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS
+from opq_cloud.store.records.accounts.account_records import Account, AccountSession
+from opq_cloud.store.records.accounts.rights import ADMIN
+from opq_cloud.store.records.accounts.seen_marks import SEEN_INCIDENTS
 from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
 from opq_cloud.view.pages.account.box_placing import forget_box
 from opq_cloud.view.pages.account.notification_form import notification_data

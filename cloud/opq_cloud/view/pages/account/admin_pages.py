@@ -5,8 +5,8 @@ from dataclasses import replace
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.accounts import Account
-from opq_cloud.store.records.rights import ADMIN, ROLES
+from opq_cloud.store.records.accounts.account_records import Account
+from opq_cloud.store.records.accounts.rights import ADMIN, ROLES
 from opq_cloud.view.pages.account.account_context import (
     AccountContext,
     checked_email,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
-from opq_cloud.store.records.accounts import AccountRecords, BoxAccess
+from opq_cloud.store.records.accounts.account_records import AccountRecords, BoxAccess
 from opq_cloud.store.site_key import checked_site, owners_site
 from opq_cloud.store.site_key import site_name as site_name
 from opq_cloud.store.stated_facts import (

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.box_service import box_of_name, since_words
+from opq_cloud.operations.box_service import box_of_name, since_words
 from opq_cloud.store.box_record import BoxRecord, box_order
-from opq_cloud.store.records.accounts import PRIVACIES
+from opq_cloud.store.records.accounts.account_records import PRIVACIES
 from opq_cloud.view.pages.account.account_context import AccountContext, checked_email, own_account
 from opq_cloud.view.pages.account.box_placing import (
     check_own_time,

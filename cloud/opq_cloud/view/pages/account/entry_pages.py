@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.accounts import AccountTicket
+from opq_cloud.store.records.accounts.account_records import AccountTicket
 from opq_cloud.view.pages.account.account_context import (
     TOO_OFTEN,
     AccountContext,

@@ -11,8 +11,8 @@ from typing import Any
 
 from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.webhook_address import checked_url
-from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
+from opq_cloud.store.records.accounts.account_records import AccountRecords
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule, wall_time
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm
 from opq_cloud.view.web.visitors import Visitor

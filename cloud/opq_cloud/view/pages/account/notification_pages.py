@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.notification_channels import CHANNELS
-from opq_cloud.store.records.notifications import (
+from opq_cloud.store.records.accounts.notifications import (
     MAX_RULES,
     UNSENT,
     NotificationEntry,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from opq_cloud.store.box_record import BoxRecord, box_order
-from opq_cloud.store.records.accounts import Account, BoxAccess
-from opq_cloud.store.records.rights import Action, Relation, may
+from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
+from opq_cloud.store.records.accounts.rights import Action, Relation, may
 from opq_cloud.store.site_key import belongs_to, is_owners_key, site_name
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.web.visitors import Visitor

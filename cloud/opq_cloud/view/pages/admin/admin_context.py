@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Response
 
-from opq_cloud.clients.rule_engine import RuleEngine
-from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.operations.rule_engine import RuleEngine
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.visible.seen_jobs import SeenJobs

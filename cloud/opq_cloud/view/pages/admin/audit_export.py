@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn, TableForm, table_pieces
-from opq_cloud.store.records.audit import BY_COMMAND, AuditEntry, AuditFilter
+from opq_cloud.store.records.accounts.audit import BY_COMMAND, AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.visible.seen_jobs import JobFacts
 

@@ -12,7 +12,7 @@ from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from opq_cloud.export.tables import MEDIA_TYPES, TableForm
-from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
+from opq_cloud.store.records.accounts.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_export import account_names, audit_export, who_words
 from opq_cloud.view.pages.visible.registry import BOX_ID

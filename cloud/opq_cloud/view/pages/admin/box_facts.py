@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.clients.health_client import ServiceCount
+from opq_cloud.operations.health_client import ServiceCount
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.store.records.accounts import PRIVACIES
+from opq_cloud.store.records.accounts.account_records import PRIVACIES
 from opq_cloud.store.site_key import KEY_CHARACTERS, checked_site
 from opq_cloud.view.live.recent import FRESH_MS, NewestMeasurement
 from opq_cloud.view.pages.account.box_placing import read_place

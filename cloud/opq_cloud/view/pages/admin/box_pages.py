@@ -8,7 +8,16 @@ from typing import Annotated
 from fastapi import HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.box_service import (
+from opq_cloud.operations.box_client import (
+    MAX_CYCLES,
+    MIN_CYCLES,
+    NUMBER,
+    BoxClient,
+    BoxClientError,
+    BoxReport,
+    checked_cycles,
+)
+from opq_cloud.operations.box_service import (
     box_of_name,
     delete_box,
     deleted_words,
@@ -18,18 +27,9 @@ from opq_cloud.actions.box_service import (
     return_box,
     since_words,
 )
-from opq_cloud.clients.box_client import (
-    MAX_CYCLES,
-    MIN_CYCLES,
-    NUMBER,
-    BoxClient,
-    BoxClientError,
-    BoxReport,
-    checked_cycles,
-)
-from opq_cloud.clients.health_client import read_connections, read_counts, read_services
+from opq_cloud.operations.health_client import read_connections, read_counts, read_services
 from opq_cloud.store.box_record import BoxRecord, box_order
-from opq_cloud.store.records.audit import AuditFilter
+from opq_cloud.store.records.accounts.audit import AuditFilter
 from opq_cloud.view.pages.account.box_settings import (
     OWNERS_FIELDS,
     PRIVACY_WORDS,

@@ -3,8 +3,8 @@
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.clients.box_client import BoxClient, BoxClientError
-from opq_cloud.clients.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
+from opq_cloud.operations.box_client import BoxClient, BoxClientError
+from opq_cloud.operations.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.box_pages import known_box
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

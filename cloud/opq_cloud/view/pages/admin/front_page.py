@@ -6,10 +6,10 @@ from urllib.parse import quote
 from fastapi import Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.site_now import wrong_wirings
-from opq_cloud.clients.health_client import ServicesFound, read_services
 from opq_cloud.core.service_conditions import UPSTREAM
-from opq_cloud.store.records.audit import AuditFilter
+from opq_cloud.operations.health_client import ServicesFound, read_services
+from opq_cloud.operations.site_now import wrong_wirings
+from opq_cloud.store.records.accounts.audit import AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
 from opq_cloud.view.pages.admin.box_facts import AdminBox

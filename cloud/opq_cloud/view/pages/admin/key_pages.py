@@ -11,8 +11,8 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.command_audit import key_values
-from opq_cloud.clients.health_client import read_connections, read_services
+from opq_cloud.operations.command_audit import key_values
+from opq_cloud.operations.health_client import read_connections, read_services
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.box_facts import KEY_WORDS
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.clients.health_client import ServiceState, read_services
-from opq_cloud.clients.plugin_manager import VERBS, PluginManager, PluginManagerError
-from opq_cloud.clients.rule_engine import (
+from opq_cloud.operations.health_client import ServiceState, read_services
+from opq_cloud.operations.plugin_manager import VERBS, PluginManager, PluginManagerError
+from opq_cloud.operations.rule_engine import (
     CHANGE_S,
     EngineError,
     EngineRefusedError,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.clients.rule_engine import CHANGE_S, EngineError, RuleEngine
+from opq_cloud.operations.rule_engine import CHANGE_S, EngineError, RuleEngine
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.shares import PageRouter

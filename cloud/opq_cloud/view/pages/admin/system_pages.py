@@ -8,10 +8,10 @@ from pathlib import Path
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.clients.health_client import ServiceCount, read_counts, read_services
-from opq_cloud.clients.plugin_manager import PluginManager, PluginManagerError
+from opq_cloud.operations.health_client import ServiceCount, read_counts, read_services
+from opq_cloud.operations.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.store.documents.retention import Ttls
-from opq_cloud.store.records.gateway_updates import GatewayUpdates
+from opq_cloud.store.records.boxes.gateway_updates import GatewayUpdates
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

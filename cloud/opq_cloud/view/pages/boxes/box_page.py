@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.core.page_parts import ShownParts
+from opq_cloud.operations.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.drawing.rendering import PageMaker

@@ -11,7 +11,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.recordings.recording_examiner import NotExaminedError, RecordingExaminer
 from opq_cloud.view.web.dear_work import PLACES, DearPlaces

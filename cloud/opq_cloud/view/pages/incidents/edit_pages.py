@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from fastapi import HTTPException, Request, Response
 from markupsafe import Markup
 
-from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS, IncidentEditor
+from opq_cloud.operations.incident_edits import CAUSE_CHARACTERS, IncidentEditor
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentWork
-from opq_cloud.store.records.rights import Action
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.drawing.rendering import marked_time
 from opq_cloud.view.pages.incidents.incident_work import (

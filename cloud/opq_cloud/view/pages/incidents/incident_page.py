@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from opq_cloud.actions.incident_past import recurrence_sentences
 from opq_cloud.core.page_parts import ShownParts
+from opq_cloud.operations.incident_past import recurrence_sentences
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view.live.feed_messages import fingerprint

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.incident_edits import IncidentEditor
-from opq_cloud.actions.incident_edits import may_edit as account_may_edit
+from opq_cloud.operations.incident_edits import IncidentEditor
+from opq_cloud.operations.incident_edits import may_edit as account_may_edit
 from opq_cloud.store.incidents.index import WORK_STATES, IncidentEditError, IncidentFilter, IncidentWork
-from opq_cloud.store.records.accounts import Account, AccountRecords
-from opq_cloud.store.records.rights import Action, Relation, may
-from opq_cloud.store.records.seen_incidents import box_starts_ns, seen_incident
+from opq_cloud.store.records.accounts.account_records import Account, AccountRecords
+from opq_cloud.store.records.accounts.rights import Action, Relation, may
+from opq_cloud.store.records.accounts.seen_incidents import box_starts_ns, seen_incident
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words

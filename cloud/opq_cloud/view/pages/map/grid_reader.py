@@ -13,7 +13,7 @@ import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.live.feed_messages import LiveMessage
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
 from opq_cloud.view.pages.visible.counted import owner_of

@@ -14,7 +14,7 @@ from typing import Final
 from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.pages.visible.counted import HiddenBox, enough_owners, owner_of
 from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled

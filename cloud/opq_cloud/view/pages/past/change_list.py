@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from opq_cloud.store.records.phenomena import StoredPhenomenon
-from opq_cloud.store.records.phenomenon_words import ordered, words_of
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
+from opq_cloud.store.records.incidents.phenomenon_words import ordered, words_of
 from opq_cloud.store.stated_facts import LAST_NS, MS_NS
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.quantities import QUANTITIES

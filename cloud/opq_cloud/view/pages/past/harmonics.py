@@ -7,7 +7,7 @@ import numpy as np
 
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_cloud.store.intervals.served_phases import one_after_the_other
-from opq_cloud.store.records.interval_reading import DAY_MS
+from opq_cloud.store.records.intervals.interval_reading import DAY_MS
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.series import Floats
 from opq_cloud.view.pages.past.served_lines import Stays

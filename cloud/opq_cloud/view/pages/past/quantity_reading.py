@@ -13,9 +13,9 @@ import numpy as np
 
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
-from opq_cloud.store.records.interval_reading import DAY_MS
-from opq_cloud.store.records.intervals import SummaryRow
-from opq_cloud.store.records.long_term import ShownIntervals
+from opq_cloud.store.records.intervals.interval_reading import DAY_MS
+from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
 from opq_cloud.view.pages.past.lines_together import after_one_another

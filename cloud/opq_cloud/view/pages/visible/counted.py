@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 
 FEWEST_OWNERS = 3

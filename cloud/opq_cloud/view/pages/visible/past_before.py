@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.incident_past import INCIDENTS_COMPARED, IncidentPast, past_of
+from opq_cloud.operations.incident_past import INCIDENTS_COMPARED, IncidentPast, past_of
 from opq_cloud.view.pages.drawing.local_weeks import read_zone
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.kit.time_zone import zone_of

@@ -9,7 +9,7 @@ is stored with the Box's access, so that neither a restart nor another owner sho
 import time
 from dataclasses import replace
 
-from opq_cloud.store.records.accounts import MOVE_SHOWN_S, AccountRecords, BoxAccess
+from opq_cloud.store.records.accounts.account_records import MOVE_SHOWN_S, AccountRecords, BoxAccess
 from opq_cloud.view.pages.visible.fuzz import SALT_NAME, Place, fuzzed_place
 
 NOWHERE: tuple[float, ...] = ()

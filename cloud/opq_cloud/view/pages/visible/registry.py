@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from opq_cloud.actions.site_now import sites_of
+from opq_cloud.operations.site_now import sites_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.store import CloudStore

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from opq_cloud.store.records.seen_incidents import seen_incident
+from opq_cloud.store.records.accounts.seen_incidents import seen_incident
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.recent import NewestMeasurement
 from opq_cloud.view.web.visitors import Visitor

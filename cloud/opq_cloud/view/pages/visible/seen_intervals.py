@@ -12,7 +12,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_cloud.store.intervals.interval_rows import joined
 from opq_cloud.store.reading_spans import ALWAYS, Spans, common, has_moment, has_whole
-from opq_cloud.store.records.intervals import SummaryRow
+from opq_cloud.store.records.intervals.interval_records import SummaryRow
 from opq_cloud.store.site_key import may_name_intervals
 from opq_cloud.store.stated_facts import MS_NS
 from opq_cloud.store.store import CloudStore

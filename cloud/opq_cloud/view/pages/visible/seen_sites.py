@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.site_now import BACK_NS, IntervalReader, SiteNow, site_events, site_now
+from opq_cloud.operations.site_now import BACK_NS, IntervalReader, SiteNow, site_events, site_now
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_measure.events.polyphase import GroupEvent

@@ -18,9 +18,9 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import PERSON_ASKED, SAW, EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.records.long_term import ShownIntervals
-from opq_cloud.store.records.phenomena import StoredPhenomenon
-from opq_cloud.store.records.seen_incidents import seen_incident
+from opq_cloud.store.records.accounts.seen_incidents import seen_incident
+from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
+from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.stated_facts import MS_NS
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.store.waveform_parts import shown_part

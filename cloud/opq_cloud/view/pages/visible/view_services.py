@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opq_cloud.clients.firmware_jobs import FirmwareJobs
-from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.operations.firmware_jobs import FirmwareJobs
+from opq_cloud.operations.service_addresses import ServiceAddresses
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.recordings.recording_examiner import RecordingExaminer

@@ -1,1 +1,0 @@
-"""Actions that View's pages and the commands share, across the rooms."""

@@ -1,0 +1,1 @@
+"""Which event is analysed next, and with which samples."""

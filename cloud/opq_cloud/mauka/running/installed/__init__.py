@@ -1,0 +1,1 @@
+"""Analyses that are installed, replaced and removed while Mauka runs."""

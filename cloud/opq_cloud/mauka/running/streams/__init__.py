@@ -1,0 +1,1 @@
+"""Analyses of Measurements, Trends, findings, incidents and Histories, each in a thread with its feed."""

@@ -1,0 +1,1 @@
+"""What View's pages and the commands share: changes of Boxes and incidents, and calls of the services."""

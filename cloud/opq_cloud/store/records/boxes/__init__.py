@@ -1,0 +1,1 @@
+"""Boxes, Makai's limits and traffic, updates of gateways, and the deletion of a Box."""

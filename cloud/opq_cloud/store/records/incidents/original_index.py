@@ -1,0 +1,261 @@
+"""The index of the original's incidents: made by slices in the background, and kept as it changes them.
+
+Incidents of before the first start are indexed from the newest to the oldest: FIRST is the number after the
+newest one, and BACK says how far below it the index goes. Those above NEWEST are new.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+from opq_cloud.store.documents.findings import known_from_document
+from opq_cloud.store.driver import Condition, Documents, Driver, Fields
+from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, entry_of_incident
+from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
+from opq_cloud.store.incidents.parts_seen import part_of
+from opq_cloud.store.records.incidents.incident_index import (
+    FILLED,
+    FOREIGN_S,
+    REVISION,
+    enter_incident,
+    new_entry,
+)
+from opq_cloud.store.records.incidents.incident_parts import IncidentParts, part_row
+from opq_cloud.store.records.tables import INCIDENTS, INDEX, PARTS
+from opq_proto.errors import StoreError
+from opq_proto.kit import log
+
+FOLLOW_S = 20.0
+"""What the original changed and deleted is followed at this interval."""
+END_S = 5.0
+"""Longest wait for the thread when the store is closed."""
+FIRST_SLICE_S = 1.0
+"""Longest wait of a request for the first slice; a server that reads all documents for it takes longer."""
+SLICE = 400
+"""Incidents that are indexed at once."""
+LATE = 200
+"""Incidents of the original, below its newest one, among which one may still be stored: its plug-ins draw a
+number, copy samples, and store the incident then, side by side. Numbers of ours between them do not count."""
+NEWER_PAUSES = 9.0
+"""While older incidents are indexed, one tenth of the time goes to the search for new ones."""
+FIRST = f"{FILLED}_first"
+"""Counter: the highest number of the original at the first start, plus one."""
+NEWEST = f"{FILLED}_newest"
+"""Counter: the highest number of the original that is indexed."""
+BACK = f"{FILLED}_back"
+"""Counter: how far below FIRST the index goes."""
+CHECKED = 1000
+"""Oldest rows of the index whose incidents are looked for: the original's collector deletes the oldest."""
+OUTAGES = 200
+"""Newest outages whose end is read again: the original changes it while they last."""
+
+
+class OriginalIndex(IncidentParts):
+    """What the original stored, changed and deleted, in the index."""
+
+    _indexing: threading.Thread | None = None
+    _first_slice: threading.Event | None = None
+    """Set once `_indexing` has indexed a slice, or has nothing to do."""
+    _older: Iterator[Fields] | None = None
+    """One search of the incidents of before the first start, the newest first; each slice reads on.
+
+    A MongoDB goes along the index of `group_id` and `incident_id`, and reads no more than a slice at once.
+    """
+    _newer_due_s = 0.0
+    _late_above: int | None = None
+    """The LATE newest incidents of the original are above this number; None: not searched yet."""
+    _tried: frozenset[int] | set[int] = frozenset()
+    """Numbers of the last search for new ones: one that cannot be read is not tried again."""
+    _followed_s = 0.0
+    _is_closing = False
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver)
+        self._slices = threading.Lock()
+        """Held while a slice is indexed, by one thread of this process."""
+
+    def index_progress(self) -> IndexProgress | None:
+        """Needs no search: 0 of 1 until the first slice knows the highest number."""
+        with self._driver.read() as documents:
+            if not documents.original:
+                return None
+            first, done = documents.number(FIRST), documents.number(BACK) or 0
+            every = 1 if first is None else first
+        return None if done >= every else IndexProgress(done, every)
+
+    def index_slice(self) -> int:
+        """Indexes a slice; 0 also where another process took the lock over, as `index_progress` shows."""
+        with self._driver.read() as documents:
+            if not documents.original:
+                return 0
+        with self._slices:
+            done = None
+            try:
+                enter = partial(self._index_slice, older=self._read_older())
+                done = self._driver.exclusive("incident_index", enter)
+            finally:
+                if done is None:  # an error, or a lost lock: the next call reads this slice again
+                    self._older = None
+        return done or 0
+
+    def _index_foreign(self) -> None:
+        """Has a thread index them; waits for its first slice, so that a new incident is listed at once."""
+        if self._indexing is not None and self._indexing.is_alive():
+            return
+        with self._driver.read() as documents:
+            if not documents.original:
+                return
+        self._first_slice = threading.Event()
+        self._indexing = threading.Thread(
+            target=self._index_rest, args=(self._first_slice,), name="incident-index", daemon=True
+        )
+        self._indexing.start()
+        self._first_slice.wait(FIRST_SLICE_S)
+
+    def _index_rest(self, first_slice: threading.Event) -> None:
+        try:
+            while not self._is_closing and self.index_slice():
+                first_slice.set()
+            first_slice.set()
+            if not self._is_closing and time.monotonic() > self._followed_s + FOLLOW_S:
+                self._followed_s = time.monotonic()
+                self.follow_original()
+        except StoreError as error:  # the next request goes on
+            if not self._is_closing:
+                log.get(service="store").warning("incident_index.failed", error=str(error))
+        finally:
+            first_slice.set()
+
+    def _end_indexing(self) -> None:
+        """Ends the thread after its present slice; the next store goes on there."""
+        self._is_closing = True
+        if self._indexing is not None:
+            self._indexing.join(END_S)
+
+    def _read_older(self) -> list[Fields]:
+        """Returns the next slice of the incidents of before the first start; empty where all are indexed."""
+        with self._driver.read() as documents:
+            first, back = documents.number(FIRST), documents.number(BACK) or 0
+            if first is not None and back >= first:
+                self._older = None
+                return []
+            if self._older is None:
+                where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", 0)]
+                if first is not None:
+                    where.append(("incident_id", "<", first - back))
+                self._older = documents.find(INCIDENTS, where, sort=("-incident_id",), batch=SLICE)
+            return list(islice(self._older, SLICE))
+
+    def _index_slice(self, documents: Documents, older: Sequence[Fields]) -> int:
+        known = documents.number(FIRST)
+        drawn = max((int(each["incident_id"]) + 1 for each in older), default=0)
+        first = documents.first_number(FIRST, drawn) if known is None else known
+        newer = 0
+        if known is None or documents.number(NEWEST) is None:
+            documents.raise_number(NEWEST, first - 1 if first else 0)
+        if known is not None and (len(older) < SLICE or time.monotonic() >= self._newer_due_s):
+            newer = self._index_newer(documents, first - (documents.number(BACK) or 0))
+        if first and (documents.number(BACK) or 0) < first:
+            self._enter_foreign(documents, older, IncidentWork())
+            reached = int(older[-1]["incident_id"]) if len(older) == SLICE else 0
+            documents.raise_number(BACK, first - max(0, reached))
+        return newer + len(older)
+
+    def _index_newer(self, documents: Documents, lowest: int) -> int:
+        """Indexes those above NEWEST, and those below it that were stored late; `lowest` is indexed."""
+        began_s, fields = time.monotonic(), ("incident_id",)
+        if self._late_above is None:
+            self._late_above = self._find_late(documents, documents.number(NEWEST) or 0)
+        above = max(self._late_above, lowest - 1)
+        where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", above)]
+        found = documents.find(INCIDENTS, where, sort=fields, limit=SLICE + LATE, fields=fields)
+        numbers = [int(each["incident_id"]) for each in found]
+        there = documents.find(INDEX, [("incident_id", "in", numbers)], fields=("incident_id",))
+        done = self._tried | {int(each["incident_id"]) for each in there}
+        new = [number for number in numbers if number not in done]
+        if new:
+            wanted: list[Condition] = [("group_id", "=", None), ("incident_id", "in", new)]
+            self._enter_foreign(documents, list(documents.find(INCIDENTS, wanted)), OPEN)
+        self._tried = {*numbers}  # after the writes: numbers whose write failed are tried again
+        self._newer_due_s = time.monotonic() + max(FOREIGN_S, NEWER_PAUSES * (time.monotonic() - began_s))
+        if numbers:
+            documents.raise_number(NEWEST, numbers[-1])
+        if len(numbers) > LATE:
+            self._late_above = numbers[-LATE - 1]
+        return len(new)
+
+    def _find_late(self, documents: Documents, newest: int) -> int:
+        """Returns the number above which the LATE newest incidents of the original are."""
+        where: list[Condition] = [("group_id", "=", None), ("incident_id", "<=", newest)]
+        fields = ("incident_id",)
+        found = list(documents.find(INCIDENTS, where, sort=("-incident_id",), limit=LATE + 1, fields=fields))
+        return int(found[-1]["incident_id"]) if len(found) > LATE else 0
+
+    def _enter_foreign(self, documents: Documents, found: Sequence[Fields], work: IncidentWork) -> None:
+        """Indexes those of these that are not there; one that is keeps its class and work of people."""
+        known = self._read_all(INCIDENTS, known_from_document, found)
+        if known:
+            documents.add(PARTS, [part_row(one.incident_id, part_of([one])) for one in known])
+            documents.add(INDEX, [{**_entry(one, work), "boxes": 1} for one in known])
+            documents.raise_number(REVISION)
+
+    def follow_original(self) -> int:
+        """Follows outages whose end was stored later, and forgets what was deleted; returns what changed."""
+        with self._driver.read() as documents:
+            if not documents.original:
+                return 0
+        return self._driver.exclusive("incident_index", self._follow) or 0
+
+    def _follow(self, documents: Documents) -> int:
+        tagged = [("tags", "has", "class:outage")]
+        ends = ("incident_id", "end_ns")
+        entries = documents.find(
+            INDEX, tagged, sort=("-start_ns", "-incident_id"), limit=OUTAGES, fields=ends
+        )
+        indexed = {int(each["incident_id"]): int(each["end_ns"]) for each in entries}
+        theirs = [("incident_id", "in", list(indexed)), ("group_id", "=", None)]
+        stored = self._read_all(INCIDENTS, known_from_document, documents.find(INCIDENTS, theirs))
+        changed = [one for one in stored if one.finding.end_ns != indexed[one.incident_id]]
+        for one in changed:
+            enter_incident(documents, entry_of_incident(incident_of([one])), [one.finding.box_id])
+            documents.put(PARTS, [part_row(one.incident_id, part_of([one]))])
+        if changed:
+            documents.raise_number(REVISION)
+        return len(changed) + self._forget_deleted(documents)
+
+    def _forget_deleted(self, documents: Documents) -> int:
+        rows = documents.find(
+            PARTS, (), sort=("start_ns", "incident_id"), limit=CHECKED, fields=("incident_id", "box_id")
+        )
+        pairs = {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
+        numbers = sorted({number for number, _ in pairs})
+        there: set[tuple[int, str]] = set()
+        for field in ("group_id", "incident_id"):
+            found = documents.find(INCIDENTS, [(field, "in", numbers)], fields=(field, "group_id", "box_id"))
+            there |= {
+                (int(each[field]), str(each.get("box_id")))
+                for each in found
+                if field == "group_id" or each.get("group_id") is None
+            }
+        gone = pairs - there
+        kept = {number for number, _ in there}
+        if ended := sorted({number for number, _ in gone} - kept):
+            for _ in self._forget_incidents(documents, ended):
+                continue
+        self._enter_parts(documents, [pair for pair in gone if pair[0] in kept])
+        if gone:
+            documents.raise_number(REVISION)
+            self._tried = frozenset()  # the original may give the number of its newest incident again
+        return len(gone)
+
+    def _index_all(self) -> None:
+        while self.index_slice() or self.index_progress() is not None:  # a lost lock ends one slice, not all
+            continue
+        super()._index_all()
+
+
+def _entry(one: KnownFinding, work: IncidentWork) -> Fields:
+    incident = incident_of([one])
+    return new_entry(entry_of_incident(incident), incident.box_ids, work)

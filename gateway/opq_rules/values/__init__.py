@@ -1,0 +1,1 @@
+"""What values of SQL mean, and the batches in which they travel."""

@@ -13,12 +13,12 @@ import click
 from opq_cloud.core.backend.addresses import in_clear, make_missing_keys, missing_backend_keys, placed
 from opq_cloud.core.descriptors import raise_descriptor_limit
 from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, WHOLE, meant_service, note_running
+from opq_cloud.core.original.original_settings import read_config, system_file
+from opq_cloud.core.original.places import broker_sources, original_sources
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.core.settings.original.original_settings import read_config, system_file
-from opq_cloud.core.settings.original.places import broker_sources, original_sources
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.health.neighbours import Neighbours

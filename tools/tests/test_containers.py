@@ -22,7 +22,7 @@ import yaml
 from free_ports import free_offset, free_port
 from house_under_test import ROOT, until
 
-from opq_cloud.core.settings.original.original_settings import read_config
+from opq_cloud.core.original.original_settings import read_config
 from opq_proto.kit.ports import PORTS
 
 DEPLOY = ROOT / "deploy"

@@ -31,7 +31,7 @@ def notifications_log(
 
     Example: opq-cloud notifications log --data-dir D --account ada@example.org
     """
-    from opq_cloud.core.settings.original.original_settings import (
+    from opq_cloud.core.original.original_settings import (
         read_config,  # the command is part of every `opq-cloud`
     )
     from opq_cloud.store import opened_people

@@ -22,9 +22,9 @@ from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.core.backend import peer_watch
 from opq_cloud.core.backend.addresses import BOUND, CONNECTED, placed
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.mauka.bus.broker import event_message, inject
 from opq_cloud.store import open_store

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import port_of, with_port_offset
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.mauka.running.known.analysis_entries import analysis_entries
 from opq_cloud.mauka.running.known.built_in_analyses import built_in, load_analyses
 from opq_proto.errors import ConfigError

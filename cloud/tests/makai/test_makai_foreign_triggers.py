@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from judged_triggers import decision_of
 
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import hang_watch
 from opq_cloud.makai.judging.hang_watch import HangWatch

@@ -14,12 +14,12 @@ from in_thread import in_thread
 from waiting import wait_for
 
 from opq_cloud.__main__ import cloud
+from opq_cloud.core.original.keys import ADDRESSES, LIMITS_ELSEWHERE
+from opq_cloud.core.original.original_settings import ConfigNotice, ConfigSource, read_config
+from opq_cloud.core.original.places import original_sources
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS
-from opq_cloud.core.settings.original.keys import ADDRESSES, LIMITS_ELSEWHERE
-from opq_cloud.core.settings.original.original_settings import ConfigNotice, ConfigSource, read_config
-from opq_cloud.core.settings.original.places import original_sources
 from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
 from opq_cloud.serving import _opened_store
 from opq_cloud.store import CloudStore, open_store

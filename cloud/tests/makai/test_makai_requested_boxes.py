@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from judged_triggers import note_heard
 
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import AskingSection, TriggeringServiceSection
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.request_budget import BYTES_PER_S, RequestBudget, bytes_of_half_cycles
 from opq_cloud.makai.requested_boxes import BoxPlaces

@@ -21,10 +21,10 @@ from opq_cloud.core.backend.addresses import (
 )
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.sockets import connect
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.makai_settings import TriggeringBrokerSection
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.backend_keys import BackendKeyFolder

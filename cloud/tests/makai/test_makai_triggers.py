@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from judged_triggers import decisions_of
 
+from opq_cloud.core.original.original_settings import from_original, read_config
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS, TriggeringServiceSection
-from opq_cloud.core.settings.original.original_settings import from_original, read_config
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse, configured_triggers

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.core.settings.original.analyses import analysis_settings
-from opq_cloud.core.settings.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
+from opq_cloud.core.original.analyses import analysis_settings
+from opq_cloud.core.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.mauka.bus.bus_messages import new_message
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import (

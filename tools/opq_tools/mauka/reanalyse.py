@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.mauka.reanalysis.reanalysis_run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_proto.kit.shared_options import configs_option, data_dir_option, json_option, mongo_option

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from opq_cloud.core.original.original_settings import read_config, system_file
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.original.original_settings import read_config, system_file
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.index import IncidentFilter

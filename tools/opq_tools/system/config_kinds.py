@@ -59,8 +59,8 @@ def kind_of(document: Mapping[str, Any]) -> str:
         return UP_KIND
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
+    from opq_cloud.core.original import original_settings as original_config
     from opq_cloud.core.settings.config import CloudConfig
-    from opq_cloud.core.settings.original import original_settings as original_config
     from opq_gateway.config import Config
     from opq_rules.api.rules_config import Config as RulesConfig
 
@@ -128,7 +128,7 @@ def _up(path: Path) -> Checked:
     Raises:
         ConfigError: with all problems of both.
     """
-    from opq_cloud.core.settings.original.original_settings import ConfigNotice, read_config
+    from opq_cloud.core.original.original_settings import ConfigNotice, read_config
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.mauka_service import judged_analyses
     from opq_gateway.config import load as read_gateway
@@ -164,8 +164,8 @@ def _up(path: Path) -> Checked:
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, plug-ins."""
 
-    from opq_cloud.core.settings.original.original_settings import MISSPELT, ConfigNotice, read_config
-    from opq_cloud.core.settings.original.places import broker_sources
+    from opq_cloud.core.original.original_settings import MISSPELT, ConfigNotice, read_config
+    from opq_cloud.core.original.places import broker_sources
     from opq_cloud.core.start_check import backend_findings, missing_keys, missing_secrets, without_effect
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.mauka_service import judged_analyses
@@ -220,7 +220,7 @@ def _port_in(key: str, value: str) -> int | None:
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
     """Where each setting of an original Box's file belongs in ours; no value of a secret key is shown."""
-    from opq_cloud.core.settings.original.original_settings import ALIKE
+    from opq_cloud.core.original.original_settings import ALIKE
 
     notes = []
     for key, value in document.items():

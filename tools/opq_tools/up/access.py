@@ -6,8 +6,8 @@ the feed. Separate from `run.py`, because it opens the store.
 
 from dataclasses import dataclass
 
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.core.settings.original.original_settings import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.view.web.links import first_admin_link, local_token
 from opq_proto.errors import OpqError

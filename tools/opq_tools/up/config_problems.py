@@ -4,7 +4,7 @@ both use it only where there is a file of the user."""
 from pathlib import Path
 
 from opq_cloud.core import start_check
-from opq_cloud.core.settings.original.original_settings import read_config as read_cloud
+from opq_cloud.core.original.original_settings import read_config as read_cloud
 from opq_gateway.config import load as read_gateway
 from opq_gateway.setup import setup_surroundings
 from opq_proto.errors import ConfigError

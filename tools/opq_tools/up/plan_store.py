@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from opq_cloud.core.settings.original.original_settings import read_config
+from opq_cloud.core.original.original_settings import read_config
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.web.words import headline, names_of

@@ -11,20 +11,17 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_proto.firmware.image import describe_firmware
-from opq_proto.firmware.transfer import follow_update, send_firmware
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import NUMBER_SETTING, PROGRAM_PLUGIN, info_command, rate_command
 from opq_tools.boxes.box.box_half_cycles import facts_of, fetch_half_cycles, write_table
+from opq_tools.boxes.box.firmware_update import update_firmware
 from opq_tools.boxes.box.program import put_program, read_program
 from opq_tools.boxes.box.waveform import fetch_waveform, write_recording
 from opq_tools.shared import values
 from opq_tools.shared.fact_line import fact_line
-from opq_tools.shared.input_file import read_input
 from opq_tools.shared.moment import from_option, to_option
-from opq_tools.shared.progress import shown_progress
 from opq_tools.shared.service_address import administrator_file, service_address
 
 TIMEOUT_S = 5.0
@@ -192,11 +189,8 @@ def update_command(connection: Connection, box_id: str, file: Path | None, look:
         answer = _order(connection, box_id, "opq-update", "look")
         _show({"box_id": box_id, "done": answer}, as_json)
         return
-    data = read_input(file)
-    version = describe_firmware(data).version  # reports faults of the file before anything is sent
-    with _command_client(connection) as (client, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
-        send_firmware(client, box_id, data, timeout_s, _permille(bar))
-        end = follow_update(client, box_id, version, timeout_s, _permille(bar))
+    with _command_client(connection) as (client, timeout_s):
+        end = update_firmware(client, box_id, file, timeout_s)
     _show({"state": end.state, "firmware": end.firmware}, as_json)
     if not as_json:
         click.echo(end.words)
@@ -357,16 +351,6 @@ def move(
         _show(
             move_between(box_id, (data_dir, mongo_uri), there, client, partial(click.echo, err=True)), as_json
         )
-
-
-def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
-    """Progress callback in thousandths; the transfer to the gateway is the first tenth."""
-
-    def show(state: str, done: int, in_all: int) -> None:
-        share = done / in_all if in_all else 1.0
-        bar(round(100 * share) if state == "to the gateway" else 100 + round(900 * share))
-
-    return show
 
 
 @contextmanager

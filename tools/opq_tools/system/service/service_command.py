@@ -187,8 +187,8 @@ def meant(names: Sequence[str], root: Path) -> list[MeantService]:
             found.append(MeantService(GATEWAY, url_of(at)))
             continue
         from opq_cloud.core.meant_service import meant_service  # a gateway may be without this room's extra
+        from opq_cloud.core.original.original_settings import read_config
         from opq_cloud.core.settings.config import CloudConfig
-        from opq_cloud.core.settings.original.original_settings import read_config
 
         try:
             config = read_config([root / CLOUD_CONFIG], {}, notify=lambda _: None)

@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.backend.addresses import BOUND
-from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.endpoint_ports import address_problems
-from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS
-from opq_cloud.core.settings.original.analyses import NUMBER_KEYS, analysis_settings
-from opq_cloud.core.settings.original.keys import (
+from opq_cloud.core.original.analyses import NUMBER_KEYS, analysis_settings
+from opq_cloud.core.original.keys import (
     ADDRESSES,
     IDENTIFYING_KEYS,
     KNOWN_PLUGINS,
@@ -32,7 +29,10 @@ from opq_cloud.core.settings.original.keys import (
     is_obeyed,
     why_without_effect,
 )
-from opq_cloud.core.settings.original.ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
+from opq_cloud.core.original.ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.endpoint_ports import address_problems
+from opq_cloud.core.settings.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.store.passed_over import without_password
 from opq_proto.config.reading import build, read_document
 from opq_proto.errors import ConfigError, problem_count

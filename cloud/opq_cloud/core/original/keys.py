@@ -5,7 +5,7 @@ Source: docs/reference/opq-interop.md C.1 to C.4; "guide" is the published guide
 
 from collections.abc import Mapping
 
-from opq_cloud.core.settings.original.analyses import NUMBER_KEYS
+from opq_cloud.core.original.analyses import NUMBER_KEYS
 
 IDENTIFYING_KEYS = {
     "triggering_broker": ("interface", "backend"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from opq_cloud.core.settings.original.original_settings import ConfigSource
+from opq_cloud.core.original.original_settings import ConfigSource
 from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError
 

@@ -468,7 +468,7 @@ def test_a_boxs_chip_facts_last_until_restart(bench: Bench) -> None:
         "time_label": "UBX",
     }
     bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts_more")))  # a newer Box
-    assert bench.status.facts["brown_out_level"] == "off" and len(bench.status.facts) == 4
+    assert bench.status.facts["brown_out_level"] == "off" and len(bench.status.facts) == 5
     bench.intake.accept_message(replace(HELLO, boot_id=6))
     assert bench.status.facts == {}
 

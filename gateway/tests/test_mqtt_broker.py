@@ -32,8 +32,8 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
-from opq_gateway.mqtt import mqtt
-from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.mqtt import mqtt_feed
+from opq_gateway.mqtt.mqtt_feed import MqttPublisher
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 
@@ -323,7 +323,7 @@ def test_when_the_gateway_dies_the_broker_says_so(broker: Broker) -> None:
         "import threading, sys\n"
         "from opq_gateway.config import MqttSection as Section\n"
         "from opq_gateway.counters import BoxCounters\n"
-        "from opq_gateway.mqtt.mqtt import MqttPublisher\n"
+        "from opq_gateway.mqtt.mqtt_feed import MqttPublisher\n"
         "from opq_gateway.measured_shares import MeasuredShares\n"
         "from opq_gateway.measuring.feed import MeasuredFeed\n"
         f"section = Section(host='127.0.0.1', port={broker.port}, name='attic')\n"
@@ -356,7 +356,7 @@ def test_closed_while_it_connects_it_begins_no_loop() -> None:
         loop_start=lambda: called.append("loop_start"),
         disconnect=lambda: called.append("disconnect"),
     )
-    connection = mqtt._Broker(cast(paho.Client, client), "broker", 1883)
+    connection = mqtt_feed._Broker(cast(paho.Client, client), "broker", 1883)
     connection.close()
     connects.set()
     wait_for(lambda: len(called) == 2)

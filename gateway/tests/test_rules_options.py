@@ -20,7 +20,7 @@ from opq_rules.engine.definitions.schedule import NEVER_MS, RuleSchedule
 from opq_rules.engine.lifecycle.rule_lifecycle import RuleLifecycle
 from opq_rules.engine.running.rule import Rule
 from opq_rules.errors import RuleError
-from opq_rules.sinks.mqtt_sink import Config as Mqtt
+from opq_rules.sinks.mqtt import Config as Mqtt
 from opq_rules.sinks.rest import Config as Rest
 
 RULE: dict[str, Any] = {"id": "r", "sql": "SELECT * FROM s", "actions": [{"log": {}}]}

@@ -24,7 +24,7 @@ from waiting import wait_for
 from opq_plugins.sdk import PermanentError, Sink
 from opq_rules.errors import RuleError
 from opq_rules.feeds.memory_topics import Topics
-from opq_rules.sinks import file, memory, mqtt_sink, rest, sql
+from opq_rules.sinks import file, memory, mqtt, rest, sql
 
 
 class Context:
@@ -122,8 +122,8 @@ def test_wrong_properties_are_named_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match="table  is 'a; DROP"):
         sql.Sink(EVERYWHERE).configure({"url": "sqlite://", "table": "a; DROP TABLE b"})
     with pytest.raises(ValueError, match="server is"):
-        mqtt_sink.Sink().configure({"server": "http://x", "topic": "t"})
-        mqtt_sink.Client(mqtt_sink.Config(server="http://x"))
+        mqtt.Sink().configure({"server": "http://x", "topic": "t"})
+        mqtt.Client(mqtt.Config(server="http://x"))
 
 
 # -- sql
@@ -366,7 +366,7 @@ def test_mqtt_confirms_and_reports_a_lost_broker(tmp_path: Path) -> None:
         ear.loop_start()
         assert subscribed.wait(240)
         server = f"tcp://127.0.0.1:{broker.port}"
-        sink = mqtt_sink.Sink()
+        sink = mqtt.Sink()
         opened(sink, server=server, topic="boxes/{{.box}}", timeout=60_000)
         sink.collect(Context(), {"box": "7", "v": 1})
         wait_for(lambda: heard)
@@ -382,7 +382,7 @@ def test_mqtt_confirms_and_reports_a_lost_broker(tmp_path: Path) -> None:
                 sink.collect(Context(), {"box": "7", "v": v})
         sink.close(Context())
         with pytest.raises(OSError, match="refused"):
-            opened(mqtt_sink.Sink(), server=server, topic="t", timeout=2000)
+            opened(mqtt.Sink(), server=server, topic="t", timeout=2000)
 
 
 def test_mqtt_refused_by_its_broker_reports() -> None:
@@ -398,7 +398,7 @@ def test_mqtt_refused_by_its_broker_reports() -> None:
         broker.start()
         server = f"tcp://me:word@127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(ConnectionError, match="Not authorized") as told:
-            opened(mqtt_sink.Sink(), server=server, topic="t")
+            opened(mqtt.Sink(), server=server, topic="t")
         broker.join()
     assert "word" not in str(told.value)
 
@@ -406,7 +406,7 @@ def test_mqtt_refused_by_its_broker_reports() -> None:
 def all_configs() -> Mapping[str, type]:
     return {
         "file": file.Config,
-        "mqtt": mqtt_sink.Config,
+        "mqtt": mqtt.Config,
         "rest": rest.Config,
         "sql": sql.Config,
     }

@@ -19,7 +19,7 @@ from rules_engine import EVERYWHERE
 from source_streams import Stream, made, running
 from waiting import wait_for
 
-from opq_rules.sources import httppull, httppush, mqtt_source, simulator
+from opq_rules.sources import httppull, httppush, mqtt, simulator
 
 # -- simulator
 
@@ -244,7 +244,7 @@ def test_a_connected_mqtt_source_misses_nothing(tmp_path: Path) -> None:
                 super().connected(up, why)
 
         stream = Prompt()
-        with running(made(mqtt_source.Source(), "t", server=f"tcp://127.0.0.1:{broker.port}"), stream):
+        with running(made(mqtt.Source(), "t", server=f"tcp://127.0.0.1:{broker.port}"), stream):
             wait_for(lambda: stream.up)
             say(broker.port, "t", "last")
             wait_for(lambda: b"last" in stream.payloads)
@@ -267,7 +267,7 @@ def test_a_refused_mqtt_subscription_is_reported() -> None:
         broker = threading.Thread(target=refuse)
         broker.start()
         stream, server = Stream(), f"tcp://127.0.0.1:{listening.getsockname()[1]}"
-        with running(made(mqtt_source.Source(), "t", server=server), stream):
+        with running(made(mqtt.Source(), "t", server=server), stream):
             wait_for(lambda: stream.errors)
             assert stream.up is False
             over.set()
@@ -279,7 +279,7 @@ def test_a_refused_mqtt_subscription_is_reported() -> None:
 def test_mqtt_source_returns_with_its_broker(tmp_path: Path) -> None:
     stream = Stream()
     with Broker(tmp_path) as broker:
-        source = made(mqtt_source.Source(), "boxes/+/rms", server=f"tcp://127.0.0.1:{broker.port}")
+        source = made(mqtt.Source(), "boxes/+/rms", server=f"tcp://127.0.0.1:{broker.port}")
         with running(source, stream):
             wait_for(lambda: stream.up)
 

@@ -19,7 +19,7 @@ from opq_gateway.config import MqttSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
-from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.mqtt.mqtt_feed import MqttPublisher
 from opq_proto.kit.address_guard import AddressGuard
 from opq_proto.kit.port_owner import ForeignListenerError, check_peer, check_port_owner
 from opq_rules.connections.access import Access

@@ -8,7 +8,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
-from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.mqtt.mqtt_feed import MqttPublisher
 from opq_gateway.phasors.phasor_server import PhasorServer
 from opq_gateway.phasors.stream import stream_of
 

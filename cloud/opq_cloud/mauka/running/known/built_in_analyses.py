@@ -11,7 +11,7 @@ from typing import Any
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import Analysis
 
-BUILT_IN = Path(__file__).parents[1] / "analyses"
+BUILT_IN = Path(__file__).parents[2] / "analyses"
 
 
 def built_in() -> frozenset[str]:

@@ -36,6 +36,8 @@ def decide(measurement, nominal, config, seen):
         time.sleep(1000)
     if "do_raise" in metrics:
         raise KeyError("raised")
+    if "do_not_open" in metrics:
+        open("/nowhere/limits.json")
     if "do_wrong" in metrics:
         return "nonsense", seen
     if "do_nan" in metrics:

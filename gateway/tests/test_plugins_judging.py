@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from judging_plugins import ANALYSIS, HANDING_ON, TRIGGER, analysis_zip, heard, 
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.host.failure_guard import WorkerTimeoutError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginTrigger
 from opq_plugins.host.worker import remote
 from opq_plugins.host.worker.runtime import InProcessRuntime
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import nouns
+from opq_plugins.worker_errors import ENDED, NOT_CALLED, WorkerTimeoutError
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, Measurement
@@ -120,14 +121,16 @@ def test_errors_of_a_judgement_are_counted_outside(plugins: Plugins, mode: str) 
     trigger = installed(plugins, mode=mode)
     for what, error in (
         ("do_raise", "raised"),
+        ("do_not_open", "No such file"),
         ("do_wrong", "str; want a Decision"),
         ("do_nan", "value nan"),
     ):
-        with pytest.raises((KeyError, TypeError, ValueError, PluginError), match=error):
+        with pytest.raises((KeyError, TypeError, ValueError, OSError, PluginError), match=error) as raised:
             trigger.decide(measured(**{what: 1.0}), NOMINAL)
+        assert not isinstance(raised.value, (*ENDED, *NOT_CALLED))
     decision = trigger.decide(measured(140.0), NOMINAL)
     assert decision is not None and decision.because.startswith("0 before")  # it has begun again
-    assert plugins.status("loud")["failures"] == 3
+    assert plugins.status("loud")["failures"] == 4
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -175,6 +178,48 @@ def test_a_version_crashing_twice_is_withdrawn(plugins: Plugins) -> None:
     decision = wait_for(lambda: decided(trigger))
     assert decision.metric == "rms" and trigger.version == "1.0.0"
     wait_for(lambda: "was taken back to 1.0.0: 2 crashes" in plugins.status("loud")["errMsg"])
+
+
+BY_BOX = """
+from dataclasses import dataclass
+from opq_proto.decision import Decision
+
+name = "loud"
+
+
+@dataclass(frozen=True)
+class Config:
+    limit: float = 0.0
+
+
+def begin(config):
+    return {}
+
+
+def decide(measurement, nominal, config, seen):
+    seen[measurement.box_id] = seen.get(measurement.box_id, 0) + 1
+    return Decision("rms", float(seen[measurement.box_id]), 0.0, "seen"), seen
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trigger_forgets_a_deleted_box(plugins: Plugins, mode: str) -> None:
+    trigger = installed(plugins, mode=mode, code=BY_BOX)
+
+    def counts() -> list[float]:
+        rows = [replace(measured(), box_id=box_id) for box_id in "77811"]
+        return [found.value for row in rows if (found := trigger.decide(row, NOMINAL)) is not None]
+
+    assert counts() == [1, 2, 1, 1, 2]
+    assert trigger.forget_box("7")
+    assert counts() == [1, 2, 2, 3, 4]
+
+
+def test_a_process_without_memory_forgets_no_box() -> None:
+    """A call would make the instance in the new process, which is then not shown the last minutes."""
+    trigger = PluginTrigger("loud", None, lambda failed: None, 60.0)
+    trigger._inside = SimpleNamespace(up=True, forgot=True)
+    assert trigger.forget_box("7")
 
 
 def test_a_configured_plugin_is_deleted_by_force(plugins: Plugins) -> None:

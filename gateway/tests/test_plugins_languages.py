@@ -61,12 +61,15 @@ def source_gives(plugins: Plugins, name: str, count: int, **properties: Any) -> 
 
 
 LUA = """
-local most = 0
+local most, seen = 0, 0
 function configure(conf) if conf.refuse then error("refuse  is not taken") end; most = conf.most or 0 end
 function decide(measurement, nominal)
   local what = measurement.box_id
   if what == "fine" then
     print("printed"); return {metric = "rms", value = 2, limit = most, because = nominal.volts .. " V"}
+  end
+  if what == "seen" then
+    seen = seen + 1; return {metric = "rms", value = seen, limit = most, because = "seen"}
   end
   if what == "loop" then while true do end end
   if what == "catch" then while true do pcall(function() while true do end end) end end
@@ -75,6 +78,11 @@ function decide(measurement, nominal)
   if what == "function" then return print end
 end
 """
+
+
+def seen_twice(trigger: Any) -> list[float]:
+    row = replace(measured(230.0), box_id="seen")
+    return [trigger.decide(row, Nominal(230.0, 50.0)).value for _ in range(2)]
 
 
 def test_lua_is_bounded_in_memory_instructions_and_names(plugins: Plugins) -> None:
@@ -96,6 +104,8 @@ def test_lua_is_bounded_in_memory_instructions_and_names(plugins: Plugins) -> No
         with pytest.raises((ValueError, PluginError), match=text):
             trigger.decide(replace(measurement, box_id=what), nominal)
     assert trigger.decide(replace(measurement, box_id="other"), nominal) is None
+    assert seen_twice(trigger) == [1, 2] and not trigger.forget_box("7")  # all of its memory
+    assert seen_twice(trigger) == [1, 2]
     wait_for(lambda: "printed" in plugins.status("l")["output_tail"])
     assert plugins.status("l")["crashes"] == 0
 
@@ -143,6 +153,13 @@ int64_t opq_source_next(void *instance, char *message, size_t message_size, int3
     (void)timeout_ms;
     return snprintf(message, message_size, "[{\"n\": %d}]", (*(int *)instance)++);
 }
+int64_t opq_trigger_decide(void *instance, const char *seen, size_t size, char *decision,
+                           size_t decision_size) {
+    (void)seen; (void)size;
+    return snprintf(decision, decision_size,
+                    "{\"metric\": \"rms\", \"value\": %d, \"limit\": 0, \"because\": \"seen\"}",
+                    ++*(int *)instance);
+}
 void opq_close(void *instance) { free(instance); }
 """
 
@@ -165,7 +182,7 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
     ]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=240)
     library = (tmp_path / "libc1.so").read_bytes()
-    symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"]}
+    symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"], "triggers": ["c"]}
     told = manifest("c", language="c", executable="libc1.so", symbols=symbols)
     plugins.create(
         "package", "c", stored(plugins.uploads, zipped({"plugin.json": told, "libc1.so": library}))
@@ -187,6 +204,10 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match="SIGABRT"):
         sink.collect(whose, [{"v": "die"}])
     assert source_gives(plugins, "c", 3) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    trigger = plugins.trigger("c")()
+    trigger.configure({})
+    assert seen_twice(trigger) == [1, 2] and not trigger.forget_box("7")  # all of its memory
+    assert seen_twice(trigger) == [1, 2]
     other = zipped({"plugin.json": manifest("d", language="c", executable="../libc1.so")})
     with pytest.raises(PluginError, match="not in the plug-in"):
         plugins.create("sink", "d", stored(plugins.uploads, other))

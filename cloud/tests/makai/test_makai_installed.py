@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.worker import remote, supervisor
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
+from opq_plugins.worker_errors import WorkerAbsentError, WorkerEndedError
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
@@ -324,7 +326,7 @@ class Restarting:
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if self.dies:
             self.dies = self.up = self.low = False
-            raise ConnectionError("exit code 9")
+            raise WorkerEndedError("exit code 9")
         low, self.low, self.forgot = self.low, measurement.metrics["rms"].min < 100.0, False
         return Decision("rms", 70.0, 100.0, "t: low") if self.low and not low else None
 
@@ -400,10 +402,13 @@ def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
         def decide(self, measurement: Any, nominal: Nominal) -> None:
             seen.append(measurement.metrics["rms"].max)
             if measurement.metrics["rms"].max > 100.0:
-                raise ConnectionError("its process has ended")
+                raise WorkerAbsentError("its process did not begin")
 
         def forget(self) -> None:
             seen.clear()
+
+        def forget_box(self, box_id: str) -> bool:
+            return True
 
     trigger = TriggerPlugin("t", Failing(), ServiceCounters(), log.get(), lambda: now[0])
     nominal = Nominal(120.0, 60.0)
@@ -422,6 +427,14 @@ def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
     assert not trigger.begins
     now[0] = SHOWN_AGAIN_S
     assert trigger._guard.paused or trigger.begins
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_forgets_all_is_shown_the_past(alone: bool) -> None:
+    worker: Any = SimpleNamespace(forget_box=lambda box_id: alone)
+    trigger = TriggerPlugin("t", worker, ServiceCounters(), log.get())
+    trigger.forget_box("4")
+    assert trigger.begins is not alone
 
 
 def test_the_configuration_may_set_installed_triggers(makai_with: Callable[..., Any], tmp_path: Path) -> None:

@@ -216,22 +216,22 @@ def every_row(columns: Measurements, config: Any, state: Any) -> NDArray[np.bool
     return np.ones(len(columns), np.bool_)
 
 
-def raises_for(bad: set[str]) -> Callable[..., Any]:
+def raises_for(bad: set[str], error: type[Exception] = ArithmeticError) -> Callable[..., Any]:
     """A trigger that decides on each row, counts the rows of each Box, and raises for these Boxes."""
 
     def decide(row: Measurement, nominal: Nominal, config: Any, state: dict[str, int]) -> Any:
         state[row.box_id] = state.get(row.box_id, 0) + 1
         if row.box_id in bad:
-            raise ArithmeticError(row.box_id)
+            raise error(row.box_id)
         return Decision("rms", float(state[row.box_id]), 0.0, "seen"), state
 
     return decide
 
 
-def enters_for(bad: set[str]) -> Callable[..., Any]:
+def enters_for(bad: set[str], error: type[Exception]) -> Callable[..., Any]:
     def enters(columns: Measurements, config: Any, state: Any) -> NDArray[np.bool_]:
         if bad & set(columns.ids):
-            raise OverflowError("in the batch")
+            raise error("in the batch")
         return every_row(columns, config, state)
 
     return enters
@@ -243,12 +243,13 @@ def rows_of(count: int, second: int) -> Measurements:
     return batches_of(rows, lambda *_: Nominal(120.0, 60.0))[0]
 
 
+@pytest.mark.parametrize("error", [OverflowError, FileNotFoundError])
 @pytest.mark.parametrize("where", ["decide of a batch", "decide of a row", "enters"])
-def test_what_raises_pauses_one_box(where: str) -> None:
+def test_what_raises_pauses_one_box(where: str, error: type[Exception]) -> None:
     """The others are judged in each second, with their memory; the paused Box is named in health."""
     bad = {"3"}
-    enters = {"decide of a batch": every_row, "enters": enters_for(bad)}.get(where)
-    decide = raises_for(set() if where == "enters" else bad)
+    enters = {"decide of a batch": every_row, "enters": enters_for(bad, error)}.get(where)
+    decide = raises_for(set() if where == "enters" else bad, error)
     counters = ServiceCounters()
     trigger = TriggerPlugin("raising", TriggerModule(module(enters, decide), None), counters, log.get())
     for second in range(1, 6):

@@ -1,9 +1,16 @@
 """Who rests after an installed analysis failed: a Box, an event, or the analysis as a whole."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
 from opq_cloud.mauka.running.calls.analysis_rests import FIRST_REST_S, REST_FACTOR, AnalysisRests
+from opq_cloud.mauka.running.installed import installed_analyses
 from opq_plugins.host.failure_guard import BOXES_KEPT, MANY_BOXES, STEADY_S
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_plugins.worker_errors import WorkerAbsentError, WorkerEndedError
 
 
 class Clock:
@@ -72,3 +79,30 @@ def test_few_rests_are_remembered(clock: Clock) -> None:
         rests.record_failure(f"Box {number}", 0.0, "crashes")
         clock.now_s += STEADY_S
     assert len(rests._of) == BOXES_KEPT
+
+
+@pytest.mark.parametrize(
+    ("error", "rests", "trouble"),
+    [
+        (WorkerEndedError("exit code 3"), "Box 1", "Box 1: exit code 3"),
+        (WorkerAbsentError("not running"), "all", "not running"),
+        (FileNotFoundError("tariffs.csv"), "", "FileNotFoundError: tariffs.csv"),
+    ],
+)
+def test_an_own_oserror_rests_nothing(
+    error: OSError, rests: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed_analyses, "SLOW_S", 1e9)
+
+    def analyse(*arguments: object) -> None:
+        raise error
+
+    plugin: Any = SimpleNamespace(analyse=analyse, wait_up=lambda seconds: None)
+    event: Any = SimpleNamespace(
+        event_id=7, waveforms=[SimpleNamespace(box_id="1", counts=np.zeros(4, np.int16))]
+    )
+    analysis = installed_analyses.InstalledAnalysis("marks", plugin, {})
+    with pytest.raises(type(error)):
+        analysis.findings_in(event, DEFAULT_NOMINAL, {})
+    assert analysis.trouble == trouble
+    assert analysis.has_rests is (rests == "Box 1") and bool(analysis._rests._whole.why) is (rests == "all")

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from opq_plugins.worker_errors import NOT_CALLED
 from opq_proto.kit.backoff import Backoff
 
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -23,14 +24,6 @@ CIRCUITS_KEPT = 1000
 """Circuits that a function remembers, of its rules and their Boxes."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
-
-
-class WorkerEndedError(ConnectionError):
-    """There is no process, or it ended during the call."""
-
-
-class WorkerTimeoutError(TimeoutError):
-    """The call took too long; its process, or in this process the call, was ended."""
 
 
 class CrashGuard:
@@ -82,7 +75,7 @@ class BoxGuards:
     """Catches what calls of one plug-in raise, and pauses it for the Box whose row caused that.
 
     A row whose call ends the process or hangs causes it too. It is paused for all Boxes where it fails for
-    MANY_BOXES of them, and where its process does not begin or cannot be reached (any other OSError).
+    MANY_BOXES of them, and where its process does not begin or cannot be reached (NOT_CALLED).
     `on_crash(error, pause_s, box_id)` is called each time; box_id is None where it is paused for all.
     """
 
@@ -122,9 +115,7 @@ class BoxGuards:
             return False, None
         try:
             return True, function(*arguments, **named)
-        except (WorkerEndedError, WorkerTimeoutError) as error:
-            self.record(box_id, error)
-        except OSError as error:
+        except NOT_CALLED as error:
             self._record_whole(error)
         except Exception as error:  # foreign code
             self.record(box_id, error)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.runtime import InProcessRuntime, Inside, Runtime
 from opq_plugins.sdk import Row, Value
+from opq_plugins.worker_errors import ENDED, NOT_CALLED, WorkerAbsentError, WorkerTimeoutError
 from opq_proto.errors import OpqError, PluginError
 
 if TYPE_CHECKING:  # they import NumPy, which a host of sinks and functions does not need
@@ -124,14 +124,15 @@ class Proxy:
 
     def _call(self, method: str, *arguments: object) -> Any:
         """Calls a method and counts a failure, except the loss of its process, which the supervisor
-        counts."""
+        counts, and what a sink waits for."""
         with self._lock:
             try:
                 answer = getattr(self._ready(), method)(*arguments)
-            except OSError:
+            except (*ENDED, *NOT_CALLED):
                 raise
-            except Exception:
-                self._on_result(True)
+            except Exception as error:
+                if not (self.kind == "sink" and isinstance(error, OSError)):
+                    self._on_result(True)
                 raise
         self._on_result(False)
         return answer
@@ -154,10 +155,10 @@ class Proxy:
         return state is not None and take(self.version, state) is not False
 
     def _ready(self) -> Inside:
-        """The inside, made at its first use. ConnectionError: the plug-in was deleted."""
+        """The inside, made at its first use. WorkerAbsentError: the plug-in was deleted."""
         if self._inside is None:
             if self._runtime is None:
-                raise ConnectionError(f"{self.kind} {self.symbol!r}: its plug-in is not installed")
+                raise WorkerAbsentError(f"{self.kind} {self.symbol!r}: its plug-in is not installed")
             self._inside = self._runtime.make(self.kind, self.symbol)
         return self._inside
 
@@ -180,7 +181,7 @@ class PluginSink(Proxy, sdk.Sink):
     def collect(self, context: sdk.SinkContext, data: Value) -> None:
         try:
             self._call("collect", context, data)
-        except (WorkerEndedError, WorkerTimeoutError) as error:
+        except ENDED as error:
             key = self.version, list(context.row_ids) or repr(data)[:500]
             self._deaths = self._deaths + 1 if key == self._suspect else 1
             self._suspect = key
@@ -269,7 +270,7 @@ class PluginTrigger(PluginModule):
         return bool(getattr(self._inside, "forgot", False))
 
     def decide(self, measurement: "Measurement", nominal: "Nominal") -> "Decision | None":
-        """Raises whatever the trigger raises; OSError: its process is gone, or takes too long."""
+        """Raises whatever the trigger raises; ENDED, NOT_CALLED: its process is gone, or takes too long."""
         decision: Decision | None = self._call("decide", measurement, nominal)
         return decision
 
@@ -277,6 +278,16 @@ class PluginTrigger(PluginModule):
         """Drops its memory; it begins again with the next Measurement."""
         with self._lock:
             self._ready().forget()
+
+    def forget_box(self, box_id: str) -> bool:
+        """Drops its memory of a deleted Box. False: it dropped its memory of all, as it has no other way."""
+        with self._lock:
+            if self.forgot or not self.up:  # its next process has no memory, and a call would hide that
+                return True
+            try:
+                return self._ready().forget_box(box_id) is not False
+            except (*ENDED, *NOT_CALLED):
+                return True
 
 
 class PluginAnalysis(PluginModule):
@@ -297,7 +308,7 @@ class PluginAnalysis(PluginModule):
             raise
 
     def analyse(self, event: "Event", nominal_v: float, nominal_hz: float) -> "tuple[Finding, ...]":
-        """Raises whatever the analysis raises; OSError: its process is gone, or takes too long."""
+        """Raises whatever the analysis raises; ENDED, NOT_CALLED: its process is gone, or takes too long."""
         findings: tuple[Finding, ...] = self._call("analyse", event, nominal_v, nominal_hz)
         return findings
 

@@ -11,25 +11,27 @@ from typing import Any
 
 
 def forget_box(state: Any, box_id: str) -> None:
-    """Removes from a state's mappings, sets and lists what is of a Box, also in the objects within it.
+    """Removes from a state, or from its mappings, sets and lists, what is of a Box, also in its objects.
 
     Frozen dataclasses stay as they are: these are settings.
     """
-    for name in _fields_of(state):
-        part = getattr(state, name, None)
-        if isinstance(part, MutableMapping):
-            for key in [each for each in part if _is_of(each, box_id)]:
-                del part[key]
-        elif isinstance(part, MutableSet):
-            for each in [each for each in part if _is_of(each, box_id)]:
-                part.discard(each)
-        elif isinstance(part, MutableSequence | deque):
-            kept = [each for each in part if getattr(each, "box_id", None) != box_id]
-            if len(kept) < len(part):
-                part.clear()
-                part.extend(kept)
-        elif part is not None and not isinstance(part, type):
-            forget_box(part, box_id)
+    if isinstance(state, MutableMapping):
+        for key in [each for each in state if _is_of(each, box_id)]:
+            del state[key]
+        for each in state.values():
+            if isinstance(each, MutableMapping | MutableSet | MutableSequence):
+                forget_box(each, box_id)
+    elif isinstance(state, MutableSet):
+        for each in [each for each in state if _is_of(each, box_id)]:
+            state.discard(each)
+    elif isinstance(state, MutableSequence | deque):
+        kept = [each for each in state if getattr(each, "box_id", None) != box_id]
+        if len(kept) < len(state):
+            state.clear()
+            state.extend(kept)
+    elif state is not None and not isinstance(state, type):
+        for name in _fields_of(state):
+            forget_box(getattr(state, name, None), box_id)
 
 
 def _fields_of(state: Any) -> tuple[str, ...]:

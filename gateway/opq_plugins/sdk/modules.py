@@ -43,6 +43,7 @@ from opq_plugins.sdk.nouns import (
     checked_requests,
     findings_of_event,
 )
+from opq_plugins.worker_errors import WorkerTimeoutError
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.batch import Measurements
@@ -155,7 +156,7 @@ class TriggerModule:
         try:
             mask: NDArray[np.bool_] = self._module.enters(part, self.config, self._state)
             return list(map(int, rows[mask]))
-        except OSError:
+        except WorkerTimeoutError:
             raise
         except Exception as error:
             if len(rows) == 1:
@@ -176,7 +177,7 @@ class TriggerModule:
         self._begun = False
         try:
             return self._decide(measurement, nominal)
-        except OSError:
+        except WorkerTimeoutError:
             raise
         except Exception:
             self._begun = True
@@ -192,10 +193,11 @@ class TriggerModule:
         """Drops its memory; it begins again with the next Measurement."""
         self._begun = False
 
-    def forget_box(self, box_id: str) -> None:
-        """Drops what its memory holds of a deleted Box."""
+    def forget_box(self, box_id: str) -> bool:
+        """Drops what its memory holds of a deleted Box; True: of that one alone."""
         if self._begun:
             forget_box(self._state, box_id)
+        return True
 
     def problems(self) -> tuple[int, str]:
         """Number of Measurements that it could not judge since it began, and the last reason; (0, ""): it

@@ -131,6 +131,11 @@ class LibraryTrigger(LibrarySymbol):
     def forget(self) -> None:
         self._release()
 
+    def forget_box(self, box_id: str) -> bool:
+        """Drops all memory, because a library's is its own."""
+        self.forget()
+        return False
+
     def import_state(self, version: str, data: Value) -> bool:
         """Does not take a state over; it begins again."""
         return False

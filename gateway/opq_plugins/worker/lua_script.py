@@ -125,6 +125,11 @@ class LuaTrigger:
         self._script = self._make()
         self.configure(self._settings)
 
+    def forget_box(self, box_id: str) -> bool:
+        """Drops all memory, because a script's is its own."""
+        self.forget()
+        return False
+
     def import_state(self, version: str, data: Value) -> bool:
         """Does not take a state over; it begins again."""
         return False

@@ -17,7 +17,7 @@ from types import FrameType
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
-from opq_plugins.host.failure_guard import WorkerTimeoutError
+from opq_plugins.worker_errors import WorkerTimeoutError
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.own_thread import OwnThread
 

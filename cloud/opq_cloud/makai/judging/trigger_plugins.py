@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_plugins.host.failure_guard import BoxGuards, WorkerTimeoutError
+from opq_plugins.host.failure_guard import BoxGuards
 from opq_plugins.sdk.modules import TriggerModule
+from opq_plugins.worker_errors import WorkerTimeoutError
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
 from opq_proto.kit.log import BoundLogger
@@ -48,6 +49,7 @@ class RunnableTrigger(Protocol):
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None: ...
     def forget(self) -> None: ...
+    def forget_box(self, box_id: str) -> bool: ...
 
 
 class TriggerPlugin:
@@ -153,11 +155,12 @@ class TriggerPlugin:
         self._guard.call_for_all(self._trigger.forget)
 
     def forget_box(self, box_id: str) -> None:
-        """Forgets a deleted Box. One in a separate process keeps what it knows until it begins again."""
+        """Forgets a deleted Box. One that can only forget all Boxes is shown the last minutes again."""
         self._unjudged = {key: None for key in self._unjudged if key[0] != box_id}
         self._guard.forget(box_id)
-        if isinstance(self._trigger, TriggerModule):
-            self._guard.call_for_all(self._trigger.forget_box, box_id)
+        well, that_box_alone = self._guard.call_for_all(self._trigger.forget_box, box_id)
+        if not (well and that_box_alone):
+            self.note_switched_on()
 
     def see_again(self, columns: Measurements) -> Found:
         """Works as `judge` for rows that were judged before; skips those that must not be shown again."""

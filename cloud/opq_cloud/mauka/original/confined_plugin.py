@@ -14,13 +14,13 @@ from typing import Any
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.original.inbox import InboxMessage, PluginInbox
 from opq_cloud.mauka.running.calls.plugin_cost import PluginCosts
-from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.worker.remote import Remote
 from opq_plugins.host.worker.supervisor import KILLED, WorkerSupervisor
 from opq_plugins.original.hosted import KIND
 from opq_plugins.policy import Policy
 from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.symbol_instances import ORIGINAL
+from opq_plugins.worker_errors import ENDED
 from opq_proto.errors import PluginError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
@@ -245,7 +245,7 @@ class OriginalPlugin:
         try:
             produced = version.remote.call("handle", message.topic, message.body)
             pairs = [] if produced is None else _checked_pairs(produced)
-        except (WorkerEndedError, WorkerTimeoutError) as error:
+        except ENDED as error:
             if not stopping.is_set():  # otherwise we ended it
                 self._note_end(message, str(error))
         except OSError as error:

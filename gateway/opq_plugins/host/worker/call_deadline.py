@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opq_plugins.host.failure_guard import WorkerTimeoutError
+from opq_plugins.worker_errors import WorkerTimeoutError
 
 
 class _TimeIsOver(BaseException):

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.host.failure_guard import RuleCircuits, WorkerEndedError
+from opq_plugins.host.failure_guard import RuleCircuits
 from opq_plugins.host.worker.supervisor import WorkerSupervisor
 from opq_plugins.host.worker.worker_process import WorkerProcess
 from opq_plugins.sdk import Value, nouns
 from opq_plugins.worker import worker_wire as frames
 from opq_plugins.worker.context import context_at
+from opq_plugins.worker_errors import WorkerAbsentError, WorkerBeginTimeoutError, WorkerEndedError
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding
 
@@ -145,17 +146,17 @@ class Remote:
     # -- how
 
     def _made(self) -> WorkerProcess:
-        """Returns the process with this instance. Raises OSError if it does not run or takes too long."""
+        """Returns the process with this instance. Raises NOT_CALLED if it does not run or takes too long."""
         process = self._supervisor.running()
         if process is self._process:
             return process
         limit_s = self._limit_s("make")
         try:
             self._make_again(functools.partial(self._supervisor.call, process, self._number, wait_s=limit_s))
-        except TimeoutError as error:  # plain errors, because the row has not caused them
-            raise TimeoutError(str(error)) from None
+        except TimeoutError as error:  # other errors, because the row has not caused them
+            raise WorkerBeginTimeoutError(str(error)) from None
         except ConnectionError as error:
-            raise ConnectionError(str(error)) from None
+            raise WorkerAbsentError(str(error)) from None
         self._process = process
         return process
 

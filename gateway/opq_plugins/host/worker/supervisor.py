@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from opq_plugins.host.failure_guard import PAUSES_S, STEADY_S, WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.failure_guard import PAUSES_S, STEADY_S
 from opq_plugins.host.worker.worker_process import (
     END_S,
     PendingCall,
@@ -27,6 +27,7 @@ from opq_plugins.host.worker.worker_process import (
 from opq_plugins.policy import Policy, worker_uid
 from opq_plugins.sdk import PermanentError, RowError, Value
 from opq_plugins.worker import worker_wire as frames
+from opq_plugins.worker_errors import WorkerAbsentError, WorkerEndedError, WorkerTimeoutError
 from opq_proto.errors import PluginError
 from opq_proto.kit.backoff import Backoff
 
@@ -126,10 +127,10 @@ class WorkerSupervisor:
             raise PluginError(f"plug-in {self.name} does not start: {why}")
 
     def running(self) -> WorkerProcess:
-        """The present process. Raises ConnectionError while there is none."""
+        """The present process. Raises WorkerAbsentError while there is none."""
         process = self.process
         if process is None:
-            raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'not running'}")
+            raise WorkerAbsentError(f"plug-in {self.name}: {self.last_error or 'not running'}")
         return process
 
     def wait_up(self, seconds: float) -> bool:

@@ -16,12 +16,12 @@ from typing import Any
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.running.calls.analysis_rests import AnalysisRests
 from opq_cloud.mauka.running.known.provenance import Provenance, settings_hash
-from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
+from opq_plugins.worker_errors import ENDED, NOT_CALLED, WorkerAbsentError
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.kit import log as logs
@@ -125,7 +125,7 @@ class InstalledAnalysis:
         return self._alone and not self.rest_s
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
-        """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
+        """Returns its findings. Raises WorkerAbsentError while it rests; otherwise whatever it raises."""
         with self._patience(_keys(event), self._cause(event)):
             found: list[Finding] = []
             for part in self._parts(event):
@@ -153,21 +153,21 @@ class InstalledAnalysis:
             cause: who rests after it; None: no Box rests yet, because each is tried alone.
             answered: whose rest an answer ends, where that is more than `keys`.
         Raises:
-            ConnectionError: it rests.
+            WorkerAbsentError: it rests.
         """
         key_s, why = self._rests.rest_of(keys)
         if rest_s := max(self._rests.rest_s, key_s):
-            raise ConnectionError(f"not called for {rest_s:.1f} s more: {why or self.trouble}")
+            raise WorkerAbsentError(f"not called for {rest_s:.1f} s more: {why or self.trouble}")
         self._plugin.wait_up(NEXT_PROCESS_S)
         began_s = time.monotonic()
         try:
             yield
         except Exception as error:  # an analysis may raise any
             spent_s = time.monotonic() - began_s
-            gone = isinstance(error, OSError)
+            gone = isinstance(error, (*ENDED, *NOT_CALLED))
             self._raised = str(error) if gone else f"{type(error).__name__}: {error}"
-            if gone and not isinstance(error, WorkerEndedError | WorkerTimeoutError):
-                cause = ""  # there was no process before the call
+            if isinstance(error, NOT_CALLED):
+                cause = ""
             if cause is not None and (gone or spent_s > SLOW_S):
                 self._rests.record_failure(cause, spent_s, self._raised)
             raise

@@ -16,8 +16,8 @@ from queue import Full, Queue
 
 from opq_cloud.mauka.running.installed.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.running.known.provenance import Provenance
-from opq_plugins.host.failure_guard import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
+from opq_plugins.worker_errors import ENDED, NOT_CALLED
 from opq_proto.decision import Nominal
 from opq_proto.kit.channel import Channel
 from opq_proto.kit.own_thread import OwnThread
@@ -124,10 +124,10 @@ class StreamAnalysis(OwnThread):
             if failure is not None and size > 1:
                 size = 1  # all of them again
                 continue
-            if isinstance(failure, WorkerEndedError | WorkerTimeoutError):
+            if isinstance(failure, ENDED):
                 ends += 1
             given_up = ends >= ITEM_TRIES
-            if given_up or not isinstance(failure, OSError):  # another OSError: there was no process
+            if given_up or not isinstance(failure, (*ENDED, *NOT_CALLED)):
                 ends = 0
                 for _ in part:
                     waiting.popleft()

@@ -12,6 +12,8 @@ from opq_proto.link.log_codes import PROGRAM_STATES
 
 MAX_BYTES = 4064
 """Longest text that a Box stores (device/cmodules/program/program_store.h)."""
+MESSAGES_PER_CALL = 4
+"""Most messages that a program may send in one call (device/cmodules/program/module.c)."""
 PIECE_BYTES = 180
 """Bytes of one piece: 240 characters of base64, and a multiple of four for the flash."""
 

@@ -18,6 +18,7 @@ from opq_proto.wire.frames import NUMBER_SETTING, PROGRAM_PLUGIN, info_command, 
 from opq_tools.boxes.box.box_half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.boxes.box.firmware_update import update_firmware
 from opq_tools.boxes.box.program import put_program, read_program
+from opq_tools.boxes.box.try_program import try_program_command
 from opq_tools.boxes.box.waveform import fetch_waveform, write_recording
 from opq_tools.shared import values
 from opq_tools.shared.fact_line import fact_line
@@ -200,8 +201,13 @@ def update_command(connection: Connection, box_id: str, file: Path | None, look:
 def program_command() -> None:
     """Run a box.py of your own on the Box, on each window of 10 or 12 cycles (docs/box-program.md).
 
-    Example: opq-tools box program put 1 box.py
+    \b
+    Examples: opq-tools box program try box.py event_9354_box1.i16
+              opq-tools box program put 1 box.py
     """
+
+
+program_command.add_command(try_program_command)
 
 
 @program_command.command("put")

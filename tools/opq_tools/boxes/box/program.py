@@ -18,15 +18,21 @@ class ProgramFileError(OpqError):
     """The file cannot be a Box's program; the text says why."""
 
 
+def read_program_file(file: Path) -> bytes:
+    """The text of a program. Raises ProgramFileError where no Box takes it."""
+    text = read_input(file)
+    if reason := why_not(text):
+        raise ProgramFileError(f"{file}: {reason}")
+    return text
+
+
 def put_program(order: Order, file: Path) -> dict[str, object]:
     """Replaces the Box's program; returns its report.
 
     Raises:
         OpqError: the file cannot be a program, or the Box refuses it; then the former one goes on.
     """
-    text = read_input(file)
-    if reason := why_not(text):
-        raise ProgramFileError(f"{file}: {reason}")
+    text = read_program_file(file)
     order(PROGRAM_PLUGIN, f"put {base64.b64encode(text).decode()}")
     return read_program(order, "")
 

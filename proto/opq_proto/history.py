@@ -66,6 +66,9 @@ class BoxHistory:
     location: str = ""
     feeder: str = ""
     phase: str = ""
+    since_ns: int = 0
+    """Since when the Box has this place, phase and nominal values, at the earliest the start of the span; the
+    values before are unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json, words_of
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
-from opq_proto.messages import Finding, History, HistoryRequest, Phenomenon, Trend
+from opq_proto.messages import BoxHistory, Finding, History, HistoryRequest, Phenomenon, Trend
 
 DAY_NS = 86_400 * 10**9
 START_NS = 20_000 * DAY_NS
@@ -75,6 +75,30 @@ def test_a_span_ends_with_its_longest_interval(store: CloudStore) -> None:
     daily = HistoryRequest(days=1, trends=("dc",), trend_ms=86_400_000, boxes="all")
     for request, end_ns in ((daily, START_NS + DAY_NS), (VOLTS, START_NS + DAY_NS + 5 * 3600 * 10**9)):
         assert next(histories(store, request, now_ns, NOMINAL)).end_ns == end_ns
+
+
+def test_a_former_place_is_not_known(store: CloudStore) -> None:
+    """Of a Box that moved at noon nothing before it is given: not to itself, and not to its neighbour."""
+    noon_ms = START_NS // 10**6 + 12 * HOUR_MS
+    store.put_trends([Trend("2", noon_ms + each * HOUR_MS, {"dc": (0.0, 2.0, 1.0)}) for each in (-1, 0)])
+    while store.roll_up(NOW_NS // 10**6):
+        pass
+    for moved in ({"site": "farm"}, {"phase": "L3"}, {"nominal_v": 230.0}):
+        store.put_box(BoxRecord("2", "Box 2", **moved), noon_ms - HOUR_MS)  # type: ignore[arg-type]
+    store.put_box(BoxRecord("2", "Box 2", site="mill", phase="a", nominal_v=120.0), noon_ms - 60_000)
+    one, two, _ = histories(store, VOLTS, NOW_NS, NOMINAL)
+    for box in (one.boxes[1], two.boxes[0]):
+        assert (box.box_id, box.since_ns, box.nominal_v) == ("2", (noon_ms - 60_000) * 10**6, 120.0)
+        rms, _, dc = box.courses
+        assert np.isnan(rms.values[:72]).all() and (rms.values[72:] == 120.0).all()
+        assert dc.least is not None and dc.most is not None
+        for values in (dc.values, dc.least, dc.most):
+            assert np.isnan(values[:12]).all() and not np.isnan(values[12])
+    assert one.boxes[0].since_ns == START_NS and one.boxes[0].courses[0].values[0] == 120.0
+    store.put_box(BoxRecord("2", "Box 2", site="farm"), START_NS // 10**6 + 24 * HOUR_MS + 1)
+    alone = histories(store, VOLTS, NOW_NS, NOMINAL)
+    (box,) = next(each for each in alone if each.subjects == ("2",)).boxes
+    assert all(np.isnan(each.values).all() for each in box.courses), "it is there for less than an hour"
 
 
 def test_a_pass_comes_as_often_as_asked(store: CloudStore) -> None:
@@ -144,3 +168,25 @@ def test_phenomena_replace_the_former_ones(store: CloudStore) -> None:
     }
     replace_phenomena(store, mine, later, [])
     assert store.phenomena(0, 2**50) == []
+
+
+def test_a_move_leaves_what_was_found_before(store: CloudStore) -> None:
+    """Also where a neighbour moved; a step from one place to the other goes."""
+    move_ns, end_ns = START_NS + 20 * DAY_NS, START_NS + 30 * DAY_NS
+    mine, boxes = Provenance("mine", "1.0.0", ""), ("1", "2", "3")
+    stays = tuple(BoxHistory(each, 120.0, 50.0, (), since_ns=START_NS) for each in boxes)
+    state = Phenomenon("my_state", ("1",), START_NS, move_ns, "it stays", lasting=True)
+    found = [
+        state,
+        Phenomenon("my_step", ("1",), START_NS + 9 * DAY_NS, START_NS + 10 * DAY_NS, "it moved"),
+        Phenomenon("my_move", ("1",), move_ns - 1, move_ns, "it moved"),
+        Phenomenon("my_step", ("2", "1"), START_NS + 9 * DAY_NS, START_NS + 10 * DAY_NS, "they moved"),
+        Phenomenon("my_step", ("3",), START_NS + 9 * DAY_NS, START_NS + 10 * DAY_NS, "it moved"),
+    ]
+    replace_phenomena(store, mine, History(START_NS, move_ns, stays, boxes), found)
+    moved = (replace(stays[0], since_ns=move_ns), *stays[1:])
+    again = replace(state, start_ns=move_ns, end_ns=end_ns)
+    new = replace_phenomena(store, mine, History(START_NS, end_ns, moved, boxes), [again])
+    assert [(each.kind, each.start_ms * 10**6) for each in new] == [("my_state", move_ns)]
+    left = [(each.kind, each.box_ids) for each in store.phenomena(0, 2**50)]
+    assert left == [("my_state", ("1",)), ("my_step", ("1",)), ("my_step", ("2", "1")), ("my_state", ("1",))]

@@ -17,13 +17,14 @@ def replace_phenomena(
 ) -> list[StoredPhenomenon]:
     """Stores what an analysis found of the subjects of a History; returns the new ones. Raises StoreError.
 
-    What it found there before and no longer finds is removed.
+    What it found there before and no longer finds is removed, but not what it found of a Box's former place.
     """
     new: list[StoredPhenomenon] = []
+    since_ms = {each.box_id: each.since_ns // 1_000_000 for each in history.boxes}
     for box_id in history.subjects:
         rows = [_stored(store, provenance, each) for each in found if each.box_ids[0] == box_id]
         span = history.start_ns // 1_000_000, history.end_ns // 1_000_000
-        new += store.replace_phenomena(provenance.analysis, box_id, *span, rows)
+        new += store.replace_phenomena(provenance.analysis, box_id, *span, rows, since_ms)
     return new
 
 

@@ -46,8 +46,8 @@ def reads(config: Config) -> HistoryRequest:
 
 
 def analyse(history: History, config: Config) -> list[Phenomenon]:
-    """Every change of the first Box."""
-    limits = ChangeLimits(config.false_alarms)
+    """Every change of the first Box since it is where it is."""
+    limits, since_ns = ChangeLimits(config.false_alarms), history.boxes[0].since_ns
     found: list[Phenomenon] = []
     for at, (quantity, least) in enumerate((("rms_v", LEAST_IN_HOUR), ("dc", 1))):
         used = limits if quantity == "rms_v" else replace(limits, **DC_LIMITS)
@@ -55,6 +55,7 @@ def analyse(history: History, config: Config) -> list[Phenomenon]:
             hourly(each.box_id, each.courses[at], least, 100 / each.nominal_v if quantity == "rms_v" else 1.0)
             for each in history.boxes
         ]
+        series = [each.since(since_ns) for each in series]
         box, others = series[0], [each for each in series[1:] if each.known.any()]
         changes = changes_of(box, own_changes([box, *others], used), used)
         if changes is not None:

@@ -40,7 +40,11 @@ def analyse(history: History, config: Config) -> list[Phenomenon]:
     values = {each.box_id: _good(each.courses[0]) for each in history.boxes}
     known = {box_id: each for box_id, each in values.items() if not np.isnan(each).all()}
     pairs = most_likely(likenesses(known), config.least_likely)
-    return [likeness_phenomenon(each, history.start_ns, history.end_ns) for each in pairs]
+    since_ns = {each.box_id: max(history.start_ns, each.since_ns) for each in history.boxes}
+    return [
+        likeness_phenomenon(each, max(since_ns[box_id] for box_id in each.box_ids), history.end_ns)
+        for each in pairs
+    ]
 
 
 def _good(course: Course) -> Values:

@@ -29,6 +29,11 @@ class HourSeries:
     def at_ns(self, hour: int) -> int:
         return self.start_ns + hour * HOUR_NS
 
+    def since(self, t_ns: int) -> "HourSeries":
+        """The hours that begin at a moment or after it."""
+        first = max(0, -((self.start_ns - t_ns) // HOUR_NS))
+        return HourSeries(self.box_id, self.at_ns(first), self.values[first:])
+
     @property
     def known(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.values)

@@ -2,6 +2,8 @@
 
 import ast
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,15 @@ from plugin_zips import stored
 
 from analyses import change, likeness
 from opq_change.likeness import likenesses, most_likely
+from opq_cloud.mauka.running.streams.history_feed import histories
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.nouns import ItemBatch, checked_history_request, checked_phenomena
-from opq_proto.messages import BoxHistory, Course, History, Phenomenon
+from opq_proto.decision import Nominal
+from opq_proto.messages import BoxHistory, Course, History, Phenomenon, Trend
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HOUR_NS = 3_600 * 10**9
@@ -82,6 +88,37 @@ def test_a_direct_voltage_that_moves_is_found() -> None:
     assert step.size == pytest.approx(2.0, abs=0.1)
 
 
+def test_a_move_is_no_step(tmp_path: Path) -> None:
+    """The direct voltage of the farm's socket is another one than that of the mill's."""
+    random, at_ms = np.random.default_rng(4), START_NS // 10**6
+    dc = random.normal(0, 0.05, HOURS)
+    dc[300:] += 2.0
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        store.put_box(BoxRecord("1", "Box 1", site="mill", nominal_v=120.0))
+        store.put_box(BoxRecord("1", "Box 1", site="farm"), at_ms + 300 * 3_600_000)
+        rows = (Trend("1", at_ms + hour * 3_600_000, {"dc": (v, v, v)}) for hour, v in enumerate(dc.tolist()))
+        store.put_trends(rows)
+        while store.roll_up(at_ms + (HOURS + 2) * 3_600_000):
+            pass
+        request, now_ns = change.reads(change.Config()), START_NS + HOURS * HOUR_NS
+        (history,) = histories(store, request, now_ns, Nominal(120.0, 60.0))
+    assert "level_step" not in {each.kind for each in change.analyse(history, change.Config())}
+
+
+def test_a_profile_begins_with_the_stay(history: History) -> None:
+    """Nothing before the stay is made up; two Boxes are alike since the later of their stays."""
+    since_ns = START_NS + 300 * HOUR_NS
+    box = history.boxes[0]
+    volts = box.courses[0].values.copy()
+    volts[: 300 * 6] = np.nan
+    courses = (replace(box.courses[0], values=volts), *box.courses[1:])
+    moved = replace(history, boxes=(replace(box, courses=courses, since_ns=since_ns), *history.boxes[1:]))
+    found = change.analyse(moved, change.Config())
+    (profile,) = (each for each in found if each.kind == "periodic")
+    assert profile.start_ns == since_ns and profile.details["peaks"] == (HOURS - 300) // 24
+    assert all(each.start_ns >= since_ns for each in found)
+
+
 @pytest.fixture(scope="module")
 def fleet() -> KnownFleet:
     return known_fleet(FLEETS[0], 3)
@@ -97,6 +134,11 @@ def test_pairs_on_one_phase_are_phenomena(fleet: KnownFleet) -> None:
         each.box_ids for each in most_likely(likenesses(fleet.values))
     }
     assert all(each.lasting and "likely on one phase" in each.because for each in found)
+    since_ns = START_NS + 24 * HOUR_NS
+    moved = replace(history, boxes=(*boxes[:-1], replace(boxes[-1], since_ns=since_ns)))
+    starts = {each.box_ids: each.start_ns for each in likeness.analyse(moved, likeness.Config())}
+    late = boxes[-1].box_id
+    assert starts == {each: since_ns if late in each else START_NS for each in starts}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
     timer --> a pass --> a History of each Box with what it asks for, or one of all Boxes --> the analysis
 
-A pass reads one History at a time, when the analysis has room for it.
+A pass reads one History at a time, when the analysis has room for it. What a Box measured at another place,
+phase or nominal voltage than its present ones is unknown there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.nouns import MOST_TOGETHER
 from opq_proto.decision import Nominal
@@ -25,6 +27,8 @@ AGAIN_S = 600.0
 """Time after which a pass begins again where the store failed."""
 PLACES = ("site", "location", "feeder")
 """Fields of which neighbours have one in common."""
+STAY = (*PLACES, "phase", "nominal_v", "nominal_hz")
+"""Facts that an analysis is told of a Box; values of before the last change of one are not given."""
 
 
 class HistoryFeed:
@@ -112,18 +116,31 @@ def neighbours_of(record: BoxRecord, records: Sequence[BoxRecord]) -> list[BoxRe
 def _box_history(
     store: CloudStore, request: HistoryRequest, span_ms: tuple[int, int], box: BoxRecord, nominal: Nominal
 ) -> BoxHistory:
+    since_ns = box.spans(span_ms[0] * 1_000_000, LAST_NS, STAY)[-1].start_ns
     courses = _interval_courses(store, request, span_ms, box.box_id)
     courses += _trend_courses(store, request, span_ms, box.box_id)
     return BoxHistory(
         box.box_id,
         box.nominal_v or nominal.volts,
         box.nominal_hz or nominal.hz,
-        tuple(courses),
+        tuple(_course_since(each, since_ns) for each in courses),
         box.site or "",
         box.location or "",
         box.feeder or "",
         box.phase or "",
+        since_ns,
     )
+
+
+def _course_since(course: Course, since_ns: int) -> Course:
+    """The course with nothing known of what began before a moment."""
+    length_ns = course.length_ms * 1_000_000
+    before = slice(0, max(0, -((course.start_ns - since_ns) // length_ns)))
+    for values in (course.values, course.least, course.most):
+        if values is not None:
+            values[before] = np.nan
+    course.flagged[before] = False
+    return course
 
 
 def _interval_courses(

@@ -39,7 +39,7 @@ class StreamResult:
     Attributes:
         items: how many.
         given_up: items that are left out because they, or others of their Box, ended the process.
-        history: the span and the subjects of the History that it is of, without its values.
+        history: the span, subjects and Boxes of the History that it is of, without their values.
     """
 
     name: str
@@ -131,7 +131,7 @@ class StreamAnalysis(OwnThread):
                 ends = 0
                 for _ in part:
                     waiting.popleft()
-            history = next((replace(each, boxes=()) for each in part if isinstance(each, History)), None)
+            history = next((_without_values(each) for each in part if isinstance(each, History)), None)
             self._give(result, len(part), spent_s, int(given_up), history)
 
     def _awake(self, items: Sequence[Item]) -> list[Item]:
@@ -165,3 +165,7 @@ class StreamAnalysis(OwnThread):
             with suppress(Full):
                 self._results.put(result, timeout=POLL_S)
                 return
+
+
+def _without_values(history: History) -> History:
+    return replace(history, boxes=tuple(replace(each, courses=()) for each in history.boxes))

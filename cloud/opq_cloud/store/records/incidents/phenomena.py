@@ -19,6 +19,8 @@ EDGE_MS = 3 * 86_400_000
 """What began so soon after the start of a span may no longer be found in it."""
 RANDOM_BITS = 24
 """Random bits of a number; until 2042 it has 53 bits at most, which every reader of JSON holds exactly."""
+NO_MOVES: Mapping[str, int] = {}
+"""Beginnings of stays for a caller that knows none."""
 LASTING = "periodic"
 """The original's type of which a Box has one at a time."""
 
@@ -56,16 +58,29 @@ class PhenomenonRecords(StorePart):
         return sorted(found, key=lambda each: (each.start_ms, each.phenomenon_id or 0))
 
     def replace_phenomena(
-        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[StoredPhenomenon]
+        self,
+        analysis: str,
+        box_id: str,
+        start_ms: int,
+        end_ms: int,
+        found: Sequence[StoredPhenomenon],
+        since_ms: Mapping[str, int] = NO_MOVES,
     ) -> list[StoredPhenomenon]:
         """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.
+
+        Args:
+            since_ms: Box -> when its present stay begins; what was over before one of those stays.
         """
 
         def job(documents: Documents) -> list[StoredPhenomenon]:
             stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
-            known = [each for each in stored if _is_own(each, analysis, box_id)]
+            known = [
+                each
+                for each in stored
+                if _is_own(each, analysis, box_id) and not _is_of_former_stay(each, since_ms)
+            ]
             new = []
             for each in found:
                 same = next((old for old in known if _is_same(old, each)), None)
@@ -77,7 +92,8 @@ class PhenomenonRecords(StorePart):
                     number = same.phenomenon_id or 0
                 documents.put(PHENOMENA, [_document(each, number, expires(self._ttls.incidents))])
             for old in known:
-                if old.lasting or old.start_ms >= start_ms + EDGE_MS:
+                moved = any(start_ms < since_ms.get(each, 0) for each in old.box_ids)
+                if old.lasting or moved or old.start_ms >= start_ms + EDGE_MS:
                     documents.remove(PHENOMENA, [("phenomena_id", "=", old.phenomenon_id)])
             return new
 
@@ -108,6 +124,13 @@ def _overlapping(documents: Documents, start_ms: int, end_ms: int, box_id: str =
 
 def _is_own(stored: StoredPhenomenon, analysis: str, box_id: str) -> bool:
     return stored.details.get("analysis") == analysis and stored.box_ids[:1] == (box_id,)
+
+
+def _is_of_former_stay(stored: StoredPhenomenon, since_ms: Mapping[str, int]) -> bool:
+    """Whether it was over when one of its Boxes came to where it is now; a step at that moment is no
+    finding of a place."""
+    stay_ms = max(since_ms.get(each, 0) for each in stored.box_ids)
+    return stored.end_ms < stay_ms or (stored.lasting and stored.end_ms == stay_ms)
 
 
 def _is_same(old: StoredPhenomenon, new: StoredPhenomenon) -> bool:

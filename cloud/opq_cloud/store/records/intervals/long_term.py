@@ -1,10 +1,10 @@
 """The part of the store's interface that is about years: intervals and phenomena."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
+from opq_cloud.store.records.incidents.phenomena import NO_MOVES, StoredPhenomenon
 from opq_cloud.store.records.intervals.interval_records import IntervalRecords, SummaryRow
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Disturbance
@@ -52,9 +52,18 @@ class LongTermStore(Protocol):
         """Intervals and disturbances of class A."""
 
     def replace_phenomena(
-        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[StoredPhenomenon]
+        self,
+        analysis: str,
+        box_id: str,
+        start_ms: int,
+        end_ms: int,
+        found: Sequence[StoredPhenomenon],
+        since_ms: Mapping[str, int] = NO_MOVES,
     ) -> list[StoredPhenomenon]:
         """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.
+
+        Args:
+            since_ms: Box -> when its present stay begins; what was over before one of those stays.
         """

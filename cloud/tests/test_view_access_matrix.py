@@ -10,6 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
@@ -243,18 +244,24 @@ class Cast:
         return Person(account, standing, token=token)
 
 
-@pytest.fixture(scope="module")
-def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+@contextmanager
+def without_limits() -> Iterator[None]:
+    """Requests of one person come one after the other, as fast as the application answers."""
     with pytest.MonkeyPatch.context() as patch:
         unlimited = TokenBuckets(1e9, 1e9)
         patch.setattr(rest_app, "RequestLimits", lambda each: RequestLimits(each, unlimited, unlimited))
         patch.setattr(shares, "CPU_BURST_S", 1e9)
         patch.setattr(dear_work, "NICENESS", 0)  # on a busy machine the first export would take minutes
         dear_work.job_server.cache_clear()
-        store = open_store(None, tmp_path_factory.mktemp("matrix"))
-        with asyncio.Runner() as loop:
-            yield Cast(store, loop)
-        store.close()
+        yield
+
+
+@pytest.fixture(scope="module")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    store = open_store(None, tmp_path_factory.mktemp("matrix"))
+    with without_limits(), asyncio.Runner() as loop:
+        yield Cast(store, loop)
+    store.close()
 
 
 def view_over(store: CloudStore) -> tuple[ViewGuard, list[str], ServiceCounters]:

@@ -18,7 +18,18 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 def heading(report: WeekReport) -> str:
-    """One sentence for the whole."""
+    """One sentence for the whole. It names an interruption from before the week, which is no event of it:
+    values during interruptions are left out of the verdicts, and their minutes have no limit (EN 50160)."""
+    minutes = max((phase.supply.minutes for phase in report.phases if phase.supply.earlier), default=0.0)
+    text = _judged(report)
+    if not minutes:
+        return text
+    since = f"an interruption that began before the week took {minutes:.1f} minutes of it"
+    return f"{text.removesuffix('.')}, and {since}, for which there is no limit."
+
+
+def _judged(report: WeekReport) -> str:
+    """How many limits were met."""
     rows = report.rows
     failed, judged = failed_limits(rows), judged_limits(rows)
     where = f"{report.place.name} in {report.week.words}"
@@ -192,7 +203,8 @@ def events_sentence(report: WeekReport) -> str:
     if not events and not least:
         return "Whether a dip, swell or interruption began is not known: nothing was measured."
     if not events:
-        return f"No dip, swell or interruption began in {span}."
+        further = "further " if any(phase.supply.earlier for phase in report.phases) else ""
+        return f"No {further}dip, swell or interruption began in {span}."
     counts = [
         _counted(sum(each.kind == kind for each in events), kind) for kind in ("dip", "swell", "interruption")
     ]

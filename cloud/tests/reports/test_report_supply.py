@@ -3,15 +3,20 @@
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document
 from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_reading import PlaceChoice
+from opq_cloud.reports.report_page import report_html
+from opq_cloud.reports.report_schedule import ReportSchedule
 from opq_cloud.reports.supply import supply_of_box
 from opq_cloud.reports.week import span_of, week_of
 from opq_cloud.store import BoxRecord, CloudStore, open_store
@@ -116,7 +121,35 @@ def test_what_overlaps_a_week_belongs_to_it(store: CloudStore, words: str) -> No
         assert found["supplied_percent"] == pytest.approx(100 - minutes / WHOLE_H / 0.6)
     said = " ".join(document["sentences"])
     assert ("that began before the week" in said) == bool(earlier)
-    assert "no values are stored" not in document["sentences"][0]
+    first = document["sentences"][0]
+    assert "no values are stored" not in first
+    named = f", and an interruption that began before the week took {minutes:.1f} minutes of it, for which"
+    assert (named in first) == bool(earlier)
+
+
+def test_page_paper_and_mail_name_the_earlier_interruption(store: CloudStore, tmp_path: Path) -> None:
+    """A week with 36 of 168 hours in one is not only "all limits were met"."""
+    mails: list[EmailMessage] = []
+    section = ReportsSection(day="tuesday", places=("box:1",), format="html", addresses=("a@example.org",))
+    schedule = ReportSchedule(section, tmp_path, DEFAULT_NOMINAL, mails.append, "OPQ <opq@example.org>")
+    (made,) = schedule.make_due(store, at_ns(10 * 24.0))
+    (mail,) = mails
+    text = mail.get_body(("plain",))
+    assert text is not None
+    fleet = read_fleet(
+        store, EN50160, week_of(WEEK, "UTC", 0), PlaceChoice("box", "1"), DEFAULT_NOMINAL, LATER_NS
+    )
+    papers = [report_html(fleet, "now", for_paper=True), made.path.read_text()]
+    (report,) = fleet.reports
+    assert report.verdict == "pass"
+    for said in (
+        *(each.partition('class="lead">')[2].partition("</p>")[0] for each in papers),
+        text.get_content(),
+    ):
+        words = " ".join(said.split())
+        assert words.startswith("All 2 judged limits"), words
+        assert "an interruption that began before the week took 2160.0 minutes of it" in words
+    assert any("No further dip, swell or interruption began in the week." in each for each in papers)
 
 
 def test_an_interruption_counts_where_it_began(store: CloudStore) -> None:

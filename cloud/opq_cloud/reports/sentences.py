@@ -18,13 +18,14 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 def heading(report: WeekReport) -> str:
-    """One sentence for the whole. It names an interruption from before the week, which is no event of it:
+    """One sentence for the whole. It names an interruption from before the week, which is not an event of it:
     values during interruptions are left out of the verdicts, and their minutes have no limit (EN 50160)."""
-    minutes = max((phase.supply.minutes for phase in report.phases if phase.supply.earlier), default=0.0)
-    text = _judged(report)
-    if not minutes:
+    text, dark = _judged(report), [phase.supply for phase in report.phases if phase.supply.earlier]
+    if not dark:
         return text
-    since = f"an interruption that began before the week took {minutes:.1f} minutes of it"
+    worst = max(dark, key=lambda supply: supply.minutes)
+    others = " and others in it" if worst.sustained else ""
+    since = f"an interruption that began before the week{others} took {worst.minutes:.1f} minutes of it"
     return f"{text.removesuffix('.')}, and {since}, for which there is no limit."
 
 

@@ -71,7 +71,8 @@ class PhenomenonRecords(StorePart):
         What it found before keeps its number; what it no longer finds is removed.
 
         Args:
-            since_ms: Box -> when its present stay begins; what was over before one of those stays.
+            since_ms: Box -> when its present stay begins; what ended before the stay of one of its Boxes is
+                kept.
         """
 
         def job(documents: Documents) -> list[StoredPhenomenon]:
@@ -127,7 +128,7 @@ def _is_own(stored: StoredPhenomenon, analysis: str, box_id: str) -> bool:
 
 
 def _is_of_former_stay(stored: StoredPhenomenon, since_ms: Mapping[str, int]) -> bool:
-    """Whether it was over when one of its Boxes came to where it is now; a step at that moment is no
+    """Whether it was over when one of its Boxes came to where it is now; a step at that moment is not a
     finding of a place."""
     stay_ms = max(since_ms.get(each, 0) for each in stored.box_ids)
     return stored.end_ms < stay_ms or (stored.lasting and stored.end_ms == stay_ms)

@@ -65,5 +65,6 @@ class LongTermStore(Protocol):
         What it found before keeps its number; what it no longer finds is removed.
 
         Args:
-            since_ms: Box -> when its present stay begins; what was over before one of those stays.
+            since_ms: Box -> when its present stay begins; what ended before the stay of one of its Boxes is
+                kept.
         """

@@ -323,13 +323,19 @@ def test_a_slow_store_delays_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(scene.store, "incidents", slow)
     scene.view.seeded_s = 0.0
-    with scene, closing(_Live(scene)) as live:
+
+    def page(path: str) -> str:
+        with urlopen(f"{scene.url}{path}", timeout=240) as answer:
+            return str(answer.read().decode())
+
+    with scene, closing(_Live(scene, "?after=0")) as live:
         try:
-            with urlopen(f"{scene.url}/incidents", timeout=240) as page:
-                assert "#1" in page.read().decode()
+            assert "#1" in page("/incidents") and 'data-after=""' in page("/incidents")
+            assert all("The newest incidents are being read." in page(path) for path in ("/map", "/wall"))
         finally:
             may_read.set()
         assert live.next("incident")["id"] == 1
+        _wait_until(lambda: "are being read" not in page("/wall"))
 
 
 @pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])

@@ -114,6 +114,8 @@ def test_a_value_before_the_claim_is_hidden(grid: Grid) -> None:
         grid.send(box_id, 120.0)
     assert grid.levels(owner) == {"1": None, "2": 100.0, "3": 100.0}
     assert grid.levels()["1"] == 98.333, "an administrator sees it"
+    former = BoxSpans.of({"1": ((1_000_000 * 10**6, 2_000_000 * 10**6),)})
+    assert grid.levels(replace(owner, former=former))["1"] == 98.333, "who had it before, too, sees it"
     grid.send("1", 119.0)
     assert grid.levels(owner)["1"] == 99.167
 

@@ -1,16 +1,24 @@
 """The live hub: bounded, counted, and nothing missed by a page that comes back."""
 
+import asyncio
 import json
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
+import demo
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.store import open_store
 from opq_cloud.view.live import feed_messages as live_messages
 from opq_cloud.view.live import feed_streams as live_streams
 from opq_cloud.view.live import hub as live
 from opq_cloud.view.live.feed_messages import LiveMessage
 from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.reader import LiveReader
+from opq_cloud.view.live.route import LiveRoute
 from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.pages.visible.seen_hub import SeenHub
 from opq_cloud.view.web.visitors import Visitor
@@ -82,6 +90,49 @@ def test_an_incident_is_reported_again_when_changed() -> None:
     assert [json.loads(item.data)["box_ids"] for item in hub.waiting_messages(page)] == [["1"], ["1", "4"]]
     hub.drop_incident(1)
     assert _events(hub.waiting_messages(page)) == [("incident_gone", 1)]
+
+
+def test_incidents_of_before_are_no_news() -> None:
+    """The store may take longer to read than View waits for it: streams are open by then."""
+    counters = ServiceCounters()
+    hub = LiveHub(counters)
+    hub.seeding = True
+    fresh, back = hub.subscribe(lambda: None, None), hub.subscribe(lambda: None, "99")
+    assert fresh is not None and back is not None
+    for number in range(1, 101):
+        hub.accept_incident(_incident(number))
+    assert hub.waiting_messages(fresh) == [] and _events(hub.waiting_messages(back)) == [("incident", 100)]
+    hub.seeding = False
+    hub.accept_incident(_incident(101))
+    assert [_events(hub.waiting_messages(each)) for each in (fresh, back)] == [[("incident", 101)]] * 2
+    assert counters.total("live_dropped") == 0
+
+
+def test_incidents_of_the_store_come_once() -> None:
+    """A stream that continues after a restart of View reads them before the hub has them."""
+    hub, nobody = LiveHub(ServiceCounters()), cast(Any, None)
+    messages = [live_messages.incident_message(_incident(number), {}) for number in (7, 5, 3)]
+    route = LiveRoute(hub, nobody, nobody, nobody, lambda limit: messages[:limit])
+    older, after = asyncio.run(route._older("4"))
+    assert [each.incident.incident_id for each in older if each.incident] == [5, 7]
+    hub.seeding = True
+    stream = hub.subscribe(lambda: None, after)
+    assert stream is not None
+    for number in (3, 5, 7, 8):
+        hub.accept_incident(_incident(number))
+    assert _events(hub.waiting_messages(stream)) == [("incident", 8)]
+    assert asyncio.run(route._older("2")) == ([], "2"), "the hub has them"
+
+
+def test_the_store_is_read_once_at_the_start(tmp_path: Path) -> None:
+    with closing(open_store(None, tmp_path)) as store:
+        demo.put_together(store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
+        hub = LiveHub(ServiceCounters())
+        reader = LiveReader(store, hub, ServiceCounters(), demo.ViewSection())
+        assert hub.seeding
+        reader._seed()
+        assert hub.known_incidents() == {1} and not hub.seeding
+        assert not reader._incidents_due and reader._revision == store.join_revision()
 
 
 def test_a_removal_reaches_only_its_viewers() -> None:

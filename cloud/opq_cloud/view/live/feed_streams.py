@@ -34,6 +34,8 @@ class Subscriber:
     """Whether it was woken since its messages were last taken."""
     network: str = ""
     """The network that limits its number (`visitor_network`); empty where only the total limit applies."""
+    after: str | None = None
+    """The Last-Event-ID that it continues after; None where it gets only new incidents."""
 
     def add(self, message: LiveMessage) -> int:
         """Queues the stream's part of a message; returns how many older ones were dropped."""

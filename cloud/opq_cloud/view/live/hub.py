@@ -55,6 +55,8 @@ class LiveHub:
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
         self.streams = streams
+        self.seeding = False
+        """Whether the reader has not read yet what the store had at the start: no incident of it is new."""
         self.streams_of_network = max(MIN_OF_NETWORK, streams // NETWORK_SHARE)
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
@@ -87,7 +89,10 @@ class LiveHub:
                     self._accept(measurement, at_ms)
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
-        """Sends an incident to the streams if it is new or has changed; returns True when it was sent."""
+        """Sends an incident to the streams if it is new or has changed; returns True when it was sent.
+
+        One that the store had at the start goes only to streams that continue before it.
+        """
         with self._lock:
             known = self._incidents.get(incident.incident_id)
         if known is not None and known.incident == incident:
@@ -100,7 +105,11 @@ class LiveHub:
             self._incidents[incident.incident_id] = message
             while len(self._incidents) > RECENT_INCIDENTS:
                 del self._incidents[min(self._incidents)]
-            self._publish(message)
+            wanting = self._subscribers
+            if self.seeding:
+                number, made = incident.incident_id, message.event_id
+                wanting = {each for each in wanting if is_missed(number, made, each.after)}
+            self._publish(message, wanting)
         return True
 
     def drop_incident(self, incident_id: int) -> None:
@@ -109,7 +118,8 @@ class LiveHub:
             known = self._incidents.pop(incident_id, None)
             if known is not None:
                 text = json.dumps({"id": incident_id})
-                self._publish(LiveMessage("incident_gone", text, incident=known.incident))
+                message = LiveMessage("incident_gone", text, incident=known.incident)
+                self._publish(message, self._subscribers)
 
     def lowest_incident(self) -> int | None:
         """The lowest number of the known incidents; None: none is known."""
@@ -316,23 +326,13 @@ class LiveHub:
             return
         self._publish_measurement(measurement, recent)
 
-    def _missed(self, after: str | None) -> list[LiveMessage]:
-        first = number_after(after)
-        if first is None:
-            return []
-        same_if_only_a_number = "-" not in (after or "")
-        return [
-            message
-            for incident_id, message in sorted(self._incidents.items())
-            if incident_id > first
-            or (incident_id == first and not same_if_only_a_number and message.event_id != after)
-        ]
-
     def _enter(self, subscriber: Subscriber, after: str | None) -> bool:
         if self._closed or len(self._subscribers) >= self.streams or self._has_its_most(subscriber.network):
             return False
-        for message in self._missed(after):
-            subscriber.add(message)
+        subscriber.after = after
+        for incident_id, message in sorted(self._incidents.items()):
+            if is_missed(incident_id, message.event_id, after):
+                subscriber.add(message)
         self._subscribers.add(subscriber)
         self._of_network[subscriber.network] += 1
         self._counters.add("clients")
@@ -401,8 +401,8 @@ class LiveHub:
         if dropped:
             self._counters.add("live_dropped", dropped, label="measurement")
 
-    def _publish(self, message: LiveMessage) -> None:
-        for subscriber in self._subscribers:
+    def _publish(self, message: LiveMessage, wanting: Iterable[Subscriber]) -> None:
+        for subscriber in wanting:
             dropped = subscriber.add(message)
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
@@ -413,6 +413,14 @@ def number_after(after: str | None) -> int | None:
     """The number of a Last-Event-ID, after which incidents are sent; None where it states none."""
     text = (after or "").partition("-")[0]
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def is_missed(incident_id: int, event_id: str, after: str | None) -> bool:
+    """Whether a stream that continues after a Last-Event-ID has to get this version of an incident."""
+    first = number_after(after)
+    if first is None or incident_id < first:
+        return False
+    return incident_id > first or ("-" in (after or "") and event_id != after)
 
 
 def newest_of(known: Iterable[tuple[Incident | None, LiveMessage]], limit: int) -> list[LiveMessage]:

@@ -46,6 +46,8 @@ SEEDED_TOTAL = 50_000
 """Measurements of all Boxes together that are read at the start."""
 SEEDED_PER_BOX = 3
 """Measurements of each Box that are read at the start, at least."""
+SEEDED_INCIDENTS = 100
+"""The newest incidents that are read at the start."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 MAX_NAMED = 100
@@ -101,6 +103,7 @@ class LiveReader:
     ) -> None:
         self._store = store
         self._hub = hub
+        hub.seeding = True
         self._counters = counters
         self._config = config
         self._ended = PollableEvent()
@@ -119,7 +122,8 @@ class LiveReader:
         for rows in self._store.last_minutes(RECENT_MS, limit):
             for item in sorted(rows, key=lambda row: row.sequence or 0):  # in the order of arrival
                 self._hub.accept_measurement(item, received_ms=item.timestamp_ms)
-        self._read_incidents(limit=100)
+        self._read_newest(SEEDED_INCIDENTS)
+        self._hub.seeding = False
 
     def end(self) -> None:
         """Makes `run` return; from any thread."""
@@ -257,9 +261,9 @@ class LiveReader:
         if self._store.join_revision() != self._revision or time.monotonic() >= self._compare_s:
             self._read_newest()
 
-    def _read_newest(self) -> None:
+    def _read_newest(self, limit: int = INCIDENTS_COMPARED) -> None:
         revision = self._store.join_revision()  # read before the incidents that it describes
-        self._read_incidents(INCIDENTS_COMPARED)
+        self._read_incidents(limit)
         self._revision, self._incidents_due = revision, False
         self._compare_s = time.monotonic() + COMPARED_ANYWAY_S
         self._next_poll_s = time.monotonic() + self._config.poll_s

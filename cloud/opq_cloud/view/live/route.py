@@ -105,7 +105,7 @@ class LiveRoute:
         query, feed = request.query_params, SeenFeed(current_visitor())
         after = request.headers.get("last-event-id") or query.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        older = await self._older(after)
+        older, after = await self._older(after)
         try:
             if "values" in query:
                 windows = self._maps.read_windows(query.getlist("map"))
@@ -123,20 +123,22 @@ class LiveRoute:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
-    async def _older(self, after: str | None) -> list[LiveMessage]:
-        """The incidents above `after` that the hub does not know any more, as the visitor sees them.
+    async def _older(self, after: str | None) -> tuple[list[LiveMessage], str | None]:
+        """The incidents above `after` that the hub does not know any more, as the visitor sees them; and the
+        Last-Event-ID after which the hub's follow.
 
         The hub keeps the newest of all Boxes, among which hidden ones may leave no room for visible ones.
         """
         number, lowest = number_after(after), self._hub.lowest_incident()
         if number is None or (lowest is not None and lowest <= number + 1):
-            return []
+            return [], after
         try:
             newest = await anyio.to_thread.run_sync(self._newest_incidents, INCIDENTS_WAITING)
         except StoreError:
-            return []
+            return [], after
         numbered = {each.incident.incident_id: each for each in newest if each.incident is not None}
-        return [numbered[k] for k in sorted(numbered) if number < k and (lowest is None or k < lowest)]
+        older = [numbered[k] for k in sorted(numbered) if number < k and (lowest is None or k < lowest)]
+        return older, older[-1].event_id if older and lowest is None else after
 
     async def _events(
         self,

@@ -37,7 +37,7 @@ function lead() {
 
 /**
  * `on[name](data)` for the events of NAMES; `on.open()` and `on.error()` for the connection. `after`: the newest
- * incident that the page knows; null: it shows none. `boxes`: the ids of the Boxes that the page shows; null: all.
+ * incident that the page knows; null or empty: it gets only new ones. `boxes`: the ids of the Boxes that the page shows; null: all.
  */
 export function openFeed(after, boxes, on) {
   if (window.SharedWorker) shareFeed(after, boxes, on);

@@ -17,7 +17,7 @@ let shown; // what the stream is asked for: Set of ids, or null: all
 let windows = []; // and of maps
 let reporting; // the last of these
 let standing; // the last thing known of the connection: "open" or "error"
-let first; // the incident after which the first page was made
+let first; // the incident after which the first page was made; null: it gets only new ones
 let waiting;
 
 self.onconnect = (event) => {
@@ -30,12 +30,12 @@ function enter(page, { after, boxes, map }) {
   pages.delete(page); // a map that is seen again is the newest
   pages.set(page, { boxes: wanted, map });
   if (!source) {
-    first = after === null ? null : Number(after);
+    first = after ? Number(after) : null;
     connect();
     return;
   }
   if (standing) page.postMessage({ name: standing });
-  for (const [id, incident] of incidents) if (id > Number(after)) page.postMessage({ name: "incident", data: incident });
+  for (const [id, incident] of incidents) if (after && id > Number(after)) page.postMessage({ name: "incident", data: incident });
   if (reporting) page.postMessage({ name: "reporting", data: reporting });
   for (const { measurement, at } of newest.values()) {
     const ageMs = measurement.age_ms + performance.now() - at;

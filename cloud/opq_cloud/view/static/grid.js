@@ -104,6 +104,7 @@ function showIncidents(list, incidents) {
   const first = list.dataset.shown === undefined;
   list.dataset.shown = shown;
   if (first && list.children.length === rows.length) return; // as the server made it
+  list.parentElement.querySelector("[data-no-incidents]")?.toggleAttribute("hidden", rows.length > 0);
   list.replaceChildren(...rows.map((row) => incidentRow(row, "linked" in list.dataset)));
 }
 

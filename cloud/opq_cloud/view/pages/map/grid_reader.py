@@ -25,6 +25,7 @@ from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import VISITOR, Visitor
+from opq_proto.decision import NS_PER_MS
 
 SEEN_S = 0.2
 """Short enough that a map with a request each second is at most about one second late."""
@@ -122,6 +123,11 @@ class GridReader:
             return self._services.hub.newest_incidents(limit)
         return self._context.kept_messages(limit)
 
+    @property
+    def reads_incidents(self) -> bool:
+        """Whether the newest incidents are not read yet, at the start of View."""
+        return self._context.visitor.everything and self._services.hub.seeding
+
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Reads the Boxes again only after a change; measured values come by columns."""
         registry, values = self._services.registry.now(), self._values.of(None, self._read_values)
@@ -173,8 +179,7 @@ class GridReader:
     def _since_ms(visitor: Visitor, accesses: Mapping[str, BoxAccess], fixed: FixedBoxes) -> Floats:
         if visitor.everything:
             return np.zeros(len(fixed.boxes))
-        known = (accesses.get(each.box_id) for each in fixed.boxes)
-        return np.array([0 if each is None else each.since_ms for each in known], np.float64)
+        return np.array([_since_ms_of(visitor, accesses, each) for each in fixed.boxes], np.float64)
 
     def _read_boxes(
         self, visitor: Visitor, registry: BoxRegistry, accesses: Mapping[str, BoxAccess]
@@ -237,6 +242,14 @@ class GridReader:
                 self._salt = self._services.store.people.installation_secret(SALT_NAME)
             known = self._fuzzed[box_id] = at, fuzzed_place(at, self._salt, self.radius_km)
         return known[1]
+
+
+def _since_ms_of(visitor: Visitor, accesses: Mapping[str, BoxAccess], box: BoxNow) -> int:
+    """From when on the visitor may read the Box; of one whose region alone is seen, since its last claim."""
+    if box.regional:
+        access = accesses.get(box.box_id)
+        return 0 if access is None else access.since_ms
+    return visitor.spans(box.box_id)[-1][0] // NS_PER_MS
 
 
 def _exact(place: BoxPlace) -> Place | None:

@@ -80,6 +80,7 @@ class MapPages:
             groups=self._groups(parts, GRIDS_SHOWN, REGIONS_SHOWN),
             seen_regions=self._context.regions(),
             incidents=self._incidents(parts),
+            reads_incidents=self._reader.reads_incidents,
             after=self._after(),
             failed=(*drawing.failed, *parts.failed),
         )
@@ -102,6 +103,7 @@ class MapPages:
             stale_words=self._silent(parts),
             grids=[(group, figures) for _, group, figures in self._groups(parts, 2, 0)],
             incidents=self._incidents(parts),
+            reads_incidents=self._reader.reads_incidents,
             failed=(*drawing.failed, *parts.failed),
         )
         return with_tiles(page, self._config)
@@ -123,11 +125,15 @@ class MapPages:
     def _incidents(self, parts: ShownParts) -> list[dict[str, object]]:
         return parts.made("Newest incidents", lambda: incident_lines(self._reader), [])
 
-    def _after(self) -> int | None:
-        """The newest incident, after which the live feed continues; None without a live feed."""
+    def _after(self) -> str | None:
+        """The newest incident, after which the live feed continues; None without a live feed.
+
+        Empty while it is not known: the feed then has only new ones.
+        """
         if not self._context.visitor.sees_something:
             return None
-        return self._context.hub.highest_incident()
+        hub = self._context.hub
+        return "" if hub.seeding else str(hub.highest_incident())
 
     async def state(self, request: Request) -> Response:
         frame = query_frame(request.query_params.get("at", ""), request.query_params.get("km", ""))

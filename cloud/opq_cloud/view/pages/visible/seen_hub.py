@@ -16,6 +16,10 @@ class SeenHub:
         self._hub = hub
         self._visitor = visitor
 
+    @property
+    def seeding(self) -> bool:
+        return self._hub.seeding
+
     def latest(self) -> Mapping[str, Measurement]:
         return {box_id: each for box_id, each in self._hub.latest().items() if self._sees(each)}
 

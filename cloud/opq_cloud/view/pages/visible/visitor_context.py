@@ -304,8 +304,13 @@ class VisitorContext:
         )
 
 
-def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int:
-    """The feed starts before the highest number: that incident may have changed while the page was made."""
+def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int | None:
+    """The feed starts before the highest number: that incident may have changed while the page was made.
+
+    None while that number is not known, at the start of View: the page then gets only new incidents.
+    """
+    if context.hub.seeding:
+        return None
     return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents)) - 1
 
 

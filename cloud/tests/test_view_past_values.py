@@ -19,6 +19,7 @@ from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import quantity_reading
+from opq_cloud.view.pages.past.change_list import changes_listed
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries
@@ -369,6 +370,32 @@ def test_verdicts_and_changes_follow_the_place_of_then(tmp_path: Path) -> None:
     for group, own, other in (("north", 8, 2), ("south", 2, 8)):
         listed = view.get(f"/past?of=region:{group}&q=rms_v&{span}").text
         assert f"{own} ago" in listed and f"{other} ago" not in listed, group
+    opened.close()
+
+
+def test_verdicts_are_of_the_boxes_that_were_there(tmp_path: Path) -> None:
+    """Six Boxes before it left the north long ago. A number of weeks in the address belongs to the course."""
+    opened = open_store(None, tmp_path)
+    for number in range(11, 18):
+        opened.put_box(BoxRecord(str(number), "", region="north"), TODAY - 90 * past.DAY_MS)
+    for number in range(11, 17):
+        opened.put_box(BoxRecord(str(number), "", region="south"), TODAY - 60 * past.DAY_MS)
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    span = "from=2026-11-17&to=2026-11-20&tz=UTC"
+    page = view.get(f"/past?of=region:north&show=verdicts&weeks=2&{span}").text
+    assert re.findall(r'<h2 id="place-[^>]*>(Box \d+)', page) == ["Box 17"]
+    opened.close()
+
+
+def test_changes_of_an_empty_group_are_none(tmp_path: Path) -> None:
+    opened = open_store(None, tmp_path)
+    step = StoredPhenomenon("step", ("1",), 1000, 2000, {"analysis": "change", "because": "it rose"})
+    opened.replace_phenomena("change", "1", 1000, 2001, [step])
+    shown = {
+        stays: len(changes_listed(opened, 0, 9000, ["1", "2"], stays))
+        for stays in (None, (), (("1", 0, 10**12),), (("2", 0, 10**12),), (("1", 3 * 10**9, 10**12),))
+    }
+    assert list(shown.values()) == [1, 0, 1, 0, 0]
     opened.close()
 
 

@@ -165,10 +165,10 @@ def chosen_places(
 
 def boxes_alone(
     records: Iterable[BoxRecord], belongs: Callable[[BoxRecord], bool], start_ns: int, end_ns: int
-) -> list[ChosenPlace]:
-    """Each Box by itself, in the parts of a span in which `belongs` says that its facts are of a group."""
+) -> Iterator[ChosenPlace]:
+    """Yields each Box by itself, in the parts of a span in which `belongs` says its facts are of a group."""
     spans = (service_spans([each], start_ns, end_ns, belongs) for each in records)
-    return [ChosenPlace(None, each) for each in spans if each]
+    return (ChosenPlace(None, each) for each in spans if each)
 
 
 def read_place(

@@ -1,6 +1,6 @@
 """What analyses found to have lasted or changed over weeks, for the page of a Box and `/past`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -37,18 +37,20 @@ def changes_listed(
     start_ms: int,
     end_ms: int,
     box_ids: Collection[str],
-    stays: Collection[tuple[str, int, int]] = (),
+    stays: Iterable[tuple[str, int, int]] | None = None,
 ) -> list[ListedChange]:
     """Changes at these Boxes that overlap a span, by time; what lasts comes last.
 
     `stays`: of a group the time of its Boxes there, as (Box, from, to) in ns; a change at another time was
-    elsewhere. Empty: always.
+    elsewhere. None: always.
     """
     alone = next(iter(box_ids)) if len(box_ids) == 1 else ""
     found = store.phenomena(start_ms, end_ms, alone) if box_ids else []
     rows: list[ListedChange] = []
-    always = ((box_id, 0, LAST_NS) for box_id in box_ids)
-    there = [each for each in stays or always if each[0] in box_ids]
+    there: dict[str, list[tuple[int, int]]] = {box_id: [] for box_id in box_ids}
+    for box_id, *span in ((each, 0, LAST_NS) for each in box_ids) if stays is None else stays:
+        if box_id in there:
+            there[box_id].append((span[0], span[1]))
     for each in ordered([one for one in found if _was_at(one, there)])[:CHANGES_LISTED]:
         sentence = Markup(words_of(each, _marked, Markup))
         sentence = sentence[:1].upper() + sentence[1:]
@@ -61,10 +63,11 @@ def changes_listed(
     return rows
 
 
-def _was_at(found: StoredPhenomenon, stays: Collection[tuple[str, int, int]]) -> bool:
+def _was_at(found: StoredPhenomenon, stays: Mapping[str, Collection[tuple[int, int]]]) -> bool:
     return any(
-        box_id in found.box_ids and first < (found.end_ms + 1) * MS_NS and found.start_ms * MS_NS < last
-        for box_id, first, last in stays
+        first < (found.end_ms + 1) * MS_NS and found.start_ms * MS_NS < last
+        for box_id in found.box_ids
+        for first, last in stays.get(box_id, ())
     )
 
 

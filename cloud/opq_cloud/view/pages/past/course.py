@@ -134,7 +134,9 @@ def read_course(
         shares = list(zip(first.at_ms.tolist(), first.coverage.tolist(), strict=True))
         missing = missing_parts(context.store, boxes[0].box_id, shares, first.step_ms, span.end_ms)
     marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
-    changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids, stays)
+    changes = changes_listed(
+        context.store, *axis, () if weeks else choice.box_ids, stays if choice.name else None
+    )
     read = len(boxes) + len({each.box.box_id for each in hidden})
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))

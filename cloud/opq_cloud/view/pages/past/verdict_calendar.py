@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -86,7 +87,7 @@ class VerdictCalendar:
     async def read(
         self, choice: BoxChoice, standard: str, zone: ZoneInfo, span_ms: tuple[int, int]
     ) -> Sequence[PlaceVerdicts]:
-        """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long.
+        """The verdicts of each Box, or of a site as one place; of the first Boxes that were there.
 
         A Box of a feeder, region or grid is judged by what it measured while it was there.
 
@@ -97,14 +98,17 @@ class VerdictCalendar:
         context = self._context
         weeks = weeks_touched(span_ms, context.now_ns() // NS_PER_MS, zone)
         span_ns = weeks[-1].start_ns, weeks[0].end_ns
-        few = choice.box_ids[: max(1, min(PLACES_JUDGED, WEEKS_READ // len(weeks)))]
+        most = max(1, min(PLACES_JUDGED, WEEKS_READ // len(weeks)))
         if choice.kind == "site" and choice.boxes:
             places = self._site(list(context.placed_records().values()), choice.name, span_ns)
         elif choice.name:
             belongs = partial(context.is_in, choice.kind, choice.name)
-            places = boxes_alone(context.records_of_then(few).values(), belongs, *span_ns)
+            records_of_then = (
+                record for box_id in choice.box_ids for record in context.records_of_then((box_id,)).values()
+            )
+            places = list(islice(boxes_alone(records_of_then, belongs, *span_ns), most))
         else:
-            records = list(context.records(few).values())
+            records = list(context.records(choice.box_ids[:most]).values())
             choices = (PlaceChoice("box", each.box_id) for each in records)
             places = [place for each in choices for place in chosen_places(records, each, *span_ns)]
         if not places:

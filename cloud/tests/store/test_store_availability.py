@@ -170,6 +170,17 @@ def test_figures_are_kept_for_a_while(store: CloudStore) -> None:
     assert reader.first_heard_ms("2") is None
 
 
+def test_figures_for_former_owners_are_forgotten(store: CloudStore) -> None:
+    now_s = [0.0]
+    reader = AvailabilityReader(store, lambda: NOW_MS * 10**6, lambda: now_s[0])
+    for owner in range(9):
+        reader.of(("1",), {"1": float(NOW_MS - owner * MINUTE_MS)})
+    assert len(reader._found) == 9
+    now_s[0] = 601.0
+    reader.of(("1",), {"1": float(NOW_MS)})
+    assert len(reader._found) == 1
+
+
 @pytest.mark.parametrize("hours", [False, True])
 def test_a_new_owner_sees_shares_since_the_claim(store: CloudStore, hours: bool) -> None:
     """The Box measured a tenth for its former owner and all for the new one, who sees 100 %."""

@@ -133,6 +133,8 @@ class AvailabilityReader:
         self._maker = SingleMaker()
         self._found: dict[tuple[str, float], tuple[float, BoxAvailability]] = {}
         """(Box, time from which it is read) -> when its figures were read, and these."""
+        self._checked_s = monotonic_s()
+        """When those that are not wanted any more were last removed."""
         self._since_ms: dict[str, float] = {}
 
     def of(
@@ -145,10 +147,12 @@ class AvailabilityReader:
         Where the store cannot be read, nothing is known.
         """
         keys = [(box_id, self._begins_ms(since_ms.get(box_id, LONG_AGO_MS))) for box_id in box_ids]
-        if self._maker.is_making(AvailabilityReader) and all(key in self._found for key in keys):
-            return {key[0]: self._found[key][1] for key in keys}  # another thread reads newer ones
+        kept = self._found
+        if self._maker.is_making(AvailabilityReader) and all(key in kept for key in keys):
+            return {key[0]: kept[key][1] for key in keys}  # another thread reads newer ones
         with self._maker.made_here(AvailabilityReader):
             began_s = self._monotonic_s()
+            self._forget_unwanted(set(keys), began_s)
             found, due_s = self._found, began_s - FRESH_S
             old = [key for key in keys if key not in found or found[key][0] <= due_s]
             for key in sorted(old, key=self._read_s):
@@ -164,6 +168,13 @@ class AvailabilityReader:
         """When a Box was first heard; LONG_AGO_MS for a time before the last day; None: never."""
         self.of((box_id,))
         return self._since_ms.get(box_id)
+
+    def _forget_unwanted(self, wanted: Collection[tuple[str, float]], now_s: float) -> None:
+        """Once in HOURS_S, removes the figures that were not read for as long, such as a former owner's."""
+        if now_s - self._checked_s >= HOURS_S:
+            self._checked_s = now_s
+            found = self._found.items()
+            self._found = {key: each for key, each in found if key in wanted or now_s - each[0] < HOURS_S}
 
     def _begins_ms(self, since_ms: float) -> float:
         """The beginning of the first whole minute that is read; LONG_AGO_MS where it is before that day."""

@@ -58,6 +58,7 @@ def test_phenomena_come_back_as_given() -> None:
         ({"size": float("nan")}, "size nan"),
         ({"unit": "V" * 65}, "unit of 65 characters"),
         ({"start_ns": 2 * 10**12, "end_ns": 2 * 10**12}, "want one in its history"),
+        ({"start_ns": 10**12, "end_ns": 10**12}, "want one in its history"),
         ({"details": {"type": "x"}}, "'type' in details"),
         ({"details": {"size": "large"}}, "'size' in details"),
         ({"details": {"unit": 5}}, "unit 5 in details"),

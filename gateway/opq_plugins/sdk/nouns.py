@@ -268,7 +268,7 @@ def checked_phenomena(phenomena: Iterable[object], histories: Sequence[History])
             raise ValueError(f"gave a phenomenon that ends {start_ns - end_ns} ns before its start")
         _check_finite(one, ("size",))
         size = None if one.size is None else float(one.size)
-        if not any(each.start_ns <= end_ns and start_ns <= each.end_ns for each in histories):
+        if not any(each.start_ns <= end_ns and start_ns < each.end_ns for each in histories):
             raise ValueError(f"gave a phenomenon from {start_ns} to {end_ns} ns; want one in its history")
         details = _checked_json(one.details, "a phenomenon with details", MAX_DETAILS)
         if taken := [name for name in NOT_DETAILS if name in details]:

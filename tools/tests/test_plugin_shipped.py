@@ -35,8 +35,21 @@ def test_only_lacking_libraries_are_packed() -> None:
     assert lacking_requirements(["click>=999"]) == ["click>=999"]
     with pytest.raises(PluginError, match="'!' is not a requirement"):
         lacking_requirements(["!"])
-    with pytest.raises(PluginError, match="names an address"):
-        lacking_requirements(["surely-absent @ https://example.com/surely-absent.tar.gz"])
+
+
+def test_a_lacking_address_needs_its_wheel(tmp_path: Path) -> None:
+    """pip would build and run what is at the address of a library; an installed one is not requested."""
+    at = "@ https://example.com/of-another.tar.gz"
+    facts = {"name": "mine", "version": "1.0.0", "sinks": ["mine"]}
+    asked = tmp_path / "plugin.json"
+    asked.write_text(json.dumps({**facts, "requires": [f"surely-absent {at}"]}))
+    with pytest.raises(PluginError, match=r"'surely-absent @ .*' names an address"):
+        with_libraries(tmp_path, tmp_path / "into", None)
+    (tmp_path / "wheels").mkdir()
+    assert with_libraries(tmp_path, tmp_path / "into", None) == tmp_path
+    (tmp_path / "wheels").rmdir()
+    asked.write_text(json.dumps({**facts, "requires": [f"click {at}"]}))
+    assert with_libraries(tmp_path, tmp_path / "into", None) == tmp_path
 
 
 def made_wheel(folder: Path, name: str) -> None:

@@ -37,11 +37,16 @@ def with_libraries(folder: Path, into: Path, wheels: Path | None) -> Path:
     Returns `folder` itself where it lacks none. pip finds the wheels in `wheels`, else at the package index.
 
     Raises:
-        PluginError: the manifest is wrong, or pip does not find them.
+        PluginError: the manifest is wrong, a lacking one is given by an address, from which pip would build
+            and run code, or pip does not find them.
     """
     lacking = lacking_requirements(parse_manifest(read_input(folder / MANIFEST)).requires)
     if not lacking or (folder / "wheels").is_dir():
         return folder
+    if at_address := [each for each in lacking if Requirement(each).url]:
+        raise PluginError(
+            f"{MANIFEST}: {at_address[0]!r} names an address; want a name, or its wheel in wheels/"
+        )
     copy = into / folder.name
     # links stay links, which are not packed: a stranger's folder could name a private file
     shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*", "tests"))
@@ -58,7 +63,7 @@ def with_libraries(folder: Path, into: Path, wheels: Path | None) -> Path:
 def lacking_requirements(requires: Sequence[str]) -> list[str]:
     """Returns the requirements that no library of this Python meets.
 
-    Raises PluginError: one is unreadable, or names an address, from which pip would build and run code.
+    Raises PluginError: one is unreadable.
     """
     lacking = []
     for text in requires:
@@ -68,8 +73,6 @@ def lacking_requirements(requires: Sequence[str]) -> list[str]:
             raise PluginError(
                 f"{MANIFEST}: {text!r} is not a requirement; want a name, or name>=1.0"
             ) from None
-        if wanted.url:
-            raise PluginError(f"{MANIFEST}: {text!r} names an address; want a name, or its wheel in wheels/")
         try:
             met = wanted.specifier.contains(version(wanted.name), prereleases=True)
         except PackageNotFoundError:

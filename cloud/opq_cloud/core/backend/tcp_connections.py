@@ -21,8 +21,6 @@ BYTES_RECEIVED_AT = 128
 BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
-_DUPLICATED_FILES: list[int] = []
-"""Descriptors that are never closed."""
 _INET = int(tcp.AF_INET)
 """As int, like the next four: an Enum costs as much as the call."""
 _INET6 = int(tcp.AF_INET6)
@@ -51,12 +49,8 @@ def _connection(number: int) -> Iterator[tcp.SocketType]:
         finally:
             borrowed.detach()
         return
-    try:
-        own = tcp.socket(fileno=twin)
-    except OSError:  # a file got the number since the check: its duplicate stays open, for the same reason
-        _DUPLICATED_FILES.append(twin)
-        raise
-    with closing(own):
+    # raises where a file got the number since the check: its duplicate stays open, for the same reason
+    with closing(tcp.socket(fileno=twin)) as own:
         yield own
 
 

@@ -5,6 +5,7 @@ The others have what the original or a damaged store may hold.
 """
 
 import math
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -284,6 +285,13 @@ def paths(scene: demo.Scene) -> list[str]:
     return found
 
 
+def some_paths(found: list[str], every: int) -> list[str]:
+    """One of `every` addresses, in no order, with at least one of each route, format and length."""
+    drawn = random.Random(5).sample(found, len(found))
+    firsts = dict.fromkeys({re.sub(r"\d+", "", path): path for path in drawn}.values())
+    return list({**firsts, **dict.fromkeys(drawn)})[: max(len(firsts), -(-len(drawn) // every))]
+
+
 def session_of_an_administrator(scene: demo.Scene, name: str) -> dict[str, str]:
     """The cookie of a new account's session."""
     admin = scene.store.people.add_account(f"{name}@example.org", name, "admin", "no-hash")
@@ -291,17 +299,26 @@ def session_of_an_administrator(scene: demo.Scene, name: str) -> dict[str, str]:
     return {SESSION_COOKIE: SignIn(scene.store.people).begin_session(admin, "127.0.0.1", "test")}
 
 
+def test_a_third_has_every_route_and_format() -> None:
+    blocks = [[f"/report/{box}?format={form}" for form in ("csv", "json", "html")] for box in range(7)]
+    found = [path for block in blocks for path in block]
+    third = some_paths(found, 3)
+    assert len(third) == 7 and set(third) < set(found)
+    assert {path.partition("=")[2] for path in third} == {"csv", "json", "html"}
+    assert sorted(some_paths(found, 1)) == sorted(found) and len(some_paths(found, 99)) == 3
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_page_opens_with_every_extreme(scene: demo.Scene, every: int) -> None:
     """As an administrator and as a stranger; each is answered, never by 500, and each value is written.
 
-    A third of the addresses always: a route of Boxes or incidents has several, one for each extreme.
+    A third of the addresses always (`some_paths`): a route has several, one for each extreme.
     """
     wrong = []
     for cookies in (session_of_an_administrator(scene, "admin"), {}):
         browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser", **cookies})
-        for path in paths(scene)[::every]:
+        for path in some_paths(paths(scene), every):
             if not cookies and ("format=" in path or path.endswith("/export")):
                 continue  # what an account has in a file, a stranger has too
             browser.get(path)

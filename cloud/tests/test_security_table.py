@@ -8,26 +8,52 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("docs/security.md", "docs/security-asvs.md")
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-NAMED = {
-    named
-    for text in TEXTS.values()
-    for named in re.findall(r"`((?:[\w/]+/)?test_\w+\.py)(?:::(test_\w+))?`|`(test_\w+)`", text)
-}
+BLOCKS = [block for text in TEXTS.values() for block in re.split(r"\n\n|\n(?=\|)", text)]
+"""Paragraphs, and rows of tables."""
+NAME = re.compile(r"`((?:[\w/]+/)?test_\w+\.py)(?:::(test_\w+))?`|`(test_\w+)`")
+NAMED = {named for block in BLOCKS for named in NAME.findall(block)}
 """(file, test in it or empty, test of any file) of each name."""
+SLOW = re.compile(r"\bmark\.(slow|soak)\b")
 
 
-def test_pages_on_security_name_tests_that_exist() -> None:
+@pytest.fixture(scope="module")
+def tests() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in ROOT.glob("*/tests/**/test_*.py")}
+
+
+def test_pages_on_security_name_tests_that_exist(tests: dict[Path, str]) -> None:
     assert len(NAMED) > 150
-    texts = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("*/tests/**/test_*.py")}
     missing = [
         "::".join(filter(None, (file, test, anywhere)))
         for file, test, anywhere in NAMED
         if not any(
             (not file or path.match(file)) and (not (test or anywhere) or f"def {test or anywhere}(" in text)
-            for path, text in texts.items()
+            for path, text in tests.items()
         )
     ]
     assert missing == []
+
+
+def is_slow(text: str, test: str) -> bool:
+    """Whether a test of a file, or a part of its cases, runs only when it is asked for."""
+    marks = next((line for line in text.splitlines() if line.startswith("pytestmark")), "")
+    decorators = text.partition(f"def {test}(")[0].rpartition("\n\n")[2]
+    return bool(SLOW.search(marks) or SLOW.search(decorators))
+
+
+def test_slow_tests_are_named_as_such(tests: dict[Path, str]) -> None:
+    unsaid = [
+        "::".join(filter(None, (file, test, anywhere)))
+        for block in BLOCKS
+        if "`-m slow`" not in block
+        for file, test, anywhere in NAME.findall(block)
+        if (name := test or anywhere)
+        and any(
+            (not file or path.match(file)) and f"def {name}(" in text and is_slow(text, name)
+            for path, text in tests.items()
+        )
+    ]
+    assert unsaid == []
 
 
 SECTIONS = re.split(r"^## ", TEXTS["docs/security.md"], flags=re.MULTILINE)[1:]

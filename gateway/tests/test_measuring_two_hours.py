@@ -157,7 +157,6 @@ def test_two_hours_of_a_group_are_completed(tmp_path: Path) -> None:
     assert two.values["angle_b_deg"] == pytest.approx(-118.0, abs=0.01)
 
 
-@pytest.mark.slow  # test_measuring_backlog.py always kills one
 def test_a_real_kill_loses_no_ten_minutes(tmp_path: Path, makai: Any) -> None:
     folder = tmp_path / "gateway" / "box1" / "ledger"
     with BoxHost([Box("1")]) as host:

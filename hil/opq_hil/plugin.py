@@ -24,6 +24,7 @@ from opq_hil.backends.firmware import (
     VARIABLE,
     Firmware,
     FirmwareError,
+    flashed_firmware,
     read_firmware,
 )
 from opq_hil.backends.qemu import ABSENT
@@ -81,9 +82,21 @@ def hil_backend(request: pytest.FixtureRequest) -> Backend:
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     """Built firmware by board; the test is skipped if there is none. Override this fixture to build it."""
     try:
-        return read_firmware(request.config.getoption("--hil-firmware"))
+        return firmware_at_bench(request.config) or read_firmware(request.config.getoption("--hil-firmware"))
     except FirmwareError as error:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
+
+
+def firmware_at_bench(config: pytest.Config) -> Mapping[str, Firmware]:
+    """The build that --hil-firmware names for a board on a bench; empty where an emulator plays.
+
+    Raises:
+        FirmwareError: the board is not in that folder.
+    """
+    board = config.getoption("--hil-board")
+    if config.getoption("--hil-backend") != "board":
+        return {}
+    return {board: flashed_firmware(config.getoption("--hil-firmware"), board)}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
+from opq_hil.plugin import firmware_at_bench
 from opq_hil.suites.catalogue import SCENARIOS, play_all
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_proto.errors import OpqError
@@ -18,11 +19,14 @@ from opq_proto.errors import OpqError
 
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
-    """Firmware of both boards, built from this tree unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
+    """Firmware of both boards, built from this tree unless --hil-firmware or OPQ_FIRMWARE_DIR names some.
+
+    For a board on a bench it is what --hil-firmware names.
+    """
     from opq_tools.hil.built_firmware import firmware_for
 
     try:
-        return firmware_for(request.config.getoption("--hil-firmware"))
+        return firmware_at_bench(request.config) or firmware_for(request.config.getoption("--hil-firmware"))
     except OpqError as error:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 

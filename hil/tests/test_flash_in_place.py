@@ -11,7 +11,7 @@ from command_in_process import run_in_process
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS_PER_S, BitNoise, World
-from opq_proto.firmware.image import Slot, read_bundle
+from opq_proto.firmware.image import Slot
 from opq_tools.firmware.flash import in_place, protection
 
 pytestmark = pytest.mark.timeout(600)
@@ -35,7 +35,7 @@ def flashed(
 
 def slot_b(folder: Path, firmware: Firmware) -> None:
     """Hold the Box's flash to the file."""
-    image = read_bundle(firmware.update.read_bytes())[Slot.B]
+    image = firmware.images()[Slot.B]
     flash = (folder / "flash.bin").read_bytes()
     assert flash[0x80000 : 0x80000 + len(image)] == image
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 from model_box import ModelBox
 
 from opq_hil.backends.backend import Backend, BackendError, Image
-from opq_hil.backends.firmware import Firmware
+from opq_hil.backends.firmware import Firmware, FirmwareError
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_hil.suites.digests import read_digests
 from opq_hil.suites.scenario import ScenarioVerdict
@@ -140,8 +141,36 @@ def test_run_plays_in_each_backend_here(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert [found["backend"] for found in json.loads(done.stdout)] == ["qemu", "renode"]
     assert "backend: qemu" in done.stderr and "renode: 1 passed, 0 failed, 0 skipped" in done.stderr
     assert (tmp_path / "out" / "renode" / "without_gps" / "verdict.json").exists()
+    alone = hil("run", "--backend", "qemu", "without_gps", "--out", tmp_path / "alone", "--json")
+    assert [found["backend"] for found in json.loads(alone.stdout)] == ["qemu"]
     monkeypatch.setattr(playing, "backend", absent)
     assert isinstance(hil("run", "without_gps", "--out", tmp_path / "none_here").exception, BackendError)
+
+
+def test_every_bench_stands_before_one_plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    models = {name: ModelBox(name=name, version=name) for name in ("qemu", "renode")}
+    monkeypatch.setattr(playing, "backend", lambda name, *_: models[name])
+    builds: list[Mapping[str, Firmware]] = [{}]
+
+    def second_fails(*_: object) -> Mapping[str, Firmware]:
+        if not builds:
+            raise FirmwareError("no firmware for the second")
+        return builds.pop()
+
+    monkeypatch.setattr(playing, "chosen_firmware", second_fails)
+    done = hil("run", "without_gps", "--out", tmp_path / "out")
+    assert str(done.exception) == "no firmware for the second"
+    assert "not played" not in done.stderr and not list(tmp_path.rglob("verdict.json"))
+
+
+def test_a_programmer_writes_the_named_build(tmp_path: Path) -> None:
+    at_board = ("run", "--backend", "board", "--port", "/dev/null", "--program-command", "false")
+    done = hil(*at_board, "other_programmer", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "--firmware" in done.stderr
+    (tmp_path / "opqbox").mkdir()
+    (tmp_path / "opqbox/flash.bin").write_bytes(b"")
+    done = hil(*at_board, "other_programmer", "--out", tmp_path / "out", "--firmware", tmp_path)
+    assert isinstance(done.exception, FirmwareError) and "flash.hex is not there" in str(done.exception)
 
 
 def absent(name: str, *_: object) -> Backend:

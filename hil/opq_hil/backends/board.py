@@ -2,14 +2,15 @@
 
 A board has its own mains and sky. Its settings are put by command, and its firmware by an update over the
 line. What else a world needs is a fixture at the bench, which `why_not` names; two of them are commands of
-the user (`Fixtures`). A world begins at the first message after a reset. Its time is the host's, unless it is
-an emulator that stands in for a board.
+the user (`Fixtures`). A world of `run` begins at the first message after a reset; `live` takes the
+Box as it runs. Its time is the host's, unless it is an emulator that stands in for a board.
 """
 
 import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -194,7 +195,43 @@ class BoardBackend:
         Raises:
             BackendError: the command failed, or the Box does not answer afterwards.
         """
+        self._switch_off()
+        self._switch_on()
+
+    @contextmanager
+    def cut_meanwhile(self, after_s: float) -> Iterator[Callable[[], bool]]:
+        """Cuts the power while the block goes on, and switches it on after the block.
+
+        Yields a condition: its first call starts the time, `after_s` later it starts the relay's command, and
+        it is true when that has ended. By then the port may be gone with the supply.
+
+        Raises:
+            BackendError: the command failed, or the Box does not answer afterwards.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            cut_s: float | None = None
+            off: Future[None] | None = None
+
+            def is_off() -> bool:
+                nonlocal cut_s, off
+                if cut_s is None:
+                    cut_s = self.now_s() + after_s
+                if off is None and self.now_s() >= cut_s:
+                    off = pool.submit(self._switch_off)
+                return off is not None and off.done()
+
+            try:
+                yield is_off
+                off = off or pool.submit(self._switch_off)
+            finally:
+                if off is not None:
+                    off.result()
+                    self._switch_on()
+
+    def _switch_off(self) -> None:
         _execute(self.fixtures.power_command, "off")
+
+    def _switch_on(self) -> None:
         time.sleep(OFF_S)
         _execute(self.fixtures.power_command, "on")
         self._answers()

@@ -17,6 +17,7 @@ from opq_hil.backends.backend import Image
 from opq_hil.backends.our_sources import built_folder
 from opq_hil.world.world import EXTERNAL, INTERNAL
 from opq_proto.errors import OpqError
+from opq_proto.firmware.image import Slot, read_bundle
 from opq_proto.kit.system_place import default_data_dir
 
 
@@ -65,12 +66,14 @@ FLASH_FILE = "flash.bin"
 """Content of the chip's flash."""
 UPDATE_FILE = "firmware.opqfw"
 """Update for either slot."""
+HEX_FILE = "flash.hex"
+"""What other programmers write."""
 REPORT_FILE = "report.json"
 """What the build says of itself."""
 
 
 class FirmwareError(OpqError):
-    """There is no built firmware where one was expected."""
+    """There is no built firmware, or a file of it, where one was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,34 @@ class Firmware:
     """One board's build."""
 
     image: Image
-    update: Path
-    """The .opqfw file: the image of either slot."""
+    update: Path | None
+    """The .opqfw file: the image of either slot. None: with what a board was flashed is not known."""
     key: Path | None = None
     """Private key that signed it; None: not on this machine, so no other versions can be made."""
+
+    def images(self) -> Mapping[Slot, bytes]:
+        """The image of either slot.
+
+        Raises:
+            FirmwareError: the build is not named.
+        """
+        return read_bundle(self._named().read_bytes())
+
+    def flash_hex(self) -> Path:
+        """The file for other programmers, beside the update.
+
+        Raises:
+            FirmwareError: the build is not named, or the file is not there.
+        """
+        path = self._named().with_name(HEX_FILE).absolute()
+        if not path.is_file():
+            raise FirmwareError(f"{path} is not there; `opq-tools firmware build` writes it")
+        return path
+
+    def _named(self) -> Path:
+        if self.update is None:
+            raise FirmwareError("needs the build that the board was flashed with: --firmware DIR")
+        return self.update
 
 
 def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
@@ -107,13 +134,17 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
 
 
 def flashed_firmware(folder: Path | None, board: str) -> Firmware:
-    """The build that a board on a bench was flashed with; its files may not be here."""
+    """The build that a board on a bench was flashed with. Only its user knows: None names no other folder.
+
+    Raises:
+        FirmwareError: the board is not in `folder`.
+    """
+    if folder is None:
+        return Firmware(Image(board, Path(), BOARDS[board].converter), None)
     try:
         return read_firmware(folder)[board]
     except (FirmwareError, KeyError):
-        if folder is not None:
-            raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board} in it") from None
-        return board_firmware(Path(), board)
+        raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board} in it") from None
 
 
 def signing_key(build: Path) -> Path | None:

@@ -15,6 +15,8 @@ from opq_proto.firmware.image import WRITING, Slot, pack_bundle, sha256_of
 from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import Acknowledgement, Hello, Log, Operation
 
+HELLO_S = 30.0
+"""Limit in the Box's time for its hello, which it sends at once."""
 UPDATE_S = 600.0
 """Limit in the Box's time; 220 kB take 45 s on a line without faults."""
 PIECE = 48_000
@@ -69,7 +71,9 @@ def update_box(
     status = BoxStatus("1", MEASUREMENT_CYCLES)
     commands = _BenchCommands(line, status)
     line.request(Operation.HELLO)
+    hello_by_s = line.now_s() + HELLO_S
     while status.hello is None:
+        require(line.now_s() < hello_by_s, f"{line.port}: no hello in {HELLO_S:g} s, so no update was sent")
         commands.step()
     update = FirmwareUpdate(commands, _now, status)
     bundle = pack_bundle(images)

@@ -10,8 +10,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
@@ -51,10 +51,17 @@ SOAK_CUTS = 250
 SOAK_EMULATORS = 2
 """Emulators of `many_cuts` at the same time."""
 OBSERVED_NS = 5 * NS_PER_S // 2
-SAVE_NS = NS_PER_S
-"""Time over which cuts in a board's save are spread: its flash erases a sector in 0.5 s at most."""
+SAVES_S = 1.0
+"""Time over which cuts in a board's saves are spread: its flash erases a sector in 0.5 s at most."""
 UPDATE_S = 60.0
 """The same for an update, from its begin to its first start."""
+SAVED = "led_percent"
+"""The setting that a board saves: nothing but the lamps uses it."""
+SAVED_VALUES = 101
+SAVES_AHEAD = 8
+"""Saves that wait in the Box: it is never idle between two (device/app/commands.py takes 4 a round)."""
+ANSWER_S = 30.0
+"""Limit for a Box that answers or saves: an erase of a sector of 16 KB takes 0.5 s at most."""
 SLOT_B = Slot.B.address - 0x08000000
 ASK_SETTINGS = 9
 """Id of the command after a cut that requests the settings."""
@@ -130,13 +137,19 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
         yield at, 1 + number
 
 
-def looked_at(bench: Bench, flash: Path | None, what: str) -> tuple[FirmwareRun, dict[str, str]]:
-    """Starts from a torn flash (None: the board's); the Box must sample and report its settings."""
+def looked_at(
+    bench: Bench, flash: Path | None, what: str, settings: Mapping[str, str] | None = None
+) -> tuple[FirmwareRun, dict[str, str]]:
+    """Starts from a torn flash (None: the board's); the Box must sample and report its settings.
+
+    `settings` are saved before, and put back at the end of the scenario: a board only.
+    """
     ask: ScriptedMessages = (
         (BOOT_NS, Command(ASK_SETTINGS, Operation.GET_SETTINGS)),
         (BOOT_NS + NS_PER_S // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
     )
-    run = bench.run(World(OBSERVED_NS, gps=None, messages=ask), BOARD, name="after", flash=flash)
+    world = World(OBSERVED_NS, gps=None, messages=ask)
+    run = bench.run(world, BOARD, name="after", flash=flash, settings=settings)
     try:
         when(run.capture.received, "running, sampling")
     except NotReachedError as error:
@@ -182,25 +195,73 @@ def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
 
 
 def _settings_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
-    """As `_settings`, by the bench's relay at times that are spread over the save."""
-    outcomes, trial = [], _with_relay(box).running().free
+    """As `_settings`, by the bench's relay: the Box saves value after value until its supply is gone."""
+    outcomes, saves, trial = [], 0, _with_relay(box).running().free
     for number in range(cuts):
-        cut_ns = BOOT_NS + (number + 1) * SAVE_NS // (cuts + 1)
-        what = f"a cut {(cut_ns - BOOT_NS) / 1e6:.0f} ms after the command to save"
-        box.put_settings({"nominal_hz": "60"})
-        _, before = looked_at(bench, None, "nothing")
-        put: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
-        world = World(OBSERVED_NS, gps=None, messages=put, power=PowerScript(cut_ns=cut_ns))
-        bench.run(world, BOARD, name="cut")
+        what = f"cut {number + 1} of {cuts} in saves"
+        _, before = looked_at(bench, None, "nothing", {SAVED: saved_value(0)})
+        with (
+            box.cut_meanwhile((number + 1) * SAVES_S / (cuts + 1)) as is_off,
+            bench.live(World(NS_PER_S)) as live,
+            BenchLine(live.port, live.now_s) as line,
+        ):
+            reach(line, "running", ANSWER_S)
+            done, sent = saves_until(line, is_off)
         run, values = looked_at(bench, None, what)
-        hz = values.get("nominal_hz", "none")
-        require(hz in ("60", "50"), f"nominal_hz is {hz} after {what}; see {run.folder}")
-        require(
-            values | {"nominal_hz": "60"} == before, f"other settings changed after {what}; see {run.folder}"
-        )
+        value = values.get(SAVED, "none")
+        kept = [save for save in range(done, sent + 1) if saved_value(save) == value]
+        require(bool(kept), f"{SAVED} is {value} after {done} to {sent} saves and {what}; see {run.folder}")
+        require(values == before | {SAVED: value}, f"other settings changed after {what}; see {run.folder}")
         require(running_slot(run, what, trial) is not trial, f"the other slot runs after {what}")
-        outcomes.append("old" if hz == "60" else "new")
-    return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
+        outcomes.append("old" if kept[0] < sent else "new")
+        saves += kept[0]
+    return figures_of_saves(outcomes, saves)
+
+
+def figures_of_saves(outcomes: Sequence[str], saves: int) -> Figures:
+    """Of cuts on a board: "old" where it still had values to save; `saves` that it did before the cuts.
+
+    Raises:
+        SkippedError: it was through with all that was sent, so maybe no cut fell into a save.
+    """
+    if not saves or "old" not in outcomes:
+        found = f"{len(outcomes)} cuts, {saves} saves before them, {outcomes.count('old')} left an old value"
+        raise SkippedError(f"no cut fell into a save: {found}")
+    counts = {"old": outcomes.count("old"), "new": outcomes.count("new")}
+    return {"cuts": len(outcomes), "saves": saves, **counts}
+
+
+def saved_value(save: int) -> str:
+    """The value of the save of this number; 0: before the first."""
+    return str(save % SAVED_VALUES)
+
+
+def saves_until(line: BenchLine, is_off: Callable[[], bool]) -> tuple[int, int]:
+    """Sends one value after the other, SAVES_AHEAD more than are acknowledged, so that the Box always saves.
+
+    Returns the number of the last acknowledged save, and of the last that was sent. The port may go with the
+    supply.
+    """
+    sent, done, seen = list[int](), 0, len(line.received)
+
+    def take_answers() -> None:
+        nonlocal done, seen
+        new = [found.message for found in line.received[seen:]]
+        seen += len(new)
+        for message in new:
+            if isinstance(message, Acknowledgement) and message.command_id in sent:
+                done = sent.index(message.command_id) + 1
+                require(message.status is Status.DONE, f"save {done} ended as {message}")
+
+    with suppress(OSError):
+        while not is_off():
+            while len(sent) < done + SAVES_AHEAD:
+                value = saved_value(len(sent) + 1)
+                sent.append(line.request(Operation.PUT_SETTING, f"{SAVED}={value}"))
+            line.read(ANSWER_S, lambda: len(line.received) > seen or is_off())
+            take_answers()
+    take_answers()
+    return done, len(sent)
 
 
 def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
@@ -211,23 +272,19 @@ def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
         running, versions = box_versions(bench, box)
         _, before = looked_at(bench, None, "nothing")
         what = f"a cut {number + 1} of {cuts} in an update"
-        with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
+        with (
+            box.cut_meanwhile((number + 1) * UPDATE_S / (cuts + 1)) as is_off,
+            bench.live(World(NS_PER_S)) as live,
+            BenchLine(live.port, live.now_s) as line,
+        ):
             reach(line, "sampling", 30)
-            clock = live.now_s
-            until_s = clock() + (number + 1) * UPDATE_S / (cuts + 1)
-            update_box(
-                line, {slot: versions.image(slot, step=1) for slot in Slot}, partial(_is_over, clock, until_s)
-            )
-        box.cut_power()
+            with suppress(OSError):  # the port may go with the supply
+                update_box(line, {slot: versions.image(slot, step=1) for slot in Slot}, is_off)
         run, values = looked_at(bench, None, what)
         require(values == before, f"settings changed after {what}; see {run.folder}")
         slot = running_slot(run, what, running.free)
         outcomes.append("new" if slot is running.free else "old")
     return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
-
-
-def _is_over(clock_s: Callable[[], float], end_s: float) -> bool:
-    return clock_s() > end_s
 
 
 def _with_relay(box: BoardBackend) -> BoardBackend:

@@ -23,7 +23,7 @@ from opq_hil.suites.timekeeping import MIDNIGHT_S
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, confirmed, update_script
 from opq_hil.world.world import NS_PER_S, BitNoise, Played, PowerScript, World, temperature_readings
 from opq_proto.errors import ConfigError
-from opq_proto.firmware.image import Slot, read_bundle, read_header
+from opq_proto.firmware.image import Slot, read_header
 from opq_proto.link.messages import Command, Operation, Settings
 from opq_sim.mains import mains
 
@@ -84,7 +84,7 @@ def _leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
 
 def update(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """The build's own image is written to the other slot and tried, which needs no key."""
-    image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
+    image = bench.firmware(BOARD).images()[Slot.B]
     script = update_script(image, BOOT_NS, 10)
     return _run(
         bench, World(script.end_ns + 5 * NS_PER_S // 2, gps=None, messages=script.messages), confirmed(bench)
@@ -188,7 +188,7 @@ def _scenario(
 
 def firmware_identity(firmware: Firmware) -> Digest:
     """Identifies the build: the SHA-256 of slot A's image without its signature, the same on each machine."""
-    header = read_header(read_bundle(firmware.update.read_bytes())[Slot.A])
+    header = read_header(firmware.images()[Slot.A])
     return {"board": firmware.image.board, "version": header.label, "image_sha256": header.sha256.hex()}
 
 

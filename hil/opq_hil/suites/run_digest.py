@@ -22,7 +22,7 @@ from opq_hil.suites import ticks
 from opq_hil.suites.comparison import BoxStart, log_line, starts_of, states_of
 from opq_hil.suites.scenario import require
 from opq_hil.world.world import NS_PER_S, Played, World
-from opq_proto.firmware.image import Slot, read_bundle, read_header
+from opq_proto.firmware.image import Slot, read_header
 from opq_proto.link.messages import Acknowledgement, GpsStatus, Health, Log, Samples
 from opq_proto.messages import TimeSource
 
@@ -67,7 +67,7 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
     starts = starts_of(run.capture.received)
     lengths = set[int]()
     if scope.flash:
-        lengths = {len(image) for image in read_bundle(firmware.update.read_bytes()).values()}
+        lengths = {len(image) for image in firmware.images().values()}
     require(len(starts) == len(scope.spans), f"{len(starts)} starts of the Box; want {len(scope.spans)}")
     health = run.capture.of(Health)[-1]
     found: dict[str, Any] = {
@@ -191,7 +191,7 @@ def _agreeing(blocks: list[tuple[int, Samples]]) -> list[tuple[int, Samples]]:
 def flash_digest(flash: bytes, firmware: Firmware) -> Digest:
     """Settings by hash, slots and boot loader by comparison with the build, and the marks."""
     built = firmware.image.flash.read_bytes()
-    images = read_bundle(firmware.update.read_bytes())
+    images = firmware.images()
     slots = {}
     for slot, begin in ((Slot.A, 0x20000), (Slot.B, 0x80000)):
         image = images[slot]

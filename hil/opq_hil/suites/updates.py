@@ -22,7 +22,6 @@ from opq_proto.firmware.image import (
     Slot,
     Verdict,
     make_image,
-    read_bundle,
     read_header,
 )
 from opq_proto.keys.signing import firmware_key
@@ -110,7 +109,7 @@ class Versions:
         """
         if self.firmware.key is None:
             raise SkippedError("the key that signed this firmware is not here: no other version can be made")
-        image = read_bundle(self.firmware.update.read_bytes())[slot]
+        image = self.firmware.images()[slot]
         header = read_header(image)
         sign = firmware_key(self.firmware.key).sign if signed else None
         return make_image(
@@ -138,11 +137,11 @@ def box_versions(bench: Bench, box: BoardBackend) -> tuple[RunningImage, Version
     """What runs on a board, and images around that version.
 
     Raises:
-        SkippedError: the build is not here from which it was flashed.
+        SkippedError: the build that it was flashed with is not named, or not here.
     """
     firmware = bench.firmware(BOARD)
-    if not firmware.update.is_file():
-        raise SkippedError("needs the build that runs on the board: --firmware DIR")
+    if firmware.update is None or not firmware.update.is_file():
+        raise SkippedError("needs the build that the board was flashed with: --hil-firmware, or --firmware")
     running = box.running()
     return running, Versions(firmware, running.version)
 
@@ -274,25 +273,19 @@ def with_programmer(flash: bytes, records: str) -> bytes:
     return bytes(memory.flash)
 
 
-def _flash_hex(firmware: Firmware) -> Path:
-    written = firmware.image.flash.with_name("flash.hex")
-    require(written.is_file(), f"{written} is not there; `opq-tools firmware build` writes it")
-    return written
-
-
 def _other_programmer_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
     """As `other_programmer`, by the programmer at the bench."""
     if not box.fixtures.program_command:
         raise SkippedError("needs a programmer at the board (--program-command)")
     running, versions = box_versions(bench, box)
-    written = _flash_hex(bench.firmware(BOARD))
+    written = bench.firmware(BOARD).flash_hex()
     with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
         reach(line, "sampling", 30)
         update_box(line, {slot: versions.image(slot, step=1) for slot in Slot})
     before = box.put_settings({})
     box.program(written)
     now = box.running()
-    build = read_header(read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.A]).version
+    build = read_header(bench.firmware(BOARD).images()[Slot.A]).version
     require(now == RunningImage(Slot.A, build), f"{now} runs after flash.hex; want slot A, version {build}")
     require(box.put_settings({}) == before, "the settings did not stay")
     return {"updated_to": running.free.name, "from_b_to_a": 1}
@@ -303,7 +296,7 @@ def other_programmer(bench: Bench) -> Figures:
     if bench.box is not None:
         return _other_programmer_of_a_board(bench, bench.box)
     firmware, confirmed_one = bench.firmware(BOARD), confirmed(bench)
-    written = _flash_hex(firmware)
+    written = firmware.flash_hex()
     records = written.read_text(encoding="ascii")
     newer = Versions(firmware).image(Slot.B, step=1)
     flash, at = bytearray(confirmed_one.read_bytes()), Slot.B.address - FLASH

@@ -129,7 +129,7 @@ def bench(
     if isinstance(found, BoardBackend):
         flashed = flashed_firmware(firmware_dir, board)
         if fixtures.program_command:
-            found.program(flashed.image.flash.with_name("flash.hex"))
+            found.program(flashed.flash_hex())
         return Bench(found, {board: flashed}, folder)
     firmware = chosen_firmware(firmware_dir, tuple(OURS), lambda text: click.echo(text, err=True))
     return Bench(found, firmware, folder)

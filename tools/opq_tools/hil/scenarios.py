@@ -29,7 +29,7 @@ from opq_tools.hil.playing import backend_option, backends_here, bench, built_op
     "--program-command",
     default="",
     metavar="CMD",
-    help="Programmer at the board; called with a .hex file, first with that of the build.",
+    help="Programmer at the board; called with a .hex file, first with flash.hex of --firmware.",
 )
 @click.option(
     "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of the board."
@@ -68,6 +68,7 @@ def run(
     """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
     Without --backend each scenario is played in every backend that is here: emulators, and a board at --port.
+    --json is a list with an object for each backend.
 
     \b
     Examples: opq-tools hil run cold_start
@@ -81,15 +82,17 @@ def run(
     fixtures = Fixtures(power_command, program_command)
     if fixtures != NO_FIXTURES and not port:
         raise click.UsageError("--power-command and --program-command are for a board: give its --port")
+    if program_command and firmware_dir is None:
+        raise click.UsageError("--program-command writes the flash.hex of a build: give its --firmware")
     chosen_names = [backend_name] if backend_name else backends_here(port)
     top = made_folder(out)
-    played = []
-    for name in chosen_names:
-        there = bench(name, firmware_dir, top / name if len(chosen_names) > 1 else top, port, board, fixtures)
-        played.append((there, there.play(scenarios)))
+    benches = [  # all before the first plays: what is wrong with the last costs no verdicts
+        bench(name, firmware_dir, top / name if len(chosen_names) > 1 else top, port, board, fixtures)
+        for name in chosen_names
+    ]
+    played = [(there, there.play(scenarios)) for there in benches]
     if as_json:
-        documents = [there.document(verdicts) for there, verdicts in played]
-        click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
+        click.echo(json.dumps([there.document(verdicts) for there, verdicts in played], indent=2))
     well = [there.report(verdicts, at_least) for there, verdicts in played]
     if not all(well):
         sys.exit(1)

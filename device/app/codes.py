@@ -40,6 +40,7 @@ PROGRAM_STARTED = const(70)
 PROGRAM_STOPPED = const(71)
 PROGRAM_REMOVED = const(72)
 PROGRAM_LINE = const(73)
+PROGRAM_WINDOWS_LOST = const(74)
 
 # Command.operation
 HELLO = const(1)

@@ -73,7 +73,8 @@ class Commands:
         except Exception:
             pipeline.acknowledge(command_id, codes.FAILED, "exception")
             raise  # the supervisor counts and logs it
-        pipeline.acknowledge(command_id, status, detail)
+        if not pipeline.acknowledge(command_id, status, detail):  # it does not fit: the status alone
+            pipeline.acknowledge(command_id, status)
         if status == codes.DONE:
             self._then(operation)
 

@@ -29,6 +29,7 @@ LOAD_MS = 400
 KEPT_BYTES = 8192
 """Heap that a program may keep between calls; during a call it may use what is free."""
 REASON_BYTES = 120
+"""Most text of an exception in `reason`: with line, state, length and CRC-32 it fits an acknowledgement."""
 
 NONE = 0
 RUNS = 1
@@ -37,7 +38,7 @@ HEAP = 3
 RAISED = 4
 CRASHED = 5
 NOT_COMPILED = 6
-"""States, as in BoxFacts and in the log's reason (opq_proto.link.box_facts has their words)."""
+"""States, as in BoxFacts and in the log's reason (opq_proto.link.log_codes has their words)."""
 
 
 class UserProgram:
@@ -52,6 +53,8 @@ class UserProgram:
         self._function: Callable[[program.Window], object] | None = None
         self._globals: dict[str, object] = {}
         self._least_free = 0
+        self._free_before = 0  # heap before a text that was refused; 0: none since the last step
+        self._windows_lost = program.windows_lost()
         self._wanted = (0, 0)
         self._next = 0
         self._begun = False
@@ -66,11 +69,18 @@ class UserProgram:
                 return
             self._begun = True
             self._begin()
+        if self._free_before:
+            self._allow_for_refused()
+        lost = program.windows_lost()
+        if lost != self._windows_lost:
+            self._journal.put(codes.PROGRAM_WINDOWS_LOST, lost - self._windows_lost, lost)
+            self._windows_lost = lost
         while self._function is not None:
             window = program.window()
             if window is None:
                 return
             if self._call(window) and self._kept_too_much():
+                self._drop()  # first: there may be no heap left for the words
                 self._stop(HEAP, f"keeps more than {KEPT_BYTES} bytes")
 
     def command(self, argument: str) -> tuple[int, str]:
@@ -95,8 +105,8 @@ class UserProgram:
 
     def _begin(self) -> None:
         """Starts the stored program, if there is one."""
-        crashed = program.crashed()
         stored = program.load()
+        crashed = program.crashed()
         if stored is None:
             return
         self._length, self.crc32, crashes = stored
@@ -106,7 +116,7 @@ class UserProgram:
         if crashes >= program.CRASHES:
             self._stop(CRASHED, f"the Box was reset {crashes} times during its calls")
             return
-        refused = self._load(program.text())
+        refused = self._load(program.text(), self._length, self.crc32)
         if refused is not None:
             self._stop(*refused)
 
@@ -138,15 +148,10 @@ class UserProgram:
         text = program.received(length, wanted_crc32) if self._next == length else None
         if text is None:
             return codes.FAILED, "not all of it was received"
-        refused = self._load(text)
+        refused = self._load(text, length, wanted_crc32, store=True)
         if refused is not None:
             return codes.FAILED, refused[1]
-        status = program.keep(length, wanted_crc32)
-        if status:
-            return codes.FAILED, f"it runs, but is not kept: flash status {status}"
         self._wanted = (0, 0)
-        program.load()
-        self._length, self.crc32 = length, wanted_crc32
         return codes.DONE, ""
 
     def _remove(self) -> tuple[int, str]:
@@ -160,22 +165,23 @@ class UserProgram:
             self._journal.put(codes.PROGRAM_REMOVED)
         return codes.DONE, ""
 
-    def _load(self, text: str) -> tuple[int, str, int] | None:
-        """Compiles a text and runs its body; then its function replaces the former one.
+    def _load(self, text: str, length: int, crc32_: int, store: bool = False) -> tuple[int, str, int] | None:
+        """Compiles a text, runs its body and stores it if wanted; then its function replaces the former one.
 
-        Returns None, or state, reason and line of the refusal.
+        Returns None, or state, reason and line of the refusal: then the former one goes on.
         """
         gc.collect()
         free = gc.mem_free()
+        self._free_before = self._free_before or free
         names: dict[str, object] = {}
         state = NOT_COMPILED
         try:
-            code = program.call(LOAD_MS, compile, text, "box.py", "exec")
+            code = _in_time(crc32_, LOAD_MS, compile, text, "box.py", "exec")
             state = RAISED
-            program.call(LOAD_MS, exec, code, names)
+            _in_time(crc32_, LOAD_MS, exec, code, names)
         except BaseException as error:
             names.clear()
-            return _refusal(state, error, LOAD_MS)
+            return _refusal(state, error, LOAD_MS, crc32_)
         code = None
         gc.collect()
         kept = free - gc.mem_free()
@@ -183,9 +189,16 @@ class UserProgram:
         if not callable(function):
             return RAISED, "it has no function window(w)", 0
         if kept > KEPT_BYTES:
+            names.clear()
             return HEAP, f"keeps {kept} bytes; at most {KEPT_BYTES} are allowed", 0
+        if store:
+            status = program.keep(length, crc32_)
+            if status:
+                return NONE, f"not kept: flash status {status}", 0
+            program.load()
         self._drop()
-        gc.collect()
+        self._length, self.crc32 = length, crc32_
+        self._free_before = 0
         self._least_free = gc.mem_free() + kept - KEPT_BYTES
         self._globals, self._function = names, function
         self.state, self.reason = RUNS, ""
@@ -198,14 +211,19 @@ class UserProgram:
         function = self._function
         assert function is not None
         try:
-            program.call(CALL_MS, function, window)
+            _in_time(self.crc32, CALL_MS, function, window)
         except BaseException as error:
             function = None
             self._drop()  # first: there may be no heap left for the words
-            gc.collect()
-            self._stop(*_refusal(RAISED, error, CALL_MS))
+            self._stop(*_refusal(RAISED, error, CALL_MS, self.crc32))
             return False
         return True
+
+    def _allow_for_refused(self) -> None:
+        """Heap that a refused text used up, such as for names in MicroPython's table: not the program's."""
+        gc.collect()
+        self._least_free -= max(0, self._free_before - gc.mem_free())
+        self._free_before = 0
 
     def _kept_too_much(self) -> bool:
         if gc.mem_free() >= self._least_free:
@@ -222,9 +240,18 @@ class UserProgram:
         program.watch(False)
         self._function = None
         self._globals.clear()
+        gc.collect()
 
 
-def _refusal(state: int, error: BaseException, limit_ms: int) -> tuple[int, str, int]:
+def _in_time(crc32: int, limit_ms: int, function: "Callable[..., object]", *arguments: object) -> object:
+    """As program.call, but a call over its limit raises even where it returned: C cannot be interrupted."""
+    result = program.call(crc32, limit_ms, function, *arguments)
+    if program.expired():
+        raise KeyboardInterrupt
+    return result
+
+
+def _refusal(state: int, error: BaseException, limit_ms: int, crc32: int) -> tuple[int, str, int]:
     """State, reason and line of box.py (0: unknown) for what a call raised."""
     line = program.line(error)
     place = f", line {line}" if line else ""
@@ -232,7 +259,21 @@ def _refusal(state: int, error: BaseException, limit_ms: int) -> tuple[int, str,
         return TOO_LONG, f"took more than {limit_ms} ms{place}", line
     if isinstance(error, MemoryError):
         state = HEAP
-    return state, f"{type(error).__name__}: {error}"[:REASON_BYTES] + place, line
+    return state, _words(error, crc32) + place, line
+
+
+def _words(error: BaseException, crc32: int) -> str:
+    """Name and text of an exception in REASON_BYTES of ASCII at most; its name alone if `__str__` fails."""
+    name = type(error).__name__
+    try:
+        words = f"{name}: {_in_time(crc32, CALL_MS, str, error)}"
+    except BaseException:
+        words = name
+    found = bytearray(words[:REASON_BYTES].encode()[:REASON_BYTES])
+    for at, byte in enumerate(found):
+        if not 32 <= byte < 127:
+            found[at] = 63  # "?"
+    return bytes(found).decode()
 
 
 def _base64(data: bytes) -> str:

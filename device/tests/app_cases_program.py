@@ -35,12 +35,11 @@ def report():
     return [entry[2] for entry in pipeline.named("ack") if entry[0] == 9]
 
 
-def stopped_by(text, over=False):
-    """Runs a program for one window; its report."""
+def stopped_by(text, *outcomes):
+    """Runs a program for one window; its report. The outcomes are of the calls that follow its start."""
     run = Run()
     put(run, 1000, text)
-    if over:
-        run.later(1200, lambda: setattr(program, "over", True))
+    run.later(1200, lambda: program.outcomes.extend(outcomes))
     windows(run, 1300, 120)
     run.later(1500, command(codes.PROGRAM, "", 9))
     run.for_ms(2000)
@@ -81,9 +80,56 @@ def case_a_program_that_raises_is_stopped_and_reported():
 
 
 def case_a_program_over_its_time_is_stopped_and_reported():
-    state, _, _, reason = stopped_by(GOOD, over=True)
+    state, _, _, reason = stopped_by(GOOD, program.INTERRUPTED)
     assert int(state) == user_program.TOO_LONG and reason == "took more than 20 ms, line 2"
     assert program.said == []
+
+
+def case_a_call_that_returns_late_is_stopped():
+    state, _, _, reason = stopped_by(GOOD, program.RETURNS_LATE)
+    assert int(state) == user_program.TOO_LONG and reason.startswith("took more than 20 ms")
+    assert logs(codes.PROGRAM_STOPPED) == [(user_program.TOO_LONG, 2)] and not program.watched
+
+
+def case_a_slow_text_is_refused():
+    run = Run()
+    put(run, 1000, GOOD)
+    for number, outcomes in enumerate(([program.RETURNS_LATE], [program.IN_TIME, program.RETURNS_LATE])):
+        at_ms = 1300 + 300 * number
+        run.later(at_ms, lambda outcomes=outcomes: program.outcomes.extend(outcomes))
+        put(run, at_ms, OTHER)
+    windows(run, 2000, 10)
+    run.for_ms(2500)
+    assert ended()[1:] == [(codes.FAILED, "took more than 400 ms, line 2")] * 2, ended()
+    assert program.said == [(1, 10)] and program.stored == GOOD
+
+
+def case_words_of_an_exception_are_limited_ascii():
+    text = "class Odd(Exception):\n    def __str__(self):\n        return '\u00fc' * 300\n"
+    text += "def window(w):\n    raise Odd\n"
+    state, _, _, reason = stopped_by(text.encode())
+    assert int(state) == user_program.RAISED
+    assert reason == "Odd: " + "?" * (user_program.REASON_BYTES - 5) + ", line 2", reason
+
+
+def case_an_exceptions_own_words_have_limits():
+    text = b"class Odd(Exception):\n    def __str__(self):\n        raise ValueError\n"
+    text += b"def window(w):\n    raise Odd\n"
+    assert stopped_by(text)[3] == "Odd, line 2"
+
+
+def case_slow_words_of_an_exception_are_left_out():
+    text = b"def window(w):\n    raise ValueError('too high')\n"
+    state, _, _, reason = stopped_by(text, program.IN_TIME, program.RETURNS_LATE)
+    assert int(state) == user_program.RAISED and reason == "ValueError, line 2"
+
+
+def case_a_detail_that_does_not_fit_is_dropped():
+    user_program.UserProgram.command = lambda self, argument: (codes.FAILED, "x" * 256)
+    run = Run()
+    run.later(1000, command(codes.PROGRAM, "", 7))
+    run.for_ms(1500)
+    assert ended() == [(codes.FAILED, "")], ended()
 
 
 def case_a_program_that_fills_the_heap_is_stopped_and_reported():
@@ -92,17 +138,71 @@ def case_a_program_that_fills_the_heap_is_stopped_and_reported():
 
 
 def case_a_program_that_keeps_too_much_is_stopped_and_reported():
-    state, _, _, reason = stopped_by(b"kept = []\ndef window(w):\n    kept.append(bytearray(9000))\n")
+    state, _, _, reason = stopped_by(b"kept = []\ndef window(w):\n    kept.append(bytearray(12000))\n")
     assert int(state) == user_program.HEAP and reason == "keeps more than 8192 bytes"
 
 
 def case_three_resets_during_its_calls_end_a_program():
-    program.stored, program.crashes, program.was_reset = GOOD, 2, True
+    program.stored, program.crashes, program.was_reset_in = GOOD, 2, crc32(GOOD)
     run = Run()
     windows(run, 1000, 10)
     run.for_ms(2000)
     assert program.crashes == 3 and program.said == []
     assert logs(codes.PROGRAM_STOPPED) == [(user_program.CRASHED, 0)]
+
+
+def case_a_reset_during_another_text_is_not_counted():
+    program.stored, program.crashes, program.was_reset_in = GOOD, 2, crc32(OTHER)
+    run = Run()
+    windows(run, 1000, 10)
+    put(run, 1200, b"raise ValueError\n")
+    windows(run, 1500, 11)
+    run.for_ms(2000)
+    assert program.crashes == 2 and program.said == [(1, 10), (1, 11)]
+    good, refused = crc32(GOOD), crc32(b"raise ValueError\n")
+    assert program.called == [good] * 3 + [refused] * 3 + [good], program.called
+
+
+def case_a_text_that_is_not_kept_does_not_run():
+    run = Run()
+    put(run, 1000, GOOD)
+    put(run, 1300, OTHER)
+    run.later(1330, lambda: setattr(program, "flash_status", 4))
+    run.later(1500, command(codes.PROGRAM, "", 9))
+    windows(run, 1600, 10)
+    run.for_ms(2000)
+    assert ended() == [(codes.DONE, ""), (codes.FAILED, "not kept: flash status 4")], ended()
+    assert report() == [f"{user_program.RUNS} {len(GOOD)} {crc32(GOOD)} "], report()
+    assert program.said == [(1, 10)] and program.stored == GOOD
+
+
+def case_a_crossing_needs_a_window():
+    text = b"from opq import program\nprogram.crossing('dip', True, 1.0, 2.0)\ndef window(w):\n"
+    text += b"    program.crossing('swell', True, 3.0, 2.0)\n"
+    run = Run()
+    put(run, 1000, text)
+    windows(run, 1300, 10)
+    put(run, 1500, text)
+    run.for_ms(2000)
+    assert ended() == [(codes.DONE, "")] * 2 and program.crossings == [("swell", 10)], program.crossings
+
+
+def case_heap_lost_by_a_refused_text_is_allowed():
+    run = Run()
+    put(run, 1000, GOOD)
+    put(run, 1300, b"from opq import program\nprogram.said.append(bytearray(16000))\nraise ValueError\n")
+    windows(run, 1600, 10, 11)
+    run.for_ms(2000)
+    assert program.said[1:] == [(1, 10), (1, 11)] and logs(codes.PROGRAM_STOPPED) == []
+
+
+def case_windows_that_were_lost_are_reported():
+    run = Run()
+    put(run, 1000, GOOD)
+    run.later(1300, lambda: setattr(program, "lost", 3))
+    run.later(1500, lambda: setattr(program, "lost", 5))
+    run.for_ms(2000)
+    assert logs(codes.PROGRAM_WINDOWS_LOST) == [(3, 3), (2, 5)]
 
 
 def case_a_stored_program_starts_with_the_box_but_not_on_trial():

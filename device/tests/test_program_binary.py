@@ -42,7 +42,9 @@ def window(w):
     if seen == 3:
         program.crossing("swell", True, w.rms_v, 100.0)
 """
-LOOPS = b"""def window(w):
+LOOPS = b"""from opq import program
+program.crossing("dip", True, 1.0, 50.0)
+def window(w):
     while True:
         try:
             while True:
@@ -60,6 +62,7 @@ def window(w):
 """
 FILLS_AT_ONCE = b"def window(w):\n    return bytearray(100000)\n"
 RAISES = b"def window(w):\n    if w.rms_v > 1:\n        raise ValueError('too high')\n"
+SUMS = b"def window(w):\n    sum(range(100000))\n"
 
 
 @pytest.fixture(scope="session")
@@ -121,27 +124,29 @@ def assert_every_sample_is_there(run: FirmwareRun) -> None:
 @pytest.mark.slow  # 30 s of emulated time and more; app_cases_program.py is the cheap form
 def test_box_py_runs_until_it_is_stopped(hil_bench: Bench) -> None:
     script = Script()
-    texts = (GOOD, LOOPS, FILLS, FILLS_AT_ONCE, RAISES, GOOD + b"#" * (MAX_BYTES - len(GOOD)))
+    texts = (GOOD, LOOPS, FILLS, FILLS_AT_ONCE, RAISES, SUMS, GOOD + b"#" * (MAX_BYTES - len(GOOD)))
     put = [script.put(1 + 1.5 * number, text) for number, text in enumerate(texts)]
-    state = [script.program(round((2.2 + 1.5 * number) * NS_PER_S), "") for number in range(5)]
-    state.append(script.program(10 * NS_PER_S, ""))
-    world = World(11 * NS_PER_S, gps=None, messages=tuple(script.messages))
+    state = [script.program(round((2.2 + 1.5 * number) * NS_PER_S), "") for number in range(6)]
+    state.append(script.program(11_500_000_000, ""))
+    world = World(12_500_000_000, gps=None, messages=tuple(script.messages))
     run = hil_bench.run(world, flash=confirmed(hil_bench))
 
     found = answers(run)
-    assert [found[each] for each in put] == [(Status.DONE, "")] * 6
+    assert [found[each] for each in put] == [(Status.DONE, "")] * 7
     reports = [read_report(found[each][1]) for each in state]
     assert [report.reason for report in reports if report] == [
         "",
-        "took more than 20 ms, line 7",
+        "took more than 20 ms, line 9",
         "keeps more than 8192 bytes",
         "MemoryError: memory allocation failed, allocating 100000 bytes, line 2",
         "ValueError: too high, line 3",
+        "took more than 20 ms",
         "",
     ]
-    assert [reason for reason, _ in logged(run, "box.program_stopped")] == [2, 3, 3, 4]
-    kinds = [each.kind for each in run.capture.of(Crossing) if each.limit_v == 100.0]
-    assert kinds == [CrossingKind.SWELL] * 2
+    assert [reason for reason, _ in logged(run, "box.program_stopped")] == [2, 3, 3, 4, 2]
+    crossings = run.capture.of(Crossing)
+    assert [each.kind for each in crossings if each.limit_v == 100.0] == [CrossingKind.SWELL] * 2
+    assert [each for each in crossings if each.limit_v == 50.0] == []  # in the body there is no window
     seen = [number for number, _ in logged(run, "box.program_line")]
     assert seen[:5] == [1, 2, 3, 4, 5]
     assert box_facts(run.capture.of(BoxFacts)[-1])["program"] == "runs"
@@ -152,8 +157,8 @@ def test_box_py_runs_until_it_is_stopped(hil_bench: Bench) -> None:
 def test_three_crashes_end_a_program(hil_bench: Bench) -> None:
     script = Script()
     script.put(1, b"import machine\ndef window(w):\n    machine.mem32[0x60000000]\n")
-    state = script.program(5 * NS_PER_S, "")
-    world = World(6 * NS_PER_S, gps=None, messages=tuple(script.messages))
+    state = script.program(7 * NS_PER_S, "")
+    world = World(8 * NS_PER_S, gps=None, messages=tuple(script.messages))
     run = hil_bench.run(world, flash=confirmed(hil_bench))
     assert [cause for _, cause in run.report["resets"]] == ["software"] * 3
     report = read_report(answers(run)[state][1])

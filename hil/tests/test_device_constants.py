@@ -14,6 +14,8 @@ from opq_hil.world.world import EXTERNAL
 from opq_proto.link import frames as link
 from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
+from opq_proto.link import user_program
+from opq_proto.link.log_codes import CODES, PROGRAM_STATES
 from opq_proto.measurement import supply_word
 from opq_sim.box import box, commands, wire_faults
 from opq_sim.faults.parts import mongo_server
@@ -68,6 +70,29 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
     assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MAX_REQUESTS
     assert sample_stream.LATEST_NS == 4 * 10**18
     assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
+
+
+def test_a_users_program_has_one_format() -> None:
+    module, store = "cmodules/program/module.c", "cmodules/program/program_store.h"
+    assert constant(module, "PIECE_BYTES") == user_program.PIECE_BYTES
+    places = constant(store, "OPQ_PROGRAM_PLACE_BYTES"), constant(store, "OPQ_PROGRAM_HEAD_BYTES")
+    assert places[0] - places[1] == user_program.MAX_BYTES
+    assert CODES[constant(module, "PROGRAM_LINE")].name == "PROGRAM_LINE"
+
+
+def test_states_of_a_users_program_have_words() -> None:
+    words = {
+        "NONE": "none",
+        "RUNS": "runs",
+        "TOO_LONG": "too long",
+        "HEAP": "too much heap",
+        "RAISED": "raised",
+        "CRASHED": "resets",
+        "NOT_COMPILED": "does not compile",
+    }
+    numbers = {constant("app/user_program.py", name): word for name, word in words.items()}
+    assert numbers.keys() == PROGRAM_STATES.keys()
+    assert all(word in PROGRAM_STATES[number] for number, word in numbers.items())
 
 
 def test_a_hello_comes_often_enough() -> None:

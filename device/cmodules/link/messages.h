@@ -162,7 +162,7 @@ typedef enum {
     OPQ_FACT_PROTECTED_SECTORS, // option bytes: a bit for each sector that cannot be written
     OPQ_FACT_CHIP_REVISION,     // REV_ID
     OPQ_FACT_TIME_LABEL,        // what names the seconds: 0 nothing yet, 1 NMEA, 2 UBX, 3 UBX that confirms UTC
-    OPQ_FACT_PROGRAM,           // the user's program: 0 none, 1 runs, else why it was stopped (device/app/codes.py)
+    OPQ_FACT_PROGRAM,           // the user's program: 0 none, 1 runs, else why it was stopped (app/user_program.py)
     OPQ_FACT_PROGRAM_CRC32,     // of its text
     OPQ_FACTS,
 } opq_fact_t;

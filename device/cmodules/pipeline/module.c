@@ -12,8 +12,6 @@
 #include "tick.h"
 #include "uart.h"
 
-enum { TICKS_PER_MS = 84000 };
-
 static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];  // the main thread's own; PendSV has another
 
 static opq_text_t text_of(mp_obj_t object) {
@@ -21,8 +19,6 @@ static opq_text_t text_of(mp_obj_t object) {
     text.bytes = mp_obj_str_get_data(object, &text.length);
     return text;
 }
-
-static uint64_t uptime_ms(void) { return (uint64_t)opq_pipeline_config()->now_tick() / TICKS_PER_MS; }
 
 static mp_obj_t posted(uint8_t type, size_t length) {
     return mp_obj_new_bool(length > 0 && opq_pipeline_post(type, payload, length));
@@ -125,7 +121,7 @@ static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
     opq_acquire_counters(&samples);
     opq_pipeline_counters(&line);
     opq_health_t health = {
-        .uptime_ms = uptime_ms(),
+        .uptime_ms = opq_pipeline_uptime_ms(),
         .temperature_c = mp_obj_get_float_to_f(args[0]),
         .supply_v = mp_obj_get_float_to_f(args[1]),
         .battery_v = mp_obj_get_float_to_f(args[2]),
@@ -219,7 +215,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(pipeline_crash_obj, pipeline_crash);
 static mp_obj_t pipeline_log(mp_obj_t code, mp_obj_t a, mp_obj_t b) {
     return posted(OPQ_LOG, opq_write_log(payload, sizeof payload, (uint16_t)mp_obj_get_int(code),
                                          (int32_t)mp_obj_get_int_truncated(a), (int32_t)mp_obj_get_int_truncated(b),
-                                         (uint32_t)uptime_ms()));
+                                         (uint32_t)opq_pipeline_uptime_ms()));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(pipeline_log_obj, pipeline_log);
 

@@ -63,6 +63,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
 }
 
 const opq_pipeline_config_t *opq_pipeline_config(void) { return &config; }
+uint64_t opq_pipeline_uptime_ms(void) { return (uint64_t)config.now_tick() / (uint64_t)(OPQ_TICK_HZ / 1000); }
 
 void opq_pipeline_restart(void) {
     done_to = 0;

@@ -77,6 +77,8 @@ opq_queue_t *opq_pipeline_rx(void);
 
 void opq_pipeline_init(const opq_pipeline_config_t *config);
 const opq_pipeline_config_t *opq_pipeline_config(void);
+// Since the Box started.
+uint64_t opq_pipeline_uptime_ms(void);
 // PendSV's whole work. Not reentrant.
 void opq_pipeline_run(void);
 // For USART1's interrupt: true when the line ran low and something is left to send again.

@@ -16,13 +16,14 @@ enum {
     MESSAGES_PER_CALL = 4, // the line's outbox is for commands, health and log as well
     PIECE_BYTES = 180,     // 240 characters of base64 fit into the detail of an acknowledgement
 };
-#define IN_CALL UINT32_C(0x5842504F) // in RAM that a reset keeps: the reset came during a call of the program
+// In RAM that a reset keeps, XOR the CRC-32 of the text that is called: the reset came during that call.
+#define IN_CALL UINT32_C(0x5842504F)
 
 static volatile uint32_t left_ms; // 0: no call
 volatile bool opq_program_over;
 static bool expired; // the last call was over its limit
 static uint32_t messages_left;
-static opq_stamped_window_t current;
+static opq_stamped_window_t current; // without samples: none
 static opq_program_t kept; // the stored program
 static uint32_t receiving; // the place that is being written
 
@@ -44,15 +45,15 @@ static void end_call(void) {
     *in_call() = 0;
 }
 
-// call(limit_ms, function, *arguments): what it returns or raises.
+// call(crc32, limit_ms, function, *arguments): what it returns or raises; the CRC-32 is of the text that is called.
 static mp_obj_t program_call(size_t n, const mp_obj_t *args) {
     nlr_buf_t nlr;
-    uint32_t limit_ms = (uint32_t)mp_obj_get_int(args[0]);
+    uint32_t limit_ms = (uint32_t)mp_obj_get_int(args[1]);
     messages_left = MESSAGES_PER_CALL;
-    *in_call() = IN_CALL;
+    *in_call() = IN_CALL ^ (uint32_t)mp_obj_get_int_truncated(args[0]);
     left_ms = limit_ms + 1u; // the first one may be over at once
     if (nlr_push(&nlr) == 0) {
-        mp_obj_t result = mp_call_function_n_kw(args[1], n - 2, 0, args + 2);
+        mp_obj_t result = mp_call_function_n_kw(args[2], n - 3, 0, args + 3);
         nlr_pop();
         end_call();
         return result;
@@ -60,7 +61,7 @@ static mp_obj_t program_call(size_t n, const mp_obj_t *args) {
     end_call();
     nlr_jump(nlr.ret_val);
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(program_call_obj, 2, 6, program_call);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(program_call_obj, 3, 7, program_call);
 
 static mp_obj_t program_expired(void) { return mp_obj_new_bool(expired); }
 static MP_DEFINE_CONST_FUN_OBJ_0(program_expired_obj, program_expired);
@@ -79,9 +80,9 @@ static mp_obj_t program_line(mp_obj_t error) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(program_line_obj, program_line);
 
-// crashed(): whether the reset before this start came during a call; asked once.
+// crashed(): whether the reset before this start came during a call of the stored program; asked once, after load().
 static mp_obj_t program_crashed(void) {
-    bool crashed = *in_call() == IN_CALL;
+    bool crashed = *in_call() == (IN_CALL ^ kept.crc32);
     *in_call() = 0;
     return mp_obj_new_bool(crashed);
 }
@@ -89,6 +90,9 @@ static MP_DEFINE_CONST_FUN_OBJ_0(program_crashed_obj, program_crashed);
 
 static mp_obj_t program_watch(mp_obj_t on) {
     opq_pipeline_watch_windows(mp_obj_is_true(on));
+    if (!mp_obj_is_true(on)) {
+        current = (opq_stamped_window_t){0};
+    }
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(program_watch_obj, program_watch);
@@ -103,6 +107,7 @@ static mp_obj_t program_window(void) {
         MP_QSTR_trans_v,      MP_QSTR_half_cycle_min_v, MP_QSTR_half_cycle_max_v, MP_QSTR_clipped,
     };
     if (!opq_pipeline_window(&current)) {
+        current = (opq_stamped_window_t){0};
         return mp_const_none;
     }
     const opq_feature_window_t *window = &current.window;
@@ -139,14 +144,14 @@ static mp_obj_t posted(uint8_t type, const uint8_t *payload, size_t length) {
 static mp_obj_t program_log(mp_obj_t a, mp_obj_t b) {
     enum { PROGRAM_LINE = 73 }; // device/app/codes.py
     uint8_t payload[16];
-    int64_t uptime_ms = opq_pipeline_config()->now_tick() / 84000;
     return posted(OPQ_LOG, payload, opq_write_log(payload, sizeof payload, PROGRAM_LINE,
                                                   (int32_t)mp_obj_get_int_truncated(a),
-                                                  (int32_t)mp_obj_get_int_truncated(b), (uint32_t)uptime_ms));
+                                                  (int32_t)mp_obj_get_int_truncated(b),
+                                                  (uint32_t)opq_pipeline_uptime_ms()));
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(program_log_obj, program_log);
 
-// crossing(kind, entering, rms_v, limit_v), at the first sample of the window.
+// crossing(kind, entering, rms_v, limit_v), at the first sample of the window; False while there is none.
 static mp_obj_t program_crossing(size_t n, const mp_obj_t *args) {
     (void)n;
     static const char *const kinds[OPQ_CROSSING_KINDS] = {"dip", "swell", "interruption"};
@@ -164,7 +169,8 @@ static mp_obj_t program_crossing(size_t n, const mp_obj_t *args) {
     for (uint8_t kind = 0; kind < OPQ_CROSSING_KINDS; kind++) {
         if (strcmp(kinds[kind], wanted) == 0) {
             crossing.kind = (uint8_t)(kind + 1u);
-            return posted(OPQ_CROSSING, payload, opq_write_crossing(payload, sizeof payload, &crossing));
+            size_t length = current.window.samples == 0 ? 0 : opq_write_crossing(payload, sizeof payload, &crossing);
+            return posted(OPQ_CROSSING, payload, length);
         }
     }
     mp_raise_ValueError(MP_ERROR_TEXT("want dip, swell or interruption"));
@@ -173,7 +179,7 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(program_crossing_obj, 4, 4, program_c
 
 // load() -> (length, crc32, crashes) of the stored program; None: there is none.
 static mp_obj_t program_load(void) {
-    if (!opq_program_find(opq_flash(), &kept)) {
+    if (!opq_program_load(opq_flash(), &kept)) {
         kept = (opq_program_t){.sequence = 0};
     }
     if (kept.length == 0) {
@@ -207,20 +213,30 @@ static mp_obj_t program_piece(mp_obj_t offset) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(program_piece_obj, program_piece);
 
-// room(): makes sure that a place is free; an erase takes about 1 s. Returns an opq_nor_status_t.
-static mp_obj_t program_room(void) {
-    receiving = opq_program_free_place(opq_flash());
-    if (receiving < OPQ_PROGRAM_PLACES) {
-        return MP_OBJ_NEW_SMALL_INT(OPQ_NOR_OK);
-    }
+static opq_nor_status_t erase_but_kept(void) {
     opq_program_t copy = kept;
     uint8_t *text = m_new(uint8_t, kept.length);
-    memcpy(text, kept.text, kept.length);
+    if (kept.length > 0) {
+        memcpy(text, kept.text, kept.length);
+    }
     copy.text = text;
-    opq_nor_status_t status = opq_program_erase(opq_flash(), kept.length > 0 ? &copy : NULL);
+    opq_nor_status_t status = opq_program_erase(opq_flash(), &copy);
     m_del(uint8_t, text, copy.length);
     (void)program_load();
+    return status;
+}
+
+// room(): begins a place; an erase, where none is free, takes about 1 s. Returns an opq_nor_status_t.
+static mp_obj_t program_room(void) {
+    opq_nor_status_t status = OPQ_NOR_OK;
     receiving = opq_program_free_place(opq_flash());
+    if (receiving == OPQ_PROGRAM_PLACES) {
+        status = erase_but_kept();
+        receiving = opq_program_free_place(opq_flash());
+    }
+    if (receiving < OPQ_PROGRAM_PLACES) {
+        status = opq_program_begin(opq_flash(), receiving, kept.sequence + 1u);
+    }
     return MP_OBJ_NEW_SMALL_INT(status);
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(program_room_obj, program_room);
@@ -262,7 +278,9 @@ static mp_obj_t program_keep(mp_obj_t length, mp_obj_t crc32) {
 static MP_DEFINE_CONST_FUN_OBJ_2(program_keep_obj, program_keep);
 
 static mp_obj_t program_count_crash(void) {
-    return MP_OBJ_NEW_SMALL_INT(opq_program_count_crash(opq_flash(), &kept));
+    opq_nor_status_t status = opq_program_count_crash(opq_flash(), &kept);
+    (void)program_load();
+    return MP_OBJ_NEW_SMALL_INT(status);
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(program_count_crash_obj, program_count_crash);
 

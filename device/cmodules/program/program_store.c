@@ -38,33 +38,54 @@ static bool read_place(const opq_nor_t *nor, uint32_t place, opq_program_t *out)
     return true;
 }
 
-bool opq_program_find(const opq_nor_t *nor, opq_program_t *found) {
+static bool is_erased(const opq_nor_t *nor, uint32_t place) {
+    return opq_nor_is_erased(nor, address_of(place), OPQ_PROGRAM_PLACE_BYTES);
+}
+
+static opq_nor_status_t write_word(const opq_nor_t *nor, uint32_t address, uint32_t word) {
+    return opq_nor_write(nor, address, (const uint8_t *)&word, sizeof word);
+}
+
+bool opq_program_load(const opq_nor_t *nor, opq_program_t *found) {
     bool any = false;
     for (uint32_t place = 0; place < OPQ_PROGRAM_PLACES; place++) {
         opq_program_t next;
-        if (read_place(nor, place, &next) && (!any || next.sequence > found->sequence)) {
+        if (!read_place(nor, place, &next)) {
+            if (!is_erased(nor, place)) {
+                (void)write_word(nor, address_of(place) + MAGIC_AT, 0); // never good at a later start
+            }
+        } else if (!any || next.sequence > found->sequence) {
             *found = next;
             any = true;
         }
+    }
+    if (any) {
+        (void)write_word(nor, address_of(found->place) + MAGIC_AT, MAGIC); // good at each later start
     }
     return any;
 }
 
 uint32_t opq_program_free_place(const opq_nor_t *nor) {
-    uint32_t place = 0;
-    while (place < OPQ_PROGRAM_PLACES && !opq_nor_is_erased(nor, address_of(place), OPQ_PROGRAM_PLACE_BYTES)) {
-        place++;
+    uint32_t free_place = OPQ_PROGRAM_PLACES;
+    bool any = false;
+    for (uint32_t place = OPQ_PROGRAM_PLACES; place-- > 0;) {
+        opq_program_t good;
+        if (is_erased(nor, place)) {
+            free_place = place;
+        } else {
+            any = any || read_place(nor, place, &good);
+        }
     }
-    return place;
+    return any ? free_place : OPQ_PROGRAM_PLACES;
+}
+
+opq_nor_status_t opq_program_begin(const opq_nor_t *nor, uint32_t place, uint32_t sequence) {
+    return write_word(nor, address_of(place) + SEQUENCE_AT, sequence);
 }
 
 opq_nor_status_t opq_program_write(const opq_nor_t *nor, uint32_t place, uint32_t offset, const uint8_t *text,
                                    size_t length) {
     return opq_nor_write(nor, address_of(place) + OPQ_PROGRAM_HEAD_BYTES + offset, text, length);
-}
-
-static opq_nor_status_t write_word(const opq_nor_t *nor, uint32_t address, uint32_t word) {
-    return opq_nor_write(nor, address, (const uint8_t *)&word, sizeof word);
 }
 
 opq_nor_status_t opq_program_commit(const opq_nor_t *nor, uint32_t place, uint32_t sequence, uint32_t length,
@@ -80,10 +101,12 @@ opq_nor_status_t opq_program_commit(const opq_nor_t *nor, uint32_t place, uint32
 
 opq_nor_status_t opq_program_erase(const opq_nor_t *nor, const opq_program_t *kept) {
     opq_nor_status_t status = nor->erase(nor->context, OPQ_PROGRAM_SECTOR);
-    if (status != OPQ_NOR_OK || kept == NULL) {
-        return status;
+    if (status == OPQ_NOR_OK) {
+        status = opq_program_write(nor, 0, 0, kept->text, kept->length);
     }
-    status = opq_program_write(nor, 0, 0, kept->text, kept->length);
+    for (uint32_t n = 0; status == OPQ_NOR_OK && n < kept->crashes; n++) {
+        status = write_word(nor, address_of(0) + CRASHES_AT + 4u * n, 0);
+    }
     return status == OPQ_NOR_OK ? opq_program_commit(nor, 0, kept->sequence, kept->length, kept->crc32) : status;
 }
 

@@ -94,6 +94,7 @@ CODES: dict[int, Code] = {
     71: Code("PROGRAM_STOPPED", "box.program_stopped", "program", "line", warns=True),
     72: Code("PROGRAM_REMOVED", "box.program_removed"),
     73: Code("PROGRAM_LINE", "box.program_line", "a", "b"),
+    74: Code("PROGRAM_WINDOWS_LOST", "box.program_windows_lost", "windows", "in_all", warns=True),
 }
 
 

@@ -30,22 +30,24 @@ def log(a: int, b: int) -> bool:
 
 def crossing(kind: str, entering: bool, rms_v: float, limit_v: float) -> bool:
     """Sends a crossing of kind dip, swell or interruption at the window's first sample; then its gateway
-    sends at once."""
+    sends at once. Returns False, as `log`, and outside of `window(w)`."""
 
 MAX_BYTES: int
 CRASHES: int
 
-def call(limit_ms: int, function: Callable[..., object], *arguments: object) -> object:
-    """Calls a function; after `limit_ms` each jump of its byte code raises KeyboardInterrupt."""
+def call(crc32: int, limit_ms: int, function: Callable[..., object], *arguments: object) -> object:
+    """Calls a function; after `limit_ms` each jump of its byte code raises KeyboardInterrupt. `crc32` is of
+    the text that is called: a reset meanwhile counts against this text."""
 
 def expired() -> bool:
-    """Whether the last call was over its limit."""
+    """Whether the last call was over its limit; it may have returned nevertheless."""
 
 def line(error: BaseException) -> int:
     """The innermost line of box.py in its traceback; 0: none."""
 
 def crashed() -> bool:
-    """Whether the reset before this start came during a call; asked once."""
+    """Whether the reset before this start came during a call of the stored program; asked once, after
+    `load`."""
 
 def watch(on: bool) -> None:
     """Whether windows are kept for `window`."""
@@ -53,7 +55,9 @@ def watch(on: bool) -> None:
 def window() -> Window | None:
     """The oldest window that was not fetched; eight are kept."""
 
-def windows_lost() -> int: ...
+def windows_lost() -> int:
+    """Windows that found the eight places taken, since the start."""
+
 def load() -> tuple[int, int, int] | None:
     """Length, CRC-32 and crashes of the stored program."""
 
@@ -64,7 +68,8 @@ def piece(offset: int) -> bytes:
     """At most 180 bytes of it."""
 
 def room() -> int:
-    """Makes room for another program; every fifteenth time this erases the sector (about 1 s). 0: done."""
+    """Begins a place for another text; where none is free, every fifteenth time, it erases the sector (about
+    1 s). 0: done."""
 
 def write(offset: int, piece: bytes) -> int: ...
 def received(length: int, crc32: int) -> str | None:

@@ -31,6 +31,8 @@ def poll():
 
 
 def acknowledge(command_id, status, detail=""):
+    if len(detail.encode()) > 255:
+        return False
     return _send("ack", command_id, status, detail)
 
 

@@ -1,4 +1,4 @@
-"""A stored program in RAM, its calls without a clock: `over` says that the next call is over its limit."""
+"""A stored program in RAM, its calls without a clock: `outcomes` says which are over their limit."""
 
 from binascii import crc32
 
@@ -7,20 +7,28 @@ CRASHES = 3
 
 stored = b""
 crashes = 0
-was_reset = False  # during a call, before this start
+was_reset_in = 0  # CRC-32 of the text during whose call the reset before this start came
 windows = []
 said = []
+crossings = []
 watched = False
-over = False
+lost = 0
+IN_TIME, INTERRUPTED, RETURNS_LATE = range(3)
+outcomes = []  # of the next calls
+called = []  # CRC-32 of the text of each call
 flash_status = 0
 _received = b""
 _expired = False
+_loaded = 0  # CRC-32 of the program that load() found
+_window = None
 
 
-def call(limit_ms, function, *arguments):
-    global _expired, over
-    _expired, over = over, False
-    if _expired:
+def call(crc32_, limit_ms, function, *arguments):
+    global _expired
+    called.append(crc32_)
+    outcome = outcomes.pop(0) if outcomes else IN_TIME
+    _expired = outcome != IN_TIME
+    if outcome == INTERRUPTED:
         raise KeyboardInterrupt
     return function(*arguments)
 
@@ -34,21 +42,31 @@ def line(error):
 
 
 def crashed():
-    global was_reset
-    found, was_reset = was_reset, False
-    return found
+    global was_reset_in
+    found, was_reset_in = was_reset_in, 0
+    return found != 0 and found == _loaded
 
 
 def watch(on):
-    global watched
+    global watched, _window
     watched = on
+    if not on:
+        _window = None
 
 
 def window():
-    return windows.pop(0) if watched and windows else None
+    global _window
+    _window = windows.pop(0) if watched and windows else None
+    return _window
+
+
+def windows_lost():
+    return lost
 
 
 def load():
+    global _loaded
+    _loaded = crc32(stored)
     return (len(stored), crc32(stored), crashes) if stored else None
 
 
@@ -79,7 +97,8 @@ def received(length, wanted):
 
 def keep(length, wanted):
     global stored
-    stored = _received if length else b""
+    if flash_status == 0:
+        stored = _received if length else b""
     return flash_status
 
 
@@ -91,4 +110,11 @@ def count_crash():
 
 def log(a, b):
     said.append((a, b))
+    return True
+
+
+def crossing(kind, entering, rms_v, limit_v):
+    if _window is None:
+        return False
+    crossings.append((kind, _window))
     return True

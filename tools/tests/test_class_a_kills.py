@@ -56,7 +56,7 @@ def check(stored: list[Row], parts: list[tuple[int, Row]]) -> int:
     return len(several)
 
 
-@pytest.mark.slow  # test_class_a_whole.py always runs, and a kill in gateway/tests/test_measuring_two_hours.py
+@pytest.mark.slow  # test_class_a_whole.py always runs, and a kill in test_measuring_two_hours.py
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("kills", "seed"), [(60, 61), (4, 62)])
 def test_kills_lose_and_double_no_interval(tmp_path: Path, kills: int, seed: int) -> None:

@@ -415,7 +415,7 @@ def number_after(after: str | None) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
-def is_missed(incident_id: int, event_id: str, after: str | None) -> bool:
+def is_missed(incident_id: int, event_id: str | None, after: str | None) -> bool:
     """Whether a stream that continues after a Last-Event-ID has to get this version of an incident."""
     first = number_after(after)
     if first is None or incident_id < first:

@@ -48,9 +48,9 @@ def changes_listed(
     found = store.phenomena(start_ms, end_ms, alone) if box_ids else []
     rows: list[ListedChange] = []
     there: dict[str, list[tuple[int, int]]] = {box_id: [] for box_id in box_ids}
-    for box_id, *span in ((each, 0, LAST_NS) for each in box_ids) if stays is None else stays:
+    for box_id, first, last in ((each, 0, LAST_NS) for each in box_ids) if stays is None else stays:
         if box_id in there:
-            there[box_id].append((span[0], span[1]))
+            there[box_id].append((first, last))
     for each in ordered([one for one in found if _was_at(one, there)])[:CHANGES_LISTED]:
         sentence = Markup(words_of(each, _marked, Markup))
         sentence = sentence[:1].upper() + sentence[1:]

@@ -152,6 +152,11 @@ def test_four_messages_a_call_are_sent(tmp_path: Path, recording: Path) -> None:
     assert f"MESSAGES_PER_CALL = {MESSAGES_PER_CALL}," in module
 
 
+def test_a_crossing_in_the_body_is_not_sent(tmp_path: Path, recording: Path) -> None:
+    text = "from opq import program\nassert not program.crossing('dip', True, 1, 90)\nwindow = print\n"
+    assert result(tmp_path, text, recording)["messages"] == []
+
+
 def test_what_it_prints_leaves_the_json(tmp_path: Path, recording: Path) -> None:
     done = tried(tmp_path, PRINTS, recording, "--json")
     assert json.loads(done.stdout)["messages"] == [] and len(done.stderr.splitlines()) == WINDOWS

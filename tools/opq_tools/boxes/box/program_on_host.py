@@ -68,6 +68,7 @@ class HostProgram:
         self.sent: list[Message] = []
         self.not_sent = 0
         self._left = 0
+        self._has_window = False
         self._former: dict[str, ModuleType | None] = {}
         self._function: Callable[[object], object] | None = None
 
@@ -95,6 +96,7 @@ class HostProgram:
     def load(self, text: str) -> None:
         """Compiles a text and runs its body. Raises ProgramStoppedError with the reason of the refusal."""
         names: dict[str, object] = {}
+        self._has_window = False
         # MicroPython evaluates no annotations
         flags = __future__.annotations.compiler_flag
         self._run(lambda: exec(compile(text, NAME, "exec", flags, dont_inherit=True), names))
@@ -107,6 +109,7 @@ class HostProgram:
         """Calls its function. Raises ProgramStoppedError."""
         function = self._function
         assert function is not None
+        self._has_window = True
         self._run(lambda: function(window))
 
     def _run(self, step: Callable[[], object]) -> None:
@@ -128,7 +131,7 @@ class HostProgram:
         found = SentCrossing(kind, bool(entering), _number(rms_v), _number(limit_v))
         if kind not in KINDS:
             raise ValueError(f"want {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-        return self._send(found)
+        return self._has_window and self._send(found)
 
     def _send(self, message: Message) -> bool:
         if self._left == 0:

@@ -20,7 +20,8 @@ from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioFailedError
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine
 from opq_hil.world.world import NS_PER_S, PowerScript, World
-from opq_proto.link.messages import Acknowledgement, Hello, Log, Operation, Status
+from opq_proto.firmware.image import Slot, make_image
+from opq_proto.link.messages import Acknowledgement, Hello, LinkMessage, Log, Operation, Status
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
 
@@ -136,6 +137,30 @@ def test_saves_go_on_until_the_cut() -> None:
 def test_an_update_waits_for_hello_and_ends() -> None:
     with pytest.raises(ScenarioFailedError, match="scripted: no hello in 30 s"):
         update_box(ScriptedLine(saves=-1), {})
+
+
+class BusyLine(ScriptedLine):
+    """Its Box answers each request within the same read: hello, the begin of an update, then busy."""
+
+    def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        self.clock_s += 1.0
+        answers: dict[int, LinkMessage] = {1: Box("1").hello(), 2: Acknowledgement(2, Status.DONE, "A")}
+        newest = len(self.asked)
+        busy = Acknowledgement(newest, Status.BUSY, "0")
+        self.received.append(TimedMessage(0, 0, answers.get(newest, busy)))
+
+    def send_piece(self, offset: int, data: bytes) -> int:
+        return self.request(Operation.UPDATE_END)
+
+
+def test_an_erase_has_its_time_from_its_begin() -> None:
+    """Also on a line whose clock has run for long, as a host's has."""
+    line = BusyLine(saves=0)
+    line.clock_s = 1000.0
+    images = {
+        slot: make_image(bytes(2000), hardware="opqbox", version=1, slot=slot, sign=None) for slot in Slot
+    }
+    assert update_box(line, images, lambda: line.clock_s > 1020.0) == "sending"
 
 
 def test_a_cut_switches_on_after_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def update_box(
         require(line.now_s() < hello_by_s, f"{line.port}: no hello in {HELLO_S:g} s, so no update was sent")
         commands.step()
     update = FirmwareUpdate(commands, _now, status)
+    update.tick(line.now_s())  # its limits count from now: an answer may come before the next tick
     bundle = pack_bundle(images)
     pieces = [f"data {at} {_text(bundle[at : at + PIECE])}" for at in range(0, len(bundle), PIECE)]
     for order in (f"begin {len(bundle)} {sha256_of(bundle).hex()}", *pieces, "install"):

@@ -9,18 +9,19 @@ import pytest
 from board_stand_in import BoardStandIn
 from model_box import broken
 
-from opq_hil.backends.backend import Backend, BackendError, Fixtures, Image
+from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, Fixtures, Image
 from opq_hil.backends.board import BoardBackend
 from opq_hil.backends.firmware import Firmware, FirmwareError, flashed_firmware
 from opq_hil.suites.box_update import update_box
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
-from opq_hil.suites.cuts import SAVES_AHEAD, figures_of_saves, looked_at, saves_until
+from opq_hil.suites.cuts import ASK_SLOT, SAVES_AHEAD, figures_of_saves, looked_at, running_slot, saves_until
 from opq_hil.suites.line_faults import logged
 from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioFailedError, SkippedError
-from opq_hil.world.capture import TimedMessage
+from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.line import BenchLine
 from opq_hil.world.world import NS_PER_S, PowerScript, World
 from opq_proto.firmware.image import Slot, make_image
+from opq_proto.link import frames as link
 from opq_proto.link.messages import Acknowledgement, Hello, LinkMessage, Log, Operation, Status
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
@@ -132,6 +133,21 @@ def test_saves_go_on_until_the_cut() -> None:
     for outcomes, saves in ((["new", "new"], 3), (["old"], 0)):
         with pytest.raises(SkippedError, match="no cut fell into a save"):
             figures_of_saves(outcomes, saves)
+
+
+@pytest.mark.parametrize(
+    ("answer", "runs"),
+    [
+        (Acknowledgement(ASK_SLOT, Status.DONE, "A"), Slot.B),
+        (Acknowledgement(ASK_SLOT, Status.DONE, "B"), Slot.A),
+        (Acknowledgement(ASK_SLOT, Status.BUSY, "the running image is on trial"), Slot.A),
+    ],
+)
+def test_a_box_says_which_slot_runs(answer: Acknowledgement, runs: Slot, tmp_path: Path) -> None:
+    """After an update for slot A: also where it was confirmed before the cut."""
+    capture = Capture([(0, link.encode(answer, 0))])
+    run = FirmwareRun(World(NS_PER_S), tmp_path, capture, {}, None, 1.0)
+    assert running_slot(run, "a cut", Slot.A) is runs
 
 
 def test_an_update_waits_for_hello_and_ends() -> None:

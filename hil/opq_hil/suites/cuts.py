@@ -166,8 +166,8 @@ def running_slot(run: FirmwareRun, what: str, trial: Slot = Slot.B) -> Slot:
     """
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     answer = answers.get(ASK_SLOT)
-    if answer is not None and answer.status is Status.DONE and answer.detail == trial.name:
-        return Slot.A if trial is Slot.B else Slot.B
+    if answer is not None and answer.status is Status.DONE and answer.detail in Slot.__members__:
+        return Slot.A if answer.detail == Slot.B.name else Slot.B
     on_trial = answer is not None and answer.status is Status.BUSY and "trial" in answer.detail
     require(on_trial, f"after {what} the Box answers to an update with {answer}; see {run.folder}")
     return trial

@@ -40,7 +40,7 @@ class ProcessLimits:
     """The same for a function; all rules stop meanwhile."""
     history_s: float = 600.0
     """Longest call with weeks of a Box, unless `call_s` is longer: its first one may load large libraries."""
-    start_s: float = 30.0
+    start_s: float = 60.0
     """From the start of the process to its handshake, and for one instance to configure itself."""
     lua_memory_bytes: int = 32 * MIB
     lua_instructions: int = 10_000_000

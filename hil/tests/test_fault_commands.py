@@ -6,7 +6,7 @@ from opq_sim.faults.parts.played_commands import Commands
 
 
 def its_processes() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "parts.commands" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children() if "played_commands" in " ".join(each.cmdline())]
 
 
 def test_one_process_answers_every_command() -> None:

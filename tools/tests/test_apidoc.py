@@ -15,4 +15,4 @@ def test_a_page_of_each_module_is_built(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pages = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.html")}
-    assert {Path("opq_proto/messages"), Path("opq_cloud/view/service"), Path("opq_tools/cli")} <= pages
+    assert {Path("opq_proto/messages"), Path("opq_cloud/view/view_service"), Path("opq_tools/cli")} <= pages

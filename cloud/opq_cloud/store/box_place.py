@@ -1,6 +1,6 @@
 """The place of a Box from the store's records, for Makai, Mauka and `opq-tools boxes`.
 
-Separate from `documents/boxes.py` because it reads records, not documents.
+Separate from `documents/box_documents.py` because it reads records, not documents.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 tables.
 
 All records but the measurement log are written once, over this interface. It has two implementations: SQLite
-(`embedded/driver.py`) runs a job of several steps in one transaction; MongoDB (`mongo/driver.py`) runs it
+(`embedded_driver.py`) runs a job of several steps in one transaction; MongoDB (`mongo_driver.py`) runs it
 step by step. So each step is atomic by itself, and their order allows a kill between them: the same job, run
 again, completes them.
 """

@@ -4,7 +4,7 @@ part D).
 An original database can be opened unchanged, and original tools can read this store's. This project adds
 fields, and the collections `opq_counters`, `opq_crossings`, `opq_locks`, `opq_removals`, `opq_rollups`,
 `opq_rollups_due`, `opq_schema`, `opq_set_back`, `opq_trigger_settings`, those of the incidents' index and
-those of accounts (`records.accounts.TABLES`). This module has Measurements (D.1) alone; all else is written
+those of accounts (`account_records.TABLES`). This module has Measurements (D.1) alone; all else is written
 once, in `records/`.
 """
 

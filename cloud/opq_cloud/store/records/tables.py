@@ -1,7 +1,7 @@
 """The tables of the store, for both drivers; docs/schema.md lists their columns and indexes.
 
 Fields and collections of the original are as in docs/reference/opq-interop.md, part D. The tables of people
-are in `records/accounts.py`.
+are in `accounts/account_records.py`.
 """
 
 from opq_cloud.store.documents.event_documents import file_name

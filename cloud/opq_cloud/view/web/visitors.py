@@ -1,4 +1,4 @@
-"""Identifies visitors by the session or token of a request; their rights are those of `store/records/rights`.
+"""Identifies visitors by the session or token of a request; their rights are those of `accounts/rights`.
 
 A View on loopback that has no account yet is open to its machine. Once there is an account, or beyond
 loopback, visitors who are not signed in see what the owners of Boxes show to the public.

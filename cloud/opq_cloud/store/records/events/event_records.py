@@ -1,6 +1,6 @@
 """Events, as the original's documents (docs/reference/opq-interop.md, D.3), and what analyses request.
 
-Their waveforms are in `records/waveforms.py`.
+Their waveforms are in `waveforms.py`.
 """
 
 import time

@@ -1,6 +1,6 @@
 """The Boxes of an incident's page: the voltage of each, and small pictures of those not drawn in full.
 
-The most affected Boxes are drawn as Examine draws them (`pages/examine/page.py`). All small pictures have
+The most affected Boxes are drawn as Examine draws them (`examine/event_page.py`). All small pictures have
 the same axes: they show the half-cycle rms, or the waveform where the class has no residual voltage.
 """
 

@@ -81,9 +81,8 @@ def _command(name: str) -> click.Command:
             given = (*paths, *files) or (serving.files_of_system(data_dir) if first_admin else ())
             config, where = serving.configured(name, given, data_dir, embedded, offset)
             if scheduler is not None:
-                sys.exit(
-                    importlib.import_module("opq_cloud.mauka.bulk.bulk_run").run_waiting(config, scheduler)
-                )
+                bulk_run = importlib.import_module("opq_cloud.mauka.bulk.bulk_run")
+                sys.exit(bulk_run.run_waiting(config, scheduler))
             if first_admin:
                 failure = serving.print_first_admin(config, where)
             else:

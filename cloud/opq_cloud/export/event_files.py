@@ -63,7 +63,7 @@ class ExportFile:
 def event_file(
     stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm = "binary"
 ) -> ExportFile:
-    """Writes waveforms as one file of the wanted format; a format with several files becomes a zip.
+    """Returns the download of these waveforms in one format: a file, or a zip where the format needs several.
 
     Args:
         stem: name of the file, to which the format's suffix is added.

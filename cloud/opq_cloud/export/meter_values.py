@@ -176,7 +176,7 @@ def _time_column(form: CsvForm, named: str) -> int | None:
 
 
 def _column(form: CsvForm, named: str) -> int:
-    """Returns the index of the column of this name: as written, in any case of letters, or without its unit.
+    """Returns the index of the column that a user means: the name may differ in capitals or lack the unit.
 
     Raises:
         RecordingError: there is none, or there are several.

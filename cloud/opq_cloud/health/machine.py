@@ -34,7 +34,7 @@ def disk_reading(folder: Path) -> Reading:
 
 
 def newest_reading(newest_ms: int | None, other_clocks: Collection[str]) -> Reading:
-    """Returns by how many seconds this machine's clock is behind the newest Measurement in the store.
+    """Compares this machine's clock with the newest stored Measurement: by how many seconds it is behind.
 
     Args:
         newest_ms: time of that Measurement, UTC; None: nothing is stored.

@@ -129,7 +129,7 @@ class BoxRegister:
         return self._alive_ids
 
     def slowest_ns(self, box_ids: Iterable[str], within_s: float) -> int:
-        """Returns the time up to which each of these Boxes has sent its Measurements, UTC ns; 0: no Box.
+        """Returns the time (UTC ns) up to which all of these Boxes have sent Measurements; 0: no Box.
 
         A Box that is more than `within_s` behind the newest one counts as silent, and is left out; so is one
         whose clock is ahead of this machine's by more, while others are not.

@@ -229,9 +229,8 @@ class TriggeringService:
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
             return None
-        from opq_cloud.makai.judging.judging_rules import (
-            RuleHost,  # loads FastAPI, so only where rules are enabled
-        )
+        # loads FastAPI, so only where rules are enabled
+        from opq_cloud.makai.judging.judging_rules import RuleHost
 
         made = RuleHost(
             self._config.rules,

@@ -31,9 +31,8 @@ def notifications_log(
 
     Example: opq-cloud notifications log --data-dir D --account ada@example.org
     """
-    from opq_cloud.core.original.original_settings import (
-        read_config,  # the command is part of every `opq-cloud`
-    )
+    # here, because the command is part of every `opq-cloud`
+    from opq_cloud.core.original.original_settings import read_config
     from opq_cloud.store import opened_people
     from opq_cloud.store.records.accounts.notifications import NotificationRecords
 

@@ -51,11 +51,6 @@ class RunningImage(NamedTuple):
     version: int
     """As in the image's header."""
 
-    @property
-    def free(self) -> Slot:
-        """The slot that an update goes to."""
-        return Slot.B if self.slot is Slot.A else Slot.A
-
 
 @dataclass(frozen=True, slots=True)
 class BoardBackend:
@@ -186,8 +181,7 @@ class BoardBackend:
                 raise BackendError(f"running firmware: {error}") from error
         if answer.status is not Status.DONE or answer.detail not in Slot.__members__:
             raise BackendError(f"the Box names no free slot: {answer.status.name} {answer.detail}")
-        free = Slot[answer.detail]
-        return RunningImage(Slot.A if free is Slot.B else Slot.B, version_number(hello.firmware))
+        return RunningImage(Slot[answer.detail].other, version_number(hello.firmware))
 
     def cut_power(self) -> None:
         """Switches the supply off and, after OFF_S, on again.

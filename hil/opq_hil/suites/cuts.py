@@ -167,7 +167,7 @@ def running_slot(run: FirmwareRun, what: str, trial: Slot = Slot.B) -> Slot:
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     answer = answers.get(ASK_SLOT)
     if answer is not None and answer.status is Status.DONE and answer.detail in Slot.__members__:
-        return Slot.A if answer.detail == Slot.B.name else Slot.B
+        return Slot[answer.detail].other
     on_trial = answer is not None and answer.status is Status.BUSY and "trial" in answer.detail
     require(on_trial, f"after {what} the Box answers to an update with {answer}; see {run.folder}")
     return trial
@@ -196,7 +196,7 @@ def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
 
 def _settings_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
     """As `_settings`, by the bench's relay: the Box saves value after value until its supply is gone."""
-    outcomes, saves, trial = [], 0, _with_relay(box).running().free
+    outcomes, saves, trial = [], 0, _with_relay(box).running().slot.other
     for number in range(cuts):
         what = f"cut {number + 1} of {cuts} in saves"
         _, before = looked_at(bench, None, "nothing", {SAVED: saved_value(0)})
@@ -282,8 +282,8 @@ def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
                 update_box(line, {slot: versions.image(slot, step=1) for slot in Slot}, is_off)
         run, values = looked_at(bench, None, what)
         require(values == before, f"settings changed after {what}; see {run.folder}")
-        slot = running_slot(run, what, running.free)
-        outcomes.append("new" if slot is running.free else "old")
+        slot = running_slot(run, what, running.slot.other)
+        outcomes.append("old" if slot is running.slot else "new")
     return {"cuts": cuts, "old": outcomes.count("old"), "new": outcomes.count("new")}
 
 

@@ -155,7 +155,7 @@ def _good_update_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
         update_box(line, {slot: versions.image(slot, step=1) for slot in Slot})
         took_s = live.now_s() - began_s
     slot = box.running().slot
-    require(slot is running.free, f"slot {slot.name} runs; want {running.free.name}")
+    require(slot is running.slot.other, f"slot {slot.name} runs; want {running.slot.other.name}")
     older = versions.image(running.slot)
     with BenchLine(live.port, live.now_s) as line:
         begun = line.send_command(Operation.UPDATE_BEGIN, str(len(older)), timeout_s=30)
@@ -163,7 +163,7 @@ def _good_update_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
         sent = line.send_piece(0, older[:PIECE_BYTES])
         answer = line.wait_for(Acknowledgement, 30, lambda answer: answer.command_id == sent)
     require_refused([answer], sent, Verdict.DOWNGRADE)
-    return {"update_s": took_s, "slot": running.free.name}
+    return {"update_s": took_s, "slot": slot.name}
 
 
 def good_update(bench: Bench) -> Figures:
@@ -218,7 +218,7 @@ def bad_updates(bench: Bench) -> Figures:
         flash = confirmed(bench)
     else:
         (running, _), versions = box_versions(bench, bench.box)
-    free = Slot.B if running is Slot.A else Slot.A
+    free = running.other
     good = versions.image(free, step=1)
     heads: Sequence[tuple[Verdict, bytes]] = (
         (Verdict.UNSIGNED, versions.image(free, step=1, signed=False)),
@@ -288,7 +288,7 @@ def _other_programmer_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
     build = read_header(bench.firmware(BOARD).images()[Slot.A]).version
     require(now == RunningImage(Slot.A, build), f"{now} runs after flash.hex; want slot A, version {build}")
     require(box.put_settings({}) == before, "the settings did not stay")
-    return {"updated_to": running.free.name, "from_b_to_a": 1}
+    return {"updated_to": running.slot.other.name, "from_b_to_a": 1}
 
 
 def other_programmer(bench: Bench) -> Figures:

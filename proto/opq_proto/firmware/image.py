@@ -64,6 +64,11 @@ class Slot(IntEnum):
         """Address of the header; the vector table follows it."""
         return (0x0802_0000, 0x0808_0000)[self]
 
+    @property
+    def other(self) -> "Slot":
+        """The slot that an update goes to while this one runs."""
+        return Slot.B if self is Slot.A else Slot.A
+
 
 class Verdict(IntEnum):
     """Results of the checks, in their order: the first check that fails gives the verdict."""

@@ -131,9 +131,8 @@ def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
     refuse_unfinished(folder)
     if not (folder / FILE_NAME).exists():
         raise _missing(folder)
-    from opq_cloud.store.embedded.embedded_store import (
-        EmbeddedStore,  # 20 ms, which most commands here do not need
-    )
+    # 20 ms, which most commands here do not need
+    from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 
     return EmbeddedStore(folder / FILE_NAME, busy_s=busy_s)
 

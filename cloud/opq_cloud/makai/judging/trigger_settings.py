@@ -65,7 +65,7 @@ def built_in_triggers() -> list[str]:
 
 
 def trigger_settings(trigger: str) -> list[TriggerSetting]:
-    """Returns the settings of one built-in trigger, in the order of its Config.
+    """Returns what an operator can set of one built-in trigger, in the order of its Config.
 
     Raises:
         PluginError: there is no such trigger.
@@ -109,7 +109,9 @@ def setting_from_text(text: str) -> SettingValue:
 
 
 def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list[str]:
-    """Returns the problems of running a built-in trigger with these over its defaults; `enabled` switches it.
+    """Returns what is wrong with settings of a built-in trigger; those not named keep their defaults.
+
+    `enabled` (true or false) switches the trigger itself.
 
     Raises:
         PluginError: there is no such trigger.

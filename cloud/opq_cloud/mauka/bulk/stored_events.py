@@ -77,7 +77,7 @@ def analyse_events(work: BulkWork, event_ids: Sequence[int]) -> list[EventResult
 
 
 def analyse_in_bulk(executor: Executor, work: BulkWork, event_ids: Sequence[int]) -> Iterator[EventResult]:
-    """Yields the result of each event once, in the order of arrival.
+    """Analyses stored events in the executor's workers; yields each event's result once, as it comes.
 
     Raises:
         BulkError: the workers were lost, and there are no others.

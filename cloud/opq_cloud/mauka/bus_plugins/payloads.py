@@ -1,4 +1,4 @@
-"""Waveforms on the bus, so that plug-ins of the original form have input.
+"""What our MakaiEventPlugin sends on Mauka's bus: an event's waveforms, as the original's plug-ins read them.
 
 On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts), `RawVoltage`
 (volts), `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece counts as a value) and

@@ -36,7 +36,7 @@ from opq_cloud.view.pages.incidents.incident_work import (
 )
 from opq_cloud.view.pages.visible.seen_sites import seen_sites
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_number, highest_number
 from opq_cloud.view.web import words
 from opq_cloud.view.web.shares import PageRouter
 
@@ -87,7 +87,7 @@ class IncidentPages:
             None,
         )
         visitor, marks = context.visitor, context.seen_marks()
-        up_to = max(1, context.hub.highest_incident(), *(each.incident_id for each in found))
+        up_to = highest_number(context, found)
         people = self._services.visitors.people
         return self._render(
             "incidents.html",
@@ -124,7 +124,7 @@ class IncidentPages:
             severity_choices=words.SEVERITIES,
             order_words=ORDER_WORDS,
             indexing=self._services.store.index_progress(),
-            after=None if context.hub.seeding else up_to,
+            after=feed_number(context, up_to),
             up_to=up_to,
             failed=parts.failed,
         )

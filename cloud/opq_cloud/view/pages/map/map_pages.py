@@ -28,7 +28,7 @@ from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
 from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_number
 from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.web_guard import CONTENT_SECURITY_POLICY
 
@@ -126,14 +126,10 @@ class MapPages:
         return parts.made("Newest incidents", lambda: incident_lines(self._reader), [])
 
     def _after(self) -> str | None:
-        """The newest incident, after which the live feed continues; None without a live feed.
-
-        Empty while it is not known: the feed then has only new ones.
-        """
+        """The newest incident, after which the live feed continues; None without a live feed."""
         if not self._context.visitor.sees_something:
             return None
-        hub = self._context.hub
-        return "" if hub.seeding else str(hub.highest_incident())
+        return feed_number(self._context, self._context.hub.highest_incident())
 
     async def state(self, request: Request) -> Response:
         frame = query_frame(request.query_params.get("at", ""), request.query_params.get("km", ""))

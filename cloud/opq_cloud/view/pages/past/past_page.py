@@ -76,9 +76,8 @@ class PastPages:
         choice = self._choice(request, read_groups(context, self._services), context.box_ids())
         address = read_address(context, request.query_params, choice)
         if choice.name:
-            if (
-                not address.weeks or address.show == "verdicts"
-            ):  # weeks of a course reach back before the span
+            # weeks of a course reach back before the span
+            if not address.weeks or address.show == "verdicts":
                 choice = replace(choice, boxes=boxes_of_then(context, choice, self._span_ms(address)))
             first_ms = address.span.start_ms - address.weeks * WEEK_MS
             span_ns = first_ms * NS_PER_MS, address.span.end_ms * NS_PER_MS

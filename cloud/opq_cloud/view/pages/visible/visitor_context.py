@@ -304,14 +304,22 @@ class VisitorContext:
         )
 
 
-def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int | None:
-    """The feed starts before the highest number: that incident may have changed while the page was made.
+def highest_number(context: VisitorContext, incidents: Iterable[Incident]) -> int:
+    """The highest number among these incidents and those that are known live; 1 where there is none."""
+    return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents))
 
-    None while that number is not known, at the start of View: the page then gets only new incidents.
+
+def feed_after(context: VisitorContext, incidents: Iterable[Incident]) -> str:
+    """The feed starts before the highest number: that incident may have changed while the page was made."""
+    return feed_number(context, highest_number(context, incidents) - 1)
+
+
+def feed_number(context: VisitorContext, number: int) -> str:
+    """A number after which a page's feed starts.
+
+    Empty while the newest incidents are being read, at the start of View: the page then gets only new ones.
     """
-    if context.hub.seeding:
-        return None
-    return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents)) - 1
+    return "" if context.hub.seeding else str(number)
 
 
 def whole_id(text: str, noun: str) -> int:

@@ -177,7 +177,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
     assert rows["rms_voltage"]["origin"] == "built-in" and rows["MakaiEventPlugin"]["origin"] == "bus"
     assert rows["flicker"]["about"] == "Flicker: the voltage swings so that lamps flicker."
-    assert rows["MakaiEventPlugin"]["about"].startswith("Waveforms on the bus, so that")
+    assert rows["MakaiEventPlugin"]["about"].startswith("Waveforms of events on Mauka's bus")
     for name, why in (
         ("rms_voltage", "has no process of its own"),
         ("MakaiEventPlugin", "runs in Mauka's process"),

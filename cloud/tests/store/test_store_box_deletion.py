@@ -121,7 +121,7 @@ def test_a_deleted_box_leaves_only_shared_incidents(
         assert (limits := each.makai_config()) is not None and list(limits.overrides) == ["1"]
         assert each.people.access("4").owner_ids == ()
         assert StoredBoxes(partial(_itself, each), keys).not_expected() == {"4": "was deleted here"}
-        assert [change.box_ids for change in each.phenomena(0, 2**50)] == [("1",), ("1", "4")]
+        assert sorted(change.box_ids for change in each.phenomena(0, 2**50)) == [("1",), ("1", "4")]
     left = [path.name for path in (tmp_path / "keys").rglob("*box4*")]
     assert left == ["opqbox4.deleted"], "no key: public, private or revoked"
     after = store.counts()

@@ -1,4 +1,4 @@
-"""What our MakaiEventPlugin sends on Mauka's bus: an event's waveforms, as the original's plug-ins read them.
+"""Waveforms of events on Mauka's bus, as the original's plug-ins read them.
 
 On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts), `RawVoltage`
 (volts), `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece counts as a value) and

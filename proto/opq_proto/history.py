@@ -67,8 +67,8 @@ class BoxHistory:
     feeder: str = ""
     phase: str = ""
     since_ns: int = 0
-    """Since when the Box has this place, phase and nominal values, at the earliest the start of the span; the
-    values before are unknown."""
+    """Since when the Box is at this place (also by its region and grid) and has these nominal values, at the
+    earliest the start of the span; the values before are unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -101,6 +101,24 @@ def test_a_former_place_is_not_known(store: CloudStore) -> None:
     assert all(np.isnan(each.values).all() for each in box.courses), "it is there for less than an hour"
 
 
+@pytest.mark.parametrize(
+    ("stated", "begins"),
+    [
+        ({"region": "maui"}, True),
+        ({"grid": "2"}, True),
+        ({"nominal_hz": 60.0}, True),
+        ({"calibration_constant": 150.0}, False),
+        ({"unplugged": True}, False),
+    ],
+)
+def test_a_place_begins_a_stay(store: CloudStore, stated: dict[str, object], begins: bool) -> None:
+    """A gain does not: intervals come in volts from the gateway."""
+    noon_ms = START_NS // 10**6 + 12 * HOUR_MS
+    store.put_box(BoxRecord("1", "Box 1", **stated), noon_ms)  # type: ignore[arg-type]
+    box = next(histories(store, VOLTS, NOW_NS, NOMINAL)).boxes[0]
+    assert box.since_ns == (noon_ms * 10**6 if begins else START_NS)
+
+
 def test_a_pass_comes_as_often_as_asked(store: CloudStore) -> None:
     clock_s = [0.0]
     feed = HistoryFeed(lambda: store, VOLTS, NOMINAL, 600.0, lambda: clock_s[0], lambda: NOW_NS)

@@ -2,8 +2,8 @@
 
     timer --> a pass --> a History of each Box with what it asks for, or one of all Boxes --> the analysis
 
-A pass reads one History at a time, when the analysis has room for it. What a Box measured at another place,
-phase or nominal voltage than its present ones is unknown there.
+A pass reads one History at a time, when the analysis has room for it. What a Box measured at another place or
+nominal value than its present ones is unknown there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
-from opq_cloud.store.stated_facts import LAST_NS
+from opq_cloud.store.stated_facts import LAST_NS, PLACE
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.nouns import MOST_TOGETHER
 from opq_proto.decision import Nominal
@@ -27,8 +27,9 @@ AGAIN_S = 600.0
 """Time after which a pass begins again where the store failed."""
 PLACES = ("site", "location", "feeder")
 """Fields of which neighbours have one in common."""
-STAY = (*PLACES, "phase", "nominal_v", "nominal_hz")
-"""Facts that an analysis is told of a Box; values of before the last change of one are not given."""
+STAY = (*PLACE, "nominal_v", "nominal_hz")
+"""Facts of a stay: values of before the last change of one are not given. The gain is not one: the record's
+gain is that of waveforms, and intervals and Trends come in volts from the gateway."""
 
 
 class HistoryFeed:

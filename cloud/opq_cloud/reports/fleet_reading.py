@@ -1,4 +1,4 @@
-"""Reads and makes the reports of many places. Apart from `reading.py`, which indices need without reports."""
+"""Reads and makes the reports of many places; `place_reading.py` is apart, because indices need it alone."""
 
 from opq_cloud.core.page_parts import made_parts
 from opq_cloud.reports.limit_table import LimitTable

@@ -20,16 +20,15 @@ from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.grid_frequency import QUANTITIES, GridFrequency, grid_frequency_of
 from opq_cloud.reports.place_indices import (
+    DAY_NS,
+    WHOLE_DAYS,
     BoxIndices,
     IndexStore,
     PlaceIndices,
     long_interruption_s,
     place_indices,
 )
-from opq_cloud.reports.place_reading import (
-    PlaceChoice,
-    chosen_places,
-)
+from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
 from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportSpan
 from opq_cloud.store.box_record import BoxRecord
@@ -47,9 +46,6 @@ FREQUENCY_BOXES = 5
 """Boxes, those with the most data, that state the grid's frequency."""
 FREQUENCY = ("f_min_hz", "f_hz")
 """The lowest window of an interval, which may be missing, and the interval itself."""
-DAY_NS = 86_400 * 10**9
-WHOLE_DAYS = 8
-"""Of a span of so many days each interval is read; of a longer one those of the day that went lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +54,11 @@ class FleetIndices:
     words: str
     long_s: float
     places: tuple[PlaceIndices, ...]
+    feeders: Mapping[str, Sequence[PlaceIndices]]
+    """Feeder -> its places, each in the part of the span in which it was of the feeder."""
     frequency: GridFrequency
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
-
-    @property
-    def feeders(self) -> dict[str, list[PlaceIndices]]:
-        found: dict[str, list[PlaceIndices]] = {}
-        for place in self.places:
-            if place.feeder:
-                found.setdefault(place.feeder, []).append(place)
-        return dict(sorted(found.items()))
 
 
 def fleet_indices(
@@ -86,9 +76,14 @@ def fleet_indices(
     events: dict[str, list[Disturbance]] = {}
     for each in store.intervals.disturbances_during(None, whole.start_ns, whole.end_ns):
         events.setdefault(each.box_id, []).append(each)
-    found, broken = made_parts(
-        places, lambda place: place.name, lambda place: place_indices(store, whole, place, nominal, events)
+    made, broken = made_parts(
+        places,
+        lambda place: place.name,
+        lambda place: _with_feeders(store, whole, place, nominal, events),
     )
+    found = tuple(each for each, _ in made)
+    names = sorted({name for _, parts in made for name in parts})
+    feeders = {name: [parts[name] for _, parts in made if name in parts] for name in names}
     chosen = {box_id for place in places for box_id in place.box_ids}
     own = [each for each in records if each.box_id in chosen]
     frequency = made_part("Frequency", lambda: _frequency(store, whole, own, found))
@@ -96,7 +91,23 @@ def fleet_indices(
         broken, frequency = (*broken, frequency), grid_frequency_of(())
     words = found[0].name if len(found) == 1 else choice.words
     long_s = long_interruption_s()
-    return FleetIndices(replace(whole, end_ns=span.end_ns), words, long_s, found, frequency, broken)
+    whole = replace(whole, end_ns=span.end_ns)
+    return FleetIndices(whole, words, long_s, found, feeders, frequency, broken)
+
+
+def _with_feeders(
+    store: IndexStore,
+    span: ReportSpan,
+    place: ChosenPlace,
+    nominal: Nominal,
+    events: dict[str, list[Disturbance]],
+) -> tuple[PlaceIndices, dict[str, PlaceIndices]]:
+    """The indices of a place, and by feeder those of the part of the span in which it was of that feeder."""
+    whole = place_indices(store, span, place, nominal, events)
+    if whole.feeder:
+        return whole, {whole.feeder: whole}
+    names = {each.box.feeder for each in place.spans if each.box.feeder}
+    return whole, {name: place_indices(store, span, place.of_feeder(name), nominal, events) for name in names}
 
 
 def _frequency(

@@ -55,15 +55,18 @@ def fleet_report(
 ) -> FleetReport:
     """The report of these places; `broken`: places whose report could not be made.
 
-    In means, the reports of the parts of a divided week count together as one.
+    In means, the reports of the parts of a divided week count together as one, and a Box counts for the share
+    of the week in which it was at its place.
     """
     whole_ns = week.end_ns - week.start_ns
     shares = [(each.week.end_ns - each.week.start_ns) / whole_ns for each in reports]
     phases = [(phase, share) for each, share in zip(reports, shares, strict=True) for phase in each.phases]
-    boxes, weights = [phase.box for phase, _ in phases], [share for _, share in phases]
+    boxes = [phase.box for phase, _ in phases]
+    weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
     grid = made_part("Frequency", lambda: grid_frequency_of([box.week for box in boxes]))
     if isinstance(grid, FailedPart):
         broken, grid = (*broken, grid), grid_frequency_of(())
+    complete = sum(share * phase.complete_percent for phase, share in phases)
     supply = fleet_supply([phase.supply for phase, _ in phases], weights)
     return FleetReport(
         table,
@@ -77,7 +80,7 @@ def fleet_report(
         )
         if reports
         else (),
-        sum(share * phase.complete_percent for phase, share in phases) / sum(weights) if phases else math.nan,
+        complete / sum(weights) if sum(weights) else math.nan,
         grid.index,
         grid.boxes,
         grid.nadir_ns,

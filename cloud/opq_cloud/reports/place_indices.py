@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Protocol
+
+import numpy as np
 
 from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_reading import (
@@ -13,15 +16,16 @@ from opq_cloud.reports.place_reading import (
     label_of,
     outages_of,
 )
-from opq_cloud.reports.supply import Span, supply_of_box, with_ends
+from opq_cloud.reports.supply import Span, supply_of_box, until_left, with_ends
 from opq_cloud.reports.verdicts import expected_intervals
 from opq_cloud.reports.week import ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
-from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.intervals.distribution import summed
 from opq_cloud.store.intervals.served_phases import (
-    PARALLEL_SHARE,
     ServedPhase,
+    Times,
+    are_parallel,
     one_after_the_other,
     read_served,
     stints,
@@ -33,6 +37,9 @@ from opq_proto.decision import Nominal
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS
 from opq_proto.messages import Disturbance
 
+DAY_NS = 86_400 * 10**9
+WHOLE_DAYS = 8
+"""Of a span of so many days each interval is read; of a longer one summaries, and single days."""
 STANDARD = "en50160"
 """What an interruption is, and which are long: EN 50160:2010."""
 
@@ -108,10 +115,14 @@ def place_indices(
         for phase, boxes in zip(phases, of_phases, strict=True)
         for each in _supplied(store, span, phase, boxes, events, nominal)
     )
-    feeders = {each.box.feeder for each in place.spans}
-    feeder = feeders.pop() if len(feeders) == 1 else None
     joined = sarfi_of(site_events(channels, span))
-    return PlaceIndices(place.name, place.site, feeder, own, joined, supplied)
+    return PlaceIndices(place.name, place.site, _feeder_of(place.spans), own, joined, supplied)
+
+
+def _feeder_of(spans: Sequence[FactSpan]) -> str | None:
+    """The feeder of a place; None: it is not stated, or another one in a part of the span."""
+    feeders = {each.box.feeder for each in spans}
+    return feeders.pop() if len(feeders) == 1 else None
 
 
 def _supplied(
@@ -123,10 +134,27 @@ def _supplied(
     nominal: Nominal,
 ) -> Sequence[BoxIndices]:
     """What means count as one: the Boxes of a phase that measured one after the other, else each Box."""
-    complete = sum(box.served * box.complete_percent for box in boxes)
-    if len(boxes) < 2 or complete > 100 * (1 + PARALLEL_SHARE):
+    if len(boxes) < 2:
+        return boxes
+    times = [_times(store, span, phase.of_box(box.box_id)) for box in boxes]
+    if any(are_parallel(*pair) for pair in combinations(times, 2)):
         return boxes
     return (_box(store, span, phase, events, nominal),)
+
+
+def _times(store: IndexStore, span: ReportSpan, phase: ServedPhase) -> Times:
+    """When a Box measured: the beginnings of its ten minutes, of a long span the days (UTC) of which it has
+    more than half."""
+    if span.end_ns - span.start_ns <= WHOLE_DAYS * DAY_NS:
+        return read_served(store.intervals, phase, TEN_MINUTES_MS, span.start_ns, span.end_ns, ()).start_ns
+    days = {
+        row.start_ms
+        for box_id in phase.box_ids
+        for part in stints(phase.spans, span.start_ns, span.end_ns)
+        for row in store.intervals.days(box_id, TEN_MINUTES_MS, *part, ())
+        if 2 * row.summary.covered * TEN_MINUTES_NS > DAY_NS
+    }
+    return np.array(sorted(days), np.int64)
 
 
 def _channel(phase: ServedPhase, nominal: Nominal, events: Mapping[str, Sequence[Disturbance]]) -> PlacedBox:
@@ -189,9 +217,11 @@ def _box(
             for each in events.get(box_id, ())
             if each.kind == "interruption" and phase.had(box_id, each.start_ns)
         ]
-        lost += ((each.start_ns, each.end_ns) for each in with_ends(store.intervals, own, span.end_ns))
+        ended = with_ends(store.intervals, phase, own, span.end_ns)
         outages = outages_of(store, box_id, span.start_ns, span.end_ns)
-        lost += (each for each in outages if phase.had(box_id, each[0]))
+        times = [(each.start_ns, each.end_ns) for each in ended]
+        times += (each for each in outages if phase.had(box_id, each[0]))
+        lost += (until_left(phase.spans, box_id, each, span.end_ns) for each in times)
     parts = stints(phase.spans, span.start_ns, span.end_ns)
     summaries = [
         summed(
@@ -214,7 +244,7 @@ def _box(
         record.box_id,
         label_of(record),
         record.site,
-        record.feeder,
+        _feeder_of(phase.spans),
         supply_together(supplies),
         min(100.0, 100 * summary.covered / expected) if expected else math.nan,
         100 * summary.flagged / expected if expected else math.nan,

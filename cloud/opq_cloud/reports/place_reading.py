@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 from typing import Literal, Protocol
 
 from opq_cloud.reports.limit_table import LimitTable
-from opq_cloud.reports.supply import Span, with_ends
+from opq_cloud.reports.supply import Span, until_left, with_ends
 from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.reports.week_report import Place, PlacedBox, as_channels, named_by_standard
@@ -118,6 +118,10 @@ class ChosenPlace:
         """The place with the spans that touch this one."""
         spans = (span for span in self.spans if span.start_ns < end_ns and span.end_ns > start_ns)
         return replace(self, spans=tuple(spans))
+
+    def of_feeder(self, name: str) -> "ChosenPlace":
+        """The place with the spans in which its Boxes were of a feeder."""
+        return replace(self, spans=tuple(span for span in self.spans if span.box.feeder == name))
 
     def divisions_ns(self) -> list[int]:
         """Moments at which a phase has other nominal values than before."""
@@ -262,11 +266,15 @@ def _of_phase(
     nominal: Nominal,
 ) -> Iterator[PlacedBox]:
     """One Box that is all the Boxes of the phase, one after the other; each of them, where they measured side
-    by side."""
+    by side or have nominal values of their own."""
     own = [_box(store, table, week, phase.of_box(box_id), whole, nominal) for box_id in phase.box_ids]
-    ten = [each.week.intervals.get(TEN_MINUTES_MS) for each in own]
-    measured = [each for each in ten if each is not None]
-    if len(own) < 2 or any(are_parallel(*pair) for pair in combinations(measured, 2)):
+    if len(own) < 2:
+        yield from own
+        return
+    weeks = [each.week for each in own if TEN_MINUTES_MS in each.week.intervals]
+    times = [each.intervals[TEN_MINUTES_MS].start_ns for each in weeks]
+    nominal_values = {(each.nominal_v, each.nominal_hz) for each in weeks}
+    if len(nominal_values) > 1 or any(are_parallel(*pair) for pair in combinations(times, 2)):
         yield from own
         return
     own.sort(key=lambda each: _first_ns(each, week))
@@ -316,7 +324,7 @@ def _box(
     events = store.intervals.disturbances_during(record.box_id, week.start_ns, week.end_ns)
     events = [each for each in events if whole.had(record.box_id, each.start_ns)]
     began = [each for each in events if each.start_ns < week.start_ns]
-    ended = with_ends(store.intervals, began, week.start_ns)
+    ended = with_ends(store.intervals, whole, began, week.start_ns)
     events = [
         *(each for each in ended if each.end_ns is None or each.end_ns > week.start_ns),
         *events[len(began) :],
@@ -328,11 +336,12 @@ def _box(
         box,
         tuple(events),
         tuple(
-            span
+            until_left(whole.spans, record.box_id, span, week.end_ns)
             for span in outages_of(store, record.box_id, week.start_ns, week.end_ns)
             if whole.had(record.box_id, span[0])
         ),
         (record.box_id,),
+        whole.spans,
     )
 
 

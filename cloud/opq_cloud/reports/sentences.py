@@ -49,8 +49,9 @@ def _judged(report: WeekReport) -> str:
         return f"{len(failed)} of {judged} limits of {title} were not met at {where}{left}."
     if undecided:
         met = len({row.limit for row in rows if row.verdict == "pass"} - undecided)
-        words = f"{_counted(met, 'limit') or 'No limit'} of {title} {'was' if met < 2 else 'were'} met"
-        return f"{words} at {where}{left}."
+        if not met:
+            return f"No limit of {title} could be assessed at every phase at {where}: {share}."
+        return f"{_counted(met, 'limit')} of {title} {'was' if met == 1 else 'were'} met at {where}{left}."
     return f"All {judged} judged limits of {title} were met at {where}."
 
 

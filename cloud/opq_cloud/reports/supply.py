@@ -1,7 +1,7 @@
 """The supply of a Box over a span: its interruptions, and how long it is known whether there was supply.
 
-An interruption counts where it began, and its minutes where they are. A share of supply is of what was
-measured.
+An interruption counts where it began, and its minutes where they are: one that outlasts its Box at the place
+ends there as the Box leaves. A share of supply is of what was measured.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_cloud.store.intervals.served_phases import IntervalReader
+from opq_cloud.store.box_record import FactSpan
+from opq_cloud.store.intervals.served_phases import IntervalReader, ServedPhase, left_ns, read_served
 from opq_measure.standards.indices import SupplyIndex, supply_of, union_ns
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS, Disturbance, IntervalColumns
 
@@ -50,22 +51,34 @@ def supply_of_box(
 
 
 def with_ends(
-    intervals: IntervalReader, events: Sequence[Disturbance], until_ns: int
+    intervals: IntervalReader, phase: ServedPhase, events: Sequence[Disturbance], until_ns: int
 ) -> tuple[Disturbance, ...]:
-    """The same, but an event whose end was not seen ends with the first ten minutes after its beginning
-    that nothing touches, if there are some before a moment."""
+    """The same, but an event whose end was not seen ends with the first ten minutes of its phase after its
+    beginning that nothing touches, if there are some before a moment."""
     return tuple(
-        each if each.end_ns is not None else replace(each, end_ns=_quiet_ns(intervals, each, until_ns))
+        each if each.end_ns is not None else replace(each, end_ns=_quiet_ns(intervals, phase, each, until_ns))
         for each in events
     )
 
 
-def _quiet_ns(intervals: IntervalReader, event: Disturbance, until_ns: int) -> int | None:
+def _quiet_ns(intervals: IntervalReader, phase: ServedPhase, event: Disturbance, until_ns: int) -> int | None:
     at_ns = event.start_ns + 1
     while at_ns < until_ns:
-        columns = intervals.read(event.box_id, TEN_MINUTES_MS, at_ns, min(at_ns + DAY_NS, until_ns), ())
+        columns = read_served(intervals, phase, TEN_MINUTES_MS, at_ns, min(at_ns + DAY_NS, until_ns), ())
         quiet = columns.start_ns[~columns.flagged]
         if len(quiet):
             return int(quiet[0])
         at_ns += DAY_NS
     return None
+
+
+def until_left(spans: Sequence[FactSpan], box_id: str, lost: Span, end_ns: int) -> Span:
+    """A time without supply, as far as its Box was at the place.
+
+    `spans`: when each Box was there. `end_ns`: who is there until then has not left.
+    """
+    begin_ns, until_ns = lost
+    gone_ns = left_ns(spans, box_id, begin_ns, end_ns)
+    if gone_ns is None:
+        return lost
+    return begin_ns, gone_ns if until_ns is None else min(until_ns, gone_ns)

@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_cloud.reports.grid_frequency import grid_frequency_of
 from opq_cloud.reports.limit_table import Limit, LimitTable
-from opq_cloud.reports.supply import Span, supply_of_box
+from opq_cloud.reports.supply import Span, supply_of_box, until_left
 from opq_cloud.reports.verdicts import (
     BoxWeek,
     Verdict,
@@ -22,6 +22,7 @@ from opq_cloud.reports.verdicts import (
 )
 from opq_cloud.reports.week import ReportSpan, ReportWeek
 from opq_cloud.store.box_record import FactSpan
+from opq_cloud.store.intervals.served_phases import stints
 from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.events.curves import below
@@ -80,6 +81,22 @@ class PlacedBox:
             if span.box.box_id == event.box_id and span.start_ns <= event.start_ns < span.end_ns:
                 nominal_v = span.box.nominal_v or nominal_v
         return 100 * event.residual_v / nominal_v
+
+    def served_ns(self, week: ReportSpan | ReportWeek) -> int:
+        """How long its Boxes were at the place in a span."""
+        if not self.spans:
+            return week.end_ns - week.start_ns
+        return sum(last - first for first, last in stints(self.spans, week.start_ns, week.end_ns))
+
+    def without_later(self, end_ns: int) -> tuple[Disturbance, ...]:
+        """The disturbances, each until its Box left the place, if it did before a moment."""
+        times = (
+            until_left(self.spans, each.box_id, (each.start_ns, each.end_ns), end_ns)
+            for each in self.disturbances
+        )
+        return tuple(
+            replace(each, end_ns=last_ns) for each, (_, last_ns) in zip(self.disturbances, times, strict=True)
+        )
 
     def measured_at(self, t_ns: int) -> bool:
         """Whether the phase was measured at a moment, by its ten minutes."""
@@ -199,8 +216,9 @@ def place_rows(table: LimitTable, week: ReportWeek, place: Place) -> tuple[Verdi
 
 
 def _own_rows(table: LimitTable, week: ReportWeek, box: PlacedBox) -> tuple[VerdictRow, ...]:
+    events = box.without_later(week.end_ns)
     return tuple(
-        judge_limit(limit, box.week, week, box.disturbances, box.outages)
+        judge_limit(limit, box.week, week, events, box.outages)
         for limit in table.limits
         if limit.quantity not in SITE_QUANTITIES
     )
@@ -214,7 +232,7 @@ def _phase(table: LimitTable, week: ReportWeek, box: PlacedBox, until_ns: int) -
         # An interval whose coverage is not known counts as whole: it has values.
         covered = float(np.nan_to_num(ten.coverage, nan=1.0).sum()) / expected
         flagged = float(np.count_nonzero(ten.flagged)) / expected
-    lost = (each for each in box.disturbances if each.kind == "interruption")
+    lost = (each for each in box.without_later(week.end_ns) if each.kind == "interruption")
     interruptions = [(each.start_ns, latest_end_ns(each, ten)) for each in lost]
     return PhaseReport(
         box,
@@ -241,7 +259,7 @@ def _of_phases(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
     """A limit on the phases together; a Box alone has no unbalance."""
     first = place.boxes[0].week if place.boxes else BoxWeek("", 1.0, 1.0, {})
     known = {length_ms: _of_good_clocks(columns) for length_ms, columns in place.group.items()}
-    events = [each for box in place.boxes for each in box.disturbances]
+    events = [each for box in place.boxes for each in box.without_later(week.end_ns)]
     outages = [each for box in place.boxes for each in box.outages]
     whole = BoxWeek("", first.nominal_v, first.nominal_hz, known)
     row = judge_limit(limit, whole, week, events, outages)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,12 +64,14 @@ class Meters:
             )
         self.store.intervals.append(rows)
 
-    def event(self, box_id: str, kind: str, at: str, seconds: float, volts: float) -> None:
+    def event(self, box_id: str, kind: str, at: str, seconds: float | None, volts: float) -> None:
+        """`seconds` None: its end was not seen."""
         self._number += 1
         start_ns = ns(at)
-        end_ns = start_ns + round(seconds * 1e9)
+        end_ns = None if seconds is None else start_ns + round(seconds * 1e9)
         found = Disturbance(box_id, kind, start_ns, end_ns, 1000, volts)
-        row = Measurement(box_id, 1, {}, start_ns, end_ns, sequence=self._number, disturbance=found)
+        number, last_ns = self._number, end_ns or start_ns
+        row = Measurement(box_id, 1, {}, start_ns, last_ns, sequence=number, disturbance=found)
         self.store.intervals.append([row])
 
     def fleet(self, place: str, week: str) -> FleetReport:
@@ -254,3 +257,94 @@ def test_a_restated_phase_has_two_columns(meters: Meters) -> None:
     assert "<b>100.4 %</b>" in page and "<b>86.96 %</b>" in page
     (row,) = meters.indices("2026-W43", "site:mill")["boxes"][:1]
     assert (row["interruptions"], row["short_interruptions"]) == (0, 1)
+
+
+def test_a_feeder_has_its_boxes_of_then(meters: Meters) -> None:
+    """Each feeder of a Box has its part of the span, the same as in indices of that feeder alone."""
+    for box_id in "12":
+        meters.store.put_box(BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0, feeder="f1"))
+        meters.tens(box_id, "2026-10-19", "2026-10-26")
+    meters.event("1", "interruption", "2026-10-20T10:00", 3600, 0.5)
+    meters.event("1", "interruption", "2026-10-24T10:00", 7200, 0.5)
+    meters.store.put_box(BoxRecord("1", "", feeder="f2"), ms("2026-10-22"))
+    found: Any = meters.indices("2026-W43")
+    assert [row["feeder"] for row in found["boxes"]] == [None, "f1"]
+    feeders = {row["feeder"]: row for row in found["feeders"]}
+    assert {name: row["boxes_count"] for name, row in feeders.items()} == {"f1": 2, "f2": 1}
+    assert feeders["f1"]["interrupted_minutes_per_box"] == pytest.approx(60 / (1 + 3 / 7))
+    for name, row in feeders.items():
+        supply = meters.fleet(f"feeder:{name}", "2026-W43").supply
+        assert supply is not None and supply.minutes_per_box == pytest.approx(
+            row["interrupted_minutes_per_box"]
+        )
+        own = meters.indices("2026-W43", f"feeder:{name}")
+        assert row == {"feeder": name, **{key: own[key] for key in row if key != "feeder"}}
+
+
+@pytest.mark.parametrize("seconds", [4 * 3600.0, None])
+def test_minutes_end_where_the_box_left(meters: Meters, seconds: float | None) -> None:
+    """A Box moves in an interruption: the report and the indices of the place have its minutes there."""
+    meters.store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0, site="mill"))
+    meters.tens("1", "2026-10-21", "2026-10-21T22:00")
+    meters.event("1", "interruption", "2026-10-21T22:00", seconds, 0.5)
+    meters.store.put_box(BoxRecord("1", "", site="yard"), ms("2026-10-22"))
+    (report,) = meters.reports("site:mill", "2026-W43")
+    assert "1 interruption, longer than 180 s: 120.0 minutes of the week" in str(report["sentences"])
+    found: Any = meters.indices("2026-W43", "site:mill")
+    (row,) = found["boxes"]
+    assert (row["interruptions"], row["interrupted_minutes"]) == (1, 120.0)
+    supply = meters.fleet("all", "2026-W43").supply
+    assert supply is not None and (supply.interruptions_per_box, supply.minutes_per_box) == (1.0, 120.0)
+
+
+@pytest.mark.parametrize("retired", [True, False])
+def test_a_replacement_ends_an_open_interruption(meters: Meters, retired: bool) -> None:
+    """The end was not seen by the Box that was without supply; the next one of the phase has supply."""
+    for box_id in "14":
+        facts = BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0, site="works", phase="L1")
+        meters.store.put_box(facts)
+    meters.tens("1", "2026-10-20", "2026-10-21")
+    meters.event("1", "interruption", "2026-10-21", None, 0.5)
+    meters.tens("4", "2026-10-21T02:00", "2026-10-27")
+    if retired:
+        meters.store.put_box(BoxRecord("1", "", unplugged=True, retired_ms=ms("2026-10-21T02:00")))
+    (report,) = meters.reports("site:works", "2026-W43")
+    assert "1 interruption, longer than 180 s: 120.0 minutes of the week" in str(report["sentences"])
+    for span in ("2026-W43", "2026-10"):
+        found = meters.indices(span)
+        assert (found["interruptions_per_box"], found["interrupted_minutes_per_box"]) == (1.0, 120.0)
+    (after,) = meters.reports("site:works", "2026-W44")
+    assert "interruption that began before" not in str(after["sentences"])
+    assert meters.indices("2026-W44")["interrupted_minutes_per_box"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "nominal_v", "columns", "boxes"),
+    [
+        ("2026-10-21T12:00", "2026-10-26", 230.0, 1, 1),  # half a day beside the one that it replaces
+        ("2026-10-21T12:00", "2026-10-21T20:00", 230.0, 2, 2),  # beside the other one for a while
+        ("2026-10-22", "2026-10-26", 240.0, 2, 1),  # each is judged by its own nominal voltage
+    ],
+)
+def test_a_replacement_may_overlap(
+    meters: Meters, first: str, last: str, nominal_v: float, columns: int, boxes: int
+) -> None:
+    for box_id, volts in (("1", 230.0), ("4", nominal_v)):
+        facts = BoxRecord(box_id, "", nominal_v=volts, nominal_hz=50.0, site="hut", phase="L1")
+        meters.store.put_box(facts)
+    meters.tens("1", "2026-10-19", "2026-10-22")
+    meters.tens("4", first, last, nominal_v)
+    (report,) = meters.reports("site:hut", "2026-W43")
+    voltages: Any = [each["nominal_v"] for each in report["boxes"]]  # type: ignore[attr-defined]
+    assert voltages == [230.0, nominal_v][:columns]
+    assert report["verdict"] == ("pass" if columns == 1 else "not_assessed")
+    assert [meters.indices(span)["boxes_count"] for span in ("2026-W43", "2026-10")] == [boxes, 1]
+
+
+def test_boxes_side_by_side_count_each(meters: Meters) -> None:
+    """Also in a month of which both measured five days."""
+    for box_id in "14":
+        facts = BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0, site="hut", phase="L1")
+        meters.store.put_box(facts)
+        meters.tens(box_id, "2026-10-19", "2026-10-24")
+    assert [meters.indices(span)["boxes_count"] for span in ("2026-W43", "2026-10")] == [2, 2]

@@ -118,7 +118,7 @@ def test_a_row_counts_what_it_names() -> None:
     )
     joined = sarfi_of(site_events(boxes, WEEK))
     place = PlaceIndices("Site mill", "mill", None, own, joined, own)
-    fleet = FleetIndices(WEEK, "all places", 180.0, (place,), None)  # type: ignore[arg-type]
+    fleet = FleetIndices(WEEK, "all places", 180.0, (place,), {}, None)  # type: ignore[arg-type]
     rows = [*indices_table(fleet).rows]
     assert [(row["row"], row["box_id"], row["sarfi_90"]) for row in rows] == [
         ("box", "1", 1),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, FactSpan, box_order
@@ -20,7 +21,9 @@ PLACE_FACTS: Final = ("location", "region", "feeder", "site", "phase", "grid", "
 NOMINAL_FACTS: Final = ("nominal_v", "nominal_hz")
 PARALLEL_SHARE = 0.1
 """Two Boxes of one phase measure side by side, not one after the other, where they share more than this part
-of the intervals of the one that has fewer."""
+of the intervals of the one that has fewer, or, where one began and ended first, of both together."""
+Times = NDArray[np.int64]
+"""Times in ns, or in ms."""
 
 
 class IntervalReader(Protocol):
@@ -112,6 +115,13 @@ def stints(spans: Sequence[FactSpan], start_ns: int, end_ns: int) -> list[tuple[
     return found
 
 
+def left_ns(spans: Sequence[FactSpan], box_id: str, t_ns: int, end_ns: int) -> int | None:
+    """Returns when a Box that was there at a moment moved or was retired, if it was before `end_ns`."""
+    own = [span for span in spans if span.box.box_id == box_id]
+    times = (last for first, last in stints(own, 0, end_ns) if first <= t_ns < last < end_ns)
+    return next(times, None)
+
+
 def read_served(
     reader: IntervalReader,
     phase: ServedPhase,
@@ -143,15 +153,18 @@ def one_after_the_other(box_id: str, length_ms: int, parts: Iterable[IntervalCol
     return replace(both, box_id=box_id)
 
 
-def are_parallel(first: IntervalColumns, second: IntervalColumns) -> bool:
-    """Whether two Boxes measured side by side."""
-    fewer = min(len(first.start_ns), len(second.start_ns))
-    return bool(len(np.intersect1d(first.start_ns, second.start_ns)) > PARALLEL_SHARE * fewer)
+def are_parallel(first_ns: Times, second_ns: Times) -> bool:
+    """Whether two Boxes measured side by side; each has the beginnings of its intervals, in time order."""
+    if not len(first_ns) or not len(second_ns):
+        return False
+    spans = sorted((each[0], each[-1]) for each in (first_ns, second_ns))
+    shared = len(np.intersect1d(first_ns, second_ns))
+    followed = spans[0][1] <= spans[1][1]
+    of = len(first_ns) + len(second_ns) - shared if followed else min(len(first_ns), len(second_ns))
+    return shared > PARALLEL_SHARE * of
 
 
-def chosen_rows(
-    columns: IntervalColumns, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-) -> IntervalColumns:
+def chosen_rows(columns: IntervalColumns, rows: NDArray[np.int64]) -> IntervalColumns:
     """Returns these rows of the intervals, in this order."""
     return replace(
         columns,

@@ -47,6 +47,12 @@ def _with_scheduler(command: click.Command) -> click.Command:
     return command
 
 
+def _with_choice(command: click.Command) -> click.Command:
+    text = "Services that do not run, e.g. view,notifications: their packages need not be installed."
+    command.params.append(click.Option(["--without"], default="", metavar="NAMES", help=text))
+    return command
+
+
 def _command(name: str) -> click.Command:
     @click.command(
         name,
@@ -70,12 +76,14 @@ def _command(name: str) -> click.Command:
         embedded: Path | None,
         first_admin: bool = False,
         scheduler: str | None = None,
+        without: str = "",
     ) -> None:
         from opq_cloud import serving  # not for --help, to which it would add half a second
         from opq_proto.kit import log
 
         log.configure("cloud" if name in ("all", "all-but-brokers") else name)
         offset = port_offset or 0
+        names = serving.names_of(name, [each.strip() for each in without.split(",") if each.strip()])
         failure: OpqError | None
         try:
             given = (*paths, *files) or (serving.files_of_system(data_dir) if first_admin else ())
@@ -86,14 +94,15 @@ def _command(name: str) -> click.Command:
             if first_admin:
                 failure = serving.print_first_admin(config, where)
             else:
-                failure = serving.run(name, config, where, offset, (*paths, *files))
+                failure = serving.run(name, names, config, where, offset, (*paths, *files))
         except OpqError as error:
             failure = error
         if failure is not None:
             click.echo(f"opq-cloud {name}: {failure}", err=True)
             sys.exit(failure.exit_code)
 
-    return {"view": _with_first_admin, "mauka": _with_scheduler}.get(name, lambda same: same)(command)
+    extended = {"all": _with_choice, "view": _with_first_admin, "mauka": _with_scheduler}
+    return extended.get(name, lambda same: same)(command)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -59,6 +59,23 @@ BROKERS = ("triggering-broker", "acquisition-broker")
 """What strangers and Boxes connect to."""
 
 
+def names_of(command: str, without: Collection[str] = ()) -> list[str]:
+    """Returns the services of `opq-cloud COMMAND`, without some; none: its health alone.
+
+    Raises click.UsageError: there is no such service, or none is left.
+    """
+    every = [name for own in ROOMS.values() for name in own]
+    if unknown := sorted(set(without) - set(every)):
+        allowed = ", ".join(every)
+        raise click.UsageError(f"--without: no service is called {', '.join(unknown)}; there are {allowed}")
+    named = {"all": every, "all-but-brokers": [name for name in every if name not in BROKERS]}
+    names = named.get(command, [name for name in every if name == command])
+    left = [name for name in names if name not in without]
+    if without and not left:
+        raise click.UsageError("--without: no service is left")
+    return left
+
+
 def _made_services(
     names: Collection[str], config: CloudConfig, shared: CloudContext
 ) -> Iterator[CloudService]:
@@ -169,11 +186,16 @@ def _locked(
 
 
 def run(
-    command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0, files: Sequence[Path] = ()
+    command: str,
+    names: Sequence[str],
+    config: CloudConfig,
+    data_dir: Path,
+    port_offset: int = 0,
+    files: Sequence[Path] = (),
 ) -> OpqError | None:
     """Runs until a signal; returns the error where it could not.
 
-    `port_offset`: of `config`'s addresses; `files`: those of `config`.
+    `names`: of `names_of`; `port_offset`: of `config`'s addresses; `files`: those of `config`.
     """
     try:
         make_missing_keys(config, data_dir)
@@ -190,9 +212,6 @@ def run(
         log.get().warning("backend.in_clear", note=board.note)
     runner = ServiceRunner(board)
     raise_descriptor_limit()
-    every = [name for own in ROOMS.values() for name in own]
-    named = {"all": every, "all-but-brokers": [name for name in every if name not in BROKERS]}
-    names = named.get(command, [name for name in every if name == command])
     try:
         services = list(_made_services(names, config, shared))
         if not services and command == "update":

@@ -1,12 +1,15 @@
 """Parts can be left out: each command loads with its own extras, and without them says which it wants."""
 
+import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from free_ports import free_offset
 
+from opq_proto.keys.key_files import KeyFolder
 from opq_tools.cli import COMMANDS, EXTRA_OF_MODULE, EXTRAS_OF_COMMAND, extras_for
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -105,3 +108,25 @@ def test_a_service_names_its_missing_extra(room: str, word: str, tmp_path: Path)
     assert done.stderr.count("\n") == 1
     own = set(EXTRA_OF_MODULE) - modules_of((room,))
     assert run_without(own, entry.removesuffix(":main"), f"opq-{room}", ("--help",)).returncode == 0
+
+
+def test_makai_and_mauka_run_without_a_web_framework(tmp_path: Path) -> None:
+    lacking = modules_of(("cloud",)) - modules_of(("makai", "mauka"))
+    assert {"fastapi", "starlette", "uvicorn", "jinja2", "pymongo", "cryptography"} <= lacking
+    words = ("all", "--without", "view,notifications,update", "--data-dir", str(tmp_path))
+    code = WITHOUT.format(
+        lacking=lacking,
+        place="opq_cloud.__main__",
+        program="opq-cloud",
+        calls=[(*words, "--port-offset", str(free_offset()))],
+    )
+    KeyFolder(tmp_path / "curve").create(server=True, box_ids=("1",))
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            ready = next(line for line in process.stderr if "cloud.ready" in line)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(240) == 0
+        finally:
+            process.kill()
+    assert '"AnalysisRunner"' in ready and '"view"' not in ready

@@ -157,6 +157,19 @@ def test_a_key_added_during_the_start_is_admitted(tmp_path: Path, is_new: bool) 
         allowed.close()
 
 
+def test_a_key_file_written_in_place_is_read(tmp_path: Path) -> None:
+    """Not only a file that is put in the place of another, as our own commands do it."""
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(server=False, box_ids=("7",))
+    other = KeyFolder(tmp_path / "other")
+    other.create(server=False, box_ids=("7",))
+    with AllowList(folder, ServiceCounters(), log.get(service="test")) as allowed:
+        (before,) = allowed.boxes
+        folder.box_public("7").write_bytes(other.box_public("7").read_bytes())
+        wait_for(lambda: allowed.changes() is not None)
+        assert list(allowed.boxes.values()) == ["7"] and before not in allowed.boxes
+
+
 def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()

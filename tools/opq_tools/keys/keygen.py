@@ -1,6 +1,7 @@
 """`opq-tools keygen`: makes CURVE key pairs for the server and for Boxes, in ZPL files."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -20,6 +21,9 @@ NEXT = """\
 Cloud and gateway on this machine read them: opq-cloud all, opq-gateway run.
 A gateway elsewhere gets copies of opqserver.key, opqadministrator.pub and its Boxes' private keys.
 The pair of a further Box: opq-tools keygen --boxes 2"""
+WITHOUT_ADMINISTRATOR = """\
+No administrator's pair, which proves moves and firmware updates of Boxes: it needs cryptography. To have it:
+pip install 'opq-toolkit[signing]', then opq-tools keygen --administrator"""
 
 
 def box_ids(text: str) -> tuple[str, ...]:
@@ -70,7 +74,7 @@ def command(out: Path | None, server: bool, boxes: str, administrator: bool, for
     ids = box_ids(boxes)
     first = not (server or administrator or ids)
     if first:
-        server, administrator, ids = True, True, FIRST_BOXES
+        server, administrator, ids = True, find_spec("cryptography") is not None, FIRST_BOXES
     out = out or default_data_dir() / "curve"
     keys = KeyFolder(out)
     if administrator and not force:
@@ -85,4 +89,4 @@ def command(out: Path | None, server: bool, boxes: str, administrator: bool, for
     for path in written:
         click.echo(path)
     if first:
-        click.echo(NEXT, err=True)
+        click.echo(NEXT if administrator else f"{WITHOUT_ADMINISTRATOR}\n{NEXT}", err=True)

@@ -4,14 +4,12 @@ Brokers check Boxes against it, and every service whose back-end addresses requi
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
-import atexit
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from watchfiles import watch
 from zmq.utils import z85
 
 from opq_cloud.core.backend.waits import PollableEvent
@@ -24,15 +22,12 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
-DEBOUNCE_MS = 200
-"""How long changes are gathered."""
-STEP_MS = 300
-"""The watcher's check interval: each check is a wake-up."""
-CHECK_MS = 600
-"""Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
+CHECK_S = 0.3
+"""Interval of looking at the time stamps of the files."""
+SHARE = 0.02
+"""Of the time, spent on that at most: 10,000 files are looked at less often."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
-JOIN_S = 2.0
 SETTLE_S = 0.15
 """A file that is just being written is read again after this time, before its Box is refused."""
 
@@ -70,14 +65,26 @@ class KeyChange:
     revoked: dict[str, str]
 
 
+class FileStamp(NamedTuple):
+    """What differs after a change of a file."""
+
+    name: str
+    inode: int
+    size: int
+    changed_ns: int
+
+
 class AllowList(OwnThread):
     """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
 
     Where the folder has a file for a Box, also of a revoked key, only the folder counts, and the store's key
-    is not admitted. A thread waits for changes (inotify through watchfiles, else polling) and reads the
-    folder; the broker's thread collects the result with `changes`. A new file takes half a second at most to
-    come into the list. Not `alive` when the watcher has ended, because no key would be revoked any more.
+    is not admitted. A thread looks at the files' time stamps and reads the folder where they differ; the
+    broker's thread collects the result with `changes`. A new file takes half a second at most to come into
+    the list, with 10,000 of them some seconds. Not `alive` when the thread has ended, because no key would be
+    revoked any more.
     """
+
+    _join_s = 2.0
 
     def __init__(
         self,
@@ -112,8 +119,8 @@ class AllowList(OwnThread):
         self._of_folder: frozenset[str] = frozenset()
         """Boxes of `_read` by the folder, not by the store."""
         self._problems: list[str] = []
-        self._read_at: tuple[int, int, int] | None = None
-        """The result of `_signature` before the folder was last read."""
+        self._read_at: frozenset[FileStamp] | None = None
+        """The result of `_stamps` before the folder was last read."""
 
     def start(self) -> None:
         """Reads the folder once, then watches it."""
@@ -124,10 +131,7 @@ class AllowList(OwnThread):
         super().start()
 
     def close(self) -> None:
-        """Ends the watcher, which notices it within STEP_MS; only the end of the process waits for that."""
-        self._stop.set()
-        if self._thread is not None:
-            atexit.register(self._thread.join, JOIN_S)
+        super().close()
         if self._registered is not None:
             self._registered.close()
 
@@ -158,28 +162,13 @@ class AllowList(OwnThread):
         return read
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            path = _existing(self.folder.public_keys)
-            try:
-                for changes in watch(
-                    path,
-                    stop_event=self._stop,
-                    debounce=DEBOUNCE_MS,
-                    step=STEP_MS,
-                    rust_timeout=CHECK_MS,
-                    yield_on_timeout=True,
-                    recursive=False,
-                ):
-                    registered_changed = (
-                        self._registered is not None and self._registered.keys is not self._used
-                    )
-                    if changes or registered_changed or self._signature() != self._read_at:
-                        self._reload()
-                    if path != _existing(self.folder.public_keys):
-                        break
-            except OSError as error:  # inotify's limits, or the folder was removed meanwhile
-                self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
-                self._stop.wait(CHECK_MS / 1000)
+        pause_s = CHECK_S
+        while not self._stop.wait(pause_s):
+            begin = time.monotonic()
+            found = self._stamps()
+            pause_s = max(CHECK_S, (time.monotonic() - begin) / SHARE)
+            registered_changed = self._registered is not None and self._registered.keys is not self._used
+            if registered_changed or found is None or found != self._read_at:
                 self._reload()
 
     def _revoke_missing(self) -> None:
@@ -192,7 +181,7 @@ class AllowList(OwnThread):
             self.news.set()
 
     def _reload(self) -> None:
-        self._read_at = self._signature()  # first, so that a key that arrives meanwhile is read again
+        self._read_at = self._stamps()  # first, so that a key that arrives meanwhile is read again
         self._revoke_missing()
         owners, problems = self.folder.owners()
         if problems and not self._stop.wait(SETTLE_S):
@@ -222,18 +211,24 @@ class AllowList(OwnThread):
             if more and (self.folder.shared_keys or key not in owners):
                 owners[key] = (*owners.get(key, ()), *more)
 
-    def _signature(self) -> tuple[int, int, int] | None:
-        """Returns what differs after a change of the folder; None where that is not certain.
+    def _stamps(self) -> frozenset[FileStamp] | None:
+        """Returns what differs after a change of the files; None where that is not certain.
 
         Two changes within TICK_NS may have the same time stamp.
         """
         try:
-            status = self.folder.public_keys.stat()
+            with os.scandir(self.folder.public_keys) as entries:
+                found = frozenset(_stamp(each.name, each.stat()) for each in entries)
+        except FileNotFoundError:  # no folder yet, or a file that went meanwhile
+            return frozenset()
         except OSError:
             return None
-        if abs(time.time_ns() - status.st_mtime_ns) < TICK_NS:
-            return None
-        return status.st_dev, status.st_ino, status.st_mtime_ns
+        newest_ns = max((each.changed_ns for each in found), default=0)
+        return None if abs(time.time_ns() - newest_ns) < TICK_NS else found
+
+
+def _stamp(name: str, status: os.stat_result) -> FileStamp:
+    return FileStamp(name, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -241,10 +236,3 @@ def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, .
     other = {key: boxes for key, boxes in these.items() if those.get(key) != boxes}  # few of 10,000
     more = {key: [each for each in boxes if each not in those.get(key, ())] for key, boxes in other.items()}
     return {key: ", ".join(boxes) for key, boxes in more.items() if boxes}
-
-
-def _existing(path: Path) -> Path:
-    """Returns `path`, or the nearest folder above it that exists."""
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
-    return path

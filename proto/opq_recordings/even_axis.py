@@ -108,14 +108,15 @@ def rows_of_same_time(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """Rows whose time is that of the row before; none where the decimals of the times are too few to tell
     rows apart. `times_s` as of `axis_of_times`.
     """
-    some_s = np.diff(times_s[:BLOCK_TIMES])
-    step_s = float(np.median(some_s)) if len(some_s) else 0.0
-    if not step_s > 0 or _resolution(times_s) > UNEVEN_STEPS * step_s:
-        return np.empty(0, np.int64)
-    parts = [
-        np.flatnonzero(np.diff(_block(times_s, at, 1)) == 0) + (at if at else 1)
-        for at in range(0, len(times_s), BLOCK_TIMES)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # `axis_of_times` refuses steps of 1e308 s
+        some_s = np.diff(times_s[:BLOCK_TIMES])
+        step_s = float(np.median(some_s)) if len(some_s) else 0.0
+        if not step_s > 0 or _resolution(times_s) > UNEVEN_STEPS * step_s:
+            return np.empty(0, np.int64)
+        parts = [
+            np.flatnonzero(np.diff(_block(times_s, at, 1)) == 0) + (at if at else 1)
+            for at in range(0, len(times_s), BLOCK_TIMES)
+        ]
     return np.concatenate(parts)
 
 
@@ -318,7 +319,9 @@ def _resolution(times_s: NDArray[np.float64]) -> float:
     noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
     for digits in range(13):
         unit_s = 10.0**-digits
-        if np.abs(some_s - unit_s * np.rint(some_s / unit_s)).max() <= noise_s:
+        with np.errstate(over="ignore", invalid="ignore"):  # 1e308 s has no decimals
+            off_s = some_s - unit_s * np.rint(some_s / unit_s)
+        if np.abs(off_s).max() <= noise_s:
             return max(unit_s, noise_s)
     return noise_s
 

@@ -8,6 +8,7 @@ from recordings_mutated import GIVEN, originals, outcomes
 from opq_recordings.reading import read_recording
 
 FORMATS = tuple(originals())
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")  # figures beyond all numbers
 
 
 @pytest.mark.parametrize("form", FORMATS)

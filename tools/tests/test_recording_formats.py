@@ -237,6 +237,7 @@ BROKEN: list[tuple[str, bytes, list[str], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(("name", "content", "flags", "word"), BROKEN, ids=[name for name, _, _, _ in BROKEN])
 def test_broken_input_is_refused_in_one_line(
     name: str, content: bytes, flags: list[str], word: str, tmp_path: Path

@@ -78,6 +78,8 @@ def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
     )  # with a line between harmonics, more than noise
     for piece in pieces.steady:
         left, sigma = pieces.residual[piece.start : piece.stop], max(piece.rest, usual)
+        if sigma == 0.0:
+            continue  # digital silence
         for first, stop in _stretches(left / sigma, rate_hz):
             part = left[first:stop]
             if float(np.abs(part).max()) < least_v or not _is_loud(part / sigma):

@@ -201,6 +201,8 @@ def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
     times = tuple(Tick(each.percent, f"{each.words} s") for each in time.ticks() if each.percent < 95)
     y = level.places(volts)
     clock = f"{words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
+    with np.errstate(over="ignore"):  # volts of 1e300, by a senseless gain
+        rms_v = float(np.sqrt(np.mean(volts**2)))
     return WaveDrawing(
         name,
         series,
@@ -210,7 +212,7 @@ def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
         seconds,
         wave.rate_hz,
         wave.start_ns,
-        float(np.sqrt(np.mean(volts**2))),
+        rms_v,
         float(np.abs(volts).max()),
         clock,
     )

@@ -10,9 +10,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import comtrade
 import numpy as np
 import pytest
 
@@ -36,6 +35,9 @@ from opq_cloud.view.api.export_jobs import placed_as_seen
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
+
+if TYPE_CHECKING:
+    import comtrade
 
 START_NS = 1_795_000_000_123_456_789
 COUNTS = np.arange(-1500, 1500, dtype=np.int16)
@@ -72,7 +74,9 @@ def content_of_all(records: list[WaveformRecord], form: str) -> bytes:
     return b"".join(event_file("event-17", records, form).pieces)  # type: ignore[arg-type]
 
 
-def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> comtrade.Comtrade:
+def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> "comtrade.Comtrade":
+    import comtrade  # loads pandas: not while tests are found
+
     reader = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.cff"

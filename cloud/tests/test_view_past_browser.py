@@ -22,8 +22,8 @@ READOUTS = """() => [...document.querySelectorAll('.past .readout:not([hidden])'
     each => each.textContent)"""
 VIEWS = (
     SITE,
-    "/past?box=1&weeks=1",
-    "/past?of=site:mill&show=harmonics",
+    pytest.param("/past?box=1&weeks=1", marks=pytest.mark.slow),
+    pytest.param("/past?of=site:mill&show=harmonics", marks=pytest.mark.slow),
     "/past?of=site:mill&show=verdicts&from=now-8d",
 )
 

@@ -192,7 +192,12 @@ def test_a_file_that_a_library_reads_is_shown(eve: FormBrowser) -> None:
         ("bomb.npz", zip_bomb, "bomb.npz: unpacks to more than 512 MiB"),
         ("claims.npy", claiming, "claims.npy: is not a readable .npy file"),
         ("deep.json", lambda: b"[" * 100_000, "deep.json: is not JSON"),
-        ("endless.h5", endless_hdf5, "endless.h5: is damaged; reading it does not end"),
+        pytest.param(
+            "endless.h5",
+            endless_hdf5,
+            "endless.h5: is damaged; reading it does not end",
+            marks=pytest.mark.slow,  # a process's whole limit; test_recordings_guarded.py always has it
+        ),
         ("noise.pqd", lambda: bytes(range(256)) * 40, "noise.pqd: is not a readable PQDIF file"),
         ("..", lambda: b"x", "is not a name for a file"),
     ],

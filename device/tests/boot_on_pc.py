@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from host_library import CMODULES, DEVICE, library
+from host_library import CMODULES, DEVICE, library, plain_object
 
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
@@ -35,8 +35,10 @@ def ed25519() -> tuple[tuple[Path, ...], tuple[str, ...]]:
     except SourceError as problem:
         pytest.skip(str(problem))
     # Monocypher's warnings are its own: our -Wconversion is not its style.
-    flags = (f"-I{BOOT}", f"-isystem{folder}", f'-DOPQ_MONOCYPHER_C="{folder / "monocypher.c"}"')
-    return (BOOT / "ed25519.c", BOOT / "sha512.c", HERE / "monocypher_on_pc.c"), flags
+    flags = (f"-I{BOOT}", f"-isystem{folder}")
+    source = f'-DOPQ_MONOCYPHER_C="{folder / "monocypher.c"}"'
+    monocypher_o = plain_object("monocypher", HERE / "monocypher_on_pc.c", f"-isystem{folder}", source)
+    return (BOOT / "ed25519.c", BOOT / "sha512.c", monocypher_o), flags
 
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -100,14 +100,8 @@ class Answering(Gps):
         return list(self.said)
 
 
-@pytest.mark.parametrize(
-    ("answer", "sent"),
-    [
-        pytest.param(1, 32, marks=pytest.mark.slow),
-        (0, 32 + 3 * 11),
-        pytest.param(None, 32 + 3 * 11, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # test_clock_receiver.py always has both requests, of the same C on the PC
+@pytest.mark.parametrize(("answer", "sent"), [(1, 32), (0, 32 + 3 * 11), (None, 32 + 3 * 11)])
 def test_a_ublox_falls_back_to_cfg_msg(hil_bench: Bench, answer: int | None, sent: int) -> None:
     """A ublox is asked by valset and where it refuses or is silent by cfg msg."""
     said = () if answer is None else ((at(1.6), ubx_message((0x05, answer), bytes((0x06, 0x8A)))),)

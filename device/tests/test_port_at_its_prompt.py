@@ -106,7 +106,7 @@ def test_a_command_opens_the_prompt(tmp_path: Path) -> None:
     assert run.report["resets"] == []
 
 
-@pytest.mark.parametrize("board", ["opqbox", "pyboard_f405"])
+@pytest.mark.parametrize("board", ["opqbox", pytest.param("pyboard_f405", marks=pytest.mark.slow)])
 def test_slow_channels_are_read_beside_mains(board: str, tmp_path: Path) -> None:
     built, backend = firmware(board)
     twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}

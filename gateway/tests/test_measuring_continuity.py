@@ -227,7 +227,16 @@ def test_a_clock_set_during_darkness_changes_nothing(ahead_s: float, source: Tim
     assert len(rows) == 1 or wanted_s != 14.5, "the lock of the GPS corrects nothing that was measured"
 
 
-@pytest.mark.parametrize("read_late_s", [-30.0, -12.0, -0.5, 0.0, 8.0])
+@pytest.mark.parametrize(
+    "read_late_s",
+    [
+        -30.0,
+        pytest.param(-12.0, marks=pytest.mark.slow),
+        pytest.param(-0.5, marks=pytest.mark.slow),
+        0.0,
+        8.0,
+    ],
+)
 @pytest.mark.parametrize("locks", ["at once", "after 3 s, in time", "after 3 s, by a step", "never"])
 @pytest.mark.parametrize("cause", [1, 4])
 def test_gps_stamps_measure_the_absence(read_late_s: float, locks: str, cause: int) -> None:

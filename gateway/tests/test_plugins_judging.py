@@ -100,7 +100,7 @@ def test_a_new_version_takes_over_settings_and_state(plugins: Plugins, mode: str
     assert plugins.rollback("loud").new == "1.0.1" == trigger.version
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["inproc", pytest.param("process", marks=pytest.mark.slow)])
 def test_what_does_not_keep_the_contract_changes_nothing(plugins: Plugins, mode: str) -> None:
     trigger = installed(plugins, {"limit": 100}, mode=mode)
     for code, why in (

@@ -27,6 +27,7 @@ PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
 TIME = "monitor qom-get /machine virtual-ns"
 
 
+@pytest.mark.slow  # the command below always runs QEMU and GDB
 def test_gdb_stops_the_firmware_as_documented(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:

@@ -27,7 +27,13 @@ def mains(kind: str, size: float, begin_s: float, phase: float, decibels: float,
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"), [("sag", 0.15), ("sag", 0.5), ("phase_jump", 10.0), ("oscillatory_transient", 0.4)]
+    ("kind", "size"),
+    [
+        ("sag", 0.15),
+        pytest.param("sag", 0.5, marks=pytest.mark.slow),
+        ("phase_jump", 10.0),
+        ("oscillatory_transient", 0.4),
+    ],
 )
 @pytest.mark.parametrize(
     "decibels", [30.0, pytest.param(40.0, marks=pytest.mark.slow), pytest.param(60.0, marks=pytest.mark.slow)]

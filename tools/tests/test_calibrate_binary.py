@@ -26,6 +26,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
+@pytest.mark.slow  # test_calibrate.py always calibrates a Box of our Sim
 @pytest.mark.timeout(600)
 def test_the_real_firmware_reads_its_calibrated_reference(hil_bench: Bench) -> None:
     mains = Sine(amplitude_lsb=AMPLITUDE_LSB, offset_lsb=OFFSET_LSB)

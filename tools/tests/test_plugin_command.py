@@ -202,12 +202,18 @@ def test_a_new_analysis_is_scored_on_the_sim(tmp_path: Path, monkeypatch: pytest
     ("takes", "case", "seen"),
     [
         ("Trend", {"metrics": {"rms": [50, 121, 119]}}, 'item.metrics.get("rms") == (50.0, 121.0, 119.0)'),
-        (
+        pytest.param(
             "Finding",
             {"kind": "swell", "box": 4, "start_s": 2, "end_s": 3},
             "item.end_ns - item.start_ns == 10**9",
+            marks=pytest.mark.slow,
         ),
-        ("Incident", {"kind": "sag", "boxes": [1, 2], "severity": 4.0}, 'item.box_ids == ("1", "2")'),
+        pytest.param(
+            "Incident",
+            {"kind": "sag", "boxes": [1, 2], "severity": 4.0},
+            'item.box_ids == ("1", "2")',
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_other_items_are_made_from_samples(

@@ -42,6 +42,7 @@ def refused(data_dir: Path, *arguments: str, offset: int | None = None) -> subpr
     return run_in_process("up", "--data-dir", str(data_dir), *ports, *arguments)
 
 
+@pytest.mark.slow  # the default scenario below always replays both
 @with_recordings
 def test_real_recordings_show_analyzes_residual(tmp_path: Path) -> None:
     replays = ("--replay", str(BOX1), "--replay", str(BOX4))

@@ -123,7 +123,7 @@ def send_until(house: Any, box: Any, condition: Callable[[], Any], rms: float = 
     return house.wait_for(sent)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param("process", marks=pytest.mark.slow), "inproc"])
 def test_each_measurement_is_judged_by_one_version(makai_with: Callable[..., Any], mode: str) -> None:
     """Each measurement is judged by one version while versions come and go."""
     house = makai_with(trusted=("loud",) if mode == "inproc" else ())

@@ -4,8 +4,13 @@ import pytest
 
 from opq_cloud.reports.missing_letters import missing_letters, missing_words
 
-pytest.importorskip("weasyprint", reason="needs the extra report")
 CUNEIFORM = "\U00012000\U00012001"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report_extra() -> None:
+    """Takes a second, which each worker would need where it only finds the tests."""
+    pytest.importorskip("weasyprint", reason="needs the extra report")
 
 
 def test_letters_of_every_font_are_not_missing() -> None:

@@ -206,7 +206,7 @@ def run(
     keys = CloudKeys(config.keys, data_dir)
     private = data_dir, config.store.data_dir or data_dir, keys.root, keys.public_keys, keys.server_secret
     shared = CloudContext(lambda: _opened_store(config, data_dir), private, identity_of(data_dir), files)
-    board = ServiceBoard(shared.unreadable)
+    board = ServiceBoard(shared.unreadable, shared.store_problem)
     board.note = in_clear(command, config)
     if board.note is not None:
         log.get().warning("backend.in_clear", note=board.note)

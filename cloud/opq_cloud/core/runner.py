@@ -62,9 +62,13 @@ class ServiceEntry:
 class ServiceBoard:
     """The runner's record of its services, in the order of their start; health reads it."""
 
-    def __init__(self, unreadable: Callable[[], Mapping[str, int]] = dict) -> None:
-        """`unreadable`: see `CloudContext`; counted as of the store."""
-        self._unreadable = unreadable
+    def __init__(
+        self,
+        unreadable: Callable[[], Mapping[str, int]] = dict,
+        store_problem: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Both: see `CloudContext`. The first is counted as of the store, the second makes the whole ill."""
+        self._unreadable, self._store_problem = unreadable, store_problem
         self.entries: list[ServiceEntry] = []
         self.note: str | None = None
         """A note for the operator about the whole, even if all services are well."""
@@ -78,6 +82,8 @@ class ServiceBoard:
         """Returns the whole: ok when every service runs; one subcomponent per service and per part (Box)."""
         parts = {part.name: part for entry in self.entries for part in entry.parts()}
         services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
+        if problem := self._store_problem():
+            services.append(HealthReport("store", False, info=problem))
         down = [service.name for service in services if not service.ok]
         info = f"not ok: {', '.join(down)}" if down else self.note
         found = (*services, *parts.values())

@@ -116,8 +116,7 @@ class TriggeringService:
         self._rules: RuleHost | None = None
 
     def health(self) -> Iterable[HealthReport]:
-        problem = (self._writer and self._writer.problem) or self._shared.store_problem()
-        problem = problem or self._connections.problem
+        problem = (self._writer and self._writer.problem) or self._connections.problem
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]

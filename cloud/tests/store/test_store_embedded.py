@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_cloud.core.service import CloudContext, Retention
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.service_conditions import Reading
+from opq_cloud.health.readings import Answer, AnswerReader
 from opq_cloud.store import open_store, opened_people
 from opq_cloud.store.embedded import lost_store, schema
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
@@ -21,6 +25,7 @@ from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import READING_COMMIT, OtherFormError, StoreError
+from opq_proto.kit.sqlite_file import LOST
 from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
@@ -475,8 +480,8 @@ def test_a_missing_store_beside_accounts_is_reported(path: Path) -> None:
 
 def test_a_file_removed_in_use_is_not_ok(path: Path) -> None:
     context = CloudContext(lambda: open_store(None, path.parent))
-    retention = Retention(context)
-    assert [part.ok for part in retention.health()] == [True]
+    board = ServiceBoard(store_problem=context.store_problem)
+    assert board.health("all").ok
     assert context.store.problem is None
     for happens, text in (
         (lambda: path.rename(path.with_name("moved")), "No such file or directory"),
@@ -484,7 +489,36 @@ def test_a_file_removed_in_use_is_not_ok(path: Path) -> None:
         (lambda: path.with_name("moved").rename(path), None),
     ):
         happens()
-        [report] = retention.health()
-        assert report.ok is (text is None)
-        assert text is None or text in str(report.info)
+        health = board.health("all")
+        assert health.ok is (text is None)
+        assert [text in str(part.info) for part in health.subcomponents] == [True] * (text is not None)
     context.close()
+
+
+@pytest.mark.parametrize("name", ["opq.db", "accounts.db"])
+def test_a_log_deleted_in_use_is_a_verdict(path: Path, name: str) -> None:
+    """What is written then is in a file without a name, and gone with the last process that has it open."""
+    context = CloudContext(lambda: open_store(None, path.parent))
+    log = path.with_name(f"{name}-wal")
+    with closing(context):
+        context.store.people.add_account("a@example.org", "A", "admin", "x")
+        reader, board = AnswerReader("1"), ServiceBoard(store_problem=context.store_problem)
+
+        def ill_services() -> list[Reading]:
+            found = reader.readings([Answer("all", board.health("all").as_json())], {}, 0.0, 0.0)
+            return [each for each in found if each.condition == "service" and each.value]
+
+        assert log.exists() and ill_services() == []
+        log.unlink()
+        context.store.append_measurements([row("1", 1)])
+        [ill] = ill_services()
+        assert (ill.name, ill.info) == ("store of all", f"{log}: No such file or directory: {LOST}")
+
+
+def test_locks_lost_in_use_are_a_verdict(path: Path) -> None:
+    """POSIX ends all locks of a process on a file when it closes any descriptor of it."""
+    context = CloudContext(lambda: open_store(None, path.parent))
+    with closing(context):
+        assert context.store.problem is None
+        path.open("rb").close()
+        assert "its locks are lost, so another program may delete its log" in str(context.store_problem())

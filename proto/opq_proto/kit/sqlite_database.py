@@ -95,6 +95,10 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise self._store_error(error) from error
 
+    def lost(self) -> str | None:
+        """Returns `SqliteFile.lost`."""
+        return self._file.lost()
+
     def on_rollback(self, call: Callable[[], None]) -> None:
         """Registers `call`, which runs in the writer thread after the work of a job was rolled back."""
         self._rolled_back.append(call)

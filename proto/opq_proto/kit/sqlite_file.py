@@ -26,6 +26,12 @@ BUSY_S = 20.0
 WAL_LIMIT_BYTES = 64 << 20
 """A write-ahead log that grew beyond this is cut to this size."""
 
+LOST = (
+    "what is stored from now on may be lost; end all programs of this data folder, start them again, and run "
+    "opq-tools store check"
+)
+"""What follows from a lost file, log or lock, and what to do."""
+
 Row = tuple[Any, ...]
 Synchronous = Literal["NORMAL", "FULL"]
 """FULL: what is committed survives a power cut. NORMAL: it survives the process, and a power cut may take
@@ -90,6 +96,8 @@ class SqliteFile:
             for pragma in (f"synchronous={synchronous}", f"journal_size_limit={WAL_LIMIT_BYTES}", *pragmas):
                 self.connection.execute(f"PRAGMA {pragma}")
             migrate(self.connection, path, migrations, application_id, self.read_only)
+            self._inodes = {} if self.read_only else _inodes(path, Path(f"{path}-wal"))
+            self._lock_shown = self._has_lock()
         except BaseException as error:
             self.connection.close()
             if self.read_only and isinstance(error, sqlite3.OperationalError):
@@ -162,9 +170,45 @@ class SqliteFile:
         finally:
             self._lock.release()
 
+    def lost(self) -> str | None:
+        """Returns what happened to the file, its log or its locks while it is open; None: nothing.
+
+        Never waits. It opens neither file, because closing one ends all locks of this process on it.
+        """
+        for path, inode in self._inodes.items():
+            try:
+                status = path.stat()
+            except OSError as error:
+                return f"{path}: {error.strerror}: {LOST}"
+            if status.st_ino != inode:
+                return f"{path}: was replaced by another file while it is in use: {LOST}"
+            if path == self.path and not status.st_size:
+                return f"{path}: is empty (0 bytes) while in use; opq-tools restore a back-up"
+        if self._lock_shown and not self._has_lock():
+            return f"{self.path}: its locks are lost, so another program may delete its log: {LOST}"
+        return None
+
+    def _has_lock(self) -> bool:
+        """Whether the kernel lists a lock of this process on the file: SQLite holds one while a log is open.
+
+        Source: man proc_locks; SQLite's pager.c, pager_unlock (a shared lock stays in WAL mode).
+        """
+        try:
+            rows = Path("/proc/locks").read_text().splitlines()
+        except OSError:
+            return False
+        mine = str(os.getpid()), str(self._inodes.get(self.path))
+        return any((each[-4], each[-3].rpartition(":")[2]) == mine for each in map(str.split, rows))
+
     def close(self) -> None:
         with self._lock:
             self.connection.close()
+            self._inodes, self._lock_shown = {}, False
+
+
+def _inodes(*paths: Path) -> dict[Path, int]:
+    """Returns the inode of each file that is there."""
+    return {path: path.stat().st_ino for path in paths if path.is_file()}
 
 
 def run_migration(connection: sqlite3.Connection, script: str) -> None:

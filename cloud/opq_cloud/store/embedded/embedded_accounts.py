@@ -55,6 +55,11 @@ class AccountsDriver(SqliteDriver):
         self._lock = threading.Lock()
         self._database: SqliteDatabase | None = None
 
+    @property
+    def lost_file(self) -> str | None:
+        database = self._database  # no lock: health must not wait while it opens
+        return None if database is None else database.lost()
+
     def exists(self) -> bool:
         return self._path.exists()
 

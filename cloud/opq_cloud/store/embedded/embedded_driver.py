@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from heapq import merge
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -297,10 +296,8 @@ class SqliteDriver:
     expired_at_once = ExpirySlice(events=10, files=10_000, findings=1000)
     """One transaction, for which all other writes wait; an event has files of megabytes."""
 
-    def __init__(self, opened: Callable[[], SqliteDatabase], watched: Path | None = None) -> None:
-        """`watched` is the file, which is there."""
+    def __init__(self, opened: Callable[[], SqliteDatabase]) -> None:
         self._opened = opened
-        self._watched = None if watched is None else (watched, watched.stat().st_ino)
         self.readable = ReadableDocuments()
 
     @property
@@ -309,7 +306,7 @@ class SqliteDriver:
 
     @property
     def lost_file(self) -> str | None:
-        return None if self._watched is None else _lost_while_open(*self._watched)
+        return self._opened().lost()
 
     def lost_incidents(self) -> int:
         return 0
@@ -342,17 +339,6 @@ class SqliteDriver:
 
     def close(self) -> None:
         self._opened().close()
-
-
-def _lost_while_open(path: Path, inode: int) -> str | None:
-    """Returns what happened to the file that was opened; None: it is still there."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return f"{path}: {error.strerror}: what is stored now is lost when this process ends"
-    if status.st_ino != inode:
-        return f"{path}: was replaced by another file while it is in use; start this process again"
-    return None if status.st_size else f"{path}: is empty (0 bytes) while in use; opq-tools restore a back-up"
 
 
 def _split(where: Where, sort: Sequence[str]) -> list[Where]:

@@ -82,7 +82,7 @@ class MeasurementLog(StorePart):
     """Appends and queries Measurements, from any thread; sealing runs in a thread of its own."""
 
     def __init__(self, database: SqliteDatabase, seal_rows: int = SEAL_ROWS) -> None:
-        super().__init__(SqliteDriver(lambda: database, database.path))
+        super().__init__(SqliteDriver(lambda: database))
         self._database = database
         self._seal_rows = seal_rows
         # Only the writer thread uses what follows; where `_generation` is None, it is all read again.

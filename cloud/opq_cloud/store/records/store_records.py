@@ -85,7 +85,7 @@ class StoreRecords(
 
     @property
     def problem(self) -> str | None:
-        return self._driver.lost_file
+        return self._driver.lost_file or self.people.documents.driver.lost_file
 
     def _renew_undated(self, now_s: int) -> None:
         """Lets what was stored before the machine's clock was set expire as if it were stored now.

@@ -6,8 +6,9 @@ cut off and points within one pixel are left out, so that a browser gets only wh
 
 import functools
 import gzip
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,52 @@ OUTLINES_CACHED = 64
 Points = NDArray[np.float64]
 
 
+Numbers = NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Lines in Mercator's x and y, and the box around each: (n, 4) of left, top, right, bottom."""
+    """Lines one after the other: (n, 2) of Mercator's x and y, and the number of each point's line: (n,).
 
-    lines: Sequence[Points]
+    A window's lines are handled together, because thousands of them one by one took four times as long.
+    """
+
+    points: Points
+    line: Numbers
+
+    def chosen(self, which: NDArray[np.bool_]) -> "_Lines":
+        return _Lines(self.points[which], self.line[which])
+
+    @property
+    def first(self) -> NDArray[np.bool_]:
+        """Which points begin a line."""
+        return np.concatenate(([True], self.line[1:] != self.line[:-1]))[: len(self.line)]
+
+    @property
+    def last(self) -> NDArray[np.bool_]:
+        return np.concatenate((self.line[1:] != self.line[:-1], [True]))[: len(self.line)]
+
+    def with_points(self, fewest: int) -> "_Lines":
+        """The lines that have as many points."""
+        return self.chosen(np.bincount(self.line)[self.line] >= fewest) if len(self.line) else self
+
+
+class _Position(msgspec.Struct, array_like=True, gc=False):
+    """A GeoJSON position, [longitude, latitude], in degrees.
+
+    It is no list, because thousands of lists made Python look for garbage once in 15 windows, for which all
+    pages waited (180 ms).
+    """
+
+    longitude: float
+    latitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The lines of a file, and the box around each: (m, 4) of left, top, right, bottom."""
+
+    lines: _Lines
     boxes: Points
 
 
@@ -40,22 +82,21 @@ class _Lines:
 def outlines_json(frame: MapFrame) -> bytes:
     """The land as areas, whose holes follow from even-odd filling, and the lines between countries."""
     land, borders = _read("110m" if frame.wide >= COARSE_FROM else "50m")
-    rings = [_clipped(_units(line, frame)) for line in _within(land, frame)]
-    areas = [[_degrees(_thinned(ring), frame)] for ring in rings if len(ring) >= 3]
-    lines = [
-        _degrees(part, frame)
-        for line in _within(borders, frame)
-        for part in _parts_within(_units(line, frame))
-    ]
+    rings = _thinned(_clipped(_units(_within(land, frame), frame)).with_points(3))
+    parts = _thinned(_parts_within(_units(_within(borders, frame), frame)).with_points(2))
+    areas = [[ring] for ring in _degrees(rings, frame)]
     features = [
         {"type": "Feature", "properties": {"kind": name}, "geometry": {"type": shape, "coordinates": found}}
-        for name, shape, found in (("land", "MultiPolygon", areas), ("borders", "MultiLineString", lines))
+        for name, shape, found in (
+            ("land", "MultiPolygon", areas),
+            ("borders", "MultiLineString", _degrees(parts, frame)),
+        )
     ]
     return msgspec.json.encode({"type": "FeatureCollection", "features": features})
 
 
 @functools.lru_cache(maxsize=2)
-def _read(name: str) -> tuple[_Lines, _Lines]:
+def _read(name: str) -> tuple[_Source, _Source]:
     """Land and borders of one file."""
     content = json.loads(gzip.decompress((FOLDER / f"countries-{name}.json.gz").read_bytes()))
     points = _mercator_points(content["steps"], content["scale"])
@@ -64,9 +105,8 @@ def _read(name: str) -> tuple[_Lines, _Lines]:
     for ring in content["land"]:
         parts = [arcs[arc] if arc >= 0 else arcs[~arc][::-1] for arc in ring]
         rings += _on_the_map(np.concatenate([part[:-1] for part in parts]))
-    return _lines([ring for ring in rings if len(ring) >= 3]), _lines(
-        [arcs[arc] for arc in content["borders"]]
-    )
+    borders = [arcs[arc] for arc in content["borders"]]
+    return _source([ring for ring in rings if len(ring) >= 3]), _source(borders)
 
 
 def _on_the_map(ring: Points) -> list[Points]:
@@ -95,77 +135,75 @@ def _mercator_points(steps: Sequence[int], scale: float) -> Points:
     return np.column_stack((at[:, 0] / 360.0 + 0.5, y))
 
 
-def _lines(lines: Sequence[Points]) -> _Lines:
+def _source(lines: Sequence[Points]) -> _Source:
     boxes = [(*line.min(axis=0), *line.max(axis=0)) for line in lines]
-    return _Lines(lines, np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
+    numbers = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    return _Source(_Lines(np.concatenate(lines), numbers), np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
 
 
-def _within(lines: _Lines, frame: MapFrame) -> Iterable[Points]:
+def _within(source: _Source, frame: MapFrame) -> _Lines:
     """The lines whose boxes meet the window and its surroundings, and are larger than a step there."""
-    left, top, right, bottom = lines.boxes.T
+    left, top, right, bottom = source.boxes.T
     edge = EDGE_UNITS * frame.wide / WIDTH
     meets = (left <= frame.left + frame.wide + edge) & (right >= frame.left - edge)
     meets &= (top <= frame.top + frame.high + edge) & (bottom >= frame.top - edge)
     meets &= np.maximum(right - left, bottom - top) >= STEP_UNITS * frame.wide / WIDTH
-    return [lines.lines[number] for number in np.flatnonzero(meets).tolist()]
+    return source.lines.chosen(meets[source.lines.line])
 
 
-def _units(line: Points, frame: MapFrame) -> Points:
-    return (line - (frame.left, frame.top)) * (WIDTH / frame.wide)
+def _units(lines: _Lines, frame: MapFrame) -> _Lines:
+    return _Lines((lines.points - (frame.left, frame.top)) * (WIDTH / frame.wide), lines.line)
 
 
-def _degrees(line: Points, frame: MapFrame) -> list[list[float]]:
-    """(longitude, latitude) of each point, to a ten-thousandth of a degree."""
-    x, y = (line * (frame.wide / WIDTH) + (frame.left, frame.top)).T
+def _degrees(lines: _Lines, frame: MapFrame) -> list[list[_Position]]:
+    """(longitude, latitude) of each point, to a ten-thousandth of a degree, line by line."""
+    x, y = (lines.points * (frame.wide / WIDTH) + (frame.left, frame.top)).T
     found = np.column_stack(((x - 0.5) * 360.0, np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * y))))))
-    degrees: list[list[float]] = found.round(4).tolist()
-    return degrees
+    degrees = list(map(_Position, *found.round(4).T.tolist()))
+    begins = np.flatnonzero(lines.first).tolist()
+    return [degrees[begin:end] for begin, end in itertools.pairwise([*begins, len(degrees)])]
 
 
-def _thinned(line: Points) -> Points:
-    """The line without points on the same raster of STEP_UNITS as the one before."""
-    raster = np.round(line / STEP_UNITS)
-    fresh = np.ones(len(line), dtype=bool)
-    fresh[1:] = (raster[1:] != raster[:-1]).any(axis=1)
-    fresh[-1] = True
-    return line[fresh]
+def _thinned(lines: _Lines) -> _Lines:
+    """Lines without points on the same raster of STEP_UNITS as the one before."""
+    raster = np.round(lines.points / STEP_UNITS)
+    fresh = lines.first | lines.last
+    fresh[1:] |= (raster[1:] != raster[:-1]).any(axis=1)
+    return lines.chosen(fresh)
 
 
-def _clipped(ring: Points) -> Points:
-    """A ring cut to the window (Sutherland and Hodgman, 1974), one side after the other."""
+def _clipped(rings: _Lines) -> _Lines:
+    """Rings cut to the window (Sutherland and Hodgman, 1974), one side after the other."""
     for axis, edge, sign in (
         (0, -EDGE_UNITS, 1.0),
         (0, WIDTH + EDGE_UNITS, -1.0),
         (1, -EDGE_UNITS, 1.0),
         (1, HEIGHT + EDGE_UNITS, -1.0),
     ):
-        inside = sign * (ring[:, axis] - edge) >= 0
+        points, line = rings.points, rings.line
+        inside = sign * (points[:, axis] - edge) >= 0
         if inside.all():
             continue
-        crosses = np.flatnonzero(inside != np.roll(inside, 1))
-        before = np.roll(ring, 1, axis=0)[crosses]
-        share = (edge - before[:, axis]) / (ring[crosses, axis] - before[:, axis])
-        crossing = before + share[:, None] * (ring[crosses] - before)
+        before = np.arange(len(points)) - 1
+        before[rings.first] = np.flatnonzero(rings.last)
+        crosses, kept = np.flatnonzero(inside != inside[before]), np.flatnonzero(inside)
+        start = points[before[crosses]]
+        share = (edge - start[:, axis]) / (points[crosses, axis] - start[:, axis])
+        crossing = start + share[:, None] * (points[crosses] - start)
         crossing[:, axis] = edge
-        kept = np.flatnonzero(inside)
         order = np.argsort(np.concatenate((2 * crosses, 2 * kept + 1)))
-        ring = np.concatenate((crossing, ring[kept]))[order]
-        if not len(ring):
-            break
-    return ring
+        which = np.concatenate((crosses, kept))[order]
+        rings = _Lines(np.concatenate((crossing, points[kept]))[order], line[which])
+    return rings
 
 
-def _parts_within(line: Points) -> Iterable[Points]:
-    """The stretches of a line that are in the window, with one point outside at each end."""
-    inside = (line >= -EDGE_UNITS).all(axis=1)
-    inside &= (line[:, 0] <= WIDTH + EDGE_UNITS) & (line[:, 1] <= HEIGHT + EDGE_UNITS)
-    if inside.all():
-        yield _thinned(line)
-        return
+def _parts_within(lines: _Lines) -> _Lines:
+    """The stretches of lines that are in the window, with one point outside at each end."""
+    points = lines.points
+    inside = (points >= -EDGE_UNITS).all(axis=1)
+    inside &= (points[:, 0] <= WIDTH + EDGE_UNITS) & (points[:, 1] <= HEIGHT + EDGE_UNITS)
     near = inside.copy()
-    near[:-1] |= inside[1:]
-    near[1:] |= inside[:-1]
-    ends = np.flatnonzero(np.diff(np.concatenate(([False], near, [False])).astype(np.int8)))
-    for first, last in ends.reshape(-1, 2):
-        if last - first > 1:
-            yield _thinned(line[first:last])
+    near[:-1] |= inside[1:] & ~lines.first[1:]
+    near[1:] |= inside[:-1] & ~lines.first[1:]
+    stretch = np.cumsum(lines.first | ~near)
+    return _Lines(points, stretch).chosen(near)

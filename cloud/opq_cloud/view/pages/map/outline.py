@@ -27,8 +27,6 @@ STEP_UNITS = 0.9
 """Points nearer to each other than this are joined; a map is at most some 1,100 pixels wide."""
 OUTLINES_CACHED = 64
 Points = NDArray[np.float64]
-
-
 Numbers = NDArray[np.int64]
 
 
@@ -62,8 +60,7 @@ class _Lines:
 class _Position(msgspec.Struct, array_like=True, gc=False):
     """A GeoJSON position, [longitude, latitude], in degrees.
 
-    It is no list, because thousands of lists made Python look for garbage once in 15 windows, for which all
-    pages waited (180 ms).
+    A list for each made Python look for garbage once in 15 windows, for which all pages waited (180 ms).
     """
 
     longitude: float
@@ -205,5 +202,5 @@ def _parts_within(lines: _Lines) -> _Lines:
     near = inside.copy()
     near[:-1] |= inside[1:] & ~lines.first[1:]
     near[1:] |= inside[:-1] & ~lines.first[1:]
-    stretch = np.cumsum(lines.first | ~near)
+    stretch = np.cumsum(lines.first | ~near, dtype=np.int64)
     return _Lines(points, stretch).chosen(near)

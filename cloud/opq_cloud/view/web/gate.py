@@ -15,6 +15,7 @@ from starlette.requests import Request
 from opq_cloud.view.web.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
 from opq_cloud.view.web.long_answers import receive_while_allowed
 from opq_cloud.view.web.shares import (
+    OUTLINES_CPU_S,
     PAGES_AT_ONCE,
     PAGES_OF_ACCOUNT,
     REQUEST_CPU_S,
@@ -77,7 +78,8 @@ class VisitorGate:
             await self._app(scope, receive, send)
             return
         if _under(scope["path"], FOR_ALL_IN_TURN):
-            await self._in_share(visitor_network(request_facts(scope).address), scope, receive, send)
+            key = visitor_network(request_facts(scope).address)
+            await self._in_share(key, scope, receive, send, sending_s=OUTLINES_CPU_S)
             return
         of_counters = _under(scope["path"], (METRICS,))
         if of_counters and request_facts(scope).is_local:
@@ -129,9 +131,17 @@ class VisitorGate:
         return found if found is not None else await anyio.to_thread.run_sync(visitor_of, facts)
 
     async def _in_share(
-        self, key: str, scope: Scope, receive: Receive, send: Send, at_once: int = PAGES_AT_ONCE
+        self,
+        key: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        at_once: int = PAGES_AT_ONCE,
+        sending_s: float = 0.0,
     ) -> None:
-        """Answers while whose request this is has CPU time."""
+        """Answers while whose request this is has CPU time. `sending_s`: what a large answer costs outside of
+        its thread.
+        """
         shares = self._shares
         shares.charge(key, REQUEST_CPU_S)
         wait_s = shares.wait_s(key)
@@ -142,6 +152,7 @@ class VisitorGate:
             else:
                 await _send(send, 429, b"text/plain; charset=utf-8", words.encode(), again)
             return
+        shares.charge(key, sending_s)
         gone, reads = Request(scope, receive).is_disconnected, scope["method"] in ("GET", "HEAD")
         token = REQUEST_SHARE.set(RequestShare(shares, key, gone, at_once, reads))
         try:

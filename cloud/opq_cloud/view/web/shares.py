@@ -32,6 +32,9 @@ CPU_PER_S = 0.25
 """CPU time per second after that: a person who opens a page of 50 ms every other second, ten times over."""
 REQUEST_CPU_S = 0.003
 """What each request costs outside of its own thread."""
+OUTLINES_CPU_S = 0.02
+"""What outlines of a map cost outside of their thread: all pages wait while up to 430 kB are compressed and
+sent. A person may move a map 160 times at once, then eight times a second."""
 STREAM_CPU_S = 0.02
 """What it costs to open a live feed."""
 PAGES_AT_ONCE = 1

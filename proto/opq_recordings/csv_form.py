@@ -16,7 +16,9 @@ from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
 from opq_recordings.units import NO_UNIT, Unit, measured_in, seconds_of, unit_scale
 from opq_recordings.written_times import (
+    AFTERNOON,
     CLOCK_WITH_POINTS,
+    MORNING,
     chained_span_in,
     time_of_digits,
     time_span_in,
@@ -65,6 +67,7 @@ _INTERVAL = re.compile(
 _UNITS = re.compile(r"(?i)[\s#%\"]*(vertical|horizontal|x|y|time|values?|)[ _]?units?\"?\s*[,;:=\t]+\s*(.+)")
 _JOINED = re.compile(r"\s*[,;:|/\t]\s*")
 """Between columns that a file writes as one cell."""
+_ZONE = re.compile(r"(?i)(time ?)?zone|tz|utc ?offset|gmt ?offset|zeitzone")
 _RUN = re.compile(r"([^\W\d_])\1*", re.IGNORECASE)
 _NOT_OF_FORMS = re.compile(r"(?i)[年月日时時分秒]|am/pm|a/p|\b(?:utc|gmt|mon|local|time|zone)\b|z$")
 _OF_FORMS = re.compile(r"[dmyhsjtagrunfxåдмгчс]{1,6}|[vkp]{2,4}")
@@ -93,6 +96,10 @@ class CsvForm:
     time_stated: bool
     date: int | None
     """A column of dates beside one of clock times."""
+    half: int | None
+    """A column of AM and PM beside one of clock times."""
+    zone: int | None
+    """A column of zones beside one of times."""
     values: tuple[ValueColumn, ...]
     names: tuple[str, ...]
     rate_hz: float | None
@@ -188,6 +195,8 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
         time_s,
         stated,
         date,
+        _half_column(rows[first:], len(names)),
+        _zone_column(rows[first:], names, notation),
         values,
         tuple(names),
         rate_hz,
@@ -423,6 +432,27 @@ def _time_column(
     if unnamed and len(rising) > 2 and all(a < b for a, b in itertools.pairwise(rising)):
         return None, first, _days_or_seconds(some, first, notation), False
     return None, None, None, False
+
+
+def _half_column(rows: Sequence[tuple[int, list[str]]], width: int) -> int | None:
+    """The first column whose cells all are AM or PM, in any language."""
+    for column in range(width):
+        found = {cells[column].lower() for _, cells in rows[:20] if column < len(cells)} - {""}
+        if found and found.issubset((*MORNING, *AFTERNOON)):
+            return column
+    return None
+
+
+def _zone_column(
+    rows: Sequence[tuple[int, list[str]]], names: Sequence[str], notation: Notation
+) -> int | None:
+    """The first column that is named so; `offset` alone may be a value, and is a zone without numbers."""
+    for column, name in enumerate(names):
+        words = words_of(name)
+        numbers = (notation.number(cells[column]) for _, cells in rows[:20] if column < len(cells))
+        if _ZONE.fullmatch(words) or (words.lower() == "offset" and all(each is None for each in numbers)):
+            return column
+    return None
 
 
 def _has_clocks_with_points(

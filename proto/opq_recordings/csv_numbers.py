@@ -109,6 +109,8 @@ def notation_of(lines: Sequence[str], decimal: str | None = None) -> Notation:
         score = _score(body, Notation(each, mark, {".": ",", ",": "."}[mark]))
         if score > best + 1e-9:
             best, separator = score, each
+    if separator == " ":
+        separator = _separator_of_names(lines, body) or separator
     if separator == "," and decimal is None:
         separator = ";" if _is_one_column(lines, body) else ","
     elif separator == "," and decimal == "," and not any('"' in line for line in body):
@@ -142,12 +144,35 @@ def _score(body: Sequence[str], notation: Notation) -> float:
     score = 0.0
     for line in body:
         cells = [each for each in notation.cells(line) if each]
-        good = sum(is_number_or_empty(each, notation) or written_time(each) is not None for each in cells)
+        good = _are_read(cells, notation)
         if cells and good == len(cells):
             score += 1 + 0.01 * min(good, 5)
         elif cells:
             score += 0.5 * good / len(cells)
     return score
+
+
+def _separator_of_names(lines: Sequence[str], body: Sequence[str]) -> str | None:
+    """The mark other than a blank by which a line has as many names as each row has numbers and times.
+
+    `2026-10-25 02:10:00 +0200,230` below `time,rms_v` is two cells: its last blank stands before a zone.
+    """
+    for each, mark in itertools.product(SEPARATORS[:-1], ".,"):
+        notation = Notation(each, mark)
+        rows = [notation.cells(line) for line in body]
+        width = len(rows[0])
+        even = width > 1 and all(len(cells) == width for cells in rows)
+        if not even or each == mark or any(_are_read(cells, notation) < width for cells in rows):
+            continue
+        heads = (notation.cells(line) for line in lines)
+        if any(len(cells) == width and not _are_read(cells, notation) for cells in heads):
+            return each
+    return None
+
+
+def _are_read(cells: Sequence[str], notation: Notation) -> int:
+    """How many of the cells are a number, empty, or a time."""
+    return sum(is_number_or_empty(each, notation) or written_time(each) is not None for each in cells)
 
 
 def _is_one_column(lines: Sequence[str], body: Sequence[str]) -> bool:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
-from opq_recordings.written_times import CLOCK_WITH_POINTS, WrittenTime, time_of_digits, written_time
+from opq_recordings.written_times import (
+    CLOCK_WITH_POINTS,
+    WrittenTime,
+    time_of_digits,
+    with_half,
+    written_time,
+)
 
 DAYS_TO_1970 = (25_569, 719_529)
 """From 1899-12-30 and from the year 0, in the order of SERIAL_DAYS."""
@@ -167,7 +173,7 @@ class RowTimes:
         return not found.zone and even and over_an_hour
 
     def _written(self, cells: Sequence[str]) -> WrittenTime | None:
-        """The date and clock of a row, in one column or in two, and the zone that their names state."""
+        """The date and clock of a row, of up to three columns, with the zone that one or a name states."""
         cell = self._cell(cells)
         cell = (cell[:1].isdecimal() and time_of_digits(cell)) or cell
         found = written_time(cell, self._date_order)
@@ -176,9 +182,15 @@ class RowTimes:
         if (points or (found is not None and not found.dated)) and at is not None and at < len(cells):
             cell = f"{cells[at]} {cell}"
             found = written_time(cell, self._date_order)
-        if found is None or found.zone or not self._zone:
+        half = self._form.half
+        if half is not None and half < len(cells) and found is not None:
+            cell = with_half(cell, cells[half])
+            found = written_time(cell, self._date_order)
+        at = self._form.zone
+        zone = (cells[at] if at is not None and at < len(cells) else "") or self._zone
+        if found is None or found.zone or not zone:
             return found
-        return written_time(f"{cell} {self._zone}", self._date_order) or found
+        return written_time(f"{cell} {zone}", self._date_order) or found
 
 
 def zone_named(names: Sequence[str]) -> str:

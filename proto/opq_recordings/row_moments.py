@@ -20,14 +20,20 @@ from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.local_hours import local_to_utc, offset_named, zone_of
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
 from opq_recordings.quantity_names import time_named, words_of
-from opq_recordings.written_times import CLOCK_WITH_POINTS, DAY_NS, WrittenTime, time_of_digits, written_time
+from opq_recordings.written_times import (
+    CLOCK_WITH_POINTS,
+    DAY_NS,
+    WrittenTime,
+    time_of_digits,
+    with_half,
+    written_time,
+)
 
 _COMPACT = re.compile(
     r"((?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))((?:[01]\d|2[0-4])(?:[0-5]\d){0,2})?"
 )
 _SHORT_CLOCK = re.compile(r"(?:[01]?\d|2[0-4])?[0-5]?\d(?:[0-5]\d)?")
 _CLOCK_NAMED = re.compile(r"(?i)clock|hhmm(ss)?|hours?|hr|stunde")
-_ZONE_COLUMN = re.compile(r"(?i)(time ?)?zone|tz|utc ?offset|gmt ?offset|offset|zeitzone")
 _RowText = tuple[int, str]
 """Number of the line, and the text of its time."""
 
@@ -116,8 +122,8 @@ def row_moments(
             offset_ns = offset_named(zone, each.zone_name, each.clock_ns)
             if offset_ns is None:
                 raise RecordingError(
-                    f"line {line}: of its time {text!r:.60} {each.problem} in {stated.zone}; give its place, "
-                    "such as --zone Europe/Berlin"
+                    f"line {line}: of its time {text!r:.60} {each.problem} in {stated.zone}; give the place "
+                    "whose clock it is, such as --zone America/New_York"
                 )
             found[at] = each.clock_ns - offset_ns
         elif each.problem:
@@ -148,10 +154,9 @@ def _cell(cells: Sequence[str], at: int | None) -> str:
 
 
 def _texts(form: CsvForm, rows: Sequence[CsvRow]) -> list[_RowText]:
-    """The time of each row, of one or two columns, with the zone that its column or another one states."""
+    """The time of each row, of up to three columns, with the zone that its column or another one states."""
     named = zone_named([form.names[at] for at in (form.time, form.date) if at is not None])
     of_names = "" if named.lower() == "local" else named
-    of_rows = next((at for at, name in enumerate(form.names) if _ZONE_COLUMN.fullmatch(words_of(name))), None)
     found = []
     for line, _, cells in rows:
         text, date = _cell(cells, form.time), _cell(cells, form.date)
@@ -161,7 +166,8 @@ def _texts(form: CsvForm, rows: Sequence[CsvRow]) -> list[_RowText]:
         apart = written is None or not written.dated or CLOCK_WITH_POINTS.fullmatch(text) is not None
         if form.date is not None and apart:
             text = _joined(form, date, text)
-        zone = _cell(cells, of_rows) or of_names
+        text = with_half(text, _cell(cells, form.half))
+        zone = _cell(cells, form.zone) or of_names
         known = written_time(text) if zone else None
         found.append((line, f"{text} {zone}" if known is not None and not known.zone else text))
     return found

@@ -180,6 +180,11 @@ def with_colons(text: str) -> str:
     return f"{found['before']} {clock}{found['fraction'] or ''}{found['rest']}"
 
 
+def with_half(clock: str, half: str) -> str:
+    """`10:00 PM` of a clock and a cell beside it; the clock alone where it says AM or PM itself."""
+    return clock if not half or clock.lower().endswith((*MORNING, *AFTERNOON)) else f"{clock} {half}"
+
+
 def time_of_digits(text: str) -> str | None:
     """The date and clock of digits alone, such as `20261025020000.250`; None for another number."""
     found = _DIGITS.fullmatch(text)

@@ -122,11 +122,41 @@ def test_stated_turns_and_orders_are_taken(tmp_path: Path) -> None:
         ("Date,Clock,v", "%Y%m%d,%H%M"),
         ("Day of date,Hour,v", "%m/%d/%Y,%I:%M %p"),
         ("Datum,Uhrzeit,v", "%d.%m.%y,%H:%M"),
+        ("Date,Time,AM/PM,v", "%m/%d/%Y,%I:%M:%S,%p"),
+        ("Date,Time,,v", "%m/%d/%Y,%I:%M,%p"),
     ],
 )
 def test_date_and_clock_in_two_columns(tmp_path: Path, head: str, form: str) -> None:
     lines = rows("2026-10-20T00:00", 30, 600, form, head=head)
     assert seconds(tmp_path, lines) == [each - 7200 for each in even("2026-10-20T00:00", 30, 600)]
+
+
+@pytest.mark.parametrize("head", ["Time,Offset,v", "Time,UTC offset,v", "time,tz,v"])
+def test_a_column_of_zones_states_the_zone(tmp_path: Path, head: str) -> None:
+    lines = rows("2026-10-20T00:00", 30, 600, "%Y-%m-%d %H:%M,+05:00", head=head)
+    assert seconds(tmp_path, lines) == [each - 18_000 for each in even("2026-10-20T00:00", 30, 600)]
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        ("Date,Time,AM/PM,u_V", "%m/%d/%Y,%I:%M:%S.%f,%p"),
+        ("Date,Time,Zone,u_V", "%m/%d/%Y,%H:%M:%S.%f,UTC"),
+        ("time,offset,u_V", "%Y-%m-%d %H:%M:%S.%f,+00:00"),
+    ],
+)
+def test_a_recording_has_its_time_apart(tmp_path: Path, head: str, form: str) -> None:
+    lines = rows("2024-10-20T13:30:00", 400, 1e-3, form, head=head)
+    (tmp_path / "r.csv").write_text("\n".join(lines))
+    found = read_recording(tmp_path / "r.csv")
+    assert found.start_ns == int(datetime(2024, 10, 20, 13, 30, tzinfo=UTC).timestamp()) * 10**9
+    assert ("time_zone" in found.assumed) is ("AM/PM" in head)
+
+
+def test_whole_numbers_behind_a_zone_are_values(tmp_path: Path) -> None:
+    """A blank parts these rows into three numbers and times, too."""
+    lines = ["time,v", *(f"2026-10-25 02:{at:02}:00 +0200,{230 + at}" for at in range(0, 60, 10))]
+    assert seconds(tmp_path, lines) == even("2026-10-25T00:00", 6, 600)
 
 
 @pytest.mark.parametrize(("digits", "mark"), [(8, "."), (5, "."), (8, ",")])

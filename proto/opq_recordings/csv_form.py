@@ -46,6 +46,8 @@ _SMALL_TAIL = re.compile(
     r"(?i)[mk]v(?:rms|ac|dc)?|[mk]a|(?:micro|milli|kilo)(?:volts?|amps?|amperes?)|volts?|amp(?:ere)?s?"
 )
 """At the end of a name in any letters, as in `bus_voltage_kv`."""
+_UNIT_FIRST = re.compile(r"(?i)(k[va])[_ .-]+(?!a(?:[_ .-]|$))\w.*")
+"""At the beginning of a name, as in `kV_bus`; `kV_A` is an apparent power."""
 _SIDES = ("lv", "hv", "ehv")
 """Beside these at the ends of names `mv` is medium voltage."""
 _NOT_A_UNIT = re.compile(
@@ -309,6 +311,8 @@ def _unit_of(name: str, part: re.Match[str]) -> str:
             inner = _PARTS.match(part["name"])
             return _unit_of(part["name"], inner) if inner is not None and part["name"] else ""
         return stated
+    if first := _UNIT_FIRST.fullmatch(name):
+        return first[1]
     if not part["name"] or not tail:
         return name if _UNIT_ALONE.fullmatch(name) else ""
     if _UNIT_ALONE.fullmatch(tail):

@@ -118,9 +118,11 @@ def test_the_words_of_a_name_say_it(name: str, quantity: Quantity) -> None:
         ("voltage,voltage_ma", [None, None]),
         ("voltage kilovolts,current kiloamps", ["kilovolts", "kiloamps"]),
         ("voltage_uv,voltage_vw", [None, None]),
+        ("kV_bus,kA_fault", ["kV", "kA"]),
+        ("KV_L1,kV_A", ["KV", None]),  # the second may be an apparent power
     ],
 )
-def test_units_end_names_in_any_letters(names: str, units: list[str | None], tmp_path: Path) -> None:
+def test_units_of_names_in_any_letters(names: str, units: list[str | None], tmp_path: Path) -> None:
     rows = "".join(f"{at / 1600:.7f},{value:.7f},1.5\n" for at, value in enumerate(volts()))
     path = tmp_path / "a.csv"
     path.write_text(f"time,{names}\n{rows}")

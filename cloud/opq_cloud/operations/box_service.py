@@ -83,6 +83,8 @@ def kept_words(store: CloudStore, box_id: str) -> list[str]:
         shared,
         f"Changes over weeks that other Boxes share, until they expire: {held.shared_phenomena}.",
         f"What was changed about it, in the log of changes: {AUDIT_S // 86_400} days after each change.",
+        "In the states of SQL rules: open windows until they end, and the last values of functions such as "
+        "`lag` until the rule is deleted or gets another statement.",
         "What a site measured of its phases together, under the site's name, as long as intervals are kept.",
         "That it was deleted: an empty file beside the keys, until a command adds the Box again.",
         "Back-ups, exports and reports that were made before: until they are deleted where they are.",

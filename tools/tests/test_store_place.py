@@ -11,7 +11,9 @@ from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.kit.system_place import WhichSystemError, default_data_dir, noted
+from opq_proto.kit.system_record import RESTORING, UnfinishedRestoreError
 from opq_tools.boxes import losses
+from opq_tools.keys.place import KeyPlace
 from opq_tools.shared.opened_store import StoreMissingError, stated_nominal, store_place
 from opq_tools.system.config_kinds import is_mongo_address
 
@@ -37,6 +39,20 @@ def test_a_named_mongodb_needs_no_system(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_empty_mongodb_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(StoreMissingError, match="--mongo-uri is empty"):
         store_place(uri, tmp_path)
+
+
+def test_a_half_restored_folder_is_refused(tmp_path: Path) -> None:
+    """Also where its configuration names a MongoDB, which has a part of the back-up then; keys as well."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / RESTORING).mkdir()
+    (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{MONGO}"\n')
+    with pytest.raises(UnfinishedRestoreError, match="run the same `opq-tools restore` again"):
+        store_place(None, tmp_path)
+    with pytest.raises(UnfinishedRestoreError, match="run the same `opq-tools restore` again"):
+        KeyPlace(data_dir=tmp_path).key_folder("curve")
+    assert store_place(MONGO, tmp_path) == (MONGO, tmp_path)
+    (tmp_path / RESTORING).rmdir()
+    assert store_place(None, tmp_path) == (MONGO, tmp_path)
 
 
 def test_losses_of_a_named_mongodb_need_no_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

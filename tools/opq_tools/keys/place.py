@@ -15,6 +15,7 @@ from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyRegister
 from opq_proto.kit.shared_options import common_option
 from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_record import refuse_unfinished
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 NO_KEY: Mapping[str, object] = {"key": "none"}
@@ -43,8 +44,14 @@ class KeyPlace:
         return folder
 
     def data_folder(self) -> Path:
-        """`--data-dir`, or the folder of the running system, or the default one."""
-        return find_system(self.data_dir, None)[0]
+        """`--data-dir`, or the folder of the running system, or the default one.
+
+        Raises:
+            UnfinishedRestoreError: a restore was broken off there.
+        """
+        folder = find_system(self.data_dir, None)[0]
+        refuse_unfinished(folder)
+        return folder
 
     def note(self, changes: Sequence[Change]) -> None:
         """Writes to the log of changes, if there is a store; reports on stderr where that fails."""

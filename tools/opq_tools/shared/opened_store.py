@@ -53,15 +53,19 @@ def store_place(mongo_uri: str | None, data_dir: Path | None) -> tuple[str | Non
     Raises:
         StoreMissingError: the MongoDB's address is empty.
         WhichSystemError: several systems run, and nothing says which one.
+        UnfinishedRestoreError: a restore was broken off in the folder that is taken.
     """
     if mongo_uri is not None:
         if not mongo_uri.strip():
             raise StoreMissingError("--mongo-uri is empty; give mongodb://HOST/NAME, or leave it out")
         return mongo_uri, _folder_beside(data_dir)
     folder, config = configured_system(data_dir)
+    refuse_unfinished(folder)  # a MongoDB has a part of the back-up only, too
     if config is None:
         return None, folder
-    return config.store.mongo_uri, config.store.data_dir or folder
+    place = config.store.data_dir or folder
+    refuse_unfinished(place)
+    return config.store.mongo_uri, place
 
 
 def _folder_beside(data_dir: Path | None) -> Path:
@@ -105,7 +109,6 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
     mongo_uri, folder = store_place(mongo_uri, data_dir)
     is_new = False
     if mongo_uri is None:
-        refuse_unfinished(folder)
         is_new = not (folder / FILE_NAME).exists()
     if is_new and not make:
         raise _missing(folder)
@@ -128,7 +131,6 @@ def store_to_show(data_dir: Path, busy_s: float) -> CloudStore:
     mongo_uri, folder = store_place(None, data_dir)
     if mongo_uri is not None:
         return open_store(mongo_uri, folder, untouched=True, answer_s=SHOWN_ANSWER_S)
-    refuse_unfinished(folder)
     if not (folder / FILE_NAME).exists():
         raise _missing(folder)
     # 20 ms, which most commands here do not need

@@ -21,7 +21,7 @@ from house_under_test import ROOT
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-NEEDED = ("podman", "runc", "conmon", "debootstrap", "iptables", "git")
+NEEDED = ("podman", "runc", "conmon", "catatonit", "debootstrap", "iptables", "git")
 BASE = "localhost/base:test"
 OTHER_CA = "etc/index.crt"
 

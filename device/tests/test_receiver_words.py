@@ -199,6 +199,13 @@ REPORTED = {
     "GNRMC,021152.000,A,2929.000108,N,10629.000282,E,0.003,316.55,020717,,E,A*09": "label",  # nmea0183 23
     "GNZDA,021152.000,02,07,2017,00,00*4C": "label",  # the same receiver, of GPS and BeiDou
     "GPRMC,000000.00,A,0.000,N,0.000,E,0.0,0.0,050505,0.0,E*6D": "label",  # esp32-nmea2000 38
+    "GPGGA,,,,,,0,00,99.99,,,,,,*48": "no fix",  # the same receiver without satellites
+    "GPRMC,202827.00,A,2117.95,N,15748.98,W,0.0,0.0,220300,,,A*45": "label",  # OVMS 284: weeks are lost
+    "GPRMC,000012.00,V,,,,,,,010913,,,N*74": "no fix",  # oXs_on_RP2040 71: the firmware's first week
+    "GPGGA,004646,3350.7509,N,11818.7148,W,1,06,1.3,52.6,M,-35.2,M,,*49": "nothing",  # nmea_navsat_driver 105
+    "GNRMC,005518.134,A,1346.14300,N,10036.94806,E,0.00,,300726,,,A*60": "nothing",  # Momentum 576: .134
+    "GNGGA,1681483.279,46,N,005,E,0,12,0089,0231,M,0047,M,0,0000*56": "no fix",  # meshtastic 2451
+    "GPGGA,,,,,,,,,,,,,,*56": "no fix",  # TinyGPSPlus 5
 }
 """Sentences as users reported them, each with the project and its issue, and what is taken."""
 

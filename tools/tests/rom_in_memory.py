@@ -41,16 +41,20 @@ class ChipInMemory(RomBootLoader):
 
     def answer(self, data: bytes) -> bytes:
         """What the chip says to these bytes."""
+        said, reset_is_set, send = self._said, self._reset.is_set, self._reading.send
         for byte in data:
-            if self._reset.is_set():
+            if reset_is_set():
                 self.press_reset()
+                send = self._reading.send
             try:
-                self._said += self._reading.send(byte)
+                said += send(byte)
             except (StopIteration, GoneError):
                 self._reading = deaf()
+                send = self._reading.send
                 next(self._reading)
-        said, self._said = bytes(self._said), bytearray()
-        return said
+        answered = bytes(said)
+        said.clear()
+        return answered
 
 
 def mutated_bytes(data: bytes, chance: random.Random, before: bytes = b"") -> bytes:
@@ -95,6 +99,8 @@ class DamagedPort:
 
     @property
     def in_waiting(self) -> int:
+        if not self._coming:
+            return 0
         return sum(len(data) for due_s, data in self._coming if due_s <= self.time.now_s)
 
     def read(self, count: int) -> bytes:

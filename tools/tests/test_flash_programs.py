@@ -324,6 +324,24 @@ def test_an_absent_probe_is_one_sentence(
     assert text.startswith(f"openocd finds no probe by interface/{interface}.cfg: plug it in")
 
 
+OPENOCD_CHIP_SILENT = (
+    "Info : clock speed 2000 kHz\nError: init mode failed (unable to connect to the target)",
+    "Info : Target voltage: 0.017000\nError: target voltage may be too low for reliable debugging",
+    "Info : CMSIS-DAP: Interface ready\nError: Error connecting DP: cannot read IDR",
+)
+"""As users of rust-embedded/book (380), stlink and cmsis-dap report it."""
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize("words", OPENOCD_CHIP_SILENT)
+def test_a_probe_without_a_chip_names_the_wires(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setattr(programs, "run_until_silent", lambda *_: (1, f"{words}\n\n"))
+    text = refused(bench.flash(bundle(), "--probe", "openocd"))
+    assert "no chip behind it: look at the wires" in text and text.endswith("Nothing was written")
+
+
 @pytest.mark.parametrize("program", ["pyocd"])
 @pytest.mark.parametrize(
     ("code", "words", "advice"),

@@ -1,7 +1,9 @@
 """Flashing by the ROM boot loader, against the emulated one on a pty, with a line as bad as asked."""
 
 import random
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError, Li
 from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import ImagePart
-from opq_tools.firmware.flash.rom import RomLoader
+from opq_tools.firmware.flash.rom import RomLoader, open_rom
 from opq_tools.firmware.flash.serial_line import SerialLine
-from opq_tools.firmware.flash.ways import FlashResult, lifted_protection, sectors_to_open
+from opq_tools.firmware.flash.ways import FlashResult, by_rom, lifted_protection, sectors_to_open
 from opq_tools.firmware.flash.writing import sector_ranges, write_parts
 
 SLOT_A = 0x0802_0000
@@ -147,6 +149,23 @@ def test_another_chip_is_refused_before_anything_is_written() -> None:
 def test_a_read_protected_chip_is_named_as_such() -> None:
     with RomBootLoader(readout_protected=True) as chip, pytest.raises(FlashError, match="protected"):
         connected(chip).chip()
+
+
+def test_a_read_protected_chip_was_not_written() -> None:
+    unwritten = r"protected.*Nothing was written$"
+    with RomBootLoader(readout_protected=True) as chip, pytest.raises(FlashError, match=unwritten):
+        by_rom(connected(chip), None, Allowed(), False, FlashProgress(None))
+
+
+def test_a_server_that_ends_is_looked_at() -> None:
+    """A server at which another client is (cminyard/ser2net 33) says so and ends the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        loader = open_rom(f"socket://127.0.0.1:{server.getsockname()[1]}")
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"Port already in use\r\n")
+    with closing(loader), pytest.raises(FlashError, match="the server there"):
+        loader.connect()
 
 
 def test_a_late_answer_still_shows_protection() -> None:

@@ -18,6 +18,7 @@ NO_RFC2217 = re.compile(r"does not seem to support RFC2217|does not accept param
 UNKNOWN_SCHEME = re.compile(r"invalid URL, protocol '(.*)' not known")
 NO_PORT = "this is not a serial port"
 AT_SERVER = "look at the host's name, its port and the server there"
+AT_PLUG = "look at the plug, the adapter and its supply"
 GONE = "its adapter does not answer; plug it in again"
 CLOSED = (errno.EPIPE, errno.ECONNRESET)
 """A server that has another client, or answers somebody else only, ends the connection."""
@@ -67,6 +68,11 @@ def why_not_opened(error: Exception, port: str = "") -> str:
     if code and "://" not in text:
         return os.strerror(code)
     return text
+
+
+def where_to_look(port: str) -> str:
+    """What to look at when a port that was open fails."""
+    return AT_SERVER if "://" in port else AT_PLUG
 
 
 def _programs_at(port: str) -> Iterator[str]:

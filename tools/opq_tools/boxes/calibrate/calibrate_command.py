@@ -18,6 +18,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.open_port import PortNotOpenedError, open_port
+from opq_proto.kit.port_trouble import where_to_look
 from opq_proto.kit.shared_options import json_option
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import (
@@ -45,7 +46,6 @@ CHECK_SHARE = 0.001
 """Share by which the second reading may be off the reference, in addition to the source's own spread."""
 QUIET_S = 5.0
 """A Box sends samples all the time; one without a message for this long is waited for no longer."""
-GONE = "look at the plug, the adapter and its supply"
 KEYS = ("gain", "offset_lsb", "phase_ns")
 
 
@@ -113,7 +113,7 @@ class CalibrationLink:
         try:
             self._port.reset_input_buffer()  # waiting bytes are old
         except (OSError, termios.error) as error:
-            raise CalibrationError(f"{self._name} is gone: {GONE}") from error
+            raise CalibrationError(f"{self._name} is gone: {where_to_look(self._name)}") from error
         self._decoder = Decoder()
         for message in self._messages(TRIES * (seconds + ANSWER_S)):
             if not isinstance(message, Samples) or not message.rate_millihz or not len(message.counts):
@@ -136,7 +136,7 @@ class CalibrationLink:
         try:
             self._port.write(frame)
         except OSError as error:
-            raise CalibrationError(f"{self._name} accepts no bytes: {GONE}") from error
+            raise CalibrationError(f"{self._name} accepts no bytes: {where_to_look(self._name)}") from error
         self._sequence += 1
         return self._command_id
 
@@ -148,7 +148,7 @@ class CalibrationLink:
             try:
                 data = self._port.read(max(1, self._port.in_waiting))
             except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-                raise CalibrationError(f"{self._name} is gone: {GONE}") from error
+                raise CalibrationError(f"{self._name} is gone: {where_to_look(self._name)}") from error
             for _, message in self._decoder.feed(data):
                 heard = time.monotonic()
                 yield message

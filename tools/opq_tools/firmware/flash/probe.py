@@ -104,6 +104,12 @@ class OpenOcd(Probe):
         re.IGNORECASE,
     )
     """What openocd 0.12 says of an absent probe, by interface file."""
+    _NO_CHIP = re.compile(
+        r"Error: (init mode failed|unable to connect to the target|Error connecting DP|"
+        r"target voltage may be too low)",
+        re.IGNORECASE,
+    )
+    """What it says where the probe is there and no chip answers it, or none that has a supply."""
     _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
 
     def __init__(self, interface: str = INTERFACE) -> None:
@@ -119,6 +125,11 @@ class OpenOcd(Probe):
         try:
             text = self._run(doing, *(f"mdw 0x{address:08X} {count}" for address, count in wanted.items()))
         except FlashError as error:
+            if self._NO_CHIP.search(str(error)):
+                raise FlashError(
+                    "openocd finds its probe and no chip behind it: look at the wires of SWD and the chip's "
+                    "supply, and hold reset while it starts. Nothing was written"
+                ) from error
             if not self._NO_PROBE.search(str(error)):
                 raise
             raise FlashError(

@@ -6,10 +6,10 @@ from typing import Any
 import serial
 
 from opq_proto.kit.open_port import PortNotOpenedError, open_port
+from opq_proto.kit.port_trouble import where_to_look
 from opq_tools.firmware.flash.chip import FlashError, LineError
 
 POLL_S = 0.02
-CHECK_PLUG = "look at the plug, the adapter and its supply"
 TALKING_S = 3.0
 """A chip's longest answer takes 25 ms; a device that sends for longer than this is not a waiting chip."""
 
@@ -30,7 +30,7 @@ class SerialLine:
         try:
             self._port.write(data)
         except OSError as error:
-            raise LineError(f"{self.name} accepts no bytes: {CHECK_PLUG}") from error
+            raise LineError(f"{self.name} accepts no bytes: {where_to_look(self.name)}") from error
 
     def read(self, count: int = 1) -> bytes:
         """Reads exactly `count` bytes.
@@ -52,7 +52,7 @@ class SerialLine:
             waiting: int = self._port.in_waiting
             return bytes(self._port.read(max(1, min(at_most, waiting))))
         except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-            raise LineError(f"{self.name} is gone: {CHECK_PLUG}") from error
+            raise LineError(f"{self.name} is gone: {where_to_look(self.name)}") from error
 
     def drain(self, silent_s: float) -> bytes:
         """Reads until nothing has arrived for `silent_s`; returns the bytes.

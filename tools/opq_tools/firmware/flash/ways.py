@@ -70,7 +70,9 @@ def by_rom(
         parts = _parts(chip, firmware, installed, allowed, result)
         touched = {each.sector.number for part in parts for each in sector_ranges(chip, part)}
         shut = sectors_to_open(rom, touched, allowed, result)
-    except LineError as error:
+    except (FlashError, LineError) as error:
+        if UNTOUCHED in str(error):
+            raise
         raise FlashError(f"{error}. {UNTOUCHED}") from error
     finally:
         result.retries = rom.retries

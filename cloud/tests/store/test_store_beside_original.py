@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,28 @@ def test_a_lost_incident_of_the_original_is_counted(store: MongoStore, db: Any, 
     assert _put_sag(store, 500)[0] > 1_000_000
     with closing(open_store(store.place[0], tmp_path, untouched=True)) as other:
         assert other.lost_incidents() == 1
+
+
+def test_no_number_of_ours_is_another_services(store: MongoStore, db: Any) -> None:
+    """FerretDB may lose the step of a counter, so the next number is one that ours has stored already."""
+    first, _ = _put_sag(store, 0)
+    db.opq_counters.update_one({"_id": "incident_id"}, {"$set": {"value": first - 1}})
+    second, _ = _put_sag(store, 100)
+    assert second == first + 1 and store.numbers_problem is None
+    _theirs(db, second + 1)
+    assert _put_sag(store, 200)[0] > 1_000_000
+    assert "another service" in str(store.numbers_problem)
+
+
+def test_numbers_drawn_at_once_are_different(store: MongoStore, tmp_path: Path) -> None:
+    """Threads of two processes, also on a server whose find_one_and_update is not atomic."""
+    with (
+        closing(open_store(store.place[0], tmp_path, untouched=True)) as other,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        drawn = list(pool.map(lambda each: each.next_finding_id(), [store, other] * 12))
+    assert sorted(drawn) == list(range(1, 25))
+    assert store.numbers_problem is None and other.numbers_problem is None
 
 
 def test_the_original_can_read_every_document(store: MongoStore, db: Any, tmp_path: Path) -> None:

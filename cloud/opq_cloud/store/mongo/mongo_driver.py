@@ -238,7 +238,7 @@ class MongoDocuments:
         return [self._server.next_number(name) for _ in range(count)]
 
     def note_taken(self, number: int) -> None:
-        self._server.note_foreign(number)
+        self._server.note_taken(number)
 
     def raise_number(self, name: str, value: int | None = None) -> None:
         change = {"$inc": {"value": Int64(1)}} if value is None else {"$max": {"value": Int64(value)}}

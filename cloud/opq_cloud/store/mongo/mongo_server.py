@@ -308,11 +308,16 @@ class MongoServer:
     def next_number(self, name: str) -> int:
         """Returns the next number of a counter, above all numbers that other programs have stored (NUMBERED).
 
-        So a first run continues where the original stopped. A stored number of a finding that the counter did
-        not give is another service's, which is noted; from then on OTHERS_NUMBERS numbers are left
-        to it.
+        So a first run continues where the original stopped. A stored number of the original's incident that
+        the counter did not give is another service's, which is noted; from then on OTHERS_NUMBERS numbers are
+        left to it. One process draws at a time, because FerretDB 1.24 gives two the same number at once.
         """
-        counters, name = self.db.opq_counters, SHARED.get(name, name)
+        name = SHARED.get(name, name)
+        with self.lock(f"number {name}"):
+            return self._next_number(name)
+
+    def _next_number(self, name: str) -> int:
+        counters = self.db.opq_counters
         while True:
             upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
             document = counters.find_one_and_update(
@@ -323,7 +328,7 @@ class MongoServer:
             findings = name == FINDINGS
             is_free = in_use < value or value < in_use <= self._counted(name)  # or another of ours is faster
             if findings and not is_free and name in self._numbered:
-                self.note_foreign(in_use)
+                self.note_taken(in_use)
             if findings and self._leave_numbers:
                 self._leave_numbers = False
                 in_use = max(in_use, value)
@@ -336,6 +341,11 @@ class MongoServer:
     def _counted(self, name: str) -> int:
         found = self.db.opq_counters.find_one({"_id": name})
         return 0 if found is None else int(found["value"])
+
+    def note_taken(self, number: int) -> None:
+        """Notes another service, if the incident that has a number which ours did not expect is its own."""
+        if self.db.incidents.find_one({"incident_id": number, "group_id": None}, {"_id": 1}) is not None:
+            self.note_foreign(number)
 
     def note_foreign(self, number: int) -> None:
         """Notes a number of an incident that our counter did not give; the next numbers are left to it."""

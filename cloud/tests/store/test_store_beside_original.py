@@ -128,6 +128,16 @@ def test_a_lost_incident_of_the_original_is_counted(store: MongoStore, db: Any, 
         assert other.lost_incidents() == 1
 
 
+def test_a_shared_number_shows_our_own_samples(store: MongoStore, db: Any) -> None:
+    """The original has stored the samples of a number; its document comes after ours, and is refused."""
+    GridFS(db).put(b"theirs", filename="incident_1", metadata={"incident_id": 1})
+    assert _put_sag(store, 100) == (1, 1)
+    (incident,) = store.incidents_of([1])
+    (wave,) = store.copied_samples(incident)
+    assert wave.box_id == "1" and len(wave.counts) > 50
+    assert store.lost_incidents() == 1
+
+
 def test_no_number_of_ours_is_another_services(store: MongoStore, db: Any) -> None:
     """FerretDB may lose the step of a counter, so the next number is one that ours has stored already."""
     first, _ = _put_sag(store, 0)

@@ -180,6 +180,8 @@ def test_a_command_that_ends_first_is_quiet(
 ) -> None:
     """Its stdout may be JSON, and the lock of the index is free for the next one."""
     monkeypatch.setattr(original_index, "SLICE", 2)
+    for wait in ("FIRST_SLICE_S", "END_S"):
+        monkeypatch.setattr(original_index, wait, 240)
     db.incidents.insert_many([theirs(number) for number in range(1, MANY + 1)])
     with capture_logs() as lines, closing(open_store(cleared_uri, tmp_path)) as store:
         assert [one.incident_id for one in store.find_incidents(ALL, 1)] == [MANY]
@@ -286,6 +288,27 @@ def test_what_the_originals_collector_deletes_is_forgotten(db: Any, cleared_uri:
         (left,) = store.incident_parts(["1", "2"], IncidentFilter(start_ns=at_ns))
         assert [part.box_id for part in left.parts] == ["2"]
         assert store.incident_facts(lone.incident_id) is None
+
+
+def test_no_deletion_or_end_is_behind_older_ones(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention was shortened, so newer incidents are deleted first; an outage outlasts newer ones."""
+    monkeypatch.setattr(original_index, "CHECKED", 2)
+    monkeypatch.setattr(original_index, "OUTAGES", 1)
+    outage = {"classifications": ["OUTAGE"], "event_id": -1}
+    db.incidents.insert_many([theirs(number) for number in (1, 2, 3, 4, 6)])
+    db.incidents.insert_many([theirs(number, end_timestamp_ms=-1, **outage) for number in (5, 7)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        while store.index_slice():
+            continue
+        end_ms = theirs(5)["start_timestamp_ms"] + 600_000
+        db.incidents.update_one({"incident_id": 5}, {"$set": {"end_timestamp_ms": end_ms}})
+        db.incidents.delete_many({"incident_id": {"$in": [4, 6]}})
+        for _ in range(4):
+            store.follow_original()
+        found = {one.incident_id: one.end_ns - one.start_ns for one in store.find_incidents(ALL, 9)}
+        assert [*found] == [7, 5, 3, 2, 1] and (found[5], found[7]) == (600 * 10**9, 0)
 
 
 def test_expired_data_go_before_roll_ups_are_done(

@@ -47,7 +47,8 @@ NEWEST = f"{FILLED}_newest"
 BACK = f"{FILLED}_back"
 """Counter: how far below FIRST the index goes."""
 CHECKED = 1000
-"""Oldest rows of the index whose incidents are looked for: the original's collector deletes the oldest."""
+"""Rows of the index that are compared with their incidents at once: the oldest, because the original's
+collector deletes them, and the next ones in turn, because retention may be shortened, or an outage long."""
 OUTAGES = 200
 """Newest outages whose end is read again: the original changes it while they last."""
 
@@ -69,6 +70,8 @@ class OriginalIndex(IncidentParts):
     _tried: frozenset[int] | set[int] = frozenset()
     """Numbers of the last search for new ones: one that cannot be read is not tried again."""
     _followed_s = 0.0
+    _checked: tuple[int, int] | None = None
+    """Start and number of the last row that was checked in turn; None: the next ones follow the oldest."""
     _is_closing = False
 
     def __init__(self, driver: Driver) -> None:
@@ -209,12 +212,14 @@ class OriginalIndex(IncidentParts):
         return self._driver.exclusive("incident_index", self._follow) or 0
 
     def _follow(self, documents: Documents) -> int:
+        rows = self._rows_in_turn(documents)
         tagged = [("tags", "has", "class:outage")]
         ends = ("incident_id", "end_ns")
         entries = documents.find(
             INDEX, tagged, sort=("-start_ns", "-incident_id"), limit=OUTAGES, fields=ends
         )
-        indexed = {int(each["incident_id"]): int(each["end_ns"]) for each in entries}
+        outages = [each for each in rows if each["kind"] == "outage"]
+        indexed = {int(each["incident_id"]): int(each["end_ns"]) for each in (*outages, *entries)}
         theirs = [("incident_id", "in", list(indexed)), ("group_id", "=", None)]
         stored = self._read_all(INCIDENTS, known_from_document, documents.find(INCIDENTS, theirs))
         changed = [one for one in stored if one.finding.end_ns != indexed[one.incident_id]]
@@ -223,12 +228,21 @@ class OriginalIndex(IncidentParts):
             documents.put(PARTS, [part_row(one.incident_id, part_of([one]))])
         if changed:
             documents.raise_number(REVISION)
-        return len(changed) + self._forget_deleted(documents)
+        return len(changed) + self._forget_deleted(documents, rows)
 
-    def _forget_deleted(self, documents: Documents) -> int:
-        rows = documents.find(
-            PARTS, (), sort=("start_ns", "incident_id"), limit=CHECKED, fields=("incident_id", "box_id")
+    def _rows_in_turn(self, documents: Documents) -> list[Fields]:
+        """Returns the oldest rows, and as many of the others as the last call did not return."""
+        order = ("start_ns", "incident_id")
+        read = partial(
+            documents.find, PARTS, sort=order, limit=CHECKED, fields=(*order, "box_id", "end_ns", "kind")
         )
+        rows = list(read())
+        if len(rows) == CHECKED:
+            rows += read(beyond=self._checked or _reached(rows))
+        self._checked = _reached(rows) if len(rows) == 2 * CHECKED else None
+        return rows
+
+    def _forget_deleted(self, documents: Documents, rows: Sequence[Fields]) -> int:
         pairs = {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
         numbers = sorted({number for number, _ in pairs})
         there: set[tuple[int, str]] = set()
@@ -259,3 +273,9 @@ class OriginalIndex(IncidentParts):
 def _entry(one: KnownFinding, work: IncidentWork) -> Fields:
     incident = incident_of([one])
     return new_entry(entry_of_incident(incident), incident.box_ids, work)
+
+
+def _reached(rows: Sequence[Fields]) -> tuple[int, int]:
+    """Returns the place in order after which the next rows are read; the last incident may have more rows."""
+    places = [(int(each["start_ns"]), int(each["incident_id"])) for each in rows]
+    return next((place for place in reversed(places) if place != places[-1]), places[-1])

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from opq_measure.classification.classifier import classify
 from opq_measure.least_squares import FITTED_RATE_SHARE, fitted, orders_within, solved
 from opq_measure.waveform.steady import steady_wave
 
@@ -77,3 +78,11 @@ def test_one_unfitted_set_leaves_the_others() -> None:
     found = solved(grams, np.ones((3, 2, 1)))[:, :, 0]
     assert found[[0, 2]].tolist() == [[1, 1], [0.5, 0.5]]
     assert np.isnan(found[1]).all()
+
+
+def test_a_supply_of_exactly_nothing_is_classified() -> None:
+    """60 Hz at 800 Hz, rounded to 0.01 V, without voltage for four cycles."""
+    at = np.arange(200) / 800
+    volts = 230 * math.sqrt(2) * np.sin(2 * math.pi * 60 * at + 3.3878)
+    volts = np.round(np.where((at >= 0.1) & (at < 1 / 6), 0.0, volts), 2)
+    assert classify(volts, 800, 230.0, 60.0).kind == "interruption"

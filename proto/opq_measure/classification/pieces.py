@@ -240,7 +240,8 @@ class Pieces:
 
         def explained(each: Swing | None) -> float:
             swung = shown if each is None else shown * each.values(at, self._rate_hz)
-            return float(swung @ part) ** 2 / float(swung @ swung)
+            energy = float(swung @ swung)
+            return float(swung @ part) ** 2 / energy if energy else 0.0  # no supply: exactly 0 V
 
         beside = min(seen, key=lambda one: abs(one[0].middle - wave.middle))
         longest = max(seen, key=lambda one: one[1].swings)

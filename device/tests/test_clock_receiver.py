@@ -137,6 +137,13 @@ def test_damaged_ubx_is_counted() -> None:
     assert (counts["ubx_checksums"], counts["ubx_malformed"], counts["skipped"]) == (1, 1, 1)
 
 
+def test_a_length_of_no_page_is_counted() -> None:
+    for message in (nav_pvt(NOW_S), nav_timeutc(NOW_S), nav_timels(NOW_S), tim_tp(NOW_S + 1)):
+        longer = ubx(message[2], message[3], message[6:-2] + bytes(4))
+        counts = fed(longer).reports()[3]
+        assert (counts["ubx_malformed"], counts["labels"], counts["leaps"]) == (1, 0, 0)
+
+
 def test_both_languages_may_be_mixed_on_the_line() -> None:
     counts = fed(rmc(NOW_S) + nav_pvt(NOW_S) + zda(NOW_S) + nav_timels(NOW_S)).reports()[3]
     assert (counts["labels"], counts["leaps"]) == (3, 1)

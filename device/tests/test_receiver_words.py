@@ -38,6 +38,20 @@ def timels_dated(day: int, source: int) -> bytes:
     return with_field(with_field(message, "<H", 16, week), "<H", 18, day)
 
 
+def with_length(message: bytes, length: int) -> bytes:
+    """The same UBX message, cut off or with zeros after it."""
+    return ubx(message[2], message[3], message[6:-2][:length].ljust(length, b"\0"))
+
+
+def zda_of(year: int = 2026, zone: int = 0, minutes: int = 0) -> bytes:
+    return nmea(f"GPZDA,150926.00,14,03,{year:04d},{zone:02d},{minutes:02d}")
+
+
+def week_tp(week: int) -> bytes:
+    """TIM-TP in UTC on a Monday."""
+    return with_field(tim_tp(GPS_EPOCH_S + 86_400), "<H", 12, week)
+
+
 def rmc(*, status: str = "A", mode: str | None = "A", date: str = "140326") -> bytes:
     tail = "" if mode is None else f",{mode}"
     return nmea(f"GPRMC,150926.00,{status},2117.95,N,15748.98,W,0.0,0.0,{date},,{tail}")
@@ -56,10 +70,14 @@ BY_NUMBER: dict[tuple[str, str], Message] = {
     ("NAV-PVT", "nano"): lambda v: with_field(nav_pvt(NOW_S), "<i", 16, v),
     ("NAV-PVT", "month"): lambda v: with_field(nav_pvt(NOW_S), "<B", 6, v),
     ("NAV-PVT", "year"): lambda v: with_field(nav_pvt(NOW_S), "<H", 4, v),
+    ("NAV-PVT", "length"): lambda v: with_length(nav_pvt(NOW_S), v),
     ("NAV-PVT", "invalidLlh"): lambda v: with_field(nav_pvt(NOW_S), "<B", 78, v),
     ("NAV-TIMEUTC", "valid"): lambda v: with_field(nav_timeutc(NOW_S), "<B", 19, v),
     ("NAV-TIMEUTC", "utcStandard"): lambda v: with_field(nav_timeutc(NOW_S), "<B", 19, v << 4 | 7),
     ("NAV-TIMEUTC", "tAcc"): lambda v: with_field(nav_timeutc(NOW_S), "<I", 4, v),
+    ("NAV-TIMEUTC", "year"): lambda v: with_field(nav_timeutc(NOW_S), "<H", 12, v),
+    ("NAV-TIMEUTC", "length"): lambda v: with_length(nav_timeutc(NOW_S), v),
+    ("NAV-TIMELS", "length"): lambda v: with_length(LEAPS, v),
     ("NAV-TIMELS", "srcOfCurrLs"): lambda v: with_field(LEAPS, "<B", 8, v),
     ("NAV-TIMELS", "validCurrLs"): lambda v: with_field(LEAPS, "<B", 23, 2 | v),
     ("NAV-TIMELS", "validTimeToLsEvent"): lambda v: with_field(ANNOUNCED, "<B", 23, v << 1 | 1),
@@ -74,9 +92,14 @@ BY_NUMBER: dict[tuple[str, str], Message] = {
         with_field(tim_tp(NOW_S + 1), "<B", 14, v << 5 | 3) + (nav_pvt(NOW_S) if v else b"")
     ),
     ("TIM-TP", "timeRefGnss"): lambda v: LEAPS + grid_tp(v),
+    ("TIM-TP", "week"): week_tp,
+    ("TIM-TP", "length"): lambda v: with_length(tim_tp(NOW_S + 1), v),
     ("TIM-TP", "away from NAV-PVT"): lambda v: nav_pvt(NOW_S) + tim_tp(NOW_S + v),
     ("RMC", "year"): lambda v: rmc(date=f"1403{v:02d}"),
     ("RMC", "day of February 2026"): lambda v: rmc(date=f"{v:02d}0226"),
+    ("ZDA", "year"): zda_of,
+    ("ZDA", "zone"): lambda v: zda_of(zone=v),
+    ("ZDA", "zone minutes"): lambda v: zda_of(minutes=v),
     ("GGA", "quality"): lambda v: gga(NOW_S, quality=v) + zda(NOW_S),
 }
 BY_LETTER: dict[tuple[str, str], Callable[[str | None], bytes]] = {
@@ -85,7 +108,9 @@ BY_LETTER: dict[tuple[str, str], Callable[[str | None], bytes]] = {
 }
 WHOLE = {
     **dict.fromkeys((("NAV-PVT", "fixType"), ("NAV-PVT", "month")), (0, 255)),
-    ("NAV-PVT", "year"): (0, 65_535),
+    **dict.fromkeys((("NAV-PVT", "year"), ("NAV-TIMEUTC", "year"), ("TIM-TP", "week")), (0, 65_535)),
+    ("ZDA", "year"): (0, 9999),
+    **{(name, "length"): (0, 1024) for name in ("NAV-PVT", "NAV-TIMEUTC", "NAV-TIMELS", "TIM-TP")},
     ("NAV-PVT", "tAcc"): (0, 2**32 - 1),
     ("NAV-TIMEUTC", "tAcc"): (0, 2**32 - 1),
     ("NAV-TIMELS", "srcOfCurrLs"): (0, 255),

@@ -11,7 +11,7 @@ int64_t opq_unix_s(int32_t year, int32_t month, int32_t day, int32_t hour, int32
 }
 
 bool opq_date_valid(int32_t year, int32_t month, int32_t day) {
-    if (year < 1980 || year > 2099 || month < 1 || month > 12 || day < 1) {
+    if (year < 1980 || year > 2079 || month < 1 || month > 12 || day < 1) {
         return false;
     }
     opq_date_t found = opq_date(opq_unix_s(year, month, day, 0, 0, 0)); // 31 February is a day of March

@@ -17,7 +17,7 @@ typedef struct {
     int32_t day;   // 1 .. 31
 } opq_date_t;
 
-// Whether a month has this day, in 1980 (GPS begins) to 2099.
+// Whether a month has this day, in 1980 (GPS begins) to 2079, which RMC's two digits can say.
 bool opq_date_valid(int32_t year, int32_t month, int32_t day);
 
 // Second 60 gives the Unix second of the midnight after it.

@@ -50,6 +50,7 @@ enum { FROM_GPS = 2, FROM_BEIDOU = 4, FROM_NAVIC = 7 }; // a change's source; be
 #define BEIDOU_WEEKS 1356 // of GPS before its week 0, 2006-01-01
 #define BEIDOU_S 14       // GPS minus BeiDou time
 #define MOSCOW_S 10800    // GLONASS minus UTC
+#define AFTER_S INT64_C(3471292800) // 2080-01-01: no date of later counts, as in opq_date_valid
 #define AGREES_S 60       // a time pulse's second and a solution's are of one day, leap seconds aside
 
 static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
@@ -128,6 +129,10 @@ static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
         !(utc_base ? utc_known : grid_utc(ubx, p[15] & 15u, grid_s, &utc_s))) {
         return OPQ_GPS_NOTHING;
     }
+    if (utc_s >= AFTER_S) {
+        ubx->malformed++;
+        return OPQ_GPS_NOTHING;
+    }
     if (ubx->named_s != 0 && (utc_s - ubx->named_s > AGREES_S || utc_s - ubx->named_s < -AGREES_S) &&
         ubx->first_tick - ubx->named_tick < AGREES_S / 2 * OPQ_TICK_HZ) {
         ubx->malformed++; // it contradicts the solution
@@ -182,20 +187,26 @@ static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     return OPQ_GPS_LEAP;
 }
 
+// A length that its page does not have is another message under the same number: its fields may mean anything.
+static bool as_long_as(opq_ubx_t *ubx, uint16_t length) {
+    ubx->malformed += ubx->length != length;
+    return ubx->length == length;
+}
+
 static opq_gps_t message(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix, opq_leap_t *leap) {
     ubx->messages++;
     uint16_t length = ubx->length;
-    if (ubx->class_id == NAV && ubx->message_id == NAV_PVT && (length == PVT_LENGTH || length == PVT_LENGTH_7)) {
-        return pvt(ubx, label, fix);
+    if (ubx->class_id == NAV && ubx->message_id == NAV_PVT) {
+        return as_long_as(ubx, length == PVT_LENGTH_7 ? length : PVT_LENGTH) ? pvt(ubx, label, fix) : OPQ_GPS_NOTHING;
     }
-    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMEUTC && length == TIMEUTC_LENGTH) {
-        return timeutc(ubx, label);
+    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMEUTC) {
+        return as_long_as(ubx, TIMEUTC_LENGTH) ? timeutc(ubx, label) : OPQ_GPS_NOTHING;
     }
-    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMELS && length == TIMELS_LENGTH) {
-        return timels(ubx, leap);
+    if (ubx->class_id == NAV && ubx->message_id == NAV_TIMELS) {
+        return as_long_as(ubx, TIMELS_LENGTH) ? timels(ubx, leap) : OPQ_GPS_NOTHING;
     }
-    if (ubx->class_id == TIM && ubx->message_id == TIM_TP && length == TP_LENGTH) {
-        return tp(ubx, label);
+    if (ubx->class_id == TIM && ubx->message_id == TIM_TP) {
+        return as_long_as(ubx, TP_LENGTH) ? tp(ubx, label) : OPQ_GPS_NOTHING;
     }
     if (ubx->class_id == ACK && length == ACK_LENGTH && ubx->payload[0] == CFG && ubx->payload[1] == CFG_VALSET) {
         ubx->valset = ubx->message_id == ACK_ACK ? OPQ_UBX_VALSET_TAKEN : OPQ_UBX_VALSET_REFUSED;

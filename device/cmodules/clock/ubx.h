@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     uint32_t messages; // good ones, of any kind
     uint32_t checksums;
-    uint32_t malformed; // right checksum, invalid fields
+    uint32_t malformed; // right checksum, invalid fields or length
     uint32_t skipped;   // longer than OPQ_UBX_PAYLOAD
     int64_t first_tick;
     uint16_t length;

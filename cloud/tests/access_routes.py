@@ -18,8 +18,6 @@ class StatedRight:
     done: tuple[int, ...] = DONE
     of_strangers: bool = False
     """Whether the answer is that to a stranger, for everybody."""
-    identified: bool = False
-    """Whether it is for everybody with an account in force."""
     never: bool = False
 
 
@@ -43,7 +41,7 @@ GROUPS: tuple[tuple[StatedRight, str], ...] = (
     (of(done=(400,)), "GET /api/v1/exports/measurements"),
     (of(done=(400, 404)), "GET /first-admin /register /reset/new"),
     (of(done=(400, 404, 429)), "POST /first-admin /register /reset/new"),
-    (StatedRight(identified=True, done=(200,)), "GET /metrics"),
+    (of(Action.READ_COUNTERS, done=(200,)), "GET /metrics"),
     (
         of(Action.SEE, done=(200,)),
         """GET /boxes/{box_id} /events/{event_id} /incidents/{incident_id}

@@ -1,8 +1,8 @@
 """Every route of View by every method, as every kind of person, for a Box of each relation.
 
 The routes are those of the application: a new one without a statement in `access_routes.py` fails. The
-expected answer of each cell is that of `rights.may`. No answer has the name of a Box that the person may not
-see, and a refusal changes nothing.
+expected answer of each cell is that of `rights.may`. No answer has the name or a counter of a Box that the
+person may not see, and a refusal changes nothing.
 """
 
 import asyncio
@@ -304,7 +304,7 @@ def may_do(cast: Cast, person: Person, cell: Cell, right: StatedRight) -> bool:
         return False  # a token that is not valid is refused, never taken for a stranger
     if person.token and person.is_known and cell.method == "POST" and not cell.path.startswith("/api/"):
         return False  # programs send no forms
-    if right.never or (right.identified and not person.is_known):
+    if right.never:
         return False
     access = cast.accesses[cell.box_id]
     relation, standing = person.relation(access), person.standing
@@ -346,8 +346,9 @@ def problem_of(cast: Cast, person: Person, cell: Cell, answer: Answer) -> str:
 
 
 def hidden_names(cast: Cast, person: Person, answer: Answer) -> list[str]:
-    """Names of Boxes in an answer to a person who may not see them."""
+    """Boxes that an answer names, also as the label of a counter, to a person who may not see them."""
     found = set(re.findall(r"name-of-box-(\d)x", answer.text))
+    found |= set(re.findall(r'[{,]box="(\d)"', answer.text)) & {*ACCESSES}
     see = next(iter(STATED["GET /boxes/{box_id}"].actions))
     return [each for each in found if not may(person.standing, see, person.relation(cast.accesses[each]))]
 

@@ -276,7 +276,16 @@ def test_a_path_of_our_own_is_kept(wanted: str) -> None:
     assert own_path(wanted) == wanted
 
 
-def test_counters_are_local_or_need_a_session(scene: demo.Scene, ada: FormBrowser) -> None:
+def test_counters_are_local_or_need_a_right(scene: demo.Scene, ada: FormBrowser) -> None:
+    """They name every Box, so an owner gets none, by session or by token."""
+    eve, people = FormBrowser(scene.url), scene.store.people
+    assert eve.sign_in("eve@example.org") == 303
+    tokens = {}
+    for name in ("ada", "eve"):
+        account = people.account_of(f"{name}@example.org")
+        assert account is not None
+        secret = make_ticket(people, "token", 3600, account_id=account.account_id)
+        tokens[name] = {"Authorization": f"Bearer {secret}"}
     for headers in (
         {"X-Forwarded-For": "203.0.113.7"},
         {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"},
@@ -290,6 +299,9 @@ def test_counters_are_local_or_need_a_session(scene: demo.Scene, ada: FormBrowse
         wrong = {"Authorization": "Bearer opq_wrong", **headers}
         assert FormBrowser(scene.url).get("/metrics", **wrong) == 401, headers
         assert ada.get("/metrics", **headers) == 200, headers
+        assert FormBrowser(scene.url).get("/metrics", **tokens["ada"], **headers) == 200, headers
+        assert eve.get("/metrics", **headers) == 403 and "opq_view" not in eve.text, headers
+        assert FormBrowser(scene.url).get("/metrics", **tokens["eve"], **headers) == 403, headers
     assert FormBrowser(scene.url).get("/metrics") == 200
     assert FormBrowser(scene.url).get("/metrics", **{"X-Forwarded-For": "127.0.0.1"}) == 200
 

@@ -80,7 +80,7 @@ def test_a_scope_keeps_its_rights() -> None:
         if Way.TOKEN in right.ways:
             rights.setdefault(right.scope, set()).add(action)
     assert rights == {
-        "": {Action.SEE, Action.SEE_PLACE},
+        "": {Action.SEE, Action.SEE_PLACE, Action.READ_COUNTERS},
         "waveforms": {Action.SEE_WAVEFORMS},
         "write": {Action.ORDER_SAMPLES, Action.EDIT_INCIDENT, Action.INJECT, Action.WRITE_BY_API},
         "sites": {Action.JOIN_SITE, Action.ADMIT_TO_SITE, Action.JOIN_BY_API},

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote
 import anyio.to_thread
 from starlette.requests import Request
 
+from opq_cloud.store.records.accounts.rights import Action
 from opq_cloud.view.web.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
 from opq_cloud.view.web.long_answers import receive_while_allowed
 from opq_cloud.view.web.shares import (
@@ -40,7 +41,11 @@ FOR_ALL = ("/static/", "/theme/", "/health", "/robots.txt")
 FOR_ALL_IN_TURN = ("/map/outlines.json",)
 """The same for what takes CPU time, which is that of the address."""
 METRICS = "/metrics"
-"""Without a session or token only for programs of this machine."""
+"""For programs of this machine, and for visitors who see every Box."""
+NO_COUNTERS = (
+    "The counters of View name every Box, so they are for administrators and researchers. "
+    "A program sends the token of one: Authorization: Bearer opq_… ."
+)
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/feeds", "/share")
@@ -101,6 +106,9 @@ class VisitorGate:
         path = scope["path"]
         if not visitor.identified and (of_counters or (_under(path, NO_PAGE) and facts.bearer_token)):
             await _refuse(scope, send)
+            return
+        if of_counters and not visitor.may(Action.READ_COUNTERS):
+            await _send(send, 403, b"application/json", json.dumps({"error": NO_COUNTERS}).encode())
             return
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
         shown = visitor.sees_something or regions or of_counters

@@ -49,6 +49,7 @@ class Action(Enum):
     ADMIT_TO_SITE = "admit a Box of another owner to a site, or remove it; the relation is that to the site"
     CLAIM_BOX = "become the owner of a Box that has none"
     EDIT_INCIDENT = "edit an incident, by the least relation to its Boxes"
+    READ_COUNTERS = "read the counters of View, which name every Box"
     READ_ADMINISTRATION = "read the pages of administration"
     ADMINISTER = "change what is for administrators"
     INJECT = "publish on Mauka's bus"
@@ -104,6 +105,7 @@ RIGHTS: Mapping[Action, Right] = {
     Action.ADMIT_TO_SITE: Right(_OWN_BOXES, _ORDERING, "sites"),
     Action.CLAIM_BOX: Right({ADMIN: Relation.NONE, OWNER: Relation.NONE}, _SESSION),
     Action.EDIT_INCIDENT: Right(_OWN_BOXES | {RESEARCHER: Relation.NONE}, _ORDERING, "write"),
+    Action.READ_COUNTERS: Right(_ALL_BOXES, _READING),
     Action.READ_ADMINISTRATION: Right(_ADMINS | {OPEN: Relation.NONE}, _SESSION | {Way.MACHINE}),
     Action.ADMINISTER: Right(_ADMINS, _SESSION),
     Action.INJECT: Right(_ADMINS, _TOKEN, "write"),

@@ -121,7 +121,7 @@ def test_split_and_merge_lead_to_their_result(cast: Cast) -> None:
     assert rita.headers["location"] == f"/api/v1/incidents/{number}/export?format=csv"
     assert rita.get(f"/api/v1/incidents/{fresh}/findings/export") == 301
     assert (json.loads(rita.text)["status"], json.loads(rita.text)["title"]) == (301, "Moved Permanently")
-    assert cast.browser("olga").get(f"/incidents/{fresh}") == 301
+    assert cast.browser("olga").get(f"/incidents/{fresh}") == 404, "its finding was at Box 4 alone"
     assert FormBrowser(cast.scene.url).get(f"/share/incidents/{fresh}") == 404, "its past is hidden"
 
 
@@ -133,6 +133,19 @@ def test_an_unseen_merge_is_not_revealed(cast: Cast) -> None:
     assert cast.browser("rita").get(f"/incidents/{gone}") == 301
     vera = cast.browser("vera")
     assert vera.get(f"/incidents/{gone}") == vera.get(f"/api/v1/incidents/{gone}") == 404
+
+
+def test_a_partly_seen_merge_is_not_revealed(cast: Cast) -> None:
+    """Whoever sees a part of the merged incident does not learn which numbers became part of it."""
+    olga, editor = cast.browser("olga"), IncidentEditor(cast.scene.store)
+    for other, answer in (("4", 404), ("1", 301)):
+        first, second = cast.incident("1"), cast.incident(other)
+        assert editor.merge_incidents([first, second], cast.ids["root"]) == first
+        assert olga.get(f"/incidents/{first}") == 200
+        for path in ("", "/examine", "/overlay"):
+            assert olga.get(f"/incidents/{second}{path}") == answer, (other, path)
+        for path in ("", "/findings", "/export?format=csv", "/findings/export"):
+            assert olga.get(f"/api/v1/incidents/{second}{path}") == answer, (other, path)
 
 
 @pytest.mark.parametrize("what", ["note", "label", "split", "merge", "work"])

@@ -80,15 +80,18 @@ class VisitorContext:
     def incident_of_address(self, text: str, address: str = "/incidents/{}") -> Incident:
         """The incident with this number.
 
-        Raises HTTPException 404 if there is no such incident, and 301 if it is now part of another, whose
-        number fills `{}` in `address`.
+        Raises HTTPException 404 if there is no such incident, and 301 if it is now part of another that the
+        visitor sees whole, whose number fills `{}` in `address`. The Boxes of an incident that is gone are
+        not kept, so for a visitor who sees only a part of the other one, it may have been at a hidden Box.
         """
         number = whole_id(text, "incident")
         found = self.store.incident(number)
         if found is not None:
             return found
-        successor = self._services.store.successor(number)
-        if successor is None or self.store.incident(successor) is None:
+        visitor, whole = self.visitor, self._services.store
+        successor = whole.successor(number)
+        known = successor is not None and (visitor.everything or whole.seen_whole([successor], visitor.sees))
+        if successor is None or not known or self.store.incident(successor) is None:
             raise HTTPException(404, f"There is no incident {number}.")
         where = {"Location": address.format(successor)}
         raise HTTPException(
@@ -152,10 +155,6 @@ class VisitorContext:
         """The name of an account in words."""
         account = self._services.visitors.people.account(account_id)
         return "somebody whose account is gone" if account is None else account.name
-
-    def present_incident(self, number: int) -> Incident | None:
-        """This incident, or the one that it was joined into; None where it is not visible."""
-        return self.store.incident(self._services.store.successor(number) or number)
 
     def place_named(self, location: str) -> str:
         """The words that people gave to a place; empty where they gave none."""

@@ -239,6 +239,24 @@ def test_work_on_the_page_is_found_and_logged(cast: Cast) -> None:
     assert rita.get("/incidents?work=magic") == 404 == rita.get("/incidents?cause=magic")
 
 
+def test_owners_assign_only_to_themselves(cast: Cast) -> None:
+    """By a form, too; they may leave it with another person, or take it back."""
+    number, store = cast.incident("1"), cast.scene.store
+    olga, page = cast.browser("olga"), f"/incidents/{number}"
+
+    def assigned(name: str) -> tuple[int, str]:
+        status = olga.post(f"{page}/work", page, assigned=cast.ids.get(name, name))
+        return status, store.incident_work([number])[number].assigned_to
+
+    assert assigned("rita") == assigned("root") == assigned("unknown") == (400, "")
+    assert store.notes(number) == []
+    assert assigned("olga") == (303, cast.ids["olga"])
+    rita = cast.browser("rita")
+    assert rita.post(f"{page}/work", page, assigned=cast.ids["rita"]) == 303
+    assert assigned("rita") == (303, cast.ids["rita"])
+    assert assigned("") == (303, "")
+
+
 def test_an_incident_is_new_until_shown(cast: Cast) -> None:
     """Reading alone marks nothing; what one account has seen is new to the others."""
     one, two = cast.incident("1"), cast.incident("1")

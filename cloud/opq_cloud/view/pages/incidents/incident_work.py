@@ -155,12 +155,14 @@ def changed_work(
 ) -> tuple[IncidentWork, IncidentWork]:
     """Changes the work on an incident where it differs, and logs the change; returns it before and after.
 
-    Raises IncidentEditError and StoreError.
+    Raises IncidentEditError, also where an owner assigns it to another person; and StoreError.
     """
     number, editor = incident.incident_id, IncidentEditor(store)
     before = store.incident_work([number]).get(number, IncidentWork())
     account_id = visitor.account.account_id if visitor.account else ""
     if wanted.assigned_to != before.assigned_to:
+        if wanted.assigned_to not in ("", account_id) and not visitor.may(Action.EDIT_INCIDENT):
+            raise IncidentEditError("you may assign this incident only to yourself")
         editor.assign_incident(number, wanted.assigned_to, account_id)
     if wanted.known_cause != before.known_cause:
         editor.state_cause(number, wanted.known_cause, account_id)

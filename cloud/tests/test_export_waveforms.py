@@ -74,10 +74,14 @@ def content_of_all(records: list[WaveformRecord], form: str) -> bytes:
     return b"".join(event_file("event-17", records, form).pieces)  # type: ignore[arg-type]
 
 
-def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> "comtrade.Comtrade":
+def comtrade_reader() -> "comtrade.Comtrade":
     import comtrade  # loads pandas: not while tests are found
 
-    reader = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+    return comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+
+
+def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> "comtrade.Comtrade":
+    reader = comtrade_reader()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.cff"
         path.write_bytes(content(record, form, data))
@@ -273,7 +277,7 @@ def test_phases_of_a_site_are_one_record(data: str, tmp_path: Path) -> None:
     stems = dict.fromkeys(name.rpartition(".")[0] for name in archive.namelist())
     assert list(stems) == ["event-17-site-mill__old", "event-17-box-9"]
     archive.extractall(tmp_path)
-    reader = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+    reader = comtrade_reader()
     stem = tmp_path / "event-17-site-mill__old"
     reader.load(f"{stem}.cfg", f"{stem}.dat")
     assert reader.station_name == "mill; old"

@@ -124,7 +124,12 @@ def test_makai_and_mauka_run_without_a_web_framework(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            ready = next(line for line in process.stderr if "cloud.ready" in line)
+            ready = ""
+            lines = []
+            while not ready and (line := process.stderr.readline()):
+                lines.append(line)
+                ready = line if "cloud.ready" in line else ""
+            assert ready, lines
             process.send_signal(signal.SIGTERM)
             assert process.wait(240) == 0
         finally:

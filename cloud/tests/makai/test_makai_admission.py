@@ -163,6 +163,7 @@ def test_a_key_file_written_in_place_is_read(tmp_path: Path) -> None:
     folder.create(server=False, box_ids=("7",))
     other = KeyFolder(tmp_path / "other")
     other.create(server=False, box_ids=("7",))
+    (folder.public_keys / "link.key").symlink_to("nothing")  # changes nothing of the others
     with AllowList(folder, ServiceCounters(), log.get(service="test")) as allowed:
         (before,) = allowed.boxes
         folder.box_public("7").write_bytes(other.box_public("7").read_bytes())

@@ -24,6 +24,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.upkeep.checking import check_store
@@ -149,8 +150,12 @@ def test_no_number_of_ours_is_another_services(store: MongoStore, db: Any) -> No
     assert "another service" in str(store.numbers_problem)
 
 
-def test_numbers_drawn_at_once_are_different(store: MongoStore, tmp_path: Path) -> None:
+def test_numbers_drawn_at_once_are_different(
+    store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Threads of two processes, also on a server whose find_one_and_update is not atomic."""
+    for wait in ("LEASE_S", "LOCK_WAIT_S"):  # a slow machine draws for longer than a lease
+        monkeypatch.setattr(mongo_server, wait, 240.0)
     with (
         closing(open_store(store.place[0], tmp_path, untouched=True)) as other,
         ThreadPoolExecutor(4) as pool,

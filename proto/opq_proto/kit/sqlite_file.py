@@ -97,7 +97,7 @@ class SqliteFile:
                 self.connection.execute(f"PRAGMA {pragma}")
             migrate(self.connection, path, migrations, application_id, self.read_only)
             self._inodes = {} if self.read_only else _inodes(path, Path(f"{path}-wal"))
-            self._lock_shown = self._has_lock()
+            self._lock_shown = bool(self._has_lock())
         except BaseException as error:
             self.connection.close()
             if self.read_only and isinstance(error, sqlite3.OperationalError):
@@ -184,26 +184,29 @@ class SqliteFile:
                 return f"{path}: was replaced by another file while it is in use: {LOST}"
             if path == self.path and not status.st_size:
                 return f"{path}: is empty (0 bytes) while in use; opq-tools restore a back-up"
-        if self._lock_shown and not self._has_lock():
+        # twice: the kernel's list may skip a row while others change
+        if self._lock_shown and self._has_lock() is False and self._has_lock() is False:
             return f"{self.path}: its locks are lost, so another program may delete its log: {LOST}"
         return None
 
-    def _has_lock(self) -> bool:
+    def _has_lock(self) -> bool | None:
         """Whether the kernel lists a lock of this process on the file: SQLite holds one while a log is open.
+
+        None: its list cannot be read.
 
         Source: man proc_locks; SQLite's pager.c, pager_unlock (a shared lock stays in WAL mode).
         """
         try:
             rows = Path("/proc/locks").read_text().splitlines()
         except OSError:
-            return False
+            return None
         mine = str(os.getpid()), str(self._inodes.get(self.path))
         return any((each[-4], each[-3].rpartition(":")[2]) == mine for each in map(str.split, rows))
 
     def close(self) -> None:
         with self._lock:
+            self._inodes, self._lock_shown = {}, False  # first: the last one who closes deletes the log
             self.connection.close()
-            self._inodes, self._lock_shown = {}, False
 
 
 def _inodes(*paths: Path) -> dict[Path, int]:

@@ -4,6 +4,7 @@ Brokers check Boxes against it, and every service whose back-end addresses requi
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism,
 CHECK_S = 0.3
 """Interval of looking at the time stamps of the files."""
 SHARE = 0.02
-"""Of the time, spent on that at most: 10,000 files are looked at less often."""
+"""Of a processor, spent on that at most: 10,000 files are looked at less often."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
 SETTLE_S = 0.15
@@ -164,12 +165,19 @@ class AllowList(OwnThread):
     def _run(self) -> None:
         pause_s = CHECK_S
         while not self._stop.wait(pause_s):
-            begin = time.monotonic()
-            found = self._stamps()
-            pause_s = max(CHECK_S, (time.monotonic() - begin) / SHARE)
-            registered_changed = self._registered is not None and self._registered.keys is not self._used
-            if registered_changed or found is None or found != self._read_at:
-                self._reload()
+            begin_s = time.thread_time()
+            try:
+                self._look()
+            except OSError as error:  # no descriptor is free: the keys stay as they are
+                self._limited.warning("keys.not_looked_at", key=error.errno, error=str(error))
+            pause_s = max(CHECK_S, (time.thread_time() - begin_s) / SHARE)
+
+    def _look(self) -> None:
+        """Reads the folder where it has changed; raises OSError where no descriptor is free."""
+        found = self._stamps()
+        registered_changed = self._registered is not None and self._registered.keys is not self._used
+        if registered_changed or found is None or found != self._read_at:
+            self._reload()
 
     def _revoke_missing(self) -> None:
         """Takes out Boxes without a file before all files are looked at, which takes long with 10,000."""
@@ -214,21 +222,27 @@ class AllowList(OwnThread):
     def _stamps(self) -> frozenset[FileStamp] | None:
         """Returns what differs after a change of the files; None where that is not certain.
 
-        Two changes within TICK_NS may have the same time stamp.
+        Two changes within TICK_NS may have the same time stamp. Raises OSError: no descriptor is free.
         """
         try:
             with os.scandir(self.folder.public_keys) as entries:
-                found = frozenset(_stamp(each.name, each.stat()) for each in entries)
+                found = frozenset(map(_stamp, entries))
         except FileNotFoundError:  # no folder yet, or a file that went meanwhile
             return frozenset()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             return None
         newest_ns = max((each.changed_ns for each in found), default=0)
         return None if abs(time.time_ns() - newest_ns) < TICK_NS else found
 
 
-def _stamp(name: str, status: os.stat_result) -> FileStamp:
-    return FileStamp(name, status.st_ino, status.st_size, status.st_ctime_ns)
+def _stamp(entry: "os.DirEntry[str]") -> FileStamp:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        status = entry.stat(follow_symlinks=False)  # a link to nothing
+    return FileStamp(entry.name, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, FactSpan, box_order
 from opq_cloud.store.intervals.interval_rows import joined
+from opq_cloud.store.stated_facts import PLACE
 from opq_proto.measurement.intervals import IntervalColumns
 
-PLACE_FACTS: Final = ("location", "region", "feeder", "site", "phase", "grid", "retired_ms")
+PLACE_FACTS: Final = (*PLACE, "retired_ms")
 """Facts that say where a Box is, and whether it measures there."""
 NOMINAL_FACTS: Final = ("nominal_v", "nominal_hz")
 PARALLEL_SHARE = 0.1

@@ -19,6 +19,7 @@ from opq_cloud.store.embedded.schema import APPLICATION_ID, MIGRATIONS
 from opq_gateway.uplink.queue_file import QueueReader
 from opq_proto.errors import OtherFormError, StoreError
 from opq_proto.kit.sqlite_file import reading_address
+from opq_proto.kit.system_record import UnfinishedRestoreError
 from opq_tools.shared.opened_store import SHOWN_ANSWER_S, passed_over, store_place
 from opq_tools.system.doctor.problem import Problem
 
@@ -81,7 +82,11 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
 
 def _check_mongo(data_dir: Path) -> Iterator[Problem]:
     """Yields that the MongoDB of the cloud's configuration is out of reach, and a clock that is before it."""
-    mongo_uri, folder = store_place(None, data_dir)
+    try:
+        mongo_uri, folder = store_place(None, data_dir)
+    except UnfinishedRestoreError as error:
+        yield Problem("store", str(error), RESTORE)
+        return
     if mongo_uri is None:
         return
     try:

@@ -34,6 +34,9 @@ PAGES = {
         "../cloud/plugins/change/README.md",
         "python cloud/plugins/change/tests/change_figures.py",
     ),
+    "firmware": FiguresPage(
+        "../device/README.md", "opq-tools bench firmware --json", columns=r"(opqbox|pyboard_f405): "
+    ),
     "intervals": FiguresPage("intervals.md", "opq-tools bench store --json", part="class A: "),
     "makai": FiguresPage(
         "makai-figures.md", "opq-tools bench makai --json", r", p99\.9$", columns=r"(\d+ Boxes)[ ,:]+"

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "view": "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
     "store": "A Measurement and a class A interval stored: CPU, bytes; any span of a Box to a year.",
     "pipeline": "Latency of each stage over 50 sags; CPU and memory per Box; Mauka's events and joining.",
+    "firmware": "The Box in QEMU: load by stage, bytes by module, first sample, GPS lock, update.",
     "measure": "Error and CPU beside pqopen-lib, recordings beside a NumPy read (extra `bench`).",
 }
 """Module with `run(quick: bool) -> BenchResult` -> its line in the list."""

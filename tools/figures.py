@@ -35,7 +35,9 @@ PAGES = {
         "python cloud/plugins/change/tests/change_figures.py",
     ),
     "firmware": FiguresPage(
-        "../device/README.md", "opq-tools bench firmware --json", columns=r"(opqbox|pyboard_f405): "
+        "firmware-figures.md",
+        "opq-tools bench firmware --json",
+        r"^pyboard|: (flash|sram|heap|ram code|boot|interrupt stack|task stack)$",
     ),
     "intervals": FiguresPage("intervals.md", "opq-tools bench store --json", part="class A: "),
     "makai": FiguresPage(

@@ -1,7 +1,7 @@
 """Requests facts from a Box through the acquisition broker: versions, rate, losses, settings.
 
 It also sets the rate and the settings, and checks the code that the Box's gateway shows. The commands are the
-same as those of `opq-tools box` and Mauka's BoxOptimizationPlugin. One Box is asked at a time.
+same as those of `opq-tools box` and Mauka's BoxOptimizationPlugin. A silent Box delays no other Box.
 """
 
 import threading
@@ -37,7 +37,6 @@ NUMBER = NUMBER_SETTING
 CONNECT_S = 2.0
 ANSWER_S = 4.0
 """A gateway waits 3 s for values that its Box stores itself."""
-BUSY_S = 15.0
 _PLACES = {name: place for place, name in enumerate(LOSS_WORDS)}
 
 
@@ -79,20 +78,22 @@ class RateChange:
 
 
 class BoxClient:
-    """Asks one Box at a time, from any thread; each kind of page has its own, so none waits for others."""
+    """Asks Boxes, from any thread; a Box that is being asked is not asked a second time meanwhile."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses
         self._lock = threading.Lock()
+        self._busy: set[str] = set()
+        """Boxes that are being asked."""
 
     def read_info(self, box_id: str) -> BoxReport:
         """Like `read_info_and_settings`, without the settings."""
-        with self._connection() as client:
+        with self._connection(box_id) as client:
             return _read_report(client, box_id)
 
     def read_info_and_settings(self, box_id: str) -> BoxReport:
         """What the Box reports, with its settings. Raises BoxClientError with the reason."""
-        with self._connection() as client:
+        with self._connection(box_id) as client:
             report = _read_report(client, box_id)
             try:
                 return replace(report, settings=_settings(client, box_id))
@@ -101,7 +102,7 @@ class BoxClient:
 
     def set_setting(self, box_id: str, key: str, value: str) -> tuple[str, str]:
         """Sets a setting; the Box checks it. Returns the old and the new value. Raises BoxClientError."""
-        with self._connection() as client:
+        with self._connection(box_id) as client:
             before = _settings(client, box_id)
             if key == NUMBER:
                 raise BoxClientError("with another number its gateway would not recognise it as this Box")
@@ -116,7 +117,7 @@ class BoxClient:
         Raises:
             BoxClientError: no answer. Where its text says so, the rate may have been set all the same.
         """
-        with self._connection() as client:
+        with self._connection(box_id) as client:
             before = _read_report(client, box_id).cycles
             try:
                 answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
@@ -131,27 +132,30 @@ class BoxClient:
 
         The broker passes only answers of a sender that has the Box's key. Raises BoxClientError.
         """
-        with self._connection() as client:
+        with self._connection(box_id) as client:
             command = plugin_command(box_id, CLAIM_PLUGIN, code, client.identity)
             answer = client.send_command(command, ANSWER_S).command_to_plugin_response
         return bool(answer.ok) and answer.detail == claim_accepted(box_id)
 
     @contextmanager
-    def _connection(self) -> Iterator[CommandClient]:
+    def _connection(self, box_id: str) -> Iterator[CommandClient]:
         commands, answers = self._addresses.commands, self._addresses.answers
         if not commands or not answers:
             raise BoxClientError(
                 "this View has no address of an acquisition broker; it runs without its cloud's configuration"
             )
-        if not self._lock.acquire(timeout=BUSY_S):
-            raise BoxClientError("another Box is being asked; try again in a few seconds")
+        with self._lock:
+            if box_id in self._busy:
+                raise BoxClientError(f"Box {box_id} is being asked; try again in a few seconds")
+            self._busy.add(box_id)
         try:
             with CommandClient(commands, answers, CONNECT_S) as client:
                 yield client
         except (UnansweredError, BoxRefusedError, FrameError) as error:
             raise BoxClientError(str(error)) from error
         finally:
-            self._lock.release()
+            with self._lock:
+                self._busy.discard(box_id)
 
 
 def checked_cycles(text: str) -> int:

@@ -121,30 +121,51 @@ def test_a_box_is_claimed_only_by_its_code(
     assert desks["1"].claims.open_codes() and people.access("1").owner_id == ""
 
 
-def test_a_silent_box_does_not_delay_other_claims(
+def test_a_silent_box_delays_no_other(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """While its owner asks it, others claim and ask their Boxes; it is not asked a second time meanwhile."""
     scene, desks, browsers = house
+    ada = browsers["ada"]
     began, goes_on = threading.Event(), threading.Event()
 
     def away(client: CommandClient, box_id: str) -> BoxReport:
+        if box_id == "1":
+            return BoxReport(None, "", "", "", ())
         began.set()
         goes_on.wait(240)
         raise UnansweredError(f"Box {box_id} does not answer")
 
     monkeypatch.setattr(box_client, "_read_report", away)
-    monkeypatch.setattr(box_client, "BUSY_S", 0.1)
     eve = scene.store.people.account_of("eve@example.org")
     assert eve is not None and scene.store.people.claim_box("4", eve.account_id)
     asks = threading.Thread(target=browsers["eve"].get, args=("/boxes/4?ask=1",))
     asks.start()
     try:
         assert began.wait(240)
-        assert claim(browsers["ada"], "1", desks["1"].claims.make("1").code) == 303
+        assert claim(ada, "1", desks["1"].claims.make("1").code) == 303
+        assert ada.get("/boxes/1?ask=1") == 200 and "Its firmware does not count every loss." in ada.text
+        again = signed_in(scene, eve.account_id)
+        assert again.get("/boxes/4?ask=1") == 200 and "Box 4 is being asked" in again.text
     finally:
         goes_on.set()
         asks.join(240)
     assert "Box 4 does not answer" in browsers["eve"].text
+
+
+def test_a_box_without_a_key_is_not_asked(
+    house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot answer, so a claim of it would hold a thread of pages for seconds."""
+    asked: list[str] = []
+
+    def sent(box_id: str, *_: str) -> bytes:
+        asked.append(box_id)
+        raise UnansweredError(f"Box {box_id} does not answer")
+
+    monkeypatch.setattr(box_client, "plugin_command", sent)
+    assert [claim(house[2]["ada"], each, "AAAA-AAAA") for each in ("999999", "1")] == [403, 403]
+    assert asked == ["1"]
 
 
 def test_a_guesser_at_the_broker_has_limited_tries(

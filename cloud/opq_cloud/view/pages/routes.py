@@ -114,8 +114,7 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         SharedPages(context, parts.grid, services.config, render).router(),
         EntryPages(accounts, FormPlaces(services.counters)).router(),
         AccountPages(accounts).router(),
-        # a separate client, so that a silent Box does not delay the claim of another
-        BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code).router(),
+        BoxSettingsPages(accounts, box_client.spend_claim_code).router(),
         SiteJoinPages(accounts, parts.joining).router(),
         AdminPages(accounts).router(),
         NotificationPages(accounts).router(),

@@ -154,6 +154,8 @@ class BoxSettingsPages:
         box_id = str(int(box_id))
         if int(box_id) >= 2**31 or people.access(box_id).owner_id:
             return None
+        if self._public_key(box_id) is None:  # no connection of it is admitted, so it cannot answer
+            return None
         try:
             fits = self._spend_gateway_code(box_id, code)
         except OpqError:

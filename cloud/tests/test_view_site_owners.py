@@ -87,6 +87,18 @@ def test_owners_join_a_site_by_request(scene: demo.Scene) -> None:
     assert sends(bob, "ask", site=key) == 303
     store.people.change_access("4", lambda was: replace(was, owner_id=people["mel"]))
     assert sends(eve, "accept") == 303, "the request stands until its Box is given back"
+    assert sends(eve, "remove") == 303
+    store.people.change_access("4", lambda was: replace(was, asked_site=key))
+
+    def become(role: str, disabled: bool) -> None:
+        store.people.change_account(people["mel"], lambda was: replace(was, role=role, disabled=disabled))
+
+    for role, disabled in (("viewer", False), ("owner", True)):
+        become(role, disabled)
+        assert sends(eve, "accept") == 404 and not store.box("4").site, "its owner may not ask now"
+        assert eve.get(PAGE) == 200 and "Box 4 asks" not in eve.text
+    become("owner", disabled=False)
+    assert eve.get(PAGE) == 200 and "Box 4 asks" in eve.text and sends(eve, "accept") == 303
     store.people.change_access("4", lambda was: replace(was, asked_site=key).released(False))
     assert sends(eve, "accept") == 404
     store.people.change_account(people["eve"], lambda was: replace(was, role="viewer"))

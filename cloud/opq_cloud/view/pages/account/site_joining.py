@@ -10,7 +10,7 @@ from typing import Literal
 
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
-from opq_cloud.store.records.accounts.rights import Action, Relation, may
+from opq_cloud.store.records.accounts.rights import Action, Relation, Way, may
 from opq_cloud.store.site_key import belongs_to, is_owners_key, site_name
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.web.visitors import Visitor
@@ -67,9 +67,10 @@ class SiteJoining:
         """What stands on the page of the visitor."""
         boxes = {box.box_id: box for box in self._context.store.boxes()}
         accesses = self._context.people.accesses()
+        asked = {box_id: each.asked_site for box_id, each in accesses.items() if self._asks(each)}
         own = sorted(visitor.own_to_join, key=box_order)
-        waiting = [(each, accesses[each].asked_site) for each in own if _asks(accesses.get(each))]
-        return OwnSites(_site_rows(visitor, boxes, accesses), own, waiting)
+        waiting = [(each, asked[each]) for each in own if each in asked]
+        return OwnSites(_site_rows(visitor, boxes, asked), own, waiting)
 
     def ask(self, visitor: Visitor, box_id: str, key: str, base_url: str) -> None:
         """Asks the owner of a site to admit a Box; withdraws that where `key` is empty.
@@ -97,7 +98,9 @@ class SiteJoining:
         people, store = self._context.people, self._context.store
         access, box = people.access(box_id), store.box(box_id)
         key = "" if box is None else (box.site or "") if done == "remove" else access.asked_site
-        if box is None or not may_admit(visitor, key) or (done != "remove" and not self._answered(access)):
+        if box is None or not may_admit(visitor, key) or (done == "accept" and not self._asks(access)):
+            raise JoinRefusedError(GONE, 404)
+        if done != "remove" and not self._answered(access):
             raise JoinRefusedError(GONE, 404)
         if done != "refuse":
             store.put_box(BoxRecord(box_id, "", site=key if done == "accept" else ""))
@@ -105,6 +108,16 @@ class SiteJoining:
         self._context.note(visitor, f"{DECIDED[done]} a Box at a site", f"box {box_id}", *change)
         self._mail(
             people.account(access.owner_id), f"Your Box {box_id} was {DECIDED[done]} at a site.", base_url
+        )
+
+    def _asks(self, access: BoxAccess) -> bool:
+        """Whether a Box asks to join a site, and an owner of it may ask at this moment."""
+        if not access.asked_site:
+            return False
+        owners = (self._context.people.account(each) for each in access.owner_ids)
+        return any(
+            each is not None and may(each.standing(Way.SESSION), Action.JOIN_SITE, Relation.OWN)
+            for each in owners
         )
 
     def _answered(self, asked: BoxAccess) -> bool:
@@ -138,20 +151,13 @@ def may_admit(visitor: Visitor, key: str) -> bool:
     return may(visitor.standing, Action.ADMIT_TO_SITE, Relation.OWN if owns else Relation.NONE)
 
 
-def _asks(access: BoxAccess | None) -> bool:
-    return access is not None and bool(access.asked_site)
-
-
-def _site_rows(
-    visitor: Visitor, boxes: Mapping[str, BoxRecord], accesses: Mapping[str, BoxAccess]
-) -> list[SiteRow]:
-    known = {box.site for box in boxes.values() if box.site}
-    known |= {each.asked_site for each in accesses.values() if each.asked_site}
+def _site_rows(visitor: Visitor, boxes: Mapping[str, BoxRecord], asked: Mapping[str, str]) -> list[SiteRow]:
+    """`asked`: Box -> the site that it asks to join."""
+    known = {box.site for box in boxes.values() if box.site} | {*asked.values()}
     rows = []
     for key in sorted(each for each in known if may_admit(visitor, each)):
         members = (box for box in boxes.values() if box.site == key and box.box_id not in visitor.own)
-        names = {each.box_id for each in accesses.values() if each.asked_site == key}
-        asking = (box for box in boxes.values() if box.box_id in names)
+        asking = (box for box in boxes.values() if asked.get(box.box_id) == key)
         rows.append(SiteRow(key, site_name(key), _by_number(members), _by_number(asking)))
     return rows
 

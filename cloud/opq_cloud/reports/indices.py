@@ -20,7 +20,6 @@ from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.grid_frequency import QUANTITIES, GridFrequency, grid_frequency_of
 from opq_cloud.reports.place_indices import (
-    DAY_NS,
     WHOLE_DAYS,
     BoxIndices,
     IndexStore,
@@ -30,7 +29,7 @@ from opq_cloud.reports.place_indices import (
 )
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
 from opq_cloud.reports.verdicts import BoxWeek
-from opq_cloud.reports.week import ReportSpan
+from opq_cloud.reports.week import DAY_NS, ReportSpan
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi

@@ -18,7 +18,7 @@ from opq_cloud.reports.place_reading import (
 )
 from opq_cloud.reports.supply import Span, supply_of_box, until_left, with_ends
 from opq_cloud.reports.verdicts import expected_intervals
-from opq_cloud.reports.week import ReportSpan
+from opq_cloud.reports.week import DAY_NS, ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.intervals.distribution import summed
@@ -37,7 +37,6 @@ from opq_proto.decision import Nominal
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS
 from opq_proto.messages import Disturbance
 
-DAY_NS = 86_400 * 10**9
 WHOLE_DAYS = 8
 """Of a span of so many days each interval is read; of a longer one summaries, and single days."""
 STANDARD = "en50160"

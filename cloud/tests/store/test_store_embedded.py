@@ -462,6 +462,7 @@ def test_a_file_another_process_makes_is_awaited(path: Path, monkeypatch: pytest
     made.start()
     EmbeddedStore(path).close()
     made.join()
+    assert path.stat().st_size, "the other's file is the store"
 
 
 def test_a_missing_store_beside_accounts_is_reported(path: Path) -> None:

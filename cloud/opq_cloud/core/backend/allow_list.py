@@ -127,7 +127,7 @@ class AllowList(OwnThread):
         """Reads the folder once, then watches it."""
         if self._registered is not None:
             self._registered.start()
-        self._reload()
+        self._reload(self._stamps())
         self._use()
         super().start()
 
@@ -167,17 +167,14 @@ class AllowList(OwnThread):
         while not self._stop.wait(pause_s):
             begin_s = time.thread_time()
             try:
-                self._look()
+                found = self._stamps()
             except OSError as error:  # no descriptor is free: the keys stay as they are
                 self._limited.warning("keys.not_looked_at", key=error.errno, error=str(error))
+                continue
             pause_s = max(CHECK_S, (time.thread_time() - begin_s) / SHARE)
-
-    def _look(self) -> None:
-        """Reads the folder where it has changed; raises OSError where no descriptor is free."""
-        found = self._stamps()
-        registered_changed = self._registered is not None and self._registered.keys is not self._used
-        if registered_changed or found is None or found != self._read_at:
-            self._reload()
+            registered_changed = self._registered is not None and self._registered.keys is not self._used
+            if registered_changed or found is None or found != self._read_at:
+                self._reload(found)
 
     def _revoke_missing(self) -> None:
         """Takes out Boxes without a file before all files are looked at, which takes long with 10,000."""
@@ -188,8 +185,9 @@ class AllowList(OwnThread):
             self._read = {key: boxes for key, boxes in left.items() if boxes}
             self.news.set()
 
-    def _reload(self) -> None:
-        self._read_at = self._stamps()  # first, so that a key that arrives meanwhile is read again
+    def _reload(self, stamps: frozenset[FileStamp] | None) -> None:
+        """`stamps`: of before, so that a key that arrives meanwhile is read again."""
+        self._read_at = stamps
         self._revoke_missing()
         owners, problems = self.folder.owners()
         if problems and not self._stop.wait(SETTLE_S):

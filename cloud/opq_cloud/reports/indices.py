@@ -29,7 +29,7 @@ from opq_cloud.reports.place_indices import (
 )
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
 from opq_cloud.reports.verdicts import BoxWeek
-from opq_cloud.reports.week import DAY_NS, ReportSpan
+from opq_cloud.reports.week import ReportSpan
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
@@ -38,7 +38,7 @@ from opq_measure.standards.indices import (
     weighted_median,
 )
 from opq_proto.decision import Nominal
-from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_SECONDS_MS
+from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS
 from opq_proto.messages import Disturbance
 
 FREQUENCY_BOXES = 5

@@ -18,7 +18,7 @@ from opq_cloud.reports.place_reading import (
 )
 from opq_cloud.reports.supply import Span, supply_of_box, until_left, with_ends
 from opq_cloud.reports.verdicts import expected_intervals
-from opq_cloud.reports.week import DAY_NS, ReportSpan
+from opq_cloud.reports.week import ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.intervals.distribution import summed
@@ -34,7 +34,7 @@ from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_measure.standards.event_tables import Sarfi, sarfi_of
 from opq_measure.standards.indices import SupplyIndex, supply_together
 from opq_proto.decision import Nominal
-from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS
+from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_MINUTES_NS
 from opq_proto.messages import Disturbance
 
 WHOLE_DAYS = 8

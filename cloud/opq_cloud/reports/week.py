@@ -12,7 +12,6 @@ from opq_proto.errors import OpqError
 _MONTH = re.compile(r"(\d{4})(?:-(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-?W(\d{2})")
 DAYS = 7
-DAY_NS = 86_400 * 10**9
 
 
 class WeekError(OpqError):

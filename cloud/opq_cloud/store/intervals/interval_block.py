@@ -23,7 +23,6 @@ from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import IntervalColumns
 
 MAGIC = 0xA1
-DAY_NS = 86_400 * 10**9
 _HEAD = struct.Struct("<BII")
 """Magic, CRC-32 of what follows, length of the head."""
 _LEVEL = 1

@@ -14,7 +14,7 @@ from opq_cloud.store.intervals.distribution import (
     summed,
     unpack_summary,
 )
-from opq_cloud.store.intervals.interval_block import DAY_NS, pack_block, unpack_block
+from opq_cloud.store.intervals.interval_block import pack_block, unpack_block
 from opq_cloud.store.intervals.interval_rows import columns_of
 from opq_cloud.store.records.intervals.interval_reading import (
     BLOCK_MS,
@@ -31,7 +31,7 @@ from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_DAMAGED as DAMAGED
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import LENGTHS_MS
+from opq_proto.measurement.intervals import DAY_NS, LENGTHS_MS
 
 
 def due_marks(documents: Documents, over_ms: int, limit: int) -> list[Fields]:

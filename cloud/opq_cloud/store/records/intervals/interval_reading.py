@@ -11,13 +11,13 @@ from typing import Any
 
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.intervals.distribution import IntervalSummary, summary_of, unpack_summary
-from opq_cloud.store.intervals.interval_block import DAY_NS, unpack_block
+from opq_cloud.store.intervals.interval_block import unpack_block
 from opq_cloud.store.intervals.interval_rows import IntervalRow, add_columns, columns_of, joined, within
 from opq_cloud.store.intervals.new_rows import add_new_row
 from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import TEN_SECONDS_MS, THREE_SECONDS_MS, IntervalColumns
+from opq_proto.measurement.intervals import DAY_NS, TEN_SECONDS_MS, THREE_SECONDS_MS, IntervalColumns
 
 ROWS = 0
 """Level of INTERVAL_BLOCKS: the intervals themselves."""

@@ -67,7 +67,8 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     browser.get(new)
     assert "(no mail server is set here yet)" in browser.text
     assert "MQTT (no broker is set here yet)" in browser.text and "ntfy (telephone)</label>" in browser.text
-    assert browser.post(f"{PAGE}/new", new, **fields, loud_severity="8", updates="on") == 303
+    fields |= {"loud_severity": "8", "updates": "on", "present_password": PASSWORD}
+    assert browser.post(f"{PAGE}/new", new, **fields) == 303
     (rule,) = records(scene).rules(ids["ada"])
     assert browser.headers["location"] == f"{PAGE}/{rule.rule_id}"
     assert (rule.classes, rule.box_ids, rule.least_severity) == (("sag",), ("1",), 4.5)

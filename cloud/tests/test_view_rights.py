@@ -22,6 +22,7 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store.records.accounts.account_records import AccountRecords, BoxAccess
+from opq_cloud.store.records.accounts.notifications import NotificationRecords
 from opq_cloud.store.records.accounts.rights import (
     OPEN,
     RIGHTS,
@@ -221,16 +222,42 @@ def test_a_new_webhook_is_reported_by_mail(tmp_path: Path) -> None:
             add_people(running, eve="owner")
             eve, page = signed_in(running, "eve"), "/account/notifications"
             rule = {"about": "incident", "name": "BUY PILLS", "channel": "webhook", "enabled": "on"}
-            assert eve.post(f"{page}/new", f"{page}/new", url="https://a.example/x", **rule) == 303
+            by_password = {"present_password": PASSWORD}
+            to_a, to_b = ({"url": f"https://{each}.example/x", **rule} for each in "ab")
+            assert eve.post(f"{page}/new", f"{page}/new", **to_a, **by_password) == 303
             made = eve.headers["location"]
-            assert eve.post(made, made, url="https://a.example/x", **rule) == 303
-            assert eve.post(made, made, url="https://b.example/x", **rule) == 303
+            assert eve.post(made, made, **to_a) == 303
+            assert eve.post(made, made, **to_b, **by_password) == 303
             assert eve.post(f"{page}/new", f"{page}/new", **(rule | {"channel": "mail"})) == 303
-            by_password = {"present_password": PASSWORD, **FRESH}
-            assert eve.post("/account/password", "/account", **by_password) == 303
+            assert eve.post("/account/password", "/account", **by_password, **FRESH) == 303
             sent = [each.get_content() for each in wait_for(lambda: len(sink.mails) >= 3 and sink.mails)]
-    assert ["new address" in each for each in sent] == [True, True, False]
+    assert ["address of the web" in each for each in sent] == [True, True, False]
     assert not any("PILLS" in each or "example/x" in each for each in sent)
+
+
+def test_a_rules_address_needs_the_password(scene: demo.Scene) -> None:
+    """Where it is new and where its rule is switched on again, which what ends sessions switches off."""
+    ids = add_people(scene, eve="owner")
+    eve, page = signed_in(scene, "eve"), "/account/notifications"
+    records, right = NotificationRecords(scene.store.people.documents), {"present_password": PASSWORD}
+    rule = {"about": "incident", "name": "Hook", "channel": "webhook", "enabled": "on"}
+    to_a, to_b = ({"url": f"https://{each}.example/x", **rule} for each in "ab")
+
+    def stored() -> list[tuple[str, bool]]:
+        return [(each.url, each.enabled) for each in records.rules(ids["eve"])]
+
+    assert eve.post(f"{page}/new", f"{page}/new", **to_a) == 403 and "password is wrong" in eve.text
+    assert stored() == [] and 'value="https://a.example/x"' in eve.text
+    assert eve.post(f"{page}/new", f"{page}/new", **to_a, **right) == 303
+    made = eve.headers["location"]
+    assert eve.post(made, made, **to_b, present_password="guess") == 403
+    assert eve.post(made, made, **(to_b | {"channel": "ntfy"})) == 403
+    assert stored() == [("https://a.example/x", True)]
+    assert eve.post(made, made, **(to_a | {"least_severity": "4"})) == 303
+    assert eve.post("/account/sessions/end", "/account", session="others") == 303
+    assert stored() == [("https://a.example/x", False)]
+    assert eve.post(made, made, **to_a) == 403
+    assert eve.post(made, made, **to_a, **right) == 303 and stored() == [("https://a.example/x", True)]
 
 
 @pytest.mark.parametrize("values", [{"role": "researcher"}, {"disabled": True}, None])

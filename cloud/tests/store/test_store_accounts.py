@@ -14,6 +14,7 @@ from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo import mongo_accounts
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.accounts.account_records import AccountSession, AccountTicket, BoxAccess
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.accounts.rights import Relation
 
 Another = Callable[[], CloudStore]
@@ -100,7 +101,8 @@ def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
 
 
 def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) -> None:
-    """Tokens and links of the account, not those of others; a disabled account's are not valid meanwhile."""
+    """Tokens and links of the account, not those of others; a disabled account's are not valid meanwhile.
+    Rules that send to an address are switched off."""
     people = store.people
     ada, eve = (people.add_account(f"{name}@example.org", name, "owner", "hash") for name in ("ada", "eve"))
     assert ada is not None and eve is not None
@@ -113,7 +115,14 @@ def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) ->
     people.change_account(ada.account_id, lambda was: replace(was, disabled=False))
     assert people.ticket("token ada", "token") is not None
     people.add_session(_session("s", ada.account_id))
+    rules = NotificationRecords(people.documents)
+    for account in (ada, eve):
+        for name, url in (("mail", ""), ("webhook", "https://example.org/")):
+            who = account.account_id
+            rules.put_rule(NotificationRule(f"{name} {who}", who, name, "incident", name, 0, url=url))
     assert people.end_access(ada.account_id, keep="s") == 0
+    on = [{each.name: each.enabled for each in rules.rules(who.account_id)} for who in (ada, eve)]
+    assert on == [{"mail": True, "webhook": False}, {"mail": True, "webhook": True}]
     assert [each.account_id for each in open_again().people.tickets()] == [eve.account_id] * 3
     assert people.end_access(eve.account_id) == 0 and people.session("s") is not None
 

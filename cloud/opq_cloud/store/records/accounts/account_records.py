@@ -358,10 +358,17 @@ class AccountRecords:
         return self._documents.remove(SESSIONS, token_hash) is not None
 
     def end_access(self, account_id: str, keep: str = "") -> int:
-        """Ends an account's sessions but `keep`, its tokens and links; returns how many sessions ended."""
+        """Ends an account's sessions but `keep`, its tokens and links; returns how many sessions ended.
+
+        Notification rules that send to an address of the web are switched off.
+        """
         ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
         tickets = [each.ticket_hash for each in self.tickets(account_id=account_id)]
         self._documents.remove_many(TICKETS, tickets)
+        for rule in self._documents.find(NOTIFICATION_RULES, "account_id", account_id):
+            if rule.get("url"):
+                key = rule[KEPT_BY_ACCOUNT[NOTIFICATION_RULES]]
+                self._documents.change(NOTIFICATION_RULES, key, lambda was: {**was, "enabled": False})
         return self._documents.remove_many(SESSIONS, ended)
 
     def end_codes(self, account_id: str) -> None:

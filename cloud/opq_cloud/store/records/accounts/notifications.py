@@ -88,6 +88,15 @@ class NotificationEntry:
     """JSON: the webhook body's keys other than the fixed ones; a text, as not every store allows all keys."""
 
 
+def begins_to_send(before: NotificationRule, after: NotificationRule) -> bool:
+    """Whether a change makes a rule send to an address to which it does not send now.
+
+    What it sends is read without a session, as with a token: so the change needs the password, is reported by
+    mail, and is undone by what ends tokens (`AccountRecords.end_access`).
+    """
+    return bool(after.url) and (after.url != before.url or (after.enabled and not before.enabled))
+
+
 def wall_time(text: str) -> time:
     """The time in a text such as `07:30`. Raises ValueError for any other text."""
     hour, separator, minute = text.partition(":")

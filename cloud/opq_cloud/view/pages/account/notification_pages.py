@@ -16,6 +16,7 @@ from opq_cloud.store.records.accounts.notifications import (
     NotificationEntry,
     NotificationRecords,
     NotificationRule,
+    begins_to_send,
     entry_id,
 )
 from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
@@ -49,6 +50,7 @@ TEST_SHOWN_S = 3.0
 """The answer waits this long for the result of a test; a slower test is shown as waiting."""
 MAX_TESTS = 5
 """The number of tests allowed within TESTS_MS, so that the button cannot be used to send mail."""
+PROOF_WANTED = "A rule begins to send to a URL only with your password."
 NO_RULE = "There is no such rule; it may have been deleted."
 
 
@@ -109,11 +111,16 @@ class NotificationPages:
         return self._rule_page(self._own(rule_id))
 
     def _rule_page(
-        self, rule: NotificationRule, problems: list[str] | None = None, fresh: bool = False
+        self,
+        rule: NotificationRule,
+        problems: list[str] | None = None,
+        fresh: bool = False,
+        code: int = 400,
     ) -> HTMLResponse:
+        """`code`: the status where there are problems."""
         return self._context.page(
             "notification_rule.html",
-            code=400 if problems else 200,
+            code=code if problems else 200,
             rule=rule,
             fresh=fresh,
             problem=" ".join(problems or ()),
@@ -134,7 +141,8 @@ class NotificationPages:
         rule, problems = rule_of(form, blank, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems, fresh=True)
-        self._put(rule)
+        if not self._put(visitor, form, blank, rule):
+            return self._rule_page(rule, [PROOF_WANTED, wrong_proof(account)], fresh=True, code=403)
         added = rule_values(rule)
         self._context.note(visitor, "added a notification rule", account.account_id, after=added)
         return see_other(f"{PAGE}/{rule.rule_id}" if CHANNELS[rule.channel].signed else PAGE)
@@ -144,17 +152,24 @@ class NotificationPages:
         rule, problems = rule_of(form, before, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems)
-        self._put(rule, before.url)
+        if not self._put(visitor, form, before, rule):
+            return self._rule_page(rule, [PROOF_WANTED, wrong_proof(own_account(visitor))], code=403)
         values = rule_values(before), rule_values(rule)
         self._context.note(visitor, "changed a notification rule", rule.account_id, *values)
         return see_other(PAGE)
 
-    def _put(self, rule: NotificationRule, former_url: str = "") -> None:
-        """Stores a rule. A new address that gets messages is reported: it outlives the sessions."""
+    def _put(
+        self, visitor: Visitor, form: SentForm, before: NotificationRule, rule: NotificationRule
+    ) -> bool:
+        """Stores a rule; False where it would begin to send to an address and the form has no proof."""
+        begins = begins_to_send(before, rule)
+        if begins and not proved(self._context, visitor, form):
+            return False
         self._records.put_rule(rule)
-        if rule.url not in ("", former_url):
-            what = "A notification rule sends messages about what you see to a new address of the web."
-            self._context.warn_owner(own_account(VISITOR.get()), what)
+        if begins:
+            what = "A notification rule now sends messages about what you see to an address of the web."
+            self._context.warn_owner(own_account(visitor), what)
+        return True
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         rule = self._own(request.path_params["rule_id"])

@@ -11,6 +11,7 @@ import click
 from opq_cloud.notifications.log_command import notifications_log
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.ending import signals_by_default
 from opq_proto.kit.shared_options import configs_option, data_dir_option, port_offset_option
 
 HELP = {
@@ -81,6 +82,8 @@ def _command(name: str) -> click.Command:
         from opq_cloud import serving  # not for --help, to which it would add half a second
         from opq_proto.kit import log
 
+        if first_admin or scheduler is not None:
+            signals_by_default()
         log.configure("cloud" if name in ("all", "all-but-brokers") else name)
         offset = port_offset or 0
         names = serving.names_of(name, [each.strip() for each in without.split(",") if each.strip()])
@@ -132,6 +135,7 @@ class _WithPart(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         if args[:1] == [self._part.name]:
+            signals_by_default()
             return self._part.make_context(f"{info_name} {self._part.name}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 

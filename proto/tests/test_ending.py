@@ -36,6 +36,33 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.parametrize("room", ["opq_cloud", "opq_gateway"])
+def test_a_service_that_loads_ends_with_0(room: str) -> None:
+    code = f"""
+import os, signal, time
+import opq_proto.kit.command_line as command_line, {room} as room
+def load(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(240)
+command_line.run_installed = load
+room.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=240, check=False).returncode == 0
+
+
+def test_a_command_that_answers_ends_by_the_signal() -> None:
+    code = """
+import os, signal, time
+from opq_proto.kit.ending import end_at_signals, signals_by_default
+end_at_signals()
+signals_by_default()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(240)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=240, check=False)
+    assert done.returncode == -signal.SIGTERM
+
+
 def test_a_locked_event_does_not_block_the_signal() -> None:
     code = """
 import os, signal, threading, time

@@ -84,6 +84,7 @@ class MaukaPlugin:
         self.exit_event: Stop = exit_event or PollableEvent()
         self.counters = ServiceCounters()
         self._on_hold = False
+        self._stop_of_run: Stop = self.exit_event
         self._woken = PollableEvent()
         self.produced_topics: set[str] = set()
         self._errors: dict[str, str] = {}
@@ -145,19 +146,21 @@ class MaukaPlugin:
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while on hold."""
+        self._stop_of_run = stop
         while True:
             if not self._on_hold and self._run_loop(stop, ready):
                 return
             if self._on_hold and ready is not None:
                 ready.set()
-            while self._on_hold and not self._is_ended(stop):
+            while self._on_hold and not self.is_ended():
                 wait_for(stop, self.exit_event, self._woken)
                 self._woken.clear()
-            if self._is_ended(stop):
+            if self.is_ended():
                 return
 
-    def _is_ended(self, stop: Stop) -> bool:
-        return stop.is_set() or self.exit_event.is_set()
+    def is_ended(self) -> bool:
+        """Whether it is asked to end, which long work of `on_idle` looks at."""
+        return self._stop_of_run.is_set() or self.exit_event.is_set()
 
     def _run_loop(self, stop: Stop, ready: threading.Event | None) -> bool:
         """Returns whether EXIT ended the loop."""
@@ -257,7 +260,7 @@ class MaukaPlugin:
     def _loop(self, source: Socket, stop: Stop) -> bool:
         """Runs until EXIT, which returns True, or until it is stopped or put on hold."""
         due_s = 0.0
-        while not (self._is_ended(stop) or self._on_hold):
+        while not (self.is_ended() or self._on_hold):
             events = self.exit_event, self._woken
             came = source in wait_for(stop, source, *events, *self.idle_sockets(), due_s=due_s)
             self._woken.clear()

@@ -1,8 +1,11 @@
 """The runner restarts what fails and says so; health answers in the original's contract."""
 
 import json
+import os
+import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from opq_cloud import serving
 from opq_cloud.__main__ import HELP
 from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
@@ -73,6 +77,29 @@ def test_a_crashed_service_is_started_again(makai: Any) -> None:
     assert health.subcomponents[0].info == "restarts: 1; last: RuntimeError: boom"
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["service.crashed"]
     ended(runner)
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_an_end_asked_of_a_silent_store(
+    signalled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that waits for its store ends without an error where a signal came, and only there."""
+
+    @contextmanager
+    def silent(*given: Any) -> Iterator[None]:
+        if signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert given[-1].stop.wait(240)
+        raise StoreError("MongoDB: the server does not answer in time")
+        yield
+
+    monkeypatch.setattr(serving, "_locked", silent)
+    config = build(CloudConfig, {}, "cloud.toml")
+    if signalled:
+        assert serving.run("health", [], config, tmp_path) is None
+    else:
+        with pytest.raises(StoreError, match="does not answer"):
+            serving.run("health", [], config, tmp_path)
 
 
 def test_health_is_not_ok_before_a_restart(makai: Any) -> None:

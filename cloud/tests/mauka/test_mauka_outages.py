@@ -526,3 +526,23 @@ def test_a_noted_minute_is_not_read(store: CloudStore, monkeypatch: pytest.Monke
             if begin:  # the first check reads what came before it
                 patched.setattr(store, "measurements", None)
             assert watch.find_changes() == []
+
+
+def test_no_box_is_read_back_after_the_end(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first check reads back a thousand Measurements of each Box, which takes seconds for a large house."""
+    grid = SilentGrid(store, {"1": "north", "2": "north"})
+    rows = [row for box_id in HISTORY for row in grid.measure(box_id, 0, 60)]
+    store.append_measurements(rows)
+    watch = OutageWatch(
+        lambda: store,
+        OutageSection(),
+        Nominal(NOMINAL_V, 50.0),
+        lambda box_id: BoxPlace(),
+        lambda: grid.now_s,
+    )
+    read = []
+    measurements = store.measurements
+    monkeypatch.setattr(store, "measurements", lambda *words: read.append(words[0]) or measurements(*words))
+    assert watch.find_changes(lambda: bool(read)) == []
+    assert len(set(read)) == 1
+    assert watch.find_changes() == [] and len(set(read)) == len(HISTORY)

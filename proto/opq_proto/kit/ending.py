@@ -1,10 +1,13 @@
 """SIGTERM, SIGINT and SIGHUP as a stop event, without a lock taken inside a signal handler.
 
+A service that still loads its modules has nothing to finish: `end_at_signals` ends it with 0 at once.
+
 `Event.set` takes the event's lock; in a handler it would wait for ever if the interrupted main thread holds
 the lock. So the handler does nothing; the interpreter writes the signal's number into a socket
 (signal.set_wakeup_fd), and a thread that reads it sets the event.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -13,6 +16,23 @@ from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last one comes where the terminal is closed; `nohup` ignores it, and so it stays."""
+
+
+def end_at_signals() -> None:
+    """Has these signals end the process with 0, but for an ignored SIGHUP, until `stopped_by_signals`."""
+    for number in _handled():
+        signal.signal(number, lambda *_: os._exit(0))
+
+
+def signals_by_default() -> None:
+    """Undoes `end_at_signals`: a command that a signal ends before its answer has not succeeded."""
+    for number in _handled():
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
+
+def _handled() -> list[signal.Signals]:
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (is_ignored and number is signal.SIGHUP)]
 
 
 @contextmanager
@@ -38,8 +58,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS if number not in ignored}
+    before = {number: signal.signal(number, lambda *_: None) for number in _handled()}
     watcher.start()
     try:
         yield came

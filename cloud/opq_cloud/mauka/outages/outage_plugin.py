@@ -63,7 +63,7 @@ class OutagePlugin(MaukaPlugin):
             self.watch.find_again()
         self._next_s = now_s + self._every_s
         before = self.watch.network_losses, self.watch.box_restarts
-        self._waiting += self.watch.find_changes()
+        self._waiting += self.watch.find_changes(self.is_ended)
         self.counters.add("network_losses", self.watch.network_losses - before[0])
         self.counters.add("box_restarts", self.watch.box_restarts - before[1])
         while self._waiting:

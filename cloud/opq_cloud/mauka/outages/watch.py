@@ -169,12 +169,18 @@ class OutageWatch:
         """
         self._stored.note(rows)
 
-    def find_changes(self) -> list[OutageChange]:
-        """Returns what has changed since the last check. Raises StoreError."""
+    def find_changes(self, is_ended: Callable[[], bool] = lambda: False) -> list[OutageChange]:
+        """Returns what has changed since the last check. Raises StoreError.
+
+        Once `is_ended`, it reads back no further Box and judges none: the first check of a large house
+        takes some seconds.
+        """
         store, now_s = self._store(), self._clock()
         newest = store.latest_measurements()
         changes, self._returned = self._changes, []
         for box_id, row in newest.items():
+            if is_ended():
+                return []
             box = self._boxes.known.get(box_id) or self._begin(row, len(newest) <= HOUSE_BOXES, now_s)
             if box is None:
                 continue

@@ -45,6 +45,7 @@ def test_an_incident_shows_order_causes_and_findings(folder: Path) -> None:
     assert [each["box_id"] for each in told["findings"]] == ["1", "4"]
     lines = run(folder, "show", "1").splitlines()
     assert lines[0] == "incident             1: Sag to 70.0\u202f% at Box 1, sag to 80.0\u202f% at Box 4"
+    assert " UTC (\u00b1\u202f1.0\u202f\u00b5s), " in lines[1]
     names = [line.split("  ")[0] for line in lines if line[0] != " "]
     assert names == [
         "incident",

@@ -35,14 +35,19 @@ def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, li
     """(name, lines) of each known fact of an incident, the most important first."""
     # the pages bring FastAPI, a third of the command's start; lists of incidents need none of it
     from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
+    from opq_cloud.view.web.words import uncertainty
 
     lasts = span_of(incident)
+    doubt = "".join(f" ({uncertainty(each.finding.uncertainty_ns)})" for each in incident.findings[:1])
     found = sorted(incident.findings, key=lambda each: -severity_of(each.finding))
     more = len(found) - FINDINGS_SHOWN
     rows = [
         ("incident", [f"{incident.incident_id}: {headline(incident)}"]),
         ("labelled", [f"by hand; the analyses say {incident.machine_kind}"] if incident.machine_kind else []),
-        ("start", [f"{utc(incident.start_ns, 6)} UTC, {lasts}{'' if incident.closed else ' and longer'}"]),
+        (
+            "start",
+            [f"{utc(incident.start_ns, 6)} UTC{doubt}, {lasts}{'' if incident.closed else ' and longer'}"],
+        ),
         ("verdicts", _verdicts(incident)),
         *((name.lower(), lines) for name, lines in facts_of_whole(incident)),
         ("follows", [] if incident.follows is None else [f"incident {incident.follows}"]),

@@ -155,7 +155,7 @@ def test_limits_per_account_and_address_recover() -> None:
     assert [limits.spend("a@b.c", "host") for _ in range(6)] == [True] * 5 + [False]
     assert sum(limits.spend("a@b.c", f"host {k}") for k in range(100)) == 25  # 30 for an e-mail from anywhere
     assert sum(limits.spend(f"{k}@b.c", "host") for k in range(100)) == 25  # 30 from an address
-    assert sum(limits.spend(f"{k}@d.e", f"2001:db8:1:2::{k:x}") for k in range(100)) == 30  # or from a /64
+    assert sum(limits.spend(f"{k}@d.e", f"2001:db8:1:{k:x}::1") for k in range(100)) == 30  # or from a /56
     now_s[0] = 60.0
     assert limits.spend("A@B.C ", "host")  # one a minute, whatever the case
     limits.give_back("a@b.c", "host")

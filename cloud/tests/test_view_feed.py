@@ -277,6 +277,29 @@ def test_the_last_page_too_many_is_refused(tmp_path: Path, query: str) -> None:
         _wait_until(lambda: scene.view.counters.of("clients_now", "") == 0)
 
 
+@pytest.mark.parametrize("query", ["", "?values="])
+def test_a_displaced_page_gets_the_reason(tmp_path: Path, query: str) -> None:
+    """The oldest stream of whoever has most ends for a newcomer; its browser waits before it tries again."""
+    few = demo.Scene(tmp_path, poll_s=30.0)
+    few.view._config = replace(few.config, live_streams=3, sign_in="never")
+    with few as scene:
+        pages = []
+        for count in (1, 2, 3):
+            pages.append(_Live(scene, query))
+            _wait_until(lambda count=count: scene.view.counters.of("clients_now", "") == count)
+        newcomer = _Live(scene, query, X_Forwarded_For="192.0.2.7")
+        assert newcomer.status == 200
+        lines = list(iter(pages[0].line, ""))
+        assert lines[-4:-2] == ["retry: 10000\n", "event: full\n"]
+        assert (
+            "made room for a visitor who has fewer" in json.loads(lines[-2].removeprefix("data: "))["reason"]
+        )
+        assert scene.view.counters.total("clients_displaced") == 1
+        assert scene.view.counters.of("clients_now", "") == 3
+        for page in (*pages, newcomer):
+            page.close()
+
+
 def test_a_page_gets_its_own_boxes(scene: demo.Scene) -> None:
     """The Boxes that it shows, and how many report."""
     _publish_until_heard(scene)

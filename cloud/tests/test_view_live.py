@@ -16,6 +16,7 @@ from opq_cloud.view.live import feed_messages as live_messages
 from opq_cloud.view.live import feed_streams as live_streams
 from opq_cloud.view.live import hub as live
 from opq_cloud.view.live.feed_messages import LiveMessage
+from opq_cloud.view.live.feed_streams import THIS_MACHINE, FeedHolder, Subscriber
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.reader import LiveReader
 from opq_cloud.view.live.route import LiveRoute
@@ -190,23 +191,79 @@ def test_the_newest_incidents_began_last() -> None:
     assert (seen.highest_incident(), SeenHub(hub, Visitor()).highest_incident()) == (2, 0)
 
 
-def test_a_networks_streams_are_limited() -> None:
-    """Streams of one network are limited, and ended ones make room."""
+def test_a_holders_streams_are_limited() -> None:
+    """Streams of one network or account are limited, and ended ones make room."""
     counters = ServiceCounters()
     hub = LiveHub(counters, streams=100)
-    assert hub.streams_of_network == 25
-    greedy = [hub.subscribe(lambda: None, None, network="192.0.2.7") for _ in range(26)]
+    seven, eight = FeedHolder("192.0.2.7"), FeedHolder("192.0.2.8")
+    assert hub.streams_of_holder == 25
+    greedy = [hub.subscribe(lambda: None, None, holder=seven) for _ in range(26)]
     assert [each is None for each in greedy] == [False] * 25 + [True]
-    assert hub.full_of("192.0.2.7") and not hub.full_of("192.0.2.8") and not hub.full_of("")
+    assert hub.full_of(seven) and not hub.full_of(eight) and not hub.full_of(THIS_MACHINE)
     assert counters.total("clients_refused_of_address") == 1
     assert greedy[0] is not None
     for _ in range(2):  # once more changes nothing
         hub.unsubscribe(greedy[0])
-    assert not hub.full_of("192.0.2.7")
+    assert not hub.full_of(seven)
     nobody = frozenset[str]()
-    page = hub.open_page(lambda: None, None, lambda message: message, nobody, nobody, "192.0.2.7")
-    assert page is not None and hub.full_of("192.0.2.7")
+    page = hub.open_page(lambda: None, None, lambda message: message, nobody, nobody, seven)
+    assert page is not None and hub.full_of(seven)
     assert all(hub.subscribe(lambda: None, None) for _ in range(75))
+
+
+def _open_feeds(hub: LiveHub, holder: FeedHolder, count: int) -> list[Subscriber]:
+    opened = [hub.subscribe(lambda: None, None, holder=holder) for _ in range(count)]
+    return [each for each in opened if each is not None]
+
+
+def test_a_newcomer_gets_the_feed_of_another() -> None:
+    """Four addresses with all feeds keep no other out, and take none back from who has fewer."""
+    counters = ServiceCounters()
+    hub = LiveHub(counters, streams=48)
+    held = [_open_feeds(hub, FeedHolder(f"192.0.2.{each}"), 12) for each in range(4)]
+    newcomers = [FeedHolder(f"198.51.100.{each}") for each in range(40)]
+    opened = [feed for each in newcomers for feed in _open_feeds(hub, each, 1)]
+    assert len(opened) == 40 and not any(each.closed for each in opened)
+    assert [sum(not each.closed for each in feeds) for feeds in held] == [2] * 4
+    assert all(each.gave_up for feeds in held for each in feeds[:10]), "the oldest"
+    assert counters.total("clients_displaced") == 40 and counters.of("clients_now", "") == 48
+    for feed in held[0]:
+        hub.unsubscribe(feed)
+    greedy = _open_feeds(hub, FeedHolder("192.0.2.0"), 12)
+    assert len(greedy) == 2 and counters.total("clients_displaced") == 40
+    assert hub.full(FeedHolder("192.0.2.1")) and not hub.full(FeedHolder("203.0.113.1"))
+    last = _open_feeds(hub, FeedHolder("192.0.2.1"), 1)
+    assert last == [], "its streams that gave up and did not end count for it"
+
+
+def test_a_stream_that_gave_up_is_sent_nothing() -> None:
+    """A page too; changed rights and its end change nothing for others."""
+    hub, nobody = LiveHub(ServiceCounters(), streams=2), frozenset({"1"})
+    woken: list[int] = []
+    page = hub.open_page(lambda: woken.append(1), None, lambda message: message, nobody, nobody, THIS_MACHINE)
+    assert page is not None and len(_open_feeds(hub, THIS_MACHINE, 1)) == 1
+    newcomer = _open_feeds(hub, FeedHolder("192.0.2.9"), 1)
+    assert page.gave_up and page.closed and woken and not newcomer[0].closed
+    hub.show(page, frozenset({"4"}), frozenset({"4"}))
+    hub.accept_incident(_incident(1))
+    assert hub.waiting_messages(page) == [] and _events(hub.waiting_messages(newcomer[0])) == [
+        ("incident", 1)
+    ]
+    hub.unsubscribe(page)
+    hub.unsubscribe(page)
+    assert hub.full(FeedHolder("192.0.2.9"))
+
+
+def test_accounts_have_feeds_of_their_own() -> None:
+    """A quarter, which strangers have only meanwhile; among accounts the same rule holds."""
+    hub = LiveHub(ServiceCounters(), streams=48)
+    strangers = [feed for k in range(48) for feed in _open_feeds(hub, FeedHolder(f"192.0.2.{k}"), 1)]
+    assert len(strangers) == 48 and hub.full(FeedHolder("203.0.113.1"))
+    ada, eve, kim = (FeedHolder(name, account=True) for name in ("ada", "eve", "kim"))
+    feeds = [_open_feeds(hub, ada, 10), _open_feeds(hub, eve, 5), _open_feeds(hub, kim, 1)]
+    assert [len(each) for each in feeds] == [10, 5, 1]
+    assert [sum(each.closed for each in held) for held in (strangers, *feeds)] == [12, 4, 0, 0]
+    assert hub.full(FeedHolder("203.0.113.1")), "a stranger gets none of these"
 
 
 def test_late_and_repeated_measurements_change_nothing() -> None:

@@ -130,7 +130,7 @@ def test_an_address_has_a_quarter_of_feeds(tmp_path: Path) -> None:
         def streams(count: int) -> None:
             wait_for(lambda: scene.view.counters.of("clients_now", "") == count, SOON_S)
 
-        school = [feed(f"2001:db8::{each}") for each in range(12)]  # a /64, behind a proxy on this machine
+        school = [feed(f"2001:db8:0:{each}::1") for each in range(12)]  # a /56, behind a proxy here
         assert [each.status for each in school] == [200] * 12
         streams(12)
         beyond = feed("2001:db8::ffff:1")
@@ -141,7 +141,7 @@ def test_an_address_has_a_quarter_of_feeds(tmp_path: Path) -> None:
         assert (program.status, json.loads(program.read())["status"]) == (429, 429)
         assert _count(scene, "clients_refused_of_address") == 2
         assert _count(scene, "clients_refused") == 0
-        others = [feed("2001:db8:0:1::1"), feed("192.0.2.7"), *(feed(None) for _ in range(13))]
+        others = [feed("2001:db8:0:100::1"), feed("192.0.2.7"), *(feed(None) for _ in range(13))]
         assert [each.status for each in others] == [200] * 15  # none of this machine's own is counted
         streams(27)
         connections[0].close()

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from opq_proto.kit.origin_guard import host_name, is_loopback, is_own_host, page_refusal
+from opq_proto.kit.origin_guard import client_network, host_name, is_loopback, is_own_host, page_refusal
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,18 @@ def test_the_machines_own_addresses_are_its_host() -> None:
 )
 def test_a_foreign_page_is_refused(headers: dict[str, str], on_loopback: bool, refused: bool) -> None:
     assert (page_refusal(headers, on_loopback) is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2ff:3::4", "2001:db8:1:200::/56"),
+        ("fe80::1%eth0", "fe80::/56"),
+        ("::1", "::1/128"),
+        ("a proxy", "a proxy"),
+    ],
+)
+def test_ipv6_clients_count_by_56_bits(address: str, network: str) -> None:
+    assert client_network(address) == network

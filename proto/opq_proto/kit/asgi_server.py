@@ -14,6 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from opq_proto.kit.origin_guard import client_network
+
 HEAD_S = 20.0
 """Time for the head of a request; an idle connection ends sooner (uvicorn's `timeout_keep_alive`)."""
 BODY_S = 300.0
@@ -119,7 +121,7 @@ def _beyond_limit(waiting: Sequence[Any]) -> list[Any]:
     counts: Counter[str] = Counter()
     places = []
     for connection in waiting:
-        address = str((connection.client or ("",))[0])
+        address = client_network(str((connection.client or ("",))[0]))
         places.append((counts[address], connection))
         counts[address] += 1
     places.sort(key=lambda each: each[0])  # stable: newest first within a place

@@ -29,7 +29,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.kit import log
-from opq_proto.kit.origin_guard import host_name, ip_address
+from opq_proto.kit.origin_guard import client_network, host_name, ip_address
 from opq_proto.kit.rate_limit import RateLimitedLog
 
 MAX_AT_ONCE = 16
@@ -238,7 +238,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         now_s = time.monotonic()
-        newcomer = _OpenRequest(str(client_address[0]), now_s, now_s + self._head_s)
+        newcomer = _OpenRequest(client_network(str(client_address[0])), now_s, now_s + self._head_s)
         with self._lock:
             ended = self._place_for(newcomer) if len(self._open) >= self._most_at_once else None
             there_is_one = len(self._open) < self._most_at_once

@@ -2,7 +2,7 @@
 
 A page may send a POST to any address; the browser then adds the page's origin. And a page whose own name
 resolves to this machine (DNS rebinding) reaches a server that listens on loopback; the browser then sends
-that name as Host. Headers are a mapping with names in lower case.
+that name as Host. Headers are a mapping with names in lower case. Addresses of clients are read here too.
 """
 
 import ipaddress
@@ -45,6 +45,23 @@ def ip_address(text: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped if mapped is not None else address
+
+
+CLIENT_PREFIX = 56
+"""Bits of an IPv6 address that are counted together: what a provider gives to one customer (RIPE-690, 4.2;
+RFC 6177). By /64, one customer would be 256."""
+
+
+def client_network(address: str) -> str:
+    """The network under which a client is counted, where a limit is for each address of the Internet.
+
+    IPv4 stays as it is, IPv6 has its first CLIENT_PREFIX bits, and what is not an address stays.
+    """
+    known = ip_address(address)
+    if known is None:
+        return address
+    prefix = CLIENT_PREFIX if known.version == 6 and not known.is_loopback else known.max_prefixlen
+    return str(ipaddress.ip_network((known, prefix), strict=False)) if known.version == 6 else str(known)
 
 
 def page_refusal(headers: Mapping[str, str], on_loopback: bool) -> str | None:

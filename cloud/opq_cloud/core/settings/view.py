@@ -92,7 +92,9 @@ class ViewSection:
     ] = 1.0
     live_streams: Annotated[
         int,
-        Field(ge=1, le=100_000, description="live feeds open at once; the next is refused with 503"),
+        Field(
+            ge=1, le=100_000, description="live feeds open at once; whoever has most gives one to a newcomer"
+        ),
         Why("Raise it for more open pages, each of which takes about 100 kB."),
     ] = 600
     allowed_hosts: Annotated[

@@ -113,7 +113,7 @@ def cursor_place(kind: CursorKind, text: str | None) -> tuple[int, ...] | None:
 
 
 class RequestLimits:
-    """Requests a second per account, or else per address (IPv6: per /64); used on the event loop."""
+    """Requests a second per account, or else per address (IPv6: per /56); used on the event loop."""
 
     def __init__(
         self,

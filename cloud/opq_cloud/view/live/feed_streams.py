@@ -19,6 +19,18 @@ Shown = Callable[[LiveMessage], LiveMessage | None]
 """Returns the part of a message that a stream may get; None if it may get nothing of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class FeedHolder:
+    """By whom a stream is counted."""
+
+    key: str = ""
+    """As `shares.share_key`: an account or a network; empty for this machine's own programs."""
+    account: bool = False
+
+
+THIS_MACHINE = FeedHolder()
+
+
 @dataclass(slots=True, eq=False)
 class Subscriber:
     """One stream that gets each Measurement. The publishing thread calls `wake` and `shown`."""
@@ -32,8 +44,9 @@ class Subscriber:
     closed: bool = False
     woken: bool = False
     """Whether it was woken since its messages were last taken."""
-    network: str = ""
-    """The network that limits its number (`visitor_network`); empty where only the total limit applies."""
+    holder: FeedHolder = THIS_MACHINE
+    gave_up: bool = False
+    """Whether its place went to another visitor."""
     after: str | None = None
     """The Last-Event-ID that it continues after; None where it gets only new incidents."""
 

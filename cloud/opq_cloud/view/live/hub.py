@@ -9,7 +9,6 @@ counted.
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from heapq import nlargest
 from itertools import islice
@@ -17,7 +16,15 @@ from operator import attrgetter, itemgetter
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live.feed_messages import LiveMessage, incident_message, measurement_message
-from opq_cloud.view.live.feed_streams import MEASUREMENTS_WAITING, PageStream, Shown, Subscriber
+from opq_cloud.view.live.feed_places import FeedPlaces
+from opq_cloud.view.live.feed_streams import (
+    MEASUREMENTS_WAITING,
+    THIS_MACHINE,
+    FeedHolder,
+    PageStream,
+    Shown,
+    Subscriber,
+)
 from opq_cloud.view.live.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex
 from opq_cloud.view.live.recent import NewestMeasurement, RecentMeasurements, kept_of_each
 from opq_cloud.view.web.words import NO_NAMES, Names
@@ -25,10 +32,7 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 MAX_STREAMS = 600
-"""The most open streams, unless `[view] live_streams` sets another number; others must come back later."""
-NETWORK_SHARE = 4
-"""One address, or /64 of IPv6, may have a quarter of them: 150 of 600 are twelve people with twelve tabs."""
-MIN_OF_NETWORK = 12
+"""The most open streams, unless `[view] live_streams` sets another number."""
 REPORTING_S = 2.0
 """The reporting Boxes are counted this often."""
 AUDIENCES_COUNTED = 256
@@ -57,13 +61,13 @@ class LiveHub:
         self.streams = streams
         self.seeding = False
         """Whether the reader has not read yet what the store had at the start: no incident of it is new."""
-        self.streams_of_network = max(MIN_OF_NETWORK, streams // NETWORK_SHARE)
+        self._places = FeedPlaces(streams)
+        self.streams_of_holder = self._places.of_holder
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
         self._kept = kept_of_each(0)
         self._incidents: dict[int, LiveMessage] = {}
         self._subscribers: set[Subscriber] = set()
-        self._of_network: Counter[str] = Counter()
         self._offered: BoxIndex[Subscriber] = BoxIndex()
         self._audiences: dict[Boxes, Audience] = {}
         self._shown: BoxIndex[Audience] = BoxIndex()
@@ -197,18 +201,17 @@ class LiveHub:
         after: str | None,
         shown: Shown | None = None,
         boxes: Boxes = None,
-        network: str = "",
+        holder: FeedHolder = THIS_MACHINE,
     ) -> Subscriber | None:
         """Opens a program's stream.
 
         It begins with each Box's newest values and, with `after` (a Last-Event-ID: `ID` or `ID-checksum`),
-        the incidents above that id, and that one if it has changed since. Returns None when too many streams
-        are open, in total or for `network`, or when the hub is closed. `network`: as `visitor_network`; an
-        empty one has no separate limit.
+        the incidents above that id, and that one if it has changed since. Returns None when `holder` gets no
+        place, or when the hub is closed.
         """
         with self._lock:
             subscriber = Subscriber(wake, boxes=boxes) if shown is None else Subscriber(wake, shown, boxes)
-            subscriber.network = network
+            subscriber.holder = holder
             if not self._enter(subscriber, after):
                 return None
             for recent in self._boxes_with_data(boxes):
@@ -226,7 +229,7 @@ class LiveHub:
         shown: Shown,
         boxes: Boxes,
         seen: Boxes,
-        network: str = "",
+        holder: FeedHolder = THIS_MACHINE,
     ) -> PageStream | None:
         """Opens the stream of a page with these Boxes; like `subscribe`, but `shown` is only for incidents.
 
@@ -236,7 +239,7 @@ class LiveHub:
         """
         with self._lock:
             page = PageStream(wake, shown, boxes, audience=self._audience(boxes), seen=seen)
-            page.network = network
+            page.holder = holder
             if not self._enter(page, after):
                 self._leave_audience(page)
                 return None
@@ -245,6 +248,8 @@ class LiveHub:
     def show(self, stream: Subscriber, boxes: Boxes, seen: Boxes) -> None:
         """Changes the Boxes of a stream, after its visitor's rights have changed."""
         with self._lock:
+            if stream not in self._subscribers:
+                return
             if isinstance(stream, PageStream):
                 stream.seen = seen
                 if stream.audience.boxes != boxes:
@@ -271,35 +276,31 @@ class LiveHub:
                 parts.append(text)
             return parts, audience.next_s - now_s
 
-    def full(self) -> bool:
-        """Whether one more page would be refused."""
+    def full(self, holder: FeedHolder = THIS_MACHINE) -> bool:
+        """Whether one more page of that holder would be refused, because all places are taken."""
         with self._lock:
-            if len(self._subscribers) >= self.streams:
+            if len(self._subscribers) >= self.streams and self._places.giver(holder) is None:
                 self._counters.add("clients_refused")
                 return True
             return self._closed
 
-    def full_of(self, network: str) -> bool:
-        """Whether one more page of that address would be refused."""
+    def full_of(self, holder: FeedHolder) -> bool:
+        """Whether one more page of that holder would be refused, because it has its most."""
         with self._lock:
-            if self._has_its_most(network):
+            if self._places.has_its_most(holder):
                 self._counters.add("clients_refused_of_address")
                 return True
             return False
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Notes that the connection of a stream has ended."""
         with self._lock:
-            if subscriber not in self._subscribers:
-                return
-            self._subscribers.discard(subscriber)
-            self._of_network[subscriber.network] -= 1
-            if not self._of_network[subscriber.network]:
-                del self._of_network[subscriber.network]
-            if isinstance(subscriber, PageStream):
-                self._leave_audience(subscriber)
-            else:
-                self._offered.discard(subscriber, subscriber.boxes)
-            self._counters.set("clients_now", len(self._subscribers))
+            if subscriber in self._subscribers:
+                self._stop_sending(subscriber)
+                self._places.leave(subscriber)
+            elif subscriber.gave_up:
+                subscriber.gave_up = False
+                self._places.leave(subscriber)
 
     def waiting_messages(self, subscriber: Subscriber) -> list[LiveMessage]:
         with self._lock:
@@ -327,20 +328,35 @@ class LiveHub:
         self._publish_measurement(measurement, recent)
 
     def _enter(self, subscriber: Subscriber, after: str | None) -> bool:
-        if self._closed or len(self._subscribers) >= self.streams or self._has_its_most(subscriber.network):
+        holder = subscriber.holder
+        if self._closed or self._places.has_its_most(holder):
             return False
+        if len(self._subscribers) >= self.streams:
+            giver = self._places.giver(holder)
+            if giver is None:
+                return False
+            self._stop_sending(giver)
+            self._places.give_up(giver)
+            self._counters.add("clients_displaced")
+            giver.gave_up = giver.closed = True
+            giver.wake()
         subscriber.after = after
         for incident_id, message in sorted(self._incidents.items()):
             if is_missed(incident_id, message.event_id, after):
                 subscriber.add(message)
         self._subscribers.add(subscriber)
-        self._of_network[subscriber.network] += 1
+        self._places.enter(subscriber)
         self._counters.add("clients")
         self._counters.set("clients_now", len(self._subscribers))
         return True
 
-    def _has_its_most(self, network: str) -> bool:
-        return bool(network) and self._of_network[network] >= self.streams_of_network
+    def _stop_sending(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        if isinstance(subscriber, PageStream):
+            self._leave_audience(subscriber)
+        else:
+            self._offered.discard(subscriber, subscriber.boxes)
+        self._counters.set("clients_now", len(self._subscribers))
 
     def _audience(self, boxes: Boxes) -> Audience:
         """The audience of these Boxes, with one page more."""

@@ -3,7 +3,8 @@
 The events are `measurement`, `incident` (with an id for `Last-Event-ID`) and `incident_gone`; our own pages
 (`?values=`) also get `reporting` and, with `&map=`, `map` (`pages/map/map_feed.py`). `ended` is a page's last
 event, when its visitor has changed, sees less, or is not the one of `&feed=`. The page then loads again or
-leads to the sign-in.
+leads to the sign-in. `full` is the last event of a stream whose place went to another visitor
+(`feed_places`); a browser connects again after AGAIN_S.
 
 A comment every 15 s keeps proxies and clients from giving up. Visitors get what they may see; that is checked
 again every other second.
@@ -19,22 +20,15 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_cloud.view.live.compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_cloud.view.live.feed_messages import LiveMessage
-from opq_cloud.view.live.feed_streams import INCIDENTS_WAITING, Subscriber, loop_wake
+from opq_cloud.view.live.feed_streams import INCIDENTS_WAITING, FeedHolder, Subscriber, loop_wake
 from opq_cloud.view.live.filter import LiveFilter, read_live_filter, read_page_boxes
 from opq_cloud.view.live.hub import LiveHub, number_after
 from opq_cloud.view.live.page_feed import Boxes
 from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.gate import ENDED, current_visitor, request_facts
-from opq_cloud.view.web.shares import charge_stream, pause_refusal
-from opq_cloud.view.web.visitors import (
-    PROXY_HEADERS,
-    WHO,
-    RequestFacts,
-    Visitor,
-    Visitors,
-    visitor_network,
-)
+from opq_cloud.view.web.shares import charge_stream, pause_refusal, share_key
+from opq_cloud.view.web.visitors import PROXY_HEADERS, WHO, RequestFacts, Visitor, Visitors
 from opq_proto.errors import StoreError
 
 HEARTBEAT_S = 15.0
@@ -46,6 +40,9 @@ RETRY_MS = 1000
 AGAIN_S = 10
 """Refused clients are asked to try again after this time."""
 NOTHING_NEW = b": nothing new\n\n"
+GAVE_UP_WHY = "All live feeds are taken; your oldest made room for a visitor who has fewer, or signed in."
+GAVE_UP = f'retry: {AGAIN_S * 1000}\nevent: full\ndata: {{"reason": "{GAVE_UP_WHY}"}}\n\n'.encode()
+"""The last event of a stream that gave up its place; an event source then waits before it connects again."""
 PART_BYTES = 32_768
 """A slow reader holds about twice as much of the sent bytes."""
 
@@ -91,18 +88,20 @@ class LiveRoute:
 
     async def live(self, request: Request) -> Response:
         charge_stream()
-        if self._hub.full():
-            text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
-            return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
-        facts = request_facts(request.scope)
-        if self._hub.full_of(visitor_network(facts.address)):
+        facts, feed = request_facts(request.scope), SeenFeed(current_visitor())
+        holder = _holder(feed.visitor)
+        if self._hub.full_of(holder):
+            who, most = "account" if holder.account else "address", self._hub.streams_of_holder
             text = (
-                f"Your address has {self._hub.streams_of_network} live feeds open, the most that one address "
-                "may have ([view] live_streams); close one and try again.\n"
+                f"Your {who} has {most} live feeds open, the most that one {who} may have ([view] "
+                "live_streams); close one and try again.\n"
             )
             await pause_refusal()
             return PlainTextResponse(text, 429, {"Retry-After": str(AGAIN_S)})
-        query, feed = request.query_params, SeenFeed(current_visitor())
+        if self._hub.full(holder):
+            text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
+            return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
+        query = request.query_params
         after = request.headers.get("last-event-id") or query.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         older, after = await self._older(after)
@@ -152,9 +151,8 @@ class LiveRoute:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes = _seen_of(feed.visitor, wanted.boxes)
-        network = visitor_network(facts.address)
         subscriber = self._hub.subscribe(
-            loop_wake(loop, news), after, wanted.after(feed.shown), boxes, network
+            loop_wake(loop, news), after, wanted.after(feed.shown), boxes, _holder(feed.visitor)
         )
         if subscriber is None:
             return
@@ -176,6 +174,8 @@ class LiveRoute:
                 if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
                     yield NOTHING_NEW
                     sent_s = loop.time()
+            if subscriber.gave_up:
+                yield GAVE_UP
         finally:
             self._hub.unsubscribe(subscriber)
 
@@ -198,8 +198,8 @@ class LiveRoute:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
-        network = visitor_network(facts.address)
-        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen, network)
+        holder = _holder(feed.visitor)
+        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen, holder)
         if page is None:
             return
         sent_s = checked_s = loop.time()
@@ -236,6 +236,8 @@ class LiveRoute:
                 if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
                     yield NOTHING_NEW if frames is None else frames.of(NOTHING_NEW)
                     sent_s = loop.time()
+            if page.gave_up:
+                yield GAVE_UP if frames is None else frames.of(GAVE_UP)
         finally:
             self._hub.unsubscribe(page)
 
@@ -259,6 +261,10 @@ class LiveRoute:
         """Streams of one browser share one query."""
         who = tuple(facts.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
         return self._checked.of((facts.peer, who), lambda: self._visitors.of(facts))
+
+
+def _holder(visitor: Visitor) -> FeedHolder:
+    return FeedHolder(share_key(visitor), visitor.account is not None)
 
 
 def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:

@@ -1,6 +1,6 @@
 """The share of one visitor in the threads and the CPU time of all pages.
 
-Whoever is counted together (an account, else an address, IPv6 by its /64) has one or two pages made at once;
+Whoever is counted together (an account, else an address, IPv6 by its /56) has one or two pages made at once;
 its others wait on the event loop, without a thread. The CPU time of its pages is measured, and taken from a
 bucket that fills slowly; a visitor who has emptied it gets 429 before a page is begun. This machine's own
 requests, which no proxy hands on for another address, are not limited.

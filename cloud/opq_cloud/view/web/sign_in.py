@@ -44,8 +44,8 @@ class GuessLimits:
     """Limits how often passwords may be tried; a right one does not count.
 
     For one e-mail from one address 5 at once, then one a minute; for one e-mail from all strangers together
-    30, then one in 30 s; from one address 30, then two a minute. An IPv6 address counts as its /64, because
-    one household has the whole /64.
+    30, then one in 30 s; from one address 30, then two a minute. IPv6 addresses count by network
+    (`client_network`).
 
     Strangers cannot use up the tries of a place that is known to belong to the account: a device or an
     address that signed in before, or its own session. Each has 5 at once, then one a minute.

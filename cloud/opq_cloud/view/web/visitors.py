@@ -8,7 +8,6 @@ import contextvars
 import functools
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import threading
@@ -25,7 +24,7 @@ from opq_cloud.store.records.accounts.rights import OPEN as OPEN_ROLE
 from opq_cloud.store.records.accounts.rights import Action, Relation, Standing, Way, may
 from opq_cloud.store.stated_facts import LAST_NS, MS_NS
 from opq_cloud.view.web.passwords import secret_hash
-from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, ip_address
+from opq_proto.kit.origin_guard import LOOPBACK_NAMES, client_network, host_name, ip_address
 
 SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"
@@ -276,16 +275,12 @@ VISITOR: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", defa
 
 
 def visitor_network(address: str) -> str:
-    """The network under which an address is counted: for IPv6 its /64, which is one household.
+    """The network under which an address is counted (`client_network`).
 
     Empty for this machine: a proxy here that names no visitor passes on everybody's requests.
     """
     known = ip_address(address)
-    if known is None:
-        return address
-    if known.is_loopback:
-        return ""
-    return str(ipaddress.ip_network((known, 64), strict=False)) if known.version == 6 else str(known)
+    return "" if known is not None and known.is_loopback else client_network(address)
 
 
 def _signed(secret: str, salt: str) -> str:

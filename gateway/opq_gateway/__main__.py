@@ -3,6 +3,7 @@
 opq-gateway run --config gateway.toml        (or opq-gateway --config gateway.toml)
 opq-gateway rules                            the stream rules, where they are installed
 opq-gateway status                           Boxes, clocks and open claim codes of the gateway that runs here
+opq-gateway setup-link                       a link to the set-up page of the gateway that runs here
 opq-gateway claim-code 1                     a code for the owner of Box 1, of the gateway that runs here
 """
 
@@ -117,6 +118,33 @@ def claim_code(
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)
     click.echo(json.dumps(made) if as_json else claim_words(made))
+
+
+@main.command("setup-link", short_help="Show a link to the set-up page of the running gateway.")
+@_endpoint
+@data_dir_option
+@port_offset_option
+@json_option
+@click.pass_context
+def setup_link(
+    context: click.Context,
+    endpoint: str | None,
+    data_dir: Path | None,
+    port_offset: int | None,
+    as_json: bool,
+) -> None:
+    """Show a link to the set-up page, valid for ten minutes and one use.
+
+    The gateway must run on this machine. Example: opq-gateway setup-link
+    """
+    from opq_gateway.local.running_gateway import make_setup_link
+
+    try:
+        made = make_setup_link(*_address(context, endpoint, data_dir, port_offset))
+    except OpqError as error:
+        click.echo(f"opq-gateway: {error}", err=True)
+        sys.exit(error.exit_code)
+    click.echo(json.dumps({"url": made}) if as_json else made)
 
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")

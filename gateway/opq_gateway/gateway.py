@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.commands.local_orders import LocalOrders
 from opq_gateway.commands.order_proofs import OrderProofs, administrator_of
 from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
@@ -131,11 +132,12 @@ class Gateway:
             folder = data_folder(self.config)
             held.callback(os.close, _lock(folder))
             pages = pages_of(self.metrics, ledgers_of(self.config))
+            orders = LocalOrders(folder, self.claims)
             health = HealthServer(
                 self.config.health_endpoint,
                 self.statuses,
                 pages,
-                self.claims,
+                orders,
                 self._gps,
                 self.counters[self.config.box[0].id],
                 identity_of(folder.parent),
@@ -145,7 +147,7 @@ class Gateway:
             self._note_meant(folder.parent, self.config.health_endpoint, health.port)
             readers = FeedReaders(self.config, self.feed, self.statuses, self.counters, self.shares)
             held.callback(readers.close)
-            setup = self._setup(stop)
+            setup = self._setup(stop, orders)
             held.callback(setup.close)
             held.enter_context(power.signal_caught())
             self._serve(stop, ready, power, {**readers.runs, **setup.runs})
@@ -158,10 +160,10 @@ class Gateway:
         except OSError as error:  # the gateway serves without it
             self._log.warning("system.not_noted", error=str(error))
 
-    def _setup(self, stop: threading.Event) -> SetupService:
+    def _setup(self, stop: threading.Event, orders: LocalOrders) -> SetupService:
         keys = {box_id: pair.public.decode() for box_id, pair in self._pairs.items()}
         keys[""] = self._server_key.decode()
-        return SetupService(self.config, self.statuses, self.counters, keys, self.feed, stop, self.claims)
+        return SetupService(self.config, self.statuses, self.counters, keys, self.feed, stop, orders)
 
     def _serve(
         self,

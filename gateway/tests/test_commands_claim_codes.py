@@ -19,9 +19,12 @@ from free_ports import free_port
 
 from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
+from opq_gateway.commands.local_orders import LocalOrders
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.running_gateway import note_address, status_words
+from opq_proto.keys import rest_token
+from opq_proto.keys.rest_token import NAME, made_token
 from opq_proto.kit import http_server
 
 
@@ -73,12 +76,24 @@ def test_strangers_do_not_close_a_code() -> None:
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[ClaimCodes, str]]:
+def folder(tmp_path: Path) -> Path:
+    """The gateway's own, with its token."""
+    made = tmp_path / "gateway"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[tuple[ClaimCodes, str]]:
     claims = ClaimCodes(["1", "2"])
     address = f"127.0.0.1:{free_port()}"
-    server = HealthServer(address, {"1": BoxStatus("1", 60)}, {}, claims)
+    server = HealthServer(address, {"1": BoxStatus("1", 60)}, {}, LocalOrders(folder, claims))
     yield claims, address
     server.close()
+
+
+def with_token(folder: Path) -> dict[str, str]:
+    return {"Authorization": f"Bearer {(folder / NAME).read_text().strip()}"}
 
 
 def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, object, str | None]:
@@ -89,13 +104,14 @@ def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, ob
         return answer.status, json.loads(answer.read()), answer.getheader("Cache-Control")
 
 
-def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None:
+def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str], folder: Path) -> None:
     """By the command and over HTTP."""
     claims, address = served
-    assert asked(address, "GET", "/claim-codes") == (200, [], "no-store")
+    token = with_token(folder)
+    assert asked(address, "GET", "/claim-codes", **token) == (200, [], "no-store")
     done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
     assert done.exit_code == 0 and "for 10 minutes, once" in done.output
-    (shown,) = asked(address, "GET", "/claim-codes")[1]  # type: ignore[misc]
+    (shown,) = asked(address, "GET", "/claim-codes", **token)[1]  # type: ignore[misc]
     assert shown["box_id"] == "1" and shown["code"] in done.output and 590 <= shown["valid_s"] <= 600
     done = CliRunner().invoke(main, ["claim-code", "2", "--endpoint", address, "--json"])
     assert claims.spend("2", json.loads(done.stdout.splitlines()[-1])["code"])
@@ -107,6 +123,50 @@ def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None
         assert shown["code"] not in answer.read().decode()  # health is read by others
 
 
+@pytest.mark.parametrize("authorization", ["", "Bearer guess", "Bearer ", "Basic b3BxOmd1ZXNz"])
+def test_another_user_gets_no_code(served: tuple[ClaimCodes, str], folder: Path, authorization: str) -> None:
+    """A program that cannot read the gateway's token: no code, no link, no list of open codes."""
+    claims, address = served
+    claims.make("2")
+    paths = (("POST", "/claim-codes?box=1"), ("GET", "/claim-codes"), ("POST", "/setup-links"))
+    for method, path in paths:
+        status, answer, _ = asked(address, method, path, Authorization=authorization)
+        assert status == 401 and isinstance(answer, dict)
+        assert answer["token_file"] == str(folder / NAME) and answer["proofs"] == []
+    assert [each.box_id for each in claims.open_codes()] == ["2"]
+    assert (folder / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_commands_say_whose_token_is_needed(
+    served: tuple[ClaimCodes, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, address = served
+    monkeypatch.setattr(rest_token, "_read", lambda path: None)  # as another user's process
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
+    assert done.exit_code == 1 and f"want the token of {folder / NAME}" in done.stderr
+    done = CliRunner().invoke(main, ["status", "--endpoint", address])
+    assert done.exit_code == 0 and "claim codes are shown to the gateway's user and root" in done.output
+    assert claims.open_codes() == ()
+
+
+def test_an_impostor_gets_no_token(folder: Path) -> None:
+    """Another user's program at the gateway's port, which names the victim's file."""
+    token, received = made_token(folder), []
+
+    class Impostor(http_server.ReplyHandler):
+        def do_POST(self) -> None:
+            received.append(f"{self.path} {self.headers}")
+            named = {"token_file": str(folder / NAME), "proofs": ["0" * 64]}
+            self.send_reply((401, "application/json", json.dumps(named).encode()))
+
+    server = http_server.HttpServer("impostor", "127.0.0.1:0", Impostor)
+    server.start()
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", f"127.0.0.1:{server.port}"])
+    server.end()
+    assert done.exit_code == 1 and "does not prove that it has the token" in done.stderr
+    assert len(received) == 1 and token not in received[0]
+
+
 OWN_ADDRESS = """
 import urllib.request
 from pathlib import Path
@@ -114,11 +174,13 @@ from click.testing import CliRunner
 from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.local.health import HealthServer
+from opq_gateway.commands.local_orders import LocalOrders
 from opq_gateway.local.running_gateway import note_address
 from opq_gateway.gateway_status import BoxStatus
 
-server = HealthServer("10.99.0.1:8913", {"1": BoxStatus("1", 60)}, {}, ClaimCodes(["1"]))
 (Path("D") / "gateway").mkdir(parents=True)
+orders = LocalOrders(Path("D/gateway").absolute(), ClaimCodes(["1"]))
+server = HealthServer("10.99.0.1:8913", {"1": BoxStatus("1", 60)}, {}, orders)
 note_address(Path("D/gateway"), 8913, "10.99.0.1:8913")
 for words in (["claim-code", "1", "--data-dir", "D"], ["claim-code", "1", "--endpoint", "10.99.0.1:8913"]):
     done = CliRunner().invoke(main, words)
@@ -166,10 +228,10 @@ def test_status_shows_open_codes_clocks_and_gps(served: tuple[ClaimCodes, str]) 
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
 
 
-def test_status_uses_the_data_folder_option_anywhere(served: tuple[ClaimCodes, str], tmp_path: Path) -> None:
+def test_status_uses_the_data_folder_option_anywhere(
+    served: tuple[ClaimCodes, str], folder: Path, tmp_path: Path
+) -> None:
     claims, address = served
-    folder = tmp_path / "gateway"
-    folder.mkdir()
     host, _, port = address.rpartition(":")
     remove = note_address(folder, int(port), f"{host}:0")
     for words in (("status", "--data-dir", str(tmp_path)), ("--data-dir", str(tmp_path), "status")):

@@ -14,6 +14,7 @@ from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
 from opq_gateway.commands.claim_codes import ClaimCodes
+from opq_gateway.commands.setup_links import SetupLinks
 from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import MeasuredFeed, Values
@@ -51,10 +52,12 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True, BoxCounters())
     shown = SetupState(config, {"1": BoxStatus("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
-    page = SetupPage(shown, wifi, lambda settings: False, claims=ClaimCodes(["1"]))
-    server = SetupServer("127.0.0.1:0", page, SetupGuard(None), wifi, counters["1"])
+    links = SetupLinks("token")
+    page = SetupPage(shown, wifi, lambda settings: False, links, claims=ClaimCodes(["1"]))
+    server = SetupServer("127.0.0.1:0", page, SetupGuard(None, links), wifi, counters["1"])
+    links.serve_at("127.0.0.1:0", server.port)
     with closing(server), in_thread(wifi.run):
-        yield f"http://127.0.0.1:{server.port}/"
+        yield str(links.make())
 
 
 def test_a_phone_joins_a_network(address: str, world: World) -> None:

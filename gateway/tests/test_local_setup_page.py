@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from waiting import wait_for
 
 from opq_gateway import config as gateway_config
 from opq_gateway.commands.claim_codes import ClaimCodes
+from opq_gateway.commands.setup_links import KEY_S, LINK_S, MOST_LINKS, SetupLinks
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.gateway_status import BoxStatus
@@ -57,12 +59,18 @@ class Rig:
     feed: MeasuredFeed
     counters: dict[str, BoxCounters]
     statuses: dict[str, BoxStatus]
+    links: SetupLinks
     restarts: list[str] = field(default_factory=list)
 
+    @property
+    def key(self) -> str:
+        """What a link gives."""
+        return self.links.use(str(self.links.make()).partition("#link=")[2]) or ""
+
     def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Status, body (parsed where it is JSON), headers; POST when there is a document."""
+        """Status, body (parsed where it is JSON), headers; POST when there is a document. With a key."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=240)
-        head = {name.replace("_", "-"): value for name, value in headers.items()}
+        head = {name.replace("_", "-"): value for name, value in ({"Opq_Setup": self.key} | headers).items()}
         try:
             if document is None:
                 connection.request("GET", path, headers=head)
@@ -98,10 +106,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         restarts.append("again")
         return True
 
-    claims = ClaimCodes(statuses)
-    page = SetupPage(SetupState(config, statuses, counters, keys, feed, wifi), wifi, save, claims=claims)
-    server = SetupServer("127.0.0.1:0", page, SetupGuard(Secret(SECRET)), wifi, counters["1"])
-    yield Rig(server, world, config, feed, counters, statuses, restarts)
+    claims, links = ClaimCodes(statuses), SetupLinks("token")
+    shown = SetupState(config, statuses, counters, keys, feed, wifi)
+    page = SetupPage(shown, wifi, save, links, claims=claims)
+    server = SetupServer("127.0.0.1:0", page, SetupGuard(Secret(SECRET), links), wifi, counters["1"])
+    links.serve_at("127.0.0.1:0", server.port)
+    yield Rig(server, world, config, feed, counters, statuses, links, restarts)
     server.close()
 
 
@@ -223,7 +233,9 @@ def test_broken_bodies_are_reported(rig: Rig) -> None:
 
 
 def raw(rig: Rig, request: bytes) -> bytes:
-    """What a peer that keeps to no form gets."""
+    """What a peer that keeps to no form gets; with a key."""
+    line, end, rest = request.partition(b"\r\n")
+    request = line + end + b"Opq-Setup: " + rig.key.encode() + b"\r\n" + rest if end else request
     with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
         peer.sendall(request)
         return peer.recv(4096)
@@ -261,10 +273,15 @@ def test_other_pages_may_not_use_this_one(rig: Rig) -> None:
 
 
 def asked(
-    method: str = "GET", peer: str = "192.168.1.9", here: str = "192.168.1.2", **headers: str
+    method: str = "GET",
+    peer: str = "192.168.1.9",
+    here: str = "192.168.1.2",
+    path: str = "/state",
+    **headers: str,
 ) -> SetupRequest:
     return SetupRequest(
         method,
+        path,
         {"host": "192.168.1.2:8888", **{k.replace("_", "-"): v for k, v in headers.items()}},
         peer,
         here,
@@ -275,34 +292,96 @@ def basic(password: str, user: str = "opq") -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+LINKS = SetupLinks("token")
+
+
+def status_of(guard: SetupGuard, one: SetupRequest, access_point: bool = False) -> int:
+    refusal = guard.refusal(one, access_point)
+    return 200 if refusal is None else refusal.status
+
+
+def new_key(monotonic_s: float = 0.0, now_s: float = 0.0) -> str:
+    links = SetupLinks("token", lambda: monotonic_s, lambda: now_s)
+    links.serve_at("127.0.0.1:8888", 8888)
+    return links.use(str(links.make()).partition("#link=")[2]) or ""
+
+
 def test_beyond_loopback_a_password_is_required() -> None:
-    guard = SetupGuard(Secret(SECRET), Clock())
-
-    def status(one: SetupRequest, access_point: bool = False) -> int:
-        refusal = guard.refusal(one, access_point)
-        return 200 if refusal is None else refusal.status
-
-    assert status(asked()) == 401
-    assert status(asked(authorization=basic(SECRET))) == 200
-    assert status(asked(authorization=basic(SECRET, "root"))) == 401
-    assert status(asked(authorization="Basic ?")) == 401
-    assert status(asked(authorization="Bearer x")) == 401
-    assert status(asked(peer="127.0.0.1", here="127.0.0.1")) == 200
-    assert status(asked(peer="::ffff:127.0.0.1")) == 200
-    assert status(asked(peer="127.0.0.1", x_forwarded_for="8.8.8.8")) == 401
+    guard = SetupGuard(Secret(SECRET), LINKS, Clock())
+    assert status_of(guard, asked()) == 401 and status_of(guard, asked(path="/")) == 401
+    assert status_of(guard, asked(authorization=basic(SECRET))) == 200
+    assert status_of(guard, asked(authorization=basic(SECRET, "root"))) == 401
+    assert status_of(guard, asked(authorization="Basic ?")) == 401
+    assert status_of(guard, asked(authorization="Bearer x")) == 401
     over = asked(peer="10.42.0.17", here="10.42.0.1")
-    assert status(over, access_point=True) == 200 and status(over) == 401
-    assert status(asked(peer="192.168.1.9", here="10.42.0.1"), access_point=True) == 401
-    assert SetupGuard(None, Clock()).refusal(asked(), False).status == 403  # type: ignore[union-attr]
+    assert status_of(guard, over, access_point=True) == 200 and status_of(guard, over) == 401
+    assert status_of(guard, asked(peer="192.168.1.9", here="10.42.0.1"), access_point=True) == 401
+    assert status_of(SetupGuard(None, LINKS, Clock()), asked()) == 403
+
+
+def test_on_this_machine_a_link_is_required(rig: Rig) -> None:
+    """Every user and plug-in of the machine reaches the port; the page alone shows nothing."""
+    for path in ("/state", "/box_config", "/ssids", "/version", "/meaning"):
+        assert rig.ask(path, Opq_Setup="")[0] == 401
+    before = rig.ask("/box_config")[1]["box_config"]
+    theirs = {"box_config": json.dumps(before | {"trg_push_ep": "tcp://theirs:9880"})}
+    for document in ({"box": "1"}, theirs, {"ssid": "home", "password": "long enough"}):
+        for path in ("/claim_code", "/box_config", "/connect"):
+            assert rig.ask(path, document, Opq_Setup="guess")[0] == 401
+    assert rig.restarts == [] and rig.ask("/box_config")[1]["box_config"] == before
+    link = str(rig.links.make())
+    assert link.startswith(f"http://127.0.0.1:{rig.server.port}/#link=")
+    assert rig.ask("/", Opq_Setup="")[0] == 200
+    status, made, _ = rig.ask("/session", {"link": link.partition("#link=")[2]}, Opq_Setup="")
+    assert status == 200 and rig.ask("/state", Opq_Setup=made["key"])[0] == 200
+    for used in (link.partition("#link=")[2], "guess", 7):
+        assert rig.ask("/session", {"link": used}, Opq_Setup="")[0] == 403, "it holds once"
+
+
+def test_a_link_of_this_machine_has_limits() -> None:
+    """It is for programs of this machine, which do not pass for a device of the access point."""
+    guard, key = SetupGuard(None, LINKS, Clock()), new_key(now_s=time.time())
+    here = {"peer": "127.0.0.1", "here": "127.0.0.1"}
+    refusal = guard.refusal(asked(**here), False)
+    assert refusal is not None and refusal.status == 403 and "opq-gateway setup-link" in refusal.text
+    for peer in ("127.0.0.1", "::ffff:127.0.0.1", "192.168.1.2"):
+        assert status_of(guard, asked(peer=peer, opq_setup=key)) == 200
+    assert status_of(guard, asked(opq_setup=key)) == 403, "another machine"
+    assert status_of(guard, asked(peer="127.0.0.1", opq_setup=key, x_forwarded_for="8.8.8.8")) == 403
+    for own in ({"peer": "10.42.0.1"}, {"peer": "127.0.0.1"}):
+        assert status_of(guard, asked(here="10.42.0.1", **own), access_point=True) == 403
+    late = new_key(now_s=time.time() - KEY_S)
+    for wrong in (
+        late,
+        key + "0",
+        key.replace(".", ".0"),
+        "9" * 20,
+        "x.y",
+        f"{2**33}.{key.partition('.')[2]}",
+    ):
+        assert status_of(guard, asked(**here, opq_setup=wrong)) == 403
+    assert status_of(SetupGuard(None, SetupLinks("other"), Clock()), asked(**here, opq_setup=key)) == 403
+
+
+def test_an_open_link_ends() -> None:
+    """After its time, and for a newer one where too many are open."""
+    clock = Clock()
+    links = SetupLinks("token", clock)
+    assert links.make() is None
+    links.serve_at("[::]:8888", 8888)
+    made = [str(links.make()).partition("#link=") for _ in range(MOST_LINKS + 1)]
+    assert made[0][0] == "http://127.0.0.1:8888/"
+    assert links.use(made[0][2]) is None and links.use(made[1][2])
+    clock.now_s += LINK_S
+    assert links.use(made[2][2]) is None
 
 
 def test_wrong_passwords_and_changes_have_a_pace() -> None:
     clock = Clock()
-    guard = SetupGuard(Secret(SECRET), clock)
+    guard = SetupGuard(Secret(SECRET), LINKS, clock)
 
     def status(one: SetupRequest) -> int:
-        refusal = guard.refusal(one, False)
-        return 200 if refusal is None else refusal.status
+        return status_of(guard, one)
 
     wrong = asked(authorization=basic("guess"))
     assert [status(wrong) for _ in range(PASSWORD_BURST + 1)] == [401] * PASSWORD_BURST + [429]
@@ -310,9 +389,11 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
     assert status(asked(peer="192.168.1.10", authorization=basic(SECRET))) == 200
     clock.now_s += GUESS_S
     assert status(asked(authorization=basic(SECRET))) == 200
+    key = new_key(now_s=time.time())
     change = asked("POST", "127.0.0.1", content_type="application/json; charset=utf-8", content_length="2")
+    change.headers["opq-setup"] = key  # type: ignore[index]
     assert [status(change) for _ in range(CHANGE_BURST + 1)] == [200] * CHANGE_BURST + [429]
-    assert status(asked("POST", "127.0.0.1", content_type="application/json")) in (411, 429)
+    assert status(asked("POST", "127.0.0.1", content_type="application/json", opq_setup=key)) in (411, 429)
 
 
 def test_excess_requests_are_closed(rig: Rig) -> None:
@@ -338,7 +419,7 @@ def test_an_address_that_is_taken_is_reported(rig: Rig) -> None:
         SetupServer(
             f"127.0.0.1:{rig.server.port}",
             type("P", (), {"policy": ""})(),
-            SetupGuard(None),
+            SetupGuard(None, LINKS),
             None,
             BoxCounters(),
         )
@@ -356,6 +437,7 @@ def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
 def test_an_interrupted_peer_leaves_one_line(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
         head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += b"Opq-Setup: " + rig.key.encode() + b"\r\n"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
         peer.sendall(head + b"Content-Length: 100\r\n\r\n{")
     said: list[str] = []
@@ -377,6 +459,7 @@ def test_only_changed_settings_override_the_file(rig: Rig, tmp_path: Path) -> No
 
 def test_two_lengths_of_a_body_count_as_one(rig: Rig) -> None:
     head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += b"Opq-Setup: " + rig.key.encode() + b"\r\n"
     for first in (b"900000000", b"abc"):
         with socket.create_connection(("127.0.0.1", rig.server.port), timeout=240) as peer:
             peer.sendall(head + b"Content-Length: " + first + b"\r\nContent-Length: 2\r\n\r\n{}")

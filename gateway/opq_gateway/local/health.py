@@ -1,12 +1,13 @@
 """Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback.
-`/claim-codes` answers only this machine, even where the address is reachable from others.
+Orders (`local_orders`) are for programs of this machine with the gateway's token, even where the address is
+reachable from others.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping
 
-from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
+from opq_gateway.commands.local_orders import LocalOrders
 from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.local.measured import Ledgers, measured
@@ -25,7 +26,6 @@ from opq_proto.messages import known_uncertainty_ns
 Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
-CLAIM_CODES = "/claim-codes"
 
 
 def health(
@@ -99,7 +99,7 @@ class HealthServer:
         endpoint: str,
         statuses: Mapping[str, BoxStatus],
         pages: Mapping[str, Page],
-        claims: ClaimCodes | None = None,
+        orders: LocalOrders | None = None,
         gps: GpsComparison | None = None,
         counters: BoxCounters | None = None,
         system: SystemIdentity | None = None,
@@ -122,7 +122,7 @@ class HealthServer:
             if counters is not None:
                 counters.add("health_overflow")
 
-        handler = _handler(page, pages, claims)
+        handler = _handler(page, pages, orders)
         try:
             self._server = HttpServer("health", endpoint, handler, on_refused=refused, on_late=refused)
         except PortBusyError as error:
@@ -156,36 +156,19 @@ def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:
     return {"/metrics": text, "/measured": rows}
 
 
-def claim_reply(claims: ClaimCodes, query: Query, make: bool) -> Reply:
-    """The open codes, or with `make` a new one for the Box of `?box=`."""
-    if not make:
-        return _json(200, [_shown(each) for each in claims.open_codes()])
-    box_id = (query.get("box") or [""])[0]
-    try:
-        return _json(201, _shown(claims.make(box_id)))
-    except KeyError:
-        known = ", ".join(claims.box_ids)
-        return _json(404, {"error": f"Box {box_id[:20]!r} is not at this gateway; there are {known}"})
-
-
-def _shown(code: ClaimCode) -> dict[str, object]:
-    return {"box_id": code.box_id, "code": code.code, "valid_s": round(code.left_s)}
-
-
 def _json(status: int, document: object) -> Reply:
     return status, "application/json", json.dumps(document).encode()
 
 
 def _handler(
-    health_page: Callable[[bool, str | None], Reply], pages: Mapping[str, Page], claims: ClaimCodes | None
+    health_page: Callable[[bool, str | None], Reply], pages: Mapping[str, Page], orders: LocalOrders | None
 ) -> type[ReplyHandler]:
     class HealthRequestHandler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
             target = target_of(self.path)
-            if claims is not None and target is not None and target[0] == CLAIM_CODES:
-                self._claim(claims, target[1], make=False)
+            if target is not None and self._ordered(*target):
                 return
             if target is not None and target[0] == "/":
                 self.send_reply(health_page(self.from_this_machine, self.headers[ID_HEADER]))
@@ -199,19 +182,24 @@ def _handler(
 
         def do_POST(self) -> None:
             target = target_of(self.path)
-            if claims is None or target is None or target[0] != CLAIM_CODES:
+            if target is None or not self._ordered(*target):
                 self.send_reply((404, "text/plain", b"nothing is posted there\n"))
-            else:
-                self._claim(claims, target[1], make=True)
 
-        def _claim(self, claims: ClaimCodes, query: Query, make: bool) -> None:
+        def _ordered(self, path: str, query: Query) -> bool:
+            """Answers an order; False for another request."""
+            action = None if orders is None else orders.action(self.command, path)
+            if orders is None or action is None:
+                return False
             headers = {name.lower(): value for name, value in self.headers.items()}
             if not self.from_this_machine:
-                reply = _json(403, {"error": "claim codes are shown on the gateway's own machine only"})
+                reply = _json(403, {"error": "orders are for programs of the gateway's own machine"})
             elif (why := page_refusal(headers, on_loopback=not self.asked_by_own_address)) is not None:
                 reply = _json(403, {"error": why})
+            elif not orders.knows(headers):
+                reply = orders.refusal(headers, int(self.connection.getsockname()[1]))
             else:
-                reply = claim_reply(claims, query, make)
+                reply = action(query)
             self.send_reply(reply, {"Cache-Control": "no-store"})
+            return True
 
     return HealthRequestHandler

@@ -1,4 +1,5 @@
-"""Requests status or a claim code from the gateway that runs on this machine, and puts them into words.
+"""Requests status, a claim code or a link to the set-up page from the gateway that runs on this machine, and
+puts them into words.
 
 Separate from `health.py`, which answers and imports NumPy.
 """
@@ -6,12 +7,14 @@ Separate from `health.py`, which answers and imports NumPy.
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.http_client import send_request
+from opq_proto.keys.rest_token import CHALLENGE, new_challenge, proved_token
+from opq_proto.kit.http_client import HttpAnswer, send_request
 from opq_proto.kit.http_server import address_of
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.whole_file import write_whole_file
@@ -83,12 +86,18 @@ class RunningGateway:
     def request(self, method: str, path: str) -> tuple[int, object]:
         """The HTTP status and the document of an answer; the document is None where it is not JSON.
 
+        An order gets the gateway's token, if this user may read it and the gateway proves that it has it.
+
         Raises:
-            OpqError: there is no answer.
+            OpqError: there is no answer, or no proof.
         """
         try:
-            url = f"http://{self.address}{path}"
-            answer = send_request(url, ANSWER_S, method=method, most_bytes=MAX_BYTES)
+            challenge = new_challenge()
+            answer = self._answer(method, path, {CHALLENGE: challenge})
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                token = proved_token(answer.content, challenge, self._port)
+                if token is not None:
+                    answer = self._answer(method, path, {"Authorization": f"Bearer {token}"})
         except OSError as error:
             why = f"no gateway answers at {self.address} ({error}); it must run on this machine"
             raise OpqError(why) from error
@@ -96,6 +105,20 @@ class RunningGateway:
             return answer.status, json.loads(answer.content)
         except ValueError:
             return answer.status, None
+
+    def _answer(self, method: str, path: str, headers: dict[str, str]) -> HttpAnswer:
+        url = f"http://{self.address}{path}"
+        return send_request(url, ANSWER_S, method=method, headers=headers, most_bytes=MAX_BYTES)
+
+
+def make_setup_link(endpoint: str, port_offset: int) -> str:
+    """Requests a new link to the set-up page. Raises as `make_claim_code`."""
+    gateway = RunningGateway(endpoint, port_offset)
+    status, answer = gateway.request("POST", "/setup-links")
+    if status != 201 or not isinstance(answer, dict) or "url" not in answer:
+        why = answer.get("error") if isinstance(answer, dict) else None
+        raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
+    return str(answer["url"])
 
 
 def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, object]:
@@ -127,7 +150,7 @@ SOURCES = {"gps": "GPS", "holdover": "GPS lost, held over", "ntp": "by another c
 
 
 def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
-    """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`.
+    """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`; the codes are None for other users.
 
     Raises:
         ConfigError: the endpoint is not an address.
@@ -140,7 +163,7 @@ def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),
-        "claim_codes": codes if isinstance(codes, list) else [],
+        "claim_codes": codes if isinstance(codes, list) else None,
     }
 
 
@@ -161,6 +184,8 @@ def status_words(status: dict[str, Any]) -> list[str]:
         lines.append(f"GPS: of Box {gps['box_id']}{held}{_bound(gps.get('uncertainty_ns'))}{off}")
         apart = gps.get("apart_ns") or {}
         lines += [f"GPS: Box {box_id} contradicts it by {ns / 1e6:+.3f} ms" for box_id, ns in apart.items()]
+    if status["claim_codes"] is None:
+        return [*lines, "claim codes are shown to the gateway's user and root"]
     codes = [
         f"claim code of Box {code['box_id']}: {code['code']}, "
         f"for {round(float(code['valid_s']) / 60)} minutes, once"

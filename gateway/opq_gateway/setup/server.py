@@ -35,7 +35,7 @@ class SetupServer:
         )
         self.port = self._server.port
         self._server.start()
-        log.get(service="gateway").info("setup.serving", endpoint=endpoint)
+        log.get(service="gateway").info("setup.serving", endpoint=endpoint, link="opq-gateway setup-link")
 
     def close(self) -> None:
         """Stops serving and frees the address."""
@@ -65,7 +65,7 @@ def _handler(
         def _refused(self) -> bool:
             headers = {name.lower(): value for name, value in self.headers.items()}
             here = self.connection.getsockname()[0]
-            request = SetupRequest(self.command, headers, self.client_address[0], here)
+            request = SetupRequest(self.command, self.path, headers, self.client_address[0], here)
             with lock:
                 access_point = wifi is not None and wifi.state in ("access point", "joining")
                 refusal = guard.refusal(request, access_point)

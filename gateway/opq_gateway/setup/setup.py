@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from opq_gateway.commands.claim_codes import ClaimCodes
+from opq_gateway.commands.local_orders import LocalOrders
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
@@ -36,7 +36,7 @@ class SetupService:
         public_keys: Mapping[str, str],
         feed: MeasuredFeed,
         stop: threading.Event,
-        claims: ClaimCodes,
+        orders: LocalOrders,
     ) -> None:
         """Binds; does nothing without setup.endpoint.
 
@@ -57,9 +57,11 @@ class SetupService:
             self.runs["wifi"] = wifi.run
         shown = SetupState(config, statuses, counters, public_keys, feed, wifi)
         save = partial(saved.save_and_restart, config, stop, self._counters)
-        page = SetupPage(shown, wifi, save, claims=claims)
-        guard = SetupGuard(password)
-        self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
+        page = SetupPage(shown, wifi, save, orders.links, claims=orders.claims)
+        guard = SetupGuard(password, orders.links)
+        server = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters)
+        orders.links.serve_at(config.setup.endpoint, server.port)
+        self._close = server.close
 
     def close(self) -> None:
         """Frees the address."""

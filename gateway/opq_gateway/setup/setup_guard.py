@@ -4,7 +4,8 @@ clock handed in.
 - The Host must be an address, localhost or this machine's name: otherwise a foreign page whose name
   resolves to us (DNS rebinding) could use a browser in this network.
 - A request that changes something is JSON from our own page, or from no page at all (CSRF).
-- Beyond loopback and the access point, which has its own key, a password is required.
+- The access point has its own key. Others need the password, or, on this machine, the key of a link
+  (`setup_links`): every user and plug-in of the machine reaches the port.
 - Wrong passwords and changes are limited in rate per address.
 """
 
@@ -16,12 +17,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from opq_gateway.commands.setup_links import SetupLinks
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import ADDRESS
 from opq_proto.kit.origin_guard import ip_address, is_own_host, page_refusal
 from opq_proto.kit.rate_limit import TokenBuckets
 
 USER = "opq"
+KEY_HEADER = "opq-setup"
+"""The header with the key of a link, in lower case."""
+WITHOUT_KEY = ("/", "/index.html", "/opq.ico", "/favicon.ico", "/session")
+BY_LINK = "open the link that this prints, as the gateway's user or root: opq-gateway setup-link"
+NO_PASSWORD = "setup.password_file is not configured; the page answers only this machine"
 MAX_BODY_BYTES = 65_536
 ACCESS_POINT = ipaddress.ip_address(ADDRESS)
 ACCESS_POINT_NET = ipaddress.ip_network(f"{ADDRESS}/24", strict=False)
@@ -42,6 +49,8 @@ class SetupRequest:
     """The facts about a request that the guard checks."""
 
     method: str
+    target: str
+    """The path, and what follows it."""
     headers: Mapping[str, str]
     """Headers by name in lower case."""
     peer: str
@@ -62,8 +71,11 @@ class SetupRefusal:
 class SetupGuard:
     """Decides on each request; used under the server's lock."""
 
-    def __init__(self, password: Secret | None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, password: Secret | None, links: SetupLinks, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._password = password
+        self._links = links
         self._guesses = TokenBuckets(PASSWORD_BURST, 1 / GUESS_S, ADDRESSES_REMEMBERED, monotonic_s)
         self._changes = TokenBuckets(CHANGE_BURST, 1 / CHANGE_S, ADDRESSES_REMEMBERED, monotonic_s)
 
@@ -72,7 +84,7 @@ class SetupGuard:
         now."""
         if not is_own_host(request.headers.get("host", "")):
             return SetupRefusal(400, "this page answers only under its address or this machine's name")
-        if not self._trusted(request, access_point):
+        if not (_by_access_point(request, access_point) or self._by_link(request)):
             refused = self._password_refusal(request)
             if refused is not None:
                 return refused
@@ -80,20 +92,16 @@ class SetupGuard:
             return None
         return self._change_refusal(request)
 
-    def _trusted(self, request: SetupRequest, access_point: bool) -> bool:
-        peer = ip_address(request.peer)
-        if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys():
-            return False  # a proxy on this machine forwards another client's request
-        if peer.is_loopback:
-            return True
-        # checks both ends, because Linux answers for 10.42.0.1 on its other interfaces, too
-        return access_point and ip_address(request.here) == ACCESS_POINT and peer in ACCESS_POINT_NET
+    def _by_link(self, request: SetupRequest) -> bool:
+        """Whether the request has the key of a link, or needs none: the page alone shows nothing."""
+        if not _is_local(request):
+            return False
+        path = request.target.partition("?")[0]
+        return path in WITHOUT_KEY or self._links.knows(request.headers.get(KEY_HEADER, ""))
 
     def _password_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         if self._password is None:
-            return SetupRefusal(
-                403, "setup.password_file is not configured; the page answers only this machine"
-            )
+            return SetupRefusal(403, BY_LINK if _is_local(request) else NO_PASSWORD)
         if self._guesses.left(request.peer) < 1:
             return SetupRefusal(429, "too many wrong passwords; wait", round(GUESS_S))
         header = request.headers.get("authorization")
@@ -117,6 +125,25 @@ class SetupGuard:
         if not self._changes.spend(request.peer):
             return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
         return None
+
+
+def _is_local(request: SetupRequest) -> bool:
+    """Whether a program of this machine asks, and not through a proxy that passes on another's request."""
+    peer = ip_address(request.peer)
+    if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys():
+        return False
+    return peer.is_loopback or peer == ip_address(request.here)
+
+
+def _by_access_point(request: SetupRequest, access_point: bool) -> bool:
+    """Whether a device asks that knows the key of the access point; programs of this machine have no need to.
+
+    Checks both ends, because Linux answers for 10.42.0.1 on its other interfaces, too.
+    """
+    peer = ip_address(request.peer)
+    inside = peer is not None and peer != ACCESS_POINT and peer in ACCESS_POINT_NET
+    handed_on = {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys()
+    return access_point and inside and not handed_on and ip_address(request.here) == ACCESS_POINT
 
 
 def _is_right(header: str, password: Secret) -> bool:

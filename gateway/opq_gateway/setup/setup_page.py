@@ -10,6 +10,7 @@
     POST /box_config  {"box_config": "<JSON text>"}
     POST /box_update  {}
     POST /claim_code  ours: {"box": ID}, a code by which its owner claims it in View
+    POST /session     ours: {"link": ...}, of `setup_links`; {"key": ...} for the header Opq-Setup
 
 Errors are {"error": msg}: 500 as in the original, 404 for what is unknown.
 """
@@ -23,6 +24,7 @@ from importlib import resources
 from typing import Any
 
 from opq_gateway.commands.claim_codes import ClaimCodes
+from opq_gateway.commands.setup_links import SetupLinks
 from opq_gateway.counters import MEANING
 from opq_gateway.setup.networks import Network, Secret
 from opq_gateway.setup.nmcli import WifiError
@@ -48,6 +50,7 @@ class SetupPage:
         shown: SetupState,
         wifi: Wifi | None,
         save: Callable[[Mapping[str, Any]], bool],
+        links: SetupLinks,
         claims: ClaimCodes | None = None,
     ) -> None:
         """`save` stores settings, and returns whether the gateway restarts by itself; it raises OpqError and
@@ -59,6 +62,7 @@ class SetupPage:
         self._shown = shown
         self._wifi = wifi
         self._save = save
+        self._links = links
         self._claims = claims
 
     def get(self, path: str, query: Mapping[str, list[str]]) -> Reply:
@@ -90,6 +94,7 @@ class SetupPage:
             "/box_config": self._box_config,
             "/box_update": self._box_update,
             "/claim_code": self._claim_code,
+            "/session": self._session,
         }
         action = actions.get(path)
         if action is None:
@@ -147,6 +152,13 @@ class SetupPage:
         except KeyError:
             return error(f"want box, one of {', '.join(self._claims.box_ids)}", 404)
         return _json({"box_id": made.box_id, "code": made.code, "valid_s": round(made.left_s)})
+
+    def _session(self, document: Mapping[str, Any]) -> Reply:
+        link = document.get("link")
+        key = self._links.use(link) if isinstance(link, str) else None
+        if key is None:
+            return error("this link was used, or is older than ten minutes; opq-gateway setup-link", 403)
+        return _json({"key": key})
 
     def _box_update(self, document: Mapping[str, Any]) -> Reply:
         return error(NO_UPDATE)

@@ -1,7 +1,8 @@
-"""The token of a rule engine's REST, which engine, pages and commands need: three rooms, hence a file here.
+"""The token of a rule engine's REST, and of a gateway's orders, which they, pages and commands need: three
+rooms, hence a file here.
 
-The engine makes it at its first start, in its own folder, with mode 0600. Its refusals on this machine name
-the file; a program that may read it uses it, so it need not be typed.
+The engine makes it at its first start, in its own folder, with mode 0600, and so does a gateway. Their
+refusals on this machine name the file; a program that may read it uses it, so it need not be typed.
 
 Any user's program may listen at a port of this machine while the engine is down. So a client first sends a
 challenge, with neither token nor request, and goes on only where the refusal has a proof: an HMAC-SHA256
@@ -24,6 +25,8 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.whole_file import write_whole_file
 
 NAME = "rest_token"
+FOLDERS = ("rules", "gateway")
+"""Names of the folders that have such a file."""
 KEY = "token_file"
 """The key of a refusal that names the file."""
 CHALLENGE = "Opq-Challenge"
@@ -93,7 +96,7 @@ def named_token(refusal: bytes) -> str | None:
         path = Path(json.loads(refusal)[KEY])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not path.is_absolute() or (path.parent.name, path.name) != ("rules", NAME):
+    if not path.is_absolute() or path.parent.name not in FOLDERS or path.name != NAME:
         return None
     return _read(path)
 

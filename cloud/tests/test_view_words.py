@@ -126,6 +126,7 @@ def test_combined_classes_read_as_words() -> None:
         (float("inf"), 2, "", "–"),
         (0.0, 1, "V", f"0.0{THIN}V"),
         (-3.25, 2, "", "−3.25"),
+        (-3e-7, 2, "%", f"0.00{THIN}%"),
         (12345.678, 1, "", f"12{THIN}345.7"),
     ],
 )

@@ -135,7 +135,7 @@ def _failed(row: VerdictRow, report: WeekReport) -> str:
         f"{name} at {where}: {row.outside} of {found.count} values of "
         f"{INTERVAL_WORDS[limit.interval_ms]} ({number_words(share, digits=3)}) were not {span}"
     )
-    allowed = "no value" if percent == 100 else f"{100 - percent:g} %"
+    allowed = "no value" if percent == 100 else f"{100 - percent:g} %{' of a day' if limit.daily else ''}"
     text += f"; {allowed} may be outside (clause {limit.clause})."
     furthest = found.highest
     if math.isfinite(limit.requirement.low) and (

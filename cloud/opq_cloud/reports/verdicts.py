@@ -149,10 +149,15 @@ def judge_limit(
         judged |= known & touched_by_lasting(disturbances, columns)
     starts_ns = columns.start_ns[judged]
     missing_ns = missing_starts(week, columns, judged, disturbances, outages)
-    row = replace(row, flagged=flagged, missing=len(missing_ns))
+    found = replace(row, flagged=flagged, missing=len(missing_ns))
     if limit.daily:
-        return _daily(row, starts_ns, values[judged], missing_ns, week)
-    return _weekly(row, starts_ns, values[judged])
+        found = _daily(found, starts_ns, values[judged], missing_ns, week)
+    else:
+        found = _weekly(found, starts_ns, values[judged])
+    if not found.undecided:
+        return found
+    shown = _by_extremes(row, box, week, disturbances, outages)
+    return shown if shown.verdict == "pass" else found
 
 
 def unstated_words(box_id: str, name: str) -> str:
@@ -331,11 +336,12 @@ def _by_extremes(
     disturbances: Sequence[Disturbance],
     outages: Sequence[Span],
 ) -> VerdictRow:
-    """What the extremes of ten minutes show where the limit's own intervals are not stored; of a daily limit
-    on each local day."""
+    """What the extremes of ten minutes show where the limit's own intervals are not stored, or too few of
+    them; of a daily limit on each local day."""
     limit = row.limit
     stored = INTERVAL_WORDS[limit.interval_ms]
     nothing = replace(row, why=f"No values of {stored} are stored.")
+    of_own = "not all values" if limit.interval_ms in box.intervals else "no values"
     names = EXTREMES.get(limit.quantity)
     ten = box.intervals.get(TEN_MINUTES_MS)
     if names is None or ten is None or limit.interval_ms >= TEN_MINUTES_MS:
@@ -376,5 +382,5 @@ def _by_extremes(
         verdict="pass",
         judgement=Judgement(count, good, nearest if within.all() else math.nan, least, most, True),
         flagged=int(np.count_nonzero(ten.flagged)) * per_ten,
-        why=f"Shown by the extremes of ten minutes: no values of {stored} are stored.",
+        why=f"Shown by the extremes of ten minutes: {of_own} of {stored} are stored.",
     )

@@ -196,7 +196,9 @@ def test_signalling_is_judged_by_the_day(outside: int, verdict: str) -> None:
     volts = np.full(len(starts), 4.0)
     volts[28_800 * 2 : 28_800 * 2 + outside] = 0.091 * 230.0
     given_ = columns(starts, THREE_S_MS, {"signalling_v": volts})
-    (row,) = rows_of(week_report(EN50160, week, place_of(given_)), "mains signalling")
+    report = week_report(EN50160, week, place_of(given_))
+    (row,) = rows_of(report, "mains signalling")
+    assert ("; 1 % of a day may be outside" in " ".join(sentences(report))) == (verdict == "fail")
     assert (row.verdict, row.outside, row.judgement.count) == (verdict, outside, len(starts))
     assert row.days_failed == ((2,) if verdict == "fail" else ())
 
@@ -358,6 +360,20 @@ def test_extremes_of_ten_minutes_show_what_they_can() -> None:
     low[5] = 49.8  # 5 of 1008 are less than half a percent
     report = week_report(EN50160, week, place_of(columns(starts, TEN_MS, given_)))
     assert rows_of(report, "frequency")[0].verdict == "pass"
+
+
+@pytest.mark.parametrize(("low_hz", "verdict"), [(49.8, "pass"), (49.0, "not_assessed")])
+def test_some_ten_seconds_hide_no_extremes(low_hz: float, verdict: str) -> None:
+    """Two days of 10 s decide nothing; the extremes of a whole week of ten minutes may."""
+    week = golden_week()
+    starts, seconds = starts_of(week, TEN_MS), starts_of(week, TEN_S_MS)
+    low = np.where(np.arange(1008) < 500, 49.9, low_hz)
+    tens = columns(starts, TEN_MS, {"f_hz": 50.0, "f_min_hz": low, "f_max_hz": 50.2})
+    some = columns(seconds, TEN_S_MS, {"f_hz": 50.0}, missing=range(17_280, len(seconds)))
+    row = rows_of(week_report(EN50160, week, place_of(tens, some)), "frequency")[0]
+    assert row.verdict == verdict
+    why = "28.5 % measured." if verdict != "pass" else "ten minutes: not all values of 10 s are stored."
+    assert row.why.endswith(why)
 
 
 @pytest.mark.parametrize("hours", [167, 168, 169])

@@ -89,6 +89,9 @@ def test_what_a_simulation_made_up_is_not_stated() -> None:
     box = box_from_document(document)
     spans = box.spans(0, FAR_NS, ("site", "phase"))
     assert [(span.box.site, span.box.phase) for span in spans] == [("works", "L2"), ("yard", "L2")]
+    document |= box_changes(document, BoxRecord("1", "", unplugged=True, retired_ms=5_000), 6_000)
+    box = box_from_document(document)
+    assert [box.at(each * S_NS).is_in_service for each in (0, 4, 5)] == [True, True, False]
 
 
 def test_the_originals_view_may_move_a_box_between() -> None:

@@ -88,7 +88,8 @@ def box_changes(
         value = changes[name] or None
         course = courses.get(name, ())
         stood = getattr(before, name)
-        if before.description == MADE_UP and box.description is None and not course and since_ms is None:
+        made_up = before.description == MADE_UP and box.description is None and name not in SERVICE
+        if made_up and not course and since_ms is None:
             courses[name] = ((now_ms, value),)
             continue
         moment_ms = since_ms

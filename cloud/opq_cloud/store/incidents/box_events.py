@@ -146,8 +146,9 @@ def other_words(
 def narrowed(incident: Incident, box_ids: Collection[str] | None) -> Incident:
     """Returns what an incident was at these Boxes, with their findings alone: for a list of one place.
 
-    Reach, causes and the rest that only the whole has stay. It is unchanged where it was at no other Box, at
-    none of these, or for None.
+    Reach, causes and the rest that only the whole has stay, and so does the class that a person gave it, in
+    place of the class that it replaces. It is unchanged where it was at no other Box, at none of these, or
+    for None.
     """
     if box_ids is None:
         return incident
@@ -159,8 +160,8 @@ def narrowed(incident: Incident, box_ids: Collection[str] | None) -> Incident:
     worst = worst_of(kept)
     return replace(
         incident,
-        kind=worst.kind,
-        machine_kind=None,
+        kind=incident.kind if worst.kind == incident.machine_kind else worst.kind,
+        machine_kind=worst.kind if worst.kind == incident.machine_kind else None,
         box_ids=tuple(box_id for box_id in incident.box_ids if box_id in there),
         event_ids=tuple(sorted({each.event_id for each in findings})),
         start_ns=min(each.start_ns for each in kept),

@@ -79,14 +79,16 @@ class IndexedParts:
             return shown if self.everything else msgspec.structs.replace(shown, label=None, machine_kind=None)
         worst = max(parts, key=lambda part: part.rank)
         start_ns, end_ns = min(part.start_ns for part in parts), max(part.end_ns for part in parts)
-        known = self.entry
+        known, kind = self.entry, worst.kind
         if not self.whole:
             known = IndexedIncident(known.incident_id, 0, 0, "", None, severity=None, scope=None)
+        elif known.label and known.machine_kind == kind:
+            kind = known.label
         return msgspec.structs.replace(
             known,
             start_ns=start_ns,
             end_ns=end_ns,
-            kind=worst.kind,
+            kind=kind,
             residual_percent=worst.residual_percent,
             severity=known.severity if self.severity is None or not self.whole else self.severity,
             label=None,

@@ -106,7 +106,7 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
         (
             "Worst place" if any(_badness(worst)) else "Places",
             worst.name if any(_badness(worst)) else "all well",
-            f"{words.counted(below, 'dip', 'dips')}, {words.number(minutes, 1, 'min')} without supply",
+            f"SARFI-90 is {below}, {words.number(minutes, 1, 'min')} without supply",
         ),
         (
             "With supply",

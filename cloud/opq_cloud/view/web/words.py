@@ -86,7 +86,7 @@ def number(value: float | None, digits: int, unit: str = "") -> str:
     """`122.14 V`; an en dash for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    text = f"{value:,.{digits}f}".replace("-", "\u2212").replace(",", THIN)
+    text = f"{value:z,.{digits}f}".replace("-", "\u2212").replace(",", THIN)
     return f"{text}{THIN}{unit}" if unit else text
 
 
@@ -282,7 +282,12 @@ def listed(items: Iterable[str]) -> str:
 
 def listed_boxes(incidents: Iterable[Incident]) -> set[str]:
     """The Boxes that a list of these incidents names."""
-    return {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
+    found: set[str] = set()
+    for each in incidents:
+        main, others = groups_of(each)
+        for group in (main, *others):
+            found.update(group.box_ids if len(group.box_ids) <= BOXES_LISTED else ())
+    return found
 
 
 def names_of(records: Iterable[BoxRecord]) -> dict[str, str]:
@@ -341,6 +346,13 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     level = "" if main.lowest is None else f" to {number(main.lowest, 1, '%')}"
     what = f"{class_words(incident.kind)}{level} at {boxes(main.box_ids, names)}"
     return ", ".join([what, *_others_words(others, names)])
+
+
+def where(incident: Incident, names: Names = NO_NAMES) -> str:
+    """The Boxes that had what the incident is named after: `Box 1`, `Boxes 1 and 2 (3 in all)`."""
+    main, _ = groups_of(incident)
+    text, count = boxes(main.box_ids, names), len(incident.box_ids)
+    return text if len(main.box_ids) == count else f"{text} ({count} in all)"
 
 
 def span_of(incident: Incident) -> str:

@@ -35,6 +35,7 @@ FILTERS = (
     "outline",
     "lasted",
     "boxes",
+    "where",
 )
 NOT_WRITTEN = "cannot be shown"
 """What stands in the place of a value that its filter cannot write."""

@@ -81,6 +81,24 @@ def test_without_any_pip_the_fix_is_printed(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.parametrize(("own", "status"), [("exit 0", 0), ("exit 1", 1)])
+def test_the_distributions_python_has_one_version(own: str, status: int, checkout: Path) -> None:
+    """It is the one in /usr/bin of the version that the PATH has; without it, or too old, none is named."""
+    version = "python{}.{}".format(*sys.version_info)
+    put(checkout / "bin" / "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (checkout / "distribution").mkdir()
+    put(checkout / "distribution" / version, f"#!/bin/sh\n{own}\n")
+    put(checkout / "distribution" / "python3.99", "#!/bin/sh\nexit 0\n")
+    setup = (checkout / "tools" / "setup.sh").read_text()
+    (checkout / "tools" / "setup.sh").write_text(setup.replace("/usr/bin/", f"{checkout}/distribution/"))
+    put(checkout / "tools" / "probe", '. "$(dirname -- "$0")/setup.sh"\ndistribution_python\n')
+    done = run(checkout, "probe")
+    assert (done.returncode, done.stdout) == (
+        status,
+        "" if status else f"{checkout}/distribution/{version}\n",
+    )
+
+
 def test_a_current_environment_is_kept(checkout: Path) -> None:
     put(checkout / "tools" / "probe", '. "$(dirname -- "$0")/setup.sh"\ninstall gateway\necho ready\n')
     (checkout / ".venv" / "bin").mkdir(parents=True)

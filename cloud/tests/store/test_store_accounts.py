@@ -123,6 +123,12 @@ def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) ->
     assert people.end_access(ada.account_id, keep="s") == 0
     on = [{each.name: each.enabled for each in rules.rules(who.account_id)} for who in (ada, eve)]
     assert on == [{"mail": True, "webhook": False}, {"mail": True, "webhook": True}]
+    stale = NotificationRule(f"webhook {ada.account_id}", ada.account_id, "a", "incident", "webhook", 0)
+    stale = replace(stale, url="https://example.org/")
+    assert not rules.change_rule(stale, replace(stale, name="b")), "read before the sessions ended"
+    assert not rules.change_rule(replace(stale, rule_id="gone"), stale)
+    (mail,) = (each for each in rules.rules(ada.account_id) if each.name == "mail")
+    assert rules.change_rule(mail, replace(mail, name="b")) and not rules.change_rule(stale, stale)
     assert [each.account_id for each in open_again().people.tickets()] == [eve.account_id] * 3
     assert people.end_access(eve.account_id) == 0 and people.session("s") is not None
 

@@ -133,6 +133,19 @@ class NotificationRecords:
         if not self._documents.insert(NOTIFICATION_RULES, rule.rule_id, document):
             self._documents.change(NOTIFICATION_RULES, rule.rule_id, lambda was: {**was, **document})
 
+    def change_rule(self, before: NotificationRule, after: NotificationRule) -> bool:
+        """Replaces a rule; False where it was deleted, switched or sent elsewhere since `before` was read.
+
+        A new password switches it off (`AccountRecords.end_access`).
+        """
+
+        def change(document: Fields) -> Fields | None:
+            was = read_record(NotificationRule, document)
+            same = (was.enabled, was.url) == (before.enabled, before.url)
+            return {**document, **asdict(after)} if same else None
+
+        return self._documents.change(NOTIFICATION_RULES, before.rule_id, change)
+
     def remove_rule(self, rule_id: str) -> None:
         """Removes a rule; its waiting entries are dropped when they are due."""
         self._documents.remove(NOTIFICATION_RULES, rule_id)

@@ -51,6 +51,7 @@ TEST_SHOWN_S = 3.0
 MAX_TESTS = 5
 """The number of tests allowed within TESTS_MS, so that the button cannot be used to send mail."""
 PROOF_WANTED = "A rule begins to send to a URL only with your password."
+CHANGED_MEANWHILE = "The rule was deleted, switched on or off, or sent elsewhere meanwhile; open it again."
 NO_RULE = "There is no such rule; it may have been deleted."
 
 
@@ -141,8 +142,10 @@ class NotificationPages:
         rule, problems = rule_of(form, blank, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems, fresh=True)
-        if not self._put(visitor, form, blank, rule):
+        if not self._may_send(visitor, form, blank, rule):
             return self._rule_page(rule, [PROOF_WANTED, wrong_proof(account)], fresh=True, code=403)
+        self._records.put_rule(rule)
+        self._report(visitor, blank, rule)
         added = rule_values(rule)
         self._context.note(visitor, "added a notification rule", account.account_id, after=added)
         return see_other(f"{PAGE}/{rule.rule_id}" if CHANNELS[rule.channel].signed else PAGE)
@@ -152,24 +155,25 @@ class NotificationPages:
         rule, problems = rule_of(form, before, visitor, self._context.unset_channels)
         if problems:
             return self._rule_page(rule, problems)
-        if not self._put(visitor, form, before, rule):
+        if not self._may_send(visitor, form, before, rule):
             return self._rule_page(rule, [PROOF_WANTED, wrong_proof(own_account(visitor))], code=403)
+        if not self._records.change_rule(before, rule):
+            return self._rule_page(rule, [CHANGED_MEANWHILE], code=409)
+        self._report(visitor, before, rule)
         values = rule_values(before), rule_values(rule)
         self._context.note(visitor, "changed a notification rule", rule.account_id, *values)
         return see_other(PAGE)
 
-    def _put(
+    def _may_send(
         self, visitor: Visitor, form: SentForm, before: NotificationRule, rule: NotificationRule
     ) -> bool:
-        """Stores a rule; False where it would begin to send to an address and the form has no proof."""
-        begins = begins_to_send(before, rule)
-        if begins and not proved(self._context, visitor, form):
-            return False
-        self._records.put_rule(rule)
-        if begins:
+        """Whether the form has the proof that the rule needs if it begins to send to an address."""
+        return not begins_to_send(before, rule) or proved(self._context, visitor, form)
+
+    def _report(self, visitor: Visitor, before: NotificationRule, rule: NotificationRule) -> None:
+        if begins_to_send(before, rule):
             what = "A notification rule now sends messages about what you see to an address of the web."
             self._context.warn_owner(own_account(visitor), what)
-        return True
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         rule = self._own(request.path_params["rule_id"])

@@ -12,13 +12,15 @@ from opq_cloud.reports.as_json import report_json
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
 from opq_cloud.reports.limit_table import limit_table
-from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice
+from opq_cloud.reports.place_reading import ChosenPlace, NoPlaceError, PlaceChoice, boxes_alone, read_place
 from opq_cloud.reports.report_page import report_html
 from opq_cloud.reports.week import ReportWeek, span_of, week_of
+from opq_cloud.reports.week_report import place_rows
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.documents.box_documents import box_changes, box_from_document
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.intervals.phases_together import site_intervals
+from opq_cloud.store.intervals.served_phases import stints
 from opq_proto.decision import Nominal
 from opq_proto.messages import AT_INSTANTS, Disturbance, Interval, Measurement
 
@@ -26,7 +28,7 @@ NOMINAL = Nominal(230.0, 50.0)
 WEEKS = ("2026-W41", "2026-W42", "2026-W43")
 TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
 BOXES = ("1", "2", "3", "4")
-SITES = ("mill", "yard")
+SITES, REGIONS = ("mill", "yard"), ("north", "south")
 FAR_NS = 1_900_000_000 * 10**9
 
 
@@ -87,7 +89,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 
 
 def made(store: FactsStore, week: ReportWeek, choices: list[PlaceChoice]) -> list[object]:
-    """Reports, their page, indices with their table, and the ten minutes of each site."""
+    """Reports, their page, indices with their table, the ten minutes of each site, and what regions had."""
     found: list[object] = []
     span, end_ns = span_of(week.name, "UTC", FAR_NS), week.end_ns
     for choice in choices:
@@ -104,13 +106,27 @@ def made(store: FactsStore, week: ReportWeek, choices: list[PlaceChoice]) -> lis
     for site in SITES:
         columns = site_intervals(store.intervals, site, store.boxes(), week.start_ns, week.end_ns)
         found.append((columns.start_ns.tolist(), {name: repr(each) for name, each in columns.values.items()}))
+    for name in REGIONS:
+        places = boxes_alone(
+            store.boxes(), lambda box, name=name: box.region == name, week.start_ns, week.end_ns
+        )
+        found.append([box_of_then(store, week, place) for place in places])
     return found
+
+
+def box_of_then(store: FactsStore, week: ReportWeek, place: ChosenPlace) -> object:
+    """A Box of a region as the calendar of `/past` judges it, and when an incident of it was there."""
+    read = read_place(store, limit_table("en50160"), week, place, NOMINAL)
+    rows = place_rows(limit_table("en50160"), week, read)
+    spans = stints(place.spans, week.start_ns, week.end_ns)
+    return place.name, spans, [(row.channel, row.verdict, row.judgement.count) for row in rows[:4]]
 
 
 facts = st.one_of(
     st.fixed_dictionaries({"site": st.sampled_from([*SITES, ""])}),
     st.fixed_dictionaries({"site": st.sampled_from(SITES), "phase": st.sampled_from(["L1", "L2", "L3"])}),
     st.fixed_dictionaries({"feeder": st.sampled_from(["f1", "f2", ""])}),
+    st.fixed_dictionaries({"region": st.sampled_from([*REGIONS, ""]), "grid": st.sampled_from(["1", "2"])}),
     st.fixed_dictionaries({"nominal_v": st.sampled_from([230.0, 240.0, 400.0])}),
     st.just({"retired": True}),
     st.just({"retired": False}),
@@ -126,7 +142,7 @@ def check(measured: CloudStore, steps: list[Any], choices: list[PlaceChoice]) ->
         phase = f"L{place % 3 + 1}"
         box = BoxRecord(box_id, f"Meter {box_id}", nominal_v=230.0, nominal_hz=50.0, phase=phase)
         store.put(box, 1)
-        store.put(BoxRecord(box_id, "", site=SITES[place // 3], feeder="f1"), 2)
+        store.put(BoxRecord(box_id, "", site=SITES[place // 3], feeder="f1", region=REGIONS[place // 3]), 2)
     at_the_time: list[list[object]] = []
     due = [*steps, (21 * 24, "", {}, False)]
     for hour, box_id, given_facts, late in due:
@@ -152,6 +168,7 @@ HISTORY: list[Any] = [
     (340, "2", {"retired": True}, False),
     (350, "4", {"site": "mill", "phase": "L1"}, True),
     (400, "2", {"retired": False}, False),
+    (370, "3", {"region": "south"}, False),
     (480, "3", {"feeder": "f2"}, False),
 ]
 
@@ -161,7 +178,8 @@ OWN += [PlaceChoice("box", each) for each in BOXES]
 
 
 def test_the_past_stays_as_it_was_made(measured: CloudStore) -> None:
-    """Over moves, a replacement, a retirement and a new nominal voltage, within weeks and after them."""
+    """Over moves, a replacement, a retirement, a new nominal voltage and a new region, within weeks and after
+    them. Owners have a history of their own, in test_former_owners.py."""
     check(measured, HISTORY, [PlaceChoice()])
 
 

@@ -200,6 +200,9 @@ def test_a_wrong_connection_is_said(tmp_path: Path, angles: tuple[float, float],
     day = datetime.fromtimestamp(START_NS / 1e9, UTC).isocalendar()
     report = client.get(f"/api/v1/reports/week?place=site:mill&week={day.year}-W{day.week:02}&format=json")
     assert said in report.json()["sentences"][0]
+    span = (datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat()[:19] for at_ns in (START_NS, NOW_NS))
+    past = words_of(client.get("/past?of=site:mill&q=unbalance_percent&from={}&to={}".format(*span)).text)
+    assert said in past and "unbalance is not shown" in past
     (u2,) = [row for row in report.json()["rows"] if row["quantity"] == "unbalance u2"]
     assert u2["verdict"] == "not_assessed" and "not connected as stated" in u2["why"]
     opened.close()

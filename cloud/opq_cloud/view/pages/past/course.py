@@ -15,6 +15,7 @@ from opq_cloud.view.pages.past.line_reading import (
     read_lines,
     rows_for,
     served_lines,
+    unshown_unbalance,
     week_span_of,
 )
 from opq_cloud.view.pages.past.past_drawing import PastChart, limits_of
@@ -30,6 +31,7 @@ HOLES_LISTED = 20
 EXTREMES_LISTED = 5
 """Incidents in each list of the longest and the deepest."""
 FEWEST_ROWS = 6
+UNBALANCE = "unbalance_percent"
 HIDDEN_QUANTITIES = ("rms_v", "f_hz")
 """Quantities that Boxes show that are in figures only."""
 HOUR_ROWS_OF_WEEK = 170
@@ -69,6 +71,8 @@ class Course:
     """What was lost of the Boxes for good, in words, until somebody has noted it as seen."""
     failed: Sequence[FailedPart] = ()
     """Quantities that could not be drawn."""
+    wiring: str = ""
+    """Why the unbalance of a site is not shown."""
 
 
 def read_course(
@@ -140,6 +144,8 @@ def read_course(
     read = len(boxes) + len({each.box.box_id for each in hidden})
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))
+    unbalance = (each for each in charts if each.quantity.name == UNBALANCE and not each.drawn)
+    wiring = unshown_unbalance(context, services, choice, *span_ns) if any(unbalance) else ""
     return Course(
         charts,
         axis,
@@ -154,6 +160,7 @@ def read_course(
         holes,
         losses,
         failed,
+        wiring,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.pages.drawing.local_weeks import LocalSpan
 from opq_cloud.view.pages.past.address import PastAddress
 from opq_cloud.view.pages.past.box_choice import BoxChoice
@@ -18,6 +19,7 @@ from opq_cloud.view.pages.past.served_lines import (
     lines_of_boxes,
     lines_of_group,
     lines_of_site,
+    wrong_wiring,
 )
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -115,15 +117,31 @@ def _of_site(
     quantity: PastQuantity,
 ) -> PastSeries:
     """A quantity of all phases together, for those who know where each of its Boxes is and was."""
-    records = services.registry.now().records.values()
-    there = {each.box_id for each in records if choice.name in each.values_of("site")}
-    members = [each for box_id, each in context.placed_records().items() if box_id in there]
+    members = _members(context, services, choice)
     site = replace(choice.boxes[0], box_id=choice.name)
     intervals = context.store.seen_intervals(choice.boxes[0].box_id)
-    if len(members) < len(there) or intervals is None:
+    if not members or intervals is None:
         return reader.nothing(site, quantity)
     found = reader.site(site, quantity, SiteReader(intervals, members))
     return replace(found, words=f"Site {choice.name}", box_ids=())
+
+
+def _members(context: VisitorContext, services: ViewServices, choice: BoxChoice) -> list[BoxRecord]:
+    """The Boxes that are or were at a site; empty for who does not know where each of them is and was."""
+    records = services.registry.now().records.values()
+    there = {each.box_id for each in records if choice.name in each.values_of("site")}
+    members = [each for box_id, each in context.placed_records().items() if box_id in there]
+    return members if len(members) == len(there) else []
+
+
+def unshown_unbalance(
+    context: VisitorContext, services: ViewServices, choice: BoxChoice, start_ns: int, end_ns: int
+) -> str:
+    """Why u2 of a site is not shown; empty where its phases are connected as stated, or it is not known."""
+    members = _members(context, services, choice) if choice.kind == "site" else []
+    intervals = context.store.seen_intervals(choice.boxes[0].box_id) if members else None
+    wrong = "" if intervals is None else wrong_wiring(intervals, choice.name, members, start_ns, end_ns)
+    return wrong and f"{wrong}: unbalance is not shown."
 
 
 def week_span_of(week: LocalSpan) -> TimeSpan:

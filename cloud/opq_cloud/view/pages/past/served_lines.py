@@ -11,7 +11,7 @@ import numpy as np
 
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.intervals.phases_together import site_intervals, wiring_of_columns
+from opq_cloud.store.intervals.phases_together import PHASES, site_intervals, wiring_of_columns, wiring_then
 from opq_cloud.store.intervals.served_phases import (
     NOMINAL_FACTS,
     IntervalReader,
@@ -172,3 +172,13 @@ class SiteReader:
         if wiring_of_columns(found) is None:
             return found
         return chosen_rows(found, np.empty(0, np.int64))
+
+
+def wrong_wiring(
+    intervals: IntervalReader, site: str, records: Sequence[BoxRecord], start_ns: int, end_ns: int
+) -> str:
+    """How the phases of a site were connected otherwise than stated; empty: as stated, or it is not known."""
+    found = wiring_then(intervals, site, records, start_ns, end_ns)
+    phases = phases_of(service_spans(records, start_ns, end_ns, lambda box: box.site == site))
+    box_of = {each.phase: f"Box {each.box_ids[-1]}" for each in phases if each.phase}
+    return found[0].words(box_of) if found is not None and {*PHASES} <= box_of.keys() else ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -63,22 +64,27 @@ def assert_same(one: SignalAnalysis, other: SignalAnalysis) -> None:
 
 
 WHOLE = eventful()
-FOUND = analyze(WHOLE, RATE_HZ)
+
+
+@cache
+def analysed() -> SignalAnalysis:
+    """The analysis of WHOLE in one piece; not made where tests are only collected, by each worker."""
+    return analyze(WHOLE, RATE_HZ)
 
 
 @settings(max_examples=12, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(WHOLE)), max_size=12))
 def test_any_blocks_give_the_same_bits(cuts: list[int]) -> None:
-    assert_same(in_blocks(WHOLE, cuts), FOUND)
+    assert_same(in_blocks(WHOLE, cuts), analysed())
 
 
 def test_small_blocks_give_the_same_bits() -> None:
-    assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 333))), FOUND)
+    assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 333))), analysed())
 
 
 def test_a_dip_ringing_and_jump_are_three_events() -> None:
     """Each at its place."""
-    dip, ringing, jump = FOUND.contract("x")["events"]  # type: ignore[misc]
+    dip, ringing, jump = analysed().contract("x")["events"]  # type: ignore[misc]
     assert (dip["class"], ringing["class"], jump["class"]) == ("sag", "oscillatory_transient", "phase_jump")
     assert dip["start_s"] == pytest.approx(2.0, abs=1e-3)
     assert ringing["start_s"] == pytest.approx(48_050 / RATE_HZ, abs=2e-4)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comtrade import Comtrade
 
 from opq_analyze.measuring import measured
 from opq_measure.events.limits import Limits
@@ -120,7 +119,10 @@ def test_the_values_are_those_of_an_independent_reader(listed: PublicRecording) 
 
 
 def by_comtrade(listed: PublicRecording, encoding: str) -> Any:
-    path, theirs = opened(listed), Comtrade(ignore_warnings=True)
+    path = opened(listed)
+    import comtrade  # loads pandas, which no other file of tests does when it is collected
+
+    theirs = comtrade.Comtrade(ignore_warnings=True)
     for page in (encoding, "latin-1"):
         try:
             if path.suffix.lower() == ".cff":

@@ -13,6 +13,7 @@ from opq_proto.config.reading import Why
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
+from opq_proto.kit.port_trouble import address_problem
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.zmq_addresses import BOUND, CONNECTED
 from opq_proto.link.messages import LINK_BAUD
@@ -521,6 +522,11 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
         raise ConfigError(
             f"{path or 'configuration'}: box: want at least one [[box]] table, nothing was started"
         )
+    if wrong := [
+        f"{port!r}: {text}" for port in (box.port for box in config.box) if (text := address_problem(port))
+    ]:
+        where = "configuration" if path is None else path.name
+        raise ConfigError(f"{where}: box.port is {'; '.join(wrong)}; nothing was started")
     ids = [box.id for box in config.box]
     devices = [box.port for box in config.box]
     if large := [box_id for box_id in ids if int(box_id) > MAX_ID]:

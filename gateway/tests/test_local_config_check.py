@@ -69,6 +69,35 @@ def test_a_port_that_changes_is_a_problem(tmp_path: Path, curve: KeyFolder) -> N
     assert [each["key"] for each in json.loads(told.stdout)["problems"]] == ["cloud.view.http_endpoint"]
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('[view]\nhttp_endpoint = "[::]:8917"', "notifications.http_endpoint"),
+        ('[view]\nhttp_endpoint = "*:9880"', "view.http_endpoint"),
+        ('[acquisition_broker]\nresponse_endpoint = "tcp://*:8194"', "acquisition_broker.response_endpoint"),
+        ('[health]\nwhole_endpoint = "127.0.0.1:8888"', "health.whole_endpoint"),
+        ('[view]\nhttp_endpoint = "127.0.0.1:8080"', ""),  # of a service apart, which has it by default
+        ('[view]\nhttp_endpoint = "127.0.0.1:9081"', ""),  # of the rules, which do not run
+        ('[view]\nhttp_endpoint = "192.0.2.1:8917"', ""),
+    ],
+)
+def test_two_services_need_two_addresses(table: str, key: str, tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(table)
+    told = check("--json", "--kind", "cloud", path)
+    problems = json.loads(told.stdout)["problems"]
+    assert [each["key"] for each in problems] == ([key] if key else [])
+    assert all("listens too" in each["text"] for each in problems)
+
+
+@pytest.mark.parametrize("port", ["socket://box", "socket://::1:4001", "rfc2217://box:0"])
+def test_a_serial_server_needs_a_port(port: str, tmp_path: Path, curve: KeyFolder) -> None:
+    path = gateway_file(tmp_path)
+    path.write_text(path.read_text().replace("socket://box:7", port))
+    told = check(path)
+    assert told.exit_code == 2 and f"box.port is {port!r}: want " in told.stderr
+
+
 def test_an_empty_store_address_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text('[store]\nmongo_uri = ""\n')

@@ -4,7 +4,14 @@ import socket
 
 import pytest
 
-from opq_proto.kit.origin_guard import client_network, host_name, is_loopback, is_own_host, page_refusal
+from opq_proto.kit.origin_guard import (
+    client_network,
+    host_name,
+    is_loopback,
+    is_own_host,
+    named_host,
+    page_refusal,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,14 @@ from opq_proto.kit.origin_guard import client_network, host_name, is_loopback, i
 )
 def test_the_name_in_a_host_header(header: str, name: str) -> None:
     assert host_name(header) == name
+
+
+@pytest.mark.parametrize(
+    "written", ["2001:db8::1", "[2001:db8::1]", "[2001:DB8::1]:8888", "Host.example", "host.example:8888"]
+)
+def test_a_name_of_a_setting_is_that_of_a_header(written: str) -> None:
+    header = "[2001:db8::1]:8888" if "::" in written else "host.example:8888"
+    assert named_host(written) == host_name(header)
 
 
 def test_only_loopback_is_loopback() -> None:

@@ -3,14 +3,11 @@
 import errno
 import os
 import termios
-from urllib.parse import urlsplit
 
 import serial
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.port_trouble import why_not_opened
-
-NETWORK = ("socket", "rfc2217")
+from opq_proto.kit.port_trouble import address_problem, why_not_opened
 
 
 class PortNotOpenedError(OpqError):
@@ -54,8 +51,8 @@ def open_port(
         return found
 
     try:
-        if scheme in NETWORK and not _has_port(url):
-            raise ValueError(f"want {scheme}://HOST:PORT, with a port of 1 to 65535 and an IPv6 host in [ ]")
+        if problem := address_problem(url):
+            raise ValueError(problem)
         try:
             return opened(parity)
         except termios.error as error:
@@ -68,10 +65,3 @@ def open_port(
         raise PortNotOpenedError(os.strerror(error.args[0])) from error
     except Exception as error:  # the handler of an address may raise anything
         raise PortNotOpenedError(f"{type(error).__name__}: {error}") from error
-
-
-def _has_port(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).port)
-    except ValueError:
-        return False

@@ -25,6 +25,12 @@ def host_name(header: str) -> str:
     return name if not port or port.isdigit() else ""
 
 
+def named_host(text: str) -> str:
+    """The name of a host as a person writes it in a setting: with or without port, an IPv6 with or without
+    brackets."""
+    return host_name(f"[{text.strip()}]" if text.count(":") > 1 and "[" not in text else text)
+
+
 def is_loopback(address: str) -> bool:
     """Whether `host` or `host:port` names this machine's loopback and nothing else."""
     return _LOOPBACK.fullmatch(address) is not None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from opq_proto.visible_text import visible
 
@@ -16,6 +17,7 @@ CONFIGURING = re.compile(r"Could not configure port: \((\d+), ")
 NO_RFC2217 = re.compile(r"does not seem to support RFC2217|does not accept parameter change \(RFC2217\)")
 """What pyserial says of a server that answers otherwise, or not at all; what follows is its own state."""
 UNKNOWN_SCHEME = re.compile(r"invalid URL, protocol '(.*)' not known")
+NETWORK = ("socket", "rfc2217")
 NO_PORT = "this is not a serial port"
 AT_SERVER = "look at the host's name, its port and the server there"
 AT_PLUG = "look at the plug, the adapter and its supply"
@@ -35,6 +37,19 @@ HINTS = {
     errno.EBUSY: "another program has it; stop the gateway, or whoever uses it",
     errno.EAGAIN: "another program has it; stop the gateway, or whoever uses it",
 }
+
+
+def address_problem(url: str) -> str:
+    """What is wrong with `socket://` or `rfc2217://`; empty where nothing is, or it is a path."""
+    scheme, mark, _ = url.lower().partition("://")
+    try:
+        parts = urlsplit(url)
+        is_right = bool(parts.hostname and parts.port)
+    except ValueError:
+        is_right = False
+    if not mark or scheme not in NETWORK or is_right:
+        return ""
+    return f"want {scheme}://HOST:PORT, with a port of 1 to 65535 and an IPv6 host in [ ]"
 
 
 def why_not_opened(error: Exception, port: str = "") -> str:

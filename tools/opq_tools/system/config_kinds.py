@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from opq_cloud.core.settings.endpoint_ports import OURS, open_ports, port_of
+from opq_cloud.core.settings.endpoint_ports import OURS, open_ports, port_of, shared_addresses
 from opq_gateway.setup.setup_surroundings import Found
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError, problem_count
@@ -148,6 +148,7 @@ def _up(path: Path) -> Checked:
             judged_triggers(config.triggering_service)
             judged_analyses(config)
             idle += _open_ports(config, "cloud.")
+            idle += [Found(f"cloud.{key}", text, True) for key, text in shared_addresses(config)]
             idle += _open_ports(read_gateway(Path(folder) / "config" / "gateway.toml"), "gateway.")
     lines = []
     for room, text in found.items():
@@ -178,7 +179,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     backend_keys, findings = backend_findings(config)
     missing = [(each.key, each.text) for each in notices if each.event == MISSPELT]
     missing += [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
-    missing += [*without_effect(config), *open_ports(config)]
+    missing += [*without_effect(config), *open_ports(config), *shared_addresses(config)]
     if config.store.mongo_uri and not is_mongo_address(config.store.mongo_uri):
         missing.append(("store.mongo_uri", "is not an address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices if each.event != MISSPELT), *findings]

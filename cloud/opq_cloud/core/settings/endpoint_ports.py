@@ -10,12 +10,16 @@ from opq_proto.config.fields import fields_of, table_of
 from opq_proto.config.problems import Problem
 from opq_proto.errors import ConfigError
 from opq_proto.kit.ports import HOST_PORT, PORTS
-from opq_proto.kit.zmq_addresses import BOUND
+from opq_proto.kit.zmq_addresses import BOUND, host_of
 
 T = TypeVar("T")
 OURS = frozenset(PORTS.values())
 WANTED_OF_SERVICES = "want tcp://host:port or ipc://name, e.g. tcp://127.0.0.1:9881 or tcp://[::1]:9881"
 WANTED_OF_HTTP = "want host:port, e.g. 127.0.0.1:8888 or [::1]:8888"
+LISTENED = frozenset(
+    {"box_endpoint", "command_endpoint", "response_endpoint", "http_endpoint", "whole_endpoint"}
+)
+EVERY_HOST = frozenset({"*", "0.0.0.0", "::"})
 _SCHEME_OF_HTTP = re.compile("^(https?|tcp)://")
 
 
@@ -68,6 +72,27 @@ def open_ports(section: object, path: str = "") -> Iterator[tuple[str, str]]:
                 f"{path}{item.name}",
                 f"is {value!r}; want a port from 1 to 65535, which other programs can know",
             )
+
+
+def shared_addresses(config: object) -> Iterator[tuple[str, str]]:
+    """Yields (key, problem) of each address at which another service of `opq-cloud all` listens too."""
+    found: list[tuple[str, str, int]] = []
+    for key, endpoint in _listened(config):
+        host, port = host_of(f"tcp://{_SCHEME_OF_HTTP.sub('', endpoint)}"), port_of(endpoint)
+        for other, other_host, other_port in found:
+            if port and port == other_port and (host == other_host or {host, other_host} & EVERY_HOST):
+                yield key, f"is {endpoint!r}, where {other} listens too; give one of them another port"
+        found += [(key, host, port)] if port else []
+
+
+def _listened(section: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (key, address) where a service of `opq-cloud all` listens; those of one apart may be equal."""
+    for item in fields(section):  # type: ignore[arg-type]
+        value, key = getattr(section, item.name), f"{path}{item.name}"
+        if is_dataclass(value) and getattr(value, "enabled", True):
+            yield from _listened(value, f"{key}.")
+        elif item.name in LISTENED and isinstance(value, str) and key != "health.http_endpoint":
+            yield key, value
 
 
 def with_port_offset(section: T, offset: int) -> T:

@@ -16,7 +16,7 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.web.base_path import stripped, with_base
 from opq_proto.errors import ConfigError
 from opq_proto.kit.http_server import every_address, has_two_lengths
-from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
+from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, named_host, page_refusal
 from opq_proto.kit.plain_text import composed
 
 Scope = MutableMapping[str, Any]
@@ -124,7 +124,7 @@ class ViewGuard:
         self._counters = counters or ServiceCounters()
         self._app = app
         self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
-        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._allowed = frozenset(filter(None, map(named_host, allowed_hosts)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

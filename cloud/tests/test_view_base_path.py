@@ -99,9 +99,27 @@ def test_a_slash_too_many_stays_below_it(below: TestClient, front: str, path: st
 
 
 def test_api_and_health_are_unchanged(below: TestClient) -> None:
+    assert below.get("/opq/api/v1/openapi.json").json()["servers"] == [{"url": "/opq/api/v1"}]
     for path in ("/api/v1/boxes", "/health"):
         assert below.get(f"/opq{path}").json() == below.get(path).json()
     assert below.get("/opqx").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/", "GET, HEAD"),
+        ("POST", "/incidents", "GET, HEAD"),
+        ("DELETE", "/sign-in", "GET, HEAD, POST"),
+        ("TRACE", "/api/v1/boxes", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_names_those_allowed(
+    below: TestClient, method: str, path: str, allowed: str
+) -> None:
+    """RFC 9110, 15.5.6."""
+    answer = below.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(

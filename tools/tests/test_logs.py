@@ -153,3 +153,10 @@ def test_our_units_lines_of_a_real_journal(tmp_path: Path, capsys: pytest.Captur
     assert [each.source for each in journal_lines("", 1, follow=False, directory=tmp_path)] == ["gateway"]
     with pytest.raises(LogsError, match="journalctl"):
         list(journal_lines("", 0, follow=False, directory=tmp_path / "nowhere"))
+
+
+def test_a_box_that_no_line_names_is_an_error(folder: Path) -> None:
+    for box_id, code in (("77", 1), ("4", 0)):
+        told = run_in_process("logs", "--data-dir", str(folder), "--box", box_id, "--level", "error")
+        assert (told.returncode, told.stdout) == (code, "")
+        assert ("names Box 77; those named are 1, 12, 4" in told.stderr) == bool(code)

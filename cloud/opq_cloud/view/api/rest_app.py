@@ -80,7 +80,7 @@ def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
         openapi_url="/openapi.json",
         responses=problems,
         dependencies=[Depends(limits.request), Depends(refuse_unknown_values)],
-        servers=[{"url": PREFIX}],
+        servers=[{"url": f"{services.visitors.config.base_path}{PREFIX}"}],
         root_path_in_servers=False,
     )
     app.include_router(BoxRoutes(context).router())

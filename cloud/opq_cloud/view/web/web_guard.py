@@ -142,12 +142,14 @@ class ViewGuard:
         refusal = self._refusal(scope)
         if refusal is not None:
             status, text = refusal
-            closing = () if text != TWO_LENGTHS else ((b"connection", b"close"),)
+            more = [(b"connection", b"close")] if text == TWO_LENGTHS else []
+            if status == 405:
+                posted = b", POST" if FORMS.fullmatch(scope["path"]) else b""
+                more.append((b"allow", b"GET, HEAD" + posted))
             if scope["path"].startswith(f"{V1}/"):
-                allow = ((b"allow", b"GET, HEAD"),) if status == 405 else ()
-                await send_problem(send, status, text.strip(), scope["path"], *allow, *closing, *HEADERS)
+                await send_problem(send, status, text.strip(), scope["path"], *more, *HEADERS)
                 return
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), *closing, *HEADERS]
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), *more, *HEADERS]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": text.encode()})
             return

@@ -38,7 +38,7 @@ class LineFilter:
         facts = line.facts
         if self.services and not {line.source, str(facts.get("service"))} & set(self.services):
             return False
-        if self.box_id and not _names_box(facts, self.box_id):
+        if self.box_id and self.box_id not in boxes_of(line):
             return False
         level = str(facts.get("level", "critical"))
         return LEVELS.index(self.level) <= _rank(level) and line.t >= self.since
@@ -48,9 +48,10 @@ def _rank(level: str) -> int:
     return LEVELS.index(level) if level in LEVELS else len(LEVELS)
 
 
-def _names_box(facts: Mapping[str, Any], box_id: str) -> bool:
-    found = [facts[key] for key in BOX_KEYS if key in facts]
-    return any(box_id in map(str, each if isinstance(each, list) else [each]) for each in found)
+def boxes_of(line: LogLine) -> set[str]:
+    """The Boxes that a line names."""
+    found = [line.facts[key] for key in BOX_KEYS if key in line.facts]
+    return {str(one) for each in found for one in (each if isinstance(each, list) else [each])}
 
 
 def read_line(raw: bytes, source: str, before: str) -> LogLine:

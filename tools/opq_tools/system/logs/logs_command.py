@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import click
 from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.moment import from_option
-from opq_tools.system.logs.line import LEVELS, LineFilter, LogLine, line_words
-from opq_tools.system.logs.sources import LogFiles, journal_lines, runs_by_systemd
+from opq_tools.system.logs.line import LEVELS, LineFilter, LogLine, boxes_of, line_words
+from opq_tools.system.logs.sources import LogFiles, LogsError, journal_lines, runs_by_systemd
 
 MAX_LINES = 200
 
@@ -69,9 +70,12 @@ def command(
             lines = journal_lines(since, newest if follow else 0, follow)
             _print(filter(wanted.wants, lines) if follow else _newest(lines, wanted, newest), as_json)
             return
-        files = LogFiles(find_system(data_dir, None)[0])
+        data_dir = find_system(data_dir, None)[0]
+        files = LogFiles(data_dir)
         try:
-            _print(_newest(files.lines(), wanted, newest), as_json)
+            printed = _print(_newest(files.lines(), wanted, newest), as_json)
+            if box_id and not (printed or follow):
+                _refuse_unknown(box_id, LogFiles(data_dir))
             if follow:
                 _print(filter(wanted.wants, files.follow()), as_json)
         finally:
@@ -80,11 +84,24 @@ def command(
         return
 
 
+def _refuse_unknown(box_id: str, files: LogFiles) -> None:
+    """Raises LogsError: no line there names this Box, whatever its time, service and level."""
+    with closing(files):
+        named = {each for line in files.lines() for each in boxes_of(line)}
+    if box_id not in named:
+        known = f"those named are {', '.join(sorted(named))}" if named else "none is named"
+        raise LogsError(f"no line of the logs there names Box {box_id}; {known}")
+
+
 def _newest(lines: Iterable[LogLine], wanted: LineFilter, most: int) -> Iterator[LogLine]:
     chosen = filter(wanted.wants, lines)
     yield from deque(chosen, maxlen=most) if most else chosen
 
 
-def _print(lines: Iterable[LogLine], as_json: bool) -> None:
+def _print(lines: Iterable[LogLine], as_json: bool) -> int:
+    """Returns how many it printed."""
+    printed = 0
     for line in lines:
         click.echo(json.dumps({"source": line.source, **line.facts}) if as_json else line_words(line))
+        printed += 1
+    return printed

@@ -35,7 +35,9 @@ NOT_ALLOWED = "not allowed: {} is not in [rules.plugins] network of gateway.toml
     ("code", "network", "said"),
     [
         (MYSQL, [], NOT_ALLOWED.format("tcp:3307")),
-        ("socket.socket()", [], NOT_ALLOWED.format("tcp:PORT")),
+        ("socket.socket()", [], NOT_ALLOWED.format("tcp:PORT or listen:PORT")),
+        ("socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", ["udp"], "not allowed: raw sockets; [rules."),
+        ("socket.socket(type=socket.SOCK_RAW)", ["udp"], "not allowed: raw sockets; [rules."),
         (MYSQL, ["tcp:3306"], NOT_ALLOWED.format("tcp:3307")),
         (CONNECT, ["tcp:9"], "ConnectionRefusedError"),
         (CONNECT, ["listen:9"], NOT_ALLOWED.format("tcp:9")),

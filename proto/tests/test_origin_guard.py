@@ -34,7 +34,7 @@ def test_the_name_in_a_host_header(header: str, name: str) -> None:
 @pytest.mark.parametrize(
     "written", ["2001:db8::1", "[2001:db8::1]", "[2001:DB8::1]:8888", "Host.example", "host.example:8888"]
 )
-def test_a_name_of_a_setting_is_that_of_a_header(written: str) -> None:
+def test_a_setting_names_a_host_as_headers(written: str) -> None:
     header = "[2001:db8::1]:8888" if "::" in written else "host.example:8888"
     assert named_host(written) == host_name(header)
 

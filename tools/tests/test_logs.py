@@ -155,7 +155,7 @@ def test_our_units_lines_of_a_real_journal(tmp_path: Path, capsys: pytest.Captur
         list(journal_lines("", 0, follow=False, directory=tmp_path / "nowhere"))
 
 
-def test_a_box_that_no_line_names_is_an_error(folder: Path) -> None:
+def test_an_unnamed_box_is_an_error(folder: Path) -> None:
     for box_id, code in (("77", 1), ("4", 0)):
         told = run_in_process("logs", "--data-dir", str(folder), "--box", box_id, "--level", "error")
         assert (told.returncode, told.stdout) == (code, "")

@@ -87,7 +87,7 @@ def test_a_plugin_uses_only_its_declared_resources(tmp_path: Path) -> None:
     )
     samples = (folder / "samples.json").read_text()
     (folder / "samples.json").write_text(samples.replace("/dev/null", str(open_one / "rows")))
-    assert "not allowed: tcp:PORT is not in [plugins] network" in run("test", folder)[1]
+    assert "not allowed: tcp:PORT or listen:PORT is not in [plugins] network" in run("test", folder)[1]
     assert "Permission denied" in run("test", folder, "--network", "tcp:3306")[1]
     done, said = run("test", folder, "--network", "tcp:3306", "--writable", open_one)
     assert done == 0 and len((open_one / "rows").read_text().splitlines()) == 2, said

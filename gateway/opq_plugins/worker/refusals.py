@@ -13,7 +13,9 @@ from typing import Any
 
 REFUSED = "not allowed:"
 """What every such error begins with."""
+STREAM = "tcp:PORT or listen:PORT"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_RAW = (*_INTERNET, getattr(socket, "AF_PACKET", None))
 
 
 def name_refusals(network: Collection[str], place: str) -> None:
@@ -35,8 +37,13 @@ def name_refusals(network: Collection[str], place: str) -> None:
             looked_up.port = facts[1]
         elif event == "socket.__new__":
             _, family, kind, _ = facts
+            if kind & 0xF == socket.SOCK_RAW and family in _RAW:
+                raise PermissionError(
+                    errno.EPERM, f"{REFUSED} raw sockets; {place} can give tcp, listen, udp, unix and can"
+                )
             if (missing := _missing_kind(family, kind, kinds)) is not None:
-                refuse_right(missing.replace("PORT", str(getattr(looked_up, "port", "PORT"))))
+                port = getattr(looked_up, "port", None)  # a name is looked up to connect, not to listen
+                refuse_right(f"tcp:{port}" if missing == STREAM and port is not None else missing)
         elif event in ("socket.connect", "socket.bind"):
             opened, address = facts
             stream = opened.family in _INTERNET and opened.type == socket.SOCK_STREAM
@@ -55,7 +62,7 @@ def _missing_kind(family: int, kind: int, kinds: Collection[str]) -> str | None:
     """What `network` would need for such a socket; None where it may be made, as each pair of sockets."""
     if family in _INTERNET:
         if kind & 0xF == socket.SOCK_STREAM:
-            return None if {"tcp", "listen"} & set(kinds) else "tcp:PORT"
+            return None if {"tcp", "listen"} & set(kinds) else STREAM
         return None if "udp" in kinds else "udp"
     if family == getattr(socket, "AF_CAN", None):
         return None if "can" in kinds else "can"

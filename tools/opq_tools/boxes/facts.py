@@ -56,7 +56,7 @@ def _between(least: float, most: float) -> Reader:
 def _text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     if text is None:
         return None
-    text = composed(text.strip())
+    text = composed(" ".join(filter(None, text.strip().split(" "))))
     if len(text) > LONGEST_TEXT:
         raise click.BadParameter(f"has {len(text)} characters, want one line of at most {LONGEST_TEXT}")
     if (letter := refused_letter(text)) is not None:

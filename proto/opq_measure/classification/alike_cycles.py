@@ -3,7 +3,10 @@
 A separate file, because both files that look for candidates use it.
 """
 
+import math
 from functools import cached_property
+
+import numpy as np
 
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of
@@ -42,7 +45,27 @@ class AlikeCycles:
         """The notches of the mean cycle; None where its harmonics leave only noise."""
         if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
             return None
-        return notching_of(self.mean, self._signal.analysis.nominal_hz)
+        seen = notching_of(self.mean, self._signal.analysis.nominal_hz)
+        return seen if seen is not None and self._is_in_most(seen) else None
+
+    def _is_in_most(self, notching: Notching) -> bool:
+        """Whether most cycles have the notches, and not one ringing that no window showed."""
+        assert self.mean is not None
+        left, cycle = self.residual
+        at = np.arange(len(left)) + math.ceil(self.starts[0])
+        degrees = 360.0 * np.interp(at, self.starts, np.arange(len(self.starts), dtype=np.float64))
+        for place in notching.places:
+            wide = 360.0 * place.width_us * 1e-6 * notching.cycles / notching.duration_s
+            apart = np.abs((degrees - place.phase_degrees + 180.0) % 360.0 - 180.0)
+            inside = (apart <= max(wide, 360.0 / self._signal.cycle) / 2) & self.usable[cycle]
+            number = np.bincount(cycle[inside])
+            sums = np.bincount(cycle[inside], left[inside])
+            sign = np.sign(np.sin(np.radians(place.phase_degrees))) * (-1 if place.toward_zero else 1)
+            # where a cycle has no notch, it leaves the mean cycle by as much to the other side
+            missing_v = -sign * sums[number > 0] / number[number > 0]
+            if len(missing_v) and float(np.median(missing_v)) > place.depth_v / 2:
+                return False
+        return True
 
     @cached_property
     def residual(self) -> tuple[FloatArray, IndexArray]:

@@ -166,7 +166,16 @@ def _burst(
                 return Burst(first, first + len(part), peak, hidden.frequency_hz, hidden.damping_s, sigmas)
     if to_one_side < ONE_SIDED_SHARE * over:
         return None
-    return Burst(first, first + len(part), peak, math.nan, math.nan, sigmas)
+    begin, end = _around(part, LOBE_SIGMAS * sigma, rate_hz)
+    return Burst(first + begin, first + end, peak, math.nan, math.nan, sigmas)
+
+
+def _around(part: FloatArray, least: float, rate_hz: float) -> tuple[int, int]:
+    """The samples around the peak that stand out; beside an impulse, the long windows also take in noise."""
+    largest = int(np.argmax(np.abs(part)))
+    gap = max(1, round(WINDOWS_S[0] * rate_hz))
+    runs = _runs(np.abs(part) > least, gap)
+    return next((run for run in runs if run[0] <= largest < run[1]), (0, len(part)))
 
 
 def _rings(ring: Oscillation, count: int, rate_hz: float) -> bool:

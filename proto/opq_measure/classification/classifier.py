@@ -14,13 +14,14 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.by_chance import likely
-from opq_measure.classification.candidates.candidates import candidates_in
+from opq_measure.classification.candidates.candidates import candidates_in, pieces_between, sudden_in
 from opq_measure.classification.candidates.noise_candidates import without_noise
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classified_parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.classification.first_sample import from_first_sample
 from opq_measure.classification.judgement import Found, calibrated, judged
 from opq_measure.classification.measured_signal import NOISE_SIGMAS, TRANSIENTS, MeasuredSignal
+from opq_measure.classification.without_notches import without_notches
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
 
@@ -142,7 +143,6 @@ def not_measured(analysis: SignalAnalysis) -> tuple[str, ...]:
 def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tuple[ClassifiedPart, ...]:
     """Every disturbance of a signal, in time order."""
     analysis = signal.analysis
-    noise_pu = noise_ratio(signal)
     levels: list[Disturbance] = []
     details: dict[int, tuple[Occurrence, ...]] = {}
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
@@ -151,10 +151,18 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
         level = without_noise(each, signal, limits)
         levels.append(level)
         details[id(level)] = with_it
-    found: list[Found] = [
-        *levels,
-        *(each for each in candidates_in(signal, limits) if isinstance(each, Occurrence)),
-    ]
+    sudden = sudden_in(signal)
+    pieces = pieces_between(signal, sudden)
+    notched = without_notches(signal, pieces, limits)
+    if notched is not None:
+        signal, sudden = notched.bare, sudden_in(notched.bare)
+        pieces = pieces_between(signal, sudden)
+    candidates = candidates_in(signal, sudden, pieces, limits)
+    others = [each for each in candidates if isinstance(each, Occurrence)]
+    if notched is not None:
+        others = [each for each in others if each.kind != "periodic_notching"] + [notched.notching]
+    found: list[Found] = [*levels, *others]
+    noise_pu = noise_ratio(signal)
     kept = likely([each for each in found if not _explained(each, found, signal, limits)], noise_pu)
     parts = [
         judged(from_first_sample(each, signal, limits), details.get(id(each), ()), noise_pu, limits)

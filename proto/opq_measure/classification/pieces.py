@@ -154,11 +154,14 @@ class Pieces:
                 waves.append(replace(self._nearest(volts, self._like(best, volts, each)), rest=sigma))
             else:
                 waves.append(self._settled(volts, self._start(volts, each, best, sigma), sigma))
-        waves += [
+        short = [
             replace(best.scaled(volts, first, stop), rest=sigma)
             for first, stop in bounds
             if LEAST_SCALED * cycle <= stop - first < MIN_CYCLES * cycle
         ]
+        # scaled from what an interruption leaves, noise would be a wave
+        most = math.sqrt((best.stop - best.start) / (2 * len(best.lines))) * best.amplitude
+        waves += [each for each in short if each.amplitude <= most]
         return tuple(sorted(waves, key=lambda each: each.start))
 
     def _start(self, volts: FloatArray, own: Steady, best: Steady, sigma: float) -> Steady:

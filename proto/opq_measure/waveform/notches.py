@@ -23,6 +23,8 @@ from opq_measure.waveform.residual import phases_rad
 
 ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
 """Highest harmonic in each round of the fit: the coarse form first, or it would fit notches as harmonics."""
+LEAST_ORDER_SAMPLES = 6.0
+"""Fewest samples of a cycle per order of the fit; more orders would fit notches of a few samples."""
 RIDGE_WEIGHT = 1e-7
 """Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
 BIWEIGHT_SIGMAS = 4.7
@@ -126,7 +128,8 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     first, stop = math.ceil(edges[0]), min(math.floor(edges[-1]), len(volts))
     part = np.asarray(volts[first:stop], dtype=np.float64)
     phase = phases_rad(tracked, np.arange(first, stop, dtype=np.float64))
-    basis = _basis(phase, orders_within(float(np.diff(edges).mean()), 1.0, max(ORDERS)))
+    samples = float(np.diff(edges).mean())
+    basis = _basis(phase, orders_within(samples, 1.0, min(max(ORDERS), int(samples / LEAST_ORDER_SAMPLES))))
     peak = float(np.median(np.interp(edges, tracked.positions, tracked.amplitude)))
     off = part - basis @ _solved(basis, part)
     most = float(np.abs(off).max())

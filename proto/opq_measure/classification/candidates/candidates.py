@@ -51,11 +51,11 @@ LONGEST_PIECES_S = 1.5
 """A longer record has windows without the disturbance, and pieces are not needed."""
 
 
-def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
+def candidates_in(
+    signal: MeasuredSignal, sudden: list[Occurrence], pieces: Pieces, limits: ClassLimits
+) -> list[Found]:
     """All candidates, in no order; the classifier decides which of them explain others."""
     analysis = signal.analysis
-    sudden = [*signal.sudden(), *_after_windows(signal)]
-    pieces = _pieces(signal, sudden)
     sudden = with_edges(signal, sudden, limits)
     is_short = analysis.duration_s <= LONGEST_PIECES_S
     noise_v = analysis.noise_v
@@ -106,7 +106,12 @@ def _is_notched(signal: MeasuredSignal, sudden: list[Occurrence]) -> bool:
     return AlikeCycles(signal, sudden).notching is not None
 
 
-def _pieces(signal: MeasuredSignal, sudden: Iterable[Occurrence]) -> Pieces:
+def sudden_in(signal: MeasuredSignal) -> list[Occurrence]:
+    """Jumps, transients and steps, also those in the end of the signal, which fills no window."""
+    return [*signal.sudden(), *_after_windows(signal)]
+
+
+def pieces_between(signal: MeasuredSignal, sudden: Iterable[Occurrence]) -> Pieces:
     """The pieces between the edges of levels, jumps and steps."""
     analysis = signal.analysis
     known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
@@ -140,12 +145,13 @@ def _with_bursts(
     near = EDGE_CYCLES * signal.cycle
     edges = [each.start_sample for each in signal.analysis.disturbances if not each.open_at_start]
     jumps = [each.start_sample for each in sudden if each.kind == "phase_jump"]
-    peak_v = pieces.amplitude
-    dead_v = math.sqrt(2) * signal.rms_limits.interruption_percent / 100 * signal.analysis.nominal_v
+    nominal_v = math.sqrt(2) * signal.analysis.nominal_v
+    is_dead = pieces.amplitude <= signal.rms_limits.interruption_percent / 100 * nominal_v
+    peak_v = nominal_v if is_dead else pieces.amplitude
     bursts = [
         _transient(each, signal, peak_v, limits)
         for each in bursts_in(pieces, signal.analysis.rate_hz, limits.transient_pu * peak_v)
-        if peak_v > dead_v and not any(abs(each.first - at) <= near for at in jumps)
+        if not any(abs(each.first - at) <= near for at in jumps)
     ]
     kept = [
         each

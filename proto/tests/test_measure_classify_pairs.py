@@ -1,0 +1,83 @@
+"""Two disturbances at once in noise of 30 dB: a record has both classes and no third.
+
+Notches, swings and levels are those of the integral model (Igual, Medrano, Arcega and Mantescu, ICHQP 2018);
+an impulse falls to half in 50 us (IEC 60060-1: 1.2/50). `without_notches` measures what is beside notches.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from opq_measure.classification.classifier import classify
+
+Floats = NDArray[np.float64]
+NOMINAL_V = 230.0
+NOISE_PU = 10 ** (-30 / 20)
+
+
+def record(rate_hz: float, level: float, cycles: tuple[float, float], swing: float = 0.0) -> Floats:
+    """20 cycles of 50 Hz in per unit; within `cycles` at another level; `swing` of 16 Hz."""
+    at = np.arange(round(0.4 * rate_hz)) / rate_hz
+    size = np.where((at * 50 >= cycles[0]) & (at * 50 < cycles[1]), level, 1.0)
+    return np.sin(2 * np.pi * 50 * at + 0.7) * size * (1 + swing * np.sin(2 * np.pi * 16 * at))
+
+
+def notched(wave: Floats, rate_hz: float, per_cycle: int, depth: float = 0.3) -> Floats:
+    """With notches of 4 % of a cycle, a share of the voltage; none lies at a zero crossing."""
+    turns = np.arange(len(wave)) * 50 / rate_hz + 0.7 / (2 * np.pi)
+    inside = np.mod(turns - 0.06, 1 / per_cycle) < 0.04
+    size = np.abs(wave) / np.maximum(np.abs(np.sin(2 * np.pi * turns)), 1e-9)
+    return wave - depth * size * np.sign(wave) * inside
+
+
+def kind_of(wave: Floats, rate_hz: float, seed: int = 1) -> str:
+    noise = NOISE_PU * np.random.default_rng(seed).standard_normal(len(wave))
+    return classify(NOMINAL_V * (math.sqrt(2) * wave + noise), rate_hz, NOMINAL_V, 50.0).kind
+
+
+@pytest.mark.parametrize(("level", "kind"), [(0.5, "sag"), (1.4, "swell")])
+@pytest.mark.parametrize("rate_hz", [6400.0, 25_600.0])
+def test_notches_beside_a_level_are_notches(level: float, kind: str, rate_hz: float) -> None:
+    wave = notched(record(rate_hz, level, (5.3, 14.2)), rate_hz, 6)
+    assert kind_of(wave, rate_hz) == "+".join(sorted((kind, "periodic_notching")))
+
+
+def test_notches_beside_an_interruption_are_notches() -> None:
+    wave = notched(record(10_000.0, 0.02, (5.3, 14.2)), 10_000.0, 2)
+    assert kind_of(wave, 10_000.0) == "interruption+periodic_notching"
+
+
+def test_flicker_beside_notches_is_seen() -> None:
+    wave = notched(record(10_000.0, 1.0, (0, 0), 0.06), 10_000.0, 4)
+    assert kind_of(wave, 10_000.0) == "flicker+periodic_notching"
+
+
+def test_impulse_beside_notches_is_seen() -> None:
+    wave = notched(record(10_000.0, 1.0, (0, 0)), 10_000.0, 2)
+    wave[2047:2051] += 0.6 * np.exp(-np.arange(4) / 10_000.0 / 72e-6)
+    assert kind_of(wave, 10_000.0) == "impulsive_transient+periodic_notching"
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_short_impulse_in_a_level_stays_short(seed: int) -> None:
+    """Beside it a single sample of noise beyond three sigma made it as long as a dip, and it was dropped."""
+    wave = record(25_600.0, 0.55, (0.2, 11.8))
+    wave[5776:5790] += 0.6 * np.exp(-np.arange(14) / 25_600.0 / 72e-6)
+    assert kind_of(wave, 25_600.0, seed) == "impulsive_transient+sag"
+
+
+def test_voltage_shorter_than_a_cycle_does_not_ring() -> None:
+    """Scaled from what an interruption leaves, noise was its wave."""
+    wave = record(10_000.0, 0.02, (0.8, 19.6))
+    assert kind_of(wave, 10_000.0) == "interruption"
+    wave[2592:2596] += 0.4 * np.exp(-np.arange(4) / 10_000.0 / 72e-6)
+    assert kind_of(wave, 10_000.0) == "impulsive_transient+interruption"
+
+
+def test_one_ringing_is_no_notch_of_every_cycle() -> None:
+    wave = record(3200.0, 1.0, (0, 0))
+    after = np.arange(110) / 3200.0
+    wave[1100:1210] += 0.17 * np.exp(-after / 0.02) * np.sin(2 * np.pi * 855 * after)
+    assert "periodic_notching" not in kind_of(wave, 3200.0)

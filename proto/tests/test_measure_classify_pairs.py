@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opq_measure.classification.classified_parts import Classification
 from opq_measure.classification.classifier import classify
 
 Floats = NDArray[np.float64]
@@ -32,9 +33,17 @@ def notched(wave: Floats, rate_hz: float, per_cycle: int, depth: float = 0.3) ->
     return wave - depth * size * np.sign(wave) * inside
 
 
+def notched_from(cycle: float, wave: Floats, rate_hz: float) -> Floats:
+    return np.where(np.arange(len(wave)) * 50 / rate_hz < cycle, wave, notched(wave, rate_hz, 6))
+
+
+def classified(wave: Floats, rate_hz: float, seed: int = 1, noise_pu: float = NOISE_PU) -> Classification:
+    noise = noise_pu * np.random.default_rng(seed).standard_normal(len(wave))
+    return classify(NOMINAL_V * (math.sqrt(2) * wave + noise), rate_hz, NOMINAL_V, 50.0)
+
+
 def kind_of(wave: Floats, rate_hz: float, seed: int = 1) -> str:
-    noise = NOISE_PU * np.random.default_rng(seed).standard_normal(len(wave))
-    return classify(NOMINAL_V * (math.sqrt(2) * wave + noise), rate_hz, NOMINAL_V, 50.0).kind
+    return classified(wave, rate_hz, seed).kind
 
 
 @pytest.mark.parametrize(("level", "kind"), [(0.5, "sag"), (1.4, "swell")])
@@ -81,3 +90,24 @@ def test_one_ringing_is_no_notch_of_every_cycle() -> None:
     after = np.arange(110) / 3200.0
     wave[1100:1210] += 0.17 * np.exp(-after / 0.02) * np.sin(2 * np.pi * 855 * after)
     assert "periodic_notching" not in kind_of(wave, 3200.0)
+
+
+def test_notches_from_the_middle_on_are_seen() -> None:
+    """In the median cycle of a record that has them for half of its time there is none."""
+    wave = notched_from(10.0, record(6400.0, 1.0, (0, 0)), 6400.0)
+    found = classified(wave, 6400.0, noise_pu=0.01)
+    assert found.kind == "periodic_notching"
+    assert found.parts[0].found.start_sample == pytest.approx(10.115 * 128, abs=3)
+
+
+@pytest.mark.parametrize(("cycle", "first"), [(0.0, 0.0), (4.0, 4.115 * 128)])
+def test_notches_beside_dip_do_not_begin_with_it(cycle: float, first: float) -> None:
+    wave = notched_from(cycle, record(6400.0, 0.4, (10.3, 19.0)), 6400.0)
+    notching = next(each for each in classified(wave, 6400.0).parts if each.kind == "periodic_notching")
+    assert notching.found.start_sample == pytest.approx(first, abs=3)
+    assert notching.found.open_at_start == (first == 0.0)
+
+
+def test_record_shorter_than_a_wave_is_unknown() -> None:
+    """No piece of it has a wave, and so no cycle can have notches."""
+    assert kind_of(record(6400.0, 1.0, (0, 0))[:115], 6400.0) == "unknown"

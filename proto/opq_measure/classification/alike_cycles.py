@@ -1,6 +1,8 @@
 """The cycles of a signal that are alike: which they are, their mean, its notches and what it leaves.
 
 A separate file, because both files that look for candidates use it.
+
+Source: Kish 1965, Survey Sampling (effective size of a sample with unequal weights).
 """
 
 import math
@@ -12,12 +14,15 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
-from opq_measure.waveform.notches import Notching
+from opq_measure.waveform.notches import MIN_CYCLES, Notching
 
 MEAN_POINTS_SHARE = 0.9
 """Number of points of the mean cycle per sample of a cycle."""
 NOTCH_EXCESS = 1.3
 """Power that the harmonics leave of the mean cycle over the power of its noise, which scatters by a tenth."""
+LEAST_NOTCHED = MIN_CYCLES
+"""Fewest cycles that have a notch: the square of the sum of its depths over the sum of their squares, which
+noise makes smaller."""
 
 
 class AlikeCycles:
@@ -46,10 +51,13 @@ class AlikeCycles:
         if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
             return None
         seen = notching_of(self.mean, self._signal.analysis.nominal_hz)
-        return seen if seen is not None and self._is_in_most(seen) else None
+        return seen if seen is not None and self._recurs(seen) else None
 
-    def _is_in_most(self, notching: Notching) -> bool:
-        """Whether most cycles have the notches, and not one ringing that no window showed."""
+    def _recurs(self, notching: Notching) -> bool:
+        """Whether enough cycles have the notches, wherever they begin or end.
+
+        A ringing that no window showed can be as deep in the mean cycle, but few cycles have it.
+        """
         assert self.mean is not None
         left, cycle = self.residual
         at = np.arange(len(left)) + math.ceil(self.starts[0])
@@ -62,8 +70,8 @@ class AlikeCycles:
             sums = np.bincount(cycle[inside], left[inside])
             sign = np.sign(np.sin(np.radians(place.phase_degrees))) * (-1 if place.toward_zero else 1)
             # where a cycle has no notch, it leaves the mean cycle by as much to the other side
-            missing_v = -sign * sums[number > 0] / number[number > 0]
-            if len(missing_v) and float(np.median(missing_v)) > place.depth_v / 2:
+            depth_v = place.depth_v + sign * sums[number > 0] / number[number > 0]
+            if float(depth_v.sum()) ** 2 < LEAST_NOTCHED * float(depth_v @ depth_v):
                 return False
         return True
 

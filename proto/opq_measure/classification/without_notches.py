@@ -15,7 +15,7 @@ Source: IEEE 1159-2019, 4.5.4, and IEEE 519-2022 (notches); Mohan, Undeland and 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,7 +50,7 @@ FILL_SIGMAS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Notched:
-    """`bare`: the signal without its notches; `notching`: their occurrence, from end to end."""
+    """`bare`: the signal without its notches; `notching`: their occurrence, from the first notch on."""
 
     bare: MeasuredSignal
     notching: Occurrence
@@ -59,11 +59,12 @@ class Notched:
 @dataclass(frozen=True, slots=True)
 class _Cycles:
     """`turns` (n,): phase of the fundamental, 0 at its rising zero crossing. `size_v` (n,): its peak, 0 in an
-    interruption. `rows` (c, p): whole cycles, against their peak."""
+    interruption. `rows` (c, p): whole cycles, against their peak. `samples` (c, p): their points."""
 
     turns: FloatArray
     size_v: FloatArray
     rows: FloatArray
+    samples: FloatArray
 
 
 def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Notched | None:
@@ -84,30 +85,34 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
     if found is None:
         return None
     wave, holes = found
-    if not all(_is_in_most(cycles.rows[:, hole] - wave[hole], sigma) for hole in _stretches(holes)):
+    stretches = _stretches(holes)
+    if not all(_is_in_most(cycles.rows[:, hole] - wave[hole], sigma) for hole in stretches):
         return None
     volts = _filled(signal.volts, cycles, wave, holes)
     again = analyze(volts, analysis.rate_hz, analysis.nominal_v, analysis.nominal_hz, signal.rms_limits)
     depth, number = notching.deepest.depth_v / median.peak_v, float(notching.per_cycle)
-    return Notched(
-        MeasuredSignal(volts, again, signal.rms_limits),
-        signal.throughout(
-            "periodic_notching",
-            confidence_of(depth, limits.notch_pu, sigma / math.sqrt(count)),
-            f"{number:.0f} notches in the median of {count} cycles, {100 * depth:.1f} % of the peak deep",
-            {"notch_depth_pu": depth, "notches_per_cycle": number},
-        ),
+    occurrence = signal.throughout(
+        "periodic_notching",
+        confidence_of(depth, limits.notch_pu, sigma / math.sqrt(count)),
+        f"{number:.0f} notches in the median of {count} cycles, {100 * depth:.1f} % of the peak deep",
+        {"notch_depth_pu": depth, "notches_per_cycle": number},
     )
+    first = _first_notch(cycles, wave, stretches)
+    if first is not None:
+        occurrence = replace(occurrence, start_sample=first, open_at_start=False)
+    return Notched(MeasuredSignal(volts, again, signal.rms_limits), occurrence)
 
 
 def _cycles_in(signal: MeasuredSignal, pieces: Pieces) -> _Cycles | None:
     """The cycles of all pieces that have a voltage; None with too few."""
+    if not pieces.steady:
+        return None
     analysis, count = signal.analysis, len(signal.volts)
     dead_v = math.sqrt(2) * signal.rms_limits.interruption_percent / 100 * analysis.nominal_v
     at = np.arange(count, dtype=np.float64)
     turns, size_v = np.zeros(count), np.zeros(count)
     grid = np.arange(int(POINTS_SHARE * signal.cycle)) / int(POINTS_SHARE * signal.cycle)
-    rows: list[FloatArray] = []
+    rows, samples = list[FloatArray](), list[FloatArray]()
     borders = [0, *((one.stop + other.start) // 2 for one, other in pairwise(pieces.steady)), count]
     for wave, swing, (first, stop) in zip(pieces.steady, pieces.swings, pairwise(borders), strict=True):
         if wave.amplitude <= dead_v:
@@ -118,10 +123,12 @@ def _cycles_in(signal: MeasuredSignal, pieces: Pieces) -> _Cycles | None:
         size_v[first:stop] = wave.amplitude * (1.0 if swing is None else swing.values(span, analysis.rate_hz))
         beside = signal.volts[own] / size_v[own] - np.sin(2 * np.pi * turns[own])
         for begin in turns[wave.start] + np.arange(math.floor(turns[wave.stop - 1] - turns[wave.start])):
-            rows.append(np.interp(begin + np.mod(grid - begin, 1.0), turns[own], beside))
+            turned = begin + np.mod(grid - begin, 1.0)
+            rows.append(np.interp(turned, turns[own], beside))
+            samples.append(np.interp(turned, turns[own], at[own]))
     if len(rows) < MIN_CYCLES:
         return None
-    return _Cycles(turns, size_v, np.array(rows) + np.sin(2 * np.pi * grid))
+    return _Cycles(turns, size_v, np.array(rows) + np.sin(2 * np.pi * grid), np.array(samples))
 
 
 def _wave_and_holes(
@@ -178,6 +185,16 @@ def _is_in_most(off: FloatArray, sigma: float) -> bool:
     count = len(off) * max(1, off.shape[1] - 2)  # the points at its ends are beside it
     scatter = MEDIAN_SCATTER * sigma / math.sqrt(count)
     return share >= MAX_CYCLES and abs(usual) >= LEAST_SIGMAS * scatter
+
+
+def _first_notch(cycles: _Cycles, wave: FloatArray, stretches: list[IndexArray]) -> float | None:
+    """Sample of the first notch after some cycles without one; None where the record begins with notches."""
+    off = np.array([(cycles.rows[:, hole] - wave[hole]).mean(axis=1) for hole in stretches])
+    depths = np.clip(off / np.median(off, axis=1, keepdims=True), 0.0, 1.0).ravel()
+    at = np.array([cycles.samples[:, hole[0]] for hole in stretches]).ravel()
+    order = np.argsort(at)
+    first = int(np.argmax(np.concatenate(([0.0], np.cumsum(0.5 - depths[order])))))
+    return float(at[order][first]) if first >= MIN_CYCLES * len(stretches) else None
 
 
 def _filled(volts: FloatArray, cycles: _Cycles, wave: FloatArray, holes: BoolArray) -> FloatArray:

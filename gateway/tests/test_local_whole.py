@@ -1,5 +1,6 @@
 """A gateway process as a service: systemd hears it, the page is there, saved settings end it in order."""
 
+import base64
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from free_ports import free_port
 from stand_in_nmcli import World
@@ -56,13 +58,19 @@ def test_a_service_notifies_serves_and_restarts(tmp_path: Path) -> None:
         heard = heard_until(manager, "WATCHDOG=1", process)
         assert heard[0] == "READY=1" and any(line.startswith("STATUS=Box 1: port not open") for line in heard)
         address = f"http://127.0.0.1:{page}"
-        ssids = json.load(urllib.request.urlopen(f"{address}/ssids", timeout=240))
+        password = base64.b64encode(b"opq:set-up password").decode()
+        headers = {"Authorization": f"Basic {password}", "Content-Type": "application/json"}
+
+        def ask(path: str, body: bytes | None = None) -> Any:
+            request = urllib.request.Request(f"{address}{path}", body, headers)
+            return json.load(urllib.request.urlopen(request, timeout=240))
+
+        ssids = ask("/ssids")
         assert ssids == {"ssids": [["plant", 60, "WPA2", False]]}
-        told = json.load(urllib.request.urlopen(f"{address}/box_config", timeout=240))["box_config"]
+        told = ask("/box_config")["box_config"]
         told["trg_push_ep"] = "tcp://makai.example:9880"
         body = json.dumps({"box_config": json.dumps(told)}).encode()
-        request = urllib.request.Request(f"{address}/box_config", body, {"Content-Type": "application/json"})
-        assert json.load(urllib.request.urlopen(request, timeout=240)) == {"saved": True, "restarts": True}
+        assert ask("/box_config", body) == {"saved": True, "restarts": True}
         heard_until(manager, "STOPPING", process)
         assert process.wait(240) == 0
     finally:

@@ -21,7 +21,7 @@ from opq_gateway.serial_side.early_ports import early_ports
 from opq_gateway.update.starting import start_by_journal
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
-from opq_proto.kit.ending import signals_by_default, stopped_by_signals
+from opq_proto.kit.ending import end_at_signals, signals_by_default, stopped_by_signals
 from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 
 RETRY_S = 5.0
@@ -39,7 +39,7 @@ def main(
     context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int | None
 ) -> None:
     """Serve Boxes on serial ports: store raw samples, measure, send over CurveZMQ."""
-    if context.invoked_subcommand in ("claim-code", "status"):
+    if context.invoked_subcommand not in (None, "run", "rules"):
         signals_by_default()
     context.obj = (config_path, data_dir, port_offset)
     if context.invoked_subcommand is None:
@@ -232,4 +232,5 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 
 if __name__ == "__main__":
+    end_at_signals()
     main()

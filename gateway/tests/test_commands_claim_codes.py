@@ -1,15 +1,18 @@
 """Claim codes: made on the gateway's own machine, for one Box, for a while, once."""
 
+import errno
 import http.client
 import ipaddress
 import itertools
 import json
+import os
 import shlex
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from free_ports import free_port
 
+import opq_gateway.__main__
 from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
 from opq_gateway.commands.local_orders import LocalOrders
@@ -145,7 +149,7 @@ def test_commands_say_whose_token_is_needed(
     done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
     assert done.exit_code == 1 and f"want the token of {folder / NAME}" in done.stderr
     done = CliRunner().invoke(main, ["status", "--endpoint", address])
-    assert done.exit_code == 0 and "claim codes are shown to the gateway's user and root" in done.output
+    assert done.exit_code == 0 and "claim codes are not shown: want the token of" in done.output
     assert claims.open_codes() == ()
 
 
@@ -179,7 +183,7 @@ from opq_gateway.local.running_gateway import note_address
 from opq_gateway.gateway_status import BoxStatus
 
 (Path("D") / "gateway").mkdir(parents=True)
-orders = LocalOrders(Path("D/gateway").absolute(), ClaimCodes(["1"]))
+orders = LocalOrders(Path("D/gateway"), ClaimCodes(["1"]))
 server = HealthServer("10.99.0.1:8913", {"1": BoxStatus("1", 60)}, {}, orders)
 note_address(Path("D/gateway"), 8913, "10.99.0.1:8913")
 for words in (["claim-code", "1", "--data-dir", "D"], ["claim-code", "1", "--endpoint", "10.99.0.1:8913"]):
@@ -195,6 +199,75 @@ for headers in strangers:
         assert error.code == 403
 server.close()
 """
+
+
+@pytest.mark.parametrize("command", ["claim-code", "setup-link", "status"])
+def test_an_impostor_without_proof_is_not_believed(command: str) -> None:
+    """Another user's program at the gateway's port, which carries out each order at once."""
+    code = {"box_id": "1", "code": "THEIRS", "valid_s": 600}
+
+    class Impostor(http_server.ReplyHandler):
+        def do_POST(self) -> None:
+            document = {**code, "url": "http://127.0.0.1:1/#link=THEIRS"}
+            self.send_reply((201, "application/json", json.dumps(document).encode()))
+
+        def do_GET(self) -> None:
+            document = {"name": "gateway", "subcomponents": []} if self.path == "/" else [code]
+            self.send_reply((200, "application/json", json.dumps(document).encode()))
+
+    server = http_server.HttpServer("impostor", "127.0.0.1:0", Impostor)
+    server.start()
+    box = ["1"] if command == "claim-code" else []
+    done = CliRunner().invoke(main, [command, *box, "--endpoint", f"127.0.0.1:{server.port}"])
+    server.end()
+    assert done.exit_code == (0 if command == "status" else 1)
+    assert "does not ask for the gateway's token" in done.output and "THEIRS" not in done.output
+
+
+def test_a_relative_data_folder_takes_orders(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    orders = LocalOrders(Path("gateway"), ClaimCodes(["1"]))
+    server = HealthServer("127.0.0.1:0", {"1": BoxStatus("1", 60)}, {}, orders)
+    monkeypatch.chdir("/")
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", f"127.0.0.1:{server.port}"])
+    server.close()
+    assert done.exit_code == 0 and "for 10 minutes, once" in done.output, done.output
+
+
+def test_a_token_that_was_not_written_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(rest_token, "write_whole_file", full)
+    orders = LocalOrders(folder, ClaimCodes(["1"]))
+    server = HealthServer("127.0.0.1:0", {"1": BoxStatus("1", 60)}, {}, orders)
+    address = f"127.0.0.1:{server.port}"
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
+    shown = CliRunner().invoke(main, ["status", "--endpoint", address])
+    server.close()
+    why = f"this gateway could not write {folder / NAME} at its start (No space left on device)"
+    assert done.exit_code == 1 and why in done.stderr
+    assert shown.exit_code == 0 and why in shown.output
+
+
+def test_a_program_without_proof_hides_codes_alone(
+    served: tuple[ClaimCodes, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes and clocks are shown without the token."""
+    monkeypatch.setattr(rest_token, "_read", lambda path: "another-token-of-thirty-two-letters")
+    done = CliRunner().invoke(main, ["status", "--endpoint", served[1]])
+    assert done.exit_code == 0 and "Box 1: port not open" in done.output
+    assert "claim codes are not shown: the program at port" in done.output
+
+
+def test_only_services_end_with_0_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    undone: list[str] = []
+    for name in main.commands:
+        monkeypatch.setattr(opq_gateway.__main__, "signals_by_default", partial(undone.append, name))
+        CliRunner().invoke(main, [name, "--help"])
+    assert set(undone) == set(main.commands) - {"run", "rules"}
 
 
 def test_own_addresses_are_this_machine(tmp_path: Path) -> None:

@@ -27,11 +27,14 @@ class LocalOrders:
 
     def __init__(self, folder: Path, claims: ClaimCodes) -> None:
         """`folder`: the gateway's own, with the token."""
-        self._file = folder / NAME
+        self._file = folder.absolute() / NAME
+        self._problem = ""
         try:
             token = made_token(folder)
         except OSError as error:  # the disk is full: it serves without orders
             log.get(service="gateway").warning("orders.no_token", file=str(self._file), error=str(error))
+            why = error.strerror or error
+            self._problem = f"this gateway could not write {self._file} at its start ({why})"
             token = secrets.token_urlsafe(32)
         self._sum = hashlib.sha256(token.encode()).hexdigest()
         self.claims = claims
@@ -54,7 +57,10 @@ class LocalOrders:
 
     def refusal(self, headers: Mapping[str, str], port: int) -> Reply:
         """The answer to a program of this machine without the token; it proves that this gateway has it."""
-        text = f"want the token of {self._file}, which this gateway's user and root can read"
+        if self._problem:
+            text = f"{self._problem}, so it takes no orders; remove the cause and restart it"
+            return _json(401, {"error": text})
+        text = f"want the token of {self._file}; run the command as this gateway's user or with sudo"
         proofs = proofs_of([self._sum], headers.get(CHALLENGE.lower(), ""), port)
         return _json(401, {"error": text, KEY: str(self._file), PROOFS: proofs})
 

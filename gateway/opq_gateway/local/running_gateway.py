@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from opq_proto.errors import OpqError
-from opq_proto.keys.rest_token import CHALLENGE, new_challenge, proved_token
+from opq_proto.keys.rest_token import CHALLENGE, UnprovedError, new_challenge, proved_token
 from opq_proto.kit.http_client import HttpAnswer, send_request
 from opq_proto.kit.http_server import address_of
 from opq_proto.kit.system_place import find_system
@@ -83,38 +83,53 @@ class RunningGateway:
         self._host, self._port = "127.0.0.1" if host in ("0.0.0.0", "::") else host, port + port_offset
         self.address = f"{_bracketed(self._host)}:{self._port}"
 
-    def request(self, method: str, path: str) -> tuple[int, object]:
-        """The HTTP status and the document of an answer; the document is None where it is not JSON.
-
-        An order gets the gateway's token, if this user may read it and the gateway proves that it has it.
+    def read(self, path: str) -> tuple[int, object]:
+        """The HTTP status and the document of a page; the document is None where it is not JSON.
 
         Raises:
-            OpqError: there is no answer, or no proof.
+            OpqError: there is no answer.
         """
-        try:
-            challenge = new_challenge()
-            answer = self._answer(method, path, {CHALLENGE: challenge})
-            if answer.status == HTTPStatus.UNAUTHORIZED:
-                token = proved_token(answer.content, challenge, self._port)
-                if token is not None:
-                    answer = self._answer(method, path, {"Authorization": f"Bearer {token}"})
-        except OSError as error:
-            why = f"no gateway answers at {self.address} ({error}); it must run on this machine"
-            raise OpqError(why) from error
-        try:
-            return answer.status, json.loads(answer.content)
-        except ValueError:
-            return answer.status, None
+        return _parsed(self._answer("GET", path, {}))
+
+    def order(self, method: str, path: str) -> tuple[int, object]:
+        """As `read`, for an order. The gateway gets its token, if this user may read it and the gateway
+        proves that it has it. An answer below 400 is returned only after that proof.
+
+        Raises:
+            OpqError: there is no answer.
+            UnprovedError: there is no proof.
+        """
+        challenge = new_challenge()
+        answer = self._answer(method, path, {CHALLENGE: challenge})
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            token = proved_token(answer.content, challenge, self._port)
+            if token is not None:
+                answer = self._answer(method, path, {"Authorization": f"Bearer {token}"})
+        elif answer.status < HTTPStatus.BAD_REQUEST:
+            why = "does not ask for the gateway's token, so it is not the gateway"
+            raise UnprovedError(f"the program at {self.address} {why}")
+        return _parsed(answer)
 
     def _answer(self, method: str, path: str, headers: dict[str, str]) -> HttpAnswer:
         url = f"http://{self.address}{path}"
-        return send_request(url, ANSWER_S, method=method, headers=headers, most_bytes=MAX_BYTES)
+        try:
+            return send_request(url, ANSWER_S, method=method, headers=headers, most_bytes=MAX_BYTES)
+        except OSError as error:
+            why = f"no gateway answers at {self.address} ({error}); it must run on this machine"
+            raise OpqError(why) from error
+
+
+def _parsed(answer: HttpAnswer) -> tuple[int, object]:
+    try:
+        return answer.status, json.loads(answer.content)
+    except ValueError:
+        return answer.status, None
 
 
 def make_setup_link(endpoint: str, port_offset: int) -> str:
     """Requests a new link to the set-up page. Raises as `make_claim_code`."""
     gateway = RunningGateway(endpoint, port_offset)
-    status, answer = gateway.request("POST", "/setup-links")
+    status, answer = gateway.order("POST", "/setup-links")
     if status != 201 or not isinstance(answer, dict) or "url" not in answer:
         why = answer.get("error") if isinstance(answer, dict) else None
         raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
@@ -129,7 +144,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
         OpqError: there is no answer, or the gateway refuses; with its text.
     """
     gateway = RunningGateway(endpoint, port_offset)
-    status, answer = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
+    status, answer = gateway.order("POST", f"/claim-codes?box={quote(box_id, safe='')}")
     if status != 201 or not isinstance(answer, dict) or not {"box_id", "code", "valid_s"} <= set(answer):
         why = answer.get("error") if isinstance(answer, dict) else None
         raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
@@ -150,20 +165,32 @@ SOURCES = {"gps": "GPS", "holdover": "GPS lost, held over", "ntp": "by another c
 
 
 def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
-    """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`; the codes are None for other users.
+    """Requests the status: `{"boxes", "gps_comparison", "claim_codes", "claim_codes_problem"}`.
+
+    The codes are None where they are not shown, as to other users; the problem says why.
 
     Raises:
         ConfigError: the endpoint is not an address.
         OpqError: there is no answer, or it is not a gateway.
     """
     gateway = RunningGateway(endpoint, port_offset)
-    (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))
+    _, health = gateway.read("/")
     if not isinstance(health, dict) or health.get("name") != "gateway":
         raise OpqError(f"{gateway.address} answers, but is not a gateway")
+    problem: str | None = None
+    try:
+        status, codes = gateway.order("GET", "/claim-codes")
+    except UnprovedError as error:
+        codes, problem = None, str(error)
+    else:
+        if status != HTTPStatus.OK or not isinstance(codes, list):
+            refused = codes.get("error") if isinstance(codes, dict) else None
+            problem = str(refused or f"{gateway.address} answers {status}")
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),
-        "claim_codes": codes if isinstance(codes, list) else None,
+        "claim_codes": codes if problem is None else None,
+        "claim_codes_problem": problem,
     }
 
 
@@ -185,7 +212,7 @@ def status_words(status: dict[str, Any]) -> list[str]:
         apart = gps.get("apart_ns") or {}
         lines += [f"GPS: Box {box_id} contradicts it by {ns / 1e6:+.3f} ms" for box_id, ns in apart.items()]
     if status["claim_codes"] is None:
-        return [*lines, "claim codes are shown to the gateway's user and root"]
+        return [*lines, f"claim codes are not shown: {status['claim_codes_problem']}"]
     codes = [
         f"claim code of Box {code['box_id']}: {code['code']}, "
         f"for {round(float(code['valid_s']) / 60)} minutes, once"

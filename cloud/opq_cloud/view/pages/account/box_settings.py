@@ -45,8 +45,8 @@ GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
 """The code that a gateway shows, as people type it; no other text is sent to a Box."""
 NOT_CLAIMED = (
     "The code does not fit, the Box is not connected, or it has an owner. At its gateway, "
-    "opq-gateway claim-code shows a code for ten minutes and opq-tools keys list shows the "
-    "fingerprint; an administrator can make a code."
+    "opq-gateway claim-code, run as the gateway's user or with sudo, shows a code for ten minutes and "
+    "opq-tools keys list shows the fingerprint; an administrator can make a code."
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",

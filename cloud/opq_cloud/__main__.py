@@ -11,7 +11,7 @@ import click
 from opq_cloud.notifications.log_command import notifications_log
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
-from opq_proto.kit.ending import signals_by_default
+from opq_proto.kit.ending import end_at_signals, signals_by_default
 from opq_proto.kit.shared_options import configs_option, data_dir_option, port_offset_option
 
 HELP = {
@@ -184,4 +184,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_signals()
     main()

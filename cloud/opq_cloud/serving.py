@@ -244,9 +244,8 @@ def run(
             if signal.SIGINT in signals:  # a person stopped it at the terminal
                 forget_after_ctrl_c(data_dir, own.name)
             if not ended:
-                # A thread that hangs in a library would make the interpreter's own end undefined. What it had
-                # not stored is read again at the next start, so that the end that was asked for succeeded.
-                os._exit(0 if runner.failure is None else runner.failure.exit_code)
+                # A thread that hangs in a library would make the interpreter's own end undefined.
+                os._exit(1 if runner.failure is None else runner.failure.exit_code)
     except OpqError as error:  # of a lock, whose store does not answer
         if not runner.stop.is_set():
             raise

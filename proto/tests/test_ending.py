@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.ending import SIGNALS, end_at_signals, stopped_by_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -48,6 +48,21 @@ command_line.run_installed = load
 room.main()
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=240, check=False).returncode == 0
+
+
+def test_a_second_signal_does_not_end_with_0() -> None:
+    """It cuts short what follows the end that the first one asked for."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
+    try:
+        end_at_signals()
+        with stopped_by_signals(threading.Event()):
+            pass
+        found = [signal.getsignal(number) for number in SIGNALS]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert found == [signal.SIG_DFL, signal.default_int_handler, signal.SIG_DFL]
 
 
 def test_a_command_that_answers_ends_by_the_signal() -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -78,6 +79,22 @@ def started(folder: Path, offset: int, services: list[str]) -> Iterator[dict[str
             if each.poll() is None:
                 each.kill()
             each.wait()
+
+
+def test_a_container_that_waits_ends_with_0(tmp_path: Path) -> None:
+    """SIGTERM while it waits for another one, which makes the keys."""
+    stub = tmp_path / "flock"
+    stub.write_text('#!/bin/sh\n: >"$OPQ_DATA/waits"\nexec sleep 600\n')
+    stub.chmod(0o755)
+    given = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "OPQ_DATA": str(tmp_path)}
+    waiting = subprocess.Popen(["sh", str(START), "all"], env=given, start_new_session=True)
+    try:
+        until((tmp_path / "waits").exists, 60.0, "it waits")
+        waiting.terminate()
+        assert waiting.wait(240) == 0
+    finally:
+        os.killpg(waiting.pid, signal.SIGKILL)
+        waiting.wait()
 
 
 @contextlib.contextmanager

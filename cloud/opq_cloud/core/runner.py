@@ -209,7 +209,7 @@ class ServiceRunner:
                 service.run(beat, ready)
             except OpqError as caught:
                 error = caught
-                if not ready.is_set() and entry.restarts == 0:
+                if not ready.is_set() and entry.restarts == 0 and not self.stop.is_set():
                     self.fail(caught)
                 else:
                     self._log.error("service.failed", service=service.name, error=str(caught))

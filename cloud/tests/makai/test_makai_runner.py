@@ -102,6 +102,28 @@ def test_an_end_asked_of_a_silent_store(
             serving.run("health", [], config, tmp_path)
 
 
+def test_a_silent_store_after_a_signal() -> None:
+    """The signal comes before the store's answer, while the service begins."""
+    runner = ServiceRunner(ServiceBoard())
+
+    class Beginning(Flaky):
+        def run(self, stop: Any, ready: threading.Event) -> None:
+            runner.stop.set()
+            super().run(stop, ready)
+
+    assert not runner.start([Beginning("writer", StoreError("no answer in time"), before_ready=True)])
+    assert runner.wait() and runner.failure is None
+
+
+def test_a_service_that_hangs_ends_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(ServiceRunner, "start", lambda *_: False)
+    monkeypatch.setattr(ServiceRunner, "wait", lambda _: False)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    serving.run("health", [], build(CloudConfig, {}, "cloud.toml"), tmp_path)
+    assert codes == [1]
+
+
 def test_health_is_not_ok_before_a_restart(makai: Any) -> None:
     board = ServiceBoard()
     runner = ServiceRunner(board)

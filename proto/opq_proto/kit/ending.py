@@ -11,23 +11,36 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last one comes where the terminal is closed; `nohup` ignores it, and so it stays."""
 
 
 def end_at_signals() -> None:
-    """Has these signals end the process with 0, but for an ignored SIGHUP, until `stopped_by_signals`."""
+    """Has these signals end the process with 0, but for an ignored SIGHUP, until `stopped_by_signals`.
+
+    After that block they act by default, because an end that a second signal cuts short has not succeeded.
+    """
     for number in _handled():
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, _end)
+
+
+def _end(*_: object) -> None:
+    os._exit(0)
 
 
 def signals_by_default() -> None:
     """Undoes `end_at_signals`: a command that a signal ends before its answer has not succeeded."""
     for number in _handled():
-        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, _by_default(number))
+
+
+def _by_default(number: signal.Signals) -> Callable[[int, FrameType | None], Any] | signal.Handlers:
+    return signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
 
 
 def _handled() -> list[signal.Signals]:
@@ -64,7 +77,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
         yield came
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, _by_default(number) if handler is _end else handler)
         signal.set_wakeup_fd(before_fd)
         writer.close()
         watcher.join()

@@ -68,8 +68,10 @@ def test_a_phone_joins_a_network(address: str, world: World) -> None:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.route("**/session", lambda route: route.fulfill(status=429, json={"error": "wait"}), times=1)
         page.goto(address)
-        page.get_by_text("120.25").wait_for()
+        page.get_by_text("120.25").wait_for()  # the exchange of the link is tried again
+        assert "#" not in page.url
         page.get_by_role("button", name=NAME).click()
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
@@ -85,4 +87,4 @@ def test_a_phone_joins_a_network(address: str, world: World) -> None:
             page.wait_for_timeout(50)
         page.get_by_text("On line").wait_for()
         browser.close()
-    assert world.read()["up"] and complaints == []
+    assert world.read()["up"] and [each for each in complaints if "429" not in each] == []

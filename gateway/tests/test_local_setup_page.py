@@ -300,8 +300,8 @@ def status_of(guard: SetupGuard, one: SetupRequest, access_point: bool = False) 
     return 200 if refusal is None else refusal.status
 
 
-def new_key(monotonic_s: float = 0.0, now_s: float = 0.0) -> str:
-    links = SetupLinks("token", lambda: monotonic_s, lambda: now_s)
+def new_key(monotonic_s: float) -> str:
+    links = SetupLinks("token", lambda: monotonic_s)
     links.serve_at("127.0.0.1:8888", 8888)
     return links.use(str(links.make()).partition("#link=")[2]) or ""
 
@@ -340,7 +340,7 @@ def test_on_this_machine_a_link_is_required(rig: Rig) -> None:
 
 def test_a_link_of_this_machine_has_limits() -> None:
     """It is for programs of this machine, which do not pass for a device of the access point."""
-    guard, key = SetupGuard(None, LINKS, Clock()), new_key(now_s=time.time())
+    guard, key = SetupGuard(None, LINKS, Clock()), new_key(time.monotonic())
     here = {"peer": "127.0.0.1", "here": "127.0.0.1"}
     refusal = guard.refusal(asked(**here), False)
     assert refusal is not None and refusal.status == 403 and "opq-gateway setup-link" in refusal.text
@@ -350,7 +350,7 @@ def test_a_link_of_this_machine_has_limits() -> None:
     assert status_of(guard, asked(peer="127.0.0.1", opq_setup=key, x_forwarded_for="8.8.8.8")) == 403
     for own in ({"peer": "10.42.0.1"}, {"peer": "127.0.0.1"}):
         assert status_of(guard, asked(here="10.42.0.1", **own), access_point=True) == 403
-    late = new_key(now_s=time.time() - KEY_S)
+    late = new_key(time.monotonic() - KEY_S - 1)
     for wrong in (
         late,
         key + "0",
@@ -389,11 +389,39 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
     assert status(asked(peer="192.168.1.10", authorization=basic(SECRET))) == 200
     clock.now_s += GUESS_S
     assert status(asked(authorization=basic(SECRET))) == 200
-    key = new_key(now_s=time.time())
+    key = new_key(time.monotonic())
     change = asked("POST", "127.0.0.1", content_type="application/json; charset=utf-8", content_length="2")
     change.headers["opq-setup"] = key  # type: ignore[index]
     assert [status(change) for _ in range(CHANGE_BURST + 1)] == [200] * CHANGE_BURST + [429]
     assert status(asked("POST", "127.0.0.1", content_type="application/json", opq_setup=key)) in (411, 429)
+
+
+def test_other_users_spend_nothing_of_a_key() -> None:
+    """They have the same address, 127.0.0.1, and neither key nor password."""
+    guard = SetupGuard(Secret(SECRET), LINKS, Clock())
+    body = {"content_type": "application/json", "content_length": "2"}
+    for _ in range(2 * CHANGE_BURST):
+        assert status_of(guard, asked("POST", "127.0.0.1", path="/session", **body)) == 200
+        for path in ("/", "/connect"):
+            wrong = asked("POST", "127.0.0.1", path=path, authorization=basic("guess"), **body)
+            assert status_of(guard, wrong) in (401, 429)
+    right = asked("POST", "127.0.0.1", path="/connect", **body, opq_setup=new_key(time.monotonic()))
+    assert status_of(guard, asked("POST", "127.0.0.1", path="/session", **body)) == 200
+    assert status_of(guard, right) == 200
+
+
+def test_a_key_holds_until_the_machine_restarts() -> None:
+    """At most a day, by a clock that no network sets; a new start of the gateway does not end it."""
+    clock = Clock()
+    links = SetupLinks("token", clock)
+    links.serve_at("127.0.0.1:8888", 8888)
+    key = links.use(str(links.make()).partition("#link=")[2]) or ""
+    assert SetupLinks("token", clock).knows(key)
+    assert not SetupLinks("token", clock, "another start").knows(key)
+    clock.now_s += KEY_S - 1
+    assert links.knows(key)
+    clock.now_s += 1
+    assert not links.knows(key)
 
 
 def test_excess_requests_are_closed(rig: Rig) -> None:

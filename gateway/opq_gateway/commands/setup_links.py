@@ -2,7 +2,8 @@
 
 Every user's program reaches the page's port on loopback. So the page wants a key there, which a browser gets
 by a link that `opq-gateway setup-link` prints. The link is used up at once, because a program that opens it
-shows it to all users in its arguments. A key holds for a day, also when the gateway restarts.
+shows it to all users in its arguments. A key holds for a day, also when the gateway restarts, and ends when
+the machine restarts. Its day is by the monotonic clock, because joining a network may set the time of day.
 """
 
 import hmac
@@ -10,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from opq_proto.kit.http_server import address_of
 
@@ -17,6 +19,8 @@ LINK_S = 600.0
 KEY_S = 86_400
 MOST_LINKS = 20
 """Links that are open at once; the oldest ends for another one."""
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""Another text for each start of the machine."""
 
 
 class SetupLinks:
@@ -26,12 +30,13 @@ class SetupLinks:
         self,
         token: str,
         monotonic_s: Callable[[], float] = time.monotonic,
-        now_s: Callable[[], float] = time.time,
+        boot: str | None = None,
     ) -> None:
-        """`token`: the secret of this gateway's folder, which signs the keys."""
+        """`token`: the secret of this gateway's folder, which signs the keys; `boot`: names the
+        machine's start, by default as BOOT does."""
         self._token = token.encode()
         self._monotonic_s = monotonic_s
-        self._now_s = now_s
+        self._boot = _boot() if boot is None else boot
         self._lock = threading.Lock()
         self._open: dict[str, float] = {}
         self._page = ""
@@ -59,7 +64,7 @@ class SetupLinks:
             until_s = self._open.pop(link, 0.0)
         if until_s <= self._monotonic_s():
             return None
-        end_s = int(self._now_s()) + KEY_S
+        end_s = int(self._monotonic_s()) + KEY_S
         return f"{end_s}.{self._signature(end_s)}"
 
     def knows(self, key: str) -> bool:
@@ -68,7 +73,16 @@ class SetupLinks:
         if not (end.isascii() and end.isdigit() and len(end) < 15):
             return False
         fits = hmac.compare_digest(signature.encode(), self._signature(int(end)).encode())
-        return fits and self._now_s() < int(end)
+        return fits and self._monotonic_s() < int(end)
 
     def _signature(self, end_s: int) -> str:
-        return hmac.new(self._token, f"opq set-up key 1\n{end_s}".encode(), "sha256").hexdigest()
+        text = f"opq set-up key 1\n{self._boot}\n{end_s}"
+        return hmac.new(self._token, text.encode(), "sha256").hexdigest()
+
+
+def _boot() -> str:
+    """The machine's start; where the system does not show it, a text for this start of the gateway."""
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return secrets.token_hex(16)

@@ -6,7 +6,8 @@ clock handed in.
 - A request that changes something is JSON from our own page, or from no page at all (CSRF).
 - The access point has its own key. Others need the password, or, on this machine, the key of a link
   (`setup_links`): every user and plug-in of the machine reaches the port.
-- Wrong passwords and changes are limited in rate per address.
+- Wrong passwords and changes are limited in rate per address. Only allowed requests count as changes, because
+  other users of this machine have the same address. A link cannot be guessed, so its exchange has no limit.
 """
 
 import base64
@@ -26,7 +27,10 @@ from opq_proto.kit.rate_limit import TokenBuckets
 USER = "opq"
 KEY_HEADER = "opq-setup"
 """The header with the key of a link, in lower case."""
-WITHOUT_KEY = ("/", "/index.html", "/opq.ico", "/favicon.ico", "/session")
+PAGE = ("/", "/index.html", "/opq.ico", "/favicon.ico")
+"""Paths that this machine gets without a key, because they show nothing."""
+SESSION = "/session"
+"""Path at which a link is exchanged for a key."""
 BY_LINK = "open the link that this prints, as the gateway's user or root: opq-gateway setup-link"
 NO_PASSWORD = "setup.password_file is not configured; the page answers only this machine"
 MAX_BODY_BYTES = 65_536
@@ -90,14 +94,14 @@ class SetupGuard:
                 return refused
         if request.method != "POST":
             return None
-        return self._change_refusal(request)
+        return self._form_refusal(request) or self._pace_refusal(request)
 
     def _by_link(self, request: SetupRequest) -> bool:
-        """Whether the request has the key of a link, or needs none: the page alone shows nothing."""
+        """Whether the request has the key of a link, or needs none."""
         if not _is_local(request):
             return False
-        path = request.target.partition("?")[0]
-        return path in WITHOUT_KEY or self._links.knows(request.headers.get(KEY_HEADER, ""))
+        without_key = (SESSION,) if request.method == "POST" else PAGE
+        return _path_of(request) in without_key or self._links.knows(request.headers.get(KEY_HEADER, ""))
 
     def _password_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         if self._password is None:
@@ -111,7 +115,12 @@ class SetupGuard:
             self._guesses.spend(request.peer)
         return SetupRefusal(401, f"want user {USER} and the set-up password")
 
-    def _change_refusal(self, request: SetupRequest) -> SetupRefusal | None:
+    def _pace_refusal(self, request: SetupRequest) -> SetupRefusal | None:
+        if _path_of(request) == SESSION or self._changes.spend(request.peer):
+            return None
+        return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
+
+    def _form_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return SetupRefusal(415, "want Content-Type: application/json")
@@ -122,9 +131,11 @@ class SetupGuard:
             return SetupRefusal(411, "want a Content-Length")
         if len(length) > 9 or int(length) > MAX_BODY_BYTES:
             return SetupRefusal(413, f"longer than {MAX_BODY_BYTES} bytes")
-        if not self._changes.spend(request.peer):
-            return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
         return None
+
+
+def _path_of(request: SetupRequest) -> str:
+    return request.target.partition("?")[0]
 
 
 def _is_local(request: SetupRequest) -> bool:

@@ -22,7 +22,7 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store.records.accounts.account_records import AccountRecords, BoxAccess
-from opq_cloud.store.records.accounts.notifications import NotificationRecords
+from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.accounts.rights import (
     OPEN,
     RIGHTS,
@@ -38,6 +38,7 @@ from opq_cloud.view.api.export_jobs import ExportHead
 from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
 from opq_cloud.view.web import long_answers
 from opq_cloud.view.web.links import TOKEN_SCOPES, make_ticket
+from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.passwords import secret_hash
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -169,16 +170,27 @@ def by_disabling(scene: demo.Scene, ids: dict[str, str]) -> None:
     ],
 )
 def test_what_ends_sessions_ends_tokens(
-    scene: demo.Scene, end: Callable[[demo.Scene, dict[str, str]], None]
+    scene: demo.Scene, end: Callable[[demo.Scene, dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also the tokens for rows of stream rules, and links for a new password; those of others stay."""
+    """Also the tokens for rows of stream rules, and links for a new password; those of others stay.
+
+    Rules that send to a URL are switched off, which a mail and the log of changes say.
+    """
+    mails: list[str] = []
+    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text: mails.append(f"{to} {text}"))
     people, ids = scene.store.people, add_people(scene, eve="owner", root="admin")
     other, program = signed_in(scene, "eve"), FormBrowser(scene.url)
     hers, roots = (make_ticket(people, "token", 3600, account_id=ids[name]) for name in ("eve", "root"))
     rows = make_ticket(people, "notify", 3600, account_id=ids["eve"])
     link = make_ticket(people, "reset", 3600, account_id=ids["eve"])
     assert program.get("/api/v1/boxes", **bearer(hers)) == 200 and other.get("/account") == 200
+    records, url = NotificationRecords(people.documents), "https://a.example/x"
+    for name in ("A", "B"):
+        records.put_rule(NotificationRule(name, ids["eve"], name, "incident", "webhook", 0, url=url))
     end(scene, ids)
+    assert [each for each in mails if each.startswith("eve@") and "2 notification rules that send" in each]
+    noted = [each.after for name in ("eve", "root") for each in people.changes.of_account(ids[name])]
+    assert [each for each in noted if each.get("notification_rules_switched_off") == "2"]
     assert program.get("/api/v1/boxes", **bearer(hers)) == 401 and other.get("/account") == 303
     assert program.get("/api/v1/boxes", **bearer(roots)) == 200
     assert people.ticket(secret_hash(rows), "notify") is None
@@ -232,6 +244,7 @@ def test_a_new_webhook_is_reported_by_mail(tmp_path: Path) -> None:
             assert eve.post("/account/password", "/account", **by_password, **FRESH) == 303
             sent = [each.get_content() for each in wait_for(lambda: len(sink.mails) >= 3 and sink.mails)]
     assert ["address of the web" in each for each in sent] == [True, True, False]
+    assert "1 notification rule that sends to a URL was switched off; switch it on with" in sent[2]
     assert not any("PILLS" in each or "example/x" in each for each in sent)
 
 
@@ -256,6 +269,7 @@ def test_a_rules_address_needs_the_password(scene: demo.Scene) -> None:
     assert eve.post(made, made, **(to_a | {"least_severity": "4"})) == 303
     assert eve.post("/account/sessions/end", "/account", session="others") == 303
     assert stored() == [("https://a.example/x", False)]
+    assert eve.get("/account") == 200 and "rule that sends to a URL is switched off; switch it on" in eve.text
     assert eve.post(made, made, **to_a) == 403
     assert eve.post(made, made, **to_a, **right) == 303 and stored() == [("https://a.example/x", True)]
 

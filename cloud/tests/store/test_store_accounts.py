@@ -13,7 +13,12 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.mongo import mongo_accounts
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.records.accounts.account_records import AccountSession, AccountTicket, BoxAccess
+from opq_cloud.store.records.accounts.account_records import (
+    AccountSession,
+    AccountTicket,
+    BoxAccess,
+    EndedAccess,
+)
 from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.accounts.rights import Relation
 
@@ -88,7 +93,7 @@ def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
     people.touch_session("a", 99)
     assert [each.token_hash for each in people.sessions("one")] == ["a", "c", "b"]
     assert people.end_session("c") and not people.end_session("c")
-    assert people.end_access("one", keep="b") == 1
+    assert people.end_access("one", keep="b") == EndedAccess(1, 0)
     assert [each.token_hash for each in people.sessions("one")] == ["b"]
     people.add_session(_session("old", "one", expires_s=10))
     assert people.expire(10.0) == 1
@@ -120,7 +125,8 @@ def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) ->
         for name, url in (("mail", ""), ("webhook", "https://example.org/")):
             who = account.account_id
             rules.put_rule(NotificationRule(f"{name} {who}", who, name, "incident", name, 0, url=url))
-    assert people.end_access(ada.account_id, keep="s") == 0
+    assert people.end_access(ada.account_id, keep="s") == EndedAccess(0, 1)
+    assert people.end_access(ada.account_id, keep="s") == EndedAccess(0, 0), "it is off already"
     on = [{each.name: each.enabled for each in rules.rules(who.account_id)} for who in (ada, eve)]
     assert on == [{"mail": True, "webhook": False}, {"mail": True, "webhook": True}]
     stale = NotificationRule(f"webhook {ada.account_id}", ada.account_id, "a", "incident", "webhook", 0)
@@ -130,7 +136,7 @@ def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) ->
     (mail,) = (each for each in rules.rules(ada.account_id) if each.name == "mail")
     assert rules.change_rule(mail, replace(mail, name="b")) and not rules.change_rule(stale, stale)
     assert [each.account_id for each in open_again().people.tickets()] == [eve.account_id] * 3
-    assert people.end_access(eve.account_id) == 0 and people.session("s") is not None
+    assert people.end_access(eve.account_id) == EndedAccess(0, 1) and people.session("s") is not None
 
 
 def test_a_code_needs_its_administrator(store: CloudStore, open_again: Another) -> None:

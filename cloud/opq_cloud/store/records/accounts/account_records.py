@@ -142,6 +142,20 @@ class AccountTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedAccess:
+    """How much of an account `AccountRecords.end_access` ended."""
+
+    sessions: int
+    rules: int
+    """Notification rules that it switched off."""
+
+    @property
+    def switched_off(self) -> dict[str, object]:
+        """For the log of changes; empty where no rule was switched off."""
+        return {"notification_rules_switched_off": self.rules} if self.rules else {}
+
+
+@dataclass(frozen=True, slots=True)
 class FormerOwner:
     """An account that owned a Box, and when."""
 
@@ -309,16 +323,15 @@ class AccountRecords:
             self._originals.delete(account.email)
         return tuple(freed)
 
-    def set_mailed_password(self, account_id: str, password_hash: str) -> bool:
+    def set_mailed_password(self, account_id: str, password_hash: str) -> EndedAccess | None:
         """Sets a new password for somebody who opened a mailed link, and ends all sessions, tokens and links.
 
-        Returns False where there is no such account.
+        Returns None where there is no such account.
         """
         if self.account(account_id) is None:
-            return False
+            return None
         self.change_account(account_id, lambda was: replace(was, password_hash=password_hash))
-        self.end_access(account_id)
-        return True
+        return self.end_access(account_id)
 
     def _remove_kept(self, account_id: str, *tables: str) -> None:
         """Removes what an account keeps in these tables."""
@@ -357,19 +370,23 @@ class AccountRecords:
     def end_session(self, token_hash: str) -> bool:
         return self._documents.remove(SESSIONS, token_hash) is not None
 
-    def end_access(self, account_id: str, keep: str = "") -> int:
-        """Ends an account's sessions but `keep`, its tokens and links; returns how many sessions ended.
+    def end_access(self, account_id: str, keep: str = "") -> EndedAccess:
+        """Ends an account's sessions but `keep`, its tokens and links.
 
-        Notification rules that send to an address of the web are switched off.
+        Notification rules that send to a URL are switched off. The sessions end first: if the store fails
+        after that, somebody who knew the old password has no session.
         """
         ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
+        sessions = self._documents.remove_many(SESSIONS, ended)
         tickets = [each.ticket_hash for each in self.tickets(account_id=account_id)]
         self._documents.remove_many(TICKETS, tickets)
+        rules = 0
         for rule in self._documents.find(NOTIFICATION_RULES, "account_id", account_id):
             if rule.get("url"):
                 key = rule[KEPT_BY_ACCOUNT[NOTIFICATION_RULES]]
                 self._documents.change(NOTIFICATION_RULES, key, lambda was: {**was, "enabled": False})
-        return self._documents.remove_many(SESSIONS, ended)
+                rules += bool(rule.get("enabled", True))
+        return EndedAccess(sessions, rules)
 
     def end_codes(self, account_id: str) -> None:
         """Ends the invitations and claim codes that an account has made."""

@@ -122,10 +122,15 @@ class AccountContext:
         """The start of links in mails: as configured, otherwise as this page was requested."""
         return self.visitors.config.address or str(request.base_url).rstrip("/")
 
-    def warn_owner(self, account: Account, what: str) -> None:
-        """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
+    def warn_owner(self, account: Account, what: str, rules_off: int = 0) -> None:
+        """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it.
+
+        `rules_off`: notification rules that the change switched off.
+        """
         advice = "If it was not you, set a new password and inform an administrator."
-        self.mailer.send(account.email, "Your account at OPQ View was changed", f"{what}\n\n{advice}\n")
+        parts = (what, rules_off_words(rules_off, "were"), advice)
+        text = "\n\n".join(filter(None, parts))
+        self.mailer.send(account.email, "Your account at OPQ View was changed", f"{text}\n")
 
     def note(
         self,
@@ -153,6 +158,15 @@ def checked_email(text: str) -> str:
     if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
         raise HTTPException(400, "This is not an e-mail address; write one such as ada@example.org.")
     return text.lower()
+
+
+def rules_off_words(rules: int, be: str = "are") -> str:
+    """That so many rules are, or were, switched off; empty for 0."""
+    if rules == 0:
+        return ""
+    be = {"are": "is", "were": "was"}[be] if rules == 1 else be
+    which, them = ("rule that sends", "it") if rules == 1 else ("rules that send", "them")
+    return f"{rules} notification {which} to a URL {be} switched off; switch {them} on with your password."
 
 
 def in_days(seconds: float) -> str:

@@ -11,9 +11,10 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.records.accounts.account_records import Account, AccountSession
+from opq_cloud.store.records.accounts.notifications import NotificationRecords
 from opq_cloud.store.records.accounts.rights import ADMIN
 from opq_cloud.store.records.accounts.seen_marks import SEEN_INCIDENTS
-from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
+from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account, rules_off_words
 from opq_cloud.view.pages.account.box_placing import forget_box
 from opq_cloud.view.pages.account.notification_form import notification_data
 from opq_cloud.view.web.forms import SentForm, end_in_browser, form_route, see_other
@@ -87,7 +88,13 @@ class AccountPages:
             voltage_units=VOLTAGE_UNITS,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own_to_change, key=box_order),
+            rules_off=rules_off_words(self._rules_off(account)),
         )
+
+    def _rules_off(self, account: Account) -> int:
+        """The number of notification rules that send to a URL and are switched off."""
+        rules = NotificationRecords(self._context.people.documents).rules(account.account_id)
+        return sum(bool(each.url) and not each.enabled for each in rules)
 
     def _sessions(self, account: Account) -> list[AccountSession]:
         return self._context.people.sessions(account.account_id)[:MAX_SESSIONS]
@@ -129,11 +136,12 @@ class AccountPages:
             return self._page(account, problem=problem, code=400)
         hashed = hash_password(password)
         self._change(visitor, lambda was: replace(was, password_hash=hashed))
-        self._context.people.end_access(account.account_id)
+        ended = self._context.people.end_access(account.account_id)
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
-        self._context.note(visitor, "changed the password", account.account_id)
-        self._context.warn_owner(account, "The password was changed.")
+        what = "changed the password"
+        self._context.note(visitor, what, account.account_id, after=ended.switched_off)
+        self._context.warn_owner(account, "The password was changed.", ended.rules)
         return self._context.begin_session(see_other("/account?saved=1"), secret, SESSION_S)
 
     # The second factor
@@ -182,11 +190,19 @@ class AccountPages:
 
         if not self._change(visitor, change):
             return see_other("/account")
-        self._context.people.end_access(account.account_id, keep=visitor.session_hash)
-        self._context.note(visitor, "added a second factor", account.account_id, *SECOND_FACTOR)
-        self._context.warn_owner(account, "A second factor was added.")
+        ended = self._context.people.end_access(account.account_id, keep=visitor.session_hash)
+        before, factor = SECOND_FACTOR
+        after: dict[str, object] = {**factor, **ended.switched_off}
+        self._context.note(visitor, "added a second factor", account.account_id, before, after)
+        self._context.warn_owner(account, "A second factor was added.", ended.rules)
         return self._context.page(
-            "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
+            "second_factor.html",
+            secret="",
+            qr_path="",
+            qr_size=0,
+            problem="",
+            codes=tuple(codes),
+            rules_off=rules_off_words(ended.rules, "were"),
         )
 
     def remove_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -202,13 +218,19 @@ class AccountPages:
     def end_session(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         wanted = form.text("session")
+        switched_off: dict[str, object] = {}
         if wanted == "others":
-            self._context.people.end_access(account.account_id, keep=visitor.session_hash)
+            ended = self._context.people.end_access(account.account_id, keep=visitor.session_hash)
+            switched_off = ended.switched_off
+            if ended.rules:
+                self._context.warn_owner(
+                    account, "All other sessions and all tokens were ended.", ended.rules
+                )
         elif wanted in {each.token_hash for each in self._context.people.sessions(account.account_id)}:
             self._context.people.end_session(wanted)
         else:
             raise HTTPException(404, "There is no such session; it may have ended.")
-        self._context.note(visitor, "ended a session", account.account_id)
+        self._context.note(visitor, "ended a session", account.account_id, after=switched_off)
         return see_other("/account")
 
     def add_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.accounts.account_records import Account
+from opq_cloud.store.records.accounts.account_records import Account, EndedAccess
 from opq_cloud.store.records.accounts.rights import ADMIN, ROLES
 from opq_cloud.view.pages.account.account_context import (
     AccountContext,
@@ -110,23 +110,27 @@ class AdminPages:
         self._context.people.change_account(
             account.account_id, lambda was: replace(was, role=role, disabled=disabled)
         )
-        if disabled:
-            self._context.people.end_access(account.account_id)
+        ended = self._context.people.end_access(account.account_id) if disabled else EndedAccess(0, 0)
         if disabled or role != ADMIN:
             self._context.people.end_codes(account.account_id)
         state = "disabled" if disabled else "enabled"
         before = {"role": account.role, "disabled": account.disabled}
-        after = {"role": role, "disabled": disabled}
+        after: dict[str, object] = {"role": role, "disabled": disabled, **ended.switched_off}
         what = f"set an account to {role}, {state}"
         self._context.note(visitor, what, account.account_id, before, after)
+        if ended.rules:
+            self._context.warn_owner(account, "An administrator disabled the account.", ended.rules)
         return see_other("/admin/accounts")
 
     def end_sessions(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
         ended = self._context.people.end_access(account.account_id)
-        before, after = {"sessions": ended}, {"sessions": 0}
+        before = {"sessions": ended.sessions}
+        after: dict[str, object] = {"sessions": 0, **ended.switched_off}
         what = "ended all sessions and tokens of an account"
         self._context.note(visitor, what, account.account_id, before, after)
+        if ended.rules:
+            self._context.warn_owner(account, "An administrator ended all sessions and tokens.", ended.rules)
         return see_other("/admin/accounts")
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -306,10 +306,16 @@ class EntryPages:
             )
         if self._context.people.use_ticket(secret_hash(code), "reset") is None:
             raise HTTPException(404, NO_LINK)
-        if not self._context.people.set_mailed_password(ticket.account_id, hash_password(password)):
+        ended = self._context.people.set_mailed_password(ticket.account_id, hash_password(password))
+        if ended is None:
             raise HTTPException(404, NO_LINK)
-        self._context.people.changes.add(ticket.account_id, visitor.address, "set a new password by mail", "")
+        what, off = "set a new password by mail", ended.switched_off
+        self._context.people.changes.add(ticket.account_id, visitor.address, what, "", after=off)
         self._context.visitors.discard_cached()
         account = self._context.people.account(ticket.account_id)
         answer = see_other("/sign-in")
-        return answer if account is None else self._context.mark_device(request, account, answer)
+        if account is None:
+            return answer
+        if ended.rules:
+            self._context.warn_owner(account, "A new password was set by a mailed link.", ended.rules)
+        return self._context.mark_device(request, account, answer)

@@ -173,6 +173,8 @@ class NotificationPages:
     def _report(self, visitor: Visitor, before: NotificationRule, rule: NotificationRule) -> None:
         if begins_to_send(before, rule):
             what = "A notification rule now sends messages about what you see to an address of the web."
+            if not rule.enabled:
+                what = "A notification rule, which is switched off, now has an address of the web to send to."
             self._context.warn_owner(own_account(visitor), what)
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

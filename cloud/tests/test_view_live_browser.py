@@ -23,6 +23,30 @@ SHOWS = """([volts, words, late]) => {
     && state.classList.contains('state-live') && state.classList.contains('state-late') === late;
 }"""
 """Box 1 is live and has this voltage and this word; whether it is late."""
+REFUSED_SOURCE = """
+window.SharedWorker = undefined;
+window.opened = [];
+window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  readyState = 0;
+  constructor() { super(); opened.push(this); }
+  close() { this.readyState = 2; }
+};
+window.displace = (source, reason) => {
+  source.dispatchEvent(new MessageEvent("full", { data: JSON.stringify({ reason }) }));
+  source.readyState = EventSource.CLOSED;
+  source.dispatchEvent(new Event("error"));
+};"""
+"""Streams of which a test ends one: View gave its place to another visitor, and refuses the next."""
+IN_WORKER = """async (why) => {
+  const seen = [], port = { postMessage: (message) => seen.push(message) };
+  await import("/static/feed_worker.js");
+  self.onconnect({ ports: [port] });
+  port.onmessage({ data: { after: null, boxes: null } });
+  displace(opened.at(-1), why);
+  return seen;
+}"""
+"""What a page gets from the worker, here run in the page, when its place is lost."""
 AGED = """(before) =>
   document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
 
@@ -63,6 +87,22 @@ def _publish_until_heard(scene: demo.Scene, page: "sync_api.Page", measurement: 
     while scene.view.counters.total("measurements") == heard and time.monotonic() < end_s:
         scene.publish(measurement)
         page.wait_for_timeout(50)
+
+
+def test_a_displaced_page_connects_again(scene: demo.Scene, open_page: NewPage) -> None:
+    """By itself and with View's reason: without shared workers, and in the shared worker."""
+    page, why = open_page(), "All live feeds are taken."
+    page.add_init_script(REFUSED_SOURCE)
+    page.clock.install()
+    page.goto(scene.url)
+    wait_until(page, "() => opened.length === 1")
+    page.evaluate("(why) => displace(opened[0], why)", why)
+    page.clock.fast_forward(6_000)
+    wait_until(page, "(why) => document.getElementById('stale').textContent.includes(why)", arg=why)
+    page.clock.fast_forward(10_000)
+    wait_until(page, "() => opened.length === 2")
+    seen = page.evaluate(IN_WORKER, why)
+    assert seen == [{"name": "error", "data": why}]
 
 
 def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> None:

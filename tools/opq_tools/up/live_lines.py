@@ -17,6 +17,9 @@ from opq_tools.up.incident_lines import boxes_named
 READ_S = 20.0
 """The page sends a comment every 15 s; a longer silence than this is a broken connection."""
 RETRY_S = 0.2
+"""Seconds before it connects again, where View does not ask for more."""
+RETRY_MOST_S = 600.0
+"""Most seconds that it waits, whatever the answer asks for."""
 
 
 class LiveFeed(OwnThread):
@@ -39,6 +42,8 @@ class LiveFeed(OwnThread):
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._connection: http.client.HTTPConnection | None = None
+        self.retry_s = RETRY_S
+        """Seconds before it connects again, as View asks in its last answer."""
         self.connected = threading.Event()
         self.malformed = 0
 
@@ -56,16 +61,18 @@ class LiveFeed(OwnThread):
             except (OSError, http.client.HTTPException, AttributeError):
                 # AttributeError: http.client reads on after `close` closed its socket
                 self.connected.clear()
-            self._stop.wait(RETRY_S)
+            self._stop.wait(self.retry_s)
 
     def _read(self) -> None:
         if "Authorization" in self._headers:
             check_port_owner(self._host, self._port)
+        self.retry_s = RETRY_S
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=READ_S)
         try:
             self._connection.request("GET", "/live", headers=self._headers)
             answer = self._connection.getresponse()
             if answer.status != 200:
+                self._wait_longer(answer.getheader("Retry-After", ""), 1)
                 return
             self.connected.set()
             name, data = "message", ""
@@ -78,6 +85,8 @@ class LiveFeed(OwnThread):
                     name = line[6:].strip()
                 elif line.startswith("data:"):
                     data += line[5:].strip()
+                elif line.startswith("retry:"):
+                    self._wait_longer(line[6:].strip(), 1000)
                 elif not line:
                     if data:
                         self._hand_on(name, data)
@@ -85,6 +94,11 @@ class LiveFeed(OwnThread):
         finally:
             self.connected.clear()
             self._connection.close()
+
+    def _wait_longer(self, text: str, in_a_second: int) -> None:
+        """`text`: how long View wants its readers to wait, of which `in_a_second` are one second."""
+        if text.isascii() and text.isdigit():
+            self.retry_s = min(max(int(text[:9]) / in_a_second, RETRY_S), RETRY_MOST_S)
 
     def _hand_on(self, name: str, data: str) -> None:
         now = time.monotonic_ns()

@@ -4,6 +4,7 @@
 
 const NAMES = ["measurement", "incident", "incident_gone", "reporting"];
 const AGAIN_MS = 60_000; // a page leads to itself once in so long: never round and round
+const REFUSED_MS = 10_000; // a refused stream is not tried again by the browser
 const GOING_MS = 5000; // what the visitor just chose comes first
 const made = document.documentElement.dataset.feed; // for whom the page was made, and for what they saw
 let goingAt = -Infinity;
@@ -36,8 +37,8 @@ function lead() {
 }
 
 /**
- * `on[name](data)` for the events of NAMES; `on.open()` and `on.error()` for the connection. `after`: the newest
- * incident that the page knows; null or empty: it gets only new ones. `boxes`: the ids of the Boxes that the page shows; null: all.
+ * `on[name](data)` for the events of NAMES; `on.open()` and `on.error(why)` for the connection, with View's reason
+ * where its place went to another visitor. `after`: the newest incident that the page knows; null or empty: it gets only new ones. `boxes`: the ids of the Boxes that the page shows; null: all.
  */
 export function openFeed(after, boxes, on) {
   if (window.SharedWorker) shareFeed(after, boxes, on);
@@ -81,12 +82,22 @@ function joinWorker() {
 function ownFeed(after, boxes, on) {
   let source;
   let last = after;
+  let again;
+  let why;
   const follow = () => {
+    clearTimeout(again);
     source?.close();
     if (document.hidden) return;
     source = new EventSource(`/live?after=${encodeURIComponent(last ?? "")}&values=${boxes === null ? "*" : boxes.map(encodeURIComponent).join(",")}&feed=${made}`);
-    source.addEventListener("open", () => on.open());
-    source.addEventListener("error", () => on.error());
+    source.addEventListener("open", () => {
+      why = undefined;
+      on.open();
+    });
+    source.addEventListener("full", (event) => (why = JSON.parse(event.data).reason));
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) again = setTimeout(follow, REFUSED_MS);
+      on.error(why);
+    });
     source.addEventListener("ended", () => {
       source.close();
       leave();

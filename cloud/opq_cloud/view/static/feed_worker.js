@@ -16,7 +16,8 @@ let source; // the newest
 let shown; // what the stream is asked for: Set of ids, or null: all
 let windows = []; // and of maps
 let reporting; // the last of these
-let standing; // the last thing known of the connection: "open" or "error"
+let standing; // the last message of the connection: { name: "open" or "error", data: why }
+let why; // View's reason, where this browser's place went to another visitor
 let first; // the incident after which the first page was made; null: it gets only new ones
 let waiting;
 
@@ -34,7 +35,7 @@ function enter(page, { after, boxes, map }) {
     connect();
     return;
   }
-  if (standing) page.postMessage({ name: standing });
+  if (standing) page.postMessage(standing);
   for (const [id, incident] of incidents) if (after && id > Number(after)) page.postMessage({ name: "incident", data: incident });
   if (reporting) page.postMessage({ name: "reporting", data: reporting });
   for (const { measurement, at } of newest.values()) {
@@ -60,7 +61,7 @@ function fewer() {
 /** No page is seen: the next page begins as the first one did. */
 function stop() {
   for (const each of streams) end(each);
-  source = reporting = standing = undefined;
+  source = reporting = standing = why = undefined;
   newest.clear();
   incidents.clear();
   maps.clear();
@@ -106,12 +107,14 @@ function connect() {
   streams.add(opened);
   opened.addEventListener("open", () => {
     for (const other of streams) if (other !== opened) end(other);
+    why = undefined;
     announce("open");
   });
+  opened.addEventListener("full", (event) => (why = JSON.parse(event.data).reason));
   opened.addEventListener("error", () => {
     const refused = opened.readyState === EventSource.CLOSED;
     if (refused) end(opened);
-    if (![...streams].some((each) => each.readyState === EventSource.OPEN)) announce("error");
+    if (![...streams].some((each) => each.readyState === EventSource.OPEN)) announce("error", why);
     if (refused && source === opened) setTimeout(() => source === opened && connect(), AGAIN_MS);
   });
   opened.addEventListener("ended", over);
@@ -139,9 +142,9 @@ function end(stream) {
   streams.delete(stream);
 }
 
-function announce(name) {
-  standing = name;
-  for (const page of pages.keys()) page.postMessage({ name });
+function announce(name, data) {
+  standing = { name, data };
+  for (const page of pages.keys()) page.postMessage(standing);
 }
 
 function hand(name, data) {

@@ -24,6 +24,7 @@ let scale = null; // of all sparklines of the page: bottom and top, percent of n
 
 const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
+let lostWhy; // View's reason
 let lostAt = null;
 let saysLost = false;
 let backAt = -Infinity; // when a connection was there again
@@ -34,7 +35,7 @@ const shownBoxes = [...new Set([...document.querySelectorAll("[data-box]")].map(
 let reportingNow = null; // how many of all Boxes report, of a page that shows some
 openFeed(after, showsAll ? null : shownBoxes, {
   open: () => showConnection("open"),
-  error: () => showConnection("error"),
+  error: (why) => showConnection("error", why),
   measurement: showMeasurement,
   incident: showIncident,
   reporting: (now) => (reportingNow = now),
@@ -44,9 +45,10 @@ window.addEventListener("pageshow", (event) => event.persisted && location.reloa
 setInterval(showAges, 1000);
 fillSparklines();
 
-function showConnection(standing) {
+function showConnection(standing, why) {
   if (standing === "open" && connection === "error") backAt = performance.now();
   connection = standing;
+  lostWhy = why;
   lostAt = standing === "error" ? (lostAt ?? performance.now()) : null;
   showFeed();
 }
@@ -64,7 +66,7 @@ function showFeed() {
   if (feed.textContent !== text) feed.textContent = text;
   const lostMs = away ? performance.now() - lostAt : 0;
   if (lostMs > LOST_AFTER_MS) saysLost = true;
-  if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs));
+  if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs, lostWhy));
   else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(others?.newest_ms ?? 0, ...[...heard.values()].map((last) => last.newestMs)), serverNowMs()));
   else if (!away && (known || saysLost)) showStale(null);
 }

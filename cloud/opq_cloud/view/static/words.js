@@ -66,10 +66,11 @@ export function stale(newestMs, nowMs) {
   return ["No Box reports now.", `The newest value is ${old} old: the figures here are from then.`];
 }
 
-/** The same for a page that has lost its connection to View. */
-export function lost(sinceMs) {
+/** The same for a page that has lost its connection to View. `why`: View's reason, if it gave one. */
+export function lost(sinceMs, why) {
   const old = age(Math.floor(sinceMs / 1000));
-  return ["The connection to View is lost.", `This page tries again; its figures are ${old} old or older.`];
+  const reason = why ? `${why} ` : "";
+  return ["The connection to View is lost.", `${reason}This page tries again; its figures are ${old} old or older.`];
 }
 
 const title = document.title;

@@ -115,6 +115,12 @@ def test_a_heard_box_is_listed_with_its_time(tmp_path: Path) -> None:
     assert (shown["time_source"], shown["uncertainty_ns"]) == ("free", None)
 
 
+def test_several_spaces_of_a_name_are_one(tmp_path: Path) -> None:
+    """A page shows them as one: two sites would look equal and not be."""
+    row = rows(tmp_path, "set", "1", "--name", " North  wing ", "--site", "a   b")
+    assert (row["name"], row["site"]) == ("North wing", "a b")
+
+
 def test_a_store_held_by_another_process_is_changed(tmp_path: Path) -> None:
     running = open_store(None, tmp_path)
     assert rows(tmp_path, "set", "1", "--name", "Cellar")["name"] == "Cellar"

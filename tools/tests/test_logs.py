@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from command_in_process import run_in_process
 
+from opq_cloud.store import BoxRecord, open_store
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log
+from opq_tools.shared import opened_store
+from opq_tools.system.logs import logs_command
 from opq_tools.system.logs.line import LineFilter, line_words
 from opq_tools.system.logs.sources import LogFiles, LogsError, journal_lines
 from opq_tools.up.children import LogFile
@@ -153,6 +157,30 @@ def test_our_units_lines_of_a_real_journal(tmp_path: Path, capsys: pytest.Captur
     assert [each.source for each in journal_lines("", 1, follow=False, directory=tmp_path)] == ["gateway"]
     with pytest.raises(LogsError, match="journalctl"):
         list(journal_lines("", 0, follow=False, directory=tmp_path / "nowhere"))
+
+
+def test_a_known_box_without_lines_is_none(folder: Path) -> None:
+    """By its key, or by the store; then the error is the store's."""
+    keys = KeyFolder(folder / "curve")
+    keys.create(server=False, box_ids=["9"])
+    store = open_store(None, folder)
+    store.put_box(BoxRecord("8", "Cellar"))
+    store.close()
+    for box_id, code in (("9", 0), ("8", 0), ("77", 1)):
+        told = run_in_process("logs", "--data-dir", str(folder), "--box", box_id)
+        assert (told.returncode, told.stdout) == (code, ""), told.stderr
+    assert "Box 77 is not known; known: 1, 4, 8, 9, 12" in told.stderr
+
+
+def test_an_unknown_box_of_a_journal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_command, "runs_by_systemd", lambda: True)
+    monkeypatch.setattr(logs_command, "find_system", lambda *_: (folder, 0))
+    monkeypatch.setattr(opened_store, "find_system", lambda *_: (folder, 0))
+    monkeypatch.setattr(logs_command, "journal_lines", lambda *_, **__: LogFiles(folder).lines())
+    for box_id, code in (("77", 1), ("4", 0)):
+        told = run_in_process("logs", "--box", box_id, "--level", "error")
+        assert (told.returncode, told.stdout) == (code, "")
+        assert ("names Box 77; those named are 1, 12, 4" in told.stderr) == bool(code)
 
 
 def test_an_unnamed_box_is_an_error(folder: Path) -> None:

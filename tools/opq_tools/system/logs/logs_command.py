@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from opq_proto.errors import OpqError
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.moment import from_option
@@ -68,14 +70,19 @@ def command(
     try:
         if data_dir is None and runs_by_systemd():
             lines = journal_lines(since, newest if follow else 0, follow)
-            _print(filter(wanted.wants, lines) if follow else _newest(lines, wanted, newest), as_json)
+            printed = _print(
+                filter(wanted.wants, lines) if follow else _newest(lines, wanted, newest), as_json
+            )
+            if box_id and not (printed or follow):
+                _refuse_unknown(box_id, journal_lines("", 0, follow=False), None)
             return
         data_dir = find_system(data_dir, None)[0]
         files = LogFiles(data_dir)
         try:
             printed = _print(_newest(files.lines(), wanted, newest), as_json)
             if box_id and not (printed or follow):
-                _refuse_unknown(box_id, LogFiles(data_dir))
+                with closing(LogFiles(data_dir)) as again:
+                    _refuse_unknown(box_id, again.lines(), data_dir)
             if follow:
                 _print(filter(wanted.wants, files.follow()), as_json)
         finally:
@@ -84,13 +91,27 @@ def command(
         return
 
 
-def _refuse_unknown(box_id: str, files: LogFiles) -> None:
-    """Raises LogsError: no line there names this Box, whatever its time, service and level."""
-    with closing(files):
-        named = {each for line in files.lines() for each in boxes_of(line)}
-    if box_id not in named:
-        known = f"those named are {', '.join(sorted(named))}" if named else "none is named"
-        raise LogsError(f"no line of the logs there names Box {box_id}; {known}")
+def _refuse_unknown(box_id: str, lines: Iterable[LogLine], data_dir: Path | None) -> None:
+    """Refuses a Box that no line, no key and no store of the system knows.
+
+    Raises:
+        LogsError: no line names it, and there is no store that can be read.
+        BoxNotKnownError: the store does not know it either.
+    """
+    from opq_tools.shared.opened_store import BoxNotKnownError, check_known_boxes, opened_store  # 20 ms
+
+    named = {each for line in lines for each in boxes_of(line)}
+    known = set(named)
+    try:
+        known |= KeyFolder(find_system(data_dir, None)[0] / "curve").known_boxes()
+        if box_id not in known:
+            with opened_store(None, data_dir) as store:
+                check_known_boxes(store, [box_id], known)
+    except BoxNotKnownError:
+        raise
+    except (OpqError, OSError):
+        there = f"those named are {', '.join(sorted(named))}" if named else "none is named"
+        raise LogsError(f"no line of the logs there names Box {box_id}; {there}") from None
 
 
 def _newest(lines: Iterable[LogLine], wanted: LineFilter, most: int) -> Iterator[LogLine]:

@@ -112,6 +112,11 @@ def test_api_and_health_are_unchanged(below: TestClient) -> None:
         ("POST", "/incidents", "GET, HEAD"),
         ("DELETE", "/sign-in", "GET, HEAD, POST"),
         ("TRACE", "/api/v1/boxes", "GET, HEAD"),
+        ("DELETE", "/sign-out", "POST"),
+        ("PUT", "/account/data.json", "GET, HEAD"),
+        ("PUT", "/incidents/1/note", "POST"),
+        ("PUT", "/api/v1/incidents/1/work", "POST"),
+        ("PUT", "/no-page", "GET, HEAD"),
     ],
 )
 def test_a_refused_method_names_those_allowed(
@@ -120,6 +125,7 @@ def test_a_refused_method_names_those_allowed(
     """RFC 9110, 15.5.6."""
     answer = below.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert f"only answers {allowed}." in answer.text
 
 
 @pytest.mark.parametrize(

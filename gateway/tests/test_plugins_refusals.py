@@ -25,6 +25,12 @@ else:
     print("allowed")
 """
 MYSQL = "import pymysql; pymysql.connect(host='127.0.0.1', port=3307, user='a', password='b')"
+AFTER_MYSQL = f"""
+try:
+    {MYSQL}
+except Exception:
+    {{}}
+"""
 BIND = "socket.socket(socket.AF_INET6).bind(('::1', 8080))"
 OPEN = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:81/')"
 CONNECT = "socket.create_connection(('127.0.0.1', 9), 1)"
@@ -36,6 +42,8 @@ NOT_ALLOWED = "not allowed: {} is not in [rules.plugins] network of gateway.toml
     [
         (MYSQL, [], NOT_ALLOWED.format("tcp:3307")),
         ("socket.socket()", [], NOT_ALLOWED.format("tcp:PORT or listen:PORT")),
+        (AFTER_MYSQL.format("socket.socket()"), [], NOT_ALLOWED.format("tcp:PORT or listen:PORT")),
+        ("socket.create_connection((None, 9), 1)", [], NOT_ALLOWED.format("tcp:9")),
         ("socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", ["udp"], "not allowed: raw sockets; [rules."),
         ("socket.socket(type=socket.SOCK_RAW)", ["udp"], "not allowed: raw sockets; [rules."),
         (MYSQL, ["tcp:3306"], NOT_ALLOWED.format("tcp:3307")),

@@ -27,23 +27,23 @@ def name_refusals(network: Collection[str], place: str) -> None:
     """
     kinds = {each.partition(":")[0] for each in network}
     looked_up = threading.local()
-    """The port of the name that a thread has looked up last: its socket is made before it is connected."""
+    """`port` of the name that a thread has looked up last, and `sockets`: one for each of its addresses is
+    made before it is connected, and has that port."""
 
     def refuse_right(right: str) -> None:
         raise PermissionError(errno.EPERM, f"{REFUSED} {right} is not in {place}")
 
     def refuse(event: str, facts: tuple[Any, ...]) -> None:
         if event == "socket.getaddrinfo":
-            looked_up.port = facts[1]
+            looked_up.port, looked_up.sockets = facts[1], 1
         elif event == "socket.__new__":
             _, family, kind, _ = facts
             if kind & 0xF == socket.SOCK_RAW and family in _RAW:
-                raise PermissionError(
-                    errno.EPERM, f"{REFUSED} raw sockets; {place} can give tcp, listen, udp, unix and can"
-                )
+                rights = "`tcp`, `listen`, `udp`, `unix` or `can`"
+                raise PermissionError(errno.EPERM, f"{REFUSED} raw sockets; {place} can give {rights}")
             if (missing := _missing_kind(family, kind, kinds)) is not None:
-                port = getattr(looked_up, "port", None)  # a name is looked up to connect, not to listen
-                refuse_right(f"tcp:{port}" if missing == STREAM and port is not None else missing)
+                port = _next_port(looked_up) if missing == STREAM else None
+                refuse_right(missing if port is None else f"tcp:{port}")
         elif event in ("socket.connect", "socket.bind"):
             opened, address = facts
             stream = opened.family in _INTERNET and opened.type == socket.SOCK_STREAM
@@ -55,7 +55,14 @@ def name_refusals(network: Collection[str], place: str) -> None:
                     refuse_right(right)
 
     sys.addaudithook(refuse)
-    _explain_names(kinds, place)
+    _watch_names(looked_up, kinds, place)
+
+
+def _next_port(looked_up: Any) -> object:
+    """The port that a thread's next socket is for; None where no name was looked up for it."""
+    left = getattr(looked_up, "sockets", 0)
+    looked_up.sockets = max(0, left - 1)
+    return looked_up.port if left else None
 
 
 def _missing_kind(family: int, kind: int, kinds: Collection[str]) -> str | None:
@@ -69,18 +76,21 @@ def _missing_kind(family: int, kind: int, kinds: Collection[str]) -> str | None:
     return None
 
 
-def _explain_names(kinds: Collection[str], place: str) -> None:
-    """Lets the error of a name that is not found say that names need udp."""
-    if "udp" in kinds:
-        return
+def _watch_names(looked_up: Any, kinds: Collection[str], place: str) -> None:
+    """Counts the addresses of a name; the error of one that is not found says that names need udp."""
     found = socket.getaddrinfo
 
-    def explained(*words: Any, **named: Any) -> Any:
+    def watched(*words: Any, **named: Any) -> Any:
         try:
-            return found(*words, **named)
+            addresses = found(*words, **named)
         except socket.gaierror as error:
+            looked_up.sockets = 0
+            if "udp" in kinds:
+                raise
             raise socket.gaierror(
                 error.errno, f"{error.strerror}; names need udp, which is not in {place}"
             ) from error
+        looked_up.sockets = len(addresses)
+        return addresses
 
-    socket.getaddrinfo = explained
+    socket.getaddrinfo = watched

@@ -80,9 +80,17 @@ def shared_addresses(config: object) -> Iterator[tuple[str, str]]:
     for key, endpoint in _listened(config):
         host, port = host_of(f"tcp://{_SCHEME_OF_HTTP.sub('', endpoint)}"), port_of(endpoint)
         for other, other_host, other_port in found:
-            if port and port == other_port and (host == other_host or {host, other_host} & EVERY_HOST):
+            if port and port == other_port and _overlap(host, other_host):
                 yield key, f"is {endpoint!r}, where {other} listens too; give one of them another port"
         found += [(key, host, port)] if port else []
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether listeners of one port at these hosts meet. 0.0.0.0 has no address of IPv6."""
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one, other)}
+    if "0.0.0.0" in hosts and any(":" in host and host != "::" for host in hosts):
+        return False
+    return len(hosts) == 1 or bool(hosts & EVERY_HOST)
 
 
 def _listened(section: object, path: str = "") -> Iterator[tuple[str, str]]:

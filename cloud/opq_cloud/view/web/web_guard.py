@@ -6,10 +6,12 @@ read a View on loopback (the browser sends that page's host name as Host).
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+from starlette.routing import Mount, compile_path
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
@@ -125,6 +127,7 @@ class ViewGuard:
         self._app = app
         self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
         self._allowed = frozenset(filter(None, map(named_host, allowed_hosts)))
+        self._routes = tuple(_methods_by_path(getattr(app, "routes", ())))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -144,8 +147,7 @@ class ViewGuard:
             status, text = refusal
             more = [(b"connection", b"close")] if text == TWO_LENGTHS else []
             if status == 405:
-                posted = b", POST" if FORMS.fullmatch(scope["path"]) else b""
-                more.append((b"allow", b"GET, HEAD" + posted))
+                more.append((b"allow", self._methods_of(scope["path"]).encode()))
             if scope["path"].startswith(f"{V1}/"):
                 await send_problem(send, status, text.strip(), scope["path"], *more, *HEADERS)
                 return
@@ -167,13 +169,19 @@ class ViewGuard:
 
         await self._app(scope, receive, send_with_headers)
 
+    def _methods_of(self, path: str) -> str:
+        """The methods that a path answers; of one that is no route, those that all have."""
+        found = {each for pattern, methods in self._routes if pattern.fullmatch(path) for each in methods}
+        more = {"HEAD"} if "GET" in found else set()
+        return ", ".join(sorted(found | more)) or "GET, HEAD"
+
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if has_two_lengths([name for name, _ in scope["headers"]]):
             self._counters.add("requests_malformed")
             return 400, TWO_LENGTHS
         if scope["method"] not in ("GET", "HEAD"):
             if scope["method"] != "POST" or not FORMS.fullmatch(scope["path"]):
-                return 405, "This address only answers GET; it does not change anything.\n"
+                return 405, f"This address only answers {self._methods_of(scope['path'])}.\n"
             refusal = foreign_page(scope)
             if refusal is not None:
                 return 403, f"{refusal}\n"
@@ -189,6 +197,21 @@ class ViewGuard:
                 "or name this host in [view] allowed_hosts of the cloud's configuration.\n"
             )
         return None
+
+
+def _methods_by_path(
+    routes: Iterable[object], prefix: str = ""
+) -> Iterator[tuple[re.Pattern[str], frozenset[str]]]:
+    """The pattern of each route's path, and its methods; also of mounted applications."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)  # of newer versions of FastAPI
+        if inner is not None:
+            yield from _methods_by_path(inner.routes, prefix)
+        if isinstance(route, Mount):
+            yield from _methods_by_path(route.routes, prefix + route.path)
+        methods = getattr(route, "methods", None)
+        if methods:
+            yield compile_path(prefix + getattr(route, "path", ""))[0], frozenset(methods)
 
 
 def foreign_page(scope: Scope) -> str | None:

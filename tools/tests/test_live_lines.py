@@ -14,7 +14,7 @@ DISPLACED = (
 )
 
 
-@pytest.mark.parametrize("answer", [FULL, DISPLACED])
+@pytest.mark.parametrize("answer", [FULL, DISPLACED], ids=["full", "displaced"])
 def test_a_refused_feed_waits_as_asked(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(240)

@@ -21,6 +21,7 @@ from opq_cloud.store.records.accounts.account_records import (
 )
 from opq_cloud.store.records.accounts.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.accounts.rights import Relation
+from opq_proto.errors import StoreError
 
 Another = Callable[[], CloudStore]
 
@@ -137,6 +138,23 @@ def test_tokens_end_with_the_sessions(store: CloudStore, open_again: Another) ->
     assert rules.change_rule(mail, replace(mail, name="b")) and not rules.change_rule(stale, stale)
     assert [each.account_id for each in open_again().people.tickets()] == [eve.account_id] * 3
     assert people.end_access(eve.account_id) == EndedAccess(0, 1) and people.session("s") is not None
+
+
+def test_sessions_end_where_rules_cannot(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database fails in the middle of a new password."""
+    people = store.people
+    people.add_session(_session("s", "one"))
+    rule = NotificationRule("hook", "one", "hook", "incident", "webhook", 0, url="https://example.org/")
+    NotificationRecords(people.documents).put_rule(rule)
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(people.documents), "change", fail)
+        with pytest.raises(StoreError):
+            people.end_access("one")
+    assert people.session("s") is None
 
 
 def test_a_code_needs_its_administrator(store: CloudStore, open_again: Another) -> None:

@@ -170,7 +170,7 @@ class ViewGuard:
         await self._app(scope, receive, send_with_headers)
 
     def _methods_of(self, path: str) -> str:
-        """The methods that a path answers; of one that is no route, those that all have."""
+        """The methods that a path answers; GET and HEAD where no route has this path."""
         found = {each for pattern, methods in self._routes if pattern.fullmatch(path) for each in methods}
         more = {"HEAD"} if "GET" in found else set()
         return ", ".join(sorted(found | more)) or "GET, HEAD"

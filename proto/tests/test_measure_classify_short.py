@@ -205,6 +205,14 @@ def test_a_level_of_few_cycles_swings_throughout() -> None:
     assert kind(volts) == "flicker+frequency_deviation+harmonics+swell"
 
 
+def test_voltage_before_a_short_dip_is_a_piece() -> None:
+    """It has the shape of the dip's wave of three cycles, at twice the size and with 20 samples a cycle."""
+    at = np.arange(76)
+    volts = np.sin(2 * np.pi * at / 20 + 0.4) * np.where(at < 16, 1.0, 0.5)
+    first = Pieces(volts, 1000.0, 50.0, [16.0]).fitted[0]
+    assert first.start == 0 and first.amplitude == pytest.approx(1.0, abs=0.01)
+
+
 def test_a_short_pieces_edge_follows_the_record() -> None:
     """The edge of a piece too short for a wave is found by that of the record."""
     t_s = times(1.0)

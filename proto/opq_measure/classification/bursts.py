@@ -171,7 +171,7 @@ def _burst(
 
 
 def _around(part: FloatArray, least: float, rate_hz: float) -> tuple[int, int]:
-    """The samples around the peak that stand out; beside an impulse, the long windows also take in noise."""
+    """Begin and end of the run of samples above `least` that holds the peak; with none, of the whole part."""
     largest = int(np.argmax(np.abs(part)))
     gap = max(1, round(WINDOWS_S[0] * rate_hz))
     runs = _runs(np.abs(part) > least, gap)

@@ -40,6 +40,11 @@ class MeasuredSignal:
         return self.analysis.rate_hz / self.analysis.nominal_hz
 
     @property
+    def dead_peak_v(self) -> float:
+        """Largest peak of a wave that is an interruption."""
+        return math.sqrt(2) * self.rms_limits.interruption_percent / 100 * self.analysis.nominal_v
+
+    @property
     def usual_rms_v(self) -> float:
         """Median of the cycles that have more than an interruption and the noise leave; NaN with none.
 

@@ -83,11 +83,14 @@ class Pieces:
     Args:
         volts: (n,).
         edges: samples near which the wave changes, in order.
+        dead_v: largest peak of a wave that is an interruption.
     """
 
-    def __init__(self, volts: FloatArray, rate_hz: float, hz: float, edges: Sequence[float]) -> None:
+    def __init__(
+        self, volts: FloatArray, rate_hz: float, hz: float, edges: Sequence[float], dead_v: float = 0.0
+    ) -> None:
         self._volts, self._rate_hz, self._hz = volts, rate_hz, hz
-        self._edges = edges
+        self._edges, self._dead_v = edges, dead_v
         self._swings: dict[tuple[int, int, float], tuple[Course, Swing | None]] = {}
 
     @cached_property
@@ -154,14 +157,12 @@ class Pieces:
                 waves.append(replace(self._nearest(volts, self._like(best, volts, each)), rest=sigma))
             else:
                 waves.append(self._settled(volts, self._start(volts, each, best, sigma), sigma))
-        short = [
-            replace(best.scaled(volts, first, stop), rest=sigma)
-            for first, stop in bounds
-            if LEAST_SCALED * cycle <= stop - first < MIN_CYCLES * cycle
-        ]
-        # scaled from what an interruption leaves, noise would be a wave
-        most = math.sqrt((best.stop - best.start) / (2 * len(best.lines))) * best.amplitude
-        waves += [each for each in short if each.amplitude <= most]
+        if level is not None or best.amplitude > self._dead_v:  # else it is noise
+            waves += [
+                replace(best.scaled(volts, first, stop), rest=sigma)
+                for first, stop in bounds
+                if LEAST_SCALED * cycle <= stop - first < MIN_CYCLES * cycle
+            ]
         return tuple(sorted(waves, key=lambda each: each.start))
 
     def _start(self, volts: FloatArray, own: Steady, best: Steady, sigma: float) -> Steady:

@@ -22,6 +22,8 @@ import numpy as np
 
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.classification.alike_cycles import MEAN_POINTS_SHARE
+from opq_measure.classification.candidates.candidates import LONGEST_PIECES_S
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.mean_cycle import ORDERS, MeanCycle, notching_of
 from opq_measure.classification.measured_signal import MeasuredSignal
@@ -29,10 +31,6 @@ from opq_measure.classification.pieces import Pieces
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.waveform.notches import LEAST_ORDER_SAMPLES, MAX_CYCLES, MIN_CYCLES, Notching
 
-LONGEST_S = 1.5
-"""A longer record has enough cycles that are alike beside its levels."""
-POINTS_SHARE = 0.9
-"""Number of points of the median cycle per sample of a cycle."""
 LEAST_NOTCHES = 2
 """A converter has two commutations a cycle or more; one deviation may be noise or the rest of a ringing."""
 LEAST_SIGMAS = 8.0
@@ -70,7 +68,7 @@ class _Cycles:
 def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Notched | None:
     """The signal without its notches; None for a longer one, and where most cycles have no notch."""
     analysis = signal.analysis
-    cycles = _cycles_in(signal, pieces) if analysis.duration_s <= LONGEST_S else None
+    cycles = _cycles_in(signal, pieces) if analysis.duration_s <= LONGEST_PIECES_S else None
     if cycles is None:
         return None
     count, middle = len(cycles.rows), np.median(cycles.rows, axis=0)
@@ -108,14 +106,14 @@ def _cycles_in(signal: MeasuredSignal, pieces: Pieces) -> _Cycles | None:
     if not pieces.steady:
         return None
     analysis, count = signal.analysis, len(signal.volts)
-    dead_v = math.sqrt(2) * signal.rms_limits.interruption_percent / 100 * analysis.nominal_v
     at = np.arange(count, dtype=np.float64)
     turns, size_v = np.zeros(count), np.zeros(count)
-    grid = np.arange(int(POINTS_SHARE * signal.cycle)) / int(POINTS_SHARE * signal.cycle)
+    points = int(MEAN_POINTS_SHARE * signal.cycle)
+    grid = np.arange(points) / points
     rows, samples = list[FloatArray](), list[FloatArray]()
     borders = [0, *((one.stop + other.start) // 2 for one, other in pairwise(pieces.steady)), count]
     for wave, swing, (first, stop) in zip(pieces.steady, pieces.swings, pairwise(borders), strict=True):
-        if wave.amplitude <= dead_v:
+        if wave.amplitude <= signal.dead_peak_v:
             continue
         span, own = at[first:stop], slice(wave.start, wave.stop)
         lead = math.pi / 2 + float(np.angle(wave.lines[1]))

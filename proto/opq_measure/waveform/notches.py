@@ -24,7 +24,8 @@ from opq_measure.waveform.residual import phases_rad
 ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
 """Highest harmonic in each round of the fit: the coarse form first, or it would fit notches as harmonics."""
 LEAST_ORDER_SAMPLES = 6.0
-"""Fewest samples of a cycle per order of the fit; more orders would fit notches of a few samples."""
+"""Fewest samples of a cycle per order of the fit; more orders would fit notches of a few samples. With fewer
+than 78 samples in a cycle (3.9 kHz at 50 Hz) the last rounds have fewer orders than 13."""
 RIDGE_WEIGHT = 1e-7
 """Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
 BIWEIGHT_SIGMAS = 4.7
@@ -134,7 +135,7 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     off = part - basis @ _solved(basis, part)
     most = float(np.abs(off).max())
     if not (peak > 0 and most >= 0.5 * least * peak):
-        return None  # 13 harmonics explain everything
+        return None  # the harmonics explain everything
     widest = MAX_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP_SHARE * least * peak, widest)
     if most < NORMAL_SIGMAS * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():

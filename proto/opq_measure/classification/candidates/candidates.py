@@ -125,7 +125,7 @@ def pieces_between(signal: MeasuredSignal, sudden: Iterable[Occurrence]) -> Piec
     for each in levels:
         edges += [each.start_sample] * (not each.open_at_start) + [each.end_sample] * (not each.open)
     hz = float(np.median(known)) if len(known) else analysis.nominal_hz
-    return Pieces(signal.volts, analysis.rate_hz, hz, sorted(set(edges)))
+    return Pieces(signal.volts, analysis.rate_hz, hz, sorted(set(edges)), signal.dead_peak_v)
 
 
 def _with_bursts(
@@ -145,9 +145,8 @@ def _with_bursts(
     near = EDGE_CYCLES * signal.cycle
     edges = [each.start_sample for each in signal.analysis.disturbances if not each.open_at_start]
     jumps = [each.start_sample for each in sudden if each.kind == "phase_jump"]
-    nominal_v = math.sqrt(2) * signal.analysis.nominal_v
-    is_dead = pieces.amplitude <= signal.rms_limits.interruption_percent / 100 * nominal_v
-    peak_v = nominal_v if is_dead else pieces.amplitude
+    is_dead = pieces.amplitude <= signal.dead_peak_v
+    peak_v = math.sqrt(2) * signal.analysis.nominal_v if is_dead else pieces.amplitude
     bursts = [
         _transient(each, signal, peak_v, limits)
         for each in bursts_in(pieces, signal.analysis.rate_hz, limits.transient_pu * peak_v)

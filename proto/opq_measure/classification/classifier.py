@@ -166,10 +166,10 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
     noise_pu = noise_ratio(signal)
     kept = likely([each for each in found if not _explained(each, found, signal, limits)], noise_pu)
     parts = []
-    for each in kept:
-        is_removed = notched is not None and each is notched.notching  # and its first sample is known
-        begun = each if is_removed else from_first_sample(each, signal, limits)
-        parts.append(judged(begun, details.get(id(each), ()), noise_pu, limits))
+    for one in kept:
+        is_removed = notched is not None and one is notched.notching  # and its first sample is known
+        begun = one if is_removed else from_first_sample(one, signal, limits)
+        parts.append(judged(begun, details.get(id(one), ()), noise_pu, limits))
     return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
 
 

@@ -107,7 +107,7 @@ def test_a_silent_store_after_a_signal() -> None:
     runner = ServiceRunner(ServiceBoard())
 
     class Beginning(Flaky):
-        def run(self, stop: Any, ready: threading.Event) -> None:
+        def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
             runner.stop.set()
             super().run(stop, ready)
 

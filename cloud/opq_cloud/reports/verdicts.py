@@ -157,7 +157,12 @@ def judge_limit(
     if not found.undecided:
         return found
     shown = _by_extremes(row, box, week, disturbances, outages)
-    return shown if shown.verdict == "pass" else found
+    if shown.verdict != "pass":
+        return found
+    if not found.judgement.count:
+        return shown
+    # the figures stay those of the limit's own intervals, as in the report's other sections
+    return replace(found, verdict="pass", judgement=replace(found.judgement, met=True), why=shown.why)
 
 
 def unstated_words(box_id: str, name: str) -> str:

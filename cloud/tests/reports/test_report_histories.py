@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ NOMINAL = Nominal(230.0, 50.0)
 WEEKS = ("2026-W41", "2026-W42", "2026-W43")
 TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
 BOXES = ("1", "2", "3", "4")
-SITES, REGIONS = ("mill", "yard"), ("north", "south")
+SITES, REGIONS, GRIDS = ("mill", "yard"), ("north", "south"), ("1", "2")
 FAR_NS = 1_900_000_000 * 10**9
 
 
@@ -89,7 +90,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 
 
 def made(store: FactsStore, week: ReportWeek, choices: list[PlaceChoice]) -> list[object]:
-    """Reports, their page, indices with their table, the ten minutes of each site, and what regions had."""
+    """Reports, their page, indices with their table, ten minutes of sites, what regions and grids had."""
     found: list[object] = []
     span, end_ns = span_of(week.name, "UTC", FAR_NS), week.end_ns
     for choice in choices:
@@ -106,16 +107,19 @@ def made(store: FactsStore, week: ReportWeek, choices: list[PlaceChoice]) -> lis
     for site in SITES:
         columns = site_intervals(store.intervals, site, store.boxes(), week.start_ns, week.end_ns)
         found.append((columns.start_ns.tolist(), {name: repr(each) for name, each in columns.values.items()}))
-    for name in REGIONS:
-        places = boxes_alone(
-            store.boxes(), lambda box, name=name: box.region == name, week.start_ns, week.end_ns
-        )
+    for fact, name in [*(("region", each) for each in REGIONS), *(("grid", each) for each in GRIDS)]:
+        belongs = partial(has_fact, fact, name)
+        places = boxes_alone(store.boxes(), belongs, week.start_ns, week.end_ns)
         found.append([box_of_then(store, week, place) for place in places])
     return found
 
 
+def has_fact(fact: str, name: str, box: BoxRecord) -> bool:
+    return bool(getattr(box, fact) == name)
+
+
 def box_of_then(store: FactsStore, week: ReportWeek, place: ChosenPlace) -> object:
-    """A Box of a region as the calendar of `/past` judges it, and when an incident of it was there."""
+    """A Box of a region or grid as the calendar of `/past` judges it, and when it was there."""
     read = read_place(store, limit_table("en50160"), week, place, NOMINAL)
     rows = place_rows(limit_table("en50160"), week, read)
     spans = stints(place.spans, week.start_ns, week.end_ns)
@@ -126,7 +130,7 @@ facts = st.one_of(
     st.fixed_dictionaries({"site": st.sampled_from([*SITES, ""])}),
     st.fixed_dictionaries({"site": st.sampled_from(SITES), "phase": st.sampled_from(["L1", "L2", "L3"])}),
     st.fixed_dictionaries({"feeder": st.sampled_from(["f1", "f2", ""])}),
-    st.fixed_dictionaries({"region": st.sampled_from([*REGIONS, ""]), "grid": st.sampled_from(["1", "2"])}),
+    st.fixed_dictionaries({"region": st.sampled_from([*REGIONS, ""]), "grid": st.sampled_from(GRIDS)}),
     st.fixed_dictionaries({"nominal_v": st.sampled_from([230.0, 240.0, 400.0])}),
     st.just({"retired": True}),
     st.just({"retired": False}),
@@ -137,12 +141,14 @@ histories = st.lists(step, max_size=12).map(lambda steps: sorted(steps, key=lamb
 
 def check(measured: CloudStore, steps: list[Any], choices: list[PlaceChoice]) -> None:
     """Facts are stated in time order, some of them an hour late with their moment."""
+    assert steps == sorted(steps, key=lambda each: each[0])
     store, first_ns = FactsStore(measured), weeks()[0].start_ns
     for place, box_id in enumerate(BOXES):
         phase = f"L{place % 3 + 1}"
         box = BoxRecord(box_id, f"Meter {box_id}", nominal_v=230.0, nominal_hz=50.0, phase=phase)
         store.put(box, 1)
-        store.put(BoxRecord(box_id, "", site=SITES[place // 3], feeder="f1", region=REGIONS[place // 3]), 2)
+        site, region, grid = (names[place // 3] for names in (SITES, REGIONS, GRIDS))
+        store.put(BoxRecord(box_id, "", site=site, feeder="f1", region=region, grid=grid), 2)
     at_the_time: list[list[object]] = []
     due = [*steps, (21 * 24, "", {}, False)]
     for hour, box_id, given_facts, late in due:
@@ -167,8 +173,8 @@ HISTORY: list[Any] = [
     (190, "3", {"nominal_v": 400.0}, True),
     (340, "2", {"retired": True}, False),
     (350, "4", {"site": "mill", "phase": "L1"}, True),
+    (370, "3", {"region": "south", "grid": "2"}, False),
     (400, "2", {"retired": False}, False),
-    (370, "3", {"region": "south"}, False),
     (480, "3", {"feeder": "f2"}, False),
 ]
 
@@ -178,7 +184,7 @@ OWN += [PlaceChoice("box", each) for each in BOXES]
 
 
 def test_the_past_stays_as_it_was_made(measured: CloudStore) -> None:
-    """Over moves, a replacement, a retirement, a new nominal voltage and a new region, within weeks and after
+    """Over moves, a replacement, a retirement, a new nominal voltage, region and grid, within weeks and after
     them. Owners have a history of their own, in test_former_owners.py."""
     check(measured, HISTORY, [PlaceChoice()])
 

@@ -374,6 +374,8 @@ def test_some_ten_seconds_hide_no_extremes(low_hz: float, verdict: str) -> None:
     assert row.verdict == verdict
     why = "28.5 % measured." if verdict != "pass" else "ten minutes: not all values of 10 s are stored."
     assert row.why.endswith(why)
+    assert (row.judgement.count, row.judgement.inside, row.outside) == (17_280, 17_280, 0)
+    assert (row.judgement.lowest, row.judgement.met) == (100.0, True if verdict == "pass" else None)
 
 
 @pytest.mark.parametrize("hours", [167, 168, 169])

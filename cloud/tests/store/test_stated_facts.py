@@ -82,6 +82,25 @@ def test_a_record_without_times_holds_from_the_beginning() -> None:
     assert moved.at(7 * S_NS).retired_ms == 7_000
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_a_made_up_box_was_in_service_before(back: bool) -> None:
+    """As an earlier version stored its retirement, and its return: without the time before."""
+    known = {"box_id": "1", "name": "Box 1", "description": MADE_UP, "unplugged": True, "retired_ms": 5_000}
+    since = {"unplugged": 6_000, "retired_ms": 6_000}
+    document = {**known, "stated_ms": since, "stated_number": 1}
+    if back:
+        document |= {"unplugged": False, "retired_ms": 0, "stated_ms": dict.fromkeys(since, 9_000)}
+        facts_then = {"unplugged": True, "retired_ms": 5_000}
+        entry = {"location": "", "location_start_time_ms": 6_000, "facts": facts_then}
+        document["location_archive"] = [entry]
+    box = box_from_document(document)
+    retired_s = 6 if back else 5
+    in_service = [box.at(each * S_NS).is_in_service for each in (0, retired_s - 1, retired_s, 8, 9)]
+    assert in_service == [True, True, False, False, back]
+    changed = box_from_document(document | box_changes(document, BoxRecord("1", "", phase="L1"), 20_000))
+    assert [changed.at(each * S_NS).is_in_service for each in (0, 8)] == [True, False]
+
+
 def test_what_a_simulation_made_up_is_not_stated() -> None:
     document = box_changes(None, BoxRecord("1", "", "at-2", site="s", phase="a", description=MADE_UP), 1_000)
     document |= box_changes(document, BoxRecord("1", "", site="works", phase="L2"), 2_000)

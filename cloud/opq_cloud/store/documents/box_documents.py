@@ -201,15 +201,20 @@ def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
     for name in FACTS:
         value = _fact(name, document.get(name))
         stated_ms = _whole(since.get(name))
-        if stored is None and name in SERVICE and (retired_ms := _whole(document.get("retired_ms"))):
-            stated_ms = retired_ms  # of a record that was made before facts had times
-            stated.append(StatedFact(name, BEGINNING_MS, None))
         last = former.get(name, ())
+        if name in SERVICE and value and not last and (stored is None or stated_ms is not None):
+            # an earlier version kept no former value, or no time
+            stated_ms = _whole(document.get("retired_ms")) or stated_ms
         if stated_ms is None and last:
             stated_ms = last[-1][0] + 1
         if stated_ms is not None and (last or value is not None or stored):
             stated.append(StatedFact(name, stated_ms, value))
-    return courses_of(stated)
+    courses = courses_of(stated)
+    for name in SERVICE:
+        course = courses.get(name, ())
+        if course and course[0][0] > BEGINNING_MS and course[0][1] is not None:
+            courses[name] = ((BEGINNING_MS, None), *course)
+    return courses
 
 
 def _fact(name: str, value: object) -> Any:

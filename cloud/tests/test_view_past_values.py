@@ -527,6 +527,71 @@ def test_a_new_drawn_quantity_has_its_trend() -> None:
     assert volts is not None and drawn_quantity(volts, "rms") == QUANTITIES["rms_v"]
 
 
+@pytest.mark.parametrize(
+    ("of", "said"), [("f_hz&source=a", True), ("f_hz", False), ("rms_v&source=a", False)]
+)
+def test_class_a_frequency_names_its_extremes(client: TestClient, of: str, said: bool) -> None:
+    """Reports take intervals of 10 s over any span; a chart over two days at most."""
+    page = client.get(f"/past?box=1&q={of}&from=2026-11-13&to=2026-11-20").text
+    assert data_of(page)["charts"]
+    words = "intervals of 10 s over two days at most, where stored, and in reports where stored for half"
+    assert (words in page) == said
+
+
+def angles_row(start_ms: int, number: int, exchanged: bool) -> Measurement:
+    """Ten minutes of a site whose group says how its phases turn."""
+    angles = (120.0, -120.0) if exchanged else (-120.0, 120.0)
+    names = ("u2_ratio", "clock_ratio", "angle_b_deg", "angle_c_deg")
+    values = dict(zip(names, (0.01, 1e-4, *angles), strict=True))
+    return past.row_of("1", start_ms, number, Interval(past.TEN_MS, False, 1.0, values, place="mill"))
+
+
+def test_a_wrong_week_is_named_beside_another(tmp_path: Path) -> None:
+    opened = open_store(None, tmp_path)
+    for box_id in ("1", "2", "3"):
+        opened.put_box(BoxRecord(box_id, f"Box {box_id}", site="mill", phase=f"L{box_id}", nominal_v=230.0))
+    starts = [
+        (TODAY - back * past.DAY_MS + place * past.TEN_MS, back) for back in (2, 9) for place in range(3)
+    ]
+    opened.intervals.append(
+        [angles_row(start_ms, number + 1, back == 9) for number, (start_ms, back) in enumerate(starts)]
+    )
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    of = "/past?of=site:mill&q=unbalance_percent&source=a&weeks=1&tz=UTC&from=2026-11-16&to=2026-11-20"
+    page = view.get(of).text
+    this, before = data_of(page)["charts"][0]["series"]
+    assert (len(this["at"]), len(before["at"])) == (1, 0)
+    said = re.sub(r"<[^>]+>", "", page)
+    assert "L2 and L3 (Box 2 and Box 3) are exchanged, or two others of the three" in said
+    assert "unbalance is not shown from 2026-11-09 00:00:00 to 2026-11-16 00:00:00 UTC." in said
+    opened.close()
+
+
+def test_parts_that_are_left_out_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long span is read in parts: those with exchanged phases are left out, as one stretch."""
+    first_ms = 1_600_000_000_000 // past.DAY_MS * past.DAY_MS
+    edges_ms = [first_ms + days * past.DAY_MS for days in (0, 31, 93, 100)]
+    rows = [
+        angles_row(first_ms + day * past.DAY_MS + place * past.TEN_MS, 10 * day + place + 1, 40 <= day < 70)
+        for day in range(100)
+        for place in range(3)
+    ]
+    opened = open_store(None, tmp_path)
+    opened.intervals.append(rows)
+    records = [BoxRecord(each, "", site="mill", phase=f"L{each}") for each in ("1", "2", "3")]
+    span = read_span(str(edges_ms[0]), str(edges_ms[-1]), edges_ms[-1])
+    reader = PastReader(opened, span, edges_ms[-1], lambda _: None, False, rows=1000)
+    of_site = SiteReader(opened.intervals, records)
+    monkeypatch.setattr(quantity_reading, "RAW_DAYS", 50)
+    mill = ShownBox("mill", "", None, 230.0, 50.0, False)
+    found = reader.site(mill, QUANTITIES["unbalance_percent"], of_site)
+    assert len(found.at_ms) == 38
+    (left_out,) = of_site.unshown
+    assert (left_out.start_ns, left_out.end_ns) == (edges_ms[1] * 10**6, edges_ms[2] * 10**6)
+    assert left_out.why.startswith("L2 and L3 (Box 2 and Box 3) are exchanged")
+    opened.close()
+
+
 def test_a_sites_unbalance_of_years_is_read(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A span that is too long to be read at once is read in parts: a row of each day, the same figures."""
     day_ms, first_ms = 86_400_000, 1_700_000_000_000 // 86_400_000 * 86_400_000

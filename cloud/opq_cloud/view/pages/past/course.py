@@ -15,12 +15,11 @@ from opq_cloud.view.pages.past.line_reading import (
     read_lines,
     rows_for,
     served_lines,
-    unshown_unbalance,
     week_span_of,
 )
 from opq_cloud.view.pages.past.past_drawing import PastChart, limits_of
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.series import PastSeries, in_week, without_skipped
+from opq_cloud.view.pages.past.series import PastSeries, UnshownSpan, in_week, without_skipped
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -31,7 +30,6 @@ HOLES_LISTED = 20
 EXTREMES_LISTED = 5
 """Incidents in each list of the longest and the deepest."""
 FEWEST_ROWS = 6
-UNBALANCE = "unbalance_percent"
 HIDDEN_QUANTITIES = ("rms_v", "f_hz")
 """Quantities that Boxes show that are in figures only."""
 HOUR_ROWS_OF_WEEK = 170
@@ -71,8 +69,16 @@ class Course:
     """What was lost of the Boxes for good, in words, until somebody has noted it as seen."""
     failed: Sequence[FailedPart] = ()
     """Quantities that could not be drawn."""
-    wiring: str = ""
-    """Why the unbalance of a site is not shown."""
+
+    @property
+    def unshown(self) -> tuple[UnshownSpan, ...]:
+        return tuple(dict.fromkeys(span for chart in self.charts for span in chart.unshown))
+
+    @property
+    def has_class_a_frequency(self) -> bool:
+        """Whether a line is the frequency of class A."""
+        lines = [each for chart in self.charts if chart.quantity.name == "f_hz" for each in chart.series]
+        return any(each.source.startswith("class A") for each in lines)
 
 
 def read_course(
@@ -144,8 +150,6 @@ def read_course(
     read = len(boxes) + len({each.box.box_id for each in hidden})
     extremes = _extremes(context, wanted) if incidents else {}
     losses = tuple(_losses(context, boxes, first_ms, last_ms))
-    unbalance = (each for each in charts if each.quantity.name == UNBALANCE and not each.drawn)
-    wiring = unshown_unbalance(context, services, choice, *span_ns) if any(unbalance) else ""
     return Course(
         charts,
         axis,
@@ -160,7 +164,6 @@ def read_course(
         holes,
         losses,
         failed,
-        wiring,
     )
 
 

@@ -19,7 +19,6 @@ from opq_cloud.view.pages.past.served_lines import (
     lines_of_boxes,
     lines_of_group,
     lines_of_site,
-    wrong_wiring,
 )
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -122,8 +121,9 @@ def _of_site(
     intervals = context.store.seen_intervals(choice.boxes[0].box_id)
     if not members or intervals is None:
         return reader.nothing(site, quantity)
-    found = reader.site(site, quantity, SiteReader(intervals, members))
-    return replace(found, words=f"Site {choice.name}", box_ids=())
+    of_site = SiteReader(intervals, members)
+    found = reader.site(site, quantity, of_site)
+    return replace(found, words=f"Site {choice.name}", box_ids=(), unshown=tuple(of_site.unshown))
 
 
 def _members(context: VisitorContext, services: ViewServices, choice: BoxChoice) -> list[BoxRecord]:
@@ -132,16 +132,6 @@ def _members(context: VisitorContext, services: ViewServices, choice: BoxChoice)
     there = {each.box_id for each in records if choice.name in each.values_of("site")}
     members = [each for box_id, each in context.placed_records().items() if box_id in there]
     return members if len(members) == len(there) else []
-
-
-def unshown_unbalance(
-    context: VisitorContext, services: ViewServices, choice: BoxChoice, start_ns: int, end_ns: int
-) -> str:
-    """Why u2 of a site is not shown; empty where its phases are connected as stated, or it is not known."""
-    members = _members(context, services, choice) if choice.kind == "site" else []
-    intervals = context.store.seen_intervals(choice.boxes[0].box_id) if members else None
-    wrong = "" if intervals is None else wrong_wiring(intervals, choice.name, members, start_ns, end_ns)
-    return wrong and f"{wrong}: unbalance is not shown."
 
 
 def week_span_of(week: LocalSpan) -> TimeSpan:

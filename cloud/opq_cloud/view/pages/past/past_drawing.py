@@ -11,7 +11,7 @@ from markupsafe import Markup
 from opq_cloud.reports.limit_table import Limit, LimitTable
 from opq_cloud.view.pages.past.harmonics import Harmonics
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.series import Floats, PastSeries, Spread
+from opq_cloud.view.pages.past.series import Floats, PastSeries, Spread, UnshownSpan
 from opq_cloud.view.web.words import number
 from opq_measure.standards.requirements import LIMIT_ROUNDING
 from opq_proto.kit.drawing import Axis, Tick, bar, line
@@ -42,6 +42,10 @@ class PastChart:
     @property
     def drawn(self) -> bool:
         return any(len(each.at_ms) for each in self.series)
+
+    @property
+    def unshown(self) -> tuple[UnshownSpan, ...]:
+        return tuple(span for each in self.series for span in each.unshown)
 
     @property
     def flagged(self) -> bool:

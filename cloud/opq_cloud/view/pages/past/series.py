@@ -38,6 +38,15 @@ class Spread:
         return float(self.values[min(at, len(self.values) - 1)])
 
 
+@dataclass(frozen=True, slots=True)
+class UnshownSpan:
+    """A span whose rows are stored and not shown."""
+
+    why: str
+    start_ns: int
+    end_ns: int
+
+
 NOTHING: Final = Spread(np.empty(0), np.empty(0))
 
 
@@ -65,6 +74,7 @@ class PastSeries:
     flagged_share: float = 0.0
     whole: tuple[float, float, float] | None = None
     """Lowest, mean and highest, by `whole_of`; None: of the rows."""
+    unshown: tuple[UnshownSpan, ...] = ()
 
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:

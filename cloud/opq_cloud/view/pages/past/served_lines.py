@@ -5,13 +5,13 @@ u2 of a site is read.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.intervals.phases_together import PHASES, site_intervals, wiring_of_columns, wiring_then
+from opq_cloud.store.intervals.phases_together import PHASES, site_intervals, wiring_of_columns
 from opq_cloud.store.intervals.served_phases import (
     NOMINAL_FACTS,
     IntervalReader,
@@ -23,7 +23,9 @@ from opq_cloud.store.intervals.served_phases import (
 )
 from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import QUERY_ROWS, ShownStore
+from opq_cloud.view.pages.past.series import UnshownSpan
 from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_measure.aggregation.wiring import Wiring
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Measurement, Trend
 
@@ -164,21 +166,25 @@ class SiteReader:
 
     intervals: IntervalReader
     records: Sequence[BoxRecord]
+    unshown: list[UnshownSpan] = field(default_factory=list)
+    """What was left out so far, in time order."""
 
     def read(
         self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
     ) -> IntervalColumns:
         found = site_intervals(self.intervals, box_id, self.records, start_ns, end_ns)
-        if wiring_of_columns(found) is None:
+        wrong = wiring_of_columns(found)
+        if wrong is None:
             return found
+        left_out = UnshownSpan(self._wiring_words(box_id, wrong[0], start_ns, end_ns), start_ns, end_ns)
+        if self.unshown and self.unshown[-1].why == left_out.why and self.unshown[-1].end_ns >= start_ns:
+            left_out = replace(left_out, start_ns=self.unshown.pop().start_ns)
+        self.unshown.append(left_out)
         return chosen_rows(found, np.empty(0, np.int64))
 
-
-def wrong_wiring(
-    intervals: IntervalReader, site: str, records: Sequence[BoxRecord], start_ns: int, end_ns: int
-) -> str:
-    """How the phases of a site were connected otherwise than stated; empty: as stated, or it is not known."""
-    found = wiring_then(intervals, site, records, start_ns, end_ns)
-    phases = phases_of(service_spans(records, start_ns, end_ns, lambda box: box.site == site))
-    box_of = {each.phase: f"Box {each.box_ids[-1]}" for each in phases if each.phase}
-    return found[0].words(box_of) if found is not None and {*PHASES} <= box_of.keys() else ""
+    def _wiring_words(self, site: str, wrong: Wiring, start_ns: int, end_ns: int) -> str:
+        phases = phases_of(service_spans(self.records, start_ns, end_ns, lambda box: box.site == site))
+        box_of = {each.phase: f"Box {each.box_ids[-1]}" for each in phases if each.phase}
+        if {*PHASES} <= box_of.keys():
+            return wrong.words(box_of)
+        return "The phases are not connected as stated"

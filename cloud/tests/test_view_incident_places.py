@@ -34,7 +34,7 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
     (
         "Sag to 40.0 % at Boxes 1 and 2, sag to 70.0 % at Box 3",
         [("sag", "1", 80, 40.0), ("sag", "2", 81, 40.5), ("sag", "3", 80, 70.0)],
-        {"": "Sag 40.0 % 80.0 ms Boxes 1 and 2 (3 in all)", "site=yard": "Sag 70.0 % 80.0 ms Box 3"},
+        {"": "Sag 40.0 % 80.0 ms Boxes 1 and 2, of 3", "site=yard": "Sag 70.0 % 80.0 ms Box 3"},
     ),
     (
         "Swell to 118.0 % at Box 3, sag to 85.0 % at Box 1",
@@ -44,13 +44,13 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
     (
         "Sag to 60.0 % at Box 2, sag to 60.0 % at Box 1",
         [("sag", "1", 100, 60.0), ("sag", "2", 900, 60.0)],
-        {"": "Sag 60.0 % 900 ms Box 2 (2 in all)", "box=1": "Sag 60.0 % 100 ms Box 1"},
+        {"": "Sag 60.0 % 900 ms Box 2, of 2", "box=1": "Sag 60.0 % 100 ms Box 1"},
     ),
     (
         "Sag to 85.2 % at Box 1, rapid voltage change at Box 3",
         [("sag", "1", 158, 85.2), *(("rapid_voltage_change", box, ms, None) for box, ms in JUMPS)],
         {
-            "": "Sag 85.2 % 158 ms Box 1 (2 in all)",
+            "": "Sag 85.2 % 158 ms Box 1, of 2",
             "box=3&class=rapid_voltage_change": "Rapid voltage change – 189 ms Box 3",
             "box=1&class=rapid_voltage_change": None,
         },
@@ -64,7 +64,7 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
         "Harmonics and sag at Box 1, sag to 80.0 % at Box 2",
         [("harmonics+sag", "1", 200, 72.0), ("sag", "2", 150, 80.0)],
         {
-            "site=mill&class=harmonics": "Harmonics and sag 72.0 % 200 ms Box 1 (2 in all)",
+            "site=mill&class=harmonics": "Harmonics and sag 72.0 % 200 ms Box 1, of 2",
             "box=2&class=harmonics": None,
         },
     ),
@@ -72,10 +72,10 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
         "Interruption to 0.0 % at Box 4, sags to between 20.0 % and 70.0 % at 11 more",
         [("interruption", "4", 20_000, 0.0), *(("sag", f"{n}", 150, 5.0 * n - 5) for n in range(5, 16))],
         {
-            "": "Interruption 0.0 % 20.00 s Box 4 (Cellar) (12 in all)",
+            "": "Interruption 0.0 % 20.00 s Box 4 (Cellar), of 12",
             "box=9&class=interruption": None,
             "box=9": "Sag 40.0 % 150 ms Box 9",
-            "box=9,11": "Sag 40.0 % 150 ms Box 9 (2 in all)",
+            "box=9,11": "Sag 40.0 % 150 ms Box 9, of 2",
         },
     ),
     (

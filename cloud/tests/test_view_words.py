@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_cloud.view.pages.front_week import supply_words
 from opq_cloud.view.web import words
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
 
@@ -209,3 +210,12 @@ def test_how_many_report_is_said_in_words() -> None:
     assert words.reporting(1, 1) == "1 Box, and it reports."
     assert words.reporting(3, 3) == "3 Boxes, all of them reporting."
     assert words.reporting(3, 0) == "3 Boxes, none of them reporting now."
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [(0, "0 dips and interruptions"), (1, "1 dip or interruption"), (3, "3 dips and interruptions")],
+)
+def test_the_front_page_counts_in_words(below: int, said: str) -> None:
+    found = supply_words(below, 2.0).replace(words.THIN, " ")
+    assert found == f"{said} below 90 %, 2.0 min without supply"

@@ -106,7 +106,7 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
         (
             "Worst place" if any(_badness(worst)) else "Places",
             worst.name if any(_badness(worst)) else "all well",
-            f"SARFI-90 is {below}, {words.number(minutes, 1, 'min')} without supply",
+            supply_words(below, minutes),
         ),
         (
             "With supply",
@@ -119,6 +119,12 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
             f"lowest {_hertz(index.nadir_hz)}",
         ),
     )
+
+
+def supply_words(below: int, minutes: float) -> str:
+    """Events below 90 % of nominal at a place, and its minutes without supply."""
+    events = words.counted(below, "dip or interruption", "dips and interruptions")
+    return f"{events} below {words.number(90, 0, '%')}, {words.number(minutes, 1, 'min')} without supply"
 
 
 def _hertz(value: float) -> str:

@@ -349,10 +349,10 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
 
 
 def where(incident: Incident, names: Names = NO_NAMES) -> str:
-    """The Boxes that had what the incident is named after: `Box 1`, `Boxes 1 and 2 (3 in all)`."""
+    """The Boxes that had what the incident is named after: `Box 1`, `Boxes 1 and 2, of 3`."""
     main, _ = groups_of(incident)
     text, count = boxes(main.box_ids, names), len(incident.box_ids)
-    return text if len(main.box_ids) == count else f"{text} ({count} in all)"
+    return text if len(main.box_ids) == count else f"{text}, of {count}"
 
 
 def span_of(incident: Incident) -> str:

@@ -168,7 +168,9 @@ def _csv_pieces(table: ExportTable, comments: bool) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _MomentColumn(TableColumn):
-    """A time of a row as text, in UTC to the millisecond, which spreadsheets and databases read as a time.
+    """A time of a row as text, in UTC to the millisecond, which databases read as a time.
+
+    LibreOffice 7.4 does with "Detect special numbers" ticked at the import; else it stays a text.
 
     A spreadsheet keeps 15 digits of a number: of nanoseconds since 1970 it loses the last four.
     """

@@ -1,13 +1,15 @@
-"""Problems that a busy machine may have made leave a schedule undecided; it is played again."""
+"""What a busy machine may have made: a schedule is undecided and played again, a gap has its reason."""
 
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from opq_proto.messages import Measurement, Metric
 from opq_sim.faults import runner
 from opq_sim.faults.draws import draw_cloud
 from opq_sim.faults.evidence import Evidence
+from opq_sim.faults.rules.gaps import gap_reasons
 from opq_sim.faults.schedule import Fault, FaultSchedule
 from opq_sim.faults.verdict import ScheduleVerdict
 
@@ -45,3 +47,18 @@ def test_an_undecided_seed_is_played_again(
     monkeypatch.setattr(runner, "_ended", ended)
     (document,) = runner.play("cloud-faults", [7], tmp_path)
     assert (played, document["ok"]) == ([7] * plays, undecided < plays)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_s", "right"),
+    [("gateway_stopped", 1.05, True), ("gateway_stopped", 0.5, False), ("garbage_box", 1.05, False)],
+)
+def test_held_boxes_explain_gaps_of_the_line(kind: str, held_s: float, right: bool) -> None:
+    """Beside a stopped gateway, and no longer in all than the Boxes were held up."""
+    rows = [
+        Measurement("17", number, {"missing_line_s": Metric(seconds, seconds, seconds)}, end_ns=number)
+        for number, seconds in enumerate((0.767, 0.033), 1)
+    ]
+    evidence = Evidence(stored=rows, skipped_s={"17": 0.0}, held_s=held_s)
+    problems, count, right_ones = gap_reasons(Fault(kind, 1.0, 9.811), "17", evidence)
+    assert (not problems, count, right_ones == 2) == (right, 2, right)

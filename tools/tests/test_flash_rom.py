@@ -134,9 +134,7 @@ def test_refused_commands_are_asked_again() -> None:
 def test_late_answers_keep_the_loader_in_step(
     every: int, late_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0
-    )  # a full machine is no chip that is silent
+    monkeypatch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late too
     with RomBootLoader(moods=BootLoaderFaults(late_every=every, late_s=late_s)) as chip:
         loader = connected(chip)
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(600))], FlashProgress(None))

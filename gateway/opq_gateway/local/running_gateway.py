@@ -126,13 +126,18 @@ def _parsed(answer: HttpAnswer) -> tuple[int, object]:
         return answer.status, None
 
 
+def _refusal(gateway: RunningGateway, status: int, answer: object) -> str:
+    """Why an order failed: the gateway's own text, or the status of a program that has none."""
+    why = answer.get("error") if isinstance(answer, dict) else None
+    return str(why or f"{gateway.address} answers {status}; it is not a gateway")
+
+
 def make_setup_link(endpoint: str, port_offset: int) -> str:
     """Requests a new link to the set-up page. Raises as `make_claim_code`."""
     gateway = RunningGateway(endpoint, port_offset)
     status, answer = gateway.order("POST", "/setup-links")
     if status != 201 or not isinstance(answer, dict) or "url" not in answer:
-        why = answer.get("error") if isinstance(answer, dict) else None
-        raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
+        raise OpqError(_refusal(gateway, status, answer))
     return str(answer["url"])
 
 
@@ -146,8 +151,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
     gateway = RunningGateway(endpoint, port_offset)
     status, answer = gateway.order("POST", f"/claim-codes?box={quote(box_id, safe='')}")
     if status != 201 or not isinstance(answer, dict) or not {"box_id", "code", "valid_s"} <= set(answer):
-        why = answer.get("error") if isinstance(answer, dict) else None
-        raise OpqError(str(why or f"{gateway.address} answers {status}; it is not a gateway"))
+        raise OpqError(_refusal(gateway, status, answer))
     return answer
 
 
@@ -184,8 +188,7 @@ def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
         codes, problem = None, str(error)
     else:
         if status != HTTPStatus.OK or not isinstance(codes, list):
-            refused = codes.get("error") if isinstance(codes, dict) else None
-            problem = str(refused or f"{gateway.address} answers {status}")
+            problem = _refusal(gateway, status, codes)
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),

@@ -141,9 +141,14 @@ def _path_of(request: SetupRequest) -> str:
 def _is_local(request: SetupRequest) -> bool:
     """Whether a program of this machine asks, and not through a proxy that passes on another's request."""
     peer = ip_address(request.peer)
-    if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys():
+    if peer is None or _is_handed_on(request):
         return False
     return peer.is_loopback or peer == ip_address(request.here)
+
+
+def _is_handed_on(request: SetupRequest) -> bool:
+    """Whether a proxy passes on another client's request."""
+    return bool({"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys())
 
 
 def _by_access_point(request: SetupRequest, access_point: bool) -> bool:
@@ -153,8 +158,7 @@ def _by_access_point(request: SetupRequest, access_point: bool) -> bool:
     """
     peer = ip_address(request.peer)
     inside = peer is not None and peer != ACCESS_POINT and peer in ACCESS_POINT_NET
-    handed_on = {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys()
-    return access_point and inside and not handed_on and ip_address(request.here) == ACCESS_POINT
+    return access_point and inside and not _is_handed_on(request) and ip_address(request.here) == ACCESS_POINT
 
 
 def _is_right(header: str, password: Secret) -> bool:

@@ -63,7 +63,7 @@ class AlikeCycles:
         at = np.arange(len(left)) + math.ceil(self.starts[0])
         degrees = 360.0 * np.interp(at, self.starts, np.arange(len(self.starts), dtype=np.float64))
         for place in notching.places:
-            wide = 360.0 * place.width_us * 1e-6 * notching.cycles / notching.duration_s
+            wide = notching.width_degrees(place)
             apart = np.abs((degrees - place.phase_degrees + 180.0) % 360.0 - 180.0)
             inside = (apart <= max(wide, 360.0 / self._signal.cycle) / 2) & self.usable[cycle]
             number = np.bincount(cycle[inside])

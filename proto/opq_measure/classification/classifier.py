@@ -84,7 +84,7 @@ def classify(
     Raises:
         ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
 
-    CPU: 0.2 s for 5 s at 12 kS/s. At 6.4 kS/s a record of 0.4 s takes 40 ms, and with notches beside a dip
+    CPU: 0.12 s for 5 s at 12 kS/s. At 6.4 kS/s a record of 0.4 s takes 35 ms, and with notches beside a dip
     0.3 to 0.6 s, because it is measured again without its notches.
     """
     analysis = analyze(signal, rate_hz, nominal_v, nominal_hz, limits.rms, v_per_lsb)

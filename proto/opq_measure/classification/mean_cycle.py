@@ -139,7 +139,7 @@ def thd_outside(found: MeanCycle, notching: Notching) -> float:
     keep = np.ones(points, dtype=np.bool_)
     for place in notching.places:
         apart = (np.degrees(turn + lead) - place.phase_degrees + 180.0) % 360.0 - 180.0
-        wide = 360.0 * place.width_us * 1e-6 * notching.cycles / notching.duration_s
+        wide = notching.width_degrees(place)
         keep &= np.abs(apart) > wide / 2 + 2 * 360.0 / points
     if np.count_nonzero(keep) < 2 * (2 * ORDERS + 1):
         return float("nan")

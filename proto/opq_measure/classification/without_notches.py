@@ -142,7 +142,7 @@ def _wave_and_holes(
     cores = np.zeros(points, dtype=np.bool_)
     for place in notching.places:
         apart = (np.degrees(angles + lead) - place.phase_degrees + 180.0) % 360.0 - 180.0
-        wide = 360.0 * place.width_us * 1e-6 * notching.cycles / notching.duration_s
+        wide = notching.width_degrees(place)
         cores |= np.abs(apart) <= wide / 2 + 360.0 / points
     orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES))
     turned = angles[:, None] * np.arange(1, orders + 1)

@@ -93,6 +93,10 @@ class Notching:
     def deepest(self) -> NotchPlace:
         return max(self.places, key=lambda place: place.depth_v)
 
+    def width_degrees(self, place: NotchPlace) -> float:
+        """Width of one of its notches, in degrees of the fundamental."""
+        return 360.0 * place.width_us * 1e-6 * self.cycles / self.duration_s
+
     @property
     def area_v_us(self) -> float:
         """Area of all notches of one cycle."""

@@ -91,7 +91,7 @@ def _rows(entries: Sequence[IndexedIncident], days: Sequence[date], zone: ZoneIn
 
 
 def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[tuple[str, str, str], ...]:
-    """Of the week of ISO 8601 that runs; empty without intervals."""
+    """The figures of the current ISO 8601 week; empty without intervals."""
     if not 0 < len(context.box_ids()) <= MOST_BOXES:
         return ()
     year, week, _ = local_day(context.now_ns() // 1_000_000, zone_of(zone)).isocalendar()

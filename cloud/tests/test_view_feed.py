@@ -374,8 +374,8 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
     store = open_store(None, tmp_path)
     view = View(demo.ViewSection(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
     for _ in range(2):
-        with in_thread(view.run, until_ready=True):
-            pass
+        with in_thread(view.run, until_ready=True), urlopen(f"{view.url}/map", timeout=240) as answer:
+            assert answer.status == 200
     store.close()
 
 

@@ -479,8 +479,8 @@ def test_a_backtest_of_history_takes_its_span(tmp_path: Path) -> None:
     assert "0 emissions of 10 records; 10 errors, the last: " in done.stderr, done.stderr
     assert run("rules", "backtest", sql, "--from", until, "--to", "2020-01-01").returncode == 2
     done = run("rules", "backtest", sql, "--data-dir", str(tmp_path / "none"))
-    assert done.returncode == 1
-    assert "has no opq.db" in done.stderr
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'none'}; " in done.stderr
     assert not (tmp_path / "none").exists()
 
 

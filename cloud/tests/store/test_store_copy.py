@@ -235,6 +235,7 @@ def test_the_commands_report_their_work(tmp_path: Path) -> None:
     assert "malformed" in ill.stdout
     saved = run_in_process("store", "repair", "--data-dir", str(a), "--into", str(tmp_path / "c"))
     assert "saved 40 Measurements" in saved.stdout
+    (tmp_path / "none").mkdir()
     nothing = run_in_process("store", "check", "--data-dir", str(tmp_path / "none"))
     assert "has no opq.db" in nothing.stderr and "opq-tools restore" in nothing.stderr
 

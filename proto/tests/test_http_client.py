@@ -93,6 +93,15 @@ def test_a_proxy_is_used_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> 
     assert b"Proxy-Authorization: Basic bWU6dHdvIHdvcmRz" in request
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_failing_proxy_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    with server(lambda peer: peer.sendall(b"SSH-2.0\r\n")) as (url, _):
+        monkeypatch.setenv(f"{scheme}_proxy", url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(HttpClientError, match=f"^by the proxy {url.partition('//')[2]}: "):
+            send_request(f"{scheme}://opq.invalid/a", 60, by_proxy=True)
+
+
 def test_a_long_answer_is_refused() -> None:
     long = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n" + b"0123456789"
     with server(lambda peer: peer.sendall(long)) as (url, _):

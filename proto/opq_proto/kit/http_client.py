@@ -55,7 +55,7 @@ def send_request(
         silent_s: limit of the wait for the next bytes; None: `wait_s`.
         by_proxy: whether the proxy of the environment (HTTPS_PROXY, NO_PROXY) is used, for the Internet.
     Raises:
-        HttpClientError: no whole answer within these limits.
+        HttpClientError: no whole answer within these limits; it names the proxy that was asked.
     """
     over = threading.Event()
     try:
@@ -97,9 +97,10 @@ def send_request(
             if over.is_set():
                 raise TimeoutError
         except (OSError, http.client.HTTPException, ValueError) as error:
+            by = "" if proxy is None else f"by the proxy {connection.host}:{connection.port}: "
             if over.is_set() or isinstance(error, TimeoutError):
-                raise HttpLateError(f"no whole answer within {wait_s:g} s") from error
-            raise HttpClientError(str(error)) from error
+                raise HttpLateError(f"{by}no whole answer within {wait_s:g} s") from error
+            raise HttpClientError(f"{by}{error}") from error
         finally:
             timer.cancel()
     if len(content) > most_bytes:

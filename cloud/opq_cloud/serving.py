@@ -229,7 +229,8 @@ def run(
         store_dir = config.store.data_dir or data_dir
         if config.store.mongo_uri or store_dir.resolve() != data_dir.resolve():
             in_folder += single  # the record has one entry for each service of any store
-        own = meant_service(command, config, port_offset)
+        left_out = [name for name in names_of("all") if name not in names]
+        own = meant_service(command, config, port_offset, left_out)
         with (
             stopped_by_signals(runner.stop) as signals,
             locked_in_folder(in_folder, data_dir),

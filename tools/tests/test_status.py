@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from command_in_process import run_in_process
 from free_ports import free_offset
 
 from opq_cloud.store import BoxRecord, open_store
+from opq_proto.kit.system_record import MeantService, note_meant
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_proto.messages import Interval, Measurement
 from opq_tools.system import status as status_module
 from opq_tools.system.doctor.sites import check_sites
-from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, status_lines
+from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, page_address, status_lines
 
 NOW_S = 1_764_000_000.0
 
@@ -87,6 +89,18 @@ def test_faults_come_first_and_lists_are_cut() -> None:
     ]
     assert "     7  2025-11-24 16:00:00 UTC  Sag to 85.2 % at Box 1" in lines
     assert lines[-1] == "disk        5.0 of 100 GB are free"
+
+
+def test_the_page_is_where_view_runs(tmp_path: Path) -> None:
+    """Within the cloud, beside one that leaves it out, or nowhere."""
+    whole = MeantService("cloud", "http://127.0.0.1:8911/")
+    note_meant(tmp_path, [whole])
+    assert page_address(tmp_path, 0, ["gateway"]) is None
+    assert page_address(tmp_path, 100, ["cloud"]) == "http://127.0.0.1:8988"
+    note_meant(tmp_path, [replace(whole, left_out=("view",))])
+    assert page_address(tmp_path, 0, ["cloud"]) is None
+    note_meant(tmp_path, [MeantService("view", "http://127.0.0.1:7000/health")])
+    assert page_address(tmp_path, 0, ["cloud", "view"]) == "http://127.0.0.1:7000"
 
 
 def test_a_gateway_alone_has_no_store_to_list() -> None:

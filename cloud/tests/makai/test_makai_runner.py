@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -228,10 +228,10 @@ def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
     """`opq-cloud all` and single services, on one store."""
     config = CloudConfig()
 
-    def noted(command: str) -> list[str]:
-        every = [*ONE_PER_FOLDER, *ONE_PER_STORE]
+    def noted(command: str, left_out: Sequence[str] = ()) -> list[str]:
+        every = [each for each in (*ONE_PER_FOLDER, *ONE_PER_STORE) if each not in left_out]
         single = [each for each in every if command == "all" or each not in BROKERS]
-        note_running(meant_service(command, config), tmp_path, single)
+        note_running(meant_service(command, config, left_out=left_out), tmp_path, single)
         return [each.name for each in read_record(tmp_path).services]
 
     note_meant(tmp_path, [MeantService("gateway", "http://127.0.0.1:8913/")])
@@ -241,6 +241,9 @@ def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
     assert noted("triggering-broker") == ["cloud", "gateway", "triggering-broker"]
     assert noted("all-but-brokers") == ["cloud", "gateway", "triggering-broker"]
     assert noted("mauka") == ["gateway", "mauka", "triggering-broker"]
+    assert noted("all", left_out=["view"]) == ["cloud", "gateway"]
+    assert noted("view") == ["cloud", "gateway", "view"], "the cloud leaves it out"
+    assert noted("mauka") == ["gateway", "mauka", "view"]
     (tmp_path / "file").write_text("")
     note_running(meant_service("view", config), tmp_path / "file", ["view"])  # it serves all the same
 

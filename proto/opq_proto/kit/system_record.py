@@ -84,6 +84,8 @@ class MeantService:
     port_offset: int = 0
     here: bool = True
     """Whether it is one of this data folder; those of other folders and machines are watched only."""
+    left_out: tuple[str, ...] = ()
+    """Of the cloud in one process: the services that run elsewhere or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,9 @@ def read_record(data_dir: Path) -> SystemRecord:
         try:
             with file.open("rb") as opened:
                 found = json.loads(opened.read(MAX_BYTES))
-            services.append(MeantService(file.stem, str(found["health"]), int(found["port_offset"])))
+            health, port_offset = str(found["health"]), int(found["port_offset"])
+            left_out = tuple(map(str, found.get("left_out", ())))
+            services.append(MeantService(file.stem, health, port_offset, left_out=left_out))
         except FileNotFoundError:
             continue  # it went meanwhile
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -187,7 +191,7 @@ def note_meant(data_dir: Path, services: Iterable[MeantService]) -> None:
     """Writes that these services are meant to run here. Raises OSError."""
     folder = private_folder(data_dir / FOLDER)
     for each in services:
-        text = json.dumps({"health": each.health, "port_offset": each.port_offset})
+        text = json.dumps({"health": each.health, "port_offset": each.port_offset, "left_out": each.left_out})
         write_whole_file(folder / f"{each.name}.json", [f"{text}\n".encode()], PRIVATE_MODE)
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -69,11 +69,10 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
         info = f"{disk['free_bytes'] / 1e9:.2f} GB are free at {folder}"
         not_ok.append({"name": "disk", "info": info, "helps": CONDITIONS["disk"].helps})
     runs = {each.name: each for each in verdict.services if each.state is ServiceState.RUNS}
-    page = runs.get(CLOUD) or runs.get("view")
     return {
         "data_dir": str(folder),
         "port_offset": offset,
-        "page": None if page is None else _page(folder, offset),
+        "page": page_address(folder, offset, runs),
         "runs": verdict.runs,
         "ok": verdict.ok and not not_ok,
         "services": [
@@ -108,12 +107,17 @@ def is_named(problem: str, verdict: SystemVerdict) -> bool:
     return (LOCKED in problem and writes) or problem in (each.info for each in verdict.troubles)
 
 
-def _page(folder: Path, offset: int) -> str:
+def page_address(folder: Path, offset: int, runs: Collection[str]) -> str | None:
+    """The address of View, by itself or within the cloud; None: it does not run."""
+    meant = {each.name: each for each in read_record(folder).services}
+    if "view" not in runs and (CLOUD not in runs or (CLOUD in meant and "view" in meant[CLOUD].left_out)):
+        return None
     _, config = configured_system(folder)
     if config is not None and config.view.address is not None:
         return config.view.address
-    view = next((each.health for each in read_record(folder).services if each.name == "view"), None)
-    return view.removesuffix("/health") if view else f"http://127.0.0.1:{PORTS['view'] + offset}"
+    if "view" in meant:
+        return meant["view"].health.removesuffix("/health")
+    return f"http://127.0.0.1:{PORTS['view'] + offset}"
 
 
 def _gateway(service: ServiceVerdict | None) -> dict[str, Any] | None:

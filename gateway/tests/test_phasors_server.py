@@ -276,6 +276,30 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
         first.config()
 
 
+def test_silent_clients_give_their_places_back() -> None:
+    """One address has half of them, and those that order nothing are ended."""
+    with serving(most_clients=4) as served, Client(served.port, 7734) as honest:
+        honest.config()
+        silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]
+        wait_for(lambda: served.counters["1"]["phasor_clients_refused"] == 1)
+        wait_for(lambda: served.counters["1"]["phasor_clients_silent"] == 1)
+        assert all(each.recv(1) == b"" for each in silent)
+        honest.config()
+        for each in silent:
+            each.close()
+
+
+def test_a_flood_is_answered_in_one_round() -> None:
+    """Connections that wait for the next round would keep others from the backlog."""
+    served = Served()
+    flood = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(60)]
+    served.server.run_once([], time.monotonic())
+    assert sum(served.counters["1"][name] for name in COUNTED) == 60
+    for each in flood:
+        each.close()
+    served.server.close()
+
+
 COUNTED = ("phasor_clients", "phasor_clients_refused")
 
 

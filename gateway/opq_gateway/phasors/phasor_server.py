@@ -2,11 +2,13 @@
 
 A client that orders data gets every data frame from then on. A client that reads so slowly that more than
 `MAX_WAITING_BYTES` wait for it, or that sends what is not a frame (a web page's request), is disconnected and
-counted. One thread: it waits for the feed, and checks its sockets at least every `POLL_S`, which bounds the
+counted. So is one that orders nothing in `FIRST_ORDER_S`, because there are few places; one address gets half
+of them. One thread: it waits for the feed, and checks its sockets at least every `POLL_S`, which bounds the
 delay of an order.
 """
 
 import contextlib
+import math
 import selectors
 import socket
 import threading
@@ -25,6 +27,11 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 
 POLL_S = 0.05
 MAX_CLIENTS = 16
+ACCEPTED_A_ROUND = 64
+"""Connections that are accepted or refused in one round: a flood leaves the backlog to others, and the frames
+are late by less than a millisecond."""
+FIRST_ORDER_S = 10.0
+"""Every PMU client orders the configuration first. Source: IEEE C37.118.2, 6.2 and 6.6."""
 MAX_WAITING_BYTES = 1 << 18
 """A second of 120 reports a second from 100 Boxes."""
 KERNEL_BYTES = 1 << 16
@@ -39,6 +46,9 @@ CHANNEL_ITEMS = 20_000
 @dataclass(slots=True)
 class _Client:
     name: str
+    host: str
+    until_s: float
+    """When it is disconnected unless an order came before; on the clock of `time.monotonic`."""
     reader: FrameReader = field(default_factory=lambda: FrameReader(MAX_ORDER_BYTES))
     out: bytearray = field(default_factory=bytearray)
     wants_data: bool = False
@@ -63,6 +73,7 @@ class PhasorServer:
         self._stream = stream
         self._counters = counters
         self._most_clients = most_clients
+        self._most_of_one = max(1, most_clients // 2)
         self._clients: dict[socket.socket, _Client] = {}
         self._log = log.get(service="gateway")
         self._visits = RateLimitedLog(self._log)
@@ -111,9 +122,12 @@ class PhasorServer:
                     self._send(client, frame)
         for key, _ in self._selector.select(0):
             if key.fileobj is self._listener:
-                self._accept()
+                self._accept_waiting(now_s)
             elif isinstance(key.fileobj, socket.socket):
                 self._serve(key.fileobj)
+        for client in [each for each, state in self._clients.items() if now_s > state.until_s]:
+            self._counters.add("phasor_clients_silent")
+            self._end(client, "ordered nothing")
 
     def close(self) -> None:
         """Ends all connections and frees the address."""
@@ -122,12 +136,17 @@ class PhasorServer:
         self._selector.close()
         self._listener.close()
 
-    def _accept(self) -> None:
-        try:
-            client, address = self._listener.accept()
-        except OSError:  # the client left, or no descriptor is free; tried again in LOOK_S
-            return
-        if len(self._clients) >= self._most_clients:
+    def _accept_waiting(self, now_s: float) -> None:
+        for _ in range(ACCEPTED_A_ROUND):
+            try:
+                client, address = self._listener.accept()
+            except OSError:  # none waits, the client left, or no descriptor is free; tried again in POLL_S
+                return
+            self._admit(client, address, now_s)
+
+    def _admit(self, client: socket.socket, address: tuple[str, int], now_s: float) -> None:
+        of_one = sum(each.host == address[0] for each in self._clients.values())
+        if len(self._clients) >= self._most_clients or of_one >= self._most_of_one:
             self._counters.add("phasor_clients_refused")
             client.close()
             return
@@ -137,10 +156,11 @@ class PhasorServer:
         for option, value in KEEPALIVE:
             client.setsockopt(socket.IPPROTO_TCP, option, value)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
-        self._clients[client] = _Client(f"{address[0]}:{address[1]}")
+        name = f"{address[0]}:{address[1]}"
+        self._clients[client] = _Client(name, address[0], now_s + FIRST_ORDER_S)
         self._selector.register(client, selectors.EVENT_READ)
         self._counters.add("phasor_clients")
-        self._visits.info("phasor_client.connected", key=address[0], client=self._clients[client].name)
+        self._visits.info("phasor_client.connected", key=address[0], client=name)
 
     def _serve(self, client: socket.socket) -> None:
         """Reads orders, and sends waiting frames."""
@@ -169,6 +189,7 @@ class PhasorServer:
             self._end(client, "sent what is not a C37.118 frame")
             return
         for frame in frames:
+            state.until_s = math.inf
             order = order_of(frame) if frame.id_code == self._stream.stream.id_code else None
             answer = None if order is None else self._stream.answer(order)
             if order in (Order.DATA_ON, Order.DATA_OFF):
@@ -208,5 +229,4 @@ class PhasorServer:
         self._selector.unregister(client)
         with contextlib.suppress(OSError):
             client.close()
-        host = state.name.rpartition(":")[0]
-        self._visits.info("phasor_client.gone", key=host, client=state.name, reason=why)
+        self._visits.info("phasor_client.gone", key=state.host, client=state.name, reason=why)

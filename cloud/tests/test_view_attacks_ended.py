@@ -137,7 +137,7 @@ def test_the_sender_cannot_choose_a_links_host(
 ) -> None:
     """A View that answers to any name would mail a secret with the name of the request in front of it."""
     sent: list[str] = []
-    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text: sent.append(text))
+    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text, **__: sent.append(text))
     running = demo.Scene(tmp_path, poll_s=30.0)
     mail = MailSection(server="127.0.0.1:9", security="none")
     running.view._config = replace(running.config, mail=mail, allowed_hosts=("*",), public_url=public_url)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +14,11 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from notification_scene import MailSink
 from waiting import wait_for
 
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.view.web.links import make_ticket
-from opq_cloud.view.web.mail import LinkLimits
+from opq_cloud.view.web.mail import MAILS_WAITING, LinkLimits, Mailer
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2", "no_tries_return")
 BOTH = {"password": PASSWORD, "password_again": PASSWORD}
@@ -89,6 +92,18 @@ def test_strangers_cause_few_mails(open_view: demo.Scene, sink: MailSink) -> Non
     assert receivers.count(VICTIM) == receivers.count("root@example.org") == 3 and len(receivers) == 16
     texts = {re.sub(r"http\S+", "", each.get_content()) for each in sink.mails}
     assert len(texts) <= 3, "registration, an e-mail that has an account, a new password"
+
+
+def test_links_of_strangers_leave_places_for_mails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the mail server is slow, the mail that an account was changed is still accepted."""
+    delivers = threading.Event()
+    monkeypatch.setattr(MailServer, "deliver", lambda *_: delivers.wait(60))
+    mailer = Mailer(MailSection(server="127.0.0.1:1"), ServiceCounters())
+    links = [mailer.send(VICTIM, "a link", "text", of_stranger=True) for _ in range(3 * MAILS_WAITING)]
+    assert links.count(True) == MAILS_WAITING
+    assert mailer.send("ada@example.org", "Your account was changed", "text")
+    mailer.close()
+    delivers.set()
 
 
 def test_limits_of_links_recover() -> None:

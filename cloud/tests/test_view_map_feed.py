@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_feed import MapFeeds, MapPosition
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.shares import REQUEST_SHARE, FairShares, RequestShare, in_thread
 from opq_cloud.view.web.visitors import OPEN, Visitor
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
@@ -222,6 +223,38 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
     monkeypatch.setattr(map_feed, "live_state", slow)
     asyncio.run(requests())
     assert maps.take("live", STRANGER) and made == [4]
+
+
+def test_a_first_state_waits_for_no_other_visitor(maps: Maps) -> None:
+    """A visitor whose pages take long requests a map first; another visitor's is not delayed."""
+    fair, go_on = FairShares(maps.services.counters), threading.Event()
+
+    async def is_here() -> bool:
+        return False
+
+    def begun(key: str, work: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
+        async def request() -> Any:
+            REQUEST_SHARE.set(RequestShare(fair, key, is_here, reads=True))
+            return await work()
+
+        return asyncio.create_task(request())
+
+    def state() -> Awaitable[Any]:
+        return maps.feeds.state_text(STRANGER, None)
+
+    async def requests() -> None:
+        page = begun("192.0.2.1", lambda: in_thread(go_on.wait, 240))
+        first = begun("192.0.2.1", state)
+        async with asyncio.timeout(240):
+            while not (fair._turns and fair._turns["192.0.2.1"].present == 2):
+                await asyncio.sleep(0)
+        other = begun("198.51.100.7", state)
+        done, _ = await asyncio.wait([other], timeout=60)
+        go_on.set()
+        assert done == {other} and await first is await other
+        await page
+
+    asyncio.run(requests())
 
 
 def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,15 +64,17 @@ def test_strangers_do_not_block_a_session_proof(scene: demo.Scene, owner: FormBr
 def test_strangers_do_not_block_a_reset(
     scene: demo.Scene, owner: FormBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They use up the mails of strangers; the device that signed in before has some of its own."""
-    sent: list[str] = []
+    """They use up the mails of strangers; a device that signed in before has some of its own, and a place."""
+    sent: list[tuple[str, bool]] = []
     monkeypatch.setattr(Mailer, "ready", True)
-    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text: sent.append(to))
+    monkeypatch.setattr(
+        Mailer, "send", lambda _, to, subject, text, of_stranger: sent.append((to, of_stranger))
+    )
     del owner.cookies["opq_session"]
     stranger = FormBrowser(scene.url)
     assert {post(stranger, "/reset", f"192.0.2.{k % 10}", email=ADA) for k in range(50)} == {200}
-    assert sent == [ADA] * 3
-    assert post(owner, "/reset", ELSEWHERE, email=ADA) == 200 and sent == [ADA] * 4
+    assert sent == [(ADA, True)] * 3
+    assert post(owner, "/reset", ELSEWHERE, email=ADA) == 200 and sent[3:] == [(ADA, False)]
 
 
 def test_the_device_cookie_outlives_its_session(scene: demo.Scene, owner: FormBrowser) -> None:

@@ -177,7 +177,7 @@ def test_what_ends_sessions_ends_tokens(
     Rules that send to a URL are switched off, which a mail and the log of changes say.
     """
     mails: list[str] = []
-    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text: mails.append(f"{to} {text}"))
+    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text, **__: mails.append(f"{to} {text}"))
     people, ids = scene.store.people, add_people(scene, eve="owner", root="admin")
     other, program = signed_in(scene, "eve"), FormBrowser(scene.url)
     hers, roots = (make_ticket(people, "token", 3600, account_id=ids[name]) for name in ("eve", "root"))

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -22,7 +24,11 @@ from waiting import wait_for
 
 from opq_cloud.core.page_parts import made_part
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.view.web import shares
+from opq_cloud.view.pages.reports.report_jobs import report_page
+from opq_cloud.view.pages.visible import seen_jobs
+from opq_cloud.view.pages.visible.seen_jobs import SeenJobs
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.web import dear_work, shares
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.dear_work import HELD_PER_S, HELD_S, DearPlaces, MadeTogether
 from opq_cloud.view.web.forms import FORMS_OF_ADDRESS, FormPlaces
@@ -35,6 +41,7 @@ from opq_cloud.view.web.shares import (
     RequestShare,
     in_thread,
 )
+from opq_cloud.view.web.visitors import NOBODY
 
 HONEST = "198.51.100.7"
 SOON_S = 240.0
@@ -317,5 +324,43 @@ def test_the_last_place_is_kept_for_others() -> None:
         now_s[0] += 25.0 / HELD_PER_S + 1.0
         async with held_by("192.0.2.1"), held_by("192.0.2.2"):
             pass
+
+    asyncio.run(run())
+
+
+def test_a_refusal_is_its_visitors_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor without a place requests what another one requests too, who gets it meanwhile."""
+
+    async def run() -> None:
+        refusing, go = asyncio.Event(), asyncio.Event()
+
+        async def pause() -> None:
+            refusing.set()
+            await go.wait()
+
+        async def part(*_: object) -> str:
+            return "report"
+
+        for module in (dear_work, seen_jobs):
+            monkeypatch.setattr(module, "pause_refusal", pause, raising=False)
+        monkeypatch.setattr(seen_jobs, "only_part", part)
+        facts = {"counters": ServiceCounters(), "visitor": NOBODY, "nominal": None, "now_ns": lambda: 0}
+        services = SimpleNamespace(**facts, store=SimpleNamespace(place=None))
+        jobs, fair = SeenJobs(cast(ViewServices, services)), FairShares(ServiceCounters())
+
+        async def report(key: str) -> object:
+            REQUEST_SHARE.set(RequestShare(fair, key, stays, reads=True))
+            return await jobs.only("report", "week", report_page)
+
+        jobs.places._taken["report"].append("192.0.2.1")  # it holds one for another report
+        refused = asyncio.create_task(report("192.0.2.1"))
+        await until(refusing.is_set)
+        other = asyncio.create_task(report(HONEST))
+        await until(lambda: other.done() or any(each.waiting == 2 for each in jobs._made._made.values()))
+        go.set()
+        assert await other == "report"
+        with pytest.raises(HTTPException) as refusal:
+            await refused
+        assert refusal.value.status_code == 429
 
     asyncio.run(run())

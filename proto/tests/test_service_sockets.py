@@ -1,11 +1,13 @@
-"""Unix sockets of a data folder: where they are, who may use them, long paths, ends of processes."""
+"""Unix sockets of a data folder: where they are, who may use them, ends of processes; what a port refuses."""
 
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
+from waiting import wait_for
 
 from opq_proto.keys.backend_keys import BackendAddress
 from opq_proto.kit import ports
@@ -47,6 +49,34 @@ def test_a_socket_is_for_its_user_alone(tmp_path: Path, context: Context) -> Non
     path = tmp_path / "D" / "sockets"
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert stat.S_IMODE((path / "commands").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.SUB], ids=["PULL", "SUB"])
+def test_a_pages_request_is_no_message(context: Context, kind: int) -> None:
+    """At a port, its first bytes would be the name of a peer of ZMTP 1, and the others frames."""
+    own, honest = context.socket(kind), context.socket(zmq.PUSH if kind == zmq.PULL else zmq.PUB)
+    if kind == zmq.SUB:
+        own.subscribe(b"")
+    BackendAddress("tcp://127.0.0.1:*").bind(own)
+    endpoint = own.getsockopt_string(zmq.LAST_ENDPOINT)
+    place = ("127.0.0.1", int(endpoint.rpartition(":")[2]))
+    with socket.create_connection(place) as page:
+        page.sendall(b"POST / HTTP/1.1\r\n".ljust(1 + ord("P")) + b"\x06\x00order")
+        page.settimeout(0.02)
+
+        def is_ended() -> bool:
+            try:
+                return page.recv(100) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        wait_for(lambda: is_ended() or own.poll(0), 240.0)
+    assert not own.poll(0)
+    honest.connect(endpoint)
+    wait_for(lambda: honest.send(b"news") or own.poll(20), 240.0)
+    assert own.recv() == b"news"
 
 
 def test_a_second_bind_does_not_replace_the_first(tmp_path: Path, context: Context) -> None:

@@ -3,14 +3,16 @@
 Each entry is on disk until it is sent, failed or dropped. An entry is claimed before it is sent. If the
 process that claimed it is killed, the claim ends after `claim_s` and the entry is sent again under the same
 id: delivery is at least once. An entry that cannot be delivered within a day is given up. One destination
-has at most one thread and one account at most half of them, so that a slow destination does not delay other
-accounts for long.
+has at most one thread and one account at most half of them; a thread is given back after a time, to whoever
+waited longest. So slow destinations, also those of several accounts, do not delay other accounts for long.
 """
 
+import math
 import smtplib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.rule_book import may_notify
@@ -33,6 +35,9 @@ THREADS_OF_ONE = 2
 """Threads that one account may occupy: its slow webhooks leave threads for other accounts."""
 ENTRIES_PER_TURN = 500
 """Due entries of one destination that are sent in one turn."""
+TURN_S = 20.0
+"""After this time a turn begins no further delivery: a webhook that answers each after 19 s would have its
+thread for hours."""
 WAITS_S = doubling(5.0, 3600.0)
 LAST_SENT_S = 3.0
 GIVEN_UP_MS = 24 * 3_600_000
@@ -68,6 +73,8 @@ class NotificationOutbox:
         self._places = threading.BoundedSemaphore(SENDING_THREADS)
         self._lock = threading.Lock()
         self._busy: set[Group] = set()
+        self._turns_s: dict[str, float] = {}
+        """Account that has entries -> when its last turn began."""
 
     def send_due(self, unsent: Sequence[NotificationEntry]) -> int:
         """Hands due entries to threads without waiting for them; returns the number of groups."""
@@ -79,7 +86,10 @@ class NotificationOutbox:
                 key = entry.account_id, entry.channel, entry.rule_id
                 groups.setdefault(key, []).append(entry)
         handed = 0
-        for key, entries in groups.items():
+        waiting = {each.account_id for each in unsent}
+        self._turns_s = {each: at_s for each, at_s in self._turns_s.items() if each in waiting}
+        for key in self._by_turn(groups):
+            entries = groups[key]
             with self._lock:
                 of_one = sum(account_id == key[0] for account_id, _, _ in self._busy)
                 if key in self._busy or of_one >= THREADS_OF_ONE:
@@ -87,6 +97,7 @@ class NotificationOutbox:
                 if not self._places.acquire(blocking=False):
                     break
                 self._busy.add(key)
+            self._turns_s[key[0]] = time.monotonic()
             sending = threading.Thread(
                 target=self._send_group,
                 args=(key, entries[:ENTRIES_PER_TURN]),
@@ -99,6 +110,17 @@ class NotificationOutbox:
         overdue = sum(each.tried > 0 or each.due_ms < now_ms - OVERDUE_MS for each in unsent)
         self._counters.set("notifications_overdue_now", overdue)
         return handed
+
+    def _by_turn(self, groups: Iterable[Group]) -> list[Group]:
+        """Orders them: a second thread of an account is after the first ones of others, and who waited goes
+        first."""
+        with self._lock:
+            nth = Counter(account_id for account_id, _, _ in self._busy)
+        placed: list[tuple[int, float, Group]] = []
+        for key in groups:
+            placed.append((nth[key[0]], self._turns_s.get(key[0], -math.inf), key))
+            nth[key[0]] += 1
+        return [key for *_, key in sorted(placed, key=lambda each: each[:2])]
 
     def close(self) -> None:
         """Waits at most LAST_SENT_S for messages that are being sent; the rest stays on disk."""
@@ -130,7 +152,7 @@ class NotificationOutbox:
         account_id, channel, rule_id = key
         together = channel in self._channels and self._channels[channel].together
         account, rule = self._people.account(account_id), self._records.rule(rule_id)
-        due = []
+        due, until_s = [], time.monotonic() + TURN_S
         for entry in entries:
             why = self._obstacle(entry, account, rule)
             if why:
@@ -141,7 +163,7 @@ class NotificationOutbox:
                 due.append(claimed)
                 if not together:  # one entry at a time, because a claim lasts for one try
                     assert account is not None and rule is not None
-                    if not self._try([claimed], account, rule):
+                    if not self._try([claimed], account, rule) or time.monotonic() >= until_s:
                         return
         if due and together:
             assert account is not None and rule is not None

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -31,9 +32,9 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import HELD_CHECK_S, IncidentWatch
 from opq_cloud.notifications.notification_service import Notifications
-from opq_cloud.notifications.outbox import NotificationOutbox
+from opq_cloud.notifications.outbox import SENDING_THREADS, NotificationOutbox
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.notifications.sending import made_channels
+from opq_cloud.notifications.sending import Delivery, SendingChannel, made_channels
 from opq_cloud.notifications.webhook_channel import SIGNATURE, signature
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts.notifications import NotificationEntry
@@ -348,6 +349,46 @@ def test_slow_webhooks_leave_threads_to_others(tmp_path: Path, hook: HookReceive
         hook.release.set()
         wait_for(lambda: outbox.sending == 0)
         assert [each.tried for each in scene.records.entries(ada)] == [1]
+
+
+class HeldChannel(SendingChannel):
+    """Sends nothing; each delivery waits for `free`."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.begun: list[str] = []
+        """Accounts, one for each delivery."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.begun.append(delivery.account.account_id)
+        assert self.free.wait(LIMIT_S)
+
+
+def test_slow_webhooks_of_several_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two accounts with two slow webhooks each have all threads for one turn; then another is first."""
+    monkeypatch.setattr("opq_cloud.notifications.outbox.TURN_S", 0.0)  # one delivery
+    with notification_scene(tmp_path) as scene:
+        channel, people, records = HeldChannel(), scene.store.people, scene.records
+        sending = NotificationOutbox(people, {"webhook": channel}, "", ServiceCounters(), 600.0)
+        mallory, trudy, ada = (scene.add_account(each, "viewer") for each in ("mallory", "trudy", "ada"))
+        for whose in (mallory, mallory, trudy, trudy):
+            rule = scene.add_rule(whose, "webhook")
+            for number in range(3):
+                records.add_entry(entry_of(rule.rule_id, whose, f"{rule.rule_id} {number}"))
+        assert sending.send_due(records.unsent()) == SENDING_THREADS
+        wait_for(lambda: len(channel.begun) == SENDING_THREADS)
+        rule = scene.add_rule(ada, "webhook")
+        records.add_entry(replace(entry_of(rule.rule_id, ada, "hers"), due_ms=2))
+        assert sending.send_due(records.unsent()) == 0
+        channel.free.set()
+        wait_for(lambda: sending.sending == 0)
+        assert sorted(channel.begun) == sorted([mallory, trudy] * 2)
+        channel.free.clear()
+        assert sending.send_due(records.unsent()) == SENDING_THREADS
+        wait_for(lambda: len(channel.begun) == 2 * SENDING_THREADS)
+        assert ada in channel.begun
+        channel.free.set()
+        wait_for(lambda: sending.sending == 0)
 
 
 def test_a_hidden_box_is_not_reported(tmp_path: Path, hook: HookReceiver) -> None:

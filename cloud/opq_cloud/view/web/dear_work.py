@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -57,6 +57,10 @@ class JobLostError(OpqError):
     """The process of a job ended without an answer."""
 
 
+class NoPlaceError(HTTPException):
+    """No place is free for the visitor of this request; for others there may be one."""
+
+
 class DearPlaces:
     """The places of one View; used on the event loop alone."""
 
@@ -68,26 +72,36 @@ class DearPlaces:
 
     @asynccontextmanager
     async def taken(self, kind: WorkKind) -> AsyncIterator[None]:
+        """As `place`; a visitor who got many refusals waits for the next one."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.place(kind))
+            except NoPlaceError:
+                await pause_refusal()
+                raise
+            yield
+
+    @contextmanager
+    def place(self, kind: WorkKind) -> Iterator[None]:
         """Holds a place.
 
-        Raises HTTPException: 503 where none is free for this visitor, 429 where this visitor has one.
+        Raises NoPlaceError: 503 where none is free for this visitor, 429 where this visitor has one.
         """
         share, taken = REQUEST_SHARE.get(), self._taken[kind]
         key = "" if share is None else share.key
         if key and key in taken:
             self._counters.add("work_refused", label=f"{kind}, of one address")
-            await pause_refusal()
             text = (
                 f"{OWN_WORDS[kind]} at a time is made for your address or account. Try again when it is done."
             )
-            raise HTTPException(429, text, {"Retry-After": str(BUSY_RETRY_S)})
+            raise NoPlaceError(429, text, {"Retry-After": str(BUSY_RETRY_S)})
         kept = bool(key) and self._held.left(key) <= 0  # for others
         if len(taken) + kept >= PLACES:
             self._counters.add("work_refused", label=kind)
             text = (
                 f"{PLACES} {KIND_WORDS[kind]} at this moment; that is all at once. Try again in some seconds."
             )
-            raise HTTPException(503, text, {"Retry-After": str(BUSY_RETRY_S)})
+            raise NoPlaceError(503, text, {"Retry-After": str(BUSY_RETRY_S)})
         taken.append(key)
         began_s = self._now_s()
         try:

@@ -22,8 +22,9 @@ from opq_proto.kit.rate_limit import TokenBuckets
 log = structlog.get_logger()
 REMEMBERED = 100_000
 """Addresses and senders whose links are counted."""
-MAILS_WAITING = 100
-"""The number of mails that may wait; more are dropped and counted."""
+MAILS_WAITING = 50
+"""The number of mails that may wait: of links that strangers request, and of all others. More are dropped and
+counted."""
 
 
 class LinkLimits:
@@ -58,7 +59,7 @@ class Mailer:
         self._server = MailServer(config)
         self._address = config.server
         self._counters = counters
-        self._slots = threading.BoundedSemaphore(MAILS_WAITING)
+        self._slots, self._strangers_slots = (threading.BoundedSemaphore(MAILS_WAITING) for _ in range(2))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="view.mail")
 
     @property
@@ -66,17 +67,18 @@ class Mailer:
         """Whether a server is set."""
         return self._server.ready
 
-    def send(self, to: str, subject: str, text: str) -> bool:
+    def send(self, to: str, subject: str, text: str, of_stranger: bool = False) -> bool:
         """Queues a mail. Returns False where no server is set or too many mails wait."""
         if not self.ready:
             return False
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self._server.sender, to, subject
         message.set_content(text)
-        if not self._slots.acquire(blocking=False):
+        slots = self._strangers_slots if of_stranger else self._slots
+        if not slots.acquire(blocking=False):
             self._counters.add("mails_dropped")
             return False
-        self._pool.submit(self._send, message)
+        self._pool.submit(self._send, message).add_done_callback(lambda _: slots.release())
         return True
 
     def close(self) -> None:
@@ -90,5 +92,3 @@ class Mailer:
         except (OSError, smtplib.SMTPException, ValueError) as error:
             self._counters.add("mails_failed")
             log.warning("mail.failed", server=self._address, why=str(error)[:200])
-        finally:
-            self._slots.release()

@@ -138,7 +138,7 @@ class EntryPages:
         if form.text("link_code"):
             return self._make(request, visitor, form, *REGISTERING)
         self._require_open()
-        email, may_mail = self._link_email(request, visitor, form)
+        email, may_mail, known_place = self._link_email(request, visitor, form)
         found = self._context.people.account_of(email)
         new = found is None
         code = make_ticket(self._context.people, "registration", MAILED_S, email=email, role="owner")
@@ -151,6 +151,7 @@ class EntryPages:
                 "Somebody, perhaps you, wants to make an account with this e-mail.",
                 "" if new else "It has one already. If you do not know its password any more, open the link.",
                 f"{self._context.base_url(request)}{page}",
+                known_place,
             )
         self._context.note(visitor, "requested a link for an account", "")
         return self._registration_page(sent=True)
@@ -242,8 +243,8 @@ class EntryPages:
             sends_links=self._context.sends_links,
         )
 
-    def _link_email(self, request: Request, visitor: Visitor, form: SentForm) -> tuple[str, bool]:
-        """The e-mail that wants a link, and whether one may be mailed there.
+    def _link_email(self, request: Request, visitor: Visitor, form: SentForm) -> tuple[str, bool, str]:
+        """The e-mail that wants a link, whether one may be mailed there, and the sender's known place.
 
         Raises HTTPException 429 where the sender asked for too many.
         """
@@ -251,9 +252,9 @@ class EntryPages:
         known_place = self._context.known_place(request, email, visitor)
         if not limits.accepts_sender(visitor.address, known_place):
             raise HTTPException(429, TOO_OFTEN, {"Retry-After": "300"})
-        return email, limits.accepts_receiver(email, known_place)
+        return email, limits.accepts_receiver(email, known_place), known_place
 
-    def _mail_link(self, email: str, subject: str, why: str, more: str, link: str) -> None:
+    def _mail_link(self, email: str, subject: str, why: str, more: str, link: str, known_place: str) -> None:
         """Mails fixed words and a link: nothing that a person typed goes to an address that is not proved."""
         about = f"{why} {more}".strip()
         self._context.mailer.send(
@@ -261,6 +262,7 @@ class EntryPages:
             subject,
             f"{about}\n\nWithin {in_days(MAILED_S)}, open\n{link}\n\n"
             "If it was not you, you need not do anything. Nothing is changed.\n",
+            of_stranger=not known_place,
         )
 
     # A new password
@@ -271,7 +273,7 @@ class EntryPages:
         return self._link_page("A new password", "/reset", RESET_SENT, sent)
 
     def request_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        email, may_mail = self._link_email(request, visitor, form)
+        email, may_mail, known_place = self._link_email(request, visitor, form)
         account = self._context.people.account_of(email)
         known = account is not None and not account.disabled
         whose = account.account_id if account is not None and known else ""
@@ -285,6 +287,7 @@ class EntryPages:
                 "Somebody, perhaps you, asked for a new password.",
                 "",
                 f"{self._context.base_url(request)}/reset/new?code={code}",
+                known_place,
             )
         return self._reset_page(sent=True)
 

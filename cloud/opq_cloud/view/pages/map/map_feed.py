@@ -25,6 +25,7 @@ from opq_cloud.view.pages.map.grid_reader import Audience, GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_frame import MapFrame, parse_frame
 from opq_cloud.view.web.shares import ClientGoneError, in_thread
+from opq_cloud.view.web.single_maker import SingleMaker
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import StoreError
 
@@ -85,6 +86,8 @@ class MapFeed:
         """The number of the newest second."""
         self.text: StateText | None = None
         """The newest state."""
+        self.first: StateText | None = None
+        """The first one, from its thread on until it is `text`."""
         self.failure: StoreError | None = None
         """Why there is no state."""
         self._message = b""
@@ -92,11 +95,11 @@ class MapFeed:
     def add_second(self, text: StateText) -> None:
         """Adds the next second."""
         self.number += 1
-        self.text, self.failure, self._message = text, None, b""
+        self.text, self.first, self.failure, self._message = text, None, None, b""
 
     def lose(self, failure: StoreError) -> None:
         """Drops the state: maps are sent nothing until the next one."""
-        self.text, self.failure, self._message = None, failure, b""
+        self.text, self.first, self.failure, self._message = None, None, failure, b""
 
     def since(self, position: int | None) -> tuple[bytes, int]:
         """The text for a map that has received `position` (None: a new map), and how many seconds it lost."""
@@ -118,6 +121,7 @@ class MapFeeds:
         self._counters = counters
         self._monotonic_s = monotonic_s
         self._feeds: dict[tuple[Audience, str], MapFeed] = {}
+        self._first = SingleMaker()
 
     @staticmethod
     def read_windows(addresses: Iterable[str]) -> Windows:
@@ -155,7 +159,10 @@ class MapFeeds:
         if feed is None:
             self._counters.add("maps_refused")
             return b"", None, EVERY_S
-        await self._advance(feed, visitor, frame)
+        try:
+            await self._advance(feed, visitor, frame)
+        except (ClientGoneError, HTTPException):  # too many pages of this visitor wait
+            return b"", position, EVERY_S
         text, lost = feed.since(position.number if position is not None and position.feed is feed else None)
         if lost:
             self._counters.add("live_dropped", lost, label="map")
@@ -163,7 +170,7 @@ class MapFeeds:
         return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
 
     async def state_text(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
-        """The present state, for a visitor's map that requests it. Raises StoreError.
+        """The present state, for a visitor's map that requests it. Raises StoreError, and as `in_thread`.
 
         Where MAX_FEEDS others exist, it is made for this one request.
         """
@@ -186,10 +193,12 @@ class MapFeeds:
         if now_s < feed.next_s:
             return
         making = feed.making
-        if making is None:
+        if feed.text is None:
+            await self._make_first(feed, visitor, frame)
+        elif making is None:
             feed.making = asyncio.ensure_future(self._make_second(feed, visitor, frame))
             await asyncio.shield(feed.making)
-        elif feed.text is None or now_s - feed.next_s >= late_s:
+        elif now_s - feed.next_s >= late_s:
             await asyncio.shield(making)
 
     def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:
@@ -203,19 +212,42 @@ class MapFeeds:
             found = self._feeds[key] = MapFeed(key[1], now_s)
         return found
 
-    async def _make_second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
-        """The first state of a window takes the CPU time of its visitor; further ones are not counted."""
-        run = in_thread if feed.text is None else anyio.to_thread.run_sync
+    async def _make_first(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+        """Makes the first state in the turn and by the CPU time of this visitor.
+
+        Other visitors do not wait for that turn. Raises as `in_thread` does.
+        """
         try:
-            feed.add_second(await run(self._state, visitor, frame))
+            text = await in_thread(self._first_state, feed, visitor, frame)
         except StoreError as error:
             feed.lose(error)
-        except (ClientGoneError, HTTPException) as error:  # others may wait for this state
-            feed.lose(StoreError(f"the state of the map was not made: {error}"))
+        else:
+            if feed.text is not None:  # another visitor's came before
+                return
+            feed.add_second(text)
+        self._set_next(feed)
+
+    def _first_state(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> StateText:
+        """The first state; a thread that needs it too waits for the one that makes it."""
+        with self._first.made_here(feed):
+            if feed.first is None:
+                feed.first = feed.text or self._state(visitor, frame)
+            return feed.first
+
+    async def _make_second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+        """Makes a further state, whose CPU time is not counted."""
+        try:
+            feed.add_second(await anyio.to_thread.run_sync(self._state, visitor, frame))
+        except StoreError as error:
+            feed.lose(error)
         finally:
-            late_s = self._monotonic_s() - feed.next_s
-            feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
+            self._set_next(feed)
             feed.making = None
+
+    def _set_next(self, feed: MapFeed) -> None:
+        late_s = self._monotonic_s() - feed.next_s
+        if late_s >= 0.0:
+            feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
 
     def _state(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
         with self._reader.seen_by(visitor):

@@ -15,6 +15,7 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.dear_work import (
     DearPlaces,
     MadeTogether,
+    NoPlaceError,
     WorkKind,
     job_server,
     only_part,
@@ -23,6 +24,7 @@ from opq_cloud.view.web.dear_work import (
 )
 from opq_cloud.view.web.job_server import DearJob
 from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.shares import pause_refusal
 from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.decision import Nominal
 
@@ -72,15 +74,25 @@ class SeenJobs:
         """The only part of a job; made once for all who see the same and request it at one time.
 
         `key`: what the answer depends on, besides what its visitor sees. Raises what the job raises, and
-        HTTPException 503 or 429 where no place is free.
+        NoPlaceError where no place is free for this visitor.
         """
         visitor, job = self._services.visitor, self._job(work, more)
+        is_ours = False
 
         async def made() -> Any:
-            async with self.places.taken(kind):
+            nonlocal is_ours
+            is_ours = True
+            with self.places.place(kind):
                 return await only_part(self._server, job)
 
-        return await self._made.of((visitor.sight, visitor.without_waveforms, work.__name__, key), made)
+        while True:
+            try:
+                shared = visitor.sight, visitor.without_waveforms, work.__name__, key
+                return await self._made.of(shared, made)
+            except NoPlaceError:  # that of another visitor is not ours
+                if is_ours:
+                    await pause_refusal()
+                    raise
 
     async def parts(
         self, kind: WorkKind, work: Callable[..., Iterator[Any]], *more: Any

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from opq_cloud.store.documents.findings import known_from_document
+from opq_cloud.store.documents.readable import READ_ERRORS
 
 START_MS = 1_600_000_000_000
 
 
-def finding(*words: str, off: object = -1.0, kind: str = "VOLTAGE", **fields: Any) -> Any:
+def finding(*words: str, off: object = -1.0, kind: str | None = "VOLTAGE", **fields: Any) -> Any:
     document = {
         "incident_id": 7,
         "event_id": 3,
@@ -74,3 +75,21 @@ def test_annotations_are_shown() -> None:
     assert finding("VOLTAGE_SAG", annotations=["a squirrel", " "]).because == "annotation: a squirrel"
     transient = finding("IMPULSIVE_TRANSIENT", off=310.0, kind="TRANSIENT", annotations=["seen"])
     assert dict(transient.figures) == {"peak_v": 310.0} and transient.because == "annotation: seen"
+
+
+def test_a_field_of_another_type_hides_nothing() -> None:
+    """People and scripts edit the original's documents, too."""
+    assert finding(classifications="VOLTAGE_SAG", off=24.0).kind == "sag"
+    assert finding(classifications=[None]).kind == "undefined"
+    assert finding("VOLTAGE_SAG", annotations="a crane").because == "annotation: a crane"
+    assert finding("VOLTAGE_SAG", annotations=5).because == "annotation: 5"
+    assert finding("VOLTAGE_SAG", kind=None).measurement_type == "VOLTAGE"
+    assert finding("VOLTAGE_SAG", box_id=12).box_id == "12"
+    for event_id in (None, "none", [3], float("nan")):
+        assert finding("VOLTAGE_SAG", event_id=event_id).kind == "sag"
+
+
+@pytest.mark.parametrize("field", [{"box_id": None}, {"box_id": ""}, {"end_timestamp_ms": 1e16}])
+def test_one_without_box_or_time_is_unreadable(field: dict[str, Any]) -> None:
+    with pytest.raises(READ_ERRORS):
+        finding("VOLTAGE_SAG", **field)

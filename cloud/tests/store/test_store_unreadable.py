@@ -1,5 +1,6 @@
 """A shared MongoDB with documents that cannot be read: the others of their collections are read."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import CloudContext
 from opq_cloud.health.health_service import HealthService
 from opq_cloud.store import open_store
+from opq_cloud.store.documents.box_documents import box_from_document
+from opq_cloud.store.documents.event_documents import event_record
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.mongo.mongo_store import MongoStore
+from opq_cloud.store.upkeep.checking import check_store
 
 T_MS = 1_536_961_980_000
 GOOD: dict[str, dict[str, Any]] = {
@@ -49,10 +54,11 @@ BROKEN: dict[str, list[dict[str, Any]]] = {
         {"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": "much"},
     ],
     "trends": [{"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": 120.0}],
-    "events": [{"event_id": "two"}, {"event_id": 2, "boxes_triggered": 5}],
+    "events": [{"event_id": "two"}, {"event_id": 2, "missing": 5}],
     "incidents": [
         {"incident_id": 2, "box_id": "1", "start_timestamp_ms": "late", "end_timestamp_ms": 1},
         {"incident_id": 3, "box_id": "1"},
+        {"incident_id": 4, "box_id": "1", "start_timestamp_ms": 1e18, "end_timestamp_ms": 1e18},
     ],
 }
 
@@ -80,8 +86,29 @@ def test_one_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
     assert store.event_record(2) is None and store.event(2) is None
     assert [incident.incident_id for incident in store.incidents()] == [1]
     assert store.incident(2) is None
+    found = store.find_incidents(IncidentFilter(), 9)
+    assert [incident.incident_id for incident in found] == [1], "a time of no 64 bits stops no indexing"
     assert {*store.unreadable} == {"opq_boxes", "measurements", "trends", "events", "incidents"}
     assert min(store.unreadable.values()) >= 1
+
+
+def test_a_field_that_is_invalid_is_unknown(store: MongoStore) -> None:
+    """One metric of a minute, a fact of a Box, or Boxes as numbers, as Makai wrote them until 2019."""
+    three = {"min": 59.9, "max": 60.1, "average": 60.0}
+    minute = {"box_id": "1", "timestamp_ms": Int64(T_MS + 60_000), "frequency": three}
+    store._db.trends.insert_one({**minute, "voltage": {"min": None, "max": 121.0, "average": 120.0}})
+    (trend,) = store.trends("1", T_MS, T_MS + 60_000)
+    assert trend.metrics == {"f": (59.9, 60.1, 60.0)}
+    box = box_from_document(
+        {"box_id": 3, "unplugged": "false", "location": {"slug": "lab"}, "calibration_constant": math.inf}
+    )
+    assert (box.box_id, box.unplugged, box.location, box.calibration_constant) == ("3", None, None, None)
+    event = {"event_id": 9, "boxes_triggered": [1, "4", None], "boxes_received": [1]}
+    record = event_record({**event, "description": None})
+    assert (record.boxes_triggered, record.boxes_received, record.because) == (("1", "4"), ("1",), "")
+    assert event_record({"event_id": 9, "boxes_received": None}).boxes_received == ()
+    store._db.events.insert_one(event)
+    assert "event 9: the waveform of Box 1 is missing" in check_store(store).problems
 
 
 def test_metrics_count_them_by_collection(store: MongoStore) -> None:

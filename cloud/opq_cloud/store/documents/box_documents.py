@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from opq_cloud.store.box_record import MADE_UP, BoxLoss, BoxRecord, LocationRecord
+from opq_cloud.store.documents import box_id_of
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
@@ -146,16 +147,16 @@ def _archived(location: str | None, since_ms: int, facts: dict[str, Any]) -> dic
 
 def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
     """Reads a Box, also where the original wrote it or a person edited it; invalid values become None."""
-    unplugged = document.get("unplugged")
+    box_id = box_id_of(document)
     retired_ms = _whole(document.get("retired_ms")) or None
     return BoxRecord(
-        box_id=str(document["box_id"]),
-        name=str(document.get("name") or document["box_id"]),
-        location=document.get("location") or None,
+        box_id=box_id,
+        name=str(document.get("name") or box_id),
+        location=_text(document.get("location")),
         calibration_constant=_constant(document.get("calibration_constant")),
         nominal_v=_nominal(document.get("nominal_v"), NOMINAL_V),
         nominal_hz=_nominal(document.get("nominal_hz"), NOMINAL_HZ),
-        unplugged=None if unplugged is None else bool(unplugged),
+        unplugged=_flag(document.get("unplugged")),
         retired_ms=retired_ms,
         stated=stated_of(_courses(document)),
         starts=tuple(
@@ -170,7 +171,7 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
         ),
         lost=tuple(losses_of(document)),
         gateway_id=_whole(document.get("gateway_id")) or None,
-        **{name: str(document.get(name) or "") or None for name in _TEXTS},
+        **{name: _text(document.get(name)) for name in _TEXTS},
     )
 
 
@@ -220,9 +221,9 @@ def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
 def _fact(name: str, value: object) -> Any:
     """The value of a fact as a record has it, also from a document that a person edited."""
     if name in _TEXTS_OF_FACTS:
-        return str(value or "") or None
+        return _text(value)
     if name == "unplugged":
-        return True if value else None
+        return _flag(value) or None
     if name == "retired_ms":
         return _whole(value) or None
     if name == "calibration_constant":
@@ -235,8 +236,18 @@ def _constant(value: object) -> float | None:
     return None if isinstance(value, int) and value == 1 else _number(value)
 
 
+def _text(value: object) -> str | None:
+    """Reads a text, or a number as one; None where it is empty or of another type."""
+    return (str(value) or None) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _flag(value: object) -> bool | None:
+    """Reads yes or no; None where it is a text, such as "false"."""
+    return bool(value) if isinstance(value, int | float) else None
+
+
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _whole(value: object) -> int | None:

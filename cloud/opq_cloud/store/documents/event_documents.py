@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from opq_cloud.store.box_record import box_order
-from opq_cloud.store.documents import Document
+from opq_cloud.store.documents import Document, box_id_of, texts_of
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.unknown_gain import DRAWN_V_PER_LSB
@@ -82,7 +82,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
 def event_record(document: Document) -> EventRecord:
     """Reads an event; one that the original stored counts as finished, since it has no such field."""
     ours = "token" in document
-    received = tuple(document.get("boxes_received", ()))
+    received = tuple(texts_of(document.get("boxes_received")))
     why = dict(document.get("missing", {}))
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
@@ -92,12 +92,12 @@ def event_record(document: Document) -> EventRecord:
         token=str(document.get("token", "")),
         start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
         end_ns=int(document.get("end_ns", end_ms * NS_PER_MS)),
-        boxes_triggered=tuple(document.get("boxes_triggered", ())),
+        boxes_triggered=tuple(texts_of(document.get("boxes_triggered"))),
         boxes_received=received,
         missing={box: text for box, text in why.items() if box not in received},
         finished=bool(document.get("finished", not ours)),
         analysed=bool(document.get("analysed", False)),
-        because=str(document.get("because", document.get("description", ""))),
+        because=str(document.get("because", document.get("description")) or ""),
         short={box: text for box, text in why.items() if box in received},
         revision=int(document.get("revision", 0)),
         completes=document.get("completes"),
@@ -237,7 +237,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
         v_per_lsb, gain_known = 1.0 / calibration_constant, True
     start_id = document.get("start_id")
     return Waveform(
-        box_id=str(document["box_id"]),
+        box_id=box_id_of(document),
         start_ns=start_of(document),
         uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         source=TimeSource(int(document.get("time_source", 0))),

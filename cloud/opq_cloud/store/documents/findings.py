@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from opq_cloud.store.documents import Document
+from opq_cloud.store.documents import Document, box_id_of
 from opq_cloud.store.documents.original_incidents import annotations, stated_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.severity import severity_of
@@ -128,13 +128,24 @@ def _to_ms(t_ns: int) -> float:
 
 def _to_ns(t_ms: float) -> int:
     whole = int(t_ms)
-    return whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
+    t_ns = whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
+    if abs(t_ns) >= 2**63:
+        raise OverflowError(f"{t_ms} ms is not a time: nanoseconds have 64 bits")
+    return t_ns
 
 
 def _time_ns(document: Document, side: str) -> int:
     """Returns the start or end; an incident of the original has it in milliseconds alone."""
     found = document.get(f"{side}_ns")
     return _to_ns(document[f"{side}_timestamp_ms"]) if found is None else int(found)
+
+
+def _event_id(document: Document) -> int:
+    """Returns the event; -1, the original's number for no event, where the field is not a number."""
+    try:
+        return int(document.get("event_id", -1))
+    except (TypeError, ValueError, OverflowError):
+        return -1
 
 
 def incident_document(known: KnownFinding, expire_at: int, location: str = "") -> Document:
@@ -194,14 +205,14 @@ def known_from_document(document: Document) -> KnownFinding:
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
     severity = document.get("severity")  # absent where the original wrote it
     number = int(document["incident_id"])
-    event_id = int(document.get("event_id", -1))
+    event_id = _event_id(document)
     if "class" not in document:
         stated = stated_incident(document)
         document = {**stated._asdict(), "residual_percent": stated.residual_percent, **document}
         document |= {"class": stated.kind, "figures": dict(stated.figures)}
     finding = Finding(
         kind=str(document["class"]),
-        box_id=str(document["box_id"]),
+        box_id=box_id_of(document),
         start_ns=start_ns,
         end_ns=start_ns if ongoing else end_ns,
         uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
@@ -214,7 +225,7 @@ def known_from_document(document: Document) -> KnownFinding:
         semi_f47=document.get("semi_f47"),
         confidence=document.get("confidence"),
         because=str(document.get("because", "")),
-        measurement_type=str(document.get("measurement_type", "VOLTAGE")),
+        measurement_type=str(document.get("measurement_type") or "VOLTAGE"),
         figures=_pairs(document.get("figures", {}).items()),
         clock_id=document.get("clock_id"),
         analysis=document.get("analysis"),

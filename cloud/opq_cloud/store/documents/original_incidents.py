@@ -6,7 +6,7 @@ Its Mauka judges voltage against 120 V and frequency against 60 Hz, whatever the
 import math
 from typing import Any, NamedTuple
 
-from opq_cloud.store.documents import Document
+from opq_cloud.store.documents import Document, texts_of
 
 NOMINAL_V = 120.0
 _KINDS = {
@@ -56,7 +56,7 @@ class StatedIncident(NamedTuple):
 
 
 def stated_incident(document: Document) -> StatedIncident:
-    words = [str(word) for word in document.get("classifications") or ["UNDEFINED"]]
+    words = texts_of(document.get("classifications")) or ["UNDEFINED"]
     off = _finite(document.get("deviation_from_nominal"))
     residual_v = _residual_v({*words}, off)
     figures: list[tuple[str, float]] = []
@@ -86,8 +86,7 @@ def stated_incident(document: Document) -> StatedIncident:
 
 def annotations(document: Document) -> list[str]:
     """Returns what people wrote on an incident with the original's programs, also on one of ours."""
-    texts = (str(each).strip() for each in document.get("annotations") or ())
-    return [f"annotation: {text}" for text in texts if text]
+    return [f"annotation: {text}" for text in texts_of(document.get("annotations"))]
 
 
 def _residual_v(words: set[str], off_v: float | None) -> float | None:

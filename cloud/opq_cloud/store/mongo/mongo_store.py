@@ -21,7 +21,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from opq_cloud.store.documents import Document
+from opq_cloud.store.documents import Document, box_id_of
 from opq_cloud.store.documents.event_documents import measurement_fields
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
 from opq_cloud.store.mongo.mongo_accounts import MongoAccountsDriver, MongoOriginalUsers
@@ -292,7 +292,7 @@ def measurement_from_document(document: Document) -> Measurement:
     }
     known |= {name: bool(document.get(name, False)) for name in FLAGS}
     return Measurement(
-        box_id=str(document["box_id"]),
+        box_id=box_id_of(document),
         timestamp_ms=int(document["timestamp_ms"]),
         metrics=metrics,
         source=TimeSource(int(document.get("time_source", 0))),

@@ -7,6 +7,7 @@ from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
+from opq_cloud.store.documents import box_id_of
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
 from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, delete_where, expire, upsert
@@ -165,7 +166,7 @@ def _trend(document: Fields) -> Trend:
     """Reads a minute; an original one has no start."""
     covered_ms = document.get("covered_ms")
     return Trend(
-        str(document["box_id"]),
+        box_id_of(document),
         int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
         _metrics(document),
         int(document.get("length_ms", TREND_MS)),
@@ -191,4 +192,6 @@ def _rollup(document: Fields) -> Trend:
 def _metrics(document: Fields) -> dict[str, tuple[float, float, float]]:
     parts = {key: document[field] for key, field in ORIGINAL_FIELDS.items() if document.get(field)}
     parts.update(document.get("other", {}))
-    return {k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()}
+    found = {key: [part.get(name) for name in ("min", "max", "average")] for key, part in parts.items()}
+    whole = {key: three for key, three in found.items() if None not in three}
+    return {key: (float(low), float(high), float(mean)) for key, (low, high, mean) in whole.items()}

@@ -1,5 +1,6 @@
 """The index over a store of the original: made by slices in the background; what it changes is followed."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import bson
 import demo
 import numpy as np
 import pytest
 from account_scene import FormBrowser, add_people
+from bson.int64 import Int64
 from gridfs import GridFS
 from pymongo import MongoClient, monitoring
 from pymongo.database import Database
@@ -26,6 +29,7 @@ from opq_cloud.store.mongo.mongo_driver import MongoDocuments
 from opq_cloud.store.mongo.mongo_server import INDEXES
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.incidents import original_index
+from opq_cloud.store.records.tables import INCIDENTS
 from opq_proto.messages import Finding
 
 T_MS = 1_600_000_000_000
@@ -248,6 +252,30 @@ def test_a_lost_lock_skips_no_incident(
         assert sorted(db.opq_incident_index.distinct("_id")) == [*range(1, 10)]
 
 
+def test_incidents_are_read_without_the_lock(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of all may outlast the lock: two processes would take it from each other, and index nothing."""
+    reads: list[bool] = []
+    find = MongoDocuments.find
+
+    def watched(documents: MongoDocuments, table: Table, *where: Any, **options: Any) -> Any:
+        if table is INCIDENTS:
+            reads.append(documents._lock is not None)
+        return find(documents, table, *where, **options)
+
+    monkeypatch.setattr(MongoDocuments, "find", watched)
+    monkeypatch.setattr(original_index, "SLICE", 3)
+    db.incidents.insert_many([theirs(number) for number in range(1, 9)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert store.index_slice() == 3
+        db.incidents.insert_one(theirs(9))
+        while store.index_slice():
+            continue
+        assert db.opq_incident_index.count_documents({}) == 9
+    assert len(reads) > 4 and not any(reads)
+
+
 def test_an_outage_that_goes_on_is_followed(db: Any, cleared_uri: str, tmp_path: Path) -> None:
     """As OutagePlugin writes it: first without an end, which it sets each minute."""
     open_outage = theirs(5, classifications=["OUTAGE"], end_timestamp_ms=-1, event_id=-1, annotations=None)
@@ -354,3 +382,76 @@ def test_the_list_says_how_much_is_indexed(
         scene.store.put_box(BoxRecord("1", "", calibration_constant=100.0))
         assert browser.get("/incidents/19") == 200
         assert "trace-0" in browser.text, "its event has expired, its samples are kept with it"
+
+
+def kept_documents(db: Any, now_s: int) -> dict[str, tuple[int, int]]:
+    """Collection of the original -> how many documents have not expired, and a sum over their contents."""
+    found = {}
+    for name in ("incidents", "fs.files", "fs.chunks", "trends", "opq_boxes"):
+        digests = [
+            int(hashlib.sha256(bson.encode(each)).hexdigest()[:12], 16)
+            for each in db[name].find()
+            if each.get("expire_at", now_s + 1) > now_s
+        ]
+        found[name] = len(digests), sum(digests)
+    return found
+
+
+@pytest.mark.slow  # 100,000 incidents take FerretDB most of an hour, because it uses no index
+@pytest.mark.parametrize("count", [500, 100_000])
+def test_years_of_the_original_stay_as_they_are(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A first list at once, two commands an incident at most, and nothing is changed but what has expired."""
+    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 1.0)  # as the product has it
+    now_s = int(time.time())
+    every_ms = 2 * 365 * 86_400_000 // count
+    for first in range(1, count + 1, 2000):
+        numbers = range(first, min(count, first + 1999) + 1)
+        ends_s = {number: now_s - 60 if number % 5 == 0 else 2**31 - 1 for number in numbers}
+        times = {number: (now_s * 1000 - every_ms * (count - number)) for number in numbers}
+        db.incidents.insert_many(
+            theirs(
+                number,
+                box_id=str(1 + number % 10),
+                start_timestamp_ms=times[number] + 0.5,
+                end_timestamp_ms=times[number] + 250.5,
+                expire_at=ends_s[number],
+            )
+            for number in numbers
+        )
+        three = {"min": 119.0, "max": 121.0, "average": 120.0}
+        db.trends.insert_many(
+            {
+                "box_id": str(1 + number % 10),
+                "timestamp_ms": Int64(times[number]),
+                "voltage": three,
+                "location": "lab",
+                "expire_at": Int64(ends_s[number]),
+            }
+            for number in numbers
+        )
+    GridFS(db).put(b"\0\1" * 400, filename=f"incident_{count - 1}")
+    db.opq_boxes.insert_many(
+        {"box_id": str(each), "name": f"Box {each}", "unplugged": False, "calibration_constant": 150.0}
+        for each in range(1, 11)
+    )
+    before = kept_documents(db, now_s)
+    commands = Commands()
+    monitoring.register(commands)
+    try:
+        store = open_store(cleared_uri, tmp_path)
+    finally:
+        monitoring._LISTENERS.command_listeners.remove(commands)
+    with closing(store):
+        listed = store.find_incidents(ALL, 20)
+        assert listed or store.index_progress() is not None, "it says that nothing is indexed yet"
+        while store.index_slice() or store.index_progress() is not None:
+            continue
+        assert commands.count / count < 2
+        assert [each.incident_id for each in store.find_incidents(ALL, 3)] == [count, count - 1, count - 2]
+        while store.expire(now_s):
+            continue
+        assert store.count_incidents(ALL, count) == before["incidents"][0] == count - count // 5
+        assert db.trends.count_documents({}) == before["trends"][0]
+    assert kept_documents(db, now_s) == before

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields
@@ -51,6 +52,15 @@ CHECKED = 1000
 collector deletes them, and the next ones in turn, because retention may be shortened, or an outage long."""
 OUTAGES = 200
 """Newest outages whose end is read again: the original changes it while they last."""
+
+
+class NewIncidents(NamedTuple):
+    """What a search for new incidents of the original found."""
+
+    numbers: list[int]
+    """The newest ones, in order, also those that are indexed."""
+    found: list[Fields]
+    """The documents of those that are not indexed."""
 
 
 class OriginalIndex(IncidentParts):
@@ -96,7 +106,8 @@ class OriginalIndex(IncidentParts):
         with self._slices:
             done = None
             try:
-                enter = partial(self._index_slice, older=self._read_older())
+                older = self._read_older()
+                enter = partial(self._index_slice, older=older, newer=self._read_newer(len(older)))
                 done = self._driver.exclusive("incident_index", enter)
             finally:
                 if done is None:  # an error, or a lost lock: the next call reads this slice again
@@ -122,7 +133,8 @@ class OriginalIndex(IncidentParts):
             while not self._is_closing and self.index_slice():
                 first_slice.set()
             first_slice.set()
-            if not self._is_closing and time.monotonic() > self._followed_s + FOLLOW_S:
+            is_whole = self.index_progress() is None  # else another process goes on
+            if is_whole and not self._is_closing and time.monotonic() > self._followed_s + FOLLOW_S:
                 self._followed_s = time.monotonic()
                 self.follow_original()
         except StoreError as error:  # the next request goes on
@@ -151,43 +163,55 @@ class OriginalIndex(IncidentParts):
                 self._older = documents.find(INCIDENTS, where, sort=("-incident_id",), batch=SLICE)
             return list(islice(self._older, SLICE))
 
-    def _index_slice(self, documents: Documents, older: Sequence[Fields]) -> int:
+    def _index_slice(self, documents: Documents, older: Sequence[Fields], newer: NewIncidents | None) -> int:
+        """Enters what was read before the lock, because reading may take longer than the lock is kept."""
         known = documents.number(FIRST)
         drawn = max((int(each["incident_id"]) + 1 for each in older), default=0)
         first = documents.first_number(FIRST, drawn) if known is None else known
-        newer = 0
         if known is None or documents.number(NEWEST) is None:
             documents.raise_number(NEWEST, first - 1 if first else 0)
-        if known is not None and (len(older) < SLICE or time.monotonic() >= self._newer_due_s):
-            newer = self._index_newer(documents, first - (documents.number(BACK) or 0))
+        if newer is not None:
+            self._enter_newer(documents, newer)
         if first and (documents.number(BACK) or 0) < first:
             self._enter_foreign(documents, older, IncidentWork())
             reached = int(older[-1]["incident_id"]) if len(older) == SLICE else 0
             documents.raise_number(BACK, first - max(0, reached))
-        return newer + len(older)
+        return len(older) + (0 if newer is None else len(newer.found))
 
-    def _index_newer(self, documents: Documents, lowest: int) -> int:
-        """Indexes those above NEWEST, and those below it that were stored late; `lowest` is indexed."""
+    def _read_newer(self, older: int) -> NewIncidents | None:
+        """Searches those above NEWEST, and those below it that were stored late; None: not due.
+
+        `older` is the number of older ones in this slice.
+        """
         began_s, fields = time.monotonic(), ("incident_id",)
-        if self._late_above is None:
-            self._late_above = self._find_late(documents, documents.number(NEWEST) or 0)
-        above = max(self._late_above, lowest - 1)
-        where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", above)]
-        found = documents.find(INCIDENTS, where, sort=fields, limit=SLICE + LATE, fields=fields)
-        numbers = [int(each["incident_id"]) for each in found]
-        there = documents.find(INDEX, [("incident_id", "in", numbers)], fields=("incident_id",))
-        done = self._tried | {int(each["incident_id"]) for each in there}
-        new = [number for number in numbers if number not in done]
-        if new:
+        with self._driver.read() as documents:
+            first = documents.number(FIRST)
+            if first is None or (older == SLICE and began_s < self._newer_due_s):
+                return None
+            if self._late_above is None:
+                newest = documents.number(NEWEST)
+                self._late_above = self._find_late(documents, first - 1 if newest is None else newest)
+            indexed_from = first - (documents.number(BACK) or 0)
+            above = max(self._late_above, indexed_from - 1)
+            where: list[Condition] = [("group_id", "=", None), ("incident_id", ">", above)]
+            found = documents.find(INCIDENTS, where, sort=fields, limit=SLICE + LATE, fields=fields)
+            numbers = [int(each["incident_id"]) for each in found]
+            there = documents.find(INDEX, [("incident_id", "in", numbers)], fields=("incident_id",))
+            done = self._tried | {int(each["incident_id"]) for each in there}
+            new = [number for number in numbers if number not in done]
             wanted: list[Condition] = [("group_id", "=", None), ("incident_id", "in", new)]
-            self._enter_foreign(documents, list(documents.find(INCIDENTS, wanted)), OPEN)
-        self._tried = {*numbers}  # after the writes: numbers whose write failed are tried again
+            entered = list(documents.find(INCIDENTS, wanted)) if new else []
         self._newer_due_s = time.monotonic() + max(FOREIGN_S, NEWER_PAUSES * (time.monotonic() - began_s))
+        return NewIncidents(numbers, entered)
+
+    def _enter_newer(self, documents: Documents, newer: NewIncidents) -> None:
+        self._enter_foreign(documents, newer.found, OPEN)
+        numbers = newer.numbers
+        self._tried = {*numbers}  # after the writes: numbers whose write failed are tried again
         if numbers:
             documents.raise_number(NEWEST, numbers[-1])
         if len(numbers) > LATE:
             self._late_above = numbers[-LATE - 1]
-        return len(new)
 
     def _find_late(self, documents: Documents, newest: int) -> int:
         """Returns the number above which the LATE newest incidents of the original are."""

@@ -14,7 +14,7 @@ from opq_recordings.csv_numbers import FEW_SIGNS, Notation, is_number_or_empty, 
 from opq_recordings.moments import epoch_ns
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named, words_of
-from opq_recordings.units import NO_UNIT, Unit, measured_in, seconds_of, unit_scale
+from opq_recordings.units import NO_UNIT, Unit, is_share, measured_in, seconds_of, unit_scale
 from opq_recordings.written_times import (
     AFTERNOON,
     CLOCK_WITH_POINTS,
@@ -48,6 +48,8 @@ _SMALL_TAIL = re.compile(
 """At the end of a name in any letters, as in `bus_voltage_kv`."""
 _UNIT_FIRST = re.compile(r"(?i)(k[va])[_ .-]+(?!a(?:[_ .-]|$))\w.*")
 """At the beginning of a name, as in `kV_bus`; `kV_A` is an apparent power."""
+_UNIT_BEFORE_PHASE = re.compile(r"(?i)(k[va])[_ .-]")
+"""As in `kV_A` beside `kV_B` and `kV_C`."""
 _SIDES = ("lv", "hv", "ehv")
 """Beside these at the ends of names `mv` is medium voltage."""
 _NOT_A_UNIT = re.compile(
@@ -291,7 +293,12 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
     for column, (name, part) in enumerate(zip(names, parts, strict=True)):
         if sides and part is not None and part["tail"] and letters[column].lower() in ("mv", *_SIDES):
             continue
-        if part is not None and not units[column] and not (phases and len(letters[column]) == 1):
+        if part is None or units[column]:
+            continue
+        if phases and len(letters[column]) == 1:
+            first = _UNIT_BEFORE_PHASE.match(name)
+            units[column] = first[1] if first else ""
+        else:
             units[column] = _unit_of(name, part)
     return names, units, settings
 
@@ -315,7 +322,7 @@ def _unit_of(name: str, part: re.Match[str]) -> str:
         return first[1]
     if not part["name"] or not tail:
         return name if _UNIT_ALONE.fullmatch(name) else ""
-    if _UNIT_ALONE.fullmatch(tail):
+    if _UNIT_ALONE.fullmatch(tail) or is_share(tail):
         return tail
     if _SMALL_TAIL.fullmatch(tail):
         small, quantity = unit_scale(tail.lower()), quantity_named(part["name"])

@@ -34,8 +34,8 @@ MONTH_NAMES = (
 )
 """In small letters, without accents."""
 MONTHS = {name: number for number, names in enumerate(MONTH_NAMES, 1) for name in names.split()}
-MORNING = ("am", "a.m.", "a.m", "vorm.", "上午", "午前", "오전", "πμ", "π.μ.", "ص", "ق.ظ", "дп")
-AFTERNOON = ("pm", "p.m.", "p.m", "nachm.", "下午", "午後", "오후", "μμ", "μ.μ.", "م", "ب.ظ", "пп")
+MORNING = ("am", "a.m.", "a. m.", "a.m", "vorm.", "上午", "午前", "오전", "πμ", "π.μ.", "ص", "ق.ظ", "дп")
+AFTERNOON = ("pm", "p.m.", "p. m.", "p.m", "nachm.", "下午", "午後", "오후", "μμ", "μ.μ.", "م", "ب.ظ", "пп")
 """Halves of the day of a 12-hour clock."""
 UTC_NAMES = ("z", "utc", "gmt", "ut", "zulu", "etc/utc", "etc/gmt", "всв", "协调世界时")
 _ISO = re.compile(

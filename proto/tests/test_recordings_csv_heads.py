@@ -120,13 +120,32 @@ def test_the_words_of_a_name_say_it(name: str, quantity: Quantity) -> None:
         ("voltage_uv,voltage_vw", [None, None]),
         ("kV_bus,kA_fault", ["kV", "kA"]),
         ("KV_L1,kV_A", ["KV", None]),  # the second may be an apparent power
+        ("voltage,power_pu", [None, "pu"]),
     ],
 )
 def test_units_of_names_in_any_letters(names: str, units: list[str | None], tmp_path: Path) -> None:
-    rows = "".join(f"{at / 1600:.7f},{value:.7f},1.5\n" for at, value in enumerate(volts()))
-    path = tmp_path / "a.csv"
-    path.write_text(f"time,{names}\n{rows}")
+    path = _of_names(names, tmp_path)
     assert [each.unit for each in read(path, channel="1").channels] == units
+
+
+@pytest.mark.parametrize("names", ["KV_A,KV_B,KV_C", "kV_R,kV_S,kV_T", "kV.phase.A,kV.phase.B,kV.phase.C"])
+def test_kilovolts_before_phases(names: str, tmp_path: Path) -> None:
+    channels = read(_of_names(names, tmp_path)).channels
+    assert [each.unit and each.unit.lower() for each in channels] == ["kv"] * 3
+
+
+def test_shares_by_name_are_no_volts(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="'Va_pu' is in pu, shares of a voltage that is not stated"):
+        read(_of_names("Va_pu,Vb_pu,Vc_pu", tmp_path))
+
+
+def _of_names(names: str, folder: Path) -> Path:
+    """A CSV with volts in the first column of these names, 1.5 in the others."""
+    others = ",1.5" * names.count(",")
+    rows = "".join(f"{at / 1600:.7f},{value:.7f}{others}\n" for at, value in enumerate(volts()))
+    path = folder / "a.csv"
+    path.write_text(f"time,{names}\n{rows}")
+    return path
 
 
 @pytest.mark.parametrize(

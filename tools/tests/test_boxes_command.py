@@ -192,6 +192,11 @@ def test_a_new_store_is_told_once(tmp_path: Path) -> None:
     assert second.stderr == ""
 
 
+def test_an_unknown_location_makes_no_store(tmp_path: Path) -> None:
+    result = run(tmp_path / "typo", "place", "1", "--location", "yard")
+    assert result.exit_code != 0 and not (tmp_path / "typo").exists()
+
+
 def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:
     rows(tmp_path, "set", "4", "--name", "Attic")
     with closing(open_store(None, tmp_path)) as store:

@@ -232,5 +232,6 @@ def test_a_recording_without_a_start_wants_one(tmp_path: Path) -> None:
     path.write_text("time_s,volts\n" + "\n".join(f"{t:.6f},{v:.3f}" for t, v in zip(t_s, volts, strict=True)))
     result = run("import", "event", path, "--box", 7, "--data-dir", tmp_path / "store")
     assert result.exit_code == 1 and "its start is not known; give --start" in result.stderr
+    assert not (tmp_path / "store").exists(), "what is refused makes no store"
     found = imported(tmp_path / "store", path, "--box", 7, "--start", "2024-03-17T10:00:00Z")
     assert found["imported"][0]["start_ns"] == START_NS

@@ -146,7 +146,8 @@ def _put_facts(
     since_ms = given.pop("since_ms")
     if all(value is None for value in given.values()):
         raise click.UsageError("nothing to set: give at least one of the options")
-    with opened_store(mongo_uri, data_dir, make=True) as store:
+    named_alone = given.get("location") is not None and given.get("latitude") is None
+    with opened_store(mongo_uri, data_dir, make=not named_alone) as store:  # its place is in a store
         place = (given.pop(name, None) for name in ("latitude", "longitude", "location"))
         location = put_place(store, box_id, *place)
         facts = box_facts(box_id, location, **given)

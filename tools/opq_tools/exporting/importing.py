@@ -7,6 +7,7 @@ next one that starts. Its time is the recording's own, and its reason says where
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def event(
     failed, nothing = [], []
     imported: list[dict[str, object]] = []
     paths = recordings_of(files)
-    with opened_store(mongo_uri, data_dir, make=True) as store:
+    with ExitStack() as opened:
+        store: CloudStore | None = None  # no new one where nothing can be imported
         for path in paths:
             found: list[ImportedEvent] = []
             several: Sequence[dict[str, str | None] | Exception]
@@ -106,11 +108,18 @@ def event(
                 try:
                     if isinstance(each_of, Exception):
                         raise each_of
-                    found += import_recording(store, path, each_of, given)
+                    read = _read(path, each_of, given)
                 except (OpqError, OSError) as error:
                     faults += 1
-                    failed.append({"file": str(path), "why": _without(path, str(error))})
-                    click.echo(f"opq-tools: {error}", err=True)
+                    failed.append(_told(path, error))
+                    continue
+                if store is None:
+                    store = opened.enter_context(opened_store(mongo_uri, data_dir, make=True))
+                try:
+                    found += import_recording(store, path, read)
+                except (OpqError, OSError) as error:
+                    faults += 1
+                    failed.append(_told(path, error))
             if faults and not found:
                 continue
             imported += [{"file": str(path), **asdict(each)} for each in found]
@@ -154,18 +163,19 @@ def _channels_of_each(
     return [each if isinstance(each, RecordingError) else {box: each.channel.name} for each in several]
 
 
-def import_recording(
-    store: CloudStore, path: Path, channels: dict[str, str | None], given: RecordingFacts
-) -> list[ImportedEvent]:
-    """Stores one recording; the same file with the same channels gives the same events.
+def _told(path: Path, error: OpqError | OSError) -> dict[str, str]:
+    """What the result says of a recording that was not imported; a line on stderr says it at once."""
+    click.echo(f"opq-tools: {error}", err=True)
+    return {"file": str(path), "why": _without(path, str(error))}
+
+
+def _read(path: Path, channels: dict[str, str | None], given: RecordingFacts) -> dict[str, Recording]:
+    """Box -> its recording.
 
     Args:
         channels: Box -> its channel; None: the first voltage.
-    Returns:
-        One event; of a long recording, one for each part where something is found.
     Raises:
-        RecordingError: it cannot be read, has no start, or is of another nominal voltage.
-        StoreError: nothing more was stored.
+        RecordingError: it cannot be read, or has no start.
     """
     read = {
         box: consistent(read_recording(path, given if name is None else replace(given, channel=name)))
@@ -174,6 +184,20 @@ def import_recording(
     for recording in read.values():
         if recording.start_ns is None:
             raise RecordingError(f"{path}: its start is not known; give --start")
+    return read
+
+
+def import_recording(store: CloudStore, path: Path, read: dict[str, Recording]) -> list[ImportedEvent]:
+    """Stores one recording; the same file with the same channels gives the same events.
+
+    Args:
+        read: Box -> its recording, with its start.
+    Returns:
+        One event; of a long recording, one for each part where something is found.
+    Raises:
+        RecordingError: it is of another nominal voltage.
+        StoreError: nothing more was stored.
+    """
     nominals = {box: nominal_of(recording) for box, recording in read.items()}
     for box, nominal in nominals.items():
         _check_box(path, store.box(box), box, nominal, read[box].rate_hz)

@@ -274,6 +274,8 @@ def test_a_retired_box_is_unlisted_and_shut_out(tmp_path: Path) -> None:
     assert rows(tmp_path, "show") == []
     assert [each["box_id"] for each in rows(tmp_path, "show", "--all")] == ["4"]
     assert [entry.state for entry in KeyRegister(folder).entries()[0]] == ["revoked"]
+    shown = run(tmp_path, "show", "4").stdout
+    assert "unplugged not stated" in shown and "retired_ms 1" not in shown
     back = rows(tmp_path, "set", "4", "--plugged-in")
     assert (back["unplugged"], back["retired_ms"], back["name"]) == (False, None, "Attic")
 

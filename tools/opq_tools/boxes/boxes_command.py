@@ -356,7 +356,8 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
         if key == "stated":
             for each in value:
                 since = utc_words(each["since_ms"]) if each["since_ms"] else "the beginning"
-                click.echo(fact_line(f"since {since}", f"{each['name']} {each['value']}", 30))
+                stated = "not stated" if each["value"] is None else each["value"]
+                click.echo(fact_line(f"since {since}", fact_line(each["name"], stated, 0), 30))
         elif key == "further_regions" and value:
             click.echo(fact_line(key, ", ".join(value), 22))
         elif value is not None and value != []:

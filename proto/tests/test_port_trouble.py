@@ -3,12 +3,13 @@
 import errno
 import os
 import pty
+import subprocess
 from pathlib import Path
 
 import pytest
 import serial
 
-from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.kit.port_trouble import also_open, why_not_opened
 
 
 def why(port: str) -> str:
@@ -35,6 +36,22 @@ def test_a_port_that_somebody_holds_says_so() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_a_program_without_a_lock_is_named() -> None:
+    """zephyrproject-rtos/zephyr 9509, pyserial/pyserial 86: a terminal program takes bytes of the port."""
+    ours, theirs = pty.openpty()
+    port = os.ttyname(theirs)
+    try:
+        assert also_open(port) == ""
+        with subprocess.Popen(["sleep", "600"], stdin=theirs) as other:
+            said = also_open(port)
+            other.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert said == f"another program has this port open, too: sleep (process {other.pid}); end that first"
+    assert also_open("socket://127.0.0.1:9") == ""
 
 
 @pytest.mark.parametrize(
@@ -69,6 +86,16 @@ def test_a_port_that_somebody_holds_says_so() -> None:
         (
             serial.SerialException("Remote does not accept parameter change (RFC2217): dict_values([x])"),
             "no server answers there by RFC 2217; socket://HOST:PORT takes",
+        ),
+        # labgrid-project/labgrid 1779: ser2net of before 4.3.10
+        (
+            serial.SerialException("timeout while waiting for option 'purge'"),
+            "the server there does not answer RFC 2217's purge: update it, or let it serve raw TCP and take",
+        ),
+        # microsoft/WSL 3705
+        (
+            ValueError("Failed to set custom baud rate (74880): [Errno 25] Inappropriate ioctl for device"),
+            "this port's driver does not take 74880 bits per second",
         ),
         (
             ValueError("invalid URL, protocol 'tcp' not known"),

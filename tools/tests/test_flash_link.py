@@ -1,8 +1,12 @@
 """Update in place over the serial link, against a Box-side fake; the firmware itself is asked in hil."""
 
 import json
+import os
 import re
+import subprocess
+import tty
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,7 +17,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
 from opq_proto.link.messages import LINK_BAUD, Operation
 from opq_sim.box.wire_faults import LineFaults
-from opq_tools.firmware.flash import chip_command, in_place
+from opq_tools.firmware.flash import chip_command, in_place, rom
 from opq_tools.firmware.flash.flash_command import command
 from opq_tools.firmware.flash.protection import offer_protection
 from opq_tools.firmware.flash.serial_line import SerialLine
@@ -129,6 +133,27 @@ def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytes
     with UpdatingBox(falls_silent_at=0) as box:
         text = refused(flash(tmp_path, box, bundle()))
     assert "no Box sends Hello" in text and "Nothing was written" in text
+
+
+@pytest.mark.parametrize(
+    ("way", "limit"), [("--link", (in_place, "HELLO_S")), ("--port", (rom, "GIVE_UP_S"))]
+)
+def test_another_program_at_the_port_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, limit: tuple[ModuleType, str]
+) -> None:
+    """zephyrproject-rtos/zephyr 9509: a terminal program that was left open took the answers."""
+    monkeypatch.setattr(*limit, 0.1)
+    (tmp_path / "x.opqfw").write_bytes(bundle())
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    try:
+        with subprocess.Popen(["sleep", "600"], stdin=theirs) as other:
+            result = CliRunner().invoke(command, [str(tmp_path / "x.opqfw"), way, os.ttyname(theirs)])
+            other.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert f"has this port open, too: sleep (process {other.pid}); end that first. No " in refused(result)
 
 
 def test_chip_reports_board_and_firmware() -> None:

@@ -140,6 +140,25 @@ def test_dfu_says_which_chips_it_cannot_tell_apart(bench: Bench, monkeypatch: py
     assert "no chip in DFU mode" in refused(bench.flash(bundle(), "--dfu"))
 
 
+@pytest.mark.parametrize("program", ["dfu-util"])
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("0483:df11 found on devnum 3 (LIBUSB_ERROR_ACCESS)", "LIBUSB_ERROR_ACCESS"),
+        ("0483:df11", "no reason given"),
+    ],
+)
+def test_an_unopened_dfu_chip_is_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, words: str, why: str
+) -> None:
+    """pollen-robotics/reachy-mini-os 35, by dfu-util 0.11; nrobinson2000/po-util 17, by 0.9."""
+    listing = f"dfu-util: Cannot open DFU device {words}\n"
+    monkeypatch.setattr(programs, "run_until_silent", lambda *_: (0, listing))
+    text = refused(bench.flash(bundle(), "--dfu"))
+    assert text.startswith(f"a chip is in DFU mode, and dfu-util may not open it ({why}): run this as root")
+    assert text.endswith("Nothing was written")
+
+
 @pytest.mark.parametrize("program", ["openocd"])
 @pytest.mark.parametrize("data", [b":020000040800F2\n", b"S00600004844521B\n", b"DfuSe\1", b"UF2\nWQ]\x9e"])
 def test_files_of_other_programmers_are_named(bench: Bench, data: bytes) -> None:
@@ -233,6 +252,23 @@ def test_pyocd_gets_the_packs_target(bench: Bench) -> None:
     write = next(call for call in bench.calls if call[1] == "flash")
     assert write[5:-1] == ["--no-reset", "-e", "sector", "-a", "0x08020000", "--format", "bin"]
     assert bench.calls[-1][1] == "reset"
+
+
+@pytest.mark.parametrize("program", ["openocd", "pyocd"])
+def test_a_probe_is_chosen_by_its_serial(bench: Bench, program: str) -> None:
+    """zephyrproject-rtos/zephyr 26769: the option was ignored, and the wrong board flashed."""
+    assert bench.flash(bundle(), *WAYS[program], "--serial", "066DFF54").exit_code == 0
+    chosen = {"openocd": ["-c", "adapter serial {066DFF54}"], "pyocd": ["-u", "066DFF54"]}[program]
+    for call in bench.calls:
+        at = call.index(chosen[0])
+        assert call[at : at + 2] == chosen
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize("way", ["--port", "--link"])
+def test_a_serial_without_usb_is_refused(bench: Bench, way: str) -> None:
+    result = bench.flash(bundle(), way, "/dev/ttyUSB0", "--serial", "066DFF54")
+    assert result.exit_code == 2 and "--serial chooses a chip of --dfu or a probe of --probe" in result.output
 
 
 @pytest.mark.parametrize("program", ["openocd", "pyocd"])
@@ -347,6 +383,13 @@ def test_a_probe_without_a_chip_names_the_wires(
     ("code", "words", "advice"),
     [
         (3, "No connected debug probes\n", "pyocd finds no probe: plug it in"),
+        (
+            1,
+            "  0   STM32 STLink   066DFF54   n/a\n\n  1   STM32 STLink   066EFF38   n/a\n\n"
+            "Enter the number of the debug probe or 'q' to quit> 0026560 C Error: EOF when reading a line "
+            "[__main__]\n",
+            "pyocd finds several probes: choose one with --serial, by its unique id of `pyocd list`. Nothing",
+        ),
         (
             1,
             "0006111 C Target type stm32f405rgtx not recognized. Use 'pyocd list --targets' to see currently "

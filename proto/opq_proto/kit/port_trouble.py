@@ -16,6 +16,9 @@ CONFIGURING = re.compile(r"Could not configure port: \((\d+), ")
 """How pyserial quotes the system where a port opens and cannot be set."""
 NO_RFC2217 = re.compile(r"does not seem to support RFC2217|does not accept parameter change \(RFC2217\)")
 """What pyserial says of a server that answers otherwise, or not at all; what follows is its own state."""
+UNANSWERED = re.compile(r"(?:timeout while waiting for|remote rejected value for) option '(\w+)'")
+"""What pyserial says where a server knows RFC 2217 in part."""
+NO_RATE = re.compile(r"Failed to set custom baud rate \((\d+)\)")
 UNKNOWN_SCHEME = re.compile(r"invalid URL, protocol '(.*)' not known")
 NETWORK = ("socket", "rfc2217")
 NO_PORT = "this is not a serial port"
@@ -70,12 +73,19 @@ def why_not_opened(error: Exception, port: str = "") -> str:
         code = int(found[1])
     if code in HINTS:
         return HINTS[code]
+    if found := NO_RATE.search(text):
+        return f"this port's driver does not take {found[1]} bits per second; want a rate that it takes"
     if "Inappropriate ioctl" in text:
         return NO_PORT
     if "://" in text and (found := ERRNO.search(text)):
         return f"{found[1]}; {AT_SERVER}"
     if NO_RFC2217.search(text):
         return "no server answers there by RFC 2217; socket://HOST:PORT takes one without it, such as raw TCP"
+    if found := UNANSWERED.search(text):
+        return (
+            f"the server there does not answer RFC 2217's {found[1]}: update it, or let it serve raw TCP and "
+            "take socket://HOST:PORT"
+        )
     if found := UNKNOWN_SCHEME.search(text):
         return f"protocol '{found[1]}' not known; want a path, socket://HOST:PORT or rfc2217://HOST:PORT"
     if port.lower().startswith(("socket://", "rfc2217://")) and code in CLOSED:
@@ -88,6 +98,12 @@ def why_not_opened(error: Exception, port: str = "") -> str:
 def where_to_look(port: str) -> str:
     """What to look at when a port that was open fails."""
     return AT_SERVER if "://" in port else AT_PLUG
+
+
+def also_open(port: str) -> str:
+    """Other programs that have the port open, which take bytes of it; empty where none is seen."""
+    others = ", ".join(_programs_at(port)) if port.startswith("/") else ""
+    return f"another program has this port open, too: {others}; end that first" if others else ""
 
 
 def _programs_at(port: str) -> Iterator[str]:

@@ -56,7 +56,9 @@ _OPTIONS = (
         "active high or BOOT0 active low (stm32loader's -s, -R, -B). May be repeated.",
     ),
     click.option(
-        "--serial", default="", help="Serial number of the USB device, where several are in DFU mode."
+        "--serial",
+        default="",
+        help="Serial number of the USB device, where several probes are plugged in, or chips in DFU mode.",
     ),
 )
 
@@ -77,6 +79,8 @@ class Connection:
     def __post_init__(self) -> None:
         if sum([self.port is not None, self.dfu, self.probe is not None, self.link is not None]) != 1:
             raise click.UsageError("want exactly one of --port, --dfu, --probe and --link")
+        if self.serial and not self.dfu and self.probe is None:
+            raise click.UsageError("--serial chooses a chip of --dfu or a probe of --probe: give that too")
         if self.wired and not self.reset_lines:
             raise click.UsageError("--wired says how the lines of --reset-lines are wired: give that too")
 
@@ -106,7 +110,7 @@ def flash_chip(
     if at.dfu:
         return by_program("dfu", Dfu(at.serial), firmware, allowed, start, steps)
     if at.probe is not None:
-        found = open_probe(at.probe)
+        found = open_probe(at.probe, at.serial)
         return by_program(found.name, found, firmware, allowed, start, steps)
     # imported here: only this method needs the extra `flash`
     from opq_tools.firmware.flash.rom import ResetWiring, open_rom

@@ -34,6 +34,7 @@ UNREADABLE = (
 """AN3156 3.1: with RDP the loader refuses to read; DFU has no other sign of it."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
 _OPTIONS = re.compile(rf'Found DFU: \[{USB_ID}\].*alt=(\d+), name="@Option Bytes\s*/0x{OPTION_BYTES:08X}/')
+_SHUT = re.compile(rf"Cannot open DFU device {USB_ID}(?: found on devnum \d+)?(?: \((\w+)\))?")
 _FOUND = re.compile(
     rf'Found DFU: \[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"'
     r'(?:, serial="([^"]*)")?'
@@ -66,6 +67,12 @@ class Dfu(programs.Programmer):
             raise FlashError(
                 f"no chip with serial {self._serial} in DFU mode; there: {', '.join(serials)}. "
                 "Nothing was written"
+            )
+        if not found and (shut := _SHUT.search(listing)):
+            raise FlashError(
+                f"a chip is in DFU mode, and dfu-util may not open it ({shut[1] or 'no reason given'}): run "
+                f"this as root, or add a udev rule for {USB_ID}; if that does not help plug its USB in "
+                "again. Nothing was written"
             )
         if not found:
             raise FlashError(

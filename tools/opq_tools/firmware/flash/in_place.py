@@ -100,9 +100,10 @@ class BoxLink:
                 return answer
         good, bad = self._decoder.frames, self._decoder.crc_errors
         raise FlashError(
-            f"{self._line.name}: no Box sends Hello within {within_s:g} s ({good} good and {bad} bad frames "
-            "came). Nothing was written; without working firmware set its recovery jumper, "
-            "or --port for its ROM"
+            self._line.silence(
+                f"no Box sends Hello within {within_s:g} s ({good} good and {bad} bad frames came). Nothing "
+                "was written; without working firmware set its recovery jumper, or --port for its ROM"
+            )
         )
 
     def command(self, operation: Operation, argument: str = "", *, within_s: float) -> Acknowledgement:

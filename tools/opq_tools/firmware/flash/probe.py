@@ -28,7 +28,7 @@ INTERFACE = "interface/stlink.cfg"
 """openocd's file for the most common probe; --probe names another, e.g. interface/cmsis-dap.cfg."""
 ERASE_BYTES = 128 * 1024
 """Erased in one step, in 6 s: a sector, or the five before the first of this size (RM0090 table 5)."""
-NO_PYOCD_PROBE = "pyocd finds no probe: plug it in (seen by root only: a udev rule is missing)"
+PLUG_IT_IN = "plug it in (seen by root only: a udev rule is missing)"
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
@@ -38,8 +38,11 @@ class Probe(programs.Programmer):
     name: str
     way_out = WAY_OUT
 
-    def __init__(self) -> None:
+    def __init__(self, serial: str = "") -> None:
+        """`serial`: the probe's, where several are plugged in; empty: the only one."""
         self._program = programs.find_program(self.name)
+        self._serial = serial
+        self._which = f" with serial {serial}" if serial else ""
 
     def chip(self) -> Chip:
         """The chip at the probe.
@@ -112,9 +115,10 @@ class OpenOcd(Probe):
     """What it says where the probe is there and no chip answers it, or none that has a supply."""
     _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
 
-    def __init__(self, interface: str = INTERFACE) -> None:
-        super().__init__()
-        self._files = ("-f", interface, "-f", "target/stm32f4x.cfg")
+    def __init__(self, interface: str = INTERFACE, serial: str = "") -> None:
+        super().__init__(serial)
+        chosen = ("-c", f"adapter serial {{{serial}}}") if serial else ()
+        self._files = ("-f", interface, *chosen, "-f", "target/stm32f4x.cfg")
 
     def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
         # of one -c openocd prints no command's result by itself
@@ -133,8 +137,8 @@ class OpenOcd(Probe):
             if not self._NO_PROBE.search(str(error)):
                 raise
             raise FlashError(
-                f"openocd finds no probe by {self._files[1]}: plug it in (seen by root only: a udev rule is "
-                "missing); another kind: --probe interface/cmsis-dap.cfg. Nothing was written"
+                f"openocd finds no probe{self._which} by {self._files[1]}: {PLUG_IT_IN}; another kind: "
+                "--probe interface/cmsis-dap.cfg. Nothing was written"
             ) from error
         found = {}
         for address, words in self._WORDS.findall(text):
@@ -180,8 +184,8 @@ class PyOcd(Probe):
     TARGETS: ClassVar = {F405: "stm32f405rgtx", F42X: "stm32f429xi"}
     _WORDS = re.compile(r"^([0-9a-f]{8}):\s+((?:[0-9a-f]{8}\s)+)", re.MULTILINE)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, serial: str = "") -> None:
+        super().__init__(serial)
         self._target = "cortex_m"  # needs no pack, and reads what says which chip it is
 
     def chip(self) -> Chip:
@@ -190,12 +194,18 @@ class PyOcd(Probe):
         return found
 
     def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
-        fixed = (subcommand, "--no-wait", "-t", self._target)
+        chosen = ("-u", self._serial) if self._serial else ()
+        fixed = (subcommand, "--no-wait", "-t", self._target, *chosen)
         try:
             return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
         except FlashError as error:
-            if "No connected debug probes" in str(error):
-                raise FlashError(f"{doing}: {NO_PYOCD_PROBE}") from error
+            if "No connected debug probe" in str(error):
+                raise FlashError(f"{doing}: pyocd finds no probe{self._which}: {PLUG_IT_IN}") from error
+            if "More than one debug probe" in str(error) or "number of the debug probe" in str(error):
+                raise FlashError(
+                    f"{doing}: pyocd finds several probes{self._which}: choose one with --serial, by its "
+                    "unique id of `pyocd list`"
+                ) from error
             if "not recognized" in str(error):
                 install = f"pyocd pack install {self._target}"
                 raise FlashError(f"{doing}: pyocd does not know this chip yet: {install}") from error
@@ -235,19 +245,19 @@ class PyOcd(Probe):
         self._run("starting the firmware", "reset")
 
 
-def open_probe(which: str) -> Probe:
+def open_probe(which: str, serial: str = "") -> Probe:
     """Opens the named program, openocd with a FILE.cfg, or for "auto" the first installed of the two."""
     if which == "pyocd":
-        return PyOcd()
+        return PyOcd(serial)
     if which == "openocd" or which.endswith(".cfg"):
-        return OpenOcd(INTERFACE if which == "openocd" else which)
+        return OpenOcd(INTERFACE if which == "openocd" else which, serial)
     if which != "auto":
         raise FlashError(f"--probe {which}: want openocd, pyocd or openocd's interface FILE.cfg")
     try:
-        return OpenOcd()
+        return OpenOcd(serial=serial)
     except FlashError:
         try:
-            return PyOcd()
+            return PyOcd(serial)
         except FlashError as error:
             ways = "; or ".join(programs.INSTALL[name] for name in ("openocd", "pyocd"))
             raise FlashError(f"this needs openocd or pyocd, and neither is installed: {ways}") from error

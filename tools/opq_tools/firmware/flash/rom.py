@@ -15,6 +15,7 @@ from typing import TypeVar
 import serial
 from stm32loader.bootloader import CommandError, Stm32Bootloader
 
+from opq_proto.kit.port_trouble import where_to_look
 from opq_tools.firmware.flash.chip import (
     DEVICE_PAGE,
     ERASE_S_PER_KIB,
@@ -120,13 +121,13 @@ class RomLoader:
         end = time.monotonic() + GIVE_UP_S
         for _ in range(TRIES):
             if time.monotonic() > end:
-                raise FlashError(f"{self._line.name}: {NO_ROM}")
+                raise FlashError(self._line.silence(NO_ROM))
             self._line.write(bytes((Stm32Bootloader.Command.SYNCHRONIZE,)))
             with contextlib.suppress(LineError):
                 if self._line.read()[0] in (Stm32Bootloader.Reply.ACK, Stm32Bootloader.Reply.NACK):
                     break
         else:
-            raise FlashError(f"{self._line.name}: {NO_ROM}")
+            raise FlashError(self._line.silence(NO_ROM))
         self._find_place()
 
     def reset_into_flash(self) -> None:
@@ -243,7 +244,8 @@ class RomLoader:
                 f"{what}: the chip refuses. It is protected against reading; lifting that erases all of it: "
                 "set RDP to level 0 with ST's tools, or stm32loader -u, and try again"
             )
-        raise LineError(f"{what}: {problems[-1]}, at the last of {len(problems)} attempts")
+        last = f"{problems[-1]}, at the last of {len(problems)} attempts"
+        raise LineError(f"{what}: {last}: {where_to_look(self._line.name)}")
 
     def _find_place(self) -> None:
         """Brings the chip back to waiting for a command, from any state.

@@ -6,7 +6,7 @@ from typing import Any
 import serial
 
 from opq_proto.kit.open_port import PortNotOpenedError, open_port
-from opq_proto.kit.port_trouble import where_to_look
+from opq_proto.kit.port_trouble import also_open, where_to_look
 from opq_tools.firmware.flash.chip import FlashError, LineError
 
 POLL_S = 0.02
@@ -87,6 +87,11 @@ class SerialLine:
             self._port.rts, self._port.dtr = rts, dtr
         except (OSError, ValueError) as error:
             raise FlashError(f"{self.name} has no lines DTR and RTS: {error}") from error
+
+    def silence(self, why: str) -> str:
+        """Returns why nothing answers: another program that takes bytes of this port comes first."""
+        others = also_open(self.name)
+        return f"{self.name}: {others}. {why[0].upper()}{why[1:]}" if others else f"{self.name}: {why}"
 
     def close(self) -> None:
         self._port.close()

@@ -1,5 +1,6 @@
 """States of a Box: judged on what was received, and reached on a line. The Box here is the simulated one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_a_bench_behind_a_serial_server_answers(tmp_path: Path) -> None:
 def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(NoAnswerError, match=r"none: "), BenchLine(tmp_path / "none"):
         pass
+
+
+def test_a_pulled_plug_is_one_sentence() -> None:
+    ours, theirs = os.openpty()
+    port = os.ttyname(theirs)
+    with BenchLine(port) as line:
+        os.close(theirs)
+        os.close(ours)
+        with pytest.raises(NoAnswerError, match="is gone: look at the plug, the adapter"):
+            line.read(60)
+        with pytest.raises(NoAnswerError, match="accepts no bytes: look at the plug, the adapter"):
+            line.write(b"x")
 
 
 @pytest.mark.parametrize(

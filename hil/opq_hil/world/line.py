@@ -13,6 +13,7 @@ from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS_PER_S
 from opq_proto.errors import OpqError
 from opq_proto.kit.open_port import PortNotOpenedError, open_port
+from opq_proto.kit.port_trouble import where_to_look
 from opq_proto.link import frames as link
 from opq_proto.link.messages import (
     LINK_BAUD,
@@ -30,7 +31,7 @@ PORT_BYTES = 65_536
 
 
 class NoAnswerError(OpqError):
-    """A Box did not send the awaited message in time."""
+    """A Box did not send the awaited message in time, or its port has failed."""
 
 
 class BenchLine:
@@ -65,8 +66,15 @@ class BenchLine:
         self._sequence += 1
 
     def write(self, data: bytes) -> None:
-        """Writes bytes without framing, e.g. broken ones."""
-        self._serial.write(data)
+        """Writes bytes without framing, e.g. broken ones.
+
+        Raises:
+            NoAnswerError: the port has failed.
+        """
+        try:
+            self._serial.write(data)
+        except OSError as error:
+            raise NoAnswerError(f"{self.port} accepts no bytes: {where_to_look(self.port)}") from error
 
     def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Reads what arrives, for so many seconds or until a condition is true.
@@ -75,15 +83,19 @@ class BenchLine:
 
         Raises:
             BackendError: the Box's time stops.
+            NoAnswerError: the port has failed.
         """
         end, left_bytes = self.now_s() + seconds, PORT_BYTES
         while not until():
-            waiting = self._serial.in_waiting
-            if self.now_s() >= end:
-                if not waiting or left_bytes <= 0:
-                    return
-                left_bytes -= waiting
-            data = self._serial.read(max(1, waiting))
+            try:
+                waiting = self._serial.in_waiting
+                if self.now_s() >= end:
+                    if not waiting or left_bytes <= 0:
+                        return
+                    left_bytes -= waiting
+                data = self._serial.read(max(1, waiting))
+            except OSError as error:
+                raise NoAnswerError(f"{self.port} is gone: {where_to_look(self.port)}") from error
             if data:
                 t_ns = round((self.now_s() - self.start_s) * NS_PER_S)
                 self.log.append((t_ns, data))

@@ -1,4 +1,4 @@
-// Pins by port and number, as in board.h, and the function that sets their mode (RM0090 8.4).
+// Pins by port and number, as in board.toml, and the function that sets their mode (RM0090 8.4).
 #ifndef OPQ_GPIO_H
 #define OPQ_GPIO_H
 

@@ -27,7 +27,7 @@ extern uint8_t opq_heap_start[], opq_heap_end[], opq_stack_limit[], opq_stack_to
 int main(void);
 
 enum {
-    STACK_RESERVE = 6400, // below Python's limit: both stack budgets of boards/*/budget.toml, and 1 KB of its own
+    STACK_RESERVE = 6400, // below Python's limit: both stack budgets of boards/*/board.toml, and 1 KB of its own
 };
 
 opq_clock_t opq_box_clock; // module `clock` updates it, the pipeline reads stamps from it

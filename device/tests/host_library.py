@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.boards import Board
 from opq_hil.backends.debian_source import cache_folder
+from opq_proto.kit.whole_file import write_whole_file
 
 DEVICE = Path(__file__).resolve().parent.parent
 CMODULES = DEVICE / "cmodules"
@@ -63,6 +65,16 @@ def _key(sources: tuple[Path, ...], flags: tuple[str, ...]) -> str:
         if not folder.is_relative_to(DEVICE):
             facts.update(_content(folder))
     return facts.hexdigest()[:16]
+
+
+def header_folder(board: Board) -> Path:
+    """A folder with the board's `board.h`, for -I; the same for the same content."""
+    text = board.header().encode()
+    folder = cache_folder() / "host-boards" / hashlib.sha256(text).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "board.h").exists():
+        write_whole_file(folder / "board.h", [text])
+    return folder
 
 
 def _build(name: str, sources: tuple[Path, ...], flags: tuple[str, ...], suffix: str) -> Path:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_library import CMODULES, DEVICE, WARNINGS, program
+from host_library import CMODULES, DEVICE, WARNINGS, header_folder, program
+
+from opq_hil.backends.boards import BOARDS
 
 HERE = DEVICE / "tests"
 IN_RAM = ("acquire", "decimate", "external_adc", "internal_adc", "ring", "slow", "trigger")
@@ -21,7 +23,7 @@ ARM = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-
 
 def registers(converter: str, oversampling: int, board: str = "opqbox") -> Any:
     """{when: {block: {offset: value}}}; a register that is 0 is absent."""
-    flags = ("-DOPQ_HOST_REGISTERS", f"-I{DEVICE / 'port'}", f"-I{DEVICE / 'port' / 'boards' / board}")
+    flags = ("-DOPQ_HOST_REGISTERS", f"-I{DEVICE / 'port'}", f"-I{header_folder(BOARDS[board])}")
     built = program("acquire_registers", SOURCES, *flags)
     done = subprocess.run(
         [str(built), converter, str(oversampling)], capture_output=True, text=True, timeout=600, check=False
@@ -173,7 +175,7 @@ def test_erase_code_calls_nothing_in_flash(tmp_path: Path) -> None:
     called: dict[str, set[str]] = {}
     for noun in IN_RAM:
         built = tmp_path / f"{noun}.o"
-        folders = (CMODULES / "acquire", DEVICE / "port", DEVICE / "port" / "boards" / "opqbox")
+        folders = (CMODULES / "acquire", DEVICE / "port", header_folder(BOARDS["opqbox"]))
         source = CMODULES / "acquire" / f"{noun}.c"
         command = [compiler, *ARM, *WARNINGS, *(f"-I{folder}" for folder in folders)]
         subprocess.run([*command, "-c", str(source), "-o", str(built)], check=True, timeout=600)

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import check
@@ -14,8 +14,7 @@ from parts import Part, read_bom, read_netlist
 from PIL import Image
 from spice import deck
 
-from opq_hil.backends.firmware import BOARDS
-from opq_hil.world.world import EXTERNAL
+from opq_hil.backends.boards import BOARDS, FrontEnd
 
 DEVICE = Path(__file__).resolve().parent.parent
 PARTS = read_bom()
@@ -81,16 +80,16 @@ def test_without_resistors_a_surge_is_600_a() -> None:
 def test_firmware_and_emulators_have_the_computed_gain(board: str) -> None:
     own = board in OTHER_VDDA
     parts = changed("U8", volts=OTHER_VDDA[board]) if own else PARTS
-    front = (check.external if BOARDS[board].converter == EXTERNAL else check.internal)(parts)
+    facts = BOARDS[board]
+    front = (check.external if facts.converter == "external" else check.internal)(parts)
     volts = check.v_per_lsb(parts, front)
-    header = DEVICE / (f"port/boards/{board}/board.h" if own else "cmodules/acquire/front_end.h")
-    text = header.read_text(encoding="utf-8")
-    stem = f"OPQ_BOARD_{front.name.upper()}"
-    assert f"#define {stem}_V_PER_LSB {volts:.6f}f" in text
-    assert f"#define {stem}_LINEAR_LSB {check.linear_lsb(parts, front)}\n" in text
-    assert f"#define {stem}_NOISE_LSB {check.noises_v(parts, front.name)[0] / volts:.2f}f\n" in text
-    assert BOARDS[board].v_per_lsb == round(volts, 6)
-    assert BOARDS[board].rail == int(check.rail_lsb(front) / BOARDS[board].counts_per_lsb)
+    assert facts.own_front_end == own
+    assert facts.front_end == FrontEnd(
+        v_per_lsb=round(volts, 6),
+        linear_lsb=check.linear_lsb(parts, front),
+        noise_lsb=round(check.noises_v(parts, front.name)[0] / volts, 2),
+        rail=int(check.rail_lsb(front) / facts.counts_per_lsb),
+    )
 
 
 def test_the_page_says_what_is_computed() -> None:
@@ -128,15 +127,14 @@ def test_only_reinforced_parts_cross_the_barrier() -> None:
 
 
 def test_the_processor_has_its_boards_pins() -> None:
-    header = (DEVICE / "port/boards/opqbox/board.h").read_text(encoding="utf-8")
-    pins = set(re.findall(r"#define OPQ_BOARD_(\w+) OPQ_PIN\(\w, \d+\)", header))
+    box = BOARDS["opqbox"]
+    pins = {name.upper() for name in asdict(box.pins)}
     drawn = {pin for net in NETS for ref, pin in net.pins if ref == "U9"}
     assert drawn == pins | NOT_ON_A_BOARD_HEADER
-    assert "#define OPQ_BOARD_HSE_BYPASS 1" in header  # the oscillator's levels are the chip's logic levels
-    for channel in ("SUPPLY", "BATTERY"):
-        [divider] = re.findall(rf"OPQ_BOARD_{channel}_DIVIDER ([\d.]+)f", header)
-        upper, lower = (("R41", "R42"), ("R43", "R48"))[channel == "BATTERY"]
-        assert float(divider) == 1 + PARTS[upper].value / PARTS[lower].value
+    assert box.clock.hse_bypass  # the oscillator's levels are the chip's logic levels
+    dividers = {("R41", "R42"): box.analogue.supply_divider, ("R43", "R48"): box.analogue.battery_divider}
+    for (upper, lower), divider in dividers.items():
+        assert divider == 1 + PARTS[upper].value / PARTS[lower].value
 
 
 def test_the_schematic_follows_these_files() -> None:

@@ -50,7 +50,7 @@ MAINS_LSB = 7891
 LINE_BYTES = 92_160
 """A second of 921,600 baud."""
 SUPPLY, BATTERY = 11, 12
-"""Channels of ADC1 (device/port/boards/opqbox/board.h), each behind a divider by two."""
+"""Channels of ADC1 (device/port/boards/opqbox/board.toml), each behind a divider by two."""
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from boot_on_pc import BOOT, KEY, PRIVATE
 from host_library import DEVICE
 
 from opq_hil.backends.backend import BackendError, FirmwareRun, Image
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
-from opq_hil.world.world import EXTERNAL, PowerScript, RomStart, World
+from opq_hil.world.world import PowerScript, RomStart, World
 from opq_proto.firmware.image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
 from opq_proto.link.messages import (
     Acknowledgement,
@@ -132,7 +133,7 @@ def play(tmp_path: Path) -> Play:
             seed=seed,
         )
         try:
-            return qemu.run(Image("opqbox", source, EXTERNAL), world, folder, wall_limit_s=600)
+            return qemu.run(Image(BOARDS["opqbox"], source), world, folder, wall_limit_s=600)
         except BackendError as problem:
             pytest.fail(str(problem))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prompt_on_qemu import REPL_PIN, firmware, played, typed
 
-from opq_hil.world.world import INTERNAL, Sine, World
+from opq_hil.world.world import World
 from opq_proto.link.messages import Command, Health, Operation
 
 SECOND = 1_000_000_000
@@ -109,8 +109,7 @@ def test_a_command_opens_the_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("board", ["opqbox", pytest.param("pyboard_f405", marks=pytest.mark.slow)])
 def test_slow_channels_are_read_beside_mains(board: str, tmp_path: Path) -> None:
     built, backend = firmware(board)
-    twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}
-    world = World(end_ns=3 * SECOND, mains=Sine(built.image.converter, **twelve_bits), gps=None)
+    world = World(end_ns=3 * SECOND, mains=built.image.sine(), gps=None)
     run = backend.run(built.image, world, tmp_path, wall_limit_s=600)
     health = run.capture.of(Health)[-1]
     assert (

@@ -1,12 +1,13 @@
 """The port's drivers on a PC, against registers that answer late, wrongly or never."""
 
 import os
-import re
 import subprocess
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from host_library import CMODULES, DEVICE, program
+from host_library import CMODULES, DEVICE, header_folder, program
+
+from opq_hil.backends.boards import BOARDS
 
 PORT = DEVICE / "port"
 SOURCES = [
@@ -14,7 +15,7 @@ SOURCES = [
     *(PORT / f"{noun}.c" for noun in ("power", "flash", "uart", "watchdog")),
     CMODULES / "link" / "queue.c",
 ]
-FLAGS = ("-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE", f"-I{PORT}", f"-I{PORT / 'boards/opqbox'}")
+FLAGS = ("-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE", f"-I{PORT}", f"-I{header_folder(BOARDS['opqbox'])}")
 
 
 def probe(case: str, cause: int = 0, revision: int = 0x10076413) -> str:
@@ -79,11 +80,10 @@ def test_option_bytes_change_only_the_boot_sectors() -> None:
         (3_000_000, 0, False),
     ],
 )
-def test_a_wrong_crystal_does_not_build(tmp_path: Path, hz: int, bypass: int, good: bool) -> None:
-    text = (PORT / "boards/opqbox/board.h").read_text()
-    text = re.sub(r"(OPQ_BOARD_HSE_HZ UINT32_C\()\d+", rf"\g<1>{hz}", text)
-    (tmp_path / "board.h").write_text(re.sub(r"(OPQ_BOARD_HSE_BYPASS) 1", rf"\1 {bypass}", text))
-    folders = (tmp_path, PORT, CMODULES / "link", CMODULES / "update", CMODULES / "acquire")
+def test_a_wrong_crystal_does_not_build(hz: int, bypass: int, good: bool) -> None:
+    box = BOARDS["opqbox"]
+    board = replace(box, clock=replace(box.clock, hse_hz=hz, hse_bypass=bool(bypass)))
+    folders = (header_folder(board), PORT, CMODULES / "link", CMODULES / "update", CMODULES / "acquire")
     command = ["cc", "-std=c11", "-fsyntax-only", "-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE"]
     command += [f"-I{folder}" for folder in folders] + [str(PORT / "power.c")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -1,9 +1,11 @@
 """The pin tables of WIRING.md are the boards' own."""
 
-import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
+from opq_hil.backends.boards import BOARDS
 
 DEVICE = Path(__file__).resolve().parent.parent
 WORDS = {
@@ -30,9 +32,8 @@ WORDS = {
     ("board", "column"), [("opqbox", 0), ("pyboard_f405", 3), ("disco_f407", 0), ("nucleo_f429zi", 3)]
 )
 def test_the_pin_table_has_every_pin(board: str, column: int) -> None:
-    header = (DEVICE / "port" / "boards" / board / "board.h").read_text(encoding="utf-8")
-    pins = re.findall(r"#define OPQ_BOARD_(\w+) OPQ_PIN\((\w), (\d+)\)", header)
-    assert {name for name, _, _ in pins} <= set(WORDS)
+    pins = {name.upper(): pin for name, pin in asdict(BOARDS[board].pins).items() if pin}
+    assert set(pins) <= set(WORDS)
     text = (DEVICE / "WIRING.md").read_text(encoding="utf-8")
     [block] = [block for block in text.split("\n\n") if f"| {board} | pin |" in block]
     rows = [
@@ -40,7 +41,7 @@ def test_the_pin_table_has_every_pin(board: str, column: int) -> None:
     ]
     table = {row[column]: row[column + 1].split(", ") for row in rows if len(row) == 6 and row[0] != "---"}
     shown = {pin for name, there in table.items() if name != board for pin in there if pin.startswith("P")}
-    for name, port, number in pins:
+    for name, pin in pins.items():
         [row] = [there for title, there in table.items() if title.startswith(WORDS[name])]
-        assert f"P{port}{number}" in row, name
-    assert shown == {f"P{port}{number}" for _, port, number in pins}
+        assert pin in row, name
+    assert shown == set(pins.values())

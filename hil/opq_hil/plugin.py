@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from opq_hil.backends.backend import BACKENDS, Backend, BackendError, Fixtures, backend
+from opq_hil.backends.boards import BOARDS, FILE, Board, read_board
 from opq_hil.backends.firmware import (
-    BOARDS,
     NO_FIRMWARE,
     VARIABLE,
     Firmware,
@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-power-command", default="", help="Relay of its supply; called with on or off.")
     group.addoption("--hil-program-command", default="", help="Programmer at it; called with a .hex file.")
     group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
+    group.addoption("--hil-board-dir", type=Path, help=f"Folder of a board of your own, with its {FILE}.")
     group.addoption(
         "--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}, build/firmware]"
     )
@@ -72,7 +73,9 @@ def hil_backend(request: pytest.FixtureRequest) -> Backend:
     try:
         options = request.config.getoption
         fixtures = Fixtures(options("--hil-power-command"), options("--hil-program-command"))
-        return backend(options("--hil-backend"), options("--hil-port"), options("--hil-board"), fixtures)
+        name, own = options("--hil-backend"), options("--hil-board-dir")
+        only = _board(request.config).name if own or name == "board" else ""
+        return backend(name, options("--hil-port"), only, fixtures)
     except BackendError as error:
         request.config.stash[_absent] = str(error)
         pytest.skip(str(error))
@@ -93,10 +96,15 @@ def firmware_at_bench(config: pytest.Config) -> Mapping[str, Firmware]:
     Raises:
         FirmwareError: the board is not in that folder.
     """
-    board = config.getoption("--hil-board")
+    board = _board(config)
     if config.getoption("--hil-backend") != "board":
         return {}
-    return {board: flashed_firmware(config.getoption("--hil-firmware"), board)}
+    return {board.name: flashed_firmware(config.getoption("--hil-firmware"), board)}
+
+
+def _board(config: pytest.Config) -> Board:
+    own = config.getoption("--hil-board-dir")
+    return read_board(own) if own else BOARDS[config.getoption("--hil-board")]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from opq_hil.backends.backend import BackendError, FirmwareRun, Image, LiveBox
-from opq_hil.backends.firmware import BOARDS, OURS
+from opq_hil.backends.boards import EMULATED
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
 from opq_hil.world.world import NS_PER_S, Played, World
@@ -57,7 +57,7 @@ class ModelBox:
     wall_factor: float = 1.0
     start_s: float = 0.0
     version: str = "model"
-    boards: tuple[str, ...] = tuple(OURS)
+    boards: tuple[str, ...] = EMULATED
     runs: int = field(default=0)
 
     def why_not(self, world: World | None) -> str | None:
@@ -91,7 +91,7 @@ class ModelBox:
             0,
             boot_id,
             12_000_000,
-            BOARDS[image.board].v_per_lsb,
+            image.board.front_end.v_per_lsb,
             120.0,
             60.0,
             15.0,

@@ -17,6 +17,7 @@ from house_under_test import processes_with, until
 from listening_ports import listening_of
 
 from opq_hil.backends.backend import Backend
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.debugging import GDBS, debug_session, launch_document
 from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.qemu import Qemu
@@ -85,7 +86,7 @@ def test_a_page_reaches_no_monitor(
     if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
         pytest.skip("for QEMU alone")
     elf, written = hil_firmware["opqbox"].image.flash.parent / "firmware_a.elf", tmp_path / "written"
-    session = debug_session("qemu", elf, tmp_path, world=None, port=free_port())
+    session = debug_session("qemu", elf, tmp_path, board=BOARDS["opqbox"], world=None, port=free_port())
     with subprocess.Popen(session.server) as machine:
         try:
             found = until(lambda: listening_of([machine.pid]), 60, "QEMU listens")
@@ -139,7 +140,7 @@ def test_a_probe_prints_commands_and_launch_json(tmp_path: Path, server: str, wo
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     elf = tmp_path / "firmware_b.elf"
     elf.touch()
-    session = debug_session(server, elf, tmp_path, world=None, port=3456)
+    session = debug_session(server, elf, tmp_path, board=BOARDS["disco_f407"], world=None, port=3456)
     assert words in shlex.join(session.server)
     gdb = shlex.join(session.gdb)
     assert str(elf) in gdb and gdb.index("target remote 127.0.0.1:3456") < gdb.index("monitor reset halt")

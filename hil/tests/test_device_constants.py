@@ -7,10 +7,9 @@ import pytest
 
 from opq_gateway import config
 from opq_gateway.serial_side import early_ports, greeting, reassembly, sample_stream, station
-from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.boards import OUR_FRONT_ENDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
-from opq_hil.world.world import EXTERNAL
 from opq_proto.link import frames as link
 from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
@@ -117,19 +116,19 @@ def test_the_world_samples_as_the_firmware_does() -> None:
     assert 84_000_000 // constant("cmodules/acquire/acquire.h", "OPQ_SAMPLE_TICKS") == RATE_HZ
 
 
-@pytest.mark.parametrize("board", BOARDS)
-def test_a_board_has_its_gain_and_clock(board: str) -> None:
-    header = f"port/boards/{board}/board.h"
-    assert f"OPQ_BOARD_HSE_HZ UINT32_C({BOARDS[board].hse_hz})" in (ROOT / "device" / header).read_text()
-    assert constant(header, "OPQ_BOARD_MAINS_CHANNEL") == BOARDS[board].mains_channel
-    assert constant(header, "OPQ_BOARD_CONVERTER_INTERNAL") == (BOARDS[board].converter != EXTERNAL)
-    converter = "EXTERNAL" if BOARDS[board].converter == EXTERNAL else "INTERNAL"
-    gain = f"OPQ_BOARD_{converter}_V_PER_LSB"
-    own = gain in (ROOT / "device" / header).read_text()
-    front_end = header if own else "cmodules/acquire/front_end.h"
-    assert f"{gain} {BOARDS[board].v_per_lsb:.6f}f" in (ROOT / "device" / front_end).read_text()
-    linear = constant(front_end, f"OPQ_BOARD_{converter}_LINEAR_LSB")
-    assert linear < BOARDS[board].rail * BOARDS[board].counts_per_lsb  # what the rails cut is marked
+@pytest.mark.parametrize("converter", OUR_FRONT_ENDS)
+def test_the_firmware_has_our_front_end(converter: str) -> None:
+    path, front, name = (
+        "cmodules/acquire/front_end.h",
+        OUR_FRONT_ENDS[converter],
+        f"OPQ_BOARD_{converter.upper()}",
+    )
+    text = (ROOT / "device" / path).read_text()
+    assert f"{name}_V_PER_LSB {front.v_per_lsb:.6f}f" in text
+    assert f"{name}_NOISE_LSB {front.noise_lsb:.2f}f" in text
+    assert constant(path, f"{name}_LINEAR_LSB") == front.linear_lsb
+    counts_per_lsb = 16 if converter == "internal" else 1
+    assert front.linear_lsb < front.rail * counts_per_lsb  # what the rails cut is marked
 
 
 def test_a_simulated_box_accepts_calibration() -> None:

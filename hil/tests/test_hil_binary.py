@@ -23,10 +23,9 @@ from opq_hil.backends.backend import FirmwareRun
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import timekeeping
 from opq_hil.suites.catalogue import EVERY_RUN, SCENARIOS
-from opq_hil.suites.digests import WORLDS, firmware_identity, read_digests, scenarios
+from opq_hil.suites.digests import BOARD, WORLDS, firmware_identity, read_digests, scenarios
 from opq_hil.suites.scenario import Bench, ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
-from opq_hil.suites.updates import BOARD
 from opq_proto.link.messages import GpsStatus, Health, Samples
 from opq_proto.messages import TimeSource
 

@@ -11,6 +11,7 @@ from model_box import broken
 
 from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, Fixtures, Image
 from opq_hil.backends.board import BoardBackend
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import Firmware, FirmwareError, flashed_firmware
 from opq_hil.suites.box_update import update_box
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
@@ -61,7 +62,7 @@ def test_a_capture_has_the_boxs_start(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("opq_hil.backends.board.RESET_S", 60.0)
     monkeypatch.setattr("opq_hil.backends.board.UP_S", 60.0)
     with BoxHost([Box("1")]) as host:
-        image = Image("opqbox", tmp_path / "none", "spi2")
+        image = Image(BOARDS["opqbox"], tmp_path / "none")
         bench = BoardBackend(host.ports["1"])
         run = bench.run(image, World(NS_PER_S), tmp_path / "run", wall_limit_s=60)
     first, second = (received.message for received in run.capture.received[:2])
@@ -75,12 +76,12 @@ def test_a_scenario_names_its_fixture(tmp_path: Path) -> None:
     names = sorted(NEEDS)
     bench = BoardBackend(str(tmp_path / "none"), fixtures=Fixtures("relay", "programmer"))
     for verdict in play_all(
-        chosen(names), bench, {"opqbox": flashed_firmware(None, "opqbox")}, tmp_path / "out"
+        chosen(names), bench, {"opqbox": flashed_firmware(None, BOARDS["opqbox"])}, tmp_path / "out"
     ):
         assert verdict.outcome == "skipped" and NEEDS[verdict.scenario.name] in verdict.reason, verdict.reason
     without = BoardBackend(str(tmp_path / "none"))
     for verdict in play_all(
-        chosen(list(COMMANDED)), without, {"opqbox": flashed_firmware(None, "opqbox")}, tmp_path
+        chosen(list(COMMANDED)), without, {"opqbox": flashed_firmware(None, BOARDS["opqbox"])}, tmp_path
     ):
         assert verdict.outcome == "skipped" and COMMANDED[verdict.scenario.name] in verdict.reason
 
@@ -202,7 +203,7 @@ def test_a_scenarios_settings_are_put_back(tmp_path: Path, monkeypatch: pytest.M
     with BoxHost([Box("1")]) as host:
         board = BoardBackend(host.ports["1"])
         board.put_settings({"led_percent": "50"})
-        bench = Bench(board, {"opqbox": flashed_firmware(None, "opqbox")}, tmp_path, 60)
+        bench = Bench(board, {"opqbox": flashed_firmware(None, BOARDS["opqbox"])}, tmp_path, 60)
         _, found = looked_at(bench, None, "nothing", {"led_percent": "0"})
         bench.put_back()
         assert (found["led_percent"], board.put_settings({})["led_percent"]) == ("0", "50")
@@ -210,7 +211,7 @@ def test_a_scenarios_settings_are_put_back(tmp_path: Path, monkeypatch: pytest.M
 
 def test_only_losses_on_the_pty_are_repeated(tmp_path: Path) -> None:
     (tmp_path / "none").write_bytes(b"")
-    board = {"opqbox": Firmware(Image("opqbox", tmp_path / "none", "spi2"), tmp_path / "none")}
+    board = {"opqbox": Firmware(Image(BOARDS["opqbox"], tmp_path / "none"), tmp_path / "none")}
     for wrong, lost in ((broken(lost=(100, 2)), True), (broken(unsteady=True), False)):
         (verdict,) = play_all([SCENARIOS["boots"]], wrong, board, tmp_path / str(lost))
         assert verdict.outcome == "failed"
@@ -224,11 +225,11 @@ def test_a_boards_build_is_named_by_its_user(tmp_path: Path, monkeypatch: pytest
         (tmp_path / "opqbox" / name).write_bytes(b"")
     monkeypatch.setenv("OPQ_FIRMWARE_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    unnamed = flashed_firmware(None, "opqbox")
+    unnamed = flashed_firmware(None, BOARDS["opqbox"])
     for read in (unnamed.images, unnamed.flash_hex):
         with pytest.raises(FirmwareError, match="--firmware DIR"):
             read()
-    named = flashed_firmware(tmp_path, "opqbox")
+    named = flashed_firmware(tmp_path, BOARDS["opqbox"])
     assert named.flash_hex() == tmp_path / "opqbox/flash.hex"
     (tmp_path / "opqbox/flash.hex").unlink()
     with pytest.raises(FirmwareError, match=r"flash\.hex is not there"):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from model_box import ModelBox
 
 from opq_hil.backends.backend import FirmwareRun, Image
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import Firmware
 from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.suites import ticks
@@ -181,7 +182,7 @@ WORLD = World(25 * NS_PER_S, ticks.saw(), gps=Gps(utc_start_ns=START_UTC_S * NS_
 def played(folder: Path, world: World = WORLD) -> tuple[FirmwareRun, Firmware]:
     image = folder / "flash.bin"
     image.write_bytes(b"")
-    firmware = Firmware(Image("opqbox", image, "spi2"), image)
+    firmware = Firmware(Image(BOARDS["opqbox"], image), image)
     return ModelBox().run(firmware.image, world, folder, wall_limit_s=60), firmware
 
 

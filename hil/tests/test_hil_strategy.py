@@ -9,6 +9,7 @@ from rfc2217_server import served
 from opq_hil.backends import board
 from opq_hil.backends.backend import BackendError, Image
 from opq_hil.backends.board import BoardBackend
+from opq_hil.backends.boards import BOARDS
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
@@ -66,7 +67,7 @@ def test_a_box_is_brought_to_sampling() -> None:
 
 def test_a_bench_behind_a_serial_server_answers(tmp_path: Path) -> None:
     with BoxHost([Box("1")]) as host, served(str(host.ports["1"])) as (url, _):
-        image, world = Image("opqbox", Path(), ""), World(NS_PER_S)
+        image, world = Image(BOARDS["opqbox"], Path()), World(NS_PER_S)
         with BoardBackend(url).live(image, world, tmp_path) as box, BenchLine(box.port) as line:
             reach(line, "sampling", 60)
             assert line.send_command(Operation.GET_SETTINGS, timeout_s=60).status is Status.DONE
@@ -108,7 +109,7 @@ def test_a_scenario_plays_on_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(board, "RESET_S", 60.0)
     ask = ((NS_PER_S // 2, Command(7, Operation.GET_SETTINGS)),)
     with BoxHost([Box("1")]) as host:
-        image = Image("opqbox", tmp_path / "none", "spi2")
+        image = Image(BOARDS["opqbox"], tmp_path / "none")
         run = BoardBackend(host.ports["1"]).run(
             image, World(6 * NS_PER_S, messages=ask), tmp_path / "run", wall_limit_s=60
         )

@@ -12,6 +12,7 @@ import pytest
 from model_box import ModelBox, broken
 
 from opq_hil.backends.backend import Image
+from opq_hil.backends.boards import BOARDS, EMULATED
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
@@ -23,12 +24,8 @@ from opq_proto.errors import ConfigError
 
 
 def firmware(folder: Path) -> dict[str, Firmware]:
-    boards = {"opqbox": "spi2", "pyboard_f405": "adc1"}
     (folder / "none").write_bytes(b"")
-    return {
-        board: Firmware(Image(board, folder / "none", converter), folder / "none")
-        for board, converter in boards.items()
-    }
+    return {board: Firmware(Image(BOARDS[board], folder / "none"), folder / "none") for board in EMULATED}
 
 
 def verdict(name: str, box: ModelBox, folder: Path) -> ScenarioVerdict:
@@ -155,7 +152,7 @@ def test_a_captured_line_ends_in_a_ring(tmp_path: Path) -> None:
     counts = (np.sin(np.arange(12_000) * 2 * np.pi / 200) * 20_000).astype(np.int16)
     world_mains = Played(counts, loop=True)
     run = ModelBox().run(
-        Image("opqbox", tmp_path, "spi2"), World(25 * NS_PER_S, mains=world_mains), tmp_path, wall_limit_s=1
+        Image(BOARDS["opqbox"], tmp_path), World(25 * NS_PER_S, mains=world_mains), tmp_path, wall_limit_s=1
     )
     received = run.capture.fresh
     stored = recordings.through_gateway(tmp_path, run.capture.data, len(received))

@@ -23,6 +23,7 @@ from opq_hil.backends.backend import (
     StandsStillError,
     WallLimitError,
 )
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.packages import NAMES, install_line
@@ -45,7 +46,7 @@ def image(tmp_path: Path) -> Image:
     elf = compiler(tmp_path)("echo")
     objcopy = shutil.which("arm-none-eabi-objcopy") or "arm-none-eabi-objcopy"
     subprocess.run([objcopy, "-O", "binary", str(elf), str(tmp_path / "echo.bin")], check=True)
-    return Image("opqbox", tmp_path / "echo.bin", "spi2")
+    return Image(BOARDS["opqbox"], tmp_path / "echo.bin")
 
 
 def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def busy(tmp_path: Path) -> Image:
     reset = 0x0800_0009  # Thumb: `b .`
     words = (0x2000_1000, reset, 0xE7FE_E7FE)
     (tmp_path / "busy.bin").write_bytes(b"".join(word.to_bytes(4, "little") for word in words))
-    return Image("opqbox", tmp_path / "busy.bin", "spi2")
+    return Image(BOARDS["opqbox"], tmp_path / "busy.bin")
 
 
 def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, busy: Image, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_an_image_larger_than_the_chip_is_refused(backend: Qemu, tmp_path: Path)
     (tmp_path / "big.bin").write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(BackendError, match="larger than the chip"):
         backend.run(
-            Image("opqbox", tmp_path / "big.bin", "spi2"), World(NS_PER_S), tmp_path / "run", wall_limit_s=300
+            Image(BOARDS["opqbox"], tmp_path / "big.bin"), World(NS_PER_S), tmp_path / "run", wall_limit_s=300
         )
 
 
@@ -234,7 +235,7 @@ def test_an_impossible_build_keeps_its_reason(tmp_path: Path, monkeypatch: pytes
     assert (backend.why_not(None) or "").endswith("sudo apt install flex")
     with pytest.raises(BackendError, match=r"our QEMU is not here: .*sudo apt install flex"):
         backend.run(
-            Image("opqbox", tmp_path / "echo.bin", "spi2"), World(NS_PER_S), tmp_path, wall_limit_s=1.0
+            Image(BOARDS["opqbox"], tmp_path / "echo.bin"), World(NS_PER_S), tmp_path, wall_limit_s=1.0
         )
     assert len(searches) == 1
 

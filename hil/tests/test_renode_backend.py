@@ -34,6 +34,7 @@ from opq_hil.backends.backend import (
     StandsStillError,
     WallLimitError,
 )
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.processes import end_group
 from opq_hil.backends.renode import Renode, seconds
@@ -94,7 +95,7 @@ def commands_so_far(bench: Path) -> list[str]:
 
 
 def image(bench: Path) -> Image:
-    return Image("opqbox", bench / "flash.bin", "spi2")
+    return Image(BOARDS["opqbox"], bench / "flash.bin")
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -272,7 +273,7 @@ def test_gdbs_server_lives_until_gdb_ends(bench: Path, monkeypatch: pytest.Monke
     (bench / "run").mkdir()
     monkeypatch.setattr(debugging, "_gdb", lambda *_: (sys.executable, "-c", GDB, str(port)))
     session = debugging.debug_session(
-        "renode", bench / "firmware_a.elf", bench / "run", world=None, port=port
+        "renode", bench / "firmware_a.elf", bench / "run", board=BOARDS["opqbox"], world=None, port=port
     )
     assert debug._run(session) == 0
 
@@ -338,9 +339,10 @@ def test_a_stubborn_process_is_killed_with_children() -> None:
 def test_whoever_is_killed_takes_renode_along(bench: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from opq_hil.backends.backend import Image; "
+        "from opq_hil.backends.boards import BOARDS; "
         "from opq_hil.backends.renode import Renode; from opq_hil.world.world import World\n"
         "folder = Path(sys.argv[1])\n"
-        "with Renode().live(Image('opqbox', folder / 'flash.bin', 'spi2'), World(10**12, gps=None), "
+        "with Renode().live(Image(BOARDS['opqbox'], folder / 'flash.bin'), World(10**12, gps=None), "
         "folder / 'run'): print('live', flush=True); time.sleep(100)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(bench)], stdout=subprocess.PIPE) as user:
@@ -423,6 +425,6 @@ def test_the_box_samples_in_the_real_renode(tmp_path: Path) -> None:
     built = os.environ.get("OPQ_FIRMWARE_DIR")
     if built is None:
         pytest.skip("no built firmware: opq-tools firmware build, then OPQ_FIRMWARE_DIR")
-    firmware = Image("opqbox", Path(built) / "opqbox" / "flash.bin", "spi2")
+    firmware = Image(BOARDS["opqbox"], Path(built) / "opqbox" / "flash.bin")
     run = Renode().run(firmware, World(8 * NS_PER_S), tmp_path / "run", wall_limit_s=500)
     nothing_missed(run.capture, since_s=5.0, end_s=8.0)

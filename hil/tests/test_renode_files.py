@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from opq_hil.backends import registers, renode_robot
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.renode_archive import read_lock
 from opq_proto.link import frames as link
 from opq_proto.link.messages import Command, Health, Operation, Samples, Settings
@@ -461,11 +463,7 @@ def test_a_halted_processor_is_started_again() -> None:
 def test_the_suite_names_pins_and_pace() -> None:
     text = (FOLDER / "robot" / "prompt.robot").read_text()
     device = HIL.parent / "device"
-    board = (device / "port" / "boards" / "opqbox" / "board.h").read_text()
-    pins = {}
-    for name in ("REPL", "LED_STATUS", "LED_TIME", "LED_FAULT"):
-        [(port, number)] = re.findall(rf"#define OPQ_BOARD_{name} OPQ_PIN\((\w), (\d+)\)", board)
-        pins[name] = (port, number)
+    pins = {name.upper(): (pin[1], pin[2:]) for name, pin in asdict(BOARDS["opqbox"].pins).items()}
     port, number = pins["REPL"]
     assert f"sysbus.gpioPort{port} Drive {number} false" in text
     lamps = {"LED_STATUS": "ledStatus", "LED_TIME": "ledTime", "LED_FAULT": "ledFault"}

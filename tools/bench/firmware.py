@@ -21,13 +21,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.harness.result import Baseline, BenchCase, BenchResult, case
-from opq_hil.backends.firmware import BOARDS, REPORT_FILE, Firmware
+from opq_hil.backends.firmware import REPORT_FILE, Firmware
 from opq_hil.backends.qemu import Qemu
 from opq_hil.suites.box_update import update_box
 from opq_hil.suites.scenario import Bench
 from opq_hil.suites.updates import Versions, confirmed
 from opq_hil.world.line import BenchLine, printed, typed
-from opq_hil.world.world import INTERNAL, NS_PER_S, Sine, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
 from opq_proto.link.messages import LINK_BAUD, Samples
@@ -79,10 +79,7 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], floa
         "from opq import pipeline",
         *(f"print('stage', ('{name}', pipeline.stage('{name}')))" for name in STAGES),
     ]
-    mains = Sine()
-    if BOARDS[board].converter == INTERNAL:
-        mains = Sine(INTERNAL, amplitude_lsb=1500, offset_lsb=BOARDS[board].zero)
-    world = World((TO_S + 2) * NS_PER_S, mains=mains, messages=typed(TO_S * NS_PER_S, lines))
+    world = World((TO_S + 2) * NS_PER_S, messages=typed(TO_S * NS_PER_S, lines))
     run = bench.run(world, board, name=board)
     found = {}
     for text in printed(run.capture, "stage "):

@@ -6,7 +6,6 @@ as its stm32f2x driver does. Flashing over the link, whose Box runs, is in test_
 """
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from flash_under_test import Layout, boot_loader, bundle, image
+from test_boards import own_board
 from test_flash_programs import WAYS, Bench, refused
 
+from opq_hil.backends.boards import BOARDS
 from opq_proto.firmware.image import Slot
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
-from opq_tools.firmware.flash import rom
-from opq_tools.firmware.flash.chip import BOARD_CHIPS
+from opq_tools.firmware.flash import chip, rom
 from opq_tools.firmware.flash.flash_command import command
 
-PORT = Path(__file__).parents[2] / "device/port/boards"
-BOARDS = sorted(path.name for path in PORT.iterdir() if path.is_dir())
 BANK = "04*016Kg,01*064Kg,07*128Kg"
 FACTS = {
     0x413: {"idcode": "0x10076413", "kib": "1024", "layout": BANK},
@@ -38,10 +36,8 @@ BY_BOOT0 = ("rom", "dfu-util")
 
 
 def device_id(board: str) -> int:
-    """By the name of the chip in board.h; the port's C reads it too."""
-    found = re.search(r'OPQ_BOARD_CHIP "STM32F(\d\d)', (PORT / board / "board.h").read_text())
-    assert found is not None
-    return {"40": 0x413, "41": 0x413, "42": 0x419, "43": 0x419}[found[1]]
+    """By the name of the board's chip."""
+    return {"40": 0x413, "41": 0x413, "42": 0x419, "43": 0x419}[BOARDS[board].chip[6:8]]
 
 
 def whole(board: str) -> bytes:
@@ -191,7 +187,7 @@ STATES: tuple[Expected, ...] = (
 
 
 def test_each_board_has_its_chip() -> None:
-    assert {board: device_id(board) for board in BOARDS} == BOARD_CHIPS
+    assert all(chip.device_id(facts) == device_id(board) for board, facts in BOARDS.items())
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
@@ -229,6 +225,21 @@ def test_a_new_name_may_have_either_chip(tmp_path: Path, monkeypatch: pytest.Mon
         bench = FlashBench(folder, monkeypatch, way, chip_id)
         bench.put(b"")
         assert bench.flash(whole("my_board")).exit_code == 0
+
+
+def test_an_own_board_has_its_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `--board-dir`, which also names the board of a chip that does not."""
+    own = own_board(tmp_path)
+    for chip_id, name, words in (
+        (0x413, "garden_box", ""),
+        (0x419, "garden_box", "it is for garden_box, which has an STM32F405 (0x413)"),
+        (0x413, "opqbox", "it is for opqbox, this is garden_box"),
+    ):
+        (folder := tmp_path / f"{chip_id}{name}").mkdir()
+        bench = FlashBench(folder, monkeypatch, "openocd", chip_id)
+        bench.put(b"")
+        done = bench.flash(whole(name), "--board-dir", str(own))
+        assert done.exit_code == 0 if not words else words in refused(done)
 
 
 def test_a_link_refuses_to_unprotect(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from model_box import ModelBox
 
 from opq_hil.backends.backend import Backend, BackendError, Image
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import Firmware, FirmwareError
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_hil.suites.digests import read_digests
@@ -132,7 +133,7 @@ def test_what_was_not_played_did_not_pass(capsys: pytest.CaptureFixture[str], tm
 def test_run_plays_in_each_backend_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And says which: both, one in the folder of its name, where two can run."""
     models = {name: ModelBox(name=name, version=name) for name in ("qemu", "renode")}
-    boxes = {"opqbox": Firmware(Image("opqbox", tmp_path / "none", "spi2"), tmp_path / "none")}
+    boxes = {"opqbox": Firmware(Image(BOARDS["opqbox"], tmp_path / "none"), tmp_path / "none")}
     (tmp_path / "none").write_bytes(b"")
     monkeypatch.setattr(playing, "backend", lambda name, *_: models[name])
     monkeypatch.setattr(playing, "chosen_firmware", lambda *_: boxes)

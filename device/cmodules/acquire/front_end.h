@@ -2,7 +2,7 @@
 // noise before the converter, rms in 0 to 3 kHz.
 //
 // device/analogue/check.py computes these numbers from the parts list, and its test compares them. A board with another
-// front end defines its own in board.h.
+// front end has its own in its board.toml.
 #ifndef OPQ_FRONT_END_H
 #define OPQ_FRONT_END_H
 

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from opq_hil.backends.boards import Board
 from opq_hil.world.capture import Capture
-from opq_hil.world.world import NS_PER_S, World
+from opq_hil.world.world import EXTERNAL, INTERNAL, NS_PER_S, Sine, World
 from opq_proto.errors import OpqError
 
 
@@ -97,11 +98,19 @@ class LiveBox:
 class Image:
     """The content of the chip's flash, raw, from 0x08000000 on."""
 
-    board: str
-    """Folder name under device/port/boards: "opqbox", "pyboard_f405"."""
+    board: Board
     flash: Path
-    converter: str
-    """Input of the mains on this board: `world.INTERNAL` or `world.EXTERNAL`."""
+
+    @property
+    def converter(self) -> str:
+        """Input of the mains on this board."""
+        return EXTERNAL if self.board.converter == "external" else INTERNAL
+
+    def sine(self) -> Sine:
+        """Plain mains at that input."""
+        if self.converter == EXTERNAL:
+            return Sine()
+        return Sine(INTERNAL, amplitude_lsb=1500, offset_lsb=self.board.zero)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +219,10 @@ def dated_folder() -> Path:
     return Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
-def backend(name: str, port: str = "", board: str = "opqbox", fixtures: Fixtures = NO_FIXTURES) -> Backend:
+def backend(name: str, port: str = "", board: str = "", fixtures: Fixtures = NO_FIXTURES) -> Backend:
     """The backend of a name; `port`, `board` and `fixtures` describe the bench.
+
+    `board` in an emulator: the only one that it runs; "" for all of ours.
 
     Raises:
         BackendError: no such backend, or it cannot run here; the text says why.
@@ -220,7 +231,8 @@ def backend(name: str, port: str = "", board: str = "opqbox", fixtures: Fixtures
         raise BackendError(f"backend {name!r}: unknown; there are {', '.join(BACKENDS)}")
     module, kind = BACKENDS[name]
     make = getattr(importlib.import_module(module), kind)
-    found: Backend = make(port, board, fixtures=fixtures) if name == "board" else make()
+    boards = {"boards": (board,)} if board else {}
+    found: Backend = make(port=port, fixtures=fixtures, **boards) if name == "board" else make(**boards)
     why = found.why_not(None)
     if why:
         raise BackendError(f"backend {name} cannot run here: {why}")

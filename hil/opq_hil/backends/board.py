@@ -54,13 +54,14 @@ class RunningImage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BoardBackend:
-    """A Box of type `board` on `port`, flashed beforehand (`opq-tools flash`) or by the programmer's command.
+    """A Box on `port`, of the one type in `boards`; flashed beforehand (`opq-tools flash`), or by the
+    programmer's command.
 
     `now_s` gives the Box's time in s (`LiveBox.now_s`), so a world lasts as long on an emulator that is late.
     """
 
     port: str
-    board: str = "opqbox"
+    boards: tuple[str, ...] = ("opqbox",)
     name: str = "board"
     deterministic: bool = False
     wall_factor: float = 1.0
@@ -69,12 +70,8 @@ class BoardBackend:
     fixtures: Fixtures = NO_FIXTURES
 
     @property
-    def boards(self) -> tuple[str, ...]:
-        return (self.board,)
-
-    @property
     def version(self) -> str:
-        return f"board {self.board} on {self.port}"
+        return f"board {self.boards[0]} on {self.port}"
 
     def why_not(self, world: World | None) -> str | None:
         """Names the fixtures that a world needs and the bench does not have."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError
+from opq_hil.backends.boards import Board
 from opq_hil.backends.debian_source import cache_folder
 from opq_hil.backends.our_sources import our_source
-from opq_hil.backends.qemu import ICOUNT
+from opq_hil.backends.qemu import ICOUNT, chip_options
 from opq_hil.backends.qemu_build import MACHINE, find_qemu
 from opq_hil.backends.renode import SCRIPT, find_renode
 
@@ -43,16 +44,17 @@ class DebugSession:
     """Whether the server is of a debug probe."""
 
 
-def qemu_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+def qemu_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
     """Our QEMU, waiting at the reset vector; `flash` is written back at its end."""
-    machine = f"{MACHINE},world={world},flash={flash},report={folder / 'report.json'}"
+    files = (f"world={world}", f"flash={flash}", f"report={folder / 'report.json'}")
+    machine = ",".join((MACHINE, *files, *chip_options(board)))
     serial = ("-serial", "null", "-serial", "null")
     head = (str(find_qemu(lambda _: None).path), "-M", machine, "-icount", ICOUNT)
     quiet = ("-display", "none", "-monitor", "none", "-nodefaults")
     return (*head, *quiet, *serial, "-S", "-gdb", f"unix:{folder / SOCKET},server=on,wait=off")
 
 
-def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+def renode_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
     """Renode with our models, started once GDB says `monitor start`."""
     binary = find_renode()
     if binary is None:
@@ -61,18 +63,18 @@ def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[st
     return (str(binary), "--console", "--plain", "-e", script)
 
 
-def openocd_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+def openocd_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
     """OpenOCD at a probe; the chip keeps what was flashed."""
     ports = f"gdb_port {port}; tcl_port disabled; telnet_port disabled"
     return ("openocd", "-f", INTERFACE_FILE, "-f", TARGET_FILE, "-c", f"bindto {HOST}; {ports}")
 
 
-def st_util_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+def st_util_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
     """stlink's own server at an ST-LINK."""
     return ("st-util", "-p", str(port))
 
 
-SERVERS: Mapping[str, Callable[[Path, Path, Path, int], tuple[str, ...]]] = {
+SERVERS: Mapping[str, Callable[[Path, Path, Path, int, Board], tuple[str, ...]]] = {
     "qemu": qemu_server,
     "renode": renode_server,
     "openocd": openocd_server,
@@ -81,7 +83,14 @@ SERVERS: Mapping[str, Callable[[Path, Path, Path, int], tuple[str, ...]]] = {
 
 
 def debug_session(
-    server: str, elf: Path, folder: Path, *, world: Path | None, port: int, more: Sequence[str] = ()
+    server: str,
+    elf: Path,
+    folder: Path,
+    *,
+    board: Board,
+    world: Path | None,
+    port: int,
+    more: Sequence[str] = (),
 ) -> DebugSession:
     """The commands for `server`; for an emulator `folder` gets a copy of the flash.
 
@@ -92,7 +101,7 @@ def debug_session(
     flash = folder / "flash.bin"
     if not probe:
         shutil.copyfile(elf.parent / "flash.bin", flash)
-    words = SERVERS[server](folder, flash, (world or QUIET_WORLD).absolute(), port)
+    words = SERVERS[server](folder, flash, (world or QUIET_WORLD).absolute(), port, board)
     target = str(folder / SOCKET) if server == "qemu" else f"{HOST}:{port}"
     return DebugSession(words, _gdb(elf, target, probe, more), target, probe)
 

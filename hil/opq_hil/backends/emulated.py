@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_hil.backends.backend import Image, LiveBox, backend
-from opq_hil.backends.firmware import BOARDS, BoardInput
+from opq_hil.backends.boards import BOARDS, Board
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.errors import OpqError
@@ -40,7 +41,7 @@ MOST_SEED = 0x7FFF_FFFF
 TICK_S = 0.25
 
 
-def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int, seed: int) -> World:
+def world(board: Board, utc_ns: int, lead_s: float, every_s: int, seed: int) -> World:
     """Nominal mains with a dip to 70 % for 10 cycles at `lead_s`, and every `every_s` after that.
 
     `seed`: what the chip's RAM holds, and so the number of this start (the boot id).
@@ -50,10 +51,17 @@ def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int, seed: int
     start_s = lead_s % every_s
     inside = (at_s >= start_s) & (at_s < start_s + DIP_CYCLES / NOMINAL_HZ)
     volts[inside] *= DIP_SHARE
-    mains = Played(board.counts(volts), board.converter, RATE_HZ * 1000, loop=True)
+    mains = Played(counts_of(board, volts), Image(board, Path()).converter, RATE_HZ * 1000, loop=True)
     return World(
         LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0), seed=seed, restarted=True
     )
+
+
+def counts_of(board: Board, volts: NDArray[np.float64]) -> NDArray[np.int16]:
+    """The converter's counts of the volts at the line, behind a front end that clips."""
+    front = board.front_end
+    around = np.clip(np.rint(volts / (front.v_per_lsb * board.counts_per_lsb)), -front.rail, front.rail)
+    return (around + board.zero).astype(np.int16)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,7 +106,7 @@ def main(
             utc_ns = time.time_ns() + round(found.start_s * NS_PER_S)
             ram = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
             plan = world(BOARDS[board], utc_ns, lead_s, every_s, ram)
-            image = Image(board, flash, BOARDS[board].converter)
+            image = Image(BOARDS[board], flash)
             flash_file = folder / "flash.bin"
             with (
                 found.live(image, plan, folder, flash=flash_file if flash_file.exists() else None) as box,

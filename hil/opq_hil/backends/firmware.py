@@ -10,52 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from opq_hil.backends.backend import Image
+from opq_hil.backends.boards import BOARDS, FILE, Board, read_board
 from opq_hil.backends.our_sources import built_folder
-from opq_hil.world.world import EXTERNAL, INTERNAL
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, read_bundle
 from opq_proto.kit.system_place import default_data_dir
 
-
-@dataclass(frozen=True, slots=True)
-class BoardInput:
-    """Properties of a board's input that the world must fit."""
-
-    converter: str
-    """Input of the mains."""
-    v_per_lsb: float
-    """As in the hello message (device/WIRING.md); the scenario `boots` checks the firmware against it."""
-    counts_per_lsb: int
-    """Samples have 16 bits; the internal converter's counts are 16 of them."""
-    zero: int
-    """The converter's count at 0 V."""
-    rail: int
-    """Counts from zero at which the amplifier before the converter stops (device/analogue/check.py)."""
-    hse_hz: int = 12_000_000
-    """At OSC_IN."""
-    mains_channel: int = 10
-    """Of ADC1."""
-
-    def counts(self, volts: NDArray[np.float64]) -> NDArray[np.int16]:
-        """The converter's counts of the volts at the line, behind a front end that clips."""
-        around = np.clip(np.rint(volts / (self.v_per_lsb * self.counts_per_lsb)), -self.rail, self.rail)
-        return (around + self.zero).astype(np.int16)
-
-
-OURS: Mapping[str, BoardInput] = {
-    "opqbox": BoardInput(EXTERNAL, 0.021505, 1, 0, 29_152),
-    "pyboard_f405": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923),
-}
-"""Boards whose firmware tests and emulators build by themselves."""
-BOARDS: Mapping[str, BoardInput] = {
-    **OURS,
-    "disco_f407": BoardInput(INTERNAL, 0.018235, 16, 2048, 1911, 8_000_000, 15),  # VDDA is 3.0 V
-    "nucleo_f429zi": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000),
-}
 VARIABLE = "OPQ_FIRMWARE_DIR"
 """Names the folder of built firmware."""
 KEY_VARIABLE = "OPQ_FIRMWARE_KEY"
@@ -121,30 +82,25 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     """
     place = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else built_folder())
     named = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
-    found = {
-        board: board_firmware(place, board, named or signing_key(place / board))
-        for board in BOARDS
-        if (place / board / FLASH_FILE).exists()
-    }
+    built = sorted(path.parent for path in place.glob(f"*/{FLASH_FILE}"))
+    found = [board_firmware(folder, named or signing_key(folder)) for folder in built if _is_board(folder)]
     if not found:
-        raise FirmwareError(
-            f"{place}: no {FLASH_FILE} of {' or '.join(BOARDS)} in it; opq-tools firmware build"
-        )
-    return found
+        raise FirmwareError(f"{place}: no board's {FLASH_FILE} in it; opq-tools firmware build")
+    return {firmware.image.board.name: firmware for firmware in found}
 
 
-def flashed_firmware(folder: Path | None, board: str) -> Firmware:
+def flashed_firmware(folder: Path | None, board: Board) -> Firmware:
     """The build that a board on a bench was flashed with. Only its user knows: None names no other folder.
 
     Raises:
         FirmwareError: the board is not in `folder`.
     """
     if folder is None:
-        return Firmware(Image(board, Path(), BOARDS[board].converter), None)
+        return Firmware(Image(board, Path()), None)
     try:
-        return read_firmware(folder)[board]
+        return read_firmware(folder)[board.name]
     except (FirmwareError, KeyError):
-        raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board} in it") from None
+        raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board.name} in it") from None
 
 
 def signing_key(build: Path) -> Path | None:
@@ -158,7 +114,11 @@ def signing_key(build: Path) -> Path | None:
     return path if firmware_public_key(path).fingerprint == signed_by else None
 
 
-def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:
-    """The files of one board in `folder`."""
-    place = folder / board
-    return Firmware(Image(board, place / FLASH_FILE, BOARDS[board].converter), place / UPDATE_FILE, key)
+def board_firmware(folder: Path, key: Path | None = None) -> Firmware:
+    """The files of the board that was built into `folder`."""
+    board = read_board(folder) if (folder / FILE).exists() else BOARDS[folder.name]
+    return Firmware(Image(board, folder / FLASH_FILE), folder / UPDATE_FILE, key)
+
+
+def _is_board(folder: Path) -> bool:
+    return folder.name in BOARDS or (folder / FILE).exists()

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
+from opq_hil.backends.boards import BOARDS, Board
 from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
-from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
@@ -51,12 +51,9 @@ class Qemu:
     wall_factor: float = 1.0
     start_s: float = 0.15
     quiet: bool = False
+    boards: tuple[str, ...] = tuple(BOARDS)
     _found: list[QemuBinary | str] = field(default_factory=list)
     """The binary, or why there is none, after the first search."""
-
-    @property
-    def boards(self) -> tuple[str, ...]:
-        return tuple(BOARDS)
 
     @property
     def binary(self) -> QemuBinary | None:
@@ -229,12 +226,16 @@ def _files(folder: Path, world: World, flash: Path) -> dict[str, Path]:
     return files
 
 
+def chip_options(board: Board) -> tuple[str, ...]:
+    """The machine's properties that are the board's."""
+    return (f"hse-hz={board.clock.hse_hz}", f"mains-channel={board.analogue.mains_channel}")
+
+
 def _command(
     binary: QemuBinary, files: Mapping[str, Path], image: Image, options: str = ""
 ) -> tuple[str, ...]:
-    board = BOARDS[image.board]
-    chip = (f"hse-hz={board.hse_hz}", f"mains-channel={board.mains_channel}")
-    machine = ",".join((MACHINE, *(f"{name}={path}" for name, path in files.items()), *chip)) + options
+    named = (f"{name}={path}" for name, path in files.items())
+    machine = ",".join((MACHINE, *named, *chip_options(image.board))) + options
     head = (str(binary.path), "-M", machine, "-icount", ICOUNT)
     return (*head, "-display", "none", "-monitor", "none", "-nodefaults")
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
-from opq_hil.backends.firmware import OURS
+from opq_hil.backends.boards import EMULATED
 from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.processes import end_group, guarded
 from opq_hil.backends.pty_relay import PtyRelay
@@ -80,10 +80,7 @@ class Renode:
     deterministic: bool = True
     wall_factor: float = WALL_FACTOR
     start_s: float = 6.0
-
-    @property
-    def boards(self) -> tuple[str, ...]:
-        return tuple(OURS)
+    boards: tuple[str, ...] = EMULATED
 
     @property
     def version(self) -> str:
@@ -96,6 +93,8 @@ class Renode:
 
     def why_not(self, world: World | None) -> str | None:
         """The reason why nothing can be played: mostly that Renode is not installed."""
+        if not set(self.boards) <= set(EMULATED):
+            return f"its platform is that of {' and '.join(EMULATED)}, not of {', '.join(self.boards)}"
         if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); to install it see hil/renode/README.md"
         if world is not None and world.rom_start is not None:

@@ -27,7 +27,6 @@ from opq_hil.suites.scenario import (
     require,
 )
 from opq_hil.suites.updates import (
-    BOARD,
     BOOT_NS,
     ScriptedMessages,
     Versions,
@@ -149,7 +148,7 @@ def looked_at(
         (BOOT_NS + NS_PER_S // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
     )
     world = World(OBSERVED_NS, gps=None, messages=ask)
-    run = bench.run(world, BOARD, name="after", flash=flash, settings=settings)
+    run = bench.run(world, name="after", flash=flash, settings=settings)
     try:
         when(run.capture.received, "running, sampling")
     except NotReachedError as error:
@@ -303,7 +302,7 @@ def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     if bench.box is not None:
         return _update_of_a_board(bench, bench.box, cuts)
     flash = confirmed(bench)
-    image = Versions(bench.firmware(BOARD)).image(Slot.B, step=1)
+    image = Versions(bench.firmware()).image(Slot.B, step=1)
     update = update_script(image, BOOT_NS, 10)
     world = World(update.end_ns + NS_PER_S, gps=None, messages=update.messages)
     before, first, last = _without_a_cut(bench, flash, world)
@@ -324,7 +323,7 @@ def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
 
 def _without_a_cut(bench: Bench, flash: Path, world: World) -> tuple[dict[str, str], int, int]:
     """Settings before `world`, and the first and last of the flash operations that it makes."""
-    whole = bench.run(world, BOARD, name="whole", flash=flash)
+    whole = bench.run(world, name="whole", flash=flash)
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
     if first > last:
@@ -356,7 +355,7 @@ def _cut_at(
         what = str(cut)
         try:
             power = PowerScript(cut_after=cut.operation)
-            torn = bench.run(replace(world, power=power, seed=cut.seed), BOARD, name="cut", flash=flash)
+            torn = bench.run(replace(world, power=power, seed=cut.seed), name="cut", flash=flash)
             require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
             assert torn.flash is not None
             run, values = looked_at(bench, torn.flash, what)

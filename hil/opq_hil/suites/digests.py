@@ -20,13 +20,15 @@ from opq_hil.suites.cuts import OBSERVED_NS, operations
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.suites.timekeeping import MIDNIGHT_S
-from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, confirmed, update_script
+from opq_hil.suites.updates import BOOT_NS, ScriptedMessages, confirmed, update_script
 from opq_hil.world.world import NS_PER_S, BitNoise, Played, PowerScript, World, temperature_readings
 from opq_proto.errors import ConfigError
 from opq_proto.firmware.image import Slot, read_header
 from opq_proto.link.messages import Command, Operation, Settings
 from opq_sim.mains import mains
 
+BOARD = "opqbox"
+"""Board whose firmware the digests are of."""
 FORMAT = 1
 GPS = Gps(utc_start_ns=START_UTC_S * NS_PER_S + 300_000_000)
 STAMPS_FROM_S = 23
@@ -189,7 +191,7 @@ def _scenario(
 def firmware_identity(firmware: Firmware) -> Digest:
     """Identifies the build: the SHA-256 of slot A's image without its signature, the same on each machine."""
     header = read_header(firmware.images()[Slot.A])
-    return {"board": firmware.image.board, "version": header.label, "image_sha256": header.sha256.hex()}
+    return {"board": firmware.image.board.name, "version": header.label, "image_sha256": header.sha256.hex()}
 
 
 def digest_document(found: Mapping[str, Digest], backend: str, firmware: Firmware) -> Digest:

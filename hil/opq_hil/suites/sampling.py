@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-from opq_hil.backends.firmware import BOARDS
 from opq_hil.gps.receiver import Gps
 from opq_hil.suites.scenario import (
     Bench,
@@ -14,7 +13,7 @@ from opq_hil.suites.scenario import (
 )
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import NotReachedError, when
-from opq_hil.world.world import NS_PER_S, Sine, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.link.messages import Health, Hello, Samples
 
 BOOT_S = 5.0
@@ -46,21 +45,21 @@ def boots(bench: Bench) -> Figures:
 
 
 def _board_boots(bench: Bench, board: str) -> Figures:
-    mains = Sine() if board == "opqbox" else Sine("adc1", amplitude_lsb=1500, offset_lsb=2048)
-    run = bench.run(World(8 * NS_PER_S, mains=mains), board, name=board)
+    facts = bench.firmware(board).image.board
+    run = bench.run(World(8 * NS_PER_S), board, name=board)
     sampling_s = when(run.capture.received, "running, sampling") / NS_PER_S
     require(sampling_s < BOOT_S, f"sampled after {sampling_s:.2f} s; want {BOOT_S} s")
     hello = run.capture.of(Hello)[-1]
     require(hello.rate_millihz == RATE_HZ * 1000, f"says {hello.rate_millihz} mHz")
-    volts = BOARDS[board].v_per_lsb
+    volts = facts.front_end.v_per_lsb
     require(abs(hello.v_per_lsb / volts - 1) < 1e-6, f"says {hello.v_per_lsb} V per LSB, not {volts}")
     unmodelled = [entry["address"] for entry in run.report.get("unmodelled", ())]
     require(not unmodelled, f"touched registers that no model has: {', '.join(unmodelled)}")
     violations = [entry["what"] for entry in run.report.get("violations", ())]
     require(not violations, f"did what silicon does not like: {'; '.join(violations)}")
     nothing_missed(run.capture, since_s=BOOT_S, end_s=8.0)
-    if bench.backend.deterministic and board == "opqbox":
-        again = bench.run(World(8 * NS_PER_S, mains=mains), board, name="again")
+    if bench.backend.deterministic and board == bench.board:
+        again = bench.run(World(8 * NS_PER_S), board, name="again")
         require(again.capture.data == run.capture.data, "the same world gave other bytes")
     return {f"{board}_sampling_s": sampling_s, f"{board}_effective_bits": hello.effective_bits}
 

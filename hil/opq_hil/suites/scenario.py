@@ -10,14 +10,14 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, Image, LiveBox
 from opq_hil.backends.board import BoardBackend
 from opq_hil.backends.firmware import Firmware
-from opq_hil.world.world import NS_PER_S, World
+from opq_hil.world.world import EXTERNAL, NS_PER_S, Sine, World
 from opq_proto.errors import OpqError
 from opq_proto.link.messages import Acknowledgement, Command, Operation, Status
 
@@ -46,6 +46,7 @@ class Bench:
 
     Attributes:
         box: the backend if it is a board, which keeps its flash from one world to the next.
+        board: name of the board that plays what names none.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Bench:
         self.backend = backend
         self.folder = folder
         self.box = backend if isinstance(backend, BoardBackend) else None
+        self.board = backend.boards[0]
         self.runs: list[FirmwareRun] = []
         self.virtual_ns = 0
         self._settings_before: Mapping[str, str] = {}
@@ -61,22 +63,23 @@ class Bench:
         self._limit_s = limit_s
         self._lock = threading.Lock()
 
-    def firmware(self, board: str) -> Firmware:
+    def firmware(self, board: str = "") -> Firmware:
         """The firmware to flash on a board.
 
         Raises:
             SkippedError: it was not built, or another board is on the bench.
         """
+        board = board or self.board
         if board not in self.backend.boards:
             raise SkippedError(f"needs {board}; the bench has {', '.join(self.backend.boards)}")
         if board not in self._firmware:
-            raise SkippedError(f"no firmware for {board}: opq-tools firmware build --board {board}")
+            raise SkippedError(f"no firmware for {board}: opq-tools firmware build")
         return self._firmware[board]
 
     def run(
         self,
         world: World,
-        board: str = "opqbox",
+        board: str = "",
         *,
         name: str = "run",
         flash: Path | None = None,
@@ -92,7 +95,7 @@ class Bench:
             BackendError: the emulator failed.
             ScenarioFailedError: the firmware hung, or a setting was refused.
         """
-        image = self._playable(world, board)
+        image, world = self._playable(world, board)
         flash = self._set(world, board, flash, settings)
         limit_s = (wall_limit_s or self._limit_s) * self.backend.wall_factor
         run = self.backend.run(image, world, self._fresh(name), flash=flash, wall_limit_s=limit_s)
@@ -109,7 +112,7 @@ class Bench:
                 self.runs = [other for other in self.runs if other is not run]
             shutil.rmtree(run.folder, ignore_errors=True)
 
-    def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
+    def prepared(self, board: str = "", seconds: int = 0, **settings: str) -> Path:
         """A flash with saved settings, made by commands as a gateway sends them, once per folder and
         firmware.
 
@@ -121,6 +124,7 @@ class Bench:
         """
         if self.box is not None:
             raise SkippedError("needs an emulator, whose flash is a file")
+        board = board or self.board
         before = self.firmware(board).image.flash
         image = hashlib.sha256(before.read_bytes()).hexdigest()[:12]
         named = (f"{name}-{value}" for name, value in sorted(settings.items()))
@@ -155,13 +159,13 @@ class Bench:
     def live(
         self,
         world: World,
-        board: str = "opqbox",
+        board: str = "",
         *,
         flash: Path | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> Iterator[LiveBox]:
         """A Box in real time, or slower: its serial port and its current time."""
-        image = self._playable(world, board)
+        image, world = self._playable(world, board)
         flash = self._set(world, board, flash, settings)
         with self.backend.live(image, world, self._fresh("live"), flash=flash) as box:
             yield box
@@ -175,11 +179,23 @@ class Bench:
         if self.box is not None and self._settings_before:
             self.box.put_settings(self._settings_before)
 
-    def _playable(self, world: World, board: str) -> Image:
+    def _playable(self, world: World, board: str) -> tuple[Image, World]:
+        """The image, and the world with a plain sine at the board's own converter."""
         why = self.backend.why_not(world)
         if why:
             raise SkippedError(why)
-        return self.firmware(board).image
+        image = self.firmware(board).image
+        if self.box is not None:
+            return image, world
+        there = image.board.analogue
+        channels = {there.supply_channel, there.battery_channel, there.temperature_channel}
+        if needed := {channel for channel, _, _ in world.power.adc} - channels:
+            raise SkippedError(f"needs channel {min(needed)} of ADC1; {image.board.name} has others")
+        if world.mains is None or world.mains.converter == image.converter:
+            return image, world
+        if world.mains != Sine():
+            raise SkippedError(f"needs mains at {EXTERNAL}; {image.board.name} has them at {image.converter}")
+        return image, replace(world, mains=image.sine())
 
     def _set(
         self, world: World, board: str, flash: Path | None, settings: Mapping[str, str] | None

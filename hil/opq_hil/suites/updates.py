@@ -38,7 +38,6 @@ from opq_proto.link.messages import (
 )
 from opq_sim.box.f405_memory import FLASH, F405Memory
 
-BOARD = "opqbox"
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
 ERASE_NS = 9 * NS_PER_S
@@ -98,7 +97,7 @@ class Versions:
         self,
         slot: Slot,
         step: int = 0,
-        hardware: str = BOARD,
+        hardware: str = "",
         signed: bool = True,
         body: bytes | None = None,
     ) -> bytes:
@@ -114,7 +113,7 @@ class Versions:
         sign = firmware_key(self.firmware.key).sign if signed else None
         return make_image(
             image[HEADER_BYTES:] if body is None else body,
-            hardware=hardware,
+            hardware=hardware or self.firmware.image.board.name,
             version=(header.version if self.running is None else self.running) + step,
             slot=slot,
             label=header.label,
@@ -130,7 +129,7 @@ def flipped(image: bytes, at: int) -> bytes:
 
 def confirmed(bench: Bench) -> Path:
     """A flash whose image in slot A is confirmed, quick to emulate."""
-    return bench.prepared(BOARD, seconds=CONFIRM_S, oversampling="1")
+    return bench.prepared(seconds=CONFIRM_S, oversampling="1")
 
 
 def box_versions(bench: Bench, box: BoardBackend) -> tuple[RunningImage, Versions]:
@@ -139,7 +138,7 @@ def box_versions(bench: Bench, box: BoardBackend) -> tuple[RunningImage, Version
     Raises:
         SkippedError: the build that it was flashed with is not named, or not here.
     """
-    firmware = bench.firmware(BOARD)
+    firmware = bench.firmware()
     if firmware.update is None or not firmware.update.is_file():
         raise SkippedError("needs the build that the board was flashed with: --hil-firmware, or --firmware")
     running = box.running()
@@ -170,7 +169,7 @@ def good_update(bench: Bench) -> Figures:
     """A newer image goes into slot B, starts, is confirmed; the older one is then refused."""
     if bench.box is not None:
         return _good_update_of_a_board(bench, bench.box)
-    versions = Versions(bench.firmware(BOARD))
+    versions = Versions(bench.firmware())
     flash = confirmed(bench)
     newer = update_script(versions.image(Slot.B, step=1), BOOT_NS, 10)
     older_ns = newer.end_ns + (CONFIRM_S + 1) * NS_PER_S
@@ -180,7 +179,7 @@ def good_update(bench: Bench) -> Figures:
         (older_ns, Command(20, Operation.UPDATE_BEGIN, str(len(older)))),
         (older_ns + NS_PER_S // 20, UpdateData(21, 0, older[:PIECE_BYTES])),
     )
-    run = bench.run(World(older_ns + NS_PER_S, messages=messages), BOARD, flash=flash)
+    run = bench.run(World(older_ns + NS_PER_S, messages=messages), flash=flash)
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     end = answers.get(12)
     require(end is not None and end.status is Status.DONE, f"the update ended as {end}")
@@ -213,7 +212,7 @@ def require_refused(received: Sequence[Acknowledgement], command_id: int, verdic
 
 def bad_updates(bench: Bench) -> Figures:
     """Unsigned, changed, foreign, downgraded, truncated: refused by name, no sample lost."""
-    running, flash, versions = Slot.A, None, Versions(bench.firmware(BOARD))
+    running, flash, versions = Slot.A, None, Versions(bench.firmware())
     if bench.box is None:
         flash = confirmed(bench)
     else:
@@ -238,7 +237,7 @@ def bad_updates(bench: Bench) -> Figures:
     cut_off = update_script(good, at_ns, 200, send_bytes=len(good) // 2)
     changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS_PER_S, 300)
     messages += [*cut_off.messages, *changed.messages]
-    run = bench.run(World(changed.end_ns + NS_PER_S, messages=tuple(messages)), BOARD, flash=flash)
+    run = bench.run(World(changed.end_ns + NS_PER_S, messages=tuple(messages)), flash=flash)
     for number, (verdict, _) in enumerate(heads):
         refused(run, 101 + 2 * number, verdict)
     refused(run, 202, Verdict.TRUNCATED)
@@ -247,7 +246,7 @@ def bad_updates(bench: Bench) -> Figures:
     require(whole.missing == 0 and whole.conflicts == 0, f"{whole.missing} samples lost over two erasures")
     health = run.capture.of(Health)[-1]
     require(health.missing_samples == 0 == health.overruns, f"{health.missing_samples} samples not taken")
-    again = bench.run(World(4 * NS_PER_S), BOARD, name="again", flash=run.flash)
+    again = bench.run(World(4 * NS_PER_S), name="again", flash=run.flash)
     when(again.capture.received, "running, sampling")
     return {
         "refused": len(heads) + 2,
@@ -278,14 +277,14 @@ def _other_programmer_of_a_board(bench: Bench, box: BoardBackend) -> Figures:
     if not box.fixtures.program_command:
         raise SkippedError("needs a programmer at the board (--program-command)")
     running, versions = box_versions(bench, box)
-    written = bench.firmware(BOARD).flash_hex()
+    written = bench.firmware().flash_hex()
     with bench.live(World(NS_PER_S)) as live, BenchLine(live.port, live.now_s) as line:
         reach(line, "sampling", 30)
         update_box(line, {slot: versions.image(slot, step=1) for slot in Slot})
     before = box.put_settings({})
     box.program(written)
     now = box.running()
-    build = read_header(bench.firmware(BOARD).images()[Slot.A]).version
+    build = read_header(bench.firmware().images()[Slot.A]).version
     require(now == RunningImage(Slot.A, build), f"{now} runs after flash.hex; want slot A, version {build}")
     require(box.put_settings({}) == before, "the settings did not stay")
     return {"updated_to": running.slot.other.name, "from_b_to_a": 1}
@@ -295,7 +294,7 @@ def other_programmer(bench: Bench) -> Figures:
     """The build's flash.hex over a Box that runs a newer image in slot B: what was written runs."""
     if bench.box is not None:
         return _other_programmer_of_a_board(bench, bench.box)
-    firmware, confirmed_one = bench.firmware(BOARD), confirmed(bench)
+    firmware, confirmed_one = bench.firmware(), confirmed(bench)
     written = firmware.flash_hex()
     records = written.read_text(encoding="ascii")
     newer = Versions(firmware).image(Slot.B, step=1)
@@ -303,14 +302,14 @@ def other_programmer(bench: Bench) -> Figures:
     flash[at : at + len(newer)] = newer
     path = bench.folder / "newer.bin"
     path.write_bytes(flash)
-    first = bench.run(World(CONFIRM_S * NS_PER_S), BOARD, name="newer", flash=path)
+    first = bench.run(World(CONFIRM_S * NS_PER_S), name="newer", flash=path)
     slots = [line.a for line in logged(first, "box.update_confirmed")]
     require(slots == [Slot.B], f"confirmed slots: {slots}; want [1]")
     assert first.flash is not None
     before = first.flash.read_bytes()
     path.write_bytes(with_programmer(before, records))
     settings = range(SETTINGS_SECTOR * SECTOR_BYTES, (SETTINGS_SECTOR + 2) * SECTOR_BYTES)
-    second = bench.run(World(CONFIRM_S * NS_PER_S), BOARD, name="written", flash=path)
+    second = bench.run(World(CONFIRM_S * NS_PER_S), name="written", flash=path)
     slots = [line.a for line in logged(second, "box.update_confirmed")]
     require(slots == [Slot.A], f"confirmed slots after flash.hex: {slots}; want [0]")
     assert second.flash is not None

@@ -3,6 +3,7 @@
     <out>/<board>/firmware_a.{elf,bin}  firmware_b.{elf,bin}  boot.{elf,bin}   linked
     <out>/<board>/firmware.opqfw  flash.{bin,hex,dfu}  report.json             for the link, a programmer, CI
     <out>/<board>/device  obj                 a copy of the sources and its objects: the next build is quick
+    <out>/<board>/board.toml  obj/board.h     the board's facts, and what C reads of them
 
 The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date),
 and the same signatures (Ed25519 has no randomness). Make compares paths and times, so it compiles a copy of
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from opq_hil.backends.boards import FILE, read_board
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.build_step import run_step
 from opq_proto.firmware.image import (
@@ -45,6 +47,7 @@ was ended by force are deleted. So are those of another configuration: MicroPyth
 """
 MAKE_LIMIT_S = 900.0
 """For a machine with two cores, which needs 25 s; it grows on a slower one."""
+HEADER = "board.h"
 FLASH_BYTES = 1 << 20
 FLASH_ORIGIN = 0x0800_0000
 ERASING_BYTES = 16
@@ -82,25 +85,26 @@ class Built:
         return found
 
 
-def boards(device: Path = DEVICE) -> tuple[str, ...]:
-    """All boards: the folders of device/port/boards."""
-    return tuple(sorted(path.parent.name for path in device.glob("port/boards/*/board.h")))
-
-
 def build(
-    board: str, tools: Toolchain, *, out: Path, version: str, key: Path | None = None, device: Path = DEVICE
+    board_dir: Path,
+    tools: Toolchain,
+    *,
+    out: Path,
+    version: str,
+    key: Path | None = None,
+    device: Path = DEVICE,
 ) -> Built:
-    """Builds, checks and writes one board's firmware; a second process on the same folder waits.
+    """Builds, checks and writes the firmware of the board of a folder; a second process on the same folder
+    waits.
 
     Raises:
+        ConfigError: the folder's board.toml is not there, or wrong.
         FirmwareBuildError: it does not compile.
         BuildError: make took too long, and was ended.
         BudgetError: it compiles, but exceeds a budget.
     """
-    if board not in boards(device):
-        raise FirmwareBuildError(
-            f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}"
-        )
+    facts = read_board(board_dir)
+    board = facts.name
     version_number(version)  # checked, like the key, before minutes of work
     private = key or development_key(default_data_dir())
     public_key = public_of(firmware_key(private)).raw.hex()
@@ -125,16 +129,21 @@ def build(
             shutil.rmtree(objects)
             objects.mkdir()
         mark.unlink(missing_ok=True)
+        header = objects / HEADER
+        if not header.is_file() or header.read_text() != facts.header():
+            write_whole_file(header, [facts.header().encode()])
+        write_whole_file(folder / FILE, [(board_dir / FILE).read_bytes()])
+        named = {"BOARD": board, "BOARD_DIR": str(objects)}
         micropython, monocypher = str(tools.micropython.path), str(tools.monocypher.path)
         try:
-            _make(tools, sources / "port", objects, MICROPYTHON=micropython, BOARD=board, VERSION=version)
+            _make(tools, sources / "port", objects, MICROPYTHON=micropython, VERSION=version, **named)
             _make(
                 tools,
                 sources / "boot",
                 objects / "boot",
                 MONOCYPHER=monocypher,
-                BOARD=board,
                 PUBLIC_KEY=public_key,
+                **named,
             )
         except FirmwareBuildError as problem:
             mark.write_text(known)
@@ -148,7 +157,7 @@ def build(
             if made.suffix in (".elf", ".bin"):
                 write_whole_file(folder / made.name, [made.read_bytes()])
         images = lay_out(folder, board, version, private, development=key is None)
-        figures = check_build(folder, objects, device / "port", board)
+        figures = check_build(folder, objects, device / "port", asdict(facts.budget))
         hashed = [
             *folder.glob("firmware_?.bin"),
             *(folder / name for name in ("boot.bin", "flash.bin", images.update)),

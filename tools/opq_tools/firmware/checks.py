@@ -1,7 +1,6 @@
 """Checks of a linked firmware: its size, its stack, and that code in RAM uses nothing in flash.
 
-Budgets are in `device/port/boards/<board>/budget.toml`, one per board; the targets of calls through pointers
-are in `device/port/stack.toml`.
+Budgets are in the board's `board.toml`, the targets of calls through pointers in `device/port/stack.toml`.
 """
 
 import hashlib
@@ -14,7 +13,6 @@ from pathlib import Path
 from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, named, read_elf
 from opq_tools.firmware.toolchain import FirmwareBuildError
 
-BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
 BOOT = "boot:"
 """Prefix in stack.toml of a function of the boot loader that the app calls."""
 TASK_ENDS = (
@@ -200,32 +198,25 @@ class BuildFigures:
     excesses: tuple[str, ...]
 
 
-def check_build(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
+def check_build(folder: Path, objects: Path, port: Path, budgets: Mapping[str, int]) -> BuildFigures:
     """Figures of slot A's image (B differs only in addresses); cached until an input changes."""
-    budget_file, pointer_file = port / "boards" / board / "budget.toml", port / "stack.toml"
+    pointer_file = port / "stack.toml"
     inputs = [
         folder / "firmware_a.elf",
         folder / "boot.bin",
-        budget_file,
         pointer_file,
         *Path(__file__).parent.glob("*.py"),
     ]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(inputs))).hexdigest()
+    held = json.dumps(budgets).encode()
+    digest = hashlib.sha256(held + b"".join(path.read_bytes() for path in sorted(inputs))).hexdigest()
     record = folder / "checked.json"
     if record.exists():
         known = json.loads(record.read_text())
         if known.pop("digest") == digest:
             return BuildFigures(**{**known, "excesses": tuple(known["excesses"])})
-    figures = _check(folder, objects, _budgets(budget_file), tomllib.loads(pointer_file.read_text()))
+    figures = _check(folder, objects, budgets, tomllib.loads(pointer_file.read_text()))
     record.write_text(json.dumps({"digest": digest, **asdict(figures)}, indent=1))
     return figures
-
-
-def _budgets(path: Path) -> dict[str, int]:
-    budgets = tomllib.loads(path.read_text())
-    if set(budgets) != set(BUDGETS):
-        raise FirmwareBuildError(f"{path}: want exactly {', '.join(BUDGETS)}; found {', '.join(budgets)}")
-    return {name: int(budgets[name]) for name in BUDGETS}
 
 
 def _check(
@@ -252,10 +243,9 @@ def _check(
     deepest = {str(priority): " > ".join(level.chain) for priority, level in levels.items()}
     deepest["task"] = " > ".join(task.chain)
     excesses = [
-        f"{name}: {used[name]} of {budgets[name]}"
-        + (f" ({deepest['task']})" if name == "task_stack_bytes" else "")
-        for name in BUDGETS
-        if used[name] > budgets[name]
+        f"{name}: {used[name]} of {budget}" + (f" ({deepest['task']})" if name == "task_stack_bytes" else "")
+        for name, budget in budgets.items()
+        if used[name] > budget
     ]
     handlers = [handler for level in PRIORITIES.values() for handler in level]
     unseen = {

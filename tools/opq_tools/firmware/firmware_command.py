@@ -10,13 +10,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from opq_hil.backends.boards import BOARDS, board_folders
 from opq_hil.backends.our_sources import built_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import version_number
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import json_option
-from opq_tools.firmware.build import Built, boards, build
+from opq_tools.firmware.board_option import board_dir_option
+from opq_tools.firmware.build import Built, build
 from opq_tools.firmware.source_options import micropython_option
+from opq_tools.firmware.sources import DEVICE
 from opq_tools.firmware.toolchain import Toolchain, find_toolchain, source_version
 from opq_tools.firmware.where import code_places, fitting_build, kept_builds
 
@@ -27,15 +30,6 @@ def command() -> None:
 
     Example: opq-tools firmware build
     """
-
-
-def _known_boards(
-    _context: click.Context, _option: click.Parameter, chosen: tuple[str, ...]
-) -> tuple[str, ...]:
-    for board in chosen:
-        if board not in boards():
-            raise click.BadParameter(f"no board {board!r}; there are {', '.join(boards())}")
-    return chosen
 
 
 def _three_numbers(_context: click.Context, _option: click.Parameter, version: str | None) -> str | None:
@@ -51,9 +45,10 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
     "--board",
     "chosen",
     multiple=True,
-    callback=_known_boards,
-    help="Board to build for, one of device/port/boards; repeatable. Default: all.",
+    type=click.Choice(list(BOARDS)),
+    help="Board to build for; repeatable. Default: all.",
 )
+@board_dir_option
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
@@ -74,6 +69,7 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
 @json_option
 def build_command(
     chosen: tuple[str, ...],
+    board_dir: Path | None,
     key: Path | None,
     version: str | None,
     out: Path | None,
@@ -87,14 +83,17 @@ def build_command(
 
     Example: opq-tools firmware build --board opqbox
     """
+    if chosen and board_dir:
+        raise click.UsageError("--board is for our boards, --board-dir for another; give one of them")
     version_text = version or source_version()
     with _waiting("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)
     built = []
-    for board in chosen or boards():
-        with _waiting(f"building {board} {version_text} (25 s the first time)"):
+    ours = board_folders(DEVICE)
+    for place in [board_dir] if board_dir else [ours[board] for board in chosen or sorted(ours)]:
+        with _waiting(f"building {place.name} {version_text} (25 s the first time)"):
             out_folder = out or built_folder()
-            built.append(build(board, tools, out=out_folder, version=version_text, key=key))
+            built.append(build(place, tools, out=out_folder, version=version_text, key=key))
     if as_json:
         click.echo(json.dumps([each.as_json() for each in built], indent=1))
     else:

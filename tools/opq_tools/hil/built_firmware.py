@@ -11,9 +11,9 @@ from pathlib import Path
 
 from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import backend
+from opq_hil.backends.boards import EMULATED, board_folders, read_board
 from opq_hil.backends.debian_source import cache_folder
 from opq_hil.backends.firmware import (
-    OURS,
     VARIABLE,
     Firmware,
     FirmwareError,
@@ -23,15 +23,18 @@ from opq_hil.backends.firmware import (
 from opq_hil.backends.our_sources import built_folder
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_place import default_data_dir
-from opq_tools.firmware.sources import COPY, is_copy
+from opq_tools.firmware.sources import COPY, DEVICE, is_copy
 
 
 def firmware_for(
     folder: Path | None = None,
-    boards: Sequence[str] = tuple(OURS),
+    boards: Sequence[str] = EMULATED,
     report: Callable[[str], None] = lambda _: None,
+    board_dir: Path | None = None,
 ) -> Mapping[str, Firmware]:
     """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
+
+    `board_dir`: instead of ours, the board of that folder.
 
     Raises:
         OpqError: there is none, or it cannot be built here; the text has the command to type.
@@ -46,15 +49,20 @@ def firmware_for(
     tools = toolchain.find_toolchain()
     out = cache_folder() / "firmware"
     key = development_key(default_data_dir())
-    for board in boards:
-        if not (out / board).exists():
-            report(f"the firmware of {board} is built, once: half a minute")
-        build.build(board, tools, out=out, version=source_version())
-    return {board: board_firmware(out, board, key) for board in boards}
+    ours = board_folders(DEVICE)
+    places = [board_dir] if board_dir else [ours[board] for board in boards]
+    for place in places:
+        if not (out / place.name).exists():
+            report(f"the firmware of {place.name} is built, once: half a minute")
+        build.build(place, tools, out=out, version=source_version())
+    return {place.name: board_firmware(out / place.name, key) for place in places}
 
 
 def chosen_firmware(
-    folder: Path | None, boards: Sequence[str], report: Callable[[str], None]
+    folder: Path | None,
+    boards: Sequence[str],
+    report: Callable[[str], None],
+    board_dir: Path | None = None,
 ) -> Mapping[str, Firmware]:
     """What a command runs: as `firmware_for`, but first the folder of `opq-tools firmware build`.
 
@@ -62,14 +70,21 @@ def chosen_firmware(
     """
     if folder is None and not os.environ.get(VARIABLE):
         place = built_folder()
-        kept = {board: firmware for board, firmware in _kept(place).items() if board in boards}
-        fitting = {board: each for board, each in kept.items() if is_copy(place / board / COPY)}
+        now = {board: read_board(found) for board, found in board_folders(DEVICE).items() if board in boards}
+        if board_dir:
+            now = {board_dir.name: read_board(board_dir)}
+        kept = {board: firmware for board, firmware in _kept(place).items() if board in now}
+        fitting = {
+            board: each
+            for board, each in kept.items()
+            if each.image.board == now[board] and is_copy(place / board / COPY)
+        }
         if fitting:
             report(f"firmware: {', '.join(fitting)} of {place}")
             return fitting
         if kept:
             report(f"{place} was built from other sources: the firmware of the cache is used")
-    return firmware_for(folder, boards, report)
+    return firmware_for(folder, boards, report, board_dir)
 
 
 def _kept(place: Path) -> Mapping[str, Firmware]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from opq_hil.backends.backend import BackendError
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.debugging import SERVERS, DebugSession, debug_session, launch_document
-from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
+from opq_tools.firmware.board_option import board_dir_option
 from opq_tools.hil.built_firmware import chosen_firmware
 
 PORT = 3399
@@ -36,6 +37,7 @@ PACKAGES = {"st-util": "stlink-tools"}
 @click.option(
     "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of it."
 )
+@board_dir_option
 @click.option(
     "--firmware",
     "firmware_dir",
@@ -70,6 +72,7 @@ PACKAGES = {"st-util": "stlink-tools"}
 def command(
     server: str,
     board: str,
+    board_dir: Path | None,
     firmware_dir: Path | None,
     slot: str,
     world: Path | None,
@@ -86,13 +89,19 @@ def command(
 
     Example: opq-tools hil debug qemu -- -ex "hbreak opq_acquire_on_half" -ex continue
     """
-    firmware = chosen_firmware(firmware_dir, [board], lambda text: click.echo(text, err=True))
-    elf = firmware[board].image.flash.parent / f"firmware_{slot}.elf"
+    name = board_dir.name if board_dir else board
+    firmware = chosen_firmware(firmware_dir, [board], lambda text: click.echo(text, err=True), board_dir)
+    if name not in firmware:
+        raise BackendError(f"no firmware of {name} among {', '.join(firmware) or 'what is built'}")
+    facts = firmware[name].image.board
+    elf = firmware[name].image.flash.parent / f"firmware_{slot}.elf"
     if not elf.exists():
         raise BackendError(f"{elf} is not there: opq-tools firmware build keeps it")
     if only_print or launch_json:
         folder = Path(tempfile.mkdtemp(prefix="opq-debug-", dir=SOCKETS))
-        session = debug_session(server, elf, folder, world=world, port=gdb_port, more=gdb_arguments)
+        session = debug_session(
+            server, elf, folder, board=facts, world=world, port=gdb_port, more=gdb_arguments
+        )
         if launch_json:
             click.echo(json.dumps(launch_document(session, elf, svd), indent=4))
             if not session.probe:
@@ -101,7 +110,9 @@ def command(
             click.echo(f"{shlex.join(session.server)}\n{shlex.join(session.gdb)}")
         return
     with tempfile.TemporaryDirectory(prefix="opq-debug-", dir=SOCKETS) as name:
-        session = debug_session(server, elf, Path(name), world=world, port=gdb_port, more=gdb_arguments)
+        session = debug_session(
+            server, elf, Path(name), board=facts, world=world, port=gdb_port, more=gdb_arguments
+        )
         sys.exit(_run(session))
 
 

@@ -10,9 +10,15 @@ import click
 from opq_hil.backends.backend import BackendError
 from opq_hil.backends.our_sources import our_source
 from opq_hil.suites.comparison import compare, read_saved_run
-from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests, scenarios
+from opq_hil.suites.digests import (
+    BOARD,
+    digest_document,
+    digest_text,
+    firmware_identity,
+    read_digests,
+    scenarios,
+)
 from opq_hil.suites.run_digest import Digest
-from opq_hil.suites.updates import BOARD
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import json_option
 from opq_tools.hil.playing import EMULATORS, backend_option, bench, built_options, out_option

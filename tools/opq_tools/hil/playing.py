@@ -19,7 +19,8 @@ from opq_hil.backends.backend import (
     dated_folder,
 )
 from opq_hil.backends.board import BoardBackend
-from opq_hil.backends.firmware import BOARDS, OURS, Firmware, flashed_firmware
+from opq_hil.backends.boards import BOARDS, EMULATED, read_board
+from opq_hil.backends.firmware import Firmware, flashed_firmware
 from opq_hil.suites.catalogue import play_all
 from opq_hil.suites.sampling import BOARDS_SKIPPED
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict
@@ -118,20 +119,24 @@ def bench(
     port: str = "",
     board: str = "",
     fixtures: Fixtures = NO_FIXTURES,
+    board_dir: Path | None = None,
 ) -> Bench:
     """Returns a bench; what is wrong is reported before minutes of work."""
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board needs --port, the serial port of the board")
-    found = backend(backend_name, port, board or next(iter(BOARDS)), fixtures)
+    own = read_board(board_dir) if board_dir else None
+    at_bench = own or BOARDS[board or "opqbox"]
+    only = at_bench.name if own or backend_name == "board" else ""
+    found = backend(backend_name, port, only, fixtures)
     folder = made_folder(out)
     head = [f"backend: {found.version}", *filter(None, [WARNINGS.get(backend_name)])]
     click.echo("; ".join(head), err=True)
     if isinstance(found, BoardBackend):
-        flashed = flashed_firmware(firmware_dir, board)
+        flashed = flashed_firmware(firmware_dir, at_bench)
         if fixtures.program_command:
             found.program(flashed.flash_hex())
-        return Bench(found, {board: flashed}, folder)
-    firmware = chosen_firmware(firmware_dir, tuple(OURS), lambda text: click.echo(text, err=True))
+        return Bench(found, {at_bench.name: flashed}, folder)
+    firmware = chosen_firmware(firmware_dir, EMULATED, lambda text: click.echo(text, err=True), board_dir)
     return Bench(found, firmware, folder)
 
 

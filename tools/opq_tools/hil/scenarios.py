@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from opq_hil.backends.backend import BACKENDS, NO_FIXTURES, Fixtures
-from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.boards import BOARDS
 from opq_hil.suites.catalogue import SCENARIOS, chosen
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import json_option
+from opq_tools.firmware.board_option import board_dir_option
 from opq_tools.hil.faults import FAULT_SUITES, shown_suites
 from opq_tools.hil.playing import backend_option, backends_here, bench, built_options, made_folder, out_option
 
@@ -34,6 +35,7 @@ from opq_tools.hil.playing import backend_option, backends_here, bench, built_op
 @click.option(
     "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of the board."
 )
+@board_dir_option
 @click.option(
     "--suite",
     type=click.Choice(["A", "B"]),
@@ -58,6 +60,7 @@ def run(
     power_command: str,
     program_command: str,
     board: str,
+    board_dir: Path | None,
     suite: str | None,
     soak: bool,
     firmware_dir: Path | None,
@@ -87,7 +90,9 @@ def run(
     chosen_names = [backend_name] if backend_name else backends_here(port)
     top = made_folder(out)
     benches = [  # all before the first plays: what is wrong with the last costs no verdicts
-        bench(name, firmware_dir, top / name if len(chosen_names) > 1 else top, port, board, fixtures)
+        bench(
+            name, firmware_dir, top / name if len(chosen_names) > 1 else top, port, board, fixtures, board_dir
+        )
         for name in chosen_names
     ]
     played = [(there, there.play(scenarios)) for there in benches]

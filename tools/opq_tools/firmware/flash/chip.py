@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from opq_hil.backends.boards import Board
 from opq_proto.errors import OpqError
 
 F405, F42X = 0x413, 0x419
@@ -12,13 +13,6 @@ FAMILIES: Mapping[int, tuple[str, tuple[int, ...]]] = {
     F42X: ("STM32F42x", (512, 1024, 2048)),
 }
 """Device id -> name and sizes of flash in KiB; RM0090 tables 5 and 6: the first MiB has the same sectors."""
-BOARD_CHIPS: Mapping[str, int] = {
-    "opqbox": F405,
-    "pyboard_f405": F405,
-    "disco_f407": F405,
-    "nucleo_f429zi": F42X,
-}
-"""The project's boards (device/port/boards); a board of another name may have either chip."""
 FLASH = 0x0800_0000
 DEVICE_PAGE = 0x1FFF_7A00
 """The ROM boot loader reads unique id and flash size only as part of a whole page (seen on F4 parts)."""
@@ -135,13 +129,18 @@ def check_banks(chip: Chip, write_protection: int) -> None:
         )
 
 
-def check_board(chip: Chip, board: str) -> None:
-    """Refuses a board's firmware on a chip that this board does not have.
+def device_id(board: Board) -> int:
+    """The device id of a board's chip, by its name."""
+    return F42X if board.chip.startswith(("STM32F42", "STM32F43")) else F405
+
+
+def check_board(chip: Chip, board: str, known: Mapping[str, Board]) -> None:
+    """Refuses a board's firmware on a chip that this board does not have; a board not `known` may have any.
 
     Raises:
         FlashError: it has another.
     """
-    wanted = BOARD_CHIPS.get(board, chip.dev_id)
+    wanted = device_id(known[board]) if board in known else chip.dev_id
     if wanted != chip.dev_id:
         raise FlashError(
             f"it is for {board}, which has an {FAMILIES[wanted][0]} (0x{wanted:03X}); this chip is an "

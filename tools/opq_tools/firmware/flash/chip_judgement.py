@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opq_hil.backends.boards import BOARDS, Board
 from opq_proto.firmware.image import (
     HEADER_BYTES,
     SIGNATURE_BYTES,
@@ -62,12 +63,17 @@ class Allowed:
     other_board: bool = False
     public_key: Path | None = None
     unprotect: bool = False
+    boards: Mapping[str, Board] = field(default_factory=lambda: BOARDS)
+    """Boards whose chip is known."""
 
     @classmethod
-    def by_words(cls, words: Collection[str], board: str, public_key: Path | None) -> "Allowed":
-        """What these of ALLOWABLE permit."""
+    def by_words(
+        cls, words: Collection[str], board: str, public_key: Path | None, own: Board | None = None
+    ) -> "Allowed":
+        """What these of ALLOWABLE permit; `own`: the board, if it is not one of ours."""
         unsigned, downgrade, other_board, unprotect = (word in words for word in ALLOWABLE)
-        return cls(board, unsigned, downgrade, other_board, public_key, unprotect)
+        name, boards = (own.name, {**BOARDS, own.name: own}) if own else (board, BOARDS)
+        return cls(name, unsigned, downgrade, other_board, public_key, unprotect, boards)
 
 
 def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:

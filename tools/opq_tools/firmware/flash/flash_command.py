@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from opq_hil.backends.boards import read_board
 from opq_proto.kit.shared_options import json_option
+from opq_tools.firmware.board_option import board_dir_option
 from opq_tools.firmware.flash import in_place
 from opq_tools.firmware.flash.chip import FlashError, LineError
 from opq_tools.firmware.flash.chip_judgement import ALLOWABLE, Allowed
@@ -20,6 +22,7 @@ from opq_tools.firmware.flash.ways import FlashResult
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @connection_options
 @click.option("--board", default="", help="Name of the board, where the chip does not report it.")
+@board_dir_option
 @click.option("--address", help="Address for a .bin file, e.g. 0x08020000.  [default: 0x08000000]")
 @click.option(
     "--public-key",
@@ -44,6 +47,7 @@ from opq_tools.firmware.flash.ways import FlashResult
 def command(
     file: Path | None,
     board: str,
+    board_dir: Path | None,
     address: str | None,
     public_key: Path | None,
     allow: tuple[str, ...],
@@ -68,7 +72,7 @@ def command(
     if file is None and not (protect and at.link is not None):
         raise click.UsageError("want a FILE; only --protect with --link works without one")
     firmware = None if file is None else read_firmware(file, _address(address))
-    allowed = Allowed.by_words(allow, board, public_key)
+    allowed = Allowed.by_words(allow, board, public_key, read_board(board_dir) if board_dir else None)
     asks = protect is None and sys.stdin.isatty() and not as_json
 
     def set_protection(box: in_place.BoxLink, result: FlashResult) -> None:

@@ -217,7 +217,7 @@ def _parts(
     """Returns the parts to write, or raises FlashError with all objections."""
     header = firmware.header
     if header is not None:
-        check_board(chip, header.hardware)
+        check_board(chip, header.hardware, allowed.boards)
     result.notes += judge_firmware(firmware, installed, allowed, by_the_box=False)
     parts = list(firmware.parts)
     written = {part.address for part in parts}

@@ -20,10 +20,10 @@ from opq_hil.suites.line_faults import logged
 from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioFailedError, SkippedError
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.line import BenchLine
-from opq_hil.world.world import NS_PER_S, PowerScript, World
+from opq_hil.world.world import NS_PER_S, BitNoise, PowerScript, World
 from opq_proto.firmware.image import Slot, make_image
 from opq_proto.link import frames as link
-from opq_proto.link.messages import Acknowledgement, Hello, LinkMessage, Log, Operation, Status
+from opq_proto.link.messages import Acknowledgement, Command, Hello, LinkMessage, Log, Operation, Status
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
 
@@ -38,7 +38,7 @@ NEEDS: Mapping[str, str] = {
     "leap_second": f"{GPS_SIMULATOR}, {WAVEFORM}",
     **dict.fromkeys(("fast", "slow", "temperature_ramp"), "an oscillator that can be tuned"),
     **dict.fromkeys(("battery", "brown_out"), "an adjustable supply and battery"),
-    **dict.fromkeys(("corrupted_line", "live_corrupted"), "noise on its line"),
+    "live_corrupted": "noise on its line",
 }
 """Scenario -> what it says that the bench needs. All others pass on a bench with relay and programmer."""
 COMMANDED = {
@@ -69,6 +69,27 @@ def test_a_capture_has_the_boxs_start(tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(first, Log) and isinstance(second, Hello)
     assert len(logged(run, "box.started")) == 1
     assert run.capture.fresh[0].first_sample == 0
+
+
+def test_noise_is_made_at_this_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways; a bad frame is counted where it arrives."""
+    monkeypatch.setattr("opq_hil.backends.board.RESET_S", 60.0)
+    monkeypatch.setattr("opq_hil.backends.board.UP_S", 60.0)
+    long = tuple(
+        (NS_PER_S // 4 + number * NS_PER_S // 100, Command(number, Operation.PUT_SETTING, "x" * 200))
+        for number in range(20)
+    )
+    noise = (BitNoise(1e-2, False, 5), BitNoise(2e-2, True, 6))
+    world = World(3 * NS_PER_S, messages=long, noise=noise)
+    with BoxHost([Box("1")]) as host:
+        bench = BoardBackend(host.ports["1"])
+        assert bench.why_not(world) is None
+        image = Image(BOARDS["opqbox"], tmp_path / "none")
+        run = bench.run(image, world, tmp_path / "run", wall_limit_s=60)
+        clean = bench.run(image, World(NS_PER_S), tmp_path / "clean", wall_limit_s=60)
+    assert run.capture.counters["crc_errors"] > 0 and clean.capture.counters["crc_errors"] == 0
+    answered = {answer.command_id for answer in run.capture.of(Acknowledgement)}
+    assert len(answered) < len(long)  # some commands did not arrive whole
 
 
 def test_a_scenario_names_its_fixture(tmp_path: Path) -> None:

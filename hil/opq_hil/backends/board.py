@@ -1,11 +1,13 @@
 """Real hardware on a serial port: the same scenarios, as far as a board can play them.
 
 A board has its own mains and sky. Its settings are put by command, and its firmware by an update over the
-line. What else a world needs is a fixture at the bench, which `why_not` names; two of them are commands of
-the user (`Fixtures`). A world of `run` begins at the first message after a reset; `live` takes the
-Box as it runs. Its time is the host's, unless it is an emulator that stands in for a board.
+line. Noise on the line is made at this end of it, where a world is played. What else a world needs is a
+fixture at the bench, which `why_not` names; two of them are commands of the user (`Fixtures`). A world of
+`run` begins at the first message after a reset; `live` takes the Box as it runs. Its time is the host's,
+unless it is an emulator that stands in for a board.
 """
 
+import random
 import shlex
 import subprocess
 import time
@@ -22,7 +24,7 @@ from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_hil.world.strategy import reach
-from opq_hil.world.world import Played, World
+from opq_hil.world.world import BitNoise, Played, World
 from opq_proto.firmware.image import Slot, version_number
 from opq_proto.link import frames as link
 from opq_proto.link.log_codes import UPDATE_CONFIRMED
@@ -92,8 +94,6 @@ class BoardBackend:
             needs.append("a supply that fails in a chosen flash operation, which an emulator has")
         if world.power.cut_ns is not None and not self.fixtures.power_command:
             needs.append("a relay in its power supply (--power-command)")
-        if world.noise:
-            needs.append("noise on its line")
         if world.pins or world.rom_start is not None:
             needs.append("switches at its pins")
         return f"needs {', '.join(needs)}" if needs else None
@@ -113,6 +113,8 @@ class BoardBackend:
         cut_ns = world.power.cut_ns
         end_ns = world.end_ns if cut_ns is None else min(cut_ns, world.end_ns)
         wall_began = time.monotonic()
+        to_box = [_Damage(noise) for noise in world.noise if noise.towards_box]
+        from_box = [_Damage(noise) for noise in world.noise if not noise.towards_box]
         with self.line() as line:
             first = _reset(line)
             began = line.start_s + _since(line.log, first)[0] / 1e9
@@ -120,9 +122,11 @@ class BoardBackend:
                 if at_ns >= end_ns:
                     break
                 line.read(at_ns / 1e9 - (self.now_s() - began))
-                line.write(message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence))
+                sent = message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence)
+                line.write(_damaged(sent, to_box))
             line.read(end_ns / 1e9 - (self.now_s() - began))
             _, entries = _since(line.log, first)
+        entries = [(at, _damaged(data, from_box)) for at, data in entries]
         if cut_ns is not None:
             self.cut_power()
         log = "".join(f"{at} {data.hex()}\n" for at, data in entries)
@@ -135,7 +139,7 @@ class BoardBackend:
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
         """The port of the board, which runs already."""
-        why = self.why_not(world)
+        why = self.why_not(world) or ("needs noise on its line" if world.noise else None)
         if why:
             raise BackendError(why)
         yield LiveBox(self.port, self.now_s)
@@ -265,6 +269,28 @@ class BoardBackend:
                 reach(line, "running", UP_S)
             except NoAnswerError as error:
                 raise BackendError(f"after the fixture's command: {error}") from error
+
+
+class _Damage:
+    """Noise of a world, made at this end of the line; the Box and the judge read what a bad line gives."""
+
+    def __init__(self, noise: BitNoise) -> None:
+        self._share = noise.per_byte
+        self._chance = random.Random(noise.seed)
+
+    def flip(self, data: bytes) -> bytes:
+        """The bytes, some with one bit changed."""
+        row = bytearray(data)
+        for at in range(len(row)):
+            if self._chance.random() < self._share:
+                row[at] ^= 1 << self._chance.randrange(8)
+        return bytes(row)
+
+
+def _damaged(data: bytes, damages: Sequence[_Damage]) -> bytes:
+    for damage in damages:
+        data = damage.flip(data)
+    return data
 
 
 def _execute(command: str, word: str) -> None:

@@ -77,7 +77,7 @@ static void world_start(world_t *world, bool ubx) {
     world->runs_free = below(2);
     switch (below(4)) {
     case 0: world->fix_from_s = world->length_s; break; // never
-    case 1: world->lost_from_s = 60 + (int)below((uint32_t)world->length_s - 60); break;
+    case 1: world->lost_from_s = 20 + (int)below((uint32_t)world->length_s - 20); break;
     default: world->fix_from_s = (int)below(20); break;
     }
     world->lost_from_s = world->lost_from_s > 0 ? world->lost_from_s : world->length_s;

@@ -155,6 +155,27 @@ def test_holdover_grows_and_return_is_slewed() -> None:
     assert abs(line.error_ns(line.k + 11.5) + 8000) < 100
 
 
+@pytest.mark.parametrize("pulses", [2, 3, 4, 5, 10])
+@pytest.mark.parametrize("first", [0, 1])
+def test_several_pulses_a_second_lock_nothing(pulses: int, first: int) -> None:
+    """HKUST-Aerial-Robotics/GVINS-Dataset 4: 10 pulses a second; one of them is the second, but which?"""
+    line = Line(ClockOnPc())
+    for k in range(first, 100 * pulses):
+        line.clock.pps(line.tick_at(k / pulses))
+        if k % pulses == 0:
+            list(line.run(1, pulses=False))
+    assert line.clock.status().state < LOCKED and line.clock.status().pulses == 0
+    assert line.clock.stamp(line.tick_at(99.5)).uncertainty_ns == UNKNOWN_NS
+
+
+def test_more_pulses_once_locked_change_nothing() -> None:
+    line = locked(Line(ClockOnPc()))
+    for _ in range(100):
+        list(line.run(1))
+        line.clock.pps(line.tick_at(line.k - 0.5))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(line.k - 0.5)) <= 1
+
+
 def test_returning_pulses_300_ms_off_are_doubted() -> None:
     """Pulses that come back 300 ms off are not believed within a minute."""
     line = locked(Line(ClockOnPc()), 120)
@@ -281,6 +302,18 @@ def test_pulses_without_a_fix_are_unused() -> None:
     assert line.clock.status().state == HOLDOVER
 
 
+def test_one_sentence_with_a_fix_is_no_fix() -> None:
+    """NMEA's checksum lets one damaged sentence of 256 pass; the pulses then run free, by 100 ns a second."""
+    line = locked(Line(ClockOnPc()), 30)
+    for k in range(200):
+        if k % 3 == 0:  # the others are damaged
+            line.clock.receive(rmc(UTC_S + line.k, fix=k % 30 == 27), line.tick_at(line.k + 0.1))
+        line.clock.pps(line.tick_at(line.k + max(k - 9, 0) * 100e-9))
+        list(line.run(1, pulses=False, labels=False))
+        assert k < 20 or line.clock.status().state == HOLDOVER
+        stamped(line, line.k - 0.5)
+
+
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("change", [1, -1])
 def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int) -> None:
@@ -370,6 +403,15 @@ def test_lost_weeks_are_found_without_a_gateway() -> None:
         line = Line(ClockOnPc())
         list(line.run(60, label_error_s=-lost * 604_800))
         assert abs(line.error_ns(59.5)) <= 2 and line.clock.status().label_conflicts == 1
+
+
+def test_one_label_before_2016_moves_nothing() -> None:
+    """Weeks are lost by what most labels say, also where the label that settles the second is a wrong one."""
+    for wrong in range(6, 30):
+        line = Line(ClockOnPc())
+        for k in range(60):
+            list(line.run(1, label_error_s=-1024 * 604_800 * (k == wrong)))
+        assert abs(line.error_ns(59.5)) <= 2 and line.clock.status().label_conflicts == 0, wrong
 
 
 def test_a_second_that_stands_still_locks_nothing() -> None:

@@ -52,17 +52,12 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
         clock->seconds.fixed = true;
         clock->seconds.fixed_tick = label.arrival_tick;
     }
-    if (!clock->gps_running) { // there are no seconds to name yet, but a fix counts
-        label.valid = false;
-        if (received->valid) {
-            clock->seconds.invalid = 0;
-            clock->seconds.any = true;
-            return;
-        }
+    opq_seconds_note_fix(&clock->seconds, &label);
+    if (!clock->gps_running) { // there are no seconds to name yet
+        return;
     }
     opq_seconds_hint_t hint = opq_clock_hint(clock, label.arrival_tick);
-    int64_t model_ns =
-        clock->gps_running ? opq_loop_at(&clock->gps, label.arrival_tick) - clock->config.pulse_delay_ns : 0;
+    int64_t model_ns = opq_loop_at(&clock->gps, label.arrival_tick) - clock->config.pulse_delay_ns;
     int64_t bias_s = clock->seconds.bias_s;
     int64_t disputed_s = clock->seconds.disputed_s;
     int64_t offset_s = clock->seconds.offset_s;

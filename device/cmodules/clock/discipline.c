@@ -99,9 +99,11 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
     }
     if (!clock->gps_running) {
         const opq_train_t *train = opq_trains_push(&clock->trains, tick);
-        if (train->run >= TRAIN_TO_BEGIN) {
+        bool alone = opq_trains_alone(&clock->trains, train);
+        if (train->run >= TRAIN_TO_BEGIN && alone) {
             begin(clock, train);
         }
+        clock->status.pulses_rejected += !alone;
         return;
     }
     if (tick <= clock->good_tick) {
@@ -132,7 +134,7 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
     double bound_ns = opq_clock_gps_bound(clock, tick).bound_ns + RETURN_NS;
     if (lost && clock->holding && train->run >= TRAIN_TO_RETURN && off_ns <= bound_ns) {
         come_back(clock, tick, pulse_t_ns, innovation);
-    } else if (lost && train->run >= TRAIN_TO_OVERTHROW) {
+    } else if (lost && train->run >= TRAIN_TO_OVERTHROW && opq_trains_alone(&clock->trains, train)) {
         begin(clock, train);
     } else {
         clock->status.pulses_rejected++;

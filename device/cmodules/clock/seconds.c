@@ -10,7 +10,7 @@
 #define TURN_OVER_AT_LEAP 3u // where a leap second may be
 #define HINT_AGES_S 200      // so long after a leap second the gateway's time may be from before it
 #define RANK_S 10            // time after the last label of a higher rank until a lower one counts again
-#define NO_FIX 3u            // labels in a row
+#define FIX_CHANGES 3u       // labels in a row: one damaged sentence of 256 passes NMEA's checksum
 #define CONTRADICTED 10u     // labels in a row that the gateway's time contradicts, from which on it counts
 #define LEAP_KNOWN_S 810     // 12.5 minutes for the satellites' leap seconds, and TURN_OVER labels after them
 
@@ -25,7 +25,19 @@ void opq_seconds_reset(opq_seconds_t *seconds) {
     seconds->settled = false;
 }
 
-bool opq_seconds_fix(const opq_seconds_t *seconds) { return seconds->invalid < NO_FIX; }
+bool opq_seconds_fix(const opq_seconds_t *seconds) { return !seconds->no_fix; }
+
+void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label) {
+    seconds->any = true;
+    if (label->of_next_pulse) { // TIM-TP does not report a fix
+        return;
+    }
+    seconds->otherwise = label->valid == seconds->no_fix ? seconds->otherwise + 1u : 0;
+    if (seconds->otherwise == FIX_CHANGES) {
+        seconds->no_fix = !label->valid;
+        seconds->otherwise = 0;
+    }
+}
 
 bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick) {
     if (seconds->vouched || seconds->settled_kind == OPQ_LABEL_UBX_CONFIRMED) {
@@ -140,17 +152,8 @@ static bool ranks(opq_seconds_t *seconds, const opq_label_t *label) {
 
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint) {
-    seconds->any = true;
-    seconds->any_tick = label->arrival_tick;
-    if (!label->valid) {
-        seconds->invalid += seconds->invalid < NO_FIX && !label->of_next_pulse;
-        return OPQ_SECONDS_NOTHING;
-    }
-    if (!label->of_next_pulse) { // TIM-TP does not report a fix
-        seconds->invalid = 0;
-    }
     int64_t model_ms = model_ns / 1000000;
-    if (!ranks(seconds, label) ||
+    if (!label->valid || !ranks(seconds, label) ||
         (seconds->voted > 0 && model_ms - seconds->last_vote_ms < NEXT_VOTE_MS && model_ms >= seconds->last_vote_ms)) {
         return OPQ_SECONDS_NOTHING;
     }
@@ -188,7 +191,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
     if (!elect(seconds, &offset_s, &latency_ms)) {
         return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
     }
-    int64_t bias_s = bias_found_s(offset_s, utc_s - seconds->bias_s, hint);
+    int64_t bias_s = bias_found_s(offset_s, offset_s + model_ms / 1000, hint); // this label itself may lie
     shift(seconds, bias_s);
     offset_s -= bias_s;
     seconds->disputed_s = hint.known ? hint.offset_s - offset_s : 0;

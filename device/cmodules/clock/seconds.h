@@ -29,9 +29,9 @@ typedef struct {
     uint8_t kind;         // rank of the votes,
     uint8_t settled_kind; // and of those that settled the second
     int64_t rank_tick; // last label of that rank
-    int64_t any_tick;   // last label of any kind, valid or not
-    bool any;
-    uint32_t invalid;    // labels in a row without a fix
+    bool any;            // there was a label, valid or not
+    bool no_fix;         // as the receiver's labels say,
+    uint32_t otherwise;  // of which so many in a row say the opposite
     int64_t latency_ms;  // typical latency of the votes that settled it
     int64_t leap_done_s; // the last leap second that happened
     int64_t leap_utc_s;  // the change happens where this second begins; 0: none announced
@@ -55,6 +55,9 @@ typedef struct {
 
 void opq_seconds_start(opq_seconds_t *seconds);
 void opq_seconds_reset(opq_seconds_t *seconds); // the pulses started again: the seconds have to be settled again
+
+// Whether it reports a fix, by each label before `opq_seconds_label`.
+void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label);
 
 // `model_ns`: the loop's time when the label arrived.
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,

@@ -1,6 +1,5 @@
 #include "train.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "ticks.h"
@@ -8,6 +7,7 @@
 #define WORST_PPM 100    // a crystal's tolerance plus temperature; limit of the first interval
 #define JITTER_TICKS 252 // 3 us: how much a period may differ from the one before
 #define LONGEST_GAP_S 3  // gap that does not end a train
+#define RIVAL_RUN 3u     // pulses of another train that glitches do not make
 
 static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
@@ -68,4 +68,15 @@ const opq_train_t *opq_trains_push(opq_trains_t *trains, int64_t tick) {
     found->seconds += seconds;
     found->run++;
     return found;
+}
+
+bool opq_trains_alone(const opq_trains_t *trains, const opq_train_t *train) {
+    for (unsigned i = 0; i < OPQ_TRAINS; i++) {
+        const opq_train_t *other = &trains->trains[i];
+        if (other != train && other->run >= RIVAL_RUN &&
+            train->last_tick - other->last_tick <= (LONGEST_GAP_S + 1) * OPQ_TICK_HZ) {
+            return false;
+        }
+    }
+    return true;
 }

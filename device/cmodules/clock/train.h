@@ -2,6 +2,7 @@
 #ifndef OPQ_TRAIN_H
 #define OPQ_TRAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define OPQ_TRAINS 4u
@@ -22,5 +23,8 @@ void opq_trains_clear(opq_trains_t *trains);
 
 // The train that this pulse continues or begins.
 const opq_train_t *opq_trains_push(opq_trains_t *trains, int64_t tick);
+
+// False: another train lasts beside it, as of a receiver with several pulses a second. Which is the second is unknown.
+bool opq_trains_alone(const opq_trains_t *trains, const opq_train_t *train);
 
 #endif

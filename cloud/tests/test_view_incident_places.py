@@ -29,6 +29,7 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
             "site=mill": None,
             "site=yard&class=sag": None,
             "region=south": "Rapid voltage change – 120 ms Box 3",
+            "feeder=F south": "Rapid voltage change – 120 ms Box 3",
         },
     ),
     (
@@ -105,7 +106,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
     for number in range(1, 16):
         site, region = places.get(str(number), ("town", "east"))
         name = "Cellar" if number == 4 else ""
-        opened.put_box(BoxRecord(str(number), name, site=site, region=region, nominal_v=230.0))
+        feeder = f"F {region}"
+        opened.put_box(BoxRecord(str(number), name, site=site, region=region, feeder=feeder, nominal_v=230.0))
     for place, (_, lows, _) in enumerate(CASES):
         start_ns = NOW_NS - (20 - place) * 3600 * 10**9
         found = [
@@ -116,7 +118,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
         ]
         put_findings(opened, place + 1, found)
         if not place:
-            opened.put_box(BoxRecord("1", "", site="mill"), start_ns // 10**6 + 60_000)
+            opened.put_box(BoxRecord("1", "", site="mill", feeder="F north"), start_ns // 10**6 + 60_000)
     IncidentEditor(opened).label_incident(len(CASES), "swell", ["sag", "swell"])
     yield opened
     opened.close()

@@ -54,6 +54,7 @@ def chosen_incidents(
     box: Annotated[str, Query(max_length=32, examples=["1"])] = "",
     region: Annotated[str, Query(max_length=200)] = "",
     site: Annotated[str, Query(max_length=200)] = "",
+    feeder: Annotated[str, Query(max_length=200)] = "",
     scope: Annotated[str, Query(max_length=20, examples=["local"])] = "",
     severity: Annotated[str, Query(max_length=7, description="at least this", examples=["4"])] = "",
     words: Annotated[
@@ -72,6 +73,7 @@ def chosen_incidents(
         "box": box,
         "region": region,
         "site": site,
+        "feeder": feeder,
         "scope": scope,
         "severity": severity,
         "words": words,

@@ -48,6 +48,7 @@ FIELDS = (
     "box",
     "region",
     "site",
+    "feeder",
     "scope",
     "severity",
     "from",
@@ -116,8 +117,8 @@ class PlaneRow:
 def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> ListAddress:
     """Reads the filter from an address.
 
-    Raises HTTPException 404 where there is no such Box, class, region, scope or order; 400 for an invalid
-    value.
+    Raises HTTPException 404 where there is no such Box, class, region, site, feeder, scope or order; 400 for
+    an invalid value.
     """
     given = {name: params.get(name, "").strip() for name in FIELDS}
     if typed_in := params.get("zone", ""):
@@ -137,7 +138,7 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
         raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
     if len(given["words"]) > WORDS_CHARACTERS:
         raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
-    group = _stays(context, given["region"], given["site"])
+    group = _stays(context, {noun: given[noun] for noun in ("region", "site", "feeder")})
     boxes = tuple(named[1:] and named) or None
     if group is not None:
         there = dict.fromkeys(box_id for box_id, _, _ in group)
@@ -174,20 +175,24 @@ def typed_span(context: VisitorContext, address: ListAddress) -> dict[str, Any]:
     }
 
 
-def _stays(context: VisitorContext, region: str, site: str) -> tuple[tuple[str, int, int], ...] | None:
-    """When Boxes that the visitor sees were in a region and at a site; None: neither is given."""
-    if not (region or site):
+def _stays(context: VisitorContext, named: Mapping[str, str]) -> tuple[tuple[str, int, int], ...] | None:
+    """When Boxes that the visitor sees were in the region, at the site and on the feeder that are named.
+
+    None: none is.
+    """
+    if not any(named.values()):
         return None
-    sites = {each for box in context.placed_records().values() for each in box.values_of("site")}
-    for noun, name, found in (
-        ("region", region, context.stays(region=region)),
-        ("site", site, site in sites),
-    ):
-        if name and not found:
-            known = list(context.regions()) if noun == "region" else sorted(sites)
+    for noun, name in named.items():
+        known = list(context.regions()) if noun == "region" else places_named(context, noun)
+        if name and not (context.stays(region=name) if noun == "region" else name in known):
             there = ", ".join(known[:REGIONS_NAMED]) or "none"
             raise HTTPException(404, f"There is no such {noun} that you may see; there are {there}.")
-    return context.stays(site, region)
+    return context.stays(**named)
+
+
+def places_named(context: VisitorContext, noun: str) -> list[str]:
+    """The sites or feeders of all times that the visitor may know."""
+    return sorted({each for box in context.placed_records().values() for each in box.values_of(noun)})
 
 
 def _number(given: Mapping[str, str], name: str, most: float) -> float | None:

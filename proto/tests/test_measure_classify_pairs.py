@@ -92,6 +92,42 @@ def test_one_ringing_is_no_notch_of_every_cycle() -> None:
     assert "periodic_notching" not in kind_of(wave, 3200.0)
 
 
+def ringing(rate_hz: float) -> Floats:
+    """20 cycles with a ringing of 40 % and 700 Hz from 3.2 cycles on."""
+    wave = record(rate_hz, 1.0, (0, 0))
+    first = round(3.2 * rate_hz / 50)
+    after = np.arange(len(wave) - first) / rate_hz
+    wave[first:] += 0.4 * np.exp(-after / 0.012) * np.sin(2 * np.pi * 700 * after)
+    return wave
+
+
+@pytest.mark.parametrize("cycle", [2.7, 3.7, 5.2])
+def test_impulse_before_or_within_ringing_is_seen(cycle: float) -> None:
+    """Both are one stretch above the noise, which had one name."""
+    wave, first = ringing(12_800.0), round(cycle * 256)
+    wave[first : first + 4] += 0.7 * np.exp(-np.arange(4) / 12_800.0 / 72e-6)
+    assert kind_of(wave, 12_800.0) == "impulsive_transient+oscillatory_transient"
+
+
+def test_ringing_that_breaks_off_has_no_impulse() -> None:
+    wave, stop = ringing(12_800.0), round(4.2 * 256)
+    wave[stop:] = record(12_800.0, 1.0, (0, 0))[stop:]
+    assert kind_of(wave, 12_800.0) == "oscillatory_transient"
+
+
+@pytest.mark.parametrize(("level", "kind"), [(0.35, "sag"), (0.02, "interruption")])
+def test_six_notches_at_3200_hz_are_notches(level: float, kind: str) -> None:
+    """Their 15 samples and the edges beside them fill half of a cycle, and the harmonics fitted all of it."""
+    wave = notched(record(3200.0, level, (4.3, 16.2)), 3200.0, 6)
+    assert kind_of(wave, 3200.0) == "+".join(sorted((kind, "periodic_notching")))
+
+
+def test_impulse_in_a_notch_is_seen() -> None:
+    wave = notched(record(10_000.0, 1.0, (0, 0)), 10_000.0, 2)
+    wave[1407:1409] += 0.8
+    assert kind_of(wave, 10_000.0) == "impulsive_transient+periodic_notching"
+
+
 def test_notches_from_the_middle_on_are_seen() -> None:
     """In the median cycle of a record that has them for half of its time there is none."""
     wave = notched_from(10.0, record(6400.0, 1.0, (0, 0)), 6400.0)

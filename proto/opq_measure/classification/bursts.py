@@ -10,7 +10,7 @@ Source: energy detector, Urkowitz 1967; classes of IEEE 1159-2019, 4.2.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,12 @@ MOST_ONSETS = 3
 """Number of samples that are tried as the beginning of a burst."""
 RINGING_PENALTY = 10.0
 """Energy in sigma^2 by which a ringing has to explain more than an impulse, because it has more unknowns."""
+MOST_BESIDE = 1.5
+"""Most power, in sigma^2, that a ringing leaves beside an impulse; two ringings at once leave more."""
+FIT_ROUNDS = 3
+"""Fits of a ringing with an impulse in it; an impulse of ten samples moves the first one."""
+FAR_SHARE = 0.5
+"""An impulse is above this share of the largest deviation from the ringing, at first."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 8)
 
 
@@ -96,7 +102,9 @@ def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
             is_cut = first < END_SAMPLES or stop > len(left) - END_SAMPLES
             if burst is not None and not (is_cut and math.isnan(burst.hz)):
                 found.append(burst)
-    return found
+            if burst is not None and math.isfinite(burst.hz):
+                found += _impulse_beside(part, burst, sigma, rate_hz, least_v)
+    return sorted(found, key=lambda each: each.first)
 
 
 def _stretches(ratio: FloatArray, rate_hz: float) -> Iterator[tuple[int, int]]:
@@ -168,6 +176,54 @@ def _burst(
         return None
     begin, end = _around(part, LOBE_SIGMAS * sigma, rate_hz)
     return Burst(first + begin, first + end, peak, math.nan, math.nan, sigmas)
+
+
+def _impulse_beside(
+    part: FloatArray, rings: Burst, sigma: float, rate_hz: float, least_v: float
+) -> Iterable[Burst]:
+    """The impulse in what a ringing leaves of its stretch, where it leaves only noise beside it.
+
+    The ringing begins with the stretch, or after its largest sample.
+    """
+    half_wave = round(rate_hz / rings.hz / 2)
+    peak_stop = _around(part, LOBE_SIGMAS * sigma, rate_hz)[1]
+    later = np.flatnonzero(np.abs(part[peak_stop:]) > LOBE_SIGMAS * sigma)
+    begins = [0, peak_stop + int(later[0])] if len(later) else [0]
+    left, begin = min(
+        ((_without_ringing(part, begin, sigma, rate_hz), begin) for begin in begins),
+        key=lambda each: float(np.sum(np.minimum(np.abs(each[0]), LOBE_SIGMAS * sigma) ** 2)),
+    )
+    first, stop = _around(left, LOBE_SIGMAS * sigma, rate_hz)
+    run = left[first:stop]
+    peak = float(run[int(np.argmax(np.abs(run)))])
+    beside = np.concatenate((left[:first], left[stop:]))
+    near = slice(max(0, first - half_wave), stop + half_wave)
+    least = max(
+        least_v, BURST_SCATTERS * sigma, float(np.abs(part - left)[near].max())
+    )  # it may end suddenly
+    if abs(first - begin) < half_wave or stop - first > half_wave or abs(peak) < least:
+        return
+    if len(beside) < half_wave or float(np.mean(beside**2)) > MOST_BESIDE * sigma**2:
+        return
+    over = float(run @ run) - len(run) * sigma**2
+    if one_sided(left, rate_hz) >= ONE_SIDED_SHARE * over:
+        sigmas = math.sqrt(over) / sigma
+        yield Burst(rings.first + first, rings.first + stop, peak, math.nan, math.nan, sigmas)
+
+
+def _without_ringing(part: FloatArray, begin: int, sigma: float, rate_hz: float) -> FloatArray:
+    """What the ringing that begins there leaves; samples far off it are taken as it has them."""
+    left, at = part.copy(), np.arange(len(part) - begin) / rate_hz
+    shown = np.zeros(len(at))
+    for turn in range(FIT_ROUNDS):
+        off = np.abs(part[begin:] - shown)
+        is_far = off > max(LOBE_SIGMAS * sigma, FAR_SHARE * float(off.max())) if turn else off < 0
+        ring = oscillation(np.where(is_far, shown, part[begin:]), rate_hz)
+        if ring is None:
+            return left
+        shown = ring.values(at)
+    left[begin:] -= shown
+    return left
 
 
 def _around(part: FloatArray, least: float, rate_hz: float) -> tuple[int, int]:

@@ -15,6 +15,7 @@ Source: IEEE 1159-2019, 4.5.4, and IEEE 519-2022 (notches); Mohan, Undeland and 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,25 +26,34 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.alike_cycles import MEAN_POINTS_SHARE
 from opq_measure.classification.candidates.candidates import LONGEST_PIECES_S
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.mean_cycle import ORDERS, MeanCycle, notching_of
+from opq_measure.classification.mean_cycle import ORDERS
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.pieces import Pieces
+from opq_measure.classification.regular_notches import RegularNotch, regular_notches
+from opq_measure.classification.swing import Swing
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
-from opq_measure.waveform.notches import LEAST_ORDER_SAMPLES, MAX_CYCLES, MIN_CYCLES, Notching
+from opq_measure.waveform.notches import LEAST_ORDER_SAMPLES, MAX_CYCLES, MIN_CYCLES
+from opq_measure.waveform.steady import Steady
 
-LEAST_NOTCHES = 2
-"""A converter has two commutations a cycle or more; one deviation may be noise or the rest of a ringing."""
 LEAST_SIGMAS = 8.0
 """A notch exceeds the noise of all its samples in all cycles by this many sigma, because its place is that of
 the largest of many deviations."""
 MEDIAN_SCATTER = math.sqrt(math.pi / 2)
 """Scatter of a median over that of a mean, in normal noise."""
+SHOWN_SIGMAS = 4.0
+"""A cycle shows whether it has a notch if that has this many sigma there; in a deep dip it has fewer."""
 HOLE_SIGMAS = 3.0
 """A notch reaches as far as the median cycle leaves the wave by this many of its sigma."""
 LEAST_HOLE_SHARE = 0.005
 """A deviation below this share of the peak is not part of a notch, because few orders leave as much."""
 FILL_SIGMAS = 3.0
 """Largest deviation, in sigma of the noise, of the samples that take the place of a notch."""
+USUAL_HARMONIC = 0.1
+"""Size of a harmonic against the peak, which the fit takes where nothing beside the notches shows it."""
+LEAST_ORDERS = 5
+"""Fewest orders of the wave: it has the harmonics of a bridge of one phase."""
+EDGE_CYCLES = 0.25
+"""Cycles beside the border of two pieces in which it is searched again, as long as the widest notch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +66,21 @@ class Notched:
 
 @dataclass(frozen=True, slots=True)
 class _Cycles:
-    """`turns` (n,): phase of the fundamental, 0 at its rising zero crossing. `size_v` (n,): its peak, 0 in an
-    interruption. `rows` (c, p): whole cycles, against their peak. `samples` (c, p): their points."""
+    """`rows` (c, p): cycles from a rising zero crossing, against their peak. `samples` (c, p): their places.
 
-    turns: FloatArray
-    size_v: FloatArray
+    `weight` (c, p): square of the peak in volts, because the same noise is larger against a smaller wave; 0
+    where a cycle leaves its piece.
+    """
+
     rows: FloatArray
     samples: FloatArray
+    weight: FloatArray
+
+    @property
+    def number(self) -> float:
+        """So many cycles of the largest peak are as accurate."""
+        total = self.weight.sum(axis=0)
+        return float((total**2 / np.maximum((self.weight**2).sum(axis=0), 1e-300)).mean())
 
 
 def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Notched | None:
@@ -71,28 +89,27 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
     cycles = _cycles_in(signal, pieces) if analysis.duration_s <= LONGEST_PIECES_S else None
     if cycles is None:
         return None
-    count, middle = len(cycles.rows), np.median(cycles.rows, axis=0)
-    sigma = 1.4826 * float(np.median(np.abs(cycles.rows - middle)))
-    median = MeanCycle(middle, count, sigma)
-    notching = notching_of(median, analysis.nominal_hz)
-    if notching is None or notching.deepest.depth_v < limits.notch_pu * median.peak_v:
-        return None
-    if notching.per_cycle < LEAST_NOTCHES:
-        return None
-    found = _wave_and_holes(middle, notching, sigma * MEDIAN_SCATTER / math.sqrt(count))
+    middle = _median(cycles.rows, cycles.weight)
+    inside = cycles.weight > 0
+    left_v = np.abs(cycles.rows - middle)[inside] * np.sqrt(cycles.weight[inside])
+    noise_v = 1.4826 * float(np.median(left_v))
+    sigma = MEDIAN_SCATTER * noise_v / math.sqrt(float(cycles.weight.sum(axis=0).min()))
+    notches = regular_notches(middle, sigma, limits.notch_pu)
+    found = _wave_and_holes(middle, notches, sigma) if notches else None
     if found is None:
         return None
     wave, holes = found
     stretches = _stretches(holes)
-    if not all(_is_in_most(cycles.rows[:, hole] - wave[hole], sigma) for hole in stretches):
+    if not all(_is_in_most(cycles, wave, hole, noise_v) for hole in stretches):
         return None
-    volts = _filled(signal.volts, cycles, wave, holes)
+    volts = _filled(signal, pieces, middle, wave, holes)
     again = analyze(volts, analysis.rate_hz, analysis.nominal_v, analysis.nominal_hz, signal.rms_limits)
-    depth, number = notching.deepest.depth_v / median.peak_v, float(notching.per_cycle)
+    depth, number = max(abs(each.depth) for each in notches), float(len(notches))
     occurrence = signal.throughout(
         "periodic_notching",
-        confidence_of(depth, limits.notch_pu, sigma / math.sqrt(count)),
-        f"{number:.0f} notches in the median of {count} cycles, {100 * depth:.1f} % of the peak deep",
+        confidence_of(depth, limits.notch_pu, sigma),
+        f"{number:.0f} notches in the median of {cycles.number:.0f} cycles, "
+        f"{100 * depth:.1f} % of the peak deep",
         {"notch_depth_pu": depth, "notches_per_cycle": number},
     )
     first = _first_notch(cycles, wave, stretches)
@@ -102,56 +119,69 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
 
 
 def _cycles_in(signal: MeasuredSignal, pieces: Pieces) -> _Cycles | None:
-    """The cycles of all pieces that have a voltage; None with too few."""
-    if not pieces.steady:
-        return None
-    analysis, count = signal.analysis, len(signal.volts)
-    at = np.arange(count, dtype=np.float64)
-    turns, size_v = np.zeros(count), np.zeros(count)
+    """The cycles of all pieces that have a voltage, also in part; None with too few."""
     points = int(MEAN_POINTS_SHARE * signal.cycle)
     grid = np.arange(points) / points
-    rows, samples = list[FloatArray](), list[FloatArray]()
-    borders = [0, *((one.stop + other.start) // 2 for one, other in pairwise(pieces.steady)), count]
-    for wave, swing, (first, stop) in zip(pieces.steady, pieces.swings, pairwise(borders), strict=True):
+    rows, samples, weight = list[FloatArray](), list[FloatArray](), list[FloatArray]()
+    for wave, swing in zip(pieces.steady, pieces.swings, strict=True):
         if wave.amplitude <= signal.dead_peak_v:
             continue
-        span, own = at[first:stop], slice(wave.start, wave.stop)
-        lead = math.pi / 2 + float(np.angle(wave.lines[1]))
-        turns[first:stop] = (lead + wave.step_rad * (span - wave.middle)) / (2 * math.pi)
-        size_v[first:stop] = wave.amplitude * (1.0 if swing is None else swing.values(span, analysis.rate_hz))
-        beside = signal.volts[own] / size_v[own] - np.sin(2 * np.pi * turns[own])
-        for begin in turns[wave.start] + np.arange(math.floor(turns[wave.stop - 1] - turns[wave.start])):
-            turned = begin + np.mod(grid - begin, 1.0)
-            rows.append(np.interp(turned, turns[own], beside))
-            samples.append(np.interp(turned, turns[own], at[own]))
+        at = np.arange(wave.start, wave.stop, dtype=np.float64)
+        turns, size_v = _course(wave, swing, at)
+        beside = signal.volts[wave.start : wave.stop] / size_v - np.sin(2 * np.pi * turns)
+        for begin in range(math.floor(turns[0]), math.floor(turns[-1]) + 1):
+            turned = begin + grid
+            rows.append(np.interp(turned, turns, beside))
+            samples.append(np.interp(turned, turns, at))
+            is_inside = (turned >= turns[0]) & (turned <= turns[-1])
+            weight.append(np.where(is_inside, np.interp(turned, turns, size_v) ** 2, 0.0))
     if len(rows) < MIN_CYCLES:
         return None
-    return _Cycles(turns, size_v, np.array(rows) + np.sin(2 * np.pi * grid), np.array(samples))
+    cycles = _Cycles(np.array(rows) + np.sin(2 * np.pi * grid), np.array(samples), np.array(weight))
+    return cycles if cycles.number >= MIN_CYCLES and (cycles.weight > 0).any(axis=0).all() else None
+
+
+def _course(wave: Steady, swing: Swing | None, at: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Phase in turns, 0 at the rising zero crossing, and peak in volts of a piece's wave at samples `at`."""
+    lead = math.pi / 2 + float(np.angle(wave.lines[1]))
+    size = np.ones(len(at)) if swing is None else swing.values(at, wave.rate_hz)
+    return (lead + wave.step_rad * (at - wave.middle)) / (2 * math.pi), wave.amplitude * size
+
+
+def _median(rows: FloatArray, weight: FloatArray) -> FloatArray:
+    """(p,) the weighted median of each column."""
+    order = np.argsort(rows, axis=0)
+    values, own = np.take_along_axis(rows, order, axis=0), np.take_along_axis(weight, order, axis=0)
+    total = np.cumsum(own, axis=0)
+    middles = total - own / 2
+    return np.array(
+        [np.interp(one[-1] / 2, at, of) for one, at, of in zip(total.T, middles.T, values.T, strict=True)]
+    )
 
 
 def _wave_and_holes(
-    middle: FloatArray, notching: Notching, sigma: float
+    middle: FloatArray, notches: Sequence[RegularNotch], sigma: float
 ) -> tuple[FloatArray, BoolArray] | None:
     """(p,) the wave that fits a cycle beside its notches, and (p,) where the notches are.
 
     None where too little of the cycle is beside them.
     """
     points = len(middle)
-    angles = 2 * np.pi * np.arange(points) / points
-    lead = float(np.angle(np.fft.rfft(middle)[1])) + np.pi / 2
+    turns = np.arange(points) / points
     cores = np.zeros(points, dtype=np.bool_)
-    for place in notching.places:
-        apart = (np.degrees(angles + lead) - place.phase_degrees + 180.0) % 360.0 - 180.0
-        wide = notching.width_degrees(place)
-        cores |= np.abs(apart) <= wide / 2 + 360.0 / points
-    orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES))
-    turned = angles[:, None] * np.arange(1, orders + 1)
-    basis = np.hstack((np.ones((points, 1)), np.cos(turned), np.sin(turned)))
+    for notch in notches:
+        cores |= np.abs(np.mod(turns - notch.turn + 0.5, 1.0) - 0.5) <= notch.width / 2 + 1 / points
     wave, holes = middle, cores
     for _ in range(2):  # the second time beside all of a notch, its slopes included
-        if np.count_nonzero(~holes) < basis.shape[1] + points // 8:
+        orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES), (np.count_nonzero(~holes) - points // 8) // 2)
+        if orders < LEAST_ORDERS:
             return None
-        wave = basis @ np.linalg.lstsq(basis[~holes], middle[~holes], rcond=None)[0]
+        turned = 2 * np.pi * turns[:, None] * np.arange(1, orders + 1)
+        basis = np.hstack((np.ones((points, 1)), np.cos(turned), np.sin(turned)))
+        gram = basis[~holes].T @ basis[~holes]
+        usual = np.full(len(gram), (max(sigma, LEAST_HOLE_SHARE) / USUAL_HARMONIC) ** 2)
+        usual[[1, orders + 1]] = 0.0  # the fundamental
+        wave = basis @ np.linalg.solve(gram + np.diag(usual), basis[~holes].T @ middle[~holes])
         off = np.abs(middle - wave) > max(HOLE_SIGMAS * sigma, LEAST_HOLE_SHARE)
         holes = _grown(cores, off)
     return wave, holes
@@ -175,38 +205,89 @@ def _stretches(holes: BoolArray) -> list[IndexArray]:
     return [each % len(holes) for each in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)]
 
 
-def _is_in_most(off: FloatArray, sigma: float) -> bool:
-    """Whether most cycles (c, h) leave the wave in a hole to one side, by more than noise does."""
-    means = off.mean(axis=1)
-    usual = float(np.median(means))
-    share = float(np.mean(means / usual > 0.5)) if usual else 0.0
-    count = len(off) * max(1, off.shape[1] - 2)  # the points at its ends are beside it
-    scatter = MEDIAN_SCATTER * sigma / math.sqrt(count)
-    return share >= MAX_CYCLES and abs(usual) >= LEAST_SIGMAS * scatter
+def _is_in_most(cycles: _Cycles, wave: FloatArray, hole: IndexArray, noise_v: float) -> bool:
+    """Whether most cycles leave the wave in a hole to one side, by more than noise does."""
+    means, weight = _in_hole(cycles, wave, hole)
+    if len(means) < MIN_CYCLES:
+        return False
+    usual = abs(float(_median(means[:, None], weight[:, None])[0]))
+    count = max(1, len(hole) - 2)  # the points at its ends are beside it
+    scatter = MEDIAN_SCATTER * noise_v / math.sqrt(count * float(weight.sum()))
+    shows = usual * np.sqrt(count * weight) >= SHOWN_SIGMAS * noise_v
+    if usual < LEAST_SIGMAS * scatter or np.count_nonzero(shows) < MIN_CYCLES:
+        return False
+    sign = np.sign(np.average(means, weights=weight))
+    return float(np.mean(sign * means[shows] > usual / 2)) >= MAX_CYCLES
 
 
-def _first_notch(cycles: _Cycles, wave: FloatArray, stretches: list[IndexArray]) -> float | None:
+def _in_hole(cycles: _Cycles, wave: FloatArray, hole: IndexArray) -> tuple[FloatArray, FloatArray]:
+    """(k,) what the cycles with all of a hole leave of the wave there, in the mean, and (k,) their weight."""
+    weight = cycles.weight[:, hole]
+    whole = (weight > 0).all(axis=1)
+    return (cycles.rows[:, hole] - wave[hole])[whole].mean(axis=1), weight[whole].mean(axis=1)
+
+
+def _first_notch(cycles: _Cycles, wave: FloatArray, stretches: Sequence[IndexArray]) -> float | None:
     """Sample of the first notch after some cycles without one; None where the record begins with notches."""
-    off = np.array([(cycles.rows[:, hole] - wave[hole]).mean(axis=1) for hole in stretches])
-    depths = np.clip(off / np.median(off, axis=1, keepdims=True), 0.0, 1.0).ravel()
-    at = np.array([cycles.samples[:, hole[0]] for hole in stretches]).ravel()
-    order = np.argsort(at)
-    first = int(np.argmax(np.concatenate(([0.0], np.cumsum(0.5 - depths[order])))))
-    return float(at[order][first]) if first >= MIN_CYCLES * len(stretches) else None
+    depths, at = list[FloatArray](), list[FloatArray]()
+    for hole in stretches:
+        off, weight = _in_hole(cycles, wave, hole)
+        usual = float(_median(off[:, None], weight[:, None])[0])
+        depths.append(np.clip(off / usual, 0.0, 1.0))
+        at.append(cycles.samples[(cycles.weight[:, hole] > 0).all(axis=1), hole[0]])
+    order = np.argsort(np.concatenate(at))
+    missing = np.cumsum(0.5 - np.concatenate(depths)[order])
+    first = int(np.argmax(np.concatenate(([0.0], missing))))
+    return float(np.concatenate(at)[order][first]) if first >= MIN_CYCLES * len(stretches) else None
 
 
-def _filled(volts: FloatArray, cycles: _Cycles, wave: FloatArray, holes: BoolArray) -> FloatArray:
+def _courses(signal: MeasuredSignal, pieces: Pieces, middle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) phase in turns and peak in volts, 0 in an interruption; each piece reaches to its next one.
+
+    The border is where switching from one median cycle to the other leaves least, because a notch there is
+    a share of the voltage on its side.
+    """
+    volts, points = signal.volts, len(middle)
+    cycle = np.append(middle, middle[0])
+
+    def of(k: int, first: int, stop: int) -> tuple[FloatArray, FloatArray]:
+        wave = pieces.steady[k]
+        turns, size_v = _course(wave, pieces.swings[k], np.arange(first, stop, dtype=np.float64))
+        return turns, size_v if wave.amplitude > signal.dead_peak_v else np.zeros(stop - first)
+
+    def left(k: int, first: int, stop: int) -> FloatArray:
+        turns, size_v = of(k, first, stop)
+        shown = size_v * np.interp(np.mod(turns, 1.0) * points, np.arange(points + 1), cycle)
+        return np.asarray((volts[first:stop] - shown) ** 2)
+
+    borders, beside = [0], round(EDGE_CYCLES * signal.cycle)
+    for k, (one, other) in enumerate(pairwise(pieces.steady)):
+        first, stop = max(one.start, one.stop - beside), min(other.stop, other.start + beside)
+        first = max(first, borders[-1])
+        gain = np.cumsum(left(k, first, stop) - left(k + 1, first, stop))
+        borders.append(first + int(np.argmin(np.concatenate(([0.0], gain)))))
+    spans = pairwise([*borders, len(volts)])
+    courses = [of(k, first, stop) for k, (first, stop) in enumerate(spans)]
+    return np.concatenate([each for each, _ in courses]), np.concatenate([each for _, each in courses])
+
+
+def _filled(
+    signal: MeasuredSignal, pieces: Pieces, middle: FloatArray, wave: FloatArray, holes: BoolArray
+) -> FloatArray:
     """(n,) the signal with the wave in the place of its notches.
 
-    What the samples beside a hole leave of the wave is mirrored into it, so that it has as much noise.
+    What the samples beside a hole leave of the wave is mirrored into it, so that it has as much noise. A
+    sample that lies beyond both the wave and the notch keeps by how much, because that is not of the notch.
     """
-    points = len(wave)
-    places = np.mod(cycles.turns, 1.0) * points
+    volts, points = signal.volts, len(wave)
+    turns, size_v = _courses(signal, pieces, middle)
+    places = np.mod(turns, 1.0) * points
     before = places.astype(np.int64) % points
-    inside = (holes[before] | holes[(before + 1) % points]) & (cycles.size_v > 0)
-    shown = cycles.size_v * np.interp(places, np.arange(points + 1), np.append(wave, wave[0]))
+    after = (before + 1) % points
+    inside = (holes[before] | holes[after]) & (size_v > 0)
+    shown = size_v * np.interp(places, np.arange(points + 1), np.append(wave, wave[0]))
     left = volts - shown
-    beside = left[~inside & (cycles.size_v > 0)]
+    beside = left[~inside & (size_v > 0)]
     most = FILL_SIGMAS * 1.4826 * float(np.median(np.abs(beside))) if len(beside) else 0.0
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], inside, [False])).astype(np.int8)))
     mirrored = left.copy()
@@ -214,4 +295,9 @@ def _filled(volts: FloatArray, cycles: _Cycles, wave: FloatArray, holes: BoolArr
         at = np.arange(first, stop)
         source = np.where(at - first < stop - at, 2 * first - 1 - at, 2 * stop - 1 - at)
         mirrored[first:stop] = left[np.clip(source, 0, len(left) - 1)]
-    return np.where(inside, shown + np.clip(mirrored, -most, most), volts)
+    # a slope may be a sample earlier or later
+    near = np.stack([np.roll(middle, 1), middle, np.roll(middle, -1), wave])
+    least, largest = near.min(axis=0), near.max(axis=0)
+    low, high = np.minimum(least[before], least[after]), np.maximum(largest[before], largest[after])
+    beyond = volts - np.clip(volts, size_v * low - most, size_v * high + most)
+    return np.where(inside, shown + np.clip(mirrored, -most, most) + beyond, volts)

@@ -47,6 +47,10 @@ def _a_lamp(line: str) -> Any:
     return field(metadata={"read": _pin_or_none, "help": f'{line}; "" without one'})
 
 
+def _a_flag(line: str) -> Any:
+    return field(metadata={"help": line})
+
+
 def _limited(low: float, high: float, line: str) -> Any:
     return field(metadata={"minimum": low, "maximum": high, "help": line})
 
@@ -56,8 +60,8 @@ class Clock:
     """The chip's clock, and the supply below which its firmware stops."""
 
     hse_hz: int = _limited(1_000_000, 50_000_000, "at OSC_IN, whole MHz")
-    hse_bypass: bool = field(metadata={"help": "true: an oscillator's output, not a crystal"})
-    tcxo: bool = field(metadata={"help": "whether it holds 0.1 ppm/K"})
+    hse_bypass: bool = _a_flag("true: an oscillator's output, not a crystal")
+    tcxo: bool = _a_flag("whether it holds 0.1 ppm/K")
     pvd_level: int = _limited(6, 7, "of the voltage detector: 7 with 3.3 V, 6 with 3.0 V")
 
 
@@ -93,7 +97,7 @@ class Analogue:
     battery_channel: int = _limited(0, 15, "of ADC1")
     battery_divider: float = _limited(1, 100, "volts of the battery by volts of the pin")
     temperature_channel: int = _limited(16, 18, "16, on F42x and F43x 18")
-    led_on: bool = field(metadata={"help": "true: high lights"})
+    led_on: bool = _a_flag("true: high lights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,10 @@ def read_board(folder: Path) -> Board:
         name,
         head.chip,
         head.converter,
-        *(values[table] for table in ("clock", "pins", "analogue", "budget")),
+        values["clock"],
+        values["pins"],
+        values["analogue"],
+        values["budget"],
         own or OUR_FRONT_ENDS[head.converter],
         own is not None,
     )

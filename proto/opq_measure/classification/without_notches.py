@@ -173,7 +173,8 @@ def _wave_and_holes(
         cores |= np.abs(np.mod(turns - notch.turn + 0.5, 1.0) - 0.5) <= notch.width / 2 + 1 / points
     wave, holes = middle, cores
     for _ in range(2):  # the second time beside all of a notch, its slopes included
-        orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES), (np.count_nonzero(~holes) - points // 8) // 2)
+        beside = int(np.count_nonzero(~holes))
+        orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES), (beside - points // 8) // 2)
         if orders < LEAST_ORDERS:
             return None
         turned = 2 * np.pi * turns[:, None] * np.arange(1, orders + 1)

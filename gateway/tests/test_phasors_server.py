@@ -2,11 +2,12 @@
 
 import cmath
 import math
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from opq_gateway.config import PhasorsSection as Section
 from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorReport
-from opq_gateway.phasors.phasor_server import KEEPALIVE, PhasorServer
+from opq_gateway.phasors.phasor_server import FIRST_ORDER_S, KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import PortBusyError
@@ -277,16 +278,31 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
 
 
 def test_silent_clients_give_their_places_back() -> None:
-    """One address has half of them, and those that order nothing are ended."""
-    with serving(most_clients=4) as served, Client(served.port, 7734) as honest:
-        honest.config()
-        silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]
-        wait_for(lambda: served.counters["1"]["phasor_clients_refused"] == 1)
-        wait_for(lambda: served.counters["1"]["phasor_clients_silent"] == 1)
-        assert all(each.recv(1) == b"" for each in silent)
-        honest.config()
-        for each in silent:
-            each.close()
+    """One address has half of them; who orders nothing of this stream in time is ended."""
+    served = Served(most_clients=6)
+    counted = served.counters["1"]
+
+    def rounds(now_s: float, counter: str, count: int) -> None:
+        wait_for(lambda: served.server.run_once([], now_s) or counted[counter] == count)
+
+    with closing(served.server), ExitStack() as ending:
+        honest, silent, other, fourth = (
+            ending.enter_context(Client(served.port, id_code)) for id_code in (7734, 7734, 9, 7734)
+        )
+        rounds(0.0, "phasor_clients_refused", 1)
+        assert fourth.socket.recv(1) == b"" and counted["phasor_clients"] == 3
+        other.ask(5)
+        rounds(FIRST_ORDER_S, "phasor_orders_ignored", 1)
+        honest.ask(5)
+        wait_for(
+            lambda: served.server.run_once([], FIRST_ORDER_S) or select.select([honest.socket], [], [], 0)[0]
+        )
+        assert counted["phasor_clients_silent"] == 0
+        served.server.run_once([], FIRST_ORDER_S + 1)
+        assert counted["phasor_clients_silent"] == 2
+        assert silent.socket.recv(1) == other.socket.recv(1) == b""
+        served.server.run_once([], 10 * FIRST_ORDER_S)
+        assert counted["phasor_clients_silent"] == 2
 
 
 def test_a_flood_is_answered_in_one_round() -> None:

@@ -189,9 +189,10 @@ class PhasorServer:
             self._end(client, "sent what is not a C37.118 frame")
             return
         for frame in frames:
-            state.until_s = math.inf
             order = order_of(frame) if frame.id_code == self._stream.stream.id_code else None
-            answer = None if order is None else self._stream.answer(order)
+            answer = None
+            if order is not None:
+                state.until_s, answer = math.inf, self._stream.answer(order)
             if order in (Order.DATA_ON, Order.DATA_OFF):
                 state.wants_data = order == Order.DATA_ON
             elif answer is None:

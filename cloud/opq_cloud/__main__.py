@@ -12,7 +12,12 @@ from opq_cloud.notifications.log_command import notifications_log
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import end_at_signals, signals_by_default
-from opq_proto.kit.shared_options import configs_option, data_dir_option, port_offset_option
+from opq_proto.kit.shared_options import (
+    configs_option,
+    data_dir_option,
+    new_data_dir_option,
+    port_offset_option,
+)
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
@@ -62,7 +67,7 @@ def _command(name: str) -> click.Command:
     )
     @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
     @configs_option
-    @data_dir_option
+    @new_data_dir_option
     @port_offset_option
     @click.option(
         "--embedded",

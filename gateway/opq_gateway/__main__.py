@@ -22,7 +22,13 @@ from opq_gateway.update.starting import start_by_journal
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import end_at_signals, signals_by_default, stopped_by_signals
-from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import (
+    config_option,
+    data_dir_option,
+    json_option,
+    new_data_dir_option,
+    port_offset_option,
+)
 
 RETRY_S = 5.0
 """A gateway that cannot serve ends only after this time, because the service manager restarts it at once."""
@@ -32,7 +38,7 @@ RETRY_S = 5.0
     cls=CommandGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @config_option
-@data_dir_option
+@new_data_dir_option
 @port_offset_option
 @click.pass_context
 def main(
@@ -50,7 +56,7 @@ def main(
 
 @main.command()
 @config_option
-@data_dir_option
+@new_data_dir_option
 @port_offset_option
 @click.pass_obj
 def run(

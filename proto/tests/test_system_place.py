@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto.errors import ConfigError
 from opq_proto.kit import system_place
 from opq_proto.kit.system_place import (
     WhichSystemError,
@@ -41,18 +40,9 @@ def both(state: Path) -> Iterator[tuple[Path, Path]]:
 
 def test_without_a_running_system_it_is_the_default(state: Path) -> None:
     assert find_system(None, None) == (state / "data" / "opq", 0)
-    (state / "x").mkdir()
     assert find_system(state / "x", None) == (state / "x", 0)
     assert find_system(None, 5) == (default_data_dir(), 5)
     assert find_system(state / "x", 5) == (state / "x", 5)
-
-
-@pytest.mark.parametrize("offset", [None, 5])
-def test_a_mistyped_folder_names_no_system(state: Path, offset: int | None) -> None:
-    """The addresses without a folder are those of another system."""
-    with pytest.raises(ConfigError, match=f"there is no folder {state / 'x'}"):
-        find_system(state / "x", offset)
-    assert not (state / "x").exists()
 
 
 def test_a_running_system_is_found_until_it_ends(state: Path) -> None:
@@ -90,8 +80,6 @@ def test_the_units_system_is_found_by_process(
 
 def test_the_fitting_system_is_chosen(both: tuple[Path, Path], state: Path) -> None:
     first, second = both
-    for folder in (first, second, state / "other"):
-        folder.mkdir()
     assert find_system(second, None) == (second, 700) and find_system(None, 300) == (first, 300)
     assert find_system(state / "a" / ".." / "b", None)[1] == 700
     assert find_system(state / "other", None) == (state / "other", 0)

@@ -368,7 +368,7 @@ def test_the_commands_report_results_and_errors(data_dir: Path, tmp_path: Path) 
     assert below.returncode == 1 and f"there is no folder {tmp_path / 'backups'}" in below.stderr
     assert not (tmp_path / "backups").exists()
     nowhere = run_in_process("backup", str(tmp_path), "--data-dir", str(tmp_path / "none"))
-    assert f"there is no folder {tmp_path / 'none'}; " in nowhere.stderr
+    assert f"there is no folder {tmp_path / 'none'}" in nowhere.stderr
     missing = run_in_process("restore", str(tmp_path / "none.tar"), "--data-dir", str(tmp_path / "new"))
     assert "none.tar: No such file" in missing.stderr and not (tmp_path / "new").exists()
 

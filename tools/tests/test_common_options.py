@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -68,6 +69,24 @@ DONE = {
     "opq-tools sim stop",
 }
 """They print that something is done, what the other program answered, or the names of written files."""
+MAKE_OR_JUDGE = {
+    *(SERVICES - {"opq-tools hil debug"}),
+    "opq-gateway",
+    "opq-tools boxes import",
+    "opq-tools boxes place",
+    "opq-tools boxes set",
+    "opq-tools config check",
+    "opq-tools doctor",
+    "opq-tools import event",
+    "opq-tools keys add",
+    "opq-tools keys list",
+    "opq-tools keys revoke",
+    "opq-tools keys rotate",
+    "opq-tools restore",
+    "opq-tools status",
+    "opq-tools up",
+}
+"""Their folder may be missing: they make it, or report what is there and what will start."""
 
 
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -123,3 +142,19 @@ def test_a_command_with_facts_has_json() -> None:
     }
     exempt = SERVICES | DATA | DONE | {"opq-cloud mauka graph"}  # a drawing
     assert without == exempt, without ^ exempt
+
+
+def test_a_mistyped_folder_is_refused(tmp_path: Path) -> None:
+    """Its addresses would be those of another system."""
+    accepted, missing = set(), str(tmp_path / "x")
+    for path, command in everything():
+        option = next((each for each in command.params if "--data-dir" in each.opts), None)
+        if option is None:
+            continue
+        try:
+            option.process_value(click.Context(command), missing)
+        except click.BadParameter as error:
+            assert f"there is no folder {missing}" in str(error), path
+        else:
+            accepted.add(path)
+    assert accepted == MAKE_OR_JUDGE, accepted ^ MAKE_OR_JUDGE

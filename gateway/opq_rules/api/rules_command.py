@@ -13,7 +13,7 @@ from opq_proto.kit import log
 from opq_proto.kit.command_line import usage_line
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.http_server import url_of
-from opq_proto.kit.shared_options import common_option, data_dir_option, port_offset_option
+from opq_proto.kit.shared_options import common_option, new_data_dir_option, port_offset_option
 from opq_proto.kit.system_record import (
     RULES,
     MeantService,
@@ -31,7 +31,7 @@ from opq_rules.api.rules_service import RulesService
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Port of REST (default 9081).")
 @common_option("--config", "path")
-@data_dir_option
+@new_data_dir_option
 @port_offset_option
 def run(
     path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int | None

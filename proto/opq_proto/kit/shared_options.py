@@ -21,6 +21,18 @@ def _readable(context: click.Context, parameter: click.Parameter, folder: Path |
     return folder
 
 
+def _existing(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    """Another folder than was meant would lead to the addresses of another system."""
+    if folder is not None:
+        try:
+            folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise click.BadParameter(f"there is no folder {folder}") from None
+        except OSError:
+            pass  # one above it is closed to this user: the command says what helps
+    return _readable(context, parameter, folder)
+
+
 _SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "--config": (
         "config_path",
@@ -33,7 +45,7 @@ _SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "data_dir",
         {
             "type": click.Path(path_type=Path, file_okay=False, readable=False),
-            "callback": _readable,
+            "callback": _existing,
             "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
             "of a command about a running system: its folder]",
         },
@@ -83,6 +95,8 @@ config_option = common_option("--config")
 configs_option = common_option("--config", "paths", multiple=True)
 json_option = common_option("--json")
 data_dir_option = common_option("--data-dir")
+new_data_dir_option = common_option("--data-dir", callback=_readable)
+"""Of a command that makes the folder, or looks at what will start there."""
 any_data_dir_option = common_option("--data-dir", callback=None)
 """Also a folder that this user may not read: the command says what helps."""
 mongo_option = common_option("--mongo-uri")

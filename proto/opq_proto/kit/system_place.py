@@ -125,11 +125,8 @@ def find_system(data_dir: Path | None, port_offset: int | None) -> tuple[Path, i
     has the rest; without one it is the default, and the offset of the services that are meant to run there.
 
     Raises:
-        ConfigError: the folder that was given does not exist; a default one may be missing.
         WhichSystemError: several run, none in the default folder, and nothing says which one.
     """
-    if data_dir is not None and not data_dir.exists():
-        raise ConfigError(f"there is no folder {data_dir}; --data-dir names the folder of a system")
     if data_dir is not None and port_offset is not None:
         return data_dir, port_offset
     running = running_systems()

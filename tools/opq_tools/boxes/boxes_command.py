@@ -20,7 +20,12 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.command_line import CommandGroup, text_table
-from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import (
+    data_dir_option,
+    json_option,
+    mongo_option,
+    new_data_dir_option,
+)
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import (
@@ -102,7 +107,7 @@ def _show_one(store: CloudStore, box_id: str, as_json: bool) -> None:
 @box_argument
 @fact_options
 @json_option
-@data_dir_option
+@new_data_dir_option
 @mongo_option
 def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
     """Set facts of a Box. Facts that are not given stay as they are; "" removes a text.
@@ -126,7 +131,7 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
 @box_argument
 @place_options
 @json_option
-@data_dir_option
+@new_data_dir_option
 @mongo_option
 def set_place(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
     """Set where a Box is. What is not given stays as it is; "" removes a text.
@@ -220,7 +225,7 @@ def retire(
     help="Also import the collection `regions` from this file.",
 )
 @json_option
-@data_dir_option
+@new_data_dir_option
 @mongo_option
 def import_boxes(
     path: Path,

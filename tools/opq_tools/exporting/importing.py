@@ -19,7 +19,7 @@ from opq_cloud.store.store import CloudStore
 from opq_measure.signal import LEAST_SAMPLES
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import json_option, mongo_option, new_data_dir_option
 from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of, shown_path
@@ -66,7 +66,7 @@ def command() -> None:
     "phases.  [channel: the first voltage]",
 )
 @recording_options
-@data_dir_option
+@new_data_dir_option
 @mongo_option
 @json_option
 def event(

@@ -14,7 +14,7 @@ from typing import IO, Self
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import json_option, mongo_option, new_data_dir_option
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.system_record import RESTORED, RESTORING
 from opq_proto.kit.whole_file import PRIVATE_MODE, flush_to_disk, write_whole_file
@@ -200,7 +200,7 @@ def _set_config_aside(folder: Path, into: Path, mongo_uri: str | None) -> None:
 
 @click.command(short_help="Put a back-up into an empty data folder.")
 @click.argument("archive", type=click.Path(path_type=Path, dir_okay=False))
-@data_dir_option
+@new_data_dir_option
 @mongo_option
 @json_option
 def command(archive: Path, data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:

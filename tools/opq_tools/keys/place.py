@@ -49,7 +49,7 @@ class KeyPlace:
         Raises:
             UnfinishedRestoreError: a restore was broken off there.
         """
-        folder = self.data_dir or find_system(None, None)[0]
+        folder = find_system(self.data_dir, None)[0]
         refuse_unfinished(folder)
         return folder
 

@@ -106,8 +106,6 @@ def passed_over(data_dir: Path) -> PassedOverStore | None:
 @contextmanager
 def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
     """Opens the store; a missing one is created only where `make` is set, and a line on stderr says so."""
-    if make and data_dir is not None:
-        data_dir.mkdir(parents=True, exist_ok=True)
     mongo_uri, folder = store_place(mongo_uri, data_dir)
     is_new = False
     if mongo_uri is None:

@@ -8,7 +8,7 @@ import click
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
-from opq_proto.kit.shared_options import data_dir_option, port_offset_option
+from opq_proto.kit.shared_options import new_data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
@@ -42,7 +42,7 @@ from opq_tools.sim.sim_command import ports_dir_option, scenario_option
     metavar="DIR",
     help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
-@data_dir_option
+@new_data_dir_option
 @ports_dir_option
 def command(
     boxes: int,

@@ -15,7 +15,7 @@ from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError, problem_count
 from opq_proto.kit import log
 from opq_proto.kit.command_line import CommandGroup
-from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import json_option, new_data_dir_option, port_offset_option
 from opq_tools.system.config_kinds import Checked, addresses_that_stay, checked_file, kind_of
 
 SAMPLES = ("gateway", "cloud", "rules")
@@ -36,7 +36,7 @@ def command() -> None:
     type=click.Choice(SAMPLES),
     help="Program that the file is for.  [default: recognised by its keys]",
 )
-@data_dir_option
+@new_data_dir_option
 @port_offset_option
 @json_option
 @click.option(

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from opq_proto.kit.ending import stopped_by_signals
-from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import config_option, json_option, new_data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, noted
 from opq_proto.kit.system_record import forget_meant, identity_of, note_meant
 from opq_sim.box.run_boxes import Fleet, plan_fleet
@@ -64,7 +64,7 @@ from opq_tools.up.run import UpOutcome, UpRun
     help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
 @config_option
-@data_dir_option
+@new_data_dir_option
 @port_offset_option
 @click.option("--free-ports", is_flag=True, help="Take the first port offset at which all ports are free.")
 @click.option(

@@ -12,7 +12,7 @@ from opq_sim.faults.parts.played_service import ServiceError
 
 MOST_EVENTS: Final = 10_000
 HEALTH_S: Final = 20.0
-NO_STORE: Final = "there is no store in"
+NO_STORE: Final = ("there is no store in", "there is no folder")
 STORED: Final = "measurements_stored"
 COUNTED: Final = ("events", "findings", "incidents", "ids_given")
 """In names of counters."""
@@ -72,7 +72,7 @@ class StoreReader:
 
     def _text(self, *words: str) -> str:
         answer = self._commands.run(*words, *self._where)
-        if answer.code and NO_STORE in answer.error:
+        if answer.code and any(each in answer.error for each in NO_STORE):
             return ""
         if answer.code:
             raise ServiceError(f"opq-tools {' '.join(words)}: {answer.error.strip()}")

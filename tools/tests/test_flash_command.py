@@ -32,7 +32,8 @@ BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)
 def flash(tmp_path: Path, data: bytes, chip: F405Memory, *options: str, name: str = "x.opqfw") -> Result:
     path = tmp_path / name
     path.write_bytes(data)
-    with RomBootLoader(chip) as rom:
+    with RomBootLoader(chip) as rom, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late
         return CliRunner().invoke(command, [str(path), "--port", rom.path, *options])
 
 

@@ -105,11 +105,12 @@ def test_without_json_a_span_is_for_people(run: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_one_error(run: Path, tmp_path: Path) -> None:
+    (run / "empty").mkdir()
     for arguments, wanted in (
         (["--truth", str(run / "data")], "No such file"),
         (["--truth", str(run), "--data-dir", str(run / "empty")], "no store in it"),
-        (["--truth", str(run), "--data-dir", "a", "--mongo-uri", "mongodb://x"], "both given"),
+        (["--truth", str(run), "--data-dir", str(run), "--mongo-uri", "mongodb://x"], "both given"),
     ):
         with pytest.raises(OpqError, match=wanted):
             command.main(["score", *arguments], standalone_mode=False)
-    assert not (run / "empty").exists()
+    assert not list((run / "empty").iterdir())

@@ -107,8 +107,16 @@ def test_a_field_that_is_invalid_is_unknown(store: MongoStore) -> None:
     record = event_record({**event, "description": None})
     assert (record.boxes_triggered, record.boxes_received, record.because) == (("1", "4"), ("1",), "")
     assert event_record({"event_id": 9, "boxes_received": None}).boxes_received == ()
+    assert event_record({**event, "boxes_received": [1.0]}).boxes_received == ("1",)
+    assert box_from_document({"box_id": 3.0}).box_id == "3", "as the legacy mongo shell writes a number"
     store._db.events.insert_one(event)
     assert "event 9: the waveform of Box 1 is missing" in check_store(store).problems
+    part = {"event_id": 9, "box_id": 1.0, "event_start_timestamp_ms": T_MS, "data_fs_filename": "event_9_1"}
+    store._db.box_events.insert_one(part)
+    store._server.fs.put(b"\0\1" * 400, filename="event_9_1")
+    found = store.event(9)
+    assert found is not None and [each.box_id for each in found.waveforms] == ["1"]
+    assert "event 9: the waveform of Box 1 is missing" not in check_store(store).problems
 
 
 def test_metrics_count_them_by_collection(store: MongoStore) -> None:

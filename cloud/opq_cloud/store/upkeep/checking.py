@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_cloud.store.documents import texts_of
+from opq_cloud.store.documents import text_of, texts_of
 from opq_cloud.store.driver import Documents
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT
 from opq_cloud.store.embedded.whole_log import span_text
@@ -91,7 +91,8 @@ def broken_references(documents: Documents) -> Iterator[str]:
         named |= {(event.get("event_id", 0), box_id) for box_id in texts_of(event.get("boxes_received"))}
     fields = ("event_id", "box_id")
     waves = {
-        (each.get("event_id"), str(each.get("box_id"))) for each in documents.find(BOX_EVENTS, fields=fields)
+        (each.get("event_id"), text_of(each.get("box_id")))
+        for each in documents.find(BOX_EVENTS, fields=fields)
     }
     for event_id, box_id in sorted(named - waves, key=str):
         lost = documents.get(BOX_EVENTS, event_id, box_id) is None

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import accumulate
 
+from opq_cloud.store.documents import text_of
 from opq_cloud.store.documents.box_documents import box_from_document
 from opq_cloud.store.documents.event_documents import (
     by_box,
@@ -88,10 +89,10 @@ class WaveformRecords(StorePart):
                 try:
                     waves.append(read_waveform(documents, part))
                 except StoreError as error:
-                    missing[str(part.get("box_id"))] = str(error)
+                    missing[text_of(part.get("box_id"))] = str(error)
                 except READ_ERRORS as error:
                     self._driver.readable.note(BOX_EVENTS.name, part, error)
-                    missing[str(part.get("box_id"))] = "its document in box_events cannot be read"
+                    missing[text_of(part.get("box_id"))] = "its document in box_events cannot be read"
         return Event(records[0].event_id, records[0].start_ns, records[0].end_ns, by_box(waves), missing)
 
     def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
@@ -176,7 +177,7 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
     Raises:
         StoreError: the file is missing or empty, or its bytes are damaged.
     """
-    box_id, names = str(part["box_id"]), file_names(part)
+    box_id, names = text_of(part["box_id"]), file_names(part)
     data = documents.read_file(names, part.get("data_fs_id"), box_id)
     # the original stores one if a Box has no samples of the span (docs/reference/opq-interop.md H.14)
     if not data:
@@ -253,5 +254,5 @@ def _put_part(documents: Documents, event_id: int, wave: Waveform, data: bytes) 
 def file_names(part: Fields) -> list[str]:
     """Returns all names that the original's writers use for the file of a part (D.5)."""
     event_id = int(part["event_id"])
-    names = part.get("data_fs_filename"), file_name(event_id, str(part["box_id"])), f"event_{event_id}"
+    names = part.get("data_fs_filename"), file_name(event_id, text_of(part["box_id"])), f"event_{event_id}"
     return list(dict.fromkeys(str(name) for name in names if name))

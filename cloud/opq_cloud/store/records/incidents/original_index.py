@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from opq_cloud.store.documents import text_of
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields
 from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, entry_of_incident
@@ -273,7 +274,7 @@ class OriginalIndex(IncidentParts):
         for field in ("group_id", "incident_id"):
             found = documents.find(INCIDENTS, [(field, "in", numbers)], fields=(field, "group_id", "box_id"))
             there |= {
-                (int(each[field]), str(each.get("box_id")))
+                (int(each[field]), text_of(each.get("box_id")))
                 for each in found
                 if field == "group_id" or each.get("group_id") is None
             }

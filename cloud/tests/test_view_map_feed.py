@@ -225,8 +225,39 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
     assert maps.take("live", STRANGER) and made == [4]
 
 
-def test_a_first_state_waits_for_no_other_visitor(maps: Maps) -> None:
-    """A visitor whose pages take long requests a map first; another visitor's is not delayed."""
+def test_a_cancelled_first_state_is_made_again(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread of a request that ended has made is shown for one second at most."""
+    made, go_on = list[object](), threading.Event()
+
+    def slow(*args: Any) -> dict[str, object]:
+        made.append(args)
+        assert go_on.wait(240)
+        return live_state(*args)
+
+    async def cancelled() -> None:
+        request = asyncio.create_task(maps.feeds.state_text(STRANGER, None))
+        async with asyncio.timeout(240):
+            while not made:
+                await asyncio.sleep(0)
+            request.cancel()
+            await asyncio.wait([request])
+            go_on.set()
+            while maps.feeds._first._making:
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(map_feed, "live_state", slow)
+    asyncio.run(cancelled())
+    maps.now_s += map_feed.EVERY_S
+    maps.send("1", 99.0)
+    assert maps.asked(STRANGER) and len(made) == 2
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 60.0])
+def test_a_first_state_waits_for_no_other_visitor(maps: Maps, waited_s: float) -> None:
+    """A visitor whose pages take long requests a map first; another visitor's is not delayed.
+
+    The first one gets the other's state only if it is of the present second.
+    """
     fair, go_on = FairShares(maps.services.counters), threading.Event()
 
     async def is_here() -> bool:
@@ -250,8 +281,9 @@ def test_a_first_state_waits_for_no_other_visitor(maps: Maps) -> None:
                 await asyncio.sleep(0)
         other = begun("198.51.100.7", state)
         done, _ = await asyncio.wait([other], timeout=60)
+        maps.now_s += waited_s
         go_on.set()
-        assert done == {other} and await first is await other
+        assert done == {other} and (await first is await other) == (waited_s == 0.0)
         await page
 
     asyncio.run(requests())

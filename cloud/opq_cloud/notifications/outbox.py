@@ -92,7 +92,7 @@ class NotificationOutbox:
             entries = groups[key]
             with self._lock:
                 of_one = sum(account_id == key[0] for account_id, _, _ in self._busy)
-                if key in self._busy or of_one >= THREADS_OF_ONE:
+                if of_one >= THREADS_OF_ONE:
                     continue
                 if not self._places.acquire(blocking=False):
                     break
@@ -112,12 +112,15 @@ class NotificationOutbox:
         return handed
 
     def _by_turn(self, groups: Iterable[Group]) -> list[Group]:
-        """Orders them: a second thread of an account is after the first ones of others, and who waited goes
-        first."""
+        """Orders those that are not busy: a second thread of an account is after the first ones of others,
+        and who waited goes first."""
         with self._lock:
-            nth = Counter(account_id for account_id, _, _ in self._busy)
+            busy = {*self._busy}
+        nth = Counter(account_id for account_id, _, _ in busy)
         placed: list[tuple[int, float, Group]] = []
         for key in groups:
+            if key in busy:
+                continue
             placed.append((nth[key[0]], self._turns_s.get(key[0], -math.inf), key))
             nth[key[0]] += 1
         return [key for *_, key in sorted(placed, key=lambda each: each[:2])]

@@ -391,6 +391,16 @@ def test_slow_webhooks_of_several_take_turns(tmp_path: Path, monkeypatch: pytest
         wait_for(lambda: sending.sending == 0)
 
 
+def test_a_busy_rule_counts_once_for_turns(tmp_path: Path) -> None:
+    """Its further entries, which wait for it, put no other rule of the account behind."""
+    with notification_scene(tmp_path) as scene:
+        outbox = NotificationOutbox(scene.store.people, {}, "", ServiceCounters(), 600.0)
+        busy, due, first, second = (("ab"[n // 2], "webhook", f"rule {n}") for n in range(4))
+        outbox._busy.add(busy)
+        outbox._turns_s = {"a": 1.0, "b": 2.0}
+        assert outbox._by_turn([busy, due, first, second]) == [first, due, second]
+
+
 def test_a_hidden_box_is_not_reported(tmp_path: Path, hook: HookReceiver) -> None:
     """A waiting message about a Box that may not be seen any more is not sent."""
     with notification_scene(tmp_path) as scene:

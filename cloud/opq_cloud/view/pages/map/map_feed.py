@@ -86,8 +86,8 @@ class MapFeed:
         """The number of the newest second."""
         self.text: StateText | None = None
         """The newest state."""
-        self.first: StateText | None = None
-        """The first one, from its thread on until it is `text`."""
+        self.first: tuple[StateText, float] | None = None
+        """The first one, and when it was made, from its thread on until it is `text`."""
         self.failure: StoreError | None = None
         """Why there is no state."""
         self._message = b""
@@ -222,7 +222,8 @@ class MapFeeds:
         except StoreError as error:
             feed.lose(error)
         else:
-            if feed.text is not None:  # another visitor's came before
+            is_due = feed.text is None or self._monotonic_s() >= feed.next_s
+            if text is feed.text or not is_due:  # another visitor's came before
                 return
             feed.add_second(text)
         self._set_next(feed)
@@ -230,9 +231,12 @@ class MapFeeds:
     def _first_state(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> StateText:
         """The first state; a thread that needs it too waits for the one that makes it."""
         with self._first.made_here(feed):
-            if feed.first is None:
-                feed.first = feed.text or self._state(visitor, frame)
-            return feed.first
+            text, first, now_s = feed.text, feed.first, self._monotonic_s()
+            if text is not None and now_s < feed.next_s:
+                return text
+            if first is None or now_s - first[1] >= EVERY_S:  # its request may have been cancelled long ago
+                first = feed.first = self._state(visitor, frame), self._monotonic_s()
+            return first[0]
 
     async def _make_second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
         """Makes a further state, whose CPU time is not counted."""

@@ -193,8 +193,10 @@ def test_a_new_store_is_told_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_location_makes_no_store(tmp_path: Path) -> None:
-    result = run(tmp_path / "typo", "place", "1", "--location", "yard")
-    assert result.exit_code != 0 and not (tmp_path / "typo").exists()
+    for folder in (tmp_path, tmp_path / "typo"):
+        result = run(folder, "place", "1", "--location", "yard")
+        assert "location 'yard' is not known: give --lat and --lon too, or one of: none" in result.output
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_was_lost_is_noted_until_seen(tmp_path: Path) -> None:

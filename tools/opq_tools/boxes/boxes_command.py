@@ -33,6 +33,7 @@ from opq_tools.boxes.facts import (
     box_facts,
     box_or_all,
     fact_options,
+    location_not_known,
     place_options,
     put_place,
     since_option,
@@ -40,7 +41,7 @@ from opq_tools.boxes.facts import (
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
 from opq_tools.boxes.losses import delete, lost
 from opq_tools.shared.fact_line import fact_line
-from opq_tools.shared.opened_store import box_not_known, opened_store, store_command
+from opq_tools.shared.opened_store import StoreMissingError, box_not_known, opened_store, store_command
 
 
 @click.group(
@@ -142,7 +143,13 @@ def set_place(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
     Examples: opq-tools boxes place 1 --lat 21.31 --lon -157.81
               opq-tools boxes place 1 --location kailua
     """
-    _put_facts(box_id, as_json, data_dir, mongo_uri, given)
+    slug = given["location"]
+    try:
+        _put_facts(box_id, as_json, data_dir, mongo_uri, given)
+    except StoreMissingError:
+        if mongo_uri is not None:
+            raise
+        raise location_not_known(slug) from None
 
 
 def _put_facts(
@@ -151,7 +158,7 @@ def _put_facts(
     since_ms = given.pop("since_ms")
     if all(value is None for value in given.values()):
         raise click.UsageError("nothing to set: give at least one of the options")
-    named_alone = given.get("location") is not None and given.get("latitude") is None
+    named_alone = bool(given.get("location")) and given.get("latitude") is None
     with opened_store(mongo_uri, data_dir, make=not named_alone) as store:  # its place is in a store
         place = (given.pop(name, None) for name in ("latitude", "longitude", "location"))
         location = put_place(store, box_id, *place)

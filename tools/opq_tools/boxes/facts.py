@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -205,16 +205,19 @@ def put_place(
     known = store.locations()
     if latitude is None or longitude is None:
         if slug and slug not in known:
-            names = ", ".join(sorted(known)[:20]) or "none"
-            raise click.UsageError(
-                f"location {slug!r} is not known: give --lat and --lon too, or one of: {names}"
-            )
+            raise location_not_known(slug, known)
         return slug
     if not slug:
         slug = _slug_of_its_own(known, box_id, latitude, longitude)
     before = known.get(slug)
     store.put_location(LocationRecord(slug, latitude, longitude, before.description if before else ""))
     return slug
+
+
+def location_not_known(slug: str, known: Iterable[str] = ()) -> click.UsageError:
+    """The error that lists the known locations."""
+    names = ", ".join(sorted(known)[:20]) or "none"
+    return click.UsageError(f"location {slug!r} is not known: give --lat and --lon too, or one of: {names}")
 
 
 def _slug_of_its_own(

@@ -8,7 +8,7 @@ from zlib import crc32
 from opq_proto.kit.address_guard import Network
 
 MIB = 1 << 20
-PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 NETWORK = rf"(tcp|listen):{PORT}|udp|unix|can"
 """Rights that a plug-in may get: to connect to a TCP port, to listen on one, datagrams (names need them),
 sockets that are files, a CAN bus.

@@ -98,6 +98,40 @@ def test_a_serial_server_needs_a_port(port: str, tmp_path: Path, curve: KeyFolde
     assert told.exit_code == 2 and f"box.port is {port!r}: want " in told.stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("cloud", "view.http_endpoint", "255.255.255.255:8888"),
+        ("cloud", "view.http_endpoint", "127.0.0.1:٨٨٨٨"),
+        ("cloud", "triggering_broker.box_endpoint", "tcp://[ff02::1]:9880"),
+        ("cloud", "health.gateway_endpoint", "224.0.0.1:8913"),
+        ("cloud", "view.mail.server", "239.1.1.1:25"),
+        ("cloud", "store.mongo_uri", "mongodb://224.0.0.1/opq"),
+        ("cloud", "update.http_endpoint", "224.0.0.1:8151"),
+        ("gateway", "uplink.trigger_endpoint", "tcp://224.0.0.1:9880"),
+        ("gateway", "uplink.trigger_endpoint", "tcp://makai:٩٨٨٠"),
+        ("gateway", "mqtt.host", "ff02::1"),
+        ("gateway", "update.url", "http://255.255.255.255:8151"),
+        ("gateway", "setup.endpoint", "[ff02::1]:8080"),
+        ("gateway", "phasors.endpoint", "0.0.0.0:٤٧١٢"),
+        ("rules", "endpoint", "224.0.0.1:9081"),
+    ],
+)
+def test_an_address_that_connects_nothing_is_refused(
+    kind: str, key: str, value: str, tmp_path: Path, curve: KeyFolder
+) -> None:
+    """Multicast and broadcast, which a server may even bind; and digits that no socket takes."""
+    section, _, name = key.rpartition(".")
+    path = tmp_path / f"{kind}.toml"
+    path.write_text("" if kind != "gateway" else gateway_file(tmp_path).read_text())
+    with path.open("a") as file:
+        file.write(f"[{section}]\n" * bool(section) + f'{name} = "{value}"\n')
+    told = check("--json", "--kind", kind, path)
+    (problem,) = json.loads(told.stdout)["problems"]
+    assert told.exit_code == 2 and problem["key"] == key and "want " in problem["text"]
+    assert value in problem["text"] or "is for " in problem["text"]
+
+
 def test_an_empty_store_address_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text('[store]\nmongo_uri = ""\n')

@@ -28,3 +28,42 @@ def test_an_offset_stays_within_the_range() -> None:
         ports.with_offset("mauka_health", 60_000)
     with pytest.raises(KeyError):
         ports.with_offset("nowhere")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "255.255.255.255:8888",
+        "tcp://224.0.0.1:9880",
+        "tcp://239.255.0.9:9881?curve=/D/backend&name=cloud",
+        "tcp://[ff02::1]:9880",
+        "[ff05::2%eth0]:8888",
+        "ff02::1",
+        "tcp://[::ffff:224.0.0.1]:9880",
+        "http://user:secret@224.0.0.251:8888/path",
+        "mongodb://db.example:27017,u:p@255.255.255.255:27017/opq",
+        "socket://224.1:5000",
+        "0xe0000001",
+    ],
+)
+def test_an_address_of_many_machines_is_a_problem(address: str) -> None:
+    words = ports.host_problem(address)
+    assert " is for broadcast; want" in words or " is for multicast; want the name or address" in words
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "*:1",
+        "0.0.0.0:8888",
+        "tcp://[fe80::1%eth0]:1",
+        "ipc:///224.0.0.1",
+        "/dev/ttyUSB0",
+        "192.168.1.255:80",
+        "224.example.org:80",
+        "http://[::1]/224.0.0.1",
+    ],
+)
+def test_an_address_of_one_machine_is_none(address: str) -> None:
+    assert ports.host_problem(address) == ""

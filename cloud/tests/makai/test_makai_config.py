@@ -227,6 +227,7 @@ def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
         ("triggering_broker.box_endpoint", "tcp://:9880"),
         ("triggering_broker.backend_endpoint", "ipc://"),
         ("mauka.incident_id_endpoint", "127.0.0.1:9777"),
+        ("triggering_broker.box_endpoint", "tcp://127.0.0.1:٩٨٨٠"),
     ],
 )
 def test_services_need_an_address_of_zeromq(tmp_path: Path, key: str, value: str) -> None:

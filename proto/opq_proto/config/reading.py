@@ -32,6 +32,7 @@ from pydantic.fields import FieldInfo
 from opq_proto.config.fields import Fields, Why, bounds_of, fields_of, item_of, table_of
 from opq_proto.config.problems import Problem, from_validation, text_of
 from opq_proto.errors import ConfigError
+from opq_proto.kit.ports import host_problem
 
 __all__ = ["Field", "Why", "build", "load", "read_document", "section"]
 
@@ -39,6 +40,9 @@ Config = TypeVar("Config")
 CrossCheck = Callable[[Mapping[str, Any]], Iterable[Problem]]
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+ADDRESS_KEYS = ("endpoint", "host", "port", "server", "uri", "url")
+"""How the keys of addresses end; a `port` that is text is one of a Box, e.g. socket://box.example:5000."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, dataclasses.field))
@@ -140,6 +144,7 @@ def _known(
             ]
         else:
             problems += _blank(fields[key], value, (*path, key))
+            problems += _unreachable(value, (*path, key))
         kept[key] = value
     return kept
 
@@ -155,6 +160,14 @@ def _blank(info: FieldInfo, value: Any, path: tuple[str | int, ...]) -> list[Pro
         return []
     start = "want" if info.is_required() else "leave the key out, or give a value:"
     return [Problem(path, f"is empty; {start} {info.description or 'text'}")]
+
+
+def _unreachable(value: Any, path: tuple[str | int, ...]) -> list[Problem]:
+    """Returns a problem for an address, by the key's name, that no TCP connection reaches. It names the host
+    alone, because an address may contain a password."""
+    is_address = isinstance(value, str) and str(path[-1]).endswith(ADDRESS_KEYS)
+    words = host_problem(value) if is_address else ""
+    return [Problem(path, words)] if words else []
 
 
 def _unknown(key: str, fields: Fields) -> str:

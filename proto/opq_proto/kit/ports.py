@@ -1,8 +1,12 @@
 """Default port numbers, by service and duty; `--port-offset K` adds K to every one of them.
 
 Source: the original services (9880 to 10001, 8080, 8151, 8888, 8911) and docs/reference/contracts.md, Health.
+Here too: the forms of addresses that settings have, and the hosts in them that no TCP connection reaches.
 """
 
+import ipaddress
+import re
+import socket
 from types import MappingProxyType
 
 TRIGGERING_BOX = 9880
@@ -42,7 +46,8 @@ NOTIFICATIONS = 8917
 NOTIFICATIONS_HEALTH = 8918
 RULES = 9081
 
-PORT_PATTERN = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+PORT_PATTERN = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+"""A port from 0 to 65535. `\\d` would take the digits of every script, which no socket does."""
 HOST_PORT = rf"^(\*|\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s/:*\[\]]*):{PORT_PATTERN}$"
 """An address of HTTP or mail, as a pattern of a setting."""
 WEB_ADDRESS = rf"^https?://([^\s/@]+@)?(\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]]+)(:{PORT_PATTERN})?([/?]\S*)?$"
@@ -95,3 +100,31 @@ def with_offset(name: str, offset: int = 0) -> int:
 def endpoint(name: str, offset: int = 0, host: str = "127.0.0.1") -> str:
     """`tcp://host:port` of the port called `name`; raises as `with_offset`."""
     return f"tcp://{host}:{with_offset(name, offset)}"
+
+
+def host_problem(address: str) -> str:
+    """What is wrong with the hosts of `tcp://HOST:PORT`, a URL, HOST:PORT or HOST; empty: nothing.
+
+    No name is looked up. Linux lets a server listen at a multicast or broadcast address, where no client
+    reaches it. Source: RFC 9293, 3.9.2.3 (TCP refuses these); RFC 4291, 2.7; RFC 919, 7.
+    """
+    place = re.split("[/?#]", address.partition("://")[2] or address, maxsplit=1)[0].rpartition("@")[2]
+    for each in place.split(","):  # MongoDB has several
+        host = each.partition(":")[0] if each.count(":") == 1 else re.sub(r"^\[(.*)\](:.*)?$", r"\1", each)
+        if kind := _kind_of_many(host.partition("%")[0]):
+            return f"{host} is for {kind}; want the name or address of one machine, e.g. 127.0.0.1 or [::1]"
+    return ""
+
+
+def _kind_of_many(host: str) -> str:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            found = ipaddress.IPv4Address(socket.inet_aton(host))  # also 224.1 and 0xe0000001
+        except (OSError, ValueError):
+            return ""
+    address = getattr(found, "ipv4_mapped", None) or found
+    if str(address) == "255.255.255.255":
+        return "broadcast"
+    return "multicast" if address.is_multicast else ""

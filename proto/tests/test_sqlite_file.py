@@ -265,7 +265,7 @@ def test_a_read_only_file_is_read(tmp_path: Path) -> None:
         shutil.copy(f"{path}{end}", f"{copy}{end}")
     rows, why = read_where_nobody_can_write(path)
     assert rows == "[(7,)]", "of a log that its writer still holds"
-    assert "cannot be written" in why
+    assert "its file system is read-only; mount it for writing" in why
     writer.close()
     assert not Path(f"{path}-wal").exists()
     assert read_where_nobody_can_write(path)[0] == "[(7,)]", "of a file alone"

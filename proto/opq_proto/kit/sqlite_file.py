@@ -285,17 +285,26 @@ def store_error(path: Path, error: Exception, damaged: str = DAMAGED) -> StoreEr
     text = str(error)
     if isinstance(error, OSError):
         return StoreError(f"{path}: cannot be opened: {error.strerror or text}; choose another --data-dir")
-    if "locked" in text or "busy" in text:
+    if "malformed" in text or "not a database" in text:
+        advice = damaged
+    elif _is_now_read_only(path):
+        advice = "its file system is read-only; mount it for writing (`dmesg` says whether the kernel did it)"
+    elif "locked" in text or "busy" in text:
         advice = "another process holds it for writing; end that one, or try again"
     elif "full" in text or "disk I/O" in text:
         advice = "the disk is full or refuses to write; free space there, nothing of this call was stored"
     elif "readonly" in text or "unable to open" in text:
         advice = "it cannot be written; check its owner and mode, or choose another --data-dir"
-    elif "malformed" in text or "not a database" in text:
-        advice = damaged
     else:
         advice = "nothing of this call was stored"
     return StoreError(f"{path}: {text}: {advice}")
+
+
+def _is_now_read_only(path: Path) -> bool:
+    try:
+        return is_on_read_only(path)
+    except OSError:
+        return False
 
 
 def _keep_private(path: Path) -> None:

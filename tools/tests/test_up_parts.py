@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from command_in_process import run_in_process
 
 from opq_hil.backends.backend import BackendError
 from opq_proto.errors import ConfigError, PortBusyError
@@ -423,6 +424,21 @@ def test_trouble_is_one_line_with_reason(facts: dict[str, object], line: str) ->
 
 def test_a_folder_name_beyond_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InUseError, match="not UTF-8"), in_use_by_this(tmp_path / "caf\udce9"):
+        pass
+
+
+def test_a_link_to_nothing_is_no_data_folder(tmp_path: Path) -> None:
+    """As that to a disk that is not mounted: the sentence names both."""
+    link = tmp_path / "D"
+    link.symlink_to("mounted")
+    says = "D is a link to mounted, which is not there; mount its disk, or make that folder"
+    with pytest.raises(InUseError, match=says), in_use_by_this(link):
+        pass
+    for words in (("boxes", "set", "4", "--name", "x"), ("up",)):
+        done = run_in_process(*words, "--data-dir", str(link))
+        assert done.returncode == 2 and says in " ".join(done.stderr.split()), done.stderr
+    (tmp_path / "mounted").mkdir()
+    with in_use_by_this(link):
         pass
 
 

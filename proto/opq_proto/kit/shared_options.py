@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.whole_file import link_problem
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 """What a decorator for an option can be used on."""
@@ -16,6 +17,8 @@ MAX_OFFSET = 65_535 - max(PORTS.values())
 
 
 def _readable(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    if folder is not None and (problem := link_problem(folder)):
+        raise click.BadParameter(problem)
     if folder is not None and os.access(folder, os.F_OK) and not os.access(folder, os.R_OK | os.X_OK):
         raise click.BadParameter(f"Directory {str(folder)!r} is not readable")
     return folder

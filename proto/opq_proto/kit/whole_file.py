@@ -38,6 +38,19 @@ def private_folder(path: Path, ours: bool = True) -> Path:
     return path
 
 
+def link_problem(folder: Path) -> str:
+    """What is wrong with a folder that is a link to nothing, as to a disk that is not mounted; else empty."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        if folder.is_symlink():
+            there = folder.readlink()
+            return f"{folder} is a link to {there}, which is not there; mount its disk, or make that folder"
+    except OSError:
+        pass  # whoever uses it says why
+    return ""
+
+
 def open_private(path: Path | str, flags: int) -> int:
     """Opens a file that only its owner may read, also an existing one. Raises OSError."""
     file = os.open(path, flags | os.O_CLOEXEC, PRIVATE_MODE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_record import refuse_unfinished
+from opq_proto.kit.whole_file import link_problem
 
 LOCK_NAME = "up.lock"
 
@@ -39,8 +40,9 @@ def in_use_by_this(data_dir: Path, option: str = "--data-dir", beside: str = "")
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / LOCK_NAME).open("a")
     except OSError as error:
+        reason = link_problem(data_dir) or error.strerror
         raise InUseError(
-            f"the data folder {data_dir} cannot be used: {error.strerror}; give another by {option}"
+            f"the data folder {data_dir} cannot be used: {reason}; give another by {option}"
         ) from error
     with lock:
         try:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
 from opq_recordings.csv_rows import CsvRow
-from opq_recordings.csv_times import DAYS_TO_1970, zone_named
+from opq_recordings.csv_times import CALENDARS, DAYS_TO_1970, zone_named
 from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.local_hours import local_to_utc, offset_named, zone_of
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
@@ -58,6 +58,8 @@ class RowMoments:
     """UTC since 1970; None for a row that the user leaves out."""
     local: bool
     """Whether a row states no zone."""
+    days_since: str = ""
+    """Where times are days of a calendar: its beginning, as it is assumed."""
 
 
 def with_time_columns(form: CsvForm, rows: Sequence[CsvRow], time: int | None) -> CsvForm:
@@ -99,6 +101,7 @@ def row_moments(
     zone = zone_of(stated.zone)
     texts = _texts(form, rows)
     clocks: list[WrittenTime] | None = None
+    days_since = ""
     numbers = [form.notation.number(text) is not None for _, text in texts]
     if 2 * sum(numbers) > len(numbers) and not all(numbers):
         line, text = texts[numbers.index(False)]
@@ -109,6 +112,8 @@ def row_moments(
             texts = [(line, text or "") for (line, _), text in zip(texts, digits, strict=True)]
         else:
             clocks = _of_numbers(form, texts)
+            calendar = _calendar(form.notation.number(texts[0][1]) or 0.0)
+            days_since = "" if clocks[0].zone or calendar is None else CALENDARS[calendar]
     if clocks is None:
         clocks = _written(texts, stated.date_order)
     found: list[int | None] = [None] * len(rows)
@@ -142,7 +147,7 @@ def row_moments(
     for moment, (line, text) in zip(found, texts, strict=True):
         if moment is not None and not 0 <= moment <= MAX_START_NS:
             raise RecordingError(f"line {line}: its time {text!r:.60} is not from 1970 to 2115")
-    return RowMoments(found, any(its_zone is zone for _, its_zone in local))
+    return RowMoments(found, any(its_zone is zone for _, its_zone in local), days_since)
 
 
 def _place(texts: Sequence[_RowText], at_rows: Sequence[int]) -> Callable[[int], str]:

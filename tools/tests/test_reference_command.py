@@ -94,3 +94,11 @@ def test_a_box_that_is_not_known(tmp_path: Path) -> None:
     EmbeddedStore(tmp_path / "opq.db").close()
     with pytest.raises(Exception, match="Box 1"):
         compare(tmp_path, f"time,rms_v\n{T0_S},230\n")
+
+
+def test_the_calendar_of_serial_days_is_said(folder: Path) -> None:
+    """A CSV of a workbook that counts from 1904 looks the same."""
+    days = [25_569 + (T0_S + 600 * at) / 86_400 for at in range(60)]
+    text = "\n".join(["time,rms_v", *(f"{day:.9f},{volts}" for day, volts in zip(days, VOLTS, strict=True))])
+    says = "its times were taken as days since 1899-12-30; a workbook of the 1904 calendar has 1,462 less"
+    assert says in compare(folder, text).stderr

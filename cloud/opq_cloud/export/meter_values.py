@@ -51,6 +51,8 @@ class MeterTable:
     """Rows of a repeated hour that the user leaves out."""
     replaced: int
     """Values in place of which a later row of the same time was taken."""
+    days_since: str = ""
+    """Where times are days of a calendar: its beginning, as it is assumed."""
 
 
 def csv_values(
@@ -114,7 +116,7 @@ def _values(
         raise RecordingError("no row has a value")
     courses = {quantity: _course(each) for quantity, each in values.items()}
     replaced = count - sum(map(len, values.values()))
-    return MeterTable(courses, times.local, empty, moments.count(None), replaced)
+    return MeterTable(courses, times.local, empty, moments.count(None), replaced, times.days_since)
 
 
 def _course(values: Mapping[float, float]) -> MeterCourse:

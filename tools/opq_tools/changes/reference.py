@@ -13,6 +13,7 @@ from opq_cloud.store import CloudStore
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.shared_options import json_option
 from opq_proto.measurement.intervals import LENGTH_NAMES
+from opq_recordings.csv_times import CALENDARS
 from opq_recordings.date_order import DATE_ORDERS
 from opq_recordings.local_hours import REPEATED
 from opq_recordings.row_moments import StatedTimes
@@ -136,6 +137,10 @@ def _report(table: MeterTable, zone: str | None) -> None:
     """Says what of the file was assumed, and what was left out."""
     if table.local and zone is None:
         click.echo("its times state no zone and were taken as UTC; --zone states another one", err=True)
+    if table.days_since:
+        text = f"its times were taken as days since {table.days_since}"
+        more = "" if table.days_since != CALENDARS[0] else "; a workbook of the 1904 calendar has 1,462 less"
+        click.echo(text + more, err=True)
     for left_out, why in (
         (table.empty, "cells have no value"),
         (table.left_out, "rows of a repeated hour are left out"),

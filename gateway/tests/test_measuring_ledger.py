@@ -26,7 +26,7 @@ from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
 from opq_gateway.measuring.ledger_rows import LedgerRows
 from opq_gateway.measuring.lost_rows import LostRows
-from opq_proto.kit.whole_file import FileNotWrittenError
+from opq_proto.kit.whole_file import FileNotWrittenError, open_private
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 
@@ -264,6 +264,85 @@ def test_a_full_disk_loses_no_interval(tmp_path: Path, kind: str, monkeypatch: p
     assert [each.rows for each in LostRows(tmp_path).spans] == [1], "what a person broke hides no other"
     again.forget()
     assert not LostRows(tmp_path).spans
+
+
+REFUSALS: dict[str, tuple[dict[str, int], int]] = {
+    "no room": ({"write": errno.ENOSPC}, 0),
+    "no quota": ({"write": errno.EDQUOT}, 0),
+    "a file too large": ({"write": errno.EFBIG}, 0),
+    "a bad block": ({"write": errno.EIO}, 0),
+    "mounted again for reading": ({"open": errno.EROFS}, 0),
+    "no room for a name": ({"open": errno.ENOSPC}, 0),
+    "a disk that is gone": ({"open": errno.ENODEV}, 0),
+    "room for some bytes": ({}, 7),
+    "room for no byte": ({}, -1),
+    "some bytes that stay": ({"ftruncate": errno.ENOSPC}, 7),
+    "a quota that a server names late": ({"close": errno.EDQUOT}, 0),
+}
+"""How a disk refuses -> the calls that fail, with their errors; how many bytes are taken (0: all; -1: none).
+"""
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("from_start", [False, True])
+def test_no_form_of_a_full_disk_loses_a_row(
+    tmp_path: Path, refusal: str, from_start: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, rows = Ledger(tmp_path, "1", 24.0, 30.0), [row(number) for number in range(5)]
+    if not from_start:
+        ledger.append(rows[0])
+        ledger.flush()
+    (errors, most), real_write, real_close = REFUSALS[refusal], os.write, os.close
+
+    def fails(call: str) -> None:
+        if call in errors:
+            raise OSError(errors[call], os.strerror(errors[call]))
+
+    def write(fd: int, data: bytes) -> int:
+        fails("write")
+        return real_write(fd, data[: {0: None, -1: 0}.get(most, most)])
+
+    def close(fd: int) -> None:
+        if "close" in errors and Path(f"/proc/self/fd/{fd}").resolve().suffix == ".led":
+            truncate(fd, os.fstat(fd).st_size - 3)  # the server has not all of it
+            real_close(fd)
+            fails("close")
+        real_close(fd)
+
+    def opened(path: Path, flags: int) -> int:
+        fails("open")
+        return open_private(path, flags)
+
+    truncate = os.ftruncate
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", write)
+        disk.setattr(os, "close", close)
+        disk.setattr(ledger_module, "open_private", opened)
+        if "ftruncate" in errors:
+            disk.setattr(os, "ftruncate", lambda *_: fails("ftruncate"))
+        for each in rows[not from_start : 4]:
+            ledger.append(each)
+            with pytest.raises(OSError, match=r"\w"):
+                ledger.flush()
+    assert ledger.refused_rows == (4 if from_start else 3)
+    ledger.append(rows[4])
+    ledger.flush()
+    assert ledger.refused_rows == 0
+    assert list(Ledger(tmp_path, "1", 24.0, 30.0).read("window", 0, 2**62)) == rows
+
+
+@pytest.mark.parametrize("late", ["fsync", "replace"])
+def test_a_disk_that_refuses_late_keeps_the_loss(
+    tmp_path: Path, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = LostRows(tmp_path)
+    lost.reserve()
+    lost.add([row(0, "10min")])
+    with monkeypatch.context() as disk:
+        disk.setattr(os if late == "fsync" else Path, late, no_space)
+        lost.store()
+    assert [path.name for path in tmp_path.iterdir()] == ["lost.room"]
+    assert LostRows(tmp_path).spans == lost.spans
 
 
 def test_a_written_loss_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,10 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
 
+class TornFileError(OSError):
+    """The disk refused in the middle of a record, and to take back its part."""
+
+
 class Ledger:
     """The ledger of one Box or group; `append` from one thread, `flush` from one, `read` from any and any
     process."""
@@ -293,15 +297,11 @@ class Ledger:
         path, begin_ns, until_ns = self._open.get(series, (None, 0, 0))
         if path is None or not begin_ns - LENGTH_NS[series] <= start_ns < until_ns:
             path = self._begin(series, start_ns)
-        fd = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            written = os.write(fd, data)
-            if written != len(data):  # a record after a torn one would not be read
-                os.ftruncate(fd, os.fstat(fd).st_size - written)
-        finally:
-            os.close(fd)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            _append(path, data)
+        except TornFileError:
+            del self._open[series]  # a record after a torn one would not be read
+            raise
 
     def _begin(self, series: str, start_ns: int) -> Path:
         self._delete_old(series)
@@ -363,6 +363,29 @@ class Ledger:
                 return
             yield kind, first_ns, last_ns, rows
             at += HEAD.size + length
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Appends to a file, which is as before where that fails.
+
+    Raises:
+        TornFileError: a part may be in it.
+        OSError: nothing of it is.
+    """
+    fd, written = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 0
+    try:
+        try:
+            written = os.write(fd, data)
+            if written != len(data):
+                os.ftruncate(fd, os.fstat(fd).st_size - written)
+        finally:
+            os.close(fd)  # a disk of the network may refuse only here
+    except OSError as error:
+        if written:
+            raise TornFileError(*error.args) from error
+        raise
+    if written != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _series(kind: str) -> str:

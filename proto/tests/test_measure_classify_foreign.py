@@ -47,6 +47,21 @@ def test_the_integral_model_has_each_class(hz: int, cycles: int, every: int) -> 
     assert len(answers) >= 5 and len(wrong) <= 1, wrong
 
 
+@pytest.mark.parametrize(
+    ("name", "hz", "cycles", "index"),
+    [
+        ("ringing", 60, 24, 1000),  # noise before it belongs to its stretch
+        ("swell with ringing", 50, 20, 1001),  # one sample of noise of 4 sigma where it has faded
+        ("harmonics with swell with ringing", 50, 10, 1002),  # the swell ends within it
+        ("harmonics with swell with ringing", 60, 12, 1003),  # its wave is near order 15
+    ],
+)
+def test_ringing_alone_has_no_impulse_or_notches(name: str, hz: int, cycles: int, index: int) -> None:
+    signal = model_signal(name, hz, cycles, index, NOISE_DB)
+    assert signal.apart is None
+    assert judged(signal).found == signal.label
+
+
 def test_the_standard_names_by_measured_values() -> None:
     at = np.arange(4800) / 12_000.0
     wave = np.sin(2 * np.pi * 50 * at)

@@ -25,10 +25,10 @@ def record(rate_hz: float, level: float, cycles: tuple[float, float], swing: flo
     return np.sin(2 * np.pi * 50 * at + 0.7) * size * (1 + swing * np.sin(2 * np.pi * 16 * at))
 
 
-def notched(wave: Floats, rate_hz: float, per_cycle: int, depth: float = 0.3) -> Floats:
-    """With notches of 4 % of a cycle, a share of the voltage; none lies at a zero crossing."""
+def notched(wave: Floats, rate_hz: float, per_cycle: int, depth: float = 0.3, width: float = 0.04) -> Floats:
+    """With notches of this share of a cycle, and of the voltage; none lies at a zero crossing."""
     turns = np.arange(len(wave)) * 50 / rate_hz + 0.7 / (2 * np.pi)
-    inside = np.mod(turns - 0.06, 1 / per_cycle) < 0.04
+    inside = np.mod(turns - 0.06, 1 / per_cycle) < width
     size = np.abs(wave) / np.maximum(np.abs(np.sin(2 * np.pi * turns)), 1e-9)
     return wave - depth * size * np.sign(wave) * inside
 
@@ -120,6 +120,13 @@ def test_six_notches_at_3200_hz_are_notches(level: float, kind: str) -> None:
     """Their 15 samples and the edges beside them fill half of a cycle, and the harmonics fitted all of it."""
     wave = notched(record(3200.0, level, (4.3, 16.2)), 3200.0, 6)
     assert kind_of(wave, 3200.0) == "+".join(sorted((kind, "periodic_notching")))
+
+
+def test_notches_of_one_sample_beside_ringing_are_seen() -> None:
+    """The noise of a single cycle hides half of such a notch now and then, that of most cycles does not."""
+    bare = record(3200.0, 1.0, (0, 0))
+    wave = ringing(3200.0) - bare + notched(bare, 3200.0, 4, 0.25, 0.02)
+    assert kind_of(wave, 3200.0) == "oscillatory_transient+periodic_notching"
 
 
 def test_impulse_in_a_notch_is_seen() -> None:

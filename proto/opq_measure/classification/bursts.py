@@ -103,7 +103,11 @@ def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
             if burst is not None and not (is_cut and math.isnan(burst.hz)):
                 found.append(burst)
             if burst is not None and math.isfinite(burst.hz):
-                found += _impulse_beside(part, burst, sigma, rate_hz, least_v)
+                found += (
+                    each
+                    for each in _impulse_beside(part, burst, sigma, rate_hz, least_v)
+                    if each.first - piece.start >= END_SAMPLES and piece.stop - each.stop >= END_SAMPLES
+                )
     return sorted(found, key=lambda each: each.first)
 
 
@@ -183,14 +187,15 @@ def _impulse_beside(
 ) -> Iterable[Burst]:
     """The impulse in what a ringing leaves of its stretch, where it leaves only noise beside it.
 
-    The ringing begins with the stretch, or after its largest sample.
+    The ringing begins with the stretch, or after its largest sample, or as far before as its wave goes back:
+    its own first half wave is damped and of its frequency, and an impulse is not.
     """
     half_wave = round(rate_hz / rings.hz / 2)
     peak_stop = _around(part, LOBE_SIGMAS * sigma, rate_hz)[1]
     later = np.flatnonzero(np.abs(part[peak_stop:]) > LOBE_SIGMAS * sigma)
     begins = [0, peak_stop + int(later[0])] if len(later) else [0]
     left, begin = min(
-        ((_without_ringing(part, begin, sigma, rate_hz), begin) for begin in begins),
+        (_without_ringing(part, begin, sigma, rate_hz) for begin in begins),
         key=lambda each: float(np.sum(np.minimum(np.abs(each[0]), LOBE_SIGMAS * sigma) ** 2)),
     )
     first, stop = _around(left, LOBE_SIGMAS * sigma, rate_hz)
@@ -198,12 +203,11 @@ def _impulse_beside(
     peak = float(run[int(np.argmax(np.abs(run)))])
     beside = np.concatenate((left[:first], left[stop:]))
     near = slice(max(0, first - half_wave), stop + half_wave)
-    least = max(
-        least_v, BURST_SCATTERS * sigma, float(np.abs(part - left)[near].max())
-    )  # it may end suddenly
+    least = max(least_v, float(np.abs(part - left)[near].max()))  # it may end suddenly
     if abs(first - begin) < half_wave or stop - first > half_wave or abs(peak) < least:
         return
-    if len(beside) < half_wave or float(np.mean(beside**2)) > MOST_BESIDE * sigma**2:
+    power = float(np.mean(beside**2)) if len(beside) >= half_wave else math.inf
+    if power > MOST_BESIDE * sigma**2 or not _is_loud(run / max(sigma, math.sqrt(power))):
         return
     over = float(run @ run) - len(run) * sigma**2
     if one_sided(left, rate_hz) >= ONE_SIDED_SHARE * over:
@@ -211,19 +215,31 @@ def _impulse_beside(
         yield Burst(rings.first + first, rings.first + stop, peak, math.nan, math.nan, sigmas)
 
 
-def _without_ringing(part: FloatArray, begin: int, sigma: float, rate_hz: float) -> FloatArray:
-    """What the ringing that begins there leaves; samples far off it are taken as it has them."""
-    left, at = part.copy(), np.arange(len(part) - begin) / rate_hz
-    shown = np.zeros(len(at))
-    for turn in range(FIT_ROUNDS):
-        off = np.abs(part[begin:] - shown)
-        is_far = off > max(LOBE_SIGMAS * sigma, FAR_SHARE * float(off.max())) if turn else off < 0
-        ring = oscillation(np.where(is_far, shown, part[begin:]), rate_hz)
+def _without_ringing(part: FloatArray, begin: int, sigma: float, rate_hz: float) -> tuple[FloatArray, int]:
+    """What the ringing leaves, and where it begins: at `begin`, or as far before as the wave goes back.
+
+    Samples far off the ringing are taken as it has them.
+    """
+    own = part[begin:]
+    at = np.arange(len(own)) / rate_hz
+    ring = oscillation(own, rate_hz)
+    for _ in range(FIT_ROUNDS - 1):
         if ring is None:
-            return left
+            break
         shown = ring.values(at)
-    left[begin:] -= shown
-    return left
+        off = np.abs(own - shown)
+        is_far = off > max(LOBE_SIGMAS * sigma, FAR_SHARE * float(off.max()))
+        ring = oscillation(np.where(is_far, shown, own), rate_hz)
+    if ring is None:
+        return part, begin
+    fading = math.log(1 / FADED_SHARE) * ring.damping_s * rate_hz
+    back = round(min(float(begin), fading)) if fading > 0 else 0
+    shown, seen = ring.values(np.arange(-back, len(own)) / rate_hz), part[begin - back :]
+    gain = np.cumsum((seen**2 - (seen - shown) ** 2)[:back][::-1])
+    earlier = int(np.argmax(np.concatenate(([0.0], gain))))
+    left = part.copy()
+    left[begin - earlier :] -= shown[back - earlier :]
+    return left, begin - earlier
 
 
 def _around(part: FloatArray, least: float, rate_hz: float) -> tuple[int, int]:

@@ -35,7 +35,8 @@ LEAST_SHARE = 0.3
 """Least share of the energy above the noise that a comb explains; slopes of a notch and a ringing beside it
 have the rest."""
 LEAST_SCATTERS = 6.0
-"""The energy of these orders exceeds that of the noise by this many of its scatters."""
+"""The energy of these orders, without the strongest one, exceeds that of the noise by this many of its
+scatters: a ringing of some cycles leaves one order in a median."""
 MORE_PULSES_SIGMAS = 3.0
 """Each pulse exceeds the noise by this many sigma, because a comb of more pulses fits better to anything."""
 
@@ -61,10 +62,12 @@ def regular_notches(cycle: FloatArray, sigma: float, least: float) -> tuple[Regu
         return ()
     order = np.arange(min(ORDERS, int(ORDERS_SHARE * points)) + 1, min(TOP_ORDER + 1, (points + 1) // 2))
     spectrum = np.fft.rfft(cycle)[order] / points
+    power = 2 * np.abs(spectrum) ** 2
     line = sigma**2 / points  # power of noise in one unknown
     unknowns = 2 * len(order)
-    over = 2 * float(np.sum(np.abs(spectrum) ** 2)) - unknowns * line
-    if over < LEAST_SCATTERS * math.sqrt(2 * unknowns) * line:
+    over = float(power.sum()) - unknowns * line
+    beside = over - float(power.max())
+    if beside < LEAST_SCATTERS * math.sqrt(2 * unknowns) * line:
         return ()
     best, most = tuple[RegularNotch, ...](), LEAST_SHARE * over
     grid = 12 * -(-STEPS * 2 * int(order[-1]) // 12)  # whole steps between pulses

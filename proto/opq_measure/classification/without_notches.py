@@ -40,8 +40,9 @@ LEAST_SIGMAS = 8.0
 the largest of many deviations."""
 MEDIAN_SCATTER = math.sqrt(math.pi / 2)
 """Scatter of a median over that of a mean, in normal noise."""
-SHOWN_SIGMAS = 4.0
-"""A cycle shows whether it has a notch if that has this many sigma there; in a deep dip it has fewer."""
+SHOWN_SIGMAS = 2.5
+"""A cycle shows whether it has a notch if that has this many sigma there: noise hides half of one in a tenth
+of such cycles. In a deep dip it has fewer."""
 HOLE_SIGMAS = 3.0
 """A notch reaches as far as the median cycle leaves the wave by this many of its sigma."""
 LEAST_HOLE_SHARE = 0.005

@@ -1,8 +1,12 @@
-"""The boot loader's and the update's C for the PC, with Monocypher, or a skip that says why not."""
+"""The boot loader's and the update's C for the PC, and the loader's binary, with Monocypher; or a skip that
+says why not.
+"""
 
 import ctypes
 import random
+import shutil
 import struct
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from host_library import CMODULES, DEVICE, library, plain_object
 
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
 from opq_proto.firmware.image import HEADER_BYTES, Slot, Verdict, make_image
@@ -43,6 +48,25 @@ def ed25519() -> tuple[tuple[Path, ...], tuple[str, ...]]:
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEY = PRIVATE.public_key().public_bytes_raw()
+
+
+def make_boot(
+    build: Path, board: str, key: str = KEY.hex(), room: Path = BOOT
+) -> "subprocess.CompletedProcess[str]":
+    """Makes the boot loader's binary in `build`, for the chip, trusting `key` (hex)."""
+    if shutil.which("arm-none-eabi-gcc") is None or shutil.which("make") is None:
+        pytest.skip("no arm-none-eabi-gcc or make here: apt install gcc-arm-none-eabi make")
+    try:
+        folder = monocypher().path
+    except SourceError as problem:
+        pytest.skip(str(problem))
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "board.h").write_text(BOARDS[board].header())
+    variables = (f"BOARD_DIR={build}", f"MONOCYPHER={folder}", f"PUBLIC_KEY={key}", f"BUILD={build}")
+    command = ("make", "-s", "-C", str(room), *variables)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
 NONE = 2
 """OPQ_SLOT_NONE."""
 START, RECOVERY = 0, 1

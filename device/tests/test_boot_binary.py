@@ -2,20 +2,17 @@
 
 import hashlib
 import re
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boot_on_pc import BOOT, KEY, PRIVATE
+from boot_on_pc import PRIVATE, make_boot
 from host_library import DEVICE
 
 from opq_hil.backends.backend import BackendError, FirmwareRun, Image
 from opq_hil.backends.boards import BOARDS
-from opq_hil.backends.debian_source import SourceError
-from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
 from opq_hil.world.world import PowerScript, RomStart, World
 from opq_proto.firmware.image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
@@ -43,17 +40,8 @@ Play = Callable[..., FirmwareRun]
 @pytest.fixture(scope="module")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The boot loader, trusting the tests' key."""
-    if shutil.which("arm-none-eabi-gcc") is None or shutil.which("make") is None:
-        pytest.skip("no arm-none-eabi-gcc or make here: apt install gcc-arm-none-eabi make")
-    try:
-        folder = monocypher().path
-    except SourceError as problem:
-        pytest.skip(str(problem))
     build = tmp_path_factory.mktemp("boot")
-    variables = ("BOARD=opqbox", f"MONOCYPHER={folder}", f"PUBLIC_KEY={KEY.hex()}", f"BUILD={build}")
-    done = subprocess.run(
-        ("make", "-s", "-C", str(BOOT), *variables), capture_output=True, text=True, check=False
-    )
+    done = make_boot(build, "opqbox")
     assert done.returncode == 0, done.stderr
     return (build / "boot.bin").read_bytes()
 

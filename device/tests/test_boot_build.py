@@ -3,42 +3,23 @@
 import hashlib
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
-from boot_on_pc import BOOT, KEY
+from boot_on_pc import KEY, make_boot
 from host_library import DEVICE
 
-from opq_hil.backends.boards import BOARDS, EMULATED
-from opq_hil.backends.debian_source import SourceError
-from opq_hil.backends.monocypher_source import monocypher
+from opq_hil.backends.boards import EMULATED
 
 BUDGET_BYTES = 32 * 1024
 INFO = 0x7F80
-
-
-def make(
-    build: Path, board: str, key: str = KEY.hex(), room: Path = BOOT
-) -> "subprocess.CompletedProcess[str]":
-    if shutil.which("arm-none-eabi-gcc") is None or shutil.which("make") is None:
-        pytest.skip("no arm-none-eabi-gcc or make here: apt install gcc-arm-none-eabi make")
-    try:
-        folder = monocypher().path
-    except SourceError as problem:
-        pytest.skip(str(problem))
-    build.mkdir(parents=True, exist_ok=True)
-    (build / "board.h").write_text(BOARDS[board].header())
-    variables = (f"BOARD_DIR={build}", f"MONOCYPHER={folder}", f"PUBLIC_KEY={key}", f"BUILD={build}")
-    command = ("make", "-s", "-C", str(room), *variables)
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first board's build."""
     folder = tmp_path_factory.mktemp("boot")
-    done = make(folder, EMULATED[0])
+    done = make_boot(folder, EMULATED[0])
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -65,7 +46,7 @@ def test_it_fits_and_shows_its_key(built: Path) -> None:
 
 @pytest.mark.parametrize("board", EMULATED[1:])
 def test_it_does_on_the_other_boards_too(tmp_path: Path, board: str) -> None:
-    done = make(tmp_path, board)
+    done = make_boot(tmp_path, board)
     assert done.returncode == 0, done.stderr
     judge(tmp_path, board)
 
@@ -73,7 +54,7 @@ def test_it_does_on_the_other_boards_too(tmp_path: Path, board: str) -> None:
 def test_the_boot_loader_is_reproducible(built: Path, tmp_path: Path) -> None:
     there = tmp_path / "elsewhere" / "device"
     shutil.copytree(DEVICE, there, ignore=shutil.ignore_patterns("tests", "app", "__pycache__"))
-    done = make(tmp_path / "build", EMULATED[0], room=there / "boot")
+    done = make_boot(tmp_path / "build", EMULATED[0], room=there / "boot")
     assert done.returncode == 0, done.stderr
     first, second = (
         hashlib.sha256((folder / "boot.bin").read_bytes()) for folder in (built, tmp_path / "build")
@@ -83,7 +64,7 @@ def test_the_boot_loader_is_reproducible(built: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "00" * 31, "00" * 33, "zz" * 32])
 def test_a_key_that_is_none_stops_the_build(tmp_path: Path, key: str) -> None:
-    done = make(tmp_path, EMULATED[0], key)
+    done = make_boot(tmp_path, EMULATED[0], key)
     assert done.returncode != 0
     assert "Ed25519 public key" in done.stderr
 

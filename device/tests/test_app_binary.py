@@ -59,7 +59,8 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     from opq_tools.hil.built_firmware import firmware_for
 
     try:
-        return firmware_for(request.config.getoption("--hil-firmware"))
+        option = request.config.getoption
+        return firmware_for(option("--hil-firmware"), board_dir=option("--hil-board-dir"))
     except OpqError as error:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from opq_hil.backends.backend import BACKENDS, Backend, BackendError, Fixtures, backend
-from opq_hil.backends.boards import BOARDS, FILE, Board, read_board
+from opq_hil.backends.boards import BOARDS, FILE, Board, read_own_board
 from opq_hil.backends.firmware import (
     NO_FIRMWARE,
     VARIABLE,
@@ -29,6 +29,7 @@ from opq_hil.backends.firmware import (
 )
 from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
+from opq_proto.errors import ConfigError
 
 if TYPE_CHECKING:  # loaded by the tests that use them
     from opq_proto.keys.key_files import KeyFolder
@@ -47,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
     group.addoption("--hil-power-command", default="", help="Relay of its supply; called with on or off.")
     group.addoption("--hil-program-command", default="", help="Programmer at it; called with a .hex file.")
-    group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
+    group.addoption("--hil-board", choices=list(BOARDS), help="Which it is. [opqbox]")
     group.addoption("--hil-board-dir", type=Path, help=f"Folder of a board of your own, with its {FILE}.")
     group.addoption(
         "--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}, build/firmware]"
@@ -58,6 +59,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Fail if a test is skipped because firmware or emulator is not here.",
     )
     group.addoption("--hil-keep", type=Path, help="Folder for worlds, logs and reports. [pytest's own]")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses a wrong --hil-board-dir before the first test."""
+    own = config.getoption("--hil-board-dir")
+    if own is None:
+        return
+    if config.getoption("--hil-board"):
+        raise pytest.UsageError("give --hil-board, for our boards, or --hil-board-dir, for another")
+    try:
+        read_own_board(own)
+    except ConfigError as error:
+        raise pytest.UsageError(f"--hil-board-dir: {error}") from None
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +118,7 @@ def firmware_at_bench(config: pytest.Config) -> Mapping[str, Firmware]:
 
 def _board(config: pytest.Config) -> Board:
     own = config.getoption("--hil-board-dir")
-    return read_board(own) if own else BOARDS[config.getoption("--hil-board")]
+    return read_own_board(own) if own else BOARDS[config.getoption("--hil-board") or "opqbox"]
 
 
 @pytest.fixture

@@ -19,14 +19,18 @@ from opq_proto.errors import OpqError
 
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
-    """Firmware of both boards, built from this tree unless --hil-firmware or OPQ_FIRMWARE_DIR names some.
+    """Firmware of both boards, and of that of --hil-board-dir, built from this tree unless --hil-firmware or
+    OPQ_FIRMWARE_DIR names some.
 
     For a board on a bench it is what --hil-firmware names.
     """
     from opq_tools.hil.built_firmware import firmware_for
 
     try:
-        return firmware_at_bench(request.config) or firmware_for(request.config.getoption("--hil-firmware"))
+        option = request.config.getoption
+        return firmware_at_bench(request.config) or firmware_for(
+            option("--hil-firmware"), board_dir=option("--hil-board-dir")
+        )
     except OpqError as error:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 

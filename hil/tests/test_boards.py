@@ -12,13 +12,13 @@ from model_box import ModelBox
 from opq_hil.backends import debugging
 from opq_hil.backends.backend import BackendError, Image, backend
 from opq_hil.backends.boards import BOARDS, EMULATED, FILE, board_folders, read_board
-from opq_hil.backends.firmware import Firmware, read_firmware
+from opq_hil.backends.firmware import Firmware, FirmwareError, flashed_firmware, read_firmware
 from opq_hil.backends.our_sources import our_source
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.world.world import INTERNAL, Sine
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.firmware.image import Slot, read_header
-from opq_tools.firmware.firmware_command import command as firmware
+from opq_tools.firmware.firmware_command import build_command as firmware_build
 from opq_tools.hil.built_firmware import firmware_for
 from opq_tools.hil.scenarios import run as hil_run
 
@@ -68,7 +68,7 @@ def test_a_wrong_fact_is_named(changes: dict[str, str], words: str, tmp_path: Pa
 def test_all_wrong_facts_are_reported_at_once(tmp_path: Path) -> None:
     changes = {"tcxo = true": "tcxo = 1", 'repl = "PC9" ': 'repl = "C9" '}
     folder = own_board(tmp_path, changes, "Garden-Box")
-    done = CliRunner().invoke(firmware, ["build", "--board-dir", str(folder)])
+    done = CliRunner().invoke(firmware_build, ["--board-dir", str(folder)])
     assert isinstance(done.exception, ConfigError)
     text = str(done.exception)
     assert "3 problems" in text and "the folder's name is Garden-Box" in text
@@ -94,6 +94,23 @@ def test_a_build_brings_its_boards_facts(tmp_path: Path) -> None:
     assert set(found) == {"garden_box", "opqbox"}
     assert found["garden_box"].image.board == read_board(folder)
     assert found["opqbox"].image.board == BOARDS["opqbox"]
+
+
+def test_a_renamed_build_is_left_out(tmp_path: Path) -> None:
+    """And reported; what was asked for is an error."""
+    for name, changes in (("garden_box", {"tcxo = true": "tcxo = 1"}), ("opqbox.bak", {})):
+        (own_board(tmp_path, changes, name) / "flash.bin").write_bytes(b"")
+    reported: list[str] = []
+    with pytest.raises(FirmwareError, match=r"no board's flash\.bin"):
+        read_firmware(tmp_path, reported.append)
+    wrong, renamed = reported
+    assert f"{tmp_path / 'garden_box'} is left out" in wrong and "the folder's name is opqbox.bak" in renamed
+    (tmp_path / "opqbox").mkdir()
+    (tmp_path / "opqbox" / "flash.bin").write_bytes(b"")
+    assert set(read_firmware(tmp_path)) == {"opqbox"}
+    asked = read_board(own_board(tmp_path / "opqbox"))
+    with pytest.raises(FirmwareError, match=r"(?s)no flash\.bin of garden_box in it.*clock\.tcxo  is 1"):
+        flashed_firmware(tmp_path, asked)
 
 
 def test_mains_are_at_the_boards_own_converter(tmp_path: Path) -> None:
@@ -143,5 +160,8 @@ def test_a_debugged_board_has_its_own_clock(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_renode_has_the_platform_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=f"{EMULATED[0]} and {EMULATED[1]}, not of garden_box"):
+    words = f"{EMULATED[0]} and {EMULATED[1]}, not of"
+    with pytest.raises(BackendError, match=f"{words} garden_box"):
         backend("renode", board="garden_box")
+    with pytest.raises(BackendError, match=f"{words} disco_f407"):
+        debugging.renode_server(tmp_path, tmp_path, tmp_path, 1, BOARDS["disco_f407"])

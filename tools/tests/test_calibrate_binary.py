@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import pytest
 from click.testing import CliRunner
 
-from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS_PER_S, Sine, World
@@ -22,7 +21,8 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     from opq_tools.hil.built_firmware import firmware_for
 
     try:
-        return firmware_for(request.config.getoption("--hil-firmware"))
+        option = request.config.getoption
+        return firmware_for(option("--hil-firmware"), board_dir=option("--hil-board-dir"))
     except OpqError as error:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 
@@ -38,7 +38,7 @@ def test_the_real_firmware_reads_its_calibrated_reference(hil_bench: Bench) -> N
             done = CliRunner().invoke(command, options)
     assert done.exit_code == 0, done.output + str(done.exception)
     facts = json.loads(done.stdout)
-    true_v = AMPLITUDE_LSB / 2**0.5 * BOARDS["opqbox"].front_end.v_per_lsb
+    true_v = AMPLITUDE_LSB / 2**0.5 * hil_bench.firmware().image.board.front_end.v_per_lsb
     assert facts["before"]["rms_v"] == pytest.approx(true_v, rel=1e-4)
     assert facts["new"]["gain"] == pytest.approx(118.0 / true_v, rel=1e-4)
     assert facts["new"]["offset_lsb"] == pytest.approx(OFFSET_LSB, abs=0.5)

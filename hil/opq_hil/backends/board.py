@@ -98,6 +98,11 @@ class BoardBackend:
             needs.append("switches at its pins")
         return f"needs {', '.join(needs)}" if needs else None
 
+    def why_not_live(self, world: World) -> str | None:
+        """As `why_not`, for a world in real time."""
+        noise = "needs noise on its line, whose end here is the gateway's" if world.noise else None
+        return self.why_not(world) or noise
+
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> FirmwareRun:
@@ -139,8 +144,7 @@ class BoardBackend:
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
         """The port of the board, which runs already."""
-        why = self.why_not(world) or ("needs noise on its line" if world.noise else None)
-        if why:
+        if why := self.why_not_live(world):
             raise BackendError(why)
         yield LiveBox(self.port, self.now_s)
 

@@ -263,3 +263,18 @@ BOARDS: Mapping[str, Board] = {
     )
 }
 """Our boards by name, those of EMULATED first."""
+
+
+def read_own_board(folder: Path) -> Board:
+    """The board of a folder that a user names in place of one of ours.
+
+    Raises:
+        ConfigError: as `read_board`; or the name is one of ours, whose facts are others.
+    """
+    board = read_board(folder)
+    if board != BOARDS.get(board.name, board):
+        raise ConfigError(
+            f"{folder}: {board.name} is one of our boards, which has other facts and would accept this one's "
+            f"images. Give the folder a name other than {', '.join(BOARDS)}"
+        )
+    return board

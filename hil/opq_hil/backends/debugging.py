@@ -17,7 +17,7 @@ from opq_hil.backends.debian_source import cache_folder
 from opq_hil.backends.our_sources import our_source
 from opq_hil.backends.qemu import ICOUNT, chip_options
 from opq_hil.backends.qemu_build import MACHINE, find_qemu
-from opq_hil.backends.renode import SCRIPT, find_renode
+from opq_hil.backends.renode import SCRIPT, find_renode, other_platform
 
 HOST = "127.0.0.1"
 SOCKET = "gdb"
@@ -56,6 +56,8 @@ def qemu_server(folder: Path, flash: Path, world: Path, port: int, board: Board)
 
 def renode_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
     """Renode with our models, started once GDB says `monitor start`."""
+    if other := other_platform((board.name,)):
+        raise BackendError(f"renode cannot run {board.name}: {other}")
     binary = find_renode()
     if binary is None:
         raise BackendError("no Renode here: opq-tools hil renode --fetch, or renode on PATH")
@@ -95,7 +97,7 @@ def debug_session(
     """The commands for `server`; for an emulator `folder` gets a copy of the flash.
 
     Raises:
-        BackendError: an emulator is not here, or there is no GDB for ARM.
+        BackendError: an emulator is not here or cannot run the board, or there is no GDB for ARM.
     """
     probe = server in ("openocd", "st-util")
     flash = folder / "flash.bin"

@@ -6,14 +6,15 @@ above. Without both it is the folder in which that command writes by default.
 
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.backend import Image
 from opq_hil.backends.boards import BOARDS, FILE, Board, read_board
 from opq_hil.backends.our_sources import built_folder
-from opq_proto.errors import OpqError
+from opq_proto.errors import ConfigError, OpqError
 from opq_proto.firmware.image import Slot, read_bundle
 from opq_proto.kit.system_place import default_data_dir
 
@@ -72,9 +73,16 @@ class Firmware:
         return self.update
 
 
-def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def read_firmware(
+    folder: Path | None = None, report: Callable[[str], None] = _print
+) -> Mapping[str, Firmware]:
     """Every board's firmware in `folder`, else in `OPQ_FIRMWARE_DIR`, else in the build's own folder.
 
+    A folder whose board.toml is wrong, or whose name no board can have, is left out and reported.
     The private key is that of `OPQ_FIRMWARE_KEY`, else this machine's development key if it signed the build.
 
     Raises:
@@ -83,24 +91,33 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     place = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else built_folder())
     named = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
     built = sorted(path.parent for path in place.glob(f"*/{FLASH_FILE}"))
-    found = [board_firmware(folder, named or signing_key(folder)) for folder in built if _is_board(folder)]
+    found: dict[str, Firmware] = {}
+    for build in filter(_is_board, built):
+        try:
+            firmware = board_firmware(build, named or signing_key(build))
+        except ConfigError as error:
+            report(f"{build} is left out: {error}")
+            continue
+        found[firmware.image.board.name] = firmware
     if not found:
         raise FirmwareError(f"{place}: no board's {FLASH_FILE} in it; opq-tools firmware build")
-    return {firmware.image.board.name: firmware for firmware in found}
+    return found
 
 
 def flashed_firmware(folder: Path | None, board: Board) -> Firmware:
     """The build that a board on a bench was flashed with. Only its user knows: None names no other folder.
 
     Raises:
-        FirmwareError: the board is not in `folder`.
+        FirmwareError: the board is not in `folder`, or its board.toml there is wrong.
     """
     if folder is None:
         return Firmware(Image(board, Path()), None)
+    left_out: list[str] = []
     try:
-        return read_firmware(folder)[board.name]
+        return read_firmware(folder, left_out.append)[board.name]
     except (FirmwareError, KeyError):
-        raise FirmwareError(f"{folder}: no {FLASH_FILE} of {board.name} in it") from None
+        why = "; ".join([f"{folder}: no {FLASH_FILE} of {board.name} in it", *left_out])
+        raise FirmwareError(why) from None
 
 
 def signing_key(build: Path) -> Path | None:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,13 @@ def environment(virtual_ns: int) -> dict[str, str]:
     return {TIERED: "0", **os.environ} if virtual_ns < SHORT_NS else dict(os.environ)
 
 
+def other_platform(boards: Collection[str]) -> str | None:
+    """The reason why Renode cannot run these boards; None: its platform (box.repl) is theirs."""
+    if set(boards) <= set(EMULATED):
+        return None
+    return f"its platform is that of {' and '.join(EMULATED)}, not of {', '.join(boards)}"
+
+
 @dataclass(slots=True)
 class Renode:
     """`deterministic`: the same world gives the same bytes, as long as nothing live is connected."""
@@ -93,8 +100,8 @@ class Renode:
 
     def why_not(self, world: World | None) -> str | None:
         """The reason why nothing can be played: mostly that Renode is not installed."""
-        if not set(self.boards) <= set(EMULATED):
-            return f"its platform is that of {' and '.join(EMULATED)}, not of {', '.join(self.boards)}"
+        if other := other_platform(self.boards):
+            return other
         if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); to install it see hil/renode/README.md"
         if world is not None and world.rom_start is not None:

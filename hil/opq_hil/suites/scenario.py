@@ -16,6 +16,7 @@ from typing import Any
 
 from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, Image, LiveBox
 from opq_hil.backends.board import BoardBackend
+from opq_hil.backends.boards import BOARDS
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import EXTERNAL, NS_PER_S, Sine, World
 from opq_proto.errors import OpqError
@@ -73,7 +74,8 @@ class Bench:
         if board not in self.backend.boards:
             raise SkippedError(f"needs {board}; the bench has {', '.join(self.backend.boards)}")
         if board not in self._firmware:
-            raise SkippedError(f"no firmware for {board}: opq-tools firmware build")
+            of = "" if board in BOARDS else " --board-dir DIR"
+            raise SkippedError(f"no firmware for {board}: opq-tools firmware build{of}")
         return self._firmware[board]
 
     def run(
@@ -165,8 +167,8 @@ class Bench:
         settings: Mapping[str, str] | None = None,
     ) -> Iterator[LiveBox]:
         """A Box in real time, or slower: its serial port and its current time."""
-        if self.box is not None and world.noise:
-            raise SkippedError("needs noise on its line, whose end here is the gateway's")
+        if self.box is not None and (why := self.box.why_not_live(world)):
+            raise SkippedError(why)
         image, world = self._playable(world, board)
         flash = self._set(world, board, flash, settings)
         with self.backend.live(image, world, self._fresh("live"), flash=flash) as box:

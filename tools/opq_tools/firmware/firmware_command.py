@@ -83,8 +83,6 @@ def build_command(
 
     Example: opq-tools firmware build --board opqbox
     """
-    if chosen and board_dir:
-        raise click.UsageError("--board is for our boards, --board-dir for another; give one of them")
     version_text = version or source_version()
     with _waiting("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)

@@ -34,13 +34,13 @@ def firmware_for(
 ) -> Mapping[str, Firmware]:
     """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
 
-    `board_dir`: instead of ours, the board of that folder.
+    `board_dir`: also the board of that folder.
 
     Raises:
         OpqError: there is none, or it cannot be built here; the text has the command to type.
     """
     if folder is not None or os.environ.get(VARIABLE):
-        return read_firmware(folder)
+        return read_firmware(folder, report)
     # imported here: with a named folder neither compiler nor pyelftools is needed
     from opq_proto.keys.signing import development_key
     from opq_tools.firmware import build, toolchain
@@ -50,7 +50,8 @@ def firmware_for(
     out = cache_folder() / "firmware"
     key = development_key(default_data_dir())
     ours = board_folders(DEVICE)
-    places = [board_dir] if board_dir else [ours[board] for board in boards]
+    places = [ours[board] for board in boards]
+    places += [board_dir.resolve()] if board_dir else []
     for place in places:
         if not (out / place.name).exists():
             report(f"the firmware of {place.name} is built, once: half a minute")
@@ -72,8 +73,8 @@ def chosen_firmware(
         place = built_folder()
         now = {board: read_board(found) for board, found in board_folders(DEVICE).items() if board in boards}
         if board_dir:
-            now = {board_dir.name: read_board(board_dir)}
-        kept = {board: firmware for board, firmware in _kept(place).items() if board in now}
+            now[board_dir.name] = read_board(board_dir)
+        kept = {board: firmware for board, firmware in _kept(place, report).items() if board in now}
         fitting = {
             board: each
             for board, each in kept.items()
@@ -87,9 +88,9 @@ def chosen_firmware(
     return firmware_for(folder, boards, report, board_dir)
 
 
-def _kept(place: Path) -> Mapping[str, Firmware]:
+def _kept(place: Path, report: Callable[[str], None]) -> Mapping[str, Firmware]:
     try:
-        return read_firmware(place)
+        return read_firmware(place, report)
     except FirmwareError:
         return {}
 

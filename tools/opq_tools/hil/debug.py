@@ -90,7 +90,9 @@ def command(
     Example: opq-tools hil debug qemu -- -ex "hbreak opq_acquire_on_half" -ex continue
     """
     name = board_dir.name if board_dir else board
-    firmware = chosen_firmware(firmware_dir, [board], lambda text: click.echo(text, err=True), board_dir)
+    firmware = chosen_firmware(
+        firmware_dir, [] if board_dir else [board], lambda text: click.echo(text, err=True), board_dir
+    )
     if name not in firmware:
         raise BackendError(f"no firmware of {name} among {', '.join(firmware) or 'what is built'}")
     facts = firmware[name].image.board

@@ -53,12 +53,15 @@ def backend_option(names: Sequence[str], default: str | None = "qemu") -> Callab
     )
 
 
-def backends_here(port: str) -> list[str]:
-    """Names of the emulators that can run here, and of the board where a port is given."""
+def backends_here(port: str, own_board: str = "") -> list[str]:
+    """Names of the emulators that can run here, and of the board where a port is given.
+
+    `own_board`: name of a board of the user's own, which not every emulator can run.
+    """
     found = ["board"] if port else []
     for name in EMULATORS:
         try:
-            backend(name)
+            backend(name, "", own_board)
         except BackendError as error:
             click.echo(f"{error}; {name} does not play", err=True)
         else:
@@ -136,7 +139,8 @@ def bench(
         if fixtures.program_command:
             found.program(flashed.flash_hex())
         return Bench(found, {at_bench.name: flashed}, folder)
-    firmware = chosen_firmware(firmware_dir, EMULATED, lambda text: click.echo(text, err=True), board_dir)
+    ours: Sequence[str] = () if own else EMULATED
+    firmware = chosen_firmware(firmware_dir, ours, lambda text: click.echo(text, err=True), board_dir)
     return Bench(found, firmware, folder)
 
 

@@ -87,7 +87,8 @@ def run(
         raise click.UsageError("--power-command and --program-command are for a board: give its --port")
     if program_command and firmware_dir is None:
         raise click.UsageError("--program-command writes the flash.hex of a build: give its --firmware")
-    chosen_names = [backend_name] if backend_name else backends_here(port)
+    own_board = board_dir.name if board_dir else ""
+    chosen_names = [backend_name] if backend_name else backends_here(port, own_board)
     top = made_folder(out)
     benches = [  # all before the first plays: what is wrong with the last costs no verdicts
         bench(

@@ -367,7 +367,7 @@ def test_a_wrong_key_is_reported_early(tools: toolchain.Toolchain, tmp_path: Pat
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
-        ("--board", "nucleo", "there are disco_f407, nucleo_f429zi"),
+        ("--board", "nucleo", "disco_f407 or nucleo_f429zi"),
         ("--version", "next", "three numbers"),
     ],
 )

@@ -1,5 +1,6 @@
 """The clock by hand-made pulses and labels: states, steps, slews, names of seconds."""
 
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -21,7 +22,7 @@ from clock_on_pc import (
     ClockOnPc,
     Stamp,
 )
-from gps_messages import nav_pvt, nav_timels, rmc, tim_tp
+from gps_messages import gga, nav_pvt, nav_timels, rmc, tim_tp
 
 UTC_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
 NEW_YEAR_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
@@ -155,17 +156,41 @@ def test_holdover_grows_and_return_is_slewed() -> None:
     assert abs(line.error_ns(line.k + 11.5) + 8000) < 100
 
 
-@pytest.mark.parametrize("pulses", [2, 3, 4, 5, 10])
-@pytest.mark.parametrize("first", [0, 1])
-def test_several_pulses_a_second_lock_nothing(pulses: int, first: int) -> None:
+@pytest.mark.parametrize("pulses", [2, 3, 4, 5, 6, 7, 8, 9, 10])
+@pytest.mark.parametrize("missing", [0.0, 0.05, 0.2])
+def test_several_pulses_a_second_lock_nothing(pulses: int, missing: float) -> None:
     """HKUST-Aerial-Robotics/GVINS-Dataset 4: 10 pulses a second; one of them is the second, but which?"""
+    chance = random.Random(pulses)
     line = Line(ClockOnPc())
-    for k in range(first, 100 * pulses):
-        line.clock.pps(line.tick_at(k / pulses))
+    for k in range(200 * pulses):
+        if chance.random() >= missing:
+            line.clock.pps(line.tick_at((k + 0.5) / pulses))
         if k % pulses == 0:
             list(line.run(1, pulses=False))
     assert line.clock.status().state < LOCKED and line.clock.status().pulses == 0
-    assert line.clock.stamp(line.tick_at(99.5)).uncertainty_ns == UNKNOWN_NS
+    assert line.clock.stamp(line.tick_at(199.5)).uncertainty_ns == UNKNOWN_NS
+
+
+@pytest.mark.parametrize(("after_s", "locks"), [(2e-6, True), (20e-6, True), (1e-3, True), (0.1, False)])
+def test_a_bouncing_edge_locks(after_s: float, locks: bool) -> None:
+    """From the start on. After 100 ms a bounce is over: which of the two is the second is not known."""
+    line = Line(ClockOnPc())
+    for _ in range(60):
+        line.clock.pps(line.tick_at(line.k))
+        line.clock.pps(line.tick_at(line.k + after_s))
+        list(line.run(1, pulses=False))
+    assert (line.clock.status().state == LOCKED) is locks
+    if locks:
+        assert abs(line.error_ns(59.5)) <= 1 and line.clock.status().pulses_rejected == 60
+
+
+def test_a_bouncing_edge_overthrows_too() -> None:
+    line = locked(Line(ClockOnPc()), 120)
+    for _ in range(100):
+        for after_s in (0.3, 0.301):
+            line.clock.pps(line.tick_at(line.k + after_s))
+        list(line.run(1, pulses=False, labels=False))
+    assert line.clock.status().state == ACQUIRING
 
 
 def test_more_pulses_once_locked_change_nothing() -> None:
@@ -312,6 +337,40 @@ def test_one_sentence_with_a_fix_is_no_fix() -> None:
         list(line.run(1, pulses=False, labels=False))
         assert k < 20 or line.clock.status().state == HOLDOVER
         stamped(line, line.k - 0.5)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_fix_with_gaps_locks(every: int) -> None:
+    """Every second or third RMC is V, after half a minute without a fix."""
+    line = Line(ClockOnPc())
+    for k in range(100):
+        line.clock.receive(rmc(UTC_S + k, fix=k > 30 and k % every > 0), line.tick_at(k + 0.1))
+        list(line.run(1, labels=False))
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(99.5)) <= 1
+
+
+@pytest.mark.parametrize("gga_at", [0.08, 0.2])
+def test_a_fix_of_rmc_overrules_gga(gga_at: float) -> None:
+    """GGA says an estimate, before or after an RMC of its second that says a fix."""
+    line = Line(ClockOnPc())
+    for k in range(80):
+        sentences = [(0.12, rmc(UTC_S + k, fix=k > 30)), (gga_at, gga(UTC_S + k, quality=6))]
+        for at, sentence in sorted(sentences):
+            line.clock.receive(sentence, line.tick_at(k + at))
+        list(line.run(1, labels=False))
+        assert k != 30 or line.clock.status().state == FREE
+    assert line.clock.status().state == LOCKED and abs(line.error_ns(79.5)) <= 1
+
+
+def test_leap_seconds_are_doubted_from_the_fix_on() -> None:
+    """One damaged sentence was not the first fix: for 12.5 minutes its leap seconds may be the firmware's."""
+    line = Line(ClockOnPc())
+    for k in range(1600):
+        error_s = 2 if k < 600 + 750 else 0
+        line.clock.receive(rmc(UTC_S + k + error_s, fix=k == 30 or k >= 600), line.tick_at(k + 0.1))
+        list(line.run(1, labels=False))
+        stamped(line, k + 0.6)
+    assert stamped(line, 1599.9).source == SOURCE_GPS and abs(line.error_ns(1599.9)) <= 1
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -48,11 +48,11 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
     label.utc_s += clock->config.label_offset_s;
     opq_clock_pass_leap(clock, label.arrival_tick);
     clock->status.labels += label.valid;
-    if (label.valid && !clock->seconds.fixed) {
+    opq_seconds_note_fix(&clock->seconds, &label);
+    if (label.valid && opq_seconds_fix(&clock->seconds) && !clock->seconds.fixed) {
         clock->seconds.fixed = true;
         clock->seconds.fixed_tick = label.arrival_tick;
     }
-    opq_seconds_note_fix(&clock->seconds, &label);
     if (!clock->gps_running) { // there are no seconds to name yet
         return;
     }

@@ -60,7 +60,7 @@ typedef struct {
     int64_t last_step_ns;
 } opq_clock_status_t;
 
-// About 1.7 KB; static, one per Box.
+// About 2.2 KB; static, one per Box.
 typedef struct opq_clock {
     opq_timeline_t timeline;
     opq_clock_config_t config;

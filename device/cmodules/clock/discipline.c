@@ -99,11 +99,11 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
     }
     if (!clock->gps_running) {
         const opq_train_t *train = opq_trains_push(&clock->trains, tick);
-        bool alone = opq_trains_alone(&clock->trains, train);
-        if (train->run >= TRAIN_TO_BEGIN && alone) {
+        bool alone = train != NULL && opq_train_alone(train);
+        clock->status.pulses_rejected += !alone;
+        if (alone && train->run >= TRAIN_TO_BEGIN) {
             begin(clock, train);
         }
-        clock->status.pulses_rejected += !alone;
         return;
     }
     if (tick <= clock->good_tick) {
@@ -130,11 +130,15 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
         }
     }
     const opq_train_t *train = opq_trains_push(&clock->trains, tick);
+    if (train == NULL) {
+        clock->status.pulses_rejected++;
+        return;
+    }
     bool lost = tick - clock->good_tick > OPQ_CLOCK_LOST_TICKS;
     double bound_ns = opq_clock_gps_bound(clock, tick).bound_ns + RETURN_NS;
     if (lost && clock->holding && train->run >= TRAIN_TO_RETURN && off_ns <= bound_ns) {
         come_back(clock, tick, pulse_t_ns, innovation);
-    } else if (lost && train->run >= TRAIN_TO_OVERTHROW && opq_trains_alone(&clock->trains, train)) {
+    } else if (lost && train->run >= TRAIN_TO_OVERTHROW && opq_train_alone(train)) {
         begin(clock, train);
     } else {
         clock->status.pulses_rejected++;

@@ -10,11 +10,13 @@
 #define TURN_OVER_AT_LEAP 3u // where a leap second may be
 #define HINT_AGES_S 200      // so long after a leap second the gateway's time may be from before it
 #define RANK_S 10            // time after the last label of a higher rank until a lower one counts again
-#define FIX_CHANGES 3u       // labels in a row: one damaged sentence of 256 passes NMEA's checksum
+#define FIX_OF 5u            // seconds with labels, of which
+#define FIX_FROM 3u          // have a fix where it comes back: one damaged sentence of 256 passes NMEA's checksum
+#define LAST_THREE 7u        // bits of seconds without a fix that end it
 #define CONTRADICTED 10u     // labels in a row that the gateway's time contradicts, from which on it counts
 #define LEAP_KNOWN_S 810     // 12.5 minutes for the satellites' leap seconds, and TURN_OVER labels after them
 
-void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){0}; }
+void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){.fixes = UINT8_MAX}; }
 
 static void clear(opq_seconds_t *seconds) {
     seconds->voted = seconds->next = seconds->against = seconds->contradicted = 0;
@@ -32,10 +34,17 @@ void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label) {
     if (label->of_next_pulse) { // TIM-TP does not report a fix
         return;
     }
-    seconds->otherwise = label->valid == seconds->no_fix ? seconds->otherwise + 1u : 0;
-    if (seconds->otherwise == FIX_CHANGES) {
-        seconds->no_fix = !label->valid;
-        seconds->otherwise = 0;
+    if (label->arrival_tick - seconds->fixes_tick >= NEXT_VOTE_MS * OPQ_TICK_HZ / 1000) {
+        seconds->fixes = (uint8_t)(seconds->fixes << 1);
+        seconds->fixes_tick = label->arrival_tick;
+    }
+    seconds->fixes |= label->valid;
+    unsigned with_fix = 0;
+    for (unsigned i = 0; i < FIX_OF; i++) {
+        with_fix += (seconds->fixes & 1u << i) != 0;
+    }
+    if (with_fix >= FIX_FROM || (seconds->fixes & LAST_THREE) == 0) {
+        seconds->no_fix = with_fix < FIX_FROM;
     }
 }
 

@@ -22,16 +22,17 @@ typedef struct {
     uint32_t contradicted; // labels in a row that agree while the gateway's time does not
     int64_t disputed_s;    // the gateway's second minus the settled one, since it contradicts the receiver
     bool vouched;          // the gateway's time agreed with it
-    bool fixed;            // there was a valid label,
+    bool fixed;            // there was a fix, with a valid label,
     int64_t fixed_tick;    // the first one here
     int64_t bias_s;   // the receiver's labels minus UTC, as found by the gateway's time
     int64_t last_vote_ms;
     uint8_t kind;         // rank of the votes,
     uint8_t settled_kind; // and of those that settled the second
-    int64_t rank_tick; // last label of that rank
-    bool any;            // there was a label, valid or not
-    bool no_fix;         // as the receiver's labels say,
-    uint32_t otherwise;  // of which so many in a row say the opposite
+    bool any;             // there was a label, valid or not
+    bool no_fix;          // as the receiver's labels say
+    uint8_t fixes;        // a bit for each second with labels, the newest is bit 0: one of them had a fix
+    int64_t fixes_tick;   // first label of the newest
+    int64_t rank_tick;    // last label of the votes' rank
     int64_t latency_ms;  // typical latency of the votes that settled it
     int64_t leap_done_s; // the last leap second that happened
     int64_t leap_utc_s;  // the change happens where this second begins; 0: none announced

@@ -7,7 +7,8 @@
 #define WORST_PPM 100    // a crystal's tolerance plus temperature; limit of the first interval
 #define JITTER_TICKS 252 // 3 us: how much a period may differ from the one before
 #define LONGEST_GAP_S 3  // gap that does not end a train
-#define RIVAL_RUN 3u     // pulses of another train that glitches do not make
+#define BOUNCE_TICKS (OPQ_TICK_HZ / 100) // a second edge so soon is of the same pulse
+#define SECONDS_A_RIVAL 8 // glitches at random continue another train once in minutes
 
 static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
@@ -52,6 +53,9 @@ const opq_train_t *opq_trains_push(opq_trains_t *trains, int64_t tick) {
     int64_t seconds = 0;
     for (unsigned i = 0; i < OPQ_TRAINS; i++) {
         opq_train_t *train = &trains->trains[i];
+        if (train->run > 0 && magnitude(tick - train->last_tick) < BOUNCE_TICKS) {
+            return NULL;
+        }
         int64_t count = 0;
         if (continues(train, tick, &count) && (found == NULL || train->run > found->run)) {
             found = train;
@@ -63,20 +67,14 @@ const opq_train_t *opq_trains_push(opq_trains_t *trains, int64_t tick) {
         *found = (opq_train_t){.first_tick = tick, .last_tick = tick, .period_ticks = OPQ_TICK_HZ, .run = 1};
         return found;
     }
-    found->period_ticks = (tick - found->last_tick) / seconds;
+    found->period_ticks = (int32_t)((tick - found->last_tick) / seconds);
     found->last_tick = tick;
-    found->seconds += seconds;
+    found->seconds += (uint32_t)seconds;
     found->run++;
+    for (unsigned i = 0; i < OPQ_TRAINS; i++) {
+        trains->trains[i].rivals += &trains->trains[i] != found;
+    }
     return found;
 }
 
-bool opq_trains_alone(const opq_trains_t *trains, const opq_train_t *train) {
-    for (unsigned i = 0; i < OPQ_TRAINS; i++) {
-        const opq_train_t *other = &trains->trains[i];
-        if (other != train && other->run >= RIVAL_RUN &&
-            train->last_tick - other->last_tick <= (LONGEST_GAP_S + 1) * OPQ_TICK_HZ) {
-            return false;
-        }
-    }
-    return true;
-}
+bool opq_train_alone(const opq_train_t *train) { return train->rivals * SECONDS_A_RIVAL <= train->seconds; }

@@ -285,7 +285,7 @@ REFUSALS: dict[str, tuple[dict[str, int], int]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("from_start", [False, True])
-def test_no_form_of_a_full_disk_loses_a_row(
+def test_no_full_disk_loses_a_row(
     tmp_path: Path, refusal: str, from_start: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, rows = Ledger(tmp_path, "1", 24.0, 30.0), [row(number) for number in range(5)]

@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import demo
@@ -24,6 +27,7 @@ from opq_cloud.export.selection import (
     measurement_table,
 )
 from opq_cloud.export.tables import (
+    FORM_WORDS,
     ROWS_AT_ONCE,
     ExportTable,
     JsonRow,
@@ -35,7 +39,10 @@ from opq_cloud.export.tables import (
 )
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.documents.findings import incident_document, shown_from_document
+from opq_cloud.store.documents.readable import READ_ERRORS
+from opq_cloud.store.incidents.index import IncidentFilter, IndexProgress
+from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
 from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric
@@ -193,6 +200,34 @@ def test_incidents_and_findings(store: CloudStore) -> None:
     assert list(all_incidents(store, IncidentFilter(end_ns=10**9))) == []
     assert list(all_incidents(store, IncidentFilter(start_ns=2 * T_MS * 10**6))) == []
     assert len(list(all_incidents(store, IncidentFilter(start_ns=10**9, end_ns=T_MS * 10**6)))) == 1
+
+
+ODD = (None, "much", "80", True, 5, -1, 1e30, math.nan, math.inf, [], ["x"], {}, {"a": 1}, 2**62, b"0")
+
+
+def test_no_odd_field_ends_an_export(store: CloudStore) -> None:
+    """A finding that has any other value in one field is unreadable, or is in each file."""
+    (incident,) = all_incidents(store)
+    finding = incident.findings[0].finding
+    ours = incident_document(KnownFinding(1, 1, (1,), finding), 0)
+    theirs = dict(islice(ours.items(), [*ours].index("group_id")))  # the fields of the original come first
+    for document in (ours, theirs):
+        for name in document:
+            found = []
+            for odd in ODD:
+                with suppress(*READ_ERRORS):
+                    found.append(incident_of([shown_from_document({**document, name: odd})]))
+            for form in FORM_WORDS:
+                for table in (finding_table, incident_table):
+                    assert written(table(found), form), name
+
+
+def test_a_table_says_how_much_is_indexed() -> None:
+    whole, part = (finding_table([], progress=each) for each in (None, IndexProgress(5, 20)))
+    assert b"indexed_percent" not in written(whole, "json")
+    assert json.loads(written(part, "json"))["provenance"]["indexed_percent"] == 25
+    read = pyarrow.parquet.read_table(io.BytesIO(written(part, "parquet")))
+    assert read.schema.metadata[b"opq.indexed_percent"] == b"25"
 
 
 def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,6 +182,8 @@ def test_the_plane_counts_every_residual(client: TestClient) -> None:
     ("query", "status"),
     [
         ("box=1,", 404),
+        ("box=77", 404),
+        ("box=77,1", 200),
         ("box=" + ",".join(map(str, range(51))), 400),
         ("scope=x", 404),
         ("order=x", 404),
@@ -275,6 +277,32 @@ def test_a_parts_facts_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     newest = seen.find_incidents(IncidentFilter(), 5)
     assert newest[0].incident_id == new.incident_id and len(newest) == 5
     assert len(read) == 3, "the newest are those of the list that is kept"
+    store.close()
+
+
+def test_a_hidden_box_is_as_an_unknown_one(tmp_path: Path) -> None:
+    """Box 9 is known by its incidents alone, as a deleted one is."""
+    store = open_store(None, tmp_path)
+    store.put_box(BoxRecord("1", "Box 1"))
+    store.put_box(BoxRecord("2", "Box 2"))
+    sag = Finding("sag", "2", NOW_NS, NOW_NS + S // 10, 1000, True, residual_percent=70.0)
+    put_findings(store, 1, [sag])
+    put_findings(store, 2, [replace(sag, box_id="9", start_ns=NOW_NS - 9 * S, end_ns=NOW_NS - 8 * S)])
+    context = VisitorContext(open_services(store, "beyond_loopback"))
+
+    def known(visitor: Visitor) -> list[str]:
+        token = VISITOR.set(visitor)
+        try:
+            return [each for each in ("1", "2", "9", "77") if context.knows_incidents_of(each)]
+        finally:
+            VISITOR.reset(token)
+
+    assert known(Visitor(everything=True)) == ["1", "2", "9"]
+    assert known(Visitor(full=frozenset({"1", "9"}))) == ["1", "9"]
+    client = TestClient(create_app(open_services(store)))
+    for path, statuses in (("/incidents", (200, 404)), ("/api/v1/incidents", (200, 404))):
+        assert tuple(client.get(f"{path}?box={each}").status_code for each in ("9", "77")) == statuses
+    assert client.get("/api/v1/incidents?box=9&class=swell").json()["items"] == []
     store.close()
 
 

@@ -190,6 +190,8 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
         ("/phenomena?box=77", 404, "no Box 77"),
         ("/exports/measurements?box=77", 404, "no Box 77"),
         ("/exports/changes?box=77&box=78", 404, "no Box 77 or 78"),
+        ("/exports/incidents?box=77,78", 404, "no Box 77 or 78"),
+        ("/exports/findings?box=77&class=sag", 404, "no Box 77"),
         ("/incidents/99999", 404, "no incident 99999"),
         ("/events/1/waveforms/77", 404, "it has 1, 2, 4"),
         ("/events/1/export?format=pdf", 400, "comtrade"),

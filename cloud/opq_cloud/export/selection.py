@@ -11,7 +11,7 @@ from opq_cloud.export.exported_records import ExportError, WaveformRecord, softw
 from opq_cloud.export.tables import ColumnKind, ExportTable, JsonRow, TableColumn
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace, IndexProgress
 from opq_cloud.store.judged_nominal import judged_in_event
 from opq_cloud.store.records.incidents.phenomenon_words import phenomenon_json
 from opq_cloud.store.stated_starts import of_their_starts
@@ -86,6 +86,8 @@ INCIDENT_COLUMNS = (
 
 
 EVERY_INCIDENT = IncidentFilter()
+INDEXED = "indexed_percent"
+"""Fact of a table without all incidents: how much of what the original stored before is indexed."""
 INDEX_ROWS = 200
 """Entries of the index that are read at once."""
 
@@ -185,14 +187,24 @@ def measurement_table(
     return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_json, each()), facts)
 
 
-def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
+def incident_table(
+    incidents: Iterable[Incident], licence: str = "", progress: IndexProgress | None = None
+) -> ExportTable:
+    """A row for each; `progress`: how many of all there may be, read before they are."""
     rows = (incident_json(incident) for incident in incidents)
-    return ExportTable("incidents", INCIDENT_COLUMNS, rows, facts_of(licence))
+    return ExportTable("incidents", INCIDENT_COLUMNS, rows, facts_of(licence, **_indexed(progress)))
 
 
-def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
+def finding_table(
+    incidents: Iterable[Incident], licence: str = "", progress: IndexProgress | None = None
+) -> ExportTable:
+    """A row for each finding; `progress` as in `incident_table`."""
     rows = (finding_row(each) for incident in incidents for each in incident.findings)
-    return ExportTable("findings", FINDING_COLUMNS, rows, facts_of(licence))
+    return ExportTable("findings", FINDING_COLUMNS, rows, facts_of(licence, **_indexed(progress)))
+
+
+def _indexed(progress: IndexProgress | None) -> JsonRow:
+    return {} if progress is None else {INDEXED: progress.percent}
 
 
 def change_table(

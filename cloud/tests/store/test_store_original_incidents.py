@@ -85,12 +85,13 @@ def test_a_field_of_another_type_hides_nothing() -> None:
     assert finding("VOLTAGE_SAG", annotations=5).because == "annotation: 5"
     assert finding("VOLTAGE_SAG", kind=None).measurement_type == "VOLTAGE"
     assert finding("VOLTAGE_SAG", box_id=12).box_id == finding("VOLTAGE_SAG", box_id=12.0).box_id == "12"
-    for event_id in (None, "none", [3], float("nan")):
+    for event_id in (None, "none", [3], float("nan"), 1e30):
         assert finding("VOLTAGE_SAG", event_id=event_id).kind == "sag"
 
 
 @pytest.mark.parametrize(
-    "field", [{"box_id": None}, {"box_id": ""}, {"box_id": 1.5}, {"end_timestamp_ms": 1e16}]
+    "field",
+    [{"box_id": None}, {"box_id": ""}, {"box_id": 1.5}, {"end_timestamp_ms": 1e16}, {"incident_id": 1e30}],
 )
 def test_one_without_box_or_time_is_unreadable(field: dict[str, Any]) -> None:
     with pytest.raises(READ_ERRORS):

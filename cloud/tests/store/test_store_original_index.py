@@ -1,6 +1,7 @@
 """The index over a store of the original: made by slices in the background; what it changes is followed."""
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -357,6 +358,12 @@ def test_expired_data_go_before_roll_ups_are_done(
     assert gone
 
 
+def indexed_percent(browser: FormBrowser, path: str) -> int | None:
+    assert browser.get(f"/api/v1/{path}") == 200
+    found: int | None = json.loads(browser.text)["indexed_percent"]
+    return found
+
+
 @pytest.mark.usefixtures("cheap_argon2")
 def test_the_list_says_how_much_is_indexed(
     db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -364,6 +371,8 @@ def test_the_list_says_how_much_is_indexed(
     monkeypatch.setattr(original_index, "SLICE", 5)
     monkeypatch.setattr(original_index.OriginalIndex, "_index_foreign", lambda self: None)
     db.incidents.insert_many([theirs(number, expire_at=2**31) for number in range(1, 20)])
+    span = {"target_event_start_timestamp_ms": T_MS, "target_event_end_timestamp_ms": T_MS + 500}
+    db.events.insert_one({"event_id": 40, "boxes_triggered": None, "boxes_received": None, **span})
     with demo.Scene(tmp_path, poll_s=30.0, mongo_uri=cleared_uri) as scene:
         scene.store.index_slice()
         add_people(scene, ann="admin")
@@ -372,11 +381,17 @@ def test_the_list_says_how_much_is_indexed(
         page = browser.text
         assert '<progress value="5" max="20"' in page and "25 % are done" in page
         assert "#19" in page and "#15" in page and "#14" not in page
+        for path in ("incidents", "findings"):
+            assert indexed_percent(browser, path) == 25
+        assert browser.get("/api/v1/exports/incidents") == 200
+        assert browser.headers["opq-indexed-percent"] == "25"
+        assert browser.get("/events/40") == 200 and "The event names no Box." in browser.text
+        assert browser.get("/api/v1/events/40") == 200 and json.loads(browser.text)["box_ids"] == []
         while scene.store.index_slice():
             continue
         browser.get("/incidents")
         page = browser.text
-        assert "<progress" not in page and "#14" in page
+        assert "<progress" not in page and "#14" in page and indexed_percent(browser, "incidents") is None
         volts = (17_000 * np.sin(np.arange(3024) * np.pi / 100)).astype("<i2")
         GridFS(db).put(volts.tobytes(), filename="incident_19")
         db.incidents.update_one({"incident_id": 19}, {"$set": {"gridfs_filename": "incident_19"}})

@@ -54,7 +54,18 @@ BROKEN: dict[str, list[dict[str, Any]]] = {
         {"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": "much"},
     ],
     "trends": [{"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": 120.0}],
-    "events": [{"event_id": "two"}, {"event_id": 2, "missing": 5}],
+    "events": [
+        {"event_id": "two"},
+        {"event_id": 2, "missing": 5},
+        {"event_id": 1e30},
+        {
+            "event_id": 3,
+            "boxes_triggered": ["1"],
+            "boxes_received": ["1"],
+            "target_event_start_timestamp_ms": Int64(10**18),
+            "target_event_end_timestamp_ms": Int64(10**18 + 100),
+        },
+    ],
     "incidents": [
         {"incident_id": 2, "box_id": "1", "start_timestamp_ms": "late", "end_timestamp_ms": 1},
         {"incident_id": 3, "box_id": "1"},
@@ -83,7 +94,8 @@ def test_one_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
     (trend,) = store.trends("1", T_MS - 60_000, T_MS)
     assert trend.metrics["rms"] == (119.0, 121.0, 120.0)
     assert [record.event_id for record in store.events()] == [1]
-    assert store.event_record(2) is None and store.event(2) is None
+    for number in (2, 3):
+        assert store.event_record(number) is None and store.event(number) is None
     assert [incident.incident_id for incident in store.incidents()] == [1]
     assert store.incident(2) is None
     found = store.find_incidents(IncidentFilter(), 9)
@@ -110,6 +122,7 @@ def test_a_field_that_is_invalid_is_unknown(store: MongoStore) -> None:
     assert event_record({**event, "boxes_received": [1.0]}).boxes_received == ("1",)
     assert box_from_document({"box_id": 3.0}).box_id == "3", "as the legacy mongo shell writes a number"
     store._db.events.insert_one(event)
+    store._db.incidents.insert_one({**GOOD["incidents"], "incident_id": 9, "event_id": None})
     assert "event 9: the waveform of Box 1 is missing" in check_store(store).problems
     part = {"event_id": 9, "box_id": 1.0, "event_start_timestamp_ms": T_MS, "data_fs_filename": "event_9_1"}
     store._db.box_events.insert_one(part)
@@ -117,6 +130,11 @@ def test_a_field_that_is_invalid_is_unknown(store: MongoStore) -> None:
     found = store.event(9)
     assert found is not None and [each.box_id for each in found.waveforms] == ["1"]
     assert "event 9: the waveform of Box 1 is missing" not in check_store(store).problems
+    store._db.box_events.insert_one({"event_id": 10, "box_id": "1"})
+    store._db.events.insert_one({"event_id": 10, "boxes_received": None})
+    store.delete_box("1")
+    kept = store._db.events.find_one({"event_id": 10})
+    assert kept is not None and kept["boxes_received"] == []
 
 
 def test_metrics_count_them_by_collection(store: MongoStore) -> None:
@@ -136,9 +154,11 @@ def test_the_latest_is_the_newest_readable_measurement(store: MongoStore) -> Non
 
 
 def test_an_unreadable_waveform_document_is_named_missing(store: MongoStore) -> None:
-    part = {"event_id": 1, "box_id": "1", "event_start_timestamp_ms": "then", "data_fs_filename": "event_1_1"}
-    store._db.box_events.insert_one(part)
-    store._server.fs.put(b"\0\1" * 400, filename="event_1_1")
+    starts = {"1": "then", "4": Int64(10**18)}
+    for box_id, start in starts.items():
+        part = {"event_id": 1, "box_id": box_id, "data_fs_filename": f"event_1_{box_id}"}
+        store._db.box_events.insert_one(part | {"event_start_timestamp_ms": start})
+        store._server.fs.put(b"\0\1" * 400, filename=part["data_fs_filename"])
     event = store.event(1)
     assert event is not None and event.waveforms == ()
-    assert event.missing == {"1": "its document in box_events cannot be read"}
+    assert event.missing == dict.fromkeys(starts, "its document in box_events cannot be read")

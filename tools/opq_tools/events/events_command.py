@@ -202,7 +202,9 @@ def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str
             "asked",
             f"{len(requested)} Boxes: {', '.join(requested)}"
             if len(requested) > 1
-            else f"Box {', '.join(requested)}",
+            else f"Box {requested[0]}"
+            if requested
+            else "the event names no Box",
         ),
         ("asked because", reasons),
         ("not asked", "; ".join(f"{why}: {count}" for why, count in record.not_asked.items())),

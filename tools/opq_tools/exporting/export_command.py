@@ -136,8 +136,11 @@ def incidents(
         raise click.UsageError("--incident is one incident: leave --from, --to, --box and --class out")
     else:
         chosen = [known_incident(store, incident_id)]
+    progress = store.index_progress() if incident_id is None else None  # first: it may end meanwhile
+    if progress is not None:
+        click.echo(progress.words, err=True)
     table = finding_table if findings else incident_table
-    _write_table(table(chosen, licence), form, out, comments)
+    _write_table(table(chosen, licence, progress), form, out, comments)
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")

@@ -125,11 +125,7 @@ def show_incidents(
     if not found and not as_json:
         click.echo("no stored incident fits these options")
     if (progress := store.index_progress()) is not None:
-        click.echo(
-            f"the incidents of before the first start are being indexed, the newest first: "
-            f"{progress.percent} % are done; older ones are not listed yet",
-            err=True,
-        )
+        click.echo(progress.words, err=True)
 
 
 def _show_one(store: CloudStore, incident_id: int, as_json: bool) -> None:

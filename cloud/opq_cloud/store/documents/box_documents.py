@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from opq_cloud.store.box_record import MADE_UP, BoxLoss, BoxRecord, LocationRecord
-from opq_cloud.store.documents import box_id_of
+from opq_cloud.store.documents import box_id_of, known_number, known_text
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
@@ -233,21 +233,17 @@ def _fact(name: str, value: object) -> Any:
 
 def _constant(value: object) -> float | None:
     """Reads counts per volt; the whole number 1 is what the original writes where it is not known."""
-    return None if isinstance(value, int) and value == 1 else _number(value)
+    return None if isinstance(value, int) and value == 1 else known_number(value)
 
 
 def _text(value: object) -> str | None:
-    """Reads a text, or a number as one; None where it is empty or of another type."""
-    return (str(value) or None) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    """Reads a text; None also where it is empty."""
+    return known_text(value) or None
 
 
 def _flag(value: object) -> bool | None:
     """Reads yes or no; None where it is a text, such as "false"."""
     return bool(value) if isinstance(value, int | float) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _whole(value: object) -> int | None:
@@ -273,7 +269,7 @@ def location_from_document(document: Mapping[str, Any]) -> LocationRecord | None
     coordinates = document.get("coordinates")
     if not isinstance(coordinates, list | tuple) or len(coordinates) != 2 or not document.get("slug"):
         return None
-    longitude, latitude = (_number(value) for value in coordinates)
+    longitude, latitude = (known_number(value) for value in coordinates)
     if longitude is None or latitude is None:
         return None
     if not (abs(longitude) <= LARGEST_LONGITUDE and abs(latitude) <= LARGEST_LATITUDE):

@@ -11,7 +11,15 @@ from dataclasses import asdict
 import numpy as np
 
 from opq_cloud.store.box_record import box_order
-from opq_cloud.store.documents import Document, box_id_of, texts_of
+from opq_cloud.store.documents import (
+    Document,
+    box_id_of,
+    known_text,
+    known_whole,
+    texts_of,
+    time_of,
+    whole_of,
+)
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.unknown_gain import DRAWN_V_PER_LSB
@@ -83,15 +91,15 @@ def event_record(document: Document) -> EventRecord:
     """Reads an event; one that the original stored counts as finished, since it has no such field."""
     ours = "token" in document
     received = tuple(texts_of(document.get("boxes_received")))
-    why = dict(document.get("missing", {}))
+    why = {box_id: str(text) for box_id, text in document.get("missing", {}).items()}
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
     onset_ns, half_cycles_ns = document.get("onset_ns"), document.get("half_cycles_ns")
     return EventRecord(
-        event_id=int(document["event_id"]),
+        event_id=whole_of(document["event_id"]),
         token=str(document.get("token", "")),
-        start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
-        end_ns=int(document.get("end_ns", end_ms * NS_PER_MS)),
+        start_ns=time_of(document.get("start_ns", start_ms * NS_PER_MS)),
+        end_ns=time_of(document.get("end_ns", end_ms * NS_PER_MS)),
         boxes_triggered=tuple(texts_of(document.get("boxes_triggered"))),
         boxes_received=received,
         missing={box: text for box, text in why.items() if box not in received},
@@ -100,15 +108,15 @@ def event_record(document: Document) -> EventRecord:
         because=str(document.get("because", document.get("description")) or ""),
         short={box: text for box, text in why.items() if box in received},
         revision=int(document.get("revision", 0)),
-        completes=document.get("completes"),
-        opened_by=str(document.get("opened_by", "")),
-        asked_as={reason: tuple(boxes) for reason, boxes in document.get("asked_as", {}).items()},
-        not_asked=dict(document.get("not_asked", {})),
+        completes=known_whole(document.get("completes")),
+        opened_by=known_text(document.get("opened_by")) or "",
+        asked_as={reason: tuple(texts_of(boxes)) for reason, boxes in document.get("asked_as", {}).items()},
+        not_asked={reason: int(count) for reason, count in document.get("not_asked", {}).items()},
         onset_ns=None if onset_ns is None else (int(onset_ns[0]), int(onset_ns[1])),
-        onset_sample=document.get("onset_sample"),
-        decided_ns=document.get("decided_ns"),
-        finished_ns=document.get("finished_ns"),
-        analysed_ns=document.get("analysed_ns"),
+        onset_sample=known_whole(document.get("onset_sample")),
+        decided_ns=known_whole(document.get("decided_ns")),
+        finished_ns=known_whole(document.get("finished_ns")),
+        analysed_ns=known_whole(document.get("analysed_ns")),
         more=requests_of(document),
         owed={box_id: (int(span[0]), int(span[1])) for box_id, span in document.get("owed", {}).items()},
         half_cycles_ns=None if half_cycles_ns is None else (int(half_cycles_ns[0]), int(half_cycles_ns[1])),
@@ -284,7 +292,7 @@ def waveform_place(document: Document) -> WaveformPlace:
 
 def start_of(document: Document) -> int:
     """Returns the time of the first sample of a document of `box_events`, ns."""
-    return int(document.get("start_ns", int(document.get("event_start_timestamp_ms", 0)) * NS_PER_MS))
+    return time_of(document.get("start_ns", int(document.get("event_start_timestamp_ms", 0)) * NS_PER_MS))
 
 
 def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None) -> bool:

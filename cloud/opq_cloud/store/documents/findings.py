@@ -9,7 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from opq_cloud.store.documents import Document, box_id_of
+from opq_cloud.store.documents import (
+    Document,
+    box_id_of,
+    known_number,
+    known_text,
+    known_whole,
+    texts_of,
+    time_of,
+    whole_of,
+)
 from opq_cloud.store.documents.original_incidents import annotations, stated_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.severity import severity_of
@@ -128,22 +137,19 @@ def _to_ms(t_ns: int) -> float:
 
 def _to_ns(t_ms: float) -> int:
     whole = int(t_ms)
-    t_ns = whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
-    if abs(t_ns) >= 2**63:
-        raise OverflowError(f"{t_ms} ms is not a time: nanoseconds have 64 bits")
-    return t_ns
+    return whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
 
 
 def _time_ns(document: Document, side: str) -> int:
     """Returns the start or end; an incident of the original has it in milliseconds alone."""
     found = document.get(f"{side}_ns")
-    return _to_ns(document[f"{side}_timestamp_ms"]) if found is None else int(found)
+    return time_of(_to_ns(document[f"{side}_timestamp_ms"]) if found is None else found)
 
 
 def _event_id(document: Document) -> int:
     """Returns the event; -1, the original's number for no event, where the field is not a number."""
     try:
-        return int(document.get("event_id", -1))
+        return whole_of(document.get("event_id", -1))
     except (TypeError, ValueError, OverflowError):
         return -1
 
@@ -204,7 +210,7 @@ def known_from_document(document: Document) -> KnownFinding:
     start_ns, end_ns = _time_ns(document, "start"), _time_ns(document, "end")
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
     severity = document.get("severity")  # absent where the original wrote it
-    number = int(document["incident_id"])
+    number = whole_of(document["incident_id"])
     event_id = _event_id(document)
     if "class" not in document:
         stated = stated_incident(document)
@@ -215,33 +221,33 @@ def known_from_document(document: Document) -> KnownFinding:
         box_id=box_id_of(document),
         start_ns=start_ns,
         end_ns=start_ns if ongoing else end_ns,
-        uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
+        uncertainty_ns=whole_of(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         closed=bool(document.get("closed", not ongoing)),
-        residual_v=document.get("residual_v"),
-        residual_percent=document.get("residual_percent"),
-        duration_cycles=document.get("duration_cycles"),
-        ieee1159=document.get("ieee1159"),
-        itic=document.get("itic"),
-        semi_f47=document.get("semi_f47"),
-        confidence=document.get("confidence"),
-        because=str(document.get("because", "")),
+        residual_v=known_number(document.get("residual_v")),
+        residual_percent=known_number(document.get("residual_percent")),
+        duration_cycles=known_number(document.get("duration_cycles")),
+        ieee1159=known_text(document.get("ieee1159")),
+        itic=known_text(document.get("itic")),
+        semi_f47=known_text(document.get("semi_f47")),
+        confidence=known_number(document.get("confidence")),
+        because=known_text(document.get("because")) or "",
         measurement_type=str(document.get("measurement_type") or "VOLTAGE"),
         figures=_pairs(document.get("figures", {}).items()),
-        clock_id=document.get("clock_id"),
-        analysis=document.get("analysis"),
-        analysis_version=document.get("analysis_version"),
-        settings_hash=document.get("settings_hash"),
+        clock_id=known_whole(document.get("clock_id")),
+        analysis=known_text(document.get("analysis")),
+        analysis_version=known_text(document.get("analysis_version")),
+        settings_hash=known_text(document.get("settings_hash")),
         alignment=_alignment(document),
         onset_seen=bool(document.get("onset_seen", True)),
-        beside=tuple(document.get("beside", ())),
-        samples_began_ns=document.get("samples_began_ns"),
-        start_id=document.get("start_id"),
+        beside=tuple(texts_of(document.get("beside"))),
+        samples_began_ns=known_whole(document.get("samples_began_ns")),
+        start_id=known_whole(document.get("start_id")),
         severity=None if severity is None else float(severity),
     )
     return KnownFinding(
         finding_id=number,
-        incident_id=int(document.get("group_id", number)),
-        event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
+        incident_id=whole_of(document.get("group_id", number)),
+        event_ids=tuple(map(whole_of, document.get("event_ids") or (event_id,))),
         finding=replace(finding, severity=severity_of(finding)) if severity is None else finding,
         pieces=tuple(
             Finding(
@@ -274,4 +280,4 @@ def _alignment(document: Document) -> WaveformAlignment | None:
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:
-    return tuple((str(name), float(value)) for name, value in figures if value is not None)
+    return tuple((str(name), float(value)) for name, value in figures if isinstance(value, int | float))

@@ -6,7 +6,7 @@ Its Mauka judges voltage against 120 V and frequency against 60 Hz, whatever the
 import math
 from typing import Any, NamedTuple
 
-from opq_cloud.store.documents import Document, texts_of
+from opq_cloud.store.documents import Document, known_number, texts_of
 
 NOMINAL_V = 120.0
 _KINDS = {
@@ -57,7 +57,7 @@ class StatedIncident(NamedTuple):
 
 def stated_incident(document: Document) -> StatedIncident:
     words = texts_of(document.get("classifications")) or ["UNDEFINED"]
-    off = _finite(document.get("deviation_from_nominal"))
+    off = known_number(document.get("deviation_from_nominal"))
     residual_v = _residual_v({*words}, off)
     figures: list[tuple[str, float]] = []
     reasons = []
@@ -121,8 +121,3 @@ def _ieee1159(kind: str, duration: Any) -> str | None:
         return kind
     word = str(duration).lower()
     return f"{word} {kind}" if kind in ("sag", "swell", "interruption") else word
-
-
-def _finite(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None

@@ -254,6 +254,13 @@ class IndexProgress:
     def percent(self) -> int:
         return 100 * self.done // self.all
 
+    @property
+    def words(self) -> str:
+        return (
+            "the incidents of before the first start are being indexed, the newest first: "
+            f"{self.percent} % are done; older ones are not listed or counted yet"
+        )
+
 
 def tags_of(kind: str) -> tuple[str, ...]:
     """Returns the tags by which a class is found."""

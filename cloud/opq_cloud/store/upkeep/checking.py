@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_cloud.store.documents import text_of, texts_of
+from opq_cloud.store.documents import known_whole, text_of, texts_of
 from opq_cloud.store.driver import Documents
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT
 from opq_cloud.store.embedded.whole_log import span_text
@@ -105,8 +105,9 @@ def broken_references(documents: Documents) -> Iterator[str]:
     for finding in documents.find(INCIDENTS):
         number = finding.get("incident_id")
         incidents.add(finding.get("group_id", number))
-        events = finding.get("event_ids") or (finding.get("event_id", -1),)
-        if max(events) > 0 and all(documents.get(EVENTS, each) is None for each in events):
+        numbers = map(known_whole, finding.get("event_ids") or (finding.get("event_id"),))
+        events = [each for each in numbers if each is not None and each > 0]
+        if events and all(documents.get(EVENTS, each) is None for each in events):
             yield f"finding {number}: its event {max(events)} is missing"
     for note in documents.find(NOTES):
         if note.get("incident_id") not in incidents:

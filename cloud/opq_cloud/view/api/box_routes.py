@@ -35,7 +35,12 @@ To = Annotated[str, Query(alias="to", max_length=40, examples=["now"])]
 def check_box(context: VisitorContext, box_id: str) -> None:
     """Raises RestProblemError 404 for a Box that does not exist, or that the visitor does not see."""
     if not context.knows(box_id):
-        raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
+        raise no_box(box_id)
+
+
+def no_box(box_id: str) -> RestProblemError:
+    """The same words for a Box that does not exist and one that the visitor does not see."""
+    return RestProblemError(404, f"There is no Box {box_id} that you may see.")
 
 
 class BoxRoutes:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_cloud.export.comtrade import DataForm
 from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
 from opq_cloud.export.exported_records import ExportError, WaveformRecord
 from opq_cloud.export.selection import (
+    INDEXED,
     all_incidents,
     change_table,
     event_records,
@@ -37,6 +38,7 @@ class ExportHead:
     name: str
     media_type: str
     etag: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,15 @@ def placed_as_seen(context: VisitorContext, records: Sequence[WaveformRecord]) -
 def table_export(store: CloudStore, facts: JobFacts, wanted: TableExport) -> Iterator[Any]:
     """Yields the head of the file, then its pieces."""
     context = opened_context(store, facts)[0]
+    table = _table(context, wanted)
     try:
-        pieces = table_pieces(_table(context, wanted), wanted.form)
+        pieces = table_pieces(table, wanted.form)
     except ExportError as error:
         raise RestProblemError(501, f"{error}") from None
     stem = f"incident-{wanted.incident_id}-findings" if wanted.incident_id else wanted.subject
     file = ExportFile(f"{stem}.{wanted.form}", MEDIA_TYPES[wanted.form], pieces)
-    yield ExportHead(file.name, file.media_type)
+    headers = {"OPQ-Indexed-Percent": str(table.facts[INDEXED])} if INDEXED in table.facts else {}
+    yield ExportHead(file.name, file.media_type, headers=headers)
     yield from file.pieces
 
 
@@ -121,5 +125,6 @@ def _table(context: VisitorContext, wanted: TableExport) -> ExportTable:
         return measurement_table(context.store, box_ids, span.start_ms, span.end_ms)
     if span is not None:
         return change_table(context.store, box_ids, span.start_ms, span.end_ms)
+    progress = context.index_progress()  # first: it may end while they are read
     incidents = all_incidents(context.store, read_list_address(context, wanted.chosen or {}).wanted)
-    return (incident_table if wanted.subject == "incidents" else finding_table)(incidents)
+    return (incident_table if wanted.subject == "incidents" else finding_table)(incidents, progress=progress)

@@ -4,7 +4,7 @@ Raw waveforms go to those who may see them: owners, people they share with, rese
 the public only where a Box's owner allows it; to a token only with the scope `waveforms`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
@@ -14,7 +14,7 @@ from opq_cloud.export.comtrade import DataForm
 from opq_cloud.export.event_files import WaveformForm
 from opq_cloud.export.tables import MEDIA_TYPES, TableForm
 from opq_cloud.view.api.answers import RequestLimits, rest_span, tagged
-from opq_cloud.view.api.box_routes import From, Number, To
+from opq_cloud.view.api.box_routes import From, Number, To, no_box
 from opq_cloud.view.api.export_jobs import TableExport, WaveformExport, table_export, waveform_export
 from opq_cloud.view.api.incident_routes import MOVED
 from opq_cloud.view.api.problems import RestProblemError
@@ -159,12 +159,14 @@ class ExportRoutes:
         self, request: Request, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """Every incident of a filter, as the list of incidents has it; of the last 30 days without one."""
+        await self._check_chosen(chosen)
         return await self._sent(request, table_export, TableExport("incidents", form, chosen=chosen))
 
     async def findings(
         self, request: Request, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """Every finding of the incidents of such a filter."""
+        await self._check_chosen(chosen)
         return await self._sent(request, table_export, TableExport("findings", form, chosen=chosen))
 
     async def changes(
@@ -183,9 +185,13 @@ class ExportRoutes:
     async def _known(self, boxes: Sequence[str] | None) -> list[str]:
         """The Boxes of an address; 404 where the visitor sees none of them."""
         box_ids = _box_ids(boxes)
-        if box_ids and not await in_thread(lambda: any(map(self._context.knows, box_ids))):
-            raise RestProblemError(404, f"There is no Box {' or '.join(box_ids)} that you may see.")
+        await _check_boxes(box_ids, self._context.knows)
         return box_ids
+
+    async def _check_chosen(self, chosen: Mapping[str, str]) -> None:
+        """Raises RestProblemError 404 where the visitor sees none of the Boxes of a filter of incidents."""
+        box = chosen["box"].strip()
+        await _check_boxes(box.split(",") if box else [], self._context.knows_incidents_of)
 
     async def _sent(self, request: Request, work: Callable[..., Iterator[Any]], wanted: object) -> Response:
         """The file, written while it is read; nothing but its ETag where the client has it."""
@@ -196,9 +202,8 @@ class ExportRoutes:
             return known
         named = {"Content-Disposition": f'attachment; filename="{head.name}"'}
         tag = {"ETag": head.etag} if head.etag else {}
-        return StreamingResponse(
-            pieces, media_type=head.media_type, headers={**named, **CACHE_HEADERS, **tag}
-        )
+        headers = {**named, **CACHE_HEADERS, **tag, **head.headers}
+        return StreamingResponse(pieces, media_type=head.media_type, headers=headers)
 
 
 def _moved(request: Request, incident_id: int) -> str:
@@ -206,6 +211,11 @@ def _moved(request: Request, incident_id: int) -> str:
     path = request.url.path.replace(f"/{incident_id}/", "/{}/")
     query = request.url.query.replace("{", "%7B").replace("}", "%7D")
     return f"{path}?{query}" if query else path
+
+
+async def _check_boxes(box_ids: Sequence[str], knows: Callable[[str], bool]) -> None:
+    if box_ids and not await in_thread(lambda: any(map(knows, box_ids))):
+        raise no_box(" or ".join(box_ids))
 
 
 def _box_ids(boxes: Sequence[str] | None) -> list[str]:

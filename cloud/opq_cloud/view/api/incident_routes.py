@@ -11,12 +11,12 @@ from fastapi import HTTPException, Query, Request, Response
 
 from opq_cloud.export.selection import EVERY_INCIDENT, finding_row
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace, SeenMarks
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace, IndexProgress, SeenMarks
 from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
-from opq_cloud.view.api.box_routes import Cursor, Number, OneBox, check_box
+from opq_cloud.view.api.box_routes import Cursor, Number, OneBox, no_box
 from opq_cloud.view.pages.incidents.incident_work import work_filter, work_json
 from opq_cloud.view.pages.visible.past_before import past_before
 from opq_cloud.view.pages.visible.seen_sites import sites_then
@@ -68,6 +68,7 @@ class IncidentRoutes:
         """
         given = {"work": work or "", "assigned": assigned, "cause": cause or ""}
         wanted = work_filter(given, self._context)
+        progress = self._context.index_progress()  # first: it may end while the list is read
         page, following = self._incident_page(limit, cursor, box, kind, wanted)
         names, known = self._context.names(page), self._work([each.incident_id for each in page])
         marks = self._context.seen_marks()
@@ -76,7 +77,7 @@ class IncidentRoutes:
             | {"sites": sites_then(self._context, each.box_ids, each.start_ns)}
             for each in page
         ]
-        return json_answer(request, {"items": items, "next": following})
+        return json_answer(request, _list_json(items, following, progress))
 
     def incident(self, request: Request, incident_id: Number) -> Response:
         """One incident, with what came before it and what analyses asked for beyond its events.
@@ -100,7 +101,7 @@ class IncidentRoutes:
     def findings_of(self, request: Request, incident_id: Number) -> Response:
         """The findings of an incident, Box by Box, with their reasons."""
         found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}/findings")
-        return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
+        return json_answer(request, _list_json([finding_row(each) for each in found.findings], None, None))
 
     def findings(
         self,
@@ -112,6 +113,7 @@ class IncidentRoutes:
     ) -> Response:
         """Findings, those of the newest incidents first."""
         check_class(self._context.store, kind)
+        progress = self._context.index_progress()
         page, following = self._incident_page(limit, cursor, box, None)
         items = [
             finding_row(each)
@@ -119,7 +121,7 @@ class IncidentRoutes:
             for each in incident.findings
             if box in (None, each.finding.box_id) and (kind is None or kind in each.finding.kind.split("+"))
         ]
-        return json_answer(request, {"items": items, "next": following})
+        return json_answer(request, _list_json(items, following, progress))
 
     def _work(self, numbers: Sequence[int]) -> dict[int, dict[str, str | None]]:
         found = self._context.incident_work(numbers)
@@ -136,8 +138,8 @@ class IncidentRoutes:
         place = cursor_place("incidents", cursor)
         beyond = None if place is None else IndexPlace(*place)
         page = incidents_of_page(self._context.store, beyond, limit, box, kind, wanted)
-        if box and not page.incidents:
-            check_box(self._context, box)
+        if box and not page.incidents and not self._context.knows_incidents_of(box):
+            raise no_box(box)
         last = page.last
         return page.incidents, None if last is None else cursor_text(
             "incidents", int(last.value), last.number
@@ -179,6 +181,13 @@ def incidents_of_page(
     last = entries[limit - 1].place("newest") if len(entries) > limit else None
     found = store.incidents_of([each.incident_id for each in entries[:limit]])
     return IncidentsOfPage(tuple(wanted.shown(each) for each in found), last)
+
+
+def _list_json(
+    items: Sequence[object], following: str | None, progress: IndexProgress | None
+) -> dict[str, object]:
+    indexed = None if progress is None else progress.percent
+    return {"items": items, "next": following, "indexed_percent": indexed}
 
 
 def _incident_json(

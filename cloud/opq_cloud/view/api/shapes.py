@@ -350,11 +350,13 @@ class BoxList(BaseModel):
 class IncidentList(BaseModel):
     items: list[IncidentShape]
     next: str | None
+    indexed_percent: int | None
 
 
 class FindingList(BaseModel):
     items: list[FindingShape]
     next: str | None
+    indexed_percent: int | None
 
 
 class EventList(BaseModel):

@@ -86,6 +86,7 @@ class EventPages:
             "boxes",
             200,
             record=record,
+            box_id=record.opened_by or next(iter(record.boxes_triggered), ""),
             states=self._states(record, now_ns),
             waiting=bool(waiting_boxes(record, now_ns)),
             waves=[draw_wave(context.box(wave.box_id).label, k, wave) for k, wave in enumerate(waves)],

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from opq_cloud.store.box_record import BoxHoldings
+from opq_cloud.store.documents import text_of
 from opq_cloud.store.documents.event_documents import half_cycles_name
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.accounts.account_records import AccountRecords
@@ -162,10 +163,10 @@ def _delete_of_event(documents: Documents, event_id: int, box_id: str) -> None:
     documents.delete_files([*names, half_cycles_name(event_id, box_id)])
 
     def changed(event: Fields) -> Fields:
-        received, half_cycles = event.get("boxes_received", []), event.get("half_cycles", {})
+        received, half_cycles = event.get("boxes_received") or (), event.get("half_cycles", {})
         return {
             **event,
-            "boxes_received": [each for each in received if each != box_id],
+            "boxes_received": [each for each in received if text_of(each) != box_id],
             "half_cycles": {name: why for name, why in half_cycles.items() if name != box_id},
             "missing": {**event.get("missing", {}), box_id: DELETED},
         }

@@ -117,8 +117,8 @@ class PlaneRow:
 def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> ListAddress:
     """Reads the filter from an address.
 
-    Raises HTTPException 404 where there is no such Box, class, region, site, feeder, scope or order; 400 for
-    an invalid value.
+    Raises HTTPException 404 where no Box can have such an id, or there is no such class, region, site,
+    feeder, scope or order; 400 for an invalid value. Whether the visitor knows the Boxes is not checked.
     """
     given = {name: params.get(name, "").strip() for name in FIELDS}
     if typed_in := params.get("zone", ""):

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.page_parts import ShownParts
@@ -65,14 +65,16 @@ class IncidentPages:
     def list_page(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
         context = self._context
         address = read_list_address(context, request.query_params)
-        order = address.wanted.order
+        order, box = address.wanted.order, address.get("box")
+        if box and not any(map(context.knows_incidents_of, box.split(","))):
+            raise HTTPException(404, context.no_box)
         parts = ShownParts()
         # first: of part of the Boxes all is read for it, and then kept
         cells = parts.made("Magnitudes and durations", lambda: plane(context, address), [])
         place = read_index_place(before)
         found, more = context.find_incidents(address.wanted, PER_PAGE, place)
         last = entry_of_incident(found[-1]).place(order) if found and more else None
-        box, ids = address.get("box"), context.box_ids()
+        ids = context.box_ids()
         choices = None  # too many to list: a number is typed
         if len(ids) <= BOXES_OFFERED:
             choices = [{"box_id": item.box_id, "label": item.label} for item in context.boxes(ids)]
@@ -125,7 +127,7 @@ class IncidentPages:
             scope_choices=SCOPES,
             severity_choices=words.SEVERITIES,
             order_words=ORDER_WORDS,
-            indexing=self._services.store.index_progress(),
+            indexing=context.index_progress(),
             after=feed_number(context, up_to),
             up_to=up_to,
             failed=parts.failed,

@@ -11,6 +11,7 @@ from opq_cloud.store.incidents.index import (
     IncidentWork,
     IndexedIncident,
     IndexPlace,
+    IndexProgress,
     SeenMarks,
 )
 from opq_cloud.store.store import ShownStore
@@ -115,6 +116,10 @@ class VisitorContext:
         """The incidents of these entries of a list, as they were at its Boxes."""
         return list(map(wanted.shown, self.store.incidents_of([each.incident_id for each in entries])))
 
+    def index_progress(self) -> IndexProgress | None:
+        """How much of what the original stored before our first start is in lists; None: all."""
+        return self._services.store.index_progress()
+
     def incident_messages(self, limit: int) -> list[LiveMessage]:
         """The newest incidents as the visitor sees them, by start, as the live feed sends them."""
         newest, _ = self.find_incidents(IncidentFilter(), limit)
@@ -207,10 +212,19 @@ class VisitorContext:
         """Whether the visitor reads something of the Box, and it is stored or known by its data."""
         return self.visitor.reads(box_id) and self._services.knows(box_id)
 
+    def knows_incidents_of(self, box_id: str) -> bool:
+        """Whether the visitor knows the Box, or sees an incident of it: a deleted one has no record."""
+        return self.knows(box_id) or bool(self.store.find_incidents(IncidentFilter(box_id=box_id), 1))
+
+    @property
+    def no_box(self) -> str:
+        """Why there is no page about a Box: the same words for an unknown and a hidden one."""
+        return NO_BOX if self.visitor.everything else UNSEEN_BOX
+
     def known_box(self, box_id: str) -> ShownBox:
         """The Box of an address. Raises HTTPException 404 where the visitor sees no such Box."""
         if not BOX_ID.fullmatch(box_id) or not self.knows(box_id):
-            raise HTTPException(404, NO_BOX if self.visitor.everything else UNSEEN_BOX)
+            raise HTTPException(404, self.no_box)
         return self.box(box_id)
 
     def places(self) -> Mapping[str, BoxPlace]:

@@ -129,6 +129,59 @@ def test_notches_of_one_sample_beside_ringing_are_seen() -> None:
     assert kind_of(wave, 3200.0) == "oscillatory_transient+periodic_notching"
 
 
+@pytest.mark.parametrize(
+    ("level", "shares", "kind"),
+    [
+        (1.0, {17: 0.03, 19: 0.02}, "none"),
+        (1.0, {23: 0.03, 25: 0.03}, "none"),
+        (0.5, {17: 0.03, 19: 0.02}, "sag"),
+    ],
+)
+def test_high_harmonics_are_no_notches(level: float, shares: dict[int, float], kind: str) -> None:
+    """Six pulses a cycle explain both of them, but not that there is no 11th and no 13th."""
+    wave = record(10_000.0, level, (5.3, 14.2))
+    turns = np.arange(len(wave)) * 50 / 10_000.0
+    size = np.where((turns >= 5.3) & (turns < 14.2), level, 1.0)
+    for order, share in shares.items():
+        wave += size * share * np.sin(2 * np.pi * order * turns + 0.7 * order)
+    assert kind_of(wave, 10_000.0) == kind
+
+
+def notches_per_cycle(wave: Floats, rate_hz: float) -> float:
+    """Of a record that has nothing but notches."""
+    found = classified(wave, rate_hz)
+    assert found.kind == "periodic_notching"
+    return dict(found.parts[0].found.figures)["notches_per_cycle"]
+
+
+@pytest.mark.parametrize("firing_degrees", [20.0, 75.0])
+def test_bridge_from_phase_to_neutral_has_four_notches(firing_degrees: float) -> None:
+    """At 60, 120, 60 and 120 degrees: two of the six commutations are between the other phases."""
+    wave = record(10_000.0, 1.0, (0, 0))
+    degrees = np.degrees(2 * np.pi * np.arange(len(wave)) * 50 / 10_000.0 + 0.7)
+    for start, lag in ((30, 240), (150, 120), (210, 120), (330, 240)):
+        other = np.sin(np.radians(degrees - lag))
+        is_inside = np.mod(degrees - start - firing_degrees, 360) < 10.0
+        wave = np.where(is_inside, wave + 0.3 * (other - wave), wave)
+    assert notches_per_cycle(wave, 10_000.0) == 4
+
+
+def test_twelve_notches_are_notches_alone() -> None:
+    turns = np.arange(4000) * 50 / 10_000.0 + 0.7 / (2 * np.pi)
+    wave = record(10_000.0, 1.0, (0, 0)) * np.where(np.mod(turns - 0.03, 1 / 12) < 0.015, 0.7, 1.0)
+    assert notches_per_cycle(wave, 10_000.0) == 12
+
+
+def test_notches_at_unequal_distances_are_notches_alone() -> None:
+    turns = np.mod(np.arange(4000) * 50 / 10_000.0 + 0.7 / (2 * np.pi), 1.0)
+    is_inside = (np.abs(turns - 0.2) < 0.02) | (np.abs(turns - 0.3) < 0.02)
+    assert notches_per_cycle(record(10_000.0, 1.0, (0, 0)) * np.where(is_inside, 0.7, 1.0), 10_000.0) == 2
+
+
+def test_two_notches_at_32_samples_are_notches() -> None:
+    assert notches_per_cycle(notched(record(1600.0, 1.0, (0, 0)), 1600.0, 2), 1600.0) == 2
+
+
 def test_impulse_in_a_notch_is_seen() -> None:
     wave = notched(record(10_000.0, 1.0, (0, 0)), 10_000.0, 2)
     wave[1407:1409] += 0.8

@@ -26,15 +26,19 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.alike_cycles import MEAN_POINTS_SHARE
 from opq_measure.classification.candidates.candidates import LONGEST_PIECES_S
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.mean_cycle import ORDERS
+from opq_measure.classification.mean_cycle import ORDERS, MeanCycle, notching_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.pieces import Pieces
-from opq_measure.classification.regular_notches import RegularNotch, regular_notches
+from opq_measure.classification.regular_notches import CycleNotch, regular_notches
 from opq_measure.classification.swing import Swing
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.waveform.notches import LEAST_ORDER_SAMPLES, MAX_CYCLES, MIN_CYCLES
 from opq_measure.waveform.steady import Steady
 
+LEAST_NOTCHES = 2
+"""A converter has two commutations a cycle or more; one deviation may be noise or the rest of a ringing."""
+SAME_LEVEL = 0.9
+"""A wave below this share of the largest one is at another level, the limit of a dip in 61000-4-30."""
 LEAST_SIGMAS = 8.0
 """A notch exceeds the noise of all its samples in all cycles by this many sigma, because its place is that of
 the largest of many deviations."""
@@ -95,7 +99,9 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
     left_v = np.abs(cycles.rows - middle)[inside] * np.sqrt(cycles.weight[inside])
     noise_v = 1.4826 * float(np.median(left_v))
     sigma = MEDIAN_SCATTER * noise_v / math.sqrt(float(cycles.weight.sum(axis=0).min()))
-    notches = regular_notches(middle, sigma, limits.notch_pu)
+    notches = _notches_in(MeanCycle(middle, len(cycles.rows), sigma), analysis.nominal_hz, limits.notch_pu)
+    if not notches and _has_levels(signal, pieces):
+        notches = regular_notches(middle, sigma, limits.notch_pu)
     found = _wave_and_holes(middle, notches, sigma) if notches else None
     if found is None:
         return None
@@ -105,7 +111,7 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
         return None
     volts = _filled(signal, pieces, middle, wave, holes)
     again = analyze(volts, analysis.rate_hz, analysis.nominal_v, analysis.nominal_hz, signal.rms_limits)
-    depth, number = max(abs(each.depth) for each in notches), float(len(notches))
+    depth, number = max(each.depth for each in notches), float(len(notches))
     occurrence = signal.throughout(
         "periodic_notching",
         confidence_of(depth, limits.notch_pu, sigma),
@@ -160,8 +166,32 @@ def _median(rows: FloatArray, weight: FloatArray) -> FloatArray:
     )
 
 
+def _notches_in(cycle: MeanCycle, nominal_hz: float, least: float) -> tuple[CycleNotch, ...]:
+    """The notches, one of them of the `least` depth, that a fit of the wave beside them shows."""
+    notching = notching_of(cycle, nominal_hz)
+    if notching is None or notching.per_cycle < LEAST_NOTCHES:
+        return ()
+    lead_degrees = math.degrees(float(np.angle(np.fft.rfft(cycle.volts)[1]))) + 90.0
+    notches = tuple(
+        CycleNotch(
+            (each.phase_degrees - lead_degrees) / 360.0,
+            notching.width_degrees(each) / 360.0,
+            each.depth_v / cycle.peak_v,
+        )
+        for each in notching.places
+    )
+    return notches if max(each.depth for each in notches) >= least else ()
+
+
+def _has_levels(signal: MeasuredSignal, pieces: Pieces) -> bool:
+    """Whether a cycle and more of the record is at another level than the largest wave, or has no voltage."""
+    least = SAME_LEVEL * max(each.amplitude for each in pieces.steady)
+    at_largest = sum(each.stop - each.start for each in pieces.steady if each.amplitude >= least)
+    return len(signal.volts) - at_largest >= signal.cycle
+
+
 def _wave_and_holes(
-    middle: FloatArray, notches: Sequence[RegularNotch], sigma: float
+    middle: FloatArray, notches: Sequence[CycleNotch], sigma: float
 ) -> tuple[FloatArray, BoolArray] | None:
     """(p,) the wave that fits a cycle beside its notches, and (p,) where the notches are.
 
@@ -176,7 +206,7 @@ def _wave_and_holes(
     for _ in range(2):  # the second time beside all of a notch, its slopes included
         beside = int(np.count_nonzero(~holes))
         orders = min(ORDERS, int(points / LEAST_ORDER_SAMPLES), (beside - points // 8) // 2)
-        if orders < LEAST_ORDERS:
+        if orders < min(LEAST_ORDERS, int(points / LEAST_ORDER_SAMPLES)):
             return None
         turned = 2 * np.pi * turns[:, None] * np.arange(1, orders + 1)
         basis = np.hstack((np.ones((points, 1)), np.cos(turned), np.sin(turned)))
@@ -215,7 +245,8 @@ def _is_in_most(cycles: _Cycles, wave: FloatArray, hole: IndexArray, noise_v: fl
     usual = abs(float(_median(means[:, None], weight[:, None])[0]))
     count = max(1, len(hole) - 2)  # the points at its ends are beside it
     scatter = MEDIAN_SCATTER * noise_v / math.sqrt(count * float(weight.sum()))
-    shows = usual * np.sqrt(count * weight) >= SHOWN_SIGMAS * noise_v
+    size = usual * np.sqrt(count * weight)
+    shows = size >= min(SHOWN_SIGMAS * noise_v, SAME_LEVEL * float(size.max()))
     if usual < LEAST_SIGMAS * scatter or np.count_nonzero(shows) < MIN_CYCLES:
         return False
     sign = np.sign(np.average(means, weights=weight))

@@ -65,12 +65,10 @@ class EventRecord:
         """Whether all that was asked for is stored, or not waited for any more, and is analysed.
 
         An analysis may ask for more, and the event is not complete then until that has been analysed too. An
-        event of a long dip waits for the half cycles of each Box that is not given up. An event of the
-        original says nothing of it.
+        event of the original says nothing of it.
         """
         waits = any(each.state == WAITING for each in self.more.values())
-        owes = self.half_cycles_ns is not None and not self.half_cycles.keys() >= set(self.boxes_triggered)
-        return self.original or (self.finished and self.analysed and not waits and not owes)
+        return self.original or (self.finished and self.analysed and not waits)
 
     @property
     def onset_stamp(self) -> tuple[int, int] | None:

@@ -1,15 +1,12 @@
-"""Urms(1/2) of a Box with its event, in both stores: once, whole, and gone with it; its completeness."""
+"""Urms(1/2) of a Box with its event, in both stores: once, whole, and gone with the event."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from store_cases import NOW_NS, SECOND_NS, TRIGGER, wave
+from store_cases import NOW_NS, SECOND_NS, TRIGGER
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.messages import TimeSource
 from opq_proto.wire.half_cycles import HalfCycleRms
 
@@ -49,58 +46,3 @@ def test_an_older_event_has_no_half_cycles(store: CloudStore) -> None:
     record = store.event_record(event_id)
     assert record is not None and record.half_cycles_ns is None and record.half_cycles == {}
     assert store.half_cycles(event_id) == {} and store.half_cycles(999) == {}
-
-
-ORDERS = {
-    "finish": False,
-    "finish analyse": True,
-    "finish request analyse": False,
-    "finish request analyse refuse": True,
-    "finish request analyse ask": False,
-    "finish request analyse ask finish": True,  # its Box sent nothing
-    "finish request analyse ask wave finish": False,
-    "finish request analyse ask wave finish analyse": True,
-    "finish request analyse ask finish wave": False,
-    "finish request ask analyse": False,
-    "finish request request analyse ask refuse": False,
-    "finish request request analyse ask refuse wave finish analyse": True,
-    "finish analyse request": False,
-    "finish analyse widen": False,
-    "long finish analyse": False,
-    "long finish analyse none half": False,
-    "long finish analyse half none analyse": True,
-}
-"""Steps of an event in their order -> whether it is complete."""
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_an_event_is_complete_once_all_is_analysed(store: CloudStore, order: str) -> None:
-    """`long`: the half cycles of both Boxes are asked for too; `none`: one of them is given up."""
-    trigger = replace(TRIGGER, half_cycles_ns=SPAN if order.startswith("long") else None)
-    event_id = store.open_event(trigger, "Makai id x")
-    store.put_waveform(event_id, wave("1"))
-    asked, answered = iter(range(1, 9)), iter(range(1, 9))
-
-    def answer(spans: dict[str, tuple[int, int]]) -> None:
-        assert store.answer_request(event_id, next(answered), SamplesAnswer(spans, {}, NOW_NS))
-
-    def request() -> None:
-        spans = {"4": (NOW_NS, NOW_NS + next(asked) * SECOND_NS)}
-        assert store.request_samples(event_id, [StoredSampleRequest("rapid", "more", spans=spans)], 3) == 1
-
-    steps: dict[str, Callable[[], object]] = {
-        "long": lambda: None,
-        "finish": lambda: store.finish_event(event_id),
-        "analyse": lambda: store.mark_analysed(event_id),
-        "request": request,
-        "ask": lambda: answer({"4": (NOW_NS, NOW_NS + SECOND_NS)}),
-        "refuse": lambda: answer({}),
-        "wave": lambda: store.put_waveform(event_id, wave("4")),
-        "widen": lambda: store.widen_event(event_id, {"saw": ["9"]}, {}),
-        "half": lambda: store.put_half_cycles(event_id, found("1")),
-        "none": lambda: store.mark_no_half_cycles(event_id, "4", "no answer"),
-    }
-    for step in order.split():
-        steps[step]()
-    record = store.event_record(event_id)
-    assert record is not None and record.is_complete is ORDERS[order]

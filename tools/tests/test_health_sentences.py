@@ -213,7 +213,7 @@ FAULTS: Mapping[str, tuple[Callable[[Grid], None], Mapping[str, list[str]], list
     ),
     "a MongoDB that is silent": (
         silent_store,
-        {"": ["triggering-service: the store has not answered for 60 s"], "gateway": []},
+        {"": ["triggering-service: the store has not answered for …"], "gateway": []},
         [],
     ),
     "a back-end key that was revoked": (

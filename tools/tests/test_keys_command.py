@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from command_in_process import run_in_process
 
 from opq_cloud.store import open_store
 from opq_proto.keys.backend_keys import BackendKeyFolder
@@ -303,6 +304,15 @@ def test_replacing_the_servers_pair_warns_first(tmp_path: Path, folder: KeyFolde
     finally:
         store.close()
     assert [each.subject for each in changes] == ["server of services"] * 2 + ["server of boxes"] * 2
+
+
+@pytest.mark.parametrize("words", [("list",), ("revoke", "1"), ("rotate", "1")])
+def test_a_mistyped_folder_has_no_keys(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Nor are the connections of the default addresses those of its keys."""
+    done = run_in_process("keys", *words, "--data-dir", str(tmp_path / "x"))
+    assert done.returncode == 2 and f"there is no folder {tmp_path / 'x'}" in done.stderr
+    (tmp_path / "x").symlink_to(tmp_path / "y")
+    assert f"{tmp_path / 'y'}" in run_in_process("keys", *words, "--data-dir", str(tmp_path / "x")).stderr
 
 
 def test_config_check_names_missing_service_keys(tmp_path: Path) -> None:

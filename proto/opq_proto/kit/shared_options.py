@@ -24,13 +24,17 @@ def _readable(context: click.Context, parameter: click.Parameter, folder: Path |
     return folder
 
 
-def _existing(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
-    """Another folder than was meant would lead to the addresses of another system."""
+def existing_folder(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    """The folder that was typed; one that is not there would lead to the addresses of another system.
+
+    Raises:
+        click.BadParameter: it is not there, or closed to this user.
+    """
     if folder is not None:
         try:
             folder.stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise click.BadParameter(f"there is no folder {folder}") from None
+            raise click.BadParameter(link_problem(folder) or f"there is no folder {folder}") from None
         except OSError:
             pass  # one above it is closed to this user: the command says what helps
     return _readable(context, parameter, folder)
@@ -48,7 +52,7 @@ _SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "data_dir",
         {
             "type": click.Path(path_type=Path, file_okay=False, readable=False),
-            "callback": _existing,
+            "callback": existing_folder,
             "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
             "of a command about a running system: its folder]",
         },

@@ -7,6 +7,7 @@ The connections are requested from a running broker.
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from opq_tools.keys.place import (
     json_option,
     keys_option,
     mongo_option,
+    new_data_dir_option,
     pass_place,
 )
 from opq_tools.keys.server_rotation import rotate_server
@@ -64,15 +66,18 @@ def _names(who: tuple[str, ...]) -> tuple[str, ...]:
     return who
 
 
-def _place_options(command: Decorated) -> Decorated:
+def _place_options(command: Decorated, folder_option: Callable[..., Any] = data_dir_option) -> Decorated:
     """Adds the options of every command."""
     for option in (
         json_option,
-        data_dir_option,
+        folder_option,
         keys_option("curve in --data-dir; with --backend: backend there"),
     ):
         command = option(command)
     return command
+
+
+_new_place_options = partial(_place_options, folder_option=new_data_dir_option)
 
 
 _who = click.argument("who", metavar="[WHO]...", nargs=-1, shell_complete=values.boxes)
@@ -163,7 +168,7 @@ def list_keys(place: KeyPlace, of_backend: bool, port_offset: int | None) -> Non
 @_backend
 @_public
 @click.option("--again", is_flag=True, help="The key that was revoked, which the Box's gateway still has.")
-@_place_options
+@_new_place_options
 @mongo_option()
 @pass_place
 def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str | None, again: bool) -> None:

@@ -13,7 +13,7 @@ import click
 from opq_cloud.operations.command_audit import key_values, note_in_store
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyRegister
-from opq_proto.kit.shared_options import common_option
+from opq_proto.kit.shared_options import common_option, existing_folder
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import refuse_unfinished
 
@@ -69,6 +69,10 @@ def _into_place(context: click.Context, option: click.Parameter, value: Any) -> 
     setattr(context.ensure_object(KeyPlace), str(option.name), value)
 
 
+def _existing_into_place(context: click.Context, option: click.Parameter, folder: Path | None) -> None:
+    _into_place(context, option, existing_folder(context, option, folder))
+
+
 def _place_option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     return click.option(*names, **_INTO_PLACE, **attributes)
 
@@ -82,7 +86,8 @@ def keys_option(default: str) -> Callable[[Decorated], Decorated]:
     return _place_option("--keys", "folder", type=path, help=f"Key folder.  [default: {default}]")
 
 
-data_dir_option = common_option("--data-dir", **_INTO_PLACE)
+data_dir_option = common_option("--data-dir", callback=_existing_into_place, expose_value=False)
+new_data_dir_option = common_option("--data-dir", **_INTO_PLACE)
 json_option = common_option("--json", **_INTO_PLACE)
 
 

@@ -213,8 +213,13 @@ class VisitorContext:
         return self.visitor.reads(box_id) and self._services.knows(box_id)
 
     def knows_incidents_of(self, box_id: str) -> bool:
-        """Whether the visitor knows the Box, or sees an incident of it: a deleted one has no record."""
-        return self.knows(box_id) or bool(self.store.find_incidents(IncidentFilter(box_id=box_id), 1))
+        """Whether the visitor knows the Box, or sees an incident of it: a deleted one has no record.
+
+        While incidents are missing from lists no Box is unknown.
+        """
+        if self.knows(box_id) or self.store.find_incidents(IncidentFilter(box_id=box_id), 1):
+            return True
+        return self.index_progress() is not None
 
     @property
     def no_box(self) -> str:

@@ -20,6 +20,8 @@ from opq_plugins.sdk import Value
 from opq_plugins.worker.refusals import name_refusals
 
 LAST_MS = 500
+ROUNDS = 50
+"""So often processes are looked for that others have started meanwhile."""
 POLL_MS = 250
 
 
@@ -113,17 +115,19 @@ def _keep(child: int, report_fd: int, memory_bytes: int) -> None:
             poll.unregister(0)  # the wire or the host has ended: so will the worker, unless it hangs
             poll.poll(LAST_MS)
             break
-    survivors = started_by(child)
-    for pid in (child, *survivors):
-        _kill(pid)
+    # Stopped first: one that is killed leaves its place in the limit of processes to a fork bomb's next one.
+    _signal(child, signal.SIGSTOP)
+    survivors: list[int] = []
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for _ in range(ROUNDS):
+            left = [pid for pid in started_by(child) if number == signal.SIGKILL or pid not in survivors]
+            if not left:
+                break
+            survivors += [pid for pid in left if pid not in survivors]
+            for pid in left:
+                _signal(pid, number)
+    _signal(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    for _ in range(50):  # repeated, because a fork bomb may be faster
-        left = started_by(child)
-        if not left:
-            break
-        survivors += [pid for pid in left if pid not in survivors]
-        for pid in left:
-            _kill(pid)
     code = os.waitstatus_to_exitcode(status)
     _report(report_fd, {"code": code, "survivors": len(survivors)} | ({"ended": ended} if ended else {}))
     os._exit(code if code >= 0 else 128 - code)
@@ -150,9 +154,9 @@ def _tasks_of(uid: int) -> int:
     return count
 
 
-def _kill(pid: int) -> None:
+def _signal(pid: int, number: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 

@@ -20,6 +20,8 @@ from opq_plugins.worker.worker_wire import TO_HOST, Heartbeat, OfWorker, Ready, 
 from opq_proto.kit.rate_limit import TokenBuckets
 
 END_S = 2.0
+KEEPER_S = 60.0
+"""For the keeper's end: a fork bomb leaves it little of a full machine, and without it the bomb goes on."""
 GONE = "gone"
 """The wire ended unexpectedly; the exit status of the process gives the reason."""
 PING_S = 1.0
@@ -219,7 +221,7 @@ class WorkerProcess:
         """Waits for the keeper's end and returns its report."""
         self.end("closed")
         try:
-            self.process.wait(END_S + 8)
+            self.process.wait(KEEPER_S)
         except subprocess.TimeoutExpired:
             self.process.kill()  # the worker follows: PR_SET_PDEATHSIG
             self.process.wait()

@@ -51,13 +51,13 @@ def test_an_undecided_seed_is_played_again(
 
 @pytest.mark.parametrize(
     ("kind", "held_s", "right"),
-    [("gateway_stopped", 1.05, True), ("gateway_stopped", 0.5, False), ("garbage_box", 1.05, False)],
+    [("gateway_stopped", 1.5, True), ("gateway_stopped", 0.5, False), ("garbage_box", 1.5, False)],
 )
-def test_held_boxes_explain_gaps_of_the_line(kind: str, held_s: float, right: bool) -> None:
-    """Beside a stopped gateway, and no longer in all than the Boxes were held up."""
+def test_late_boxes_explain_gaps_of_the_line(kind: str, held_s: float, right: bool) -> None:
+    """Beside a stopped gateway, and no longer in all than a Box's ring and the time that it was held up."""
     rows = [
         Measurement("17", number, {"missing_line_s": Metric(seconds, seconds, seconds)}, end_ns=number)
-        for number, seconds in enumerate((0.767, 0.033), 1)
+        for number, seconds in enumerate((2.6, 1.2), 1)
     ]
     evidence = Evidence(stored=rows, skipped_s={"17": 0.0}, held_s=held_s)
     problems, count, right_ones = gap_reasons(Fault(kind, 1.0, 9.811), "17", evidence)

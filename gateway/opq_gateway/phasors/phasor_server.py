@@ -29,9 +29,9 @@ POLL_S = 0.05
 MAX_CLIENTS = 16
 ACCEPTED_A_ROUND = 64
 """Connections that are accepted or refused in one round: a flood leaves the backlog to others, and the frames
-are late by less than a millisecond."""
+are late by the 3 ms that this takes."""
 FIRST_ORDER_S = 10.0
-"""Every PMU client orders the configuration first. Source: IEEE C37.118.2, 6.2 and 6.6."""
+"""A client has nothing to wait for: it is sent only what it orders."""
 MAX_WAITING_BYTES = 1 << 18
 """A second of 120 reports a second from 100 Boxes."""
 KERNEL_BYTES = 1 << 16

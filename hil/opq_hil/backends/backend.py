@@ -94,6 +94,11 @@ class LiveBox:
     """Counters of the line between emulator and gateway, where the backend carries it."""
 
 
+def mains_input(board: Board) -> str:
+    """A world's name for the input of the mains: `world.EXTERNAL` or `world.INTERNAL`."""
+    return EXTERNAL if board.converter == "external" else INTERNAL
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """The content of the chip's flash, raw, from 0x08000000 on."""
@@ -104,7 +109,7 @@ class Image:
     @property
     def converter(self) -> str:
         """Input of the mains on this board."""
-        return EXTERNAL if self.board.converter == "external" else INTERNAL
+        return mains_input(self.board)
 
     def sine(self) -> Sine:
         """Plain mains at that input."""

@@ -15,7 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.backends.backend import Image, LiveBox, backend
+from opq_hil.backends.backend import Image, LiveBox, backend, mains_input
 from opq_hil.backends.boards import BOARDS, Board
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS_PER_S, Played, World
@@ -51,7 +51,7 @@ def world(board: Board, utc_ns: int, lead_s: float, every_s: int, seed: int) -> 
     start_s = lead_s % every_s
     inside = (at_s >= start_s) & (at_s < start_s + DIP_CYCLES / NOMINAL_HZ)
     volts[inside] *= DIP_SHARE
-    mains = Played(counts_of(board, volts), Image(board, Path()).converter, RATE_HZ * 1000, loop=True)
+    mains = Played(counts_of(board, volts), mains_input(board), RATE_HZ * 1000, loop=True)
     return World(
         LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0), seed=seed, restarted=True
     )

@@ -156,7 +156,11 @@ def _course(wave: Steady, swing: Swing | None, at: FloatArray) -> tuple[FloatArr
 
 
 def _median(rows: FloatArray, weight: FloatArray) -> FloatArray:
-    """(p,) the weighted median of each column."""
+    """(p,) the weighted median of each column, between two values by their weight.
+
+    `standards.indices.weighted_median` does not interpolate: with the few cycles of a dip that moves it by a
+    whole value, and of 49 pairs of notches with a level 3 more were wrong.
+    """
     order = np.argsort(rows, axis=0)
     values, own = np.take_along_axis(rows, order, axis=0), np.take_along_axis(weight, order, axis=0)
     total = np.cumsum(own, axis=0)

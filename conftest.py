@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
+from hung_tests import HungTests
 from room_costs import RoomCosts, read_shares
 
 from opq_proto.kit import log
@@ -64,6 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
     _LOG.terminal = None if config.option.capture == "no" else sys.stderr  # not captured yet
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
+    if not config.option.usepdb:
+        limit_s = config.option.timeout or config.getini("timeout")
+        config.pluginmanager.register(HungTests(float(limit_s)), "opq-hung-tests")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -135,6 +135,7 @@ def test_late_answers_keep_the_loader_in_step(
     every: int, late_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late too
+    monkeypatch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)  # for seconds
     with RomBootLoader(moods=BootLoaderFaults(late_every=every, late_s=late_s)) as chip:
         loader = connected(chip)
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(600))], FlashProgress(None))

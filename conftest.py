@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hung_tests import HungTests
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from hung_tests import HungTests
 from room_costs import RoomCosts, read_shares
 
 from opq_proto.kit import log

@@ -1,7 +1,7 @@
 """Ends the process of a test that hangs where its limit does not reach it, and prints where its threads are.
 
 pytest-timeout raises once, in the main thread: C code that does not return is not left, an exception in
-`__del__` is ignored, and what a fixture's end waits for afterwards has no limit. One such test held a whole run.
+`__del__` is ignored, and what a fixture's end waits for afterwards has no limit. A whole run stood still.
 """
 
 import faulthandler
@@ -23,7 +23,7 @@ class HungTests:
     def _limit(self, item: pytest.Item) -> Iterator[None]:
         mark = item.get_closest_marker("timeout")
         limit_s = float(mark.args[0]) if mark is not None else self._limit_s
-        # each step anew: pytest stops the clock when a test fails, before its fixtures end
+        # for each step: pytest stops the clock when a test fails, before its fixtures end
         faulthandler.dump_traceback_later(limit_s + self._grace_s, exit=True, file=self._terminal)
         try:
             return (yield)

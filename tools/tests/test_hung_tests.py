@@ -32,34 +32,23 @@ WHERE = {
 }
 
 
+def pytest_run(folder: Path, test: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_hang.py").write_text(f"{HANGS}\n{test}\n\ndef test_the_next(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-v", "-o", f"pythonpath={HERE}", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, *words], cwd=folder, capture_output=True, check=False, text=True, timeout=240
+    )
+
+
 @pytest.mark.parametrize("test", WHERE.values(), ids=WHERE)
 def test_a_hung_test_ends_with_its_name(tmp_path: Path, test: str) -> None:
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_hang.py").write_text(f"{HANGS}\n{test}\n\ndef test_the_next(): pass\n")
-    words = [
-        "-m",
-        "pytest",
-        "-v",
-        "-n",
-        "1",
-        "--timeout",
-        "2",
-        "-o",
-        f"pythonpath={HERE}",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = pytest_run(tmp_path, test, "-n", "1", "--timeout", "2")
     assert "crashed while running 'test_hang.py::test_it'" in done.stdout
     assert "hang_for_good" in done.stderr  # where it was
     assert "PASSED test_hang.py::test_the_next" in done.stdout and done.returncode == 1
 
 
 def test_a_tests_own_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_long.py").write_text(
-        "import time, pytest\n@pytest.mark.timeout(60)\ndef test_it(): time.sleep(4)\n"
-    )
-    words = ["-m", "pytest", "-o", f"pythonpath={HERE}", "-p", "no:cacheprovider"]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert "1 passed" in done.stdout, done.stderr
+    done = pytest_run(tmp_path, "@pytest.mark.timeout(60)\ndef test_it(): time.sleep(4)")
+    assert "2 passed" in done.stdout, done.stderr

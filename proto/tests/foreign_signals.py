@@ -1,27 +1,23 @@
-"""Signals of other makers: the integral model of power quality disturbances, `pypqd`, ArkArya's.
+"""Signals of other makers: the integral model of power quality disturbances, and `pypqd`.
 
 The integral model has 29 classes. Its equations and ranges are those of Igual, Medrano, Arcega and Mantescu,
 "Integral mathematical model of power quality disturbances", ICHQP 2018 (doi 10.1109/ICHQP.2018.8378902);
-nothing is copied from their program. `pypqd` (GPL) makes its own signals where it is installed. Those of
-ArkArya's two generators, the same classes on a grid, are read from a folder (`arkarya_signals.m`).
+nothing is copied from their program. `pypqd` (GPL) makes its own signals where it is installed.
 
-All name a signal by the equation that made it. A standard names it by what is measured. `standard_label` is
+Both name a signal by the equation that made it. A standard names it by what is measured. `standard_label` is
 that name, from the parts before they are added and by arithmetic of this file. Where the two names differ,
 or a figure is at its limit, the signal is set apart with the reason.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import scipy  # loads scipy.io where it is used
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 RATE_HZ = 12_000.0
-ARKARYA_RATE_HZ = 15_999.0
 NOMINAL_V = {50: 230.0, 60: 120.0}
 MODEL: dict[str, tuple[str, ...]] = {
     "pure": (),
@@ -79,34 +75,12 @@ PYPQD = {
     "impulsive": ("spike",),
     "oscillatory": ("ringing",),
 }
-ARKARYA = ("plain", "frequencies")
-"""ArkArya's generators as `arkarya_signals.m` names them; the first one lacks two of the 29 classes."""
-GIVEN = (
-    *(
-        "hz",
-        "alpha",
-        "t1",
-        "t2",
-        "alpha3",
-        "alpha5",
-        "alpha7",
-        "lamda",
-        "fn",
-        "f_flick",
-        "tao",
-        "beta",
-        "chi",
-    ),
-)
-"""What a row's equation was given, by their names."""
 AT_LIMIT = 2.0
 """Percent of nominal: an rms this near to the limit of a level is on either side of it by small things."""
 THD_PERCENT = (7.0, 9.0)
 """Around the limit of 8 %."""
 LEAST_PEAK_PU = 0.1
 """A spike below twice the limit of 5 % is at the limit: it has its peak for one sample only."""
-MOST_OFF = 0.01
-"""The frequency may be off by this share of nominal."""
 LEAST_HALF_WAVES = 3.0
 LEAST_DC = 0.012
 """Direct voltage over the rms: the limit is 1.5 %."""
@@ -139,8 +113,6 @@ class Parts:
     swing_hz: float = 0.0
     ring_half_waves: float = math.inf
     is_notch_turned: bool = False
-    off_hz: float = 0.0
-    """The frequency less the nominal one."""
 
 
 def model_signal(name: str, hz: int, cycles: int, index: int, snr_db: float) -> ForeignSignal:
@@ -148,7 +120,7 @@ def model_signal(name: str, hz: int, cycles: int, index: int, snr_db: float) -> 
     key = [list(MODEL).index(name), hz, cycles, index]
     rng = np.random.default_rng([2018, *key])
     parts = _model_parts(MODEL[name], rng, hz, cycles)
-    return _finished(name, MODEL[name], parts, rng, RATE_HZ, hz, snr_db)
+    return finished(name, MODEL[name], parts, rng, RATE_HZ, hz, snr_db)
 
 
 def pypqd_signal(
@@ -183,51 +155,7 @@ def pypqd_signal(
     elif name == "fluctuation":
         swing_hz = float(np.asarray(made["Fluctuation frequency"]))
     parts = Parts(clean, within, thd_percent, spike_pu, swing_hz)
-    return _finished(name, PYPQD[name], parts, rng, rate_hz, hz, snr_db)
-
-
-def arkarya_signals(folder: Path, maker: str, seconds: float, snr_db: float) -> Iterator[ForeignSignal]:
-    """The signals of one of ArkArya's generators that were written into a folder, with noise."""
-    for path in sorted(folder.glob(f"{maker}_*_{seconds:g}.mat")):
-        number = int(path.stem.split("_")[1])
-        name = list(MODEL)[number - 1]
-        written = scipy.io.loadmat(path)
-        for row, (clean, given) in enumerate(zip(written["signals"], written["given"], strict=True)):
-            rng = np.random.default_rng([15_999, number, row])
-            parts, names = _arkarya_parts(MODEL[name], clean, dict(zip(GIVEN, given.tolist(), strict=True)))
-            yield _finished(name, names, parts, rng, ARKARYA_RATE_HZ, 50, snr_db)
-
-
-def _arkarya_parts(
-    names: tuple[str, ...], clean: Floats, given: dict[str, float]
-) -> tuple[Parts, tuple[str, ...]]:
-    """The parts, and their names: notches may be none of a standard."""
-    t_s = np.arange(len(clean)) / ARKARYA_RATE_HZ
-    hz = given["hz"]
-    beside = clean - np.sin(2 * np.pi * hz * t_s)
-    within = np.zeros(len(clean), dtype=np.bool_)
-    thd_percent = spike_pu = swing_hz = 0.0
-    half_waves = math.inf
-    if {"sag", "swell", "interruption"} & set(names):
-        within = (t_s >= given["t1"]) & (t_s < given["t2"])
-    if any(each.startswith("harmonics") for each in names):
-        thd_percent = 100 * math.hypot(
-            *(given[each] for each in ("alpha3", "alpha5", "alpha7") if given[each] > 0)
-        )
-    if any(each.startswith("flicker") for each in names):
-        swing_hz = given["fn"] if math.isnan(given["f_flick"]) else given["f_flick"]
-    if any(each.startswith("ringing") for each in names):
-        lasts_s = min(given["t2"], float(t_s[-1])) - given["t1"]
-        half_waves = 2 * given["fn"] * min(lasts_s, given["tao"] * math.log(5))
-    if names == ("spike",):
-        spike_pu = float(np.abs(beside).max())
-    if names == ("notch",):
-        places = (np.arange(int(t_s[-1] * hz))[:, None] + np.arange(500) / 500) / hz
-        of_cycles = np.interp(places, t_s, np.abs(beside) > 1e-9)
-        off = np.abs(of_cycles - of_cycles[0]).sum(axis=1).max()
-        if off > of_cycles[0].sum() / 2:
-            names = ("notch at random",)
-    return Parts(clean, within, thd_percent, spike_pu, swing_hz, half_waves, off_hz=hz - 50), names
+    return finished(name, PYPQD[name], parts, rng, rate_hz, hz, snr_db)
 
 
 def _model_parts(names: tuple[str, ...], rng: np.random.Generator, hz: int, cycles: int) -> Parts:
@@ -290,7 +218,7 @@ def _model_parts(names: tuple[str, ...], rng: np.random.Generator, hz: int, cycl
     return Parts(clean, within, thd_percent, spike_pu, swing_hz, half_waves, is_turned)
 
 
-def _finished(
+def finished(
     name: str,
     names: tuple[str, ...],
     parts: Parts,
@@ -308,13 +236,9 @@ def _finished(
 def standard_label(names: tuple[str, ...], parts: Parts, rate_hz: float, hz: int) -> tuple[str, str | None]:
     """The class by the standards, and why the signal is set apart, or None."""
     meant = {KINDS.get(each, each) for each in names} - {"notch at random"}
-    rms = _sliding_rms(parts.clean, rate_hz / (hz + parts.off_hz))
-    kinds, why = _levels(rms, rate_hz / (hz + parts.off_hz))
+    rms = _sliding_rms(parts.clean, rate_hz / hz)
+    kinds, why = _levels(rms, rate_hz / hz)
     kinds |= meant - {"sag", "swell", "interruption"}
-    off = abs(parts.off_hz) / hz
-    if off > MOST_OFF:
-        meant |= {"frequency_deviation"}
-        kinds |= {"frequency_deviation"}
     if "harmonics in it" in names:
         kinds -= {"harmonics", "flicker"}
         why = "harmonics and flicker in a level only (61000-4-30, 4.7: its windows are flagged)"
@@ -324,8 +248,6 @@ def standard_label(names: tuple[str, ...], parts: Parts, rate_hz: float, hz: int
         why = "its Urms(1/2) makes another level (61000-4-30, 5.4)"
     if "harmonics" in kinds and parts.thd_percent < THD_PERCENT[1]:
         why = why or "THD at its limit (7 to 9 %)"
-    if math.isclose(off, MOST_OFF):
-        why = why or "its frequency is at the limit (1 % of nominal)"
     if "oscillatory_transient" in kinds and parts.ring_half_waves < LEAST_HALF_WAVES:
         why = why or "a ringing of fewer than three half waves (IEEE 1159, 4.2: unidirectional)"
     if names == ("notch",) and abs(parts.clean.mean()) * math.sqrt(2) > LEAST_DC:

@@ -1,4 +1,4 @@
-"""How well signals that other hands define are classified: the integral model, `pypqd`, ArkArya's.
+"""How well signals that other hands define are classified: the integral model, `pypqd`.
 
 `foreign_signals.py` has the definitions and why a signal is set apart; `class_tables.py` writes the tables of
 docs/classes-tables.md, which `pytest -s -m slow` prints by length.
@@ -18,7 +18,6 @@ from class_tables import (
     apart_table,
     confusion_table,
     is_knowable,
-    missing,
     reliability_table,
 )
 from foreign_signals import MODEL, ForeignSignal, Parts, model_signal, standard_label
@@ -99,8 +98,8 @@ def test_the_tables_show_confusions_and_calibration() -> None:
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("seconds", MIN_F1)
 def test_fair_signals_have_the_class_of_the_standard(maker: str, seconds: float) -> None:
-    if why := missing(maker):
-        pytest.skip(why)
+    if maker == "pypqd":
+        pytest.importorskip("pypqd", reason="GPL, from PyPI")
     found = {f"{seconds:g} s": answers_of(maker, seconds)}
     print(f"\n{MAKERS[maker]}", *confusion_table(found), *apart_table(found), sep="\n")
     assert (

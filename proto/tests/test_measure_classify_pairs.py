@@ -8,14 +8,18 @@ import math
 
 import numpy as np
 import pytest
+from class_tables import PAIR_SEEDS, pair_answers, whole
 from numpy.typing import NDArray
+from pair_signals import NOISE_DB, pair_signal
 
 from opq_measure.classification.classified_parts import Classification
 from opq_measure.classification.classifier import classify
 
 Floats = NDArray[np.float64]
 NOMINAL_V = 230.0
-NOISE_PU = 10 ** (-30 / 20)
+NOISE_PU = 10 ** (-NOISE_DB / 20)
+LEAST_WHOLE = 0.95
+"""Least share of the pairs of a seed whose answer has both classes and no third."""
 
 
 def record(rate_hz: float, level: float, cycles: tuple[float, float], swing: float = 0.0) -> Floats:
@@ -61,6 +65,39 @@ def test_notches_beside_an_interruption_are_notches() -> None:
 def test_flicker_beside_notches_is_seen() -> None:
     wave = notched(record(10_000.0, 1.0, (0, 0), 0.06), 10_000.0, 4)
     assert kind_of(wave, 10_000.0) == "flicker+periodic_notching"
+
+
+def test_flicker_beside_notches_at_3200_hz_is_seen() -> None:
+    """The fit of the wave leaves a third place, which most cycles do not have."""
+    wave = notched(record(3200.0, 1.0, (0, 0), 0.1), 3200.0, 2)
+    assert kind_of(wave, 3200.0) == "flicker+periodic_notching"
+
+
+@pytest.mark.parametrize(
+    ("pair", "rate_hz", "cycles", "index"),
+    [
+        (("harmonics", "notch"), 3200.0, 10, 0),  # the fit of the wave beside harmonics shows no notch
+        (("harmonics", "notch"), 6400.0, 10, 1),
+        (("notch", "ringing"), 3200.0, 10, 0),  # it shows a place too many
+        (("sag", "notch"), 6400.0, 10, 0),
+        (("sag", "notch"), 12_800.0, 20, 1),
+        (("interruption", "notch"), 3200.0, 20, 1),
+    ],
+)
+def test_notches_of_few_or_alike_cycles_are_seen(
+    pair: tuple[str, str], rate_hz: float, cycles: int, index: int
+) -> None:
+    signal = pair_signal(pair, rate_hz, cycles, index, 1)
+    found = classify(signal.volts, rate_hz, signal.nominal_v, signal.nominal_hz)
+    assert signal.apart is None and found.kind == signal.label
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", PAIR_SEEDS)
+def test_most_pairs_have_both_classes(seed: int) -> None:
+    answers = pair_answers(seed)
+    print(whole(answers))
+    assert sum(each.truth == each.found for each in answers) >= LEAST_WHOLE * len(answers)
 
 
 def test_impulse_beside_notches_is_seen() -> None:

@@ -38,7 +38,7 @@ from opq_measure.waveform.steady import Steady
 LEAST_NOTCHES = 2
 """A converter has two commutations a cycle or more; one deviation may be noise or the rest of a ringing."""
 SAME_LEVEL = 0.9
-"""A wave below this share of the largest one is at another level, the limit of a dip in 61000-4-30."""
+"""A cycle of this share of the largest size shows a notch as well as that one."""
 LEAST_SIGMAS = 8.0
 """A notch exceeds the noise of all its samples in all cycles by this many sigma, because its place is that of
 the largest of many deviations."""
@@ -100,15 +100,14 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
     noise_v = 1.4826 * float(np.median(left_v))
     sigma = MEDIAN_SCATTER * noise_v / math.sqrt(float(cycles.weight.sum(axis=0).min()))
     notches = _notches_in(MeanCycle(middle, len(cycles.rows), sigma), analysis.nominal_hz, limits.notch_pu)
-    if not notches and _has_levels(signal, pieces):
+    found = _of_most(cycles, middle, notches, sigma, noise_v)
+    if found is None:
         notches = regular_notches(middle, sigma, limits.notch_pu)
-    found = _wave_and_holes(middle, notches, sigma) if notches else None
+        found = _of_most(cycles, middle, notches, sigma, noise_v)
     if found is None:
         return None
     wave, holes = found
     stretches = _stretches(holes)
-    if not all(_is_in_most(cycles, wave, hole, noise_v) for hole in stretches):
-        return None
     volts = _filled(signal, pieces, middle, wave, holes)
     again = analyze(volts, analysis.rate_hz, analysis.nominal_v, analysis.nominal_hz, signal.rms_limits)
     depth, number = max(each.depth for each in notches), float(len(notches))
@@ -187,13 +186,6 @@ def _notches_in(cycle: MeanCycle, nominal_hz: float, least: float) -> tuple[Cycl
     return notches if max(each.depth for each in notches) >= least else ()
 
 
-def _has_levels(signal: MeasuredSignal, pieces: Pieces) -> bool:
-    """Whether a cycle and more of the record is at another level than the largest wave, or has no voltage."""
-    least = SAME_LEVEL * max(each.amplitude for each in pieces.steady)
-    at_largest = sum(each.stop - each.start for each in pieces.steady if each.amplitude >= least)
-    return len(signal.volts) - at_largest >= signal.cycle
-
-
 def _wave_and_holes(
     middle: FloatArray, notches: Sequence[CycleNotch], sigma: float
 ) -> tuple[FloatArray, BoolArray] | None:
@@ -239,6 +231,18 @@ def _stretches(holes: BoolArray) -> list[IndexArray]:
     begin = int(np.argmin(holes))
     at = begin + np.flatnonzero(np.roll(holes, -begin))
     return [each % len(holes) for each in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)]
+
+
+def _of_most(
+    cycles: _Cycles, middle: FloatArray, notches: tuple[CycleNotch, ...], sigma: float, noise_v: float
+) -> tuple[FloatArray, BoolArray] | None:
+    """(p,) the wave beside the notches, and (p,) where they are; None where most cycles lack one of them."""
+    found = _wave_and_holes(middle, notches, sigma) if notches else None
+    if found is None or not all(
+        _is_in_most(cycles, found[0], hole, noise_v) for hole in _stretches(found[1])
+    ):
+        return None
+    return found
 
 
 def _is_in_most(cycles: _Cycles, wave: FloatArray, hole: IndexArray, noise_v: float) -> bool:

@@ -32,7 +32,15 @@ WAVEFORM = "a waveform source at its mains input"
 NEEDS: Mapping[str, str] = {
     "dip": WAVEFORM,
     **dict.fromkeys(
-        ("cold_start", "loss_and_return", "bad_pulses", "wrong_label", "late_labels", "lost_weeks"),
+        (
+            "cold_start",
+            "loss_and_return",
+            "bad_pulses",
+            "wrong_label",
+            "late_labels",
+            "late_gateway",
+            "lost_weeks",
+        ),
         f"{GPS_SIMULATOR}, {WAVEFORM}",
     ),
     "leap_second": f"{GPS_SIMULATOR}, {WAVEFORM}",

@@ -92,6 +92,19 @@ def test_text_names_the_last_pulses_second() -> None:
     assert text.startswith(b"$GNRMC,100000.00,A,") and b"201126" in text
 
 
+def test_tim_tp_names_the_next_pulse() -> None:
+    # 2026-11-20 10:00:01 is 432,000 + 36,001 s into week 2445 (2019-04-07 began week 2048), counted in UTC
+    gps = Gps(utc_start_ns=START_UTC_S * NS_PER_S, form="tim_tp")
+    [(_, text)] = gps.text(Oscillator(), NS_PER_S)
+    assert text[:6] == bytes.fromhex("b5620d011000")
+    assert struct.unpack_from("<IIiHBB", text, 6) == (468_001_000, 0, 0, 2445, 3, 0)
+
+
+def test_a_receiver_of_both_sends_ubx_first() -> None:
+    both = Gps(form="ubx_nmea").text(Oscillator(), NS_PER_S)[0][1]
+    assert both == b"".join(Gps(form=form).text(Oscillator(), NS_PER_S)[0][1] for form in ("ubx", "nmea"))
+
+
 def test_a_leap_second_is_named_sixty() -> None:
     """UTC counts the next second twice."""
     gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS_PER_S, leap_after_utc_s=MIDNIGHT_S, form="nmea")

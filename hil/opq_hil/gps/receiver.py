@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from opq_hil.gps.oscillator import Oscillator
-from opq_hil.gps.second_messages import nmea_second, ubx_second
+from opq_hil.gps.second_messages import FORMS
 
 NS_PER_S = 10**9
 START_UTC_S = 1_795_168_800
@@ -51,10 +51,16 @@ class Gps:
     """rms of the pulse, normal, independent."""
     seed: int = 1
     form: str = "ubx"
-    """"ubx" (NAV-PVT, NAV-TIMELS), or "nmea" (RMC, GGA, ZDA), which nothing confirms for 12.5 minutes."""
+    """"ubx" (NAV-PVT, NAV-TIMELS); "nmea" (RMC, GGA, ZDA), which nothing confirms for 12.5 minutes;
+    "ubx_nmea": both, of a receiver that takes no settings; "tim_tp": TIM-TP alone, of the next pulse."""
     text_delay_ns: int = 180_000_000
     """From the true second to the first byte of its text."""
     satellites: int = 9
+
+    @property
+    def setting(self) -> str:
+        """The Box's setting `gps` for it."""
+        return "nmea" if self.form == "nmea" else "ubx"
 
     def pulses(self, oscillator: Oscillator, end_ns: int) -> list[int]:
         """Virtual times of all rising edges before `end_ns`, glitches among them, in order."""
@@ -79,8 +85,8 @@ class Gps:
                 continue
             valid = true_s >= self.fix_s and not _within(self.outages, true_s)
             moment, in_leap = self._named(number, wrong.get(number, 0))
-            write = nmea_second if self.form == "nmea" else ubx_second
-            text = write(moment, in_leap, valid, self.satellites if valid else 0, self._leap_at(number))
+            said = (moment, in_leap, valid, self.satellites if valid else 0, self._leap_at(number))
+            text = b"".join(write(*said) for write in FORMS[self.form])
             found.append((oscillator.virtual_ns(true_ns + self.text_delay_ns), text))
         return [(at, text) for at, text in found if at < end_ns]
 

@@ -1,12 +1,14 @@
 """Messages of each second: UBX (u-blox M8 specification, 32.17) or NMEA 0183 (RMC, GGA, ZDA)."""
 
 import struct
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import reduce
 
 SYNC = b"\xb5\x62"
 NAV_PVT = (0x01, 0x07)
 NAV_TIMELS = (0x01, 0x26)
+TIM_TP = (0x0D, 0x01)
 GPS_EPOCH_S = 315_964_800
 """1980-01-06, a Sunday."""
 DAY_S = 86_400
@@ -63,6 +65,16 @@ def ubx_second(
     return ubx_message(NAV_PVT, pvt) + ubx_message(NAV_TIMELS, timels)
 
 
+def tim_tp_second(
+    moment: datetime, in_leap: bool, valid: bool, satellites: int, leap: tuple[int, int | None]
+) -> bytes:
+    """TIM-TP alone: the second of the next pulse, in UTC's weeks."""
+    next_s = round(moment.timestamp()) + in_leap + 1 - GPS_EPOCH_S
+    week, of_week_s = divmod(next_s, 604_800)
+    flags = 0x03 if valid else 0x21  # timeBase, utc; TpNotLocked
+    return ubx_message(TIM_TP, struct.pack("<IIiHBB", of_week_s * 1000, 0, 0, week, flags, 0))
+
+
 def _date(moment: datetime, left: int) -> tuple[int, int]:
     """GPS week, and day of it (1: Sunday), at whose end the leap second lies `left` seconds ahead."""
     midnight_s = round((moment.timestamp() + left) / DAY_S) * DAY_S
@@ -95,3 +107,13 @@ def nmea_second(
             nmea_sentence(f"GNZDA,{clock},{moment:%d,%m,%Y},00,00"),
         )
     )
+
+
+SecondMessages = Callable[[datetime, bool, bool, int, tuple[int, int | None]], bytes]
+FORMS: Mapping[str, tuple[SecondMessages, ...]] = {
+    "ubx": (ubx_second,),
+    "nmea": (nmea_second,),
+    "ubx_nmea": (ubx_second, nmea_second),
+    "tim_tp": (tim_tp_second,),
+}
+"""What a receiver sends, by the name of its form."""

@@ -48,7 +48,7 @@ class DigestWorld:
 
 
 def _run(bench: Bench, world: World, flash: Path | None = None) -> tuple[FirmwareRun, Digest]:
-    flash = flash or bench.prepared(BOARD, oversampling="1", gps=world.gps.form if world.gps else "none")
+    flash = flash or bench.prepared(BOARD, oversampling="1", gps=world.gps.setting if world.gps else "none")
     return bench.run(
         replace(world, mains=world.mains if isinstance(world.mains, Played) else ticks.saw()),
         BOARD,

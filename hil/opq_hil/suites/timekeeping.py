@@ -14,9 +14,10 @@ import numpy as np
 from opq_hil.backends.backend import FirmwareRun
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import START_UTC_S, Gps
+from opq_hil.gps.second_messages import FORMS
 from opq_hil.suites import ticks
 from opq_hil.suites.sampling import nothing_missed, stamp_steps
-from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, ScenarioFailedError, require
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS_PER_S, PowerScript, World, temperature_readings
 from opq_proto.link.messages import Command, GpsState, GpsStatus, Operation, Samples
@@ -34,6 +35,8 @@ SETTLE_S = 10.0
 """After `locked` the first stamps may still slew; the limits hold from then on."""
 SKY_S = 60
 """A receiver that has been running keeps its fix over a reset of the Box; the clock needs 21 s to lock."""
+LATE_S = (0.0, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0)
+"""By so much labels are later than usual."""
 MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -56,7 +59,7 @@ class StampErrors:
 
 def stamp_errors(bench: Bench, world: World) -> StampErrors:
     """Plays a world on an external converter without oversampling and compares every block with the truth."""
-    settings = {"oversampling": "1", "gps": world.gps.form if world.gps else "none"}
+    settings = {"oversampling": "1", "gps": world.gps.setting if world.gps else "none"}
     run = bench.run(replace(world, mains=ticks.saw()), settings=settings)
     nothing_missed(run.capture, since_s=5.0, end_s=world.end_ns / NS_PER_S)
     pairs = run.capture.timed(Samples)
@@ -166,20 +169,60 @@ def with_gateway(world: World) -> World:
     return replace(world, messages=messages)
 
 
-def late_labels(bench: Bench) -> Figures:
-    """All labels are 2 s late and confirmed by UBX; the gateway knows the time: no stamp is by GPS, and each
-    bound has the 2 s."""
-    gps = replace(GPS, wrong_labels=tuple((number, -2) for number in range(60)))
+def late_labels(bench: Bench, form: str = "ubx", late_s: float = 2.0) -> Figures:
+    """All labels are late on a slow line, and the gateway knows the time: by less than a second they lock; by
+    more no stamp is by GPS, and each bound has the whole seconds."""
+    delay_ns = GPS.text_delay_ns + round(late_s * NS_PER_S)
+    gps = replace(GPS, form=form, text_delay_ns=delay_ns)
     found = stamp_errors(bench, with_gateway(World(60 * NS_PER_S, gps=gps)))
-    sources = {block.source for block in found.blocks}
-    require(not sources & {TimeSource.GPS, TimeSource.HOLDOVER}, f"sources: {sorted(sources)}")
-    late = [block for block, error_ns in zip(found.blocks, found.error_ns, strict=True) if error_ns < -1e9]
-    return {
+    settled = found.virtual_s > 60 - SETTLE_S
+    sources = {block.source for block, chosen in zip(found.blocks, settled, strict=True) if chosen}
+    late = np.sum(found.error_ns < -NS_PER_S / 2)
+    figures = {
         "inside_bound": inside(found, 1.0),
-        "late_stamps": len(late),
-        "most_ns": float(np.max(np.abs(found.error_ns[found.virtual_s > 10.0]))),
+        "late_stamps": int(late),
+        "most_ns": float(np.max(np.abs(found.error_ns[settled]))),
         "bound_ns": found.blocks[-1].uncertainty_ns,
     }
+    if delay_ns < NS_PER_S:
+        require(sources == {TimeSource.GPS}, f"sources at the end: {sorted(sources)}")
+        require(figures["most_ns"] < MAX_NS, f"locked stamps are off by {figures['most_ns']:.0f} ns")
+    else:
+        all_sources = {block.source for block in found.blocks}
+        require(not all_sources & {TimeSource.GPS, TimeSource.HOLDOVER}, f"sources: {sorted(all_sources)}")
+    return figures
+
+
+def late_sources(bench: Bench) -> Figures:
+    """`late_labels` for each form of a receiver and each delay."""
+    figures: dict[str, float | int | str] = {}
+    for form in FORMS:
+        for late_s in LATE_S:
+            name = f"{form}_{late_s:g}_s"
+            try:
+                of_world = late_labels(bench, form, late_s)
+            except ScenarioFailedError as error:
+                raise ScenarioFailedError(f"{form}, labels {late_s:g} s late: {error}") from None
+            figures |= {f"{name}_most_ns": of_world["most_ns"], f"{name}_bound_ns": of_world["bound_ns"]}
+    return figures
+
+
+def late_gateway(bench: Bench) -> Figures:
+    """Without sky, each second time of the gateway comes 0.5 to 3 s after it was read: it is refused."""
+    world = World(90 * NS_PER_S, gps=replace(GPS, fix_s=90.0))
+    on_time = with_gateway(world).messages
+    late_ns = (NS_PER_S // 2, NS_PER_S, 2 * NS_PER_S, 3 * NS_PER_S)
+    messages = tuple(
+        (at_ns + late_ns[number // 2 % 4] if number % 2 else at_ns, message)
+        for number, (at_ns, message) in enumerate(on_time)
+    )
+    found = stamp_errors(bench, replace(world, messages=messages))
+    known = [block for block in found.blocks if block.uncertainty_ns != UNKNOWN]
+    require(
+        {block.source for block in known} == {TimeSource.NTP}, "a stamp with a bound is not by the gateway"
+    )
+    most_ns = float(np.max(np.abs(found.error_ns[found.virtual_s > SETTLE_S])))
+    return {"inside_bound": inside(found, 1.0), "most_ns": most_ns, "bound_ns": known[-1].uncertainty_ns}
 
 
 def lost_weeks(bench: Bench) -> Figures:
@@ -310,6 +353,16 @@ CLOCK = (
 SCENARIOS = (
     *CLOCK,
     FirmwareScenario("late_labels", "all labels 2 s late: no lock, and the bound says so", late_labels),
+    FirmwareScenario(
+        "late_sources",
+        "labels of every kind of receiver, 0 to 3 s late",
+        late_sources,
+        virtual_s=60 * len(FORMS) * len(LATE_S),
+        soak=True,
+    ),
+    FirmwareScenario(
+        "late_gateway", "each second time of the gateway late by 0.5 to 3 s: refused", late_gateway
+    ),
     FirmwareScenario("lost_weeks", "labels that lost 1,024 weeks, set right by the gateway", lost_weeks),
     FirmwareScenario("own_sky", "under the sky that is there: locked, stamps at their rate", own_sky),
     FirmwareScenario("without_gps", "no receiver: runs, and says so", without_gps),

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.gateway_status import BoxStatus
-from opq_gateway.serial_side.box_commands import BoxAnswer, Done
+from opq_gateway.serial_side.box_commands import Argument, BoxAnswer, Done
 from opq_proto.firmware.image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
+from opq_proto.kit.clock import ClockState
 from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import Hello, Log, Operation, Status
 from opq_proto.link.user_program import PIECE_BYTES
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 IMAGES = {
     slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)
@@ -42,10 +44,11 @@ class Box:
     program: bytes = b""
     received: bytes = b""
 
-    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
-        self.said.append((operation, argument))
+    def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
+        text = argument if isinstance(argument, str) else argument()
+        self.said.append((operation, text))
         if self.open:
-            done(self.refuse or self._answer(operation, argument))
+            done(self.refuse or self._answer(operation, text))
         return self.open
 
     def _answer(self, operation: Operation, argument: str) -> BoxAnswer:
@@ -103,7 +106,10 @@ class Bench:
         self.now_s = 0.0
         self.waiting: list[Callable[[], None]] = []
         self.known = BoxStatus("1", 60)
-        self.orders = BoxOrders(box, self.later, lambda: 1_700_000_000_123_456_789, self.known)
+        self.system = ClockState(TimeSource.NTP, 5_000_000)
+        self.orders = BoxOrders(
+            box, self.later, lambda: 1_700_000_000_123_456_789, self.known, system=lambda: self.system
+        )
 
     def later(self, do: Callable[[], None]) -> bool:
         self.waiting.append(do)
@@ -151,11 +157,18 @@ def test_reset_time_and_settings_reach_the_box() -> None:
     assert json.loads(bench.order("opq-settings")[1]) == {"gain": "1", "led": "on"}
     assert bench.box.said == [
         (Operation.RESET, ""),
-        (Operation.SYNC_TIME, "1700000000123"),
-        (Operation.SYNC_TIME, "1700000000999"),
+        (Operation.SYNC_TIME, "1700000000123456789,35000000"),
+        (Operation.SYNC_TIME, "1700000000999000000,4000000000,free"),
         (Operation.PUT_SETTING, "led=off"),
         (Operation.GET_SETTINGS, ""),
     ]
+
+
+def test_an_unsynchronised_gateways_time_is_free() -> None:
+    bench = Bench(Box())
+    bench.system = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+    assert bench.order("opq-time") == (True, "")
+    assert bench.box.said == [(Operation.SYNC_TIME, "1700000000123456789,4000000000,free")]
 
 
 def put(bench: Bench, text: bytes) -> tuple[bool, str]:

@@ -172,34 +172,86 @@ def gps(state: GpsState) -> GpsStatus:
     return GpsStatus(state, 4, 0, 0, 0, 0, 0, 0, 0)
 
 
+class ToldTime:
+    """TimeForGps of a Box whose line takes `took_s` for a command and its answer."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.system = ClockState(TimeSource.NTP, 5_000_000)
+        self.took_s = 0.02
+        clocks = Clocks(lambda: bench.now_s, lambda: round(bench.now_s * 1e9) + 10**18, lambda: self.system)
+        self.time_for_gps = TimeForGps(bench.commands, clocks)
+
+    def sent(self, state: GpsState, status: Status | None = None) -> list[str]:
+        """What is sent at the next two reports of the receiver, which are answered."""
+        arguments = []
+        for _ in range(2):
+            before = len(self.bench.sent)
+            self.time_for_gps.gps(gps(state))
+            self.bench.commands.tick()
+            for command in self.bench.sent[before:]:
+                assert isinstance(command, Command) and command.operation is Operation.SYNC_TIME
+                arguments.append(command.argument)
+                self.bench.now_s += self.took_s
+                self.bench.acknowledge(status or (Status.DONE if command.argument else Status.BAD_ARGUMENT))
+        return arguments
+
+
 def test_a_receiver_gets_the_time_each_minute(bench: Bench) -> None:
-    state = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
-    clocks = Clocks(lambda: bench.now_s, lambda: 1_700_000_000_000_000_000, lambda: state)
-    told = TimeForGps(bench.commands, clocks)
-
-    def says(state: GpsState) -> list[LinkMessage]:
-        before = len(bench.sent)
-        told.gps(gps(state))
-        bench.commands.tick()
-        return bench.sent[before:]
-
-    assert not says(GpsState.ACQUIRING)  # the gateway does not know it either
-    state = ClockState(TimeSource.NTP, 5_000_000)
-    assert not says(GpsState.FREE)
-    [command] = says(GpsState.ACQUIRING)
-    assert isinstance(command, Command)
-    assert (command.operation, command.argument) == (Operation.SYNC_TIME, "1700000000000000000,35000000")
-    bench.passes(1.1)
-    assert says(GpsState.ACQUIRING)  # was not answered
-    bench.acknowledge()
-    assert not says(GpsState.ACQUIRING)
+    told = ToldTime(bench)
+    told.system = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+    assert not told.sent(GpsState.ACQUIRING)  # the gateway does not know it either
+    told.system = ClockState(TimeSource.NTP, 5_000_000)
+    assert not told.sent(GpsState.FREE)
+    assert told.sent(GpsState.ACQUIRING) == ["", "1000000000020000000,55000000"]
     for locked in (GpsState.LOCKED, GpsState.HOLDOVER):
+        assert not told.sent(locked)
         bench.passes(61)
-        assert says(locked)
-        bench.acknowledge()
-        assert not says(locked)
-    told.restart()
-    assert says(GpsState.ACQUIRING)
-    bench.acknowledge(Status.UNKNOWN)
+        assert len(told.sent(locked)) == 2
+    told.time_for_gps.restart()
+    told.time_for_gps.gps(gps(GpsState.ACQUIRING))
+    bench.passes(1.1)
+    assert told.sent(GpsState.ACQUIRING)[0] == ""  # was not answered
+    bench.passes(61)
+    assert told.sent(GpsState.LOCKED, Status.UNKNOWN) == [""]
     bench.passes(120)
-    assert not says(GpsState.LOCKED)  # firmware that does not know the command
+    assert not told.sent(GpsState.LOCKED)  # firmware that does not know the command
+
+
+def test_a_slow_line_gets_no_time(bench: Bench) -> None:
+    told = ToldTime(bench)
+    told.took_s = 0.5
+    assert told.sent(GpsState.LOCKED) == [""]
+    told.took_s = 0.1
+    assert not told.sent(GpsState.LOCKED)
+    bench.passes(61)
+    assert told.sent(GpsState.LOCKED) == ["", f"{round(bench.now_s * 1e9) + 10**18 - 10**8},135000000"]
+
+
+def test_three_times_follow_a_late_one(bench: Bench) -> None:
+    told = ToldTime(bench)
+    told.time_for_gps.gps(gps(GpsState.LOCKED))
+    bench.commands.tick()
+    bench.acknowledge(Status.BAD_ARGUMENT)
+    told.took_s = 0.9
+    told.time_for_gps.gps(gps(GpsState.LOCKED))
+    bench.commands.tick()
+    bench.now_s += told.took_s
+    bench.acknowledge()
+    told.took_s = 0.02
+    assert [len(told.sent(GpsState.LOCKED)) for _ in range(4)] == [2, 2, 2, 0]
+
+
+def test_a_time_is_read_when_it_is_sent(bench: Bench) -> None:
+    told = ToldTime(bench)
+    told.time_for_gps.gps(gps(GpsState.LOCKED))
+    bench.commands.tick()
+    bench.acknowledge(Status.BAD_ARGUMENT)
+    bench.ask(Operation.PUT_SETTING, "gain=1.1", timeout_s=5.0)
+    bench.commands.tick()
+    told.time_for_gps.gps(gps(GpsState.LOCKED))
+    bench.now_s += 3.0
+    bench.acknowledge()
+    bench.commands.tick()
+    last = bench.sent[-1]
+    assert isinstance(last, Command) and last.argument.startswith("1000000003000000000,")

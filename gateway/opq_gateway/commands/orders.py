@@ -18,13 +18,18 @@ from functools import partial
 from opq_gateway.commands.box_program import BoxProgram
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.gateway_status import BoxStatus
-from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
+from opq_gateway.serial_side.box_commands import Argument, BoxAnswer, BoxCommandLink
+from opq_gateway.serial_side.box_settings import ON_THE_WAY_NS, time_argument
+from opq_proto.kit.clock import ClockState, system_clock
 from opq_proto.link.messages import Operation, Status
+from opq_proto.messages import TimeSource
 
 Reply = Callable[[bool, str], None]
 Later = Callable[[Callable[[], None]], bool]
 ANSWER_S = 3.0
 """A Box answers in milliseconds, but the line may be busy with samples sent again."""
+SAID_NS = 4_000_000_000
+"""Bound of a time that somebody said, or that a clock without synchronisation has; 32 bits on the line."""
 LONGEST_ARGUMENT = 80
 LOOK = "look"
 NO_UPDATES = "this gateway has no [update] url, so it looks at no repository"
@@ -40,6 +45,7 @@ class BoxOrders:
         now_ns: Callable[[], int],
         status: BoxStatus,
         look_for_updates: Callable[[], tuple[bool, str]] = lambda: (False, NO_UPDATES),
+        system: Callable[[], ClockState] = system_clock,
     ) -> None:
         """`later` runs a function in the handler's thread; it returns False when too many wait.
 
@@ -48,6 +54,7 @@ class BoxOrders:
         self._line = line
         self._later = later
         self._now_ns = now_ns
+        self._system = system
         self._look_for_updates = look_for_updates
         self.update = FirmwareUpdate(line, later, status)
         self._program = BoxProgram(line, later)
@@ -79,8 +86,15 @@ class BoxOrders:
         if message and not (message.isascii() and message.isdigit() and len(message) <= 16):
             reply(False, f"time is {message[:LONGEST_ARGUMENT]!r}; want UTC in ms since 1970, or nothing")
             return
-        utc_ms = message or str(self._now_ns() // 1_000_000)
-        self._send_command(Operation.SYNC_TIME, utc_ms, reply)
+        self._send_command(Operation.SYNC_TIME, partial(self._time_argument, message), reply)
+
+    def _time_argument(self, message: str) -> str:
+        system = self._system()
+        uncertainty_ns = system.uncertainty_ns + ON_THE_WAY_NS
+        if message or system.source is TimeSource.FREE or uncertainty_ns > SAID_NS:
+            t_ns = int(message) * 1_000_000 if message else self._now_ns()
+            return time_argument(t_ns, SAID_NS, TimeSource.FREE)
+        return time_argument(self._now_ns(), uncertainty_ns, system.source)
 
     def _settings(self, message: str, reply: Reply) -> None:
         if not message:
@@ -90,7 +104,7 @@ class BoxOrders:
         else:
             self._send_command(Operation.PUT_SETTING, message, reply)
 
-    def _send_command(self, operation: Operation, argument: str, reply: Reply) -> None:
+    def _send_command(self, operation: Operation, argument: Argument, reply: Reply) -> None:
         def done(answer: BoxAnswer) -> None:
             self._later(partial(reply, *words(answer)))
 

@@ -33,12 +33,14 @@ class BoxAnswer:
 
 
 Done = Callable[[BoxAnswer], None]
+Argument = str | Callable[[], str]
+"""A function is called when the command is sent: a time that has waited behind other commands is late."""
 
 
 class BoxCommandLink(Protocol):
     """Commands with acknowledgement; `done` is called once for each accepted command, from another thread."""
 
-    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+    def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
         """Queues a command; False: the port is not open, or too many commands wait."""
         ...
 
@@ -60,7 +62,7 @@ class _QueuedCommand:
     """A command that waits for its answer; `operation` is None for a piece of an image."""
 
     operation: Operation | None
-    argument: str
+    argument: Argument
     offset: int
     data: bytes
     timeout_s: float
@@ -85,7 +87,7 @@ class BoxCommands:
         self.on_setting: Callable[[], None] = lambda: None
         """Called in the reader's thread after a setting of the Box was changed."""
 
-    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+    def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
         """Queues a command; False: the port is not open, or too many commands wait."""
         return self._queue_command(_QueuedCommand(operation, argument, 0, b"", timeout_s, done))
 
@@ -163,7 +165,8 @@ class BoxCommands:
         if command.operation is None:
             self._to_box(UpdateData(command.command_id, command.offset, command.data))
         else:
-            self._to_box(Command(command.command_id, command.operation, command.argument))
+            argument = command.argument if isinstance(command.argument, str) else command.argument()
+            self._to_box(Command(command.command_id, command.operation, argument))
 
     def _end(self, acknowledged: Acknowledgement, settings: tuple[tuple[str, str], ...] | None) -> None:
         current, self._current = self._current, None

@@ -125,18 +125,35 @@ TIME_EACH_S = 60.0
 """The Box compares its receiver's seconds with a time that is at most 150 s old (cmodules/clock)."""
 
 
+BELIEVED_AFTER = 3
+"""The Box believes the third time that contradicts an earlier one (NET_REFUSED, cmodules/clock/clock.c)."""
+
+
+def time_argument(t_ns: int, uncertainty_ns: int, source: TimeSource) -> str:
+    """The argument of SYNC_TIME, as device/app/commands.py reads it."""
+    return f"{t_ns},{uncertainty_ns}{',free' if source is TimeSource.FREE else ''}"
+
+
 class TimeForGps:
-    """Sends the time to one Box that has a receiver, each minute; reader's thread."""
+    """Sends the time to one Box that has a receiver, each minute; reader's thread.
+
+    A port behind a network may be late by seconds. A command without a time, which changes nothing, is
+    answered first: the bound has its round trip. If the time itself then took longer, it is sent again.
+    """
 
     def __init__(self, commands: BoxCommands, clocks: Clocks) -> None:
         self._commands = commands
         self._clocks = clocks
         self._due_s = 0.0
         self._refused = False
+        self._sent_s = 0.0
+        self._on_the_way_ns: int | None = None
+        """Part of the next time's bound; None: the line is to be measured first."""
+        self._owed = 0
 
     def restart(self) -> None:
         """The Box has started again and has lost the time."""
-        self._due_s, self._refused = 0.0, False
+        self._due_s, self._refused, self._on_the_way_ns, self._owed = 0.0, False, None, 0
 
     def gps(self, status: GpsStatus) -> None:
         """Handles the report of the receiver's state, once a second."""
@@ -144,14 +161,32 @@ class TimeForGps:
         if self._refused or now_s < self._due_s or status.state is GpsState.FREE:
             return
         system = self._clocks.system()
-        uncertainty_ns = system.uncertainty_ns + ON_THE_WAY_NS
+        uncertainty_ns = system.uncertainty_ns + (self._on_the_way_ns or ON_THE_WAY_NS)
         if system.source is TimeSource.FREE or uncertainty_ns > GOOD_NS:
             return
-        argument = f"{self._clocks.now_ns()},{uncertainty_ns}"
-        if self._commands.send_command(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done):
+        if self._commands.send_command(Operation.SYNC_TIME, self._argument, TIME_TIMEOUT_S, self._done):
             self._due_s = now_s + TIME_EACH_S
+
+    def _argument(self) -> str:
+        self._sent_s = self._clocks.monotonic_s()
+        if self._on_the_way_ns is None:
+            return ""
+        system = self._clocks.system()
+        return time_argument(
+            self._clocks.now_ns(), system.uncertainty_ns + self._on_the_way_ns, system.source
+        )
 
     def _done(self, answer: BoxAnswer) -> None:
         self._refused = answer.status is Status.UNKNOWN
-        if answer.status is not Status.DONE:
+        took_ns = round((self._clocks.monotonic_s() - self._sent_s) * 1e9)
+        allowed_ns, self._on_the_way_ns = self._on_the_way_ns, None
+        if answer.status is None:
+            self._due_s = 0.0
+        elif allowed_ns is None and took_ns + ON_THE_WAY_NS <= GOOD_NS:
+            self._on_the_way_ns, self._due_s = took_ns + ON_THE_WAY_NS, 0.0
+        if allowed_ns is None:
+            return
+        late = answer.status is None or took_ns > allowed_ns
+        self._owed = BELIEVED_AFTER if late else max(0, self._owed - 1)
+        if self._owed:
             self._due_s = 0.0

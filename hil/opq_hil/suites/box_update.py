@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.gateway_status import BoxStatus
-from opq_gateway.serial_side.box_commands import BoxAnswer, Done
+from opq_gateway.serial_side.box_commands import Argument, BoxAnswer, Done
 from opq_hil.suites.scenario import require
 from opq_hil.world.line import BenchLine
 from opq_proto.firmware.image import WRITING, Slot, pack_bundle, sha256_of
@@ -33,8 +33,9 @@ class _BenchCommands:
         self._waiting: dict[int, tuple[Done, float]] = {}
         self._read = len(line.received)
 
-    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
-        self._waiting[self._line.request(operation, argument)] = (done, self._line.now_s() + timeout_s)
+    def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
+        text = argument if isinstance(argument, str) else argument()
+        self._waiting[self._line.request(operation, text)] = (done, self._line.now_s() + timeout_s)
         return True
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:

@@ -45,6 +45,12 @@ def parse_limits(argument: str) -> dict[CrossingKind, float]:
     return limits
 
 
+def is_time(argument: str) -> bool:
+    """Whether the firmware would take it: `t_ns,uncertainty_ns`, time and bound above 0."""
+    found = re.fullmatch(r"(\d{1,20}),(\d{1,10})(,free)?", argument)
+    return found is not None and int(found[1]) > 0 and 0 < int(found[2]) < 0xFFFFFFFF
+
+
 class BoxCrossings:
     """The limits, and which of them the rms is beyond now."""
 
@@ -153,7 +159,10 @@ def answer(box: CommandTarget, command: Command) -> None:
             acknowledge(Status.DONE)
             box.reset()
         case Operation.SYNC_TIME:
-            acknowledge(Status.DONE, "kept: this Box's clock never jumps")
+            if is_time(command.argument):
+                acknowledge(Status.DONE, "kept: this Box's clock never jumps")
+            else:
+                acknowledge(Status.BAD_ARGUMENT, "want t_ns,uncertainty_ns")
         case Operation.CROSSING_LIMITS:
             try:
                 box.crossings = BoxCrossings(parse_limits(command.argument))

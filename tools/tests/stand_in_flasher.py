@@ -112,7 +112,14 @@ def dfu_util(arguments: list[str]) -> None:
 
 
 def openocd(arguments: list[str]) -> None:
-    """Like openocd it prints the result of a command by `echo [command]` only."""
+    """Like openocd it prints the result of a command by `echo [command]` only, and knows the one command for
+    a serial that its version and its driver have.
+    """
+    for script in (each for each in arguments[:-1] if each.startswith("set chosen")):
+        names = re.findall(r"\{([^{}]*)\}", script.partition("foreach each {")[2].partition("}} ")[0] + "}")
+        if (knows := facts().get("serial_command", "adapter serial")) not in names:
+            sys.exit(re.findall(r"error \{(.*?)\}", script)[0])
+        (FOLDER / "serial").write_text(f"{knows} {re.findall(r'list {(.*?)}', script)[0]}")
     for command in arguments[-1].split("; "):
         echoed = re.fullmatch(r"echo \[(.*)\]", command)
         result = openocd_result(echoed[1] if echoed else command)

@@ -22,6 +22,7 @@ from opq_proto.firmware.image import Slot
 from opq_tools.firmware.flash import chip_command, programs
 from opq_tools.firmware.flash.chip import FlashError
 from opq_tools.firmware.flash.flash_command import command
+from opq_tools.firmware.flash.probe import INTERFACE, OpenOcd
 
 WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}
 BOX = Layout(boot_loader(), image(Slot.A, "1.0.0"), settings=b"settings" * 100)
@@ -254,14 +255,41 @@ def test_pyocd_gets_the_packs_target(bench: Bench) -> None:
     assert bench.calls[-1][1] == "reset"
 
 
-@pytest.mark.parametrize("program", ["openocd", "pyocd"])
+@pytest.mark.parametrize("program", ["pyocd"])
 def test_a_probe_is_chosen_by_its_serial(bench: Bench, program: str) -> None:
     """zephyrproject-rtos/zephyr 26769: the option was ignored, and the wrong board flashed."""
     assert bench.flash(bundle(), *WAYS[program], "--serial", "066DFF54").exit_code == 0
-    chosen = {"openocd": ["-c", "adapter serial {066DFF54}"], "pyocd": ["-u", "066DFF54"]}[program]
     for call in bench.calls:
-        at = call.index(chosen[0])
-        assert call[at : at + 2] == chosen
+        at = call.index("-u")
+        assert call[at : at + 2] == ["-u", "066DFF54"]
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        ("openocd", "adapter serial"),  # 0.12
+        ("openocd", "hla_serial"),  # 0.11, as Ubuntu 22.04 has it
+        ("interface/stlink-dap.cfg", "st-link serial"),
+        ("interface/cmsis-dap.cfg", "cmsis_dap_serial"),
+        ("interface/jlink.cfg", "jlink serial"),
+    ],
+)
+def test_each_openocd_gets_its_serial_command(bench: Bench, program: str, files: str, known: str) -> None:
+    """Before 0.12 each driver has its own command, which no other has; asked of openocd 0.11 and 0.12."""
+    bench.set(serial_command=known)
+    assert bench.flash(bundle(), "--probe", files, "--serial", "066DFF54").exit_code == 0
+    assert (bench.folder / "serial").read_text() == f"{known} 066DFF54"
+    # before the chip's file, which may start the probe, and in each run
+    assert all(call.index("target/stm32f4x.cfg") == 6 and "{066DFF54}" in call[4] for call in bench.calls)
+
+
+@pytest.mark.parametrize("program", ["openocd"])
+def test_an_openocd_without_serials_is_named(bench: Bench, program: str) -> None:
+    bench.set(serial_command="none")
+    text = refused(bench.flash(bundle(), *WAYS[program], "--serial", "066DFF54"))
+    assert "this openocd takes no serial 066DFF54 for the probe of this file" in text
+    assert bench.chip == bytes(BOX.flash())
 
 
 @pytest.mark.parametrize("program", ["openocd"])
@@ -415,7 +443,7 @@ def test_pyocds_own_words_become_advice(
 REAL_PATH = os.environ.get("PATH", os.defpath)
 """Before a bench sets it."""
 OPENOCD_WITHOUT_CHIP = """
-    adapter driver dummy; transport select jtag; jtag newtap chip cpu -irlen 4
+    adapter driver dummy; transport select jtag; adapter speed 100; jtag newtap chip cpu -irlen 4
     target create chip.cpu testee -chain-position chip.cpu
     flash bank flash0 stm32f2x 0x08000000 0 0 0 chip.cpu
     init
@@ -452,6 +480,15 @@ def test_without_a_probe_openocd_is_one_sentence(tmp_path: Path) -> None:
     if result.exit_code == 0:
         pytest.skip("a probe is plugged in")
     assert "finds no probe by interface/stlink.cfg: plug it in" in refused(result)
+
+
+@pytest.mark.parametrize("files", [INTERFACE, "interface/cmsis-dap.cfg"])
+def test_the_real_openocd_takes_a_serial(files: str) -> None:
+    """It gets as far as looking for that probe, which is not connected."""
+    if shutil.which("openocd") is None:
+        pytest.skip("no openocd here: apt install openocd")
+    with pytest.raises(FlashError, match=f"finds no probe with serial 066DFF54 by {files}"):
+        OpenOcd(files, "066DFF54").chip()
 
 
 def test_the_real_dfu_util_accepts_our_arguments(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ class OpenOcd(Probe):
 
     name = "openocd"
     lifts_protection = True
+    SERIAL_COMMANDS = (
+        "adapter serial",  # 0.12 and later; before, each driver has its own, which no other has
+        "hla_serial",
+        "st-link serial",
+        "cmsis_dap_serial",
+        "jlink serial",
+        "ftdi_serial",
+        "kitprog_serial",
+        "xds110 serial",
+        "vsllink_usb_serial",
+    )
+    """Choose a probe by its serial: the first that the installed openocd has for the driver."""
     _NO_PROBE = re.compile(
         r"Error: (open failed|unable to (open|find) |no (J-Link )?device found|(can't|cannot) find an? |"
         r"cannot find [^|]* interface|could not open |XDS110: failed to connect)",
@@ -117,8 +129,15 @@ class OpenOcd(Probe):
 
     def __init__(self, interface: str = INTERFACE, serial: str = "") -> None:
         super().__init__(serial)
-        chosen = ("-c", f"adapter serial {{{serial}}}") if serial else ()
+        chosen = ("-c", self._choice(serial)) if serial else ()
         self._files = ("-f", interface, *chosen, "-f", "target/stm32f4x.cfg")
+
+    def _choice(self, serial: str) -> str:
+        """Tcl that tries each command, since the version of openocd is not known."""
+        names = " ".join(f"{{{command}}}" for command in self.SERIAL_COMMANDS)
+        attempt = f"if {{![catch [concat $each [list {{{serial}}}]]]}} {{ set chosen 1; break }}"
+        refusal = f"error {{this openocd takes no serial {serial} for the probe of this file}}"
+        return f"set chosen 0; foreach each {{{names}}} {{ {attempt} }}; if {{!$chosen}} {{ {refusal} }}"
 
     def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
         # of one -c openocd prints no command's result by itself

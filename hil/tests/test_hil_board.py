@@ -1,5 +1,6 @@
 """The board backend: its capture, fixtures, and every scenario on an emulator that stands in for a board."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from opq_hil.suites.cuts import ASK_SLOT, SAVES_AHEAD, figures_of_saves, looked_
 from opq_hil.suites.line_faults import logged
 from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioFailedError, SkippedError
 from opq_hil.world.capture import Capture, TimedMessage
-from opq_hil.world.line import BenchLine
+from opq_hil.world.line import BenchLine, PortLostError
 from opq_hil.world.world import NS_PER_S, BitNoise, PowerScript, World
 from opq_proto.firmware.image import Slot, make_image
 from opq_proto.link import frames as link
@@ -150,7 +151,7 @@ class ScriptedLine(BenchLine):
         if self.saves < 0:
             return
         if len(self.received) == self.saves:
-            raise OSError("the port is gone")
+            raise PortLostError("the port is gone")
         self.received.append(TimedMessage(0, 0, Acknowledgement(len(self.received) + 1, Status.DONE)))
 
 
@@ -163,6 +164,16 @@ def test_saves_go_on_until_the_cut() -> None:
     for outcomes, saves in ((["new", "new"], 3), (["old"], 0)):
         with pytest.raises(SkippedError, match="no cut fell into a save"):
             figures_of_saves(outcomes, saves)
+
+
+def test_a_port_may_go_with_the_supply() -> None:
+    """As that of a converter which the Box feeds: what was acknowledged by then counts."""
+    ours, theirs = os.openpty()
+    port = os.ttyname(theirs)
+    with BenchLine(port) as line:
+        os.close(theirs)
+        os.close(ours)
+        assert saves_until(line, lambda: False) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from opq_hil.suites.updates import (
     confirmed,
     update_script,
 )
-from opq_hil.world.line import BenchLine
+from opq_hil.world.line import BenchLine, PortLostError
 from opq_hil.world.strategy import NotReachedError, reach, when
 from opq_hil.world.world import NS_PER_S, PowerScript, World
 from opq_proto.firmware.image import HEADER_BYTES, Slot
@@ -252,7 +252,7 @@ def saves_until(line: BenchLine, is_off: Callable[[], bool]) -> tuple[int, int]:
                 done = sent.index(message.command_id) + 1
                 require(message.status is Status.DONE, f"save {done} ended as {message}")
 
-    with suppress(OSError):
+    with suppress(PortLostError):
         while not is_off():
             while len(sent) < done + SAVES_AHEAD:
                 value = saved_value(len(sent) + 1)
@@ -277,7 +277,7 @@ def _update_of_a_board(bench: Bench, box: BoardBackend, cuts: int) -> Figures:
             BenchLine(live.port, live.now_s) as line,
         ):
             reach(line, "sampling", 30)
-            with suppress(OSError):  # the port may go with the supply
+            with suppress(PortLostError):  # the port may go with the supply
                 update_box(line, {slot: versions.image(slot, step=1) for slot in Slot}, is_off)
         run, values = looked_at(bench, None, what)
         require(values == before, f"settings changed after {what}; see {run.folder}")

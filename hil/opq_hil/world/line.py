@@ -34,6 +34,10 @@ class NoAnswerError(OpqError):
     """A Box did not send the awaited message in time, or its port has failed."""
 
 
+class PortLostError(NoAnswerError):
+    """The port of an open line has failed."""
+
+
 class BenchLine:
     """A port that is open for the `with` block; times are ns of `now_s` since it was opened.
 
@@ -69,12 +73,12 @@ class BenchLine:
         """Writes bytes without framing, e.g. broken ones.
 
         Raises:
-            NoAnswerError: the port has failed.
+            PortLostError: the port has failed.
         """
         try:
             self._serial.write(data)
         except OSError as error:
-            raise NoAnswerError(f"{self.port} accepts no bytes: {where_to_look(self.port)}") from error
+            raise PortLostError(f"{self.port} accepts no bytes: {where_to_look(self.port)}") from error
 
     def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Reads what arrives, for so many seconds or until a condition is true.
@@ -83,7 +87,7 @@ class BenchLine:
 
         Raises:
             BackendError: the Box's time stops.
-            NoAnswerError: the port has failed.
+            PortLostError: the port has failed.
         """
         end, left_bytes = self.now_s() + seconds, PORT_BYTES
         while not until():
@@ -95,7 +99,7 @@ class BenchLine:
                     left_bytes -= waiting
                 data = self._serial.read(max(1, waiting))
             except OSError as error:
-                raise NoAnswerError(f"{self.port} is gone: {where_to_look(self.port)}") from error
+                raise PortLostError(f"{self.port} is gone: {where_to_look(self.port)}") from error
             if data:
                 t_ns = round((self.now_s() - self.start_s) * NS_PER_S)
                 self.log.append((t_ns, data))

@@ -144,9 +144,10 @@ def test_a_probe_prints_commands_and_launch_json(tmp_path: Path, server: str, wo
     assert words in shlex.join(session.server)
     gdb = shlex.join(session.gdb)
     assert str(elf) in gdb and gdb.index("target remote 127.0.0.1:3456") < gdb.index("monitor reset halt")
-    [entry] = launch_document(session, elf, Path("STM32F405.svd"))["configurations"]
+    [entry] = launch_document(session, elf, Path("STM32F407.svd"))["configurations"]
+    assert entry["device"] == "STM32F407VG"
     assert (entry["type"], entry["servertype"], entry["request"]) == ("cortex-debug", kind, "launch")
-    assert (entry["executable"], entry["svdFile"]) == (str(elf), "STM32F405.svd")
+    assert (entry["executable"], entry["svdFile"]) == (str(elf), "STM32F407.svd")
 
 
 def test_an_absent_server_names_its_package(

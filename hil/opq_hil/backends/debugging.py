@@ -28,8 +28,6 @@ INTERFACE_FILE = "interface/stlink.cfg"
 TARGET_FILE = "target/stm32f4x.cfg"
 """OpenOCD's file of the chip."""
 QUIET_WORLD = SCRIPT.parent / "quiet.world"
-DEVICE_NAME = "STM32F405RG"
-"""As cortex-debug and ST's SVD file name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class DebugSession:
     """Where the server listens, as GDB takes it: HOST:PORT, or the path of a socket."""
     probe: bool
     """Whether the server is of a debug probe."""
+    chip: str
+    """As the board's table, cortex-debug and ST name it."""
 
 
 def qemu_server(folder: Path, flash: Path, world: Path, port: int, board: Board) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def debug_session(
         shutil.copyfile(elf.parent / "flash.bin", flash)
     words = SERVERS[server](folder, flash, (world or QUIET_WORLD).absolute(), port, board)
     target = str(folder / SOCKET) if server == "qemu" else f"{HOST}:{port}"
-    return DebugSession(words, _gdb(elf, target, probe, more), target, probe)
+    return DebugSession(words, _gdb(elf, target, probe, more), target, probe, board.chip)
 
 
 def _gdb(elf: Path, target: str, probe: bool, more: Sequence[str]) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ def launch_document(session: DebugSession, elf: Path, svd: Path | None) -> dict[
         "request": "launch" if session.probe else "attach",
         "cwd": "${workspaceFolder}",
         "executable": str(elf),
-        "device": DEVICE_NAME,
+        "device": session.chip,
         "gdbPath": session.gdb[0],
     }
     if session.server[0] == "openocd":

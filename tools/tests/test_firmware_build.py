@@ -382,6 +382,25 @@ def test_a_path_unfit_for_make_is_reported_early(tools: toolchain.Toolchain, tmp
         build(FOLDERS[BOARD], tools, out=tmp_path / "my firmware", version="1.0.0")
 
 
+@pytest.mark.parametrize("board", EMULATED)
+def test_a_plain_make_calls_the_build(board: str, tmp_path: Path) -> None:
+    """As users of MicroPython's ports type it; ours needs files that only the build makes."""
+    (tmp_path / "opq-tools").write_text('#!/bin/sh\necho "called: $@"\n')
+    (tmp_path / "opq-tools").chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    chosen = [] if board == EMULATED[0] else [f"BOARD={board}"]
+    line = ["make", "-C", str(DEVICE / "port"), *chosen]
+    done = subprocess.run(line, env=path, capture_output=True, text=True, check=False)
+    assert f"called: firmware build --board {board}\n" in done.stdout, done.stderr
+
+
+def test_a_build_names_its_board_by_its_header(built: dict[str, Built]) -> None:
+    """`sys.implementation._build`; its makefile is not told a second time."""
+    for board, found in built.items():
+        header = found.folder / "obj/genhdr/opq_version.h"
+        assert f'MICROPY_HW_BOARD_NAME "{board}"' in header.read_text()
+
+
 def test_cppcheck_has_nothing_to_say() -> None:
     if shutil.which("cppcheck") is None:
         pytest.skip("cppcheck is not here: apt install cppcheck")

@@ -133,17 +133,25 @@ def build(
         if not header.is_file() or header.read_text() != facts.header():
             write_whole_file(header, [facts.header().encode()])
         write_whole_file(folder / FILE, [(board_dir / FILE).read_bytes()])
-        named = {"BOARD": board, "BOARD_DIR": str(objects)}
         micropython, monocypher = str(tools.micropython.path), str(tools.monocypher.path)
         try:
-            _make(tools, sources / "port", objects, MICROPYTHON=micropython, VERSION=version, **named)
             _make(
                 tools,
+                board,
+                sources / "port",
+                objects,
+                BOARD_DIR=str(objects),
+                MICROPYTHON=micropython,
+                VERSION=version,
+            )
+            _make(
+                tools,
+                board,
                 sources / "boot",
                 objects / "boot",
+                BOARD_DIR=str(objects),
                 MONOCYPHER=monocypher,
                 PUBLIC_KEY=public_key,
-                **named,
             )
         except FirmwareBuildError as problem:
             mark.write_text(known)
@@ -198,7 +206,7 @@ def _configuration(device: Path, tools: Toolchain) -> str:
     return known.hexdigest()
 
 
-def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None:
+def _make(tools: Toolchain, board: str, room: Path, objects: Path, **variables: str) -> None:
     settings = [f"{name}={value}" for name, value in {**variables, "BUILD": str(objects)}.items()]
     command = (tools.make, "-C", str(room), f"-j{os.cpu_count() or 1}", *settings)
     environment = {
@@ -211,7 +219,7 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
         "SOURCE_DATE_EPOCH": EPOCH,
         "LC_ALL": "C",
     }
-    what = f"{room.name} of {variables['BOARD']}"
+    what = f"{room.name} of {board}"
     code, output = run_step(command, room, f"make of {what}", limit_s=MAKE_LIMIT_S, environment=environment)
     if code:
         lines = [line for line in output if line.strip()]

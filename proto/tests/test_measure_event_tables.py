@@ -149,10 +149,10 @@ def test_supply_counts_what_lies_within_the_span_once() -> None:
 
 
 def test_the_median_goes_with_the_certain_boxes() -> None:
-    assert weighted_median(np.array([50.0, 50.1, 49.0]), np.array([1.0, 1.0, 1.0])) == 50.0
-    assert weighted_median(np.array([50.0, 50.1, 49.0]), np.array([0.1, 5.0, 0.1])) == 50.1
-    assert weighted_median(np.array([1.0, 3.0]), np.ones(2)) == 2.0
-    assert math.isnan(weighted_median(np.array([math.nan]), np.ones(1)))
+    rows = np.array([[50.0, 50.1, 49.0], [math.nan, 3.0, 1.0], [math.nan] * 3])
+    assert weighted_median(rows, np.ones(3))[:2].tolist() == [50.0, 2.0]
+    assert weighted_median(rows, np.array([0.1, 5.0, 0.1]))[:2].tolist() == [50.1, 3.0]
+    assert math.isnan(weighted_median(rows, np.ones(3))[2])
     by_box = {"1": np.array([50.0, math.nan]), "2": np.array([50.2, 50.2]), "3": np.array([10.0, 10.0])}
     found = grid_frequency(by_box, {"1": 1e-6, "2": 1e-3, "3": 0.0})
     assert found.tolist() == [50.0, 50.2]  # Box 3 states no uncertainty

@@ -1,12 +1,12 @@
 """The frequency of a grid over a span, from the intervals of its Boxes, for every document. Pure.
 
-Values that a dip, swell, interruption or gap flags are left out: a phase jump does not
-change the frequency of a grid. The intervals are the standard's 10 s. Where they are not stored, the lowest
-and highest are those of the windows of 10/12 cycles in ten minutes, because a mean of ten minutes hides how
-low the frequency went.
+Values that a dip, swell, interruption or gap flags are left out: a phase jump does not change the frequency
+of a grid. Each day (UTC) is read by itself, so that lowest and highest of a span are those of its days. Its
+intervals are the standard's 10 s. Where they are not stored for half of it, the lowest and highest are those
+of the windows of 10/12 cycles in ten minutes, because a mean of ten minutes hides how low the frequency went.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.standards.indices import FrequencyIndex, frequency_index, grid_frequency
-from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_SECONDS_MS, IntervalColumns
+from opq_proto.measurement.intervals import (
+    DAY_NS,
+    INTERVAL_WORDS,
+    TEN_MINUTES_MS,
+    TEN_SECONDS_MS,
+    IntervalColumns,
+)
 
 QUANTITIES: Final = ("f_hz", "f_min_hz", "f_max_hz")
 LEAST_HZ: Final = 1e-4
@@ -42,25 +48,100 @@ class GridFrequency:
 
     index: FrequencyIndex
     of: str = ""
-    """The intervals that it comes from: `10 s` or `10 min`; empty: none."""
+    """The intervals that it comes from: `10 s`, `10 min` or `10 s and 10 min`; empty: none."""
     boxes: int = 0
     nadir_ns: int | None = None
     steepest_ns: int | None = None
 
 
-def grid_frequency_of(boxes: Sequence[MeasuredBox]) -> GridFrequency:
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """The frequency in the known intervals of a day, or of the part of it that a span has."""
+
+    length_ms: int
+    box_ids: tuple[str, ...]
+    start_ns: NDArray[np.int64]
+    hertz: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def grid_frequency_of(boxes: Iterable[MeasuredBox]) -> GridFrequency:
     """The frequency of these Boxes' grid: in each interval their median, weighted by 1/uncertainty^2.
 
     A Box may come in several parts, as of a week that is divided.
     """
-    length_ms = _length_ms(boxes)
-    known: dict[str, list[IntervalColumns]] = {}
+    return grid_frequency_over((boxes,))
+
+
+def grid_frequency_over(spans: Iterable[Iterable[MeasuredBox]]) -> GridFrequency:
+    """That of the Boxes in spans that follow one another, with midnight (UTC) between them."""
+    days = [_day(each) for boxes in spans for each in _by_day(boxes)]
+    days = [day for day in days if len(day.start_ns)]
+    if not days:
+        return GridFrequency(frequency_index(np.zeros(0), np.zeros(0)))
+    starts = np.concatenate([day.start_ns for day in days])
+    hertz, low, high = (
+        np.concatenate([getattr(day, name) for day in days]) for name in ("hertz", "low", "high")
+    )
+    lengths_ms = np.concatenate([np.full(len(day.start_ns), day.length_ms) for day in days])
+    middles_s = (starts - starts[0]) / 1e9 + lengths_ms / 2000
+    apart_ns = np.diff(starts) - lengths_ms[:-1] * 10**6
+    holes = np.flatnonzero(2 * apart_ns > lengths_ms[1:] * 10**6) + 1  # no change is taken across one
+    index = frequency_index(
+        np.insert(middles_s, holes, np.nan),
+        np.insert(hertz, holes, np.nan),
+        np.insert(lengths_ms // lengths_ms.min(), holes, 0),
+    )
+    lowest = int(np.nanargmin(low))
+    steepest = index.steepest_at
+    if steepest is not None:
+        steepest -= int(np.count_nonzero(holes + np.arange(len(holes)) < steepest))
+    return GridFrequency(
+        replace(index, nadir_hz=float(low[lowest]), nadir_at=lowest, zenith_hz=float(np.nanmax(high))),
+        " and ".join(INTERVAL_WORDS[each] for each in sorted({day.length_ms for day in days})),
+        len({box_id for day in days for box_id in day.box_ids}),
+        int(starts[lowest]),
+        None if steepest is None else int(starts[steepest]),
+    )
+
+
+_Parts = Mapping[str, Mapping[int, Sequence[IntervalColumns]]]
+"""Box -> length in ms -> its intervals, which may come in several parts."""
+
+
+def _by_day(boxes: Iterable[MeasuredBox]) -> Iterator[_Parts]:
+    """Yields the intervals with a frequency of each day, in time order."""
+    days: dict[int, dict[str, dict[int, list[IntervalColumns]]]] = {}
     for box in boxes:
-        if (columns := _columns(box, length_ms)) is not None:
-            known.setdefault(box.box_id, []).append(columns)
-    nothing = np.zeros(0)
-    if not known:
-        return GridFrequency(frequency_index(nothing, nothing))
+        for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS):
+            columns = box.intervals.get(length_ms)
+            if columns is None or "f_hz" not in columns.values:
+                continue
+            own_days = columns.start_ns // DAY_NS
+            for day in np.unique(own_days).tolist():
+                first, last = np.searchsorted(own_days, (day, day + 1)).tolist()
+                of_box = days.setdefault(day, {}).setdefault(box.box_id, {})
+                of_box.setdefault(length_ms, []).append(_rows(columns, first, last))
+    yield from (days[day] for day in sorted(days))
+
+
+def _rows(columns: IntervalColumns, first: int, last: int) -> IntervalColumns:
+    """The rows [first, last) with what is read of them here."""
+    return replace(
+        columns,
+        start_ns=columns.start_ns[first:last],
+        end_ns=columns.end_ns[first:last],
+        flagged=columns.flagged[first:last],
+        coverage=columns.coverage[first:last],
+        values={name: columns.values[name][first:last] for name in QUANTITIES if name in columns.values},
+        sequences=None,
+    )
+
+
+def _day(boxes: _Parts) -> _Day:
+    length_ms = _length_ms(boxes)
+    known = {box_id: own[length_ms] for box_id, own in boxes.items() if length_ms in own}
     starts = np.unique(np.concatenate([each.start_ns for own in known.values() for each in own]))
     mean = {box_id: _on(starts, own, "f_hz") for box_id, own in known.items()}
     spread = spread_hz(mean)
@@ -74,21 +155,8 @@ def grid_frequency_of(boxes: Sequence[MeasuredBox]) -> GridFrequency:
         )
         low, high = (np.where(np.isnan(each), hertz, each) for each in windows)
     if np.isnan(hertz).all():
-        return GridFrequency(frequency_index(nothing, nothing))
-    middles_s = (starts - starts[0]) / 1e9 + length_ms / 2000
-    holes = np.flatnonzero(np.diff(middles_s) > 1.5 * length_ms / 1000) + 1  # no change is taken across one
-    index = frequency_index(np.insert(middles_s, holes, np.nan), np.insert(hertz, holes, np.nan))
-    lowest = int(np.nanargmin(low))
-    steepest = index.steepest_at
-    if steepest is not None:
-        steepest -= int(np.count_nonzero(holes + np.arange(len(holes)) < steepest))
-    return GridFrequency(
-        replace(index, nadir_hz=float(low[lowest]), nadir_at=lowest, zenith_hz=float(np.nanmax(high))),
-        "10 s" if length_ms == TEN_SECONDS_MS else "10 min",
-        len(known),
-        int(starts[lowest]),
-        None if steepest is None else int(starts[steepest]),
-    )
+        starts, hertz, low, high = (each[:0] for each in (starts, hertz, low, high))
+    return _Day(length_ms, tuple(known), starts, hertz, low, high)
 
 
 def spread_hz(by_box: Mapping[str, FloatArray]) -> dict[str, float]:
@@ -110,23 +178,26 @@ def spread_hz(by_box: Mapping[str, FloatArray]) -> dict[str, float]:
     return found
 
 
-def _length_ms(boxes: Sequence[MeasuredBox]) -> int:
-    """10 s where they cover at least half of the time that the ten minutes do."""
-    covered = {
+def _length_ms(boxes: _Parts) -> int:
+    known = {
         length_ms: sum(
-            length_ms * int(np.count_nonzero(_is_known(columns)))
-            for box in boxes
-            if (columns := _columns(box, length_ms)) is not None
+            int(np.count_nonzero(_is_known(columns)))
+            for own in boxes.values()
+            for columns in own.get(length_ms, ())
         )
         for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS)
     }
-    in_tens = 2 * covered[TEN_SECONDS_MS] >= covered[TEN_MINUTES_MS] and covered[TEN_SECONDS_MS] > 0
-    return TEN_SECONDS_MS if in_tens else TEN_MINUTES_MS
+    return length_of_day_ms(known)
 
 
-def _columns(box: MeasuredBox, length_ms: int) -> IntervalColumns | None:
-    columns = box.intervals.get(length_ms)
-    return columns if columns is not None and "f_hz" in columns.values and len(columns.start_ns) else None
+def length_of_day_ms(known: Mapping[int, int]) -> int:
+    """The intervals that state a day: 10 s where they cover at least half of what the ten minutes do.
+
+    Args:
+        known: length in ms -> intervals with a frequency that nothing flags.
+    """
+    tens = known[TEN_SECONDS_MS] * TEN_SECONDS_MS
+    return TEN_SECONDS_MS if tens and 2 * tens >= known[TEN_MINUTES_MS] * TEN_MINUTES_MS else TEN_MINUTES_MS
 
 
 def _is_known(columns: IntervalColumns) -> BoolArray:

@@ -1,26 +1,19 @@
 """Indices of a fleet over a week, a month or a year: supply, data, SARFI and frequency, by Box and by feeder.
 
-Read from disturbances, outages and the summaries of days and months, so that a year needs no interval. The
-frequency is that of one grid, so a few Boxes with the most data state it: the median of all their intervals,
-and of the day that went lowest its intervals themselves, each the median of those Boxes weighted by
-1/uncertainty^2.
+Read from disturbances, outages and the summaries of days and months. The X
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
 from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
-from opq_cloud.reports.grid_frequency import QUANTITIES, GridFrequency, grid_frequency_of
+from opq_cloud.reports.frequency_reading import read_frequency
+from opq_cloud.reports.grid_frequency import GridFrequency, grid_frequency_of
 from opq_cloud.reports.place_indices import (
-    WHOLE_DAYS,
     BoxIndices,
     IndexStore,
     PlaceIndices,
@@ -28,23 +21,18 @@ from opq_cloud.reports.place_indices import (
     place_indices,
 )
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
-from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.reports.week import ReportSpan
-from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.intervals.distribution import IntervalSummary, summed
+from opq_cloud.store.box_record import FactSpan, box_order
+from opq_cloud.store.intervals.served_phases import stints
 from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
 from opq_measure.standards.indices import (
     fleet_supply,
-    weighted_median,
 )
 from opq_proto.decision import Nominal
-from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS
 from opq_proto.messages import Disturbance
 
 FREQUENCY_BOXES = 5
 """Boxes, those with the most data, that state the grid's frequency."""
-FREQUENCY = ("f_min_hz", "f_hz")
-"""The lowest window of an interval, which may be missing, and the interval itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +71,7 @@ def fleet_indices(
     found = tuple(each for each, _ in made)
     names = sorted({name for _, parts in made for name in parts})
     feeders = {name: [parts[name] for _, parts in made if name in parts] for name in names}
-    chosen = {box_id for place in places for box_id in place.box_ids}
-    own = [each for each in records if each.box_id in chosen]
-    frequency = made_part("Frequency", lambda: _frequency(store, whole, own, found))
+    frequency = made_part("Frequency", lambda: _frequency(store, whole, places, found))
     if isinstance(frequency, FailedPart):
         broken, frequency = (*broken, frequency), grid_frequency_of(())
     words = found[0].name if len(found) == 1 else choice.words
@@ -112,97 +98,18 @@ def _with_feeders(
 def _frequency(
     store: IndexStore,
     span: ReportSpan,
-    records: Sequence[BoxRecord],
-    places: Sequence[PlaceIndices],
+    places: Sequence[ChosenPlace],
+    found: Sequence[PlaceIndices],
 ) -> GridFrequency:
     share: dict[str, float] = {}
-    for box in (box for place in places for box in place.boxes if not math.isnan(box.complete_percent)):
+    for box in (box for place in found for box in place.boxes if not math.isnan(box.complete_percent)):
         share[box.box_id] = share.get(box.box_id, 0.0) + box.served * box.complete_percent
-    best = sorted(records, key=lambda each: -share.get(each.box_id, 0.0))[:FREQUENCY_BOXES]
-    if span.end_ns - span.start_ns <= WHOLE_DAYS * DAY_NS:
-        return grid_frequency_of([_hertz_of(store, each, span.start_ns, span.end_ns) for each in best])
-    parts = _months(span)
-    found = {
-        part: [store.intervals.summary(each.box_id, TEN_MINUTES_MS, *part, FREQUENCY) for each in best]
-        for part in parts
-    }
-    lowest = (_lowest_day(store, best, found, name) for name in FREQUENCY)
-    days_ns = sorted({day_ns for day_ns in lowest if day_ns is not None})
-    if not days_ns:
-        return grid_frequency_of(())
-    of_boxes = (summed(own).distribution("f_hz", flagged=False) for own in zip(*found.values(), strict=True))
-    medians = [middle for each in of_boxes if (middle := each.quantile(0.5)) is not None]
-    lowest_day = min(
-        (
-            grid_frequency_of(
-                [
-                    _hertz_of(store, each, max(day_ns, span.start_ns), min(day_ns + DAY_NS, span.end_ns))
-                    for each in best
-                ]
-            )
-            for day_ns in days_ns
-        ),
-        key=lambda each: math.inf if math.isnan(each.index.nadir_hz) else each.index.nadir_hz,
-    )
-    median_hz = weighted_median(np.array(medians), np.ones(len(medians)))
-    return replace(lowest_day, index=replace(lowest_day.index, median_hz=median_hz))
-
-
-def _months(span: ReportSpan) -> list[tuple[int, int]]:
-    """The months (UTC) of a span, the first and the last in part."""
-    edges_ns, at = [span.start_ns], datetime.fromtimestamp(span.start_ns // 10**9, UTC)
-    while edges_ns[-1] < span.end_ns:
-        at = (at.replace(day=1) + timedelta(32)).replace(day=1, hour=0, minute=0, second=0)
-        edges_ns.append(min(span.end_ns, round(at.timestamp()) * 10**9))
-    return list(pairwise(edges_ns))
-
-
-def _lowest_day(
-    store: IndexStore,
-    records: Sequence[BoxRecord],
-    months: Mapping[tuple[int, int], Sequence[IntervalSummary]],
-    name: str,
-) -> int | None:
-    """The day (UTC) on which the median of the Boxes went lowest by a quantity; None where nothing is known.
-
-    Windows are compared with windows and intervals with intervals, because the mean of ten minutes hides how
-    low they went: of Boxes that store the one and others that store the other, no median is right. The days
-    of a month are read only where one of its Boxes was as low as the lowest day so far.
-    """
-    known = (
-        (part, [hertz for each in own if (hertz := _least_hz(each, name)) is not None])
-        for part, own in months.items()
-    )
-    lowest: tuple[float, int] | None = None
-    for least_hz, part in sorted((min(hertz), part) for part, hertz in known if hertz):
-        if lowest is not None and least_hz > lowest[0]:
-            break
-        days: dict[int, list[float]] = {}
-        for record in records:
-            for row in store.intervals.days(record.box_id, TEN_MINUTES_MS, *part, FREQUENCY):
-                if (hertz := _least_hz(row.summary, name)) is not None:
-                    days.setdefault(row.start_ms, []).append(hertz)
-        found = [(float(np.median(hertz)), at_ms) for at_ms, hertz in days.items()]
-        lowest = min([*found, *([] if lowest is None else [lowest])], default=None)
-    return None if lowest is None else 10**6 * lowest[1]
-
-
-def _least_hz(summary: IntervalSummary, name: str) -> float | None:
-    """The lowest frequency that no event flags, of the windows; of the intervals if some have no windows."""
-    windows, found = (summary.distribution(each, flagged=False) for each in (FREQUENCY[0], name))
-    if name != FREQUENCY[0] and found.count <= windows.count:
-        return None  # its windows are at least as low
-    return None if math.isnan(found.least) else found.least
-
-
-def _hertz_of(store: IndexStore, record: BoxRecord, start_ns: int, end_ns: int) -> BoxWeek:
-    """A Box with its frequency, in 10 s and in ten minutes, as far as they are stored."""
-    found = {}
-    for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS) if end_ns > start_ns else ():
-        columns = store.intervals.read(record.box_id, length_ms, start_ns, end_ns, QUANTITIES)
-        if len(columns.start_ns):
-            found[length_ms] = columns
-    return BoxWeek(record.box_id, math.nan, math.nan, found)
+    spans: dict[str, list[FactSpan]] = {}
+    for each in (each for place in places for each in place.spans):
+        spans.setdefault(each.box.box_id, []).append(each)
+    best = sorted(spans, key=lambda box_id: (-share.get(box_id, 0.0), box_order(box_id)))[:FREQUENCY_BOXES]
+    stays = {box_id: stints(spans[box_id], span.start_ns, span.end_ns) for box_id in best}
+    return read_frequency(store.intervals, stays, span.start_ns, span.end_ns)
 
 
 def indices_document(found: FleetIndices) -> dict[str, Any]:

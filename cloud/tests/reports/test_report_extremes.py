@@ -1,13 +1,21 @@
 """Extremes are of values that no event flags, and the same in reports, indices and fleets."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from golden_weeks import TEN_MS, TEN_S_MS, columns, golden_week, starts_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from opq_cloud.reports.frequency_reading import box_extremes, read_frequency
 from opq_cloud.reports.grid_frequency import GridFrequency, grid_frequency_of
 from opq_cloud.reports.verdicts import BoxWeek
+from opq_cloud.store.intervals.distribution import summary_of
+from opq_cloud.store.intervals.interval_rows import within
+from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_proto.measurement.intervals import DAY_NS, IntervalColumns
 
 WEEK = golden_week()
 TENS, TEN_SECONDS = starts_of(WEEK, TEN_MS), starts_of(WEEK, TEN_S_MS)
@@ -51,8 +59,8 @@ def with_seconds(given: BoxWeek, hours: float, lowest_hz: float = 49.7) -> BoxWe
         ([box()], 49.69, 50.31, "10 min"),
         ([box(f_min_hz=None, f_max_hz=None)], 49.72, 50.0, "10 min"),
         ([with_seconds(box(), 168)], 49.7, 50.0, "10 s"),
-        ([with_seconds(box(), 3)], 49.69, 50.31, "10 min"),
-        ([with_seconds(box(), 100)], 49.7, 50.0, "10 s"),
+        ([with_seconds(box(), 3)], 49.69, 50.31, "10 s and 10 min"),  # an hour of it is Sunday's (UTC)
+        ([with_seconds(box(), 100)], 49.7, 50.31, "10 s and 10 min"),
         ([box(1), box(2), box(3)], 49.69, 50.31, "10 min"),
         ([box(1), box(2), box(3, f_min_hz=np.full(1008, 45.0))], 49.69, 50.31, "10 min"),
         ([with_seconds(box(1), 168), with_seconds(box(2), 168)], 49.7, 50.0, "10 s"),
@@ -83,3 +91,73 @@ def test_flagged_values_alone_say_nothing() -> None:
     tens = columns(TENS, TEN_MS, {"f_hz": 50.0}, flagged=range(1008))
     grid = found(BoxWeek("1", 230.0, 50.0, {TEN_MS: tens}))
     assert np.isnan(grid.index.nadir_hz) and grid.nadir_ns is None and grid.boxes == 0
+
+
+class Stored:
+    """The intervals of some Boxes, as a store gives them."""
+
+    def __init__(self, *boxes: BoxWeek) -> None:
+        self._boxes = {each.box_id: each for each in boxes}
+
+    def read(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
+    ) -> IntervalColumns:
+        return within(self._boxes[box_id].intervals[length_ms], start_ns, end_ns)
+
+    def days(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
+    ) -> list[SummaryRow]:
+        starts_ns = range(-(-start_ns // DAY_NS) * DAY_NS, end_ns, DAY_NS)
+        rows = ((at_ns, self.read(box_id, length_ms, at_ns, at_ns + DAY_NS)) for at_ns in starts_ns)
+        return [
+            SummaryRow(at_ns // 10**6, (at_ns + DAY_NS) // 10**6, summary_of(each))
+            for at_ns, each in rows
+            if len(each.start_ns)
+        ]
+
+
+def random_box(number: int, random: np.random.Generator) -> BoxWeek:
+    """A Box that stored some stretches of 10 s, and windows or means of ten minutes, some of them flagged."""
+    intervals = {}
+    for length_ms, at in ((TEN_MS, TENS), (TEN_S_MS, TEN_SECONDS)):
+        hertz = 50 + random.normal(0, 0.05, len(at))
+        values = {"f_hz": hertz}
+        if length_ms == TEN_MS and random.random() < 0.8:
+            lost = random.random(len(at)) < 0.1
+            values["f_min_hz"] = np.where(lost, np.nan, hertz - random.exponential(0.02, len(at)))
+            values["f_max_hz"] = np.where(lost, np.nan, hertz + random.exponential(0.02, len(at)))
+        missing = np.zeros(len(at), bool)
+        for _ in range(random.integers(0, 6)):
+            first = random.integers(len(at))
+            missing[first : first + random.integers(len(at) // 2)] = True
+        flagged = np.flatnonzero(random.random(len(at)) < 0.02)
+        intervals[length_ms] = columns(
+            at, length_ms, values, flagged.tolist(), np.flatnonzero(missing).tolist(), box_id=str(number)
+        )
+    return BoxWeek(str(number), 230.0, 50.0, intervals)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_extremes_of_a_span_are_its_days(seed: int, count: int) -> None:
+    """The same in a report, in indices and on pages, whatever is stored of each day."""
+    random = np.random.default_rng(seed)
+    boxes = [random_box(number, random) for number in range(1, count + 1)]
+    stored, stays = Stored(*boxes), {each.box_id: [(0, WEEK.end_ns)] for each in boxes}
+    edges = [WEEK.start_ns, *range(-(-WEEK.start_ns // DAY_NS) * DAY_NS, WEEK.end_ns, DAY_NS), WEEK.end_ns]
+    spans = [each for each in pairwise(edges) if each[0] < each[1]]
+    days = np.array([extremes(stored, stays, *each) for each in spans])
+    whole = found(*boxes).index
+    wanted = float(np.nanmin(days[:, 0])), float(np.nanmax(days[:, 1]))
+    assert (whole.nadir_hz, whole.zenith_hz) == wanted
+    assert extremes(stored, stays, WEEK.start_ns, WEEK.end_ns) == wanted
+    for each in pairwise(edges[::3]):
+        alone = box_extremes(stored, "1", stays["1"], *each)
+        np.testing.assert_equal(alone, extremes(stored, {"1": stays["1"]}, *each))
+
+
+def extremes(
+    stored: Stored, stays: dict[str, list[tuple[int, int]]], start_ns: int, end_ns: int
+) -> tuple[float, float]:
+    index = read_frequency(stored, stays, start_ns, end_ns).index
+    return index.nadir_hz, index.zenith_hz

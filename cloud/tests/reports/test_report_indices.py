@@ -13,12 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
+from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice
 from opq_cloud.reports.verdicts import BoxWeek
-from opq_cloud.reports.week import ReportSpan, WeekError, span_of
+from opq_cloud.reports.week import ReportSpan, WeekError, span_of, week_of
 from opq_cloud.reports.week_report import PlacedBox, site_events
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.view.pages.past.quantities import QUANTITIES
+from opq_cloud.view.pages.past.quantity_reading import PastReader
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.web.time_span import read_span
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Finding, Interval, Measurement
 from opq_tools.reports.reports_command import command
@@ -242,4 +248,42 @@ def test_missing_windows_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
     found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
     assert found.nadir_ns == YEAR.start_ns + deep * DAY_NS
     assert found.index.nadir_hz == pytest.approx({"windows": 49.6, "intervals": 49.5}[low], abs=1e-3)
+    made.close()
+
+
+def test_each_span_has_the_same_lowest_frequency(tmp_path: Path) -> None:
+    """10 s are stored for one day of February alone, whose windows went lower than they did."""
+    made = open_store(None, tmp_path)
+    made.put_box(BoxRecord("1", ""))
+    rows: list[Measurement] = []
+    for day in range(31, 59):
+        for at in range(6):
+            start_ns = YEAR.start_ns + day * DAY_NS + at * TEN_NS
+            low = 49.80 if (day, at) == (40, 3) else 49.90 if (day, at) == (50, 2) else 49.98
+            interval = Interval(600_000, False, 1.0, {"f_hz": 50.0, "f_min_hz": low, "f_max_hz": 50.02})
+            rows.append(row("1", len(rows) + 1, start_ns, start_ns + TEN_NS, interval=interval))
+            for second in range(0, 600 if day == 40 else 0, 10):
+                ten_s = Interval(10_000, False, 1.0, {"f_hz": 49.85 if (at, second) == (3, 300) else 50.0})
+                at_ns = start_ns + second * S
+                rows.append(row("1", len(rows) + 1, at_ns, at_ns + 10 * S, interval=ten_s))
+    made.intervals.append(rows)
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    lowest_hz, lowest_ns = pytest.approx(49.85, abs=1e-4), YEAR.start_ns + 40 * DAY_NS + 3 * TEN_NS + 300 * S
+    for name in ("2026", "2026-02", "2026-W07"):
+        index = fleet_indices(made, span_of(name, "UTC", 0), PlaceChoice(), NOMINAL, LATER_NS).frequency
+        assert index.index.nadir_hz == lowest_hz and index.nadir_ns == lowest_ns, name
+        assert index.index.median_hz == pytest.approx(50.0, abs=1e-4)
+    week = read_fleet(made, limit_table("en50160"), week_of("2026-W07", "UTC", 0), PlaceChoice(), NOMINAL)
+    assert week.frequency.nadir_hz == lowest_hz and week.nadir_ns == lowest_ns
+    box = ShownBox("1", "", None, 230.0, 50.0, False)
+    for first, last in (
+        ("2026-02-09", "2026-02-16"),
+        ("2026-02-01", "2026-03-01"),
+        ("2024-06-01", "2027-01-01"),
+    ):
+        span = read_span(first, last, LATER_NS // 10**6)
+        reader = PastReader(made, span, LATER_NS // 10**6, lambda _: 0.0, False, class_a=True)
+        past = reader.box(box, [QUANTITIES["f_hz"]])["f_hz"]
+        assert past.figures is not None and past.figures[0] == lowest_hz, first
     made.close()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_measure.signal import FloatArray
 
@@ -103,21 +104,21 @@ def fleet_supply(places: Sequence[SupplyIndex], weights: Sequence[float] | None 
     )
 
 
-def weighted_median(values: FloatArray, weights: FloatArray) -> float:
-    """The value at which half of the weight is reached; NaN without a known value of positive weight.
+def weighted_median(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """(n,) of each row of (n, m) values: that at which half of the (m,) weights is reached; NaN of nothing.
 
-    Where exactly half lies on either side it is the mean of the two middle values.
+    NaN counts as missing. Where exactly half lies on either side it is the mean of the two middle values.
     """
-    known = ~np.isnan(values) & (weights > 0)
-    if not known.any():
-        return math.nan
-    order = np.argsort(values[known], kind="stable")
-    sorted_values, sums = values[known][order], np.cumsum(weights[known][order])
-    half = sums[-1] / 2
-    place = int(np.searchsorted(sums, half * (1 - 1e-12)))
-    if math.isclose(sums[place], half, rel_tol=1e-12) and place + 1 < len(sums):
-        return float((sorted_values[place] + sorted_values[place + 1]) / 2)
-    return float(sorted_values[place])
+    order = np.argsort(values, axis=1, kind="stable")  # NaN is last
+    rising = np.take_along_axis(values, order, axis=1)
+    sums = np.cumsum(np.where(np.isnan(rising), 0.0, weights[order]), axis=1)
+    half = sums[:, -1] / 2
+    rows, last = np.arange(len(values)), values.shape[1] - 1
+    place = np.argmax(sums >= half[:, np.newaxis] * (1 - 1e-12), axis=1)
+    found, after = rising[rows, place], rising[rows, np.minimum(place + 1, last)]
+    even = np.isclose(sums[rows, place], half, rtol=1e-12, atol=0.0) & ~np.isnan(after)
+    medians: FloatArray = np.where(even, (found + after) / 2, found)
+    return medians
 
 
 def grid_frequency(by_box: Mapping[str, FloatArray], uncertainty_hz: Mapping[str, float]) -> FloatArray:
@@ -132,7 +133,7 @@ def grid_frequency(by_box: Mapping[str, FloatArray], uncertainty_hz: Mapping[str
         return np.full(max((len(each) for each in by_box.values()), default=0), math.nan)
     values = np.stack([by_box[box] for box in chosen], axis=1)
     weights = np.array([uncertainty_hz[box] ** -2 for box in chosen])
-    return np.array([weighted_median(row, weights) for row in values])
+    return weighted_median(values, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,12 @@ class FrequencyIndex:
     steepest_at: int | None
 
 
-def frequency_index(middles_s: FloatArray, hertz: FloatArray) -> FrequencyIndex:
+def frequency_index(
+    middles_s: FloatArray, hertz: FloatArray, counts: NDArray[np.int64] | None = None
+) -> FrequencyIndex:
     """The index of (n,) values at the middles of their intervals, in time order.
 
+    Median and spread have each value as often as `counts` says, such as intervals by their length.
     The rate of change is that between means of whole intervals, so it is a lower bound of the ROCOF that
     windows of 10/12 cycles would show; no change is taken across an unknown value.
     """
@@ -161,7 +165,8 @@ def frequency_index(middles_s: FloatArray, hertz: FloatArray) -> FrequencyIndex:
     if len(known) == 0:
         return FrequencyIndex(math.nan, math.nan, None, math.nan, math.nan, math.nan, None)
     found = hertz[known]
-    low, high = np.quantile(found, (0.05, 0.95))
+    lasting = found if counts is None else np.repeat(found, counts[known])
+    low, high = np.quantile(lasting, (0.05, 0.95))
     steepest, steepest_at = math.nan, None
     pairs = known[:-1][np.diff(known) == 1]
     if len(pairs):
@@ -169,7 +174,7 @@ def frequency_index(middles_s: FloatArray, hertz: FloatArray) -> FrequencyIndex:
         place = int(np.argmax(np.abs(rates)))
         steepest, steepest_at = float(rates[place]), int(pairs[place])
     return FrequencyIndex(
-        float(np.median(found)),
+        float(np.median(lasting)),
         float(found.min()),
         int(known[int(found.argmin())]),
         float(found.max()),

@@ -4,6 +4,7 @@ Rows come from the trends (`drawing.box_history`) or from the intervals of class
 where a span is long. The ten minutes of a site are computed, a month after the other where it is long.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
+from opq_cloud.reports.frequency_reading import box_extremes
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
-from opq_cloud.store.records.intervals.interval_reading import DAY_MS
 from opq_cloud.store.records.intervals.interval_records import SummaryRow
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
@@ -34,7 +35,7 @@ from opq_cloud.view.pages.past.series import (
 from opq_cloud.view.pages.past.served_lines import SiteReader, StayRows, Stays, begins_in
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import TimeSpan
-from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
+from opq_proto.measurement.intervals import DAY_NS, INTERVAL_WORDS, TEN_MINUTES_MS
 from opq_proto.trend_histogram import bin_middle
 
 ROWS_DRAWN = 750
@@ -45,10 +46,11 @@ SITE_DAYS = 31
 """Days of a longer span of a site that are read at once: a row of each."""
 SHORT_DAYS = 2
 """Class A of a shorter span is read from the short intervals, if they are stored."""
-CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
 NS_PER_MS = 1_000_000
+DAY_MS = DAY_NS // NS_PER_MS
+CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +178,31 @@ class PastReader:
         """The intervals of a Box, or the summaries of its days where the span is long."""
         records = self.store.seen_intervals(box.box_id) if quantity.interval else None
         length_ms = quantity.length_ms
-        if records is not None and quantity.short_ms and self.span.length_ms <= SHORT_DAYS * DAY_MS:
-            found = self._intervals(box, quantity, records, quantity.short_ms)
-            if len(found.at_ms):
-                return found
+        if records is not None and quantity.short_ms:
+            return self._frequency(box, quantity, records)
         if records is not None and self.span.length_ms > RAW_DAYS * DAY_MS:
             return self._days(box, quantity, records)
         return self._intervals(box, quantity, records, length_ms)
+
+    def _frequency(self, box: ShownBox, quantity: PastQuantity, records: ShownIntervals) -> PastSeries:
+        """That of short intervals where they are drawn; lowest and highest are those of a report."""
+        found = None
+        if self.span.length_ms <= SHORT_DAYS * DAY_MS:
+            found = self._intervals(box, quantity, records, quantity.short_ms)
+        if found is None or not len(found.at_ms):
+            of_days = self.span.length_ms > RAW_DAYS * DAY_MS
+            found = (
+                self._days(box, quantity, records)
+                if of_days
+                else self._intervals(box, quantity, records, quantity.length_ms)
+            )
+        span_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
+        low, high = box_extremes(records, box.box_id, self.stays or (span_ns,), *span_ns)
+        if math.isnan(low) or not len(found.at_ms):
+            return found
+        rows = found.low, found.mean, found.high, found.coverage, found.flagged
+        _, mean, _ = found.whole or whole_of(*rows, quantity.name)
+        return replace(found, whole=(low, min(max(mean, low), high), high))
 
     def _intervals(
         self, box: ShownBox, quantity: PastQuantity, records: IntervalReader | None, length_ms: int

@@ -138,6 +138,12 @@ def test_a_line_that_fails_ends_in_a_sentence(update: Path) -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_an_echo_is_named(way: str, update: Path) -> None:
+    assert "TX and RX are joined" in flashed(way, LineFault.ECHO, 0, update).error
+    assert "TX and RX" not in flashed(way, LineFault.SILENT, 0, update).error
+
+
 def test_an_unconfirmed_update_is_not_called_whole(update: Path) -> None:
     """The plug is pulled between the last piece and the first hello of the new firmware."""
     carried = flashed(QUIET, LineFault.SILENT, 1 << 30, update).carried

@@ -12,6 +12,8 @@ from opq_tools.firmware.flash.chip import FlashError, LineError
 POLL_S = 0.02
 TALKING_S = 3.0
 """A chip's longest answer takes 25 ms; a device that sends for longer than this is not a waiting chip."""
+COMPARED_BYTES = 512
+ECHO = "what is sent comes back: look whether TX and RX are joined, or the adapter echoes"
 
 
 class SerialLine:
@@ -20,6 +22,8 @@ class SerialLine:
     def __init__(self, port: str, baud: int, parity: str = serial.PARITY_NONE) -> None:
         self.name = port
         self.timeout = 1.0
+        self._sent = b""
+        self._came = b""
         try:
             self._port: Any = open_port(port, baud, timeout_s=POLL_S, write_timeout_s=5, parity=parity)
         except PortNotOpenedError as error:
@@ -29,6 +33,7 @@ class SerialLine:
         """Writes all of `data`."""
         try:
             self._port.write(data)
+            self._sent = (self._sent + data)[-COMPARED_BYTES:]
         except OSError as error:
             raise LineError(f"{self.name} accepts no bytes: {where_to_look(self.name)}") from error
 
@@ -50,7 +55,9 @@ class SerialLine:
         """Reads the bytes that arrive within a moment; may be empty."""
         try:
             waiting: int = self._port.in_waiting
-            return bytes(self._port.read(max(1, min(at_most, waiting))))
+            data = bytes(self._port.read(max(1, min(at_most, waiting))))
+            self._came = (self._came + data)[-COMPARED_BYTES:]
+            return data
         except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
             raise LineError(f"{self.name} is gone: {where_to_look(self.name)}") from error
 
@@ -89,9 +96,12 @@ class SerialLine:
             raise FlashError(f"{self.name} has no lines DTR and RTS: {error}") from error
 
     def silence(self, why: str) -> str:
-        """Returns why nothing answers: another program that takes bytes of this port comes first."""
-        others = also_open(self.name)
-        return f"{self.name}: {others}. {why[0].upper()}{why[1:]}" if others else f"{self.name}: {why}"
+        """Returns why nothing answers: another program that takes bytes of this port comes first, then an
+        echo."""
+        half = len(self._sent) // 2
+        echoes = len(self._came) > half and self._came[-half - 1 :] in self._sent
+        first = also_open(self.name) or (ECHO if echoes else "")
+        return f"{self.name}: {first}. {why[0].upper()}{why[1:]}" if first else f"{self.name}: {why}"
 
     def close(self) -> None:
         self._port.close()

@@ -62,6 +62,8 @@ class Table:
     """Fields that keep their value in MongoDB when the document is put again; people fill them."""
     wide: bool = False
     """Whether all whole numbers have 64 bits in MongoDB."""
+    foreign_boxes: bool = False
+    """Whether other programs write documents too, in which a Box may be a number instead of a text."""
     versioned: bool = True
     """Whether each change of a document raises its `_revision` in MongoDB; the original's have none."""
 

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bson.int64 import Int64
 from store_cases import NOW_MS, NOW_NS, SAG, TRIGGER, measured, numbered, wave
 
 from opq_cloud.health.stored_boxes import StoredBoxes
@@ -16,6 +18,7 @@ from opq_cloud.operations.box_service import delete_box, deletion_refused, kept_
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
@@ -165,3 +168,36 @@ def test_a_box_that_may_send_is_not_deleted(store: CloudStore, tmp_path: Path) -
         ),
         0,
     )
+
+
+@pytest.mark.parametrize("number", [Int64(4), 4.0])
+def test_a_number_as_a_double_names_the_box(cleared_uri: str, number: float) -> None:
+    """The legacy mongo shell stores it so: the Box is found by its text, and nothing of it is left."""
+    with closing(MongoStore(cleared_uri)) as store:
+        db, t_ms = store._db, 1_600_000_000_000
+        span = {"target_event_start_timestamp_ms": t_ms, "target_event_end_timestamp_ms": t_ms + 500}
+        both = [number, "5"]
+        db.events.insert_one({"event_id": 9, "boxes_received": both, "boxes_triggered": both, **span})
+        for whose, name in (({"box_id": number}, "event_9_4"), ({"box_id": "5"}, "event_9_5")):
+            db.opq_boxes.insert_one({**whose, "name": "by hand", "calibration_constant": 150.0})
+            part = {"event_id": 9, "event_start_timestamp_ms": t_ms, "data_fs_filename": name}
+            db.box_events.insert_one({**whose, **part})
+            store._server.fs.put(b"\0\1" * 400, filename=name)
+            db.measurements.insert_one({**whose, "timestamp_ms": Int64(t_ms), "voltage": 119.0})
+            three = {"min": 118.0, "max": 121.0, "average": 120.0}
+            db.trends.insert_one({**whose, "timestamp_ms": Int64(t_ms + 60_000), "voltage": three})
+        begun = {"incident_id": 3, "event_id": 9, "start_timestamp_ms": t_ms, "end_timestamp_ms": t_ms + 250}
+        db.incidents.insert_one({"box_id": number, **begun, "classifications": ["VOLTAGE_SAG"]})
+        box = store.box("4")
+        assert box is not None and (box.box_id, box.name) == ("4", "by hand")
+        assert store.waveform(9, "4") is not None
+        assert len(store.measurements("4", 0, 2**50)) == len(store.trends("4", 0, 2**50)) == 1
+        assert (held := store.box_holdings("4")).waveforms == held.incidents == 1
+        store.put_box(replace(box, name="known"))
+        assert db.opq_boxes.count_documents({}) == 2, "the document that is there is changed"
+        assert db.opq_boxes.find_one({"name": "known"})["box_id"] == number, "and keeps its number"
+        store.delete_box("4")
+        for left in (db.opq_boxes, db.box_events, db.measurements, db.trends):
+            assert [each["box_id"] for each in left.find()] == ["5"], left.name
+        assert not db.incidents.count_documents({})
+        assert [each["filename"] for each in db["fs.files"].find()] == ["event_9_5"]

@@ -15,16 +15,33 @@ def box_id_of(document: Mapping[str, Any]) -> str:
     Raises:
         KeyError, ValueError: the document names no Box.
     """
-    found = document["box_id"]
-    is_whole = isinstance(found, int) or (isinstance(found, float) and found.is_integer())
-    if isinstance(found, bool) or not (is_whole or isinstance(found, str)) or found == "":
+    found = box_text(document["box_id"])
+    if not isinstance(found, str) or found == "":
         raise ValueError(f"box_id is {found!r}")
-    return text_of(found)
+    return found
 
 
 def text_of(found: Any) -> str:
     """Returns a value as text: 3.0 is "3", because the legacy mongo shell stores each number as a Double."""
     return str(int(found) if isinstance(found, float) and found.is_integer() else found)
+
+
+def box_text(found: Any) -> Any:
+    """Returns the text that names a Box where its number is stored as a whole number; else what is stored."""
+    return found if isinstance(found, bool) or not _is_whole(found) else text_of(found)
+
+
+def stored_boxes(box_id: str) -> list[Any]:
+    """Returns the values that name a Box in documents of other programs: its text, and its number.
+
+    MongoDB compares numbers by value: 3 also finds 3.0.
+    """
+    is_number = box_id.isascii() and box_id.isdecimal() and len(box_id) <= 15 and str(int(box_id)) == box_id
+    return [box_id, int(box_id)] if is_number else [box_id]
+
+
+def _is_whole(found: Any) -> bool:
+    return isinstance(found, int) or (isinstance(found, float) and found.is_integer())
 
 
 def texts_of(found: Any) -> list[str]:

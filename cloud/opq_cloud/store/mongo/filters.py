@@ -6,6 +6,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from opq_cloud.store.documents import stored_boxes
 from opq_cloud.store.driver import EarliestStart, Fields, Key, Table, Where
 
 REVISION = "_revision"
@@ -22,7 +23,9 @@ def filter_of(table: Table, where: Where) -> Fields:
         field = "_id" if name == table.id_field else name
         if isinstance(value, EarliestStart):
             continue  # only a hint
-        if operator in ("=", "has"):
+        if name == "box_id" and table.foreign_boxes and operator in ("=", "in"):
+            every.append({field: of_boxes(value if operator == "in" else [value])})
+        elif operator in ("=", "has"):
             every.append({field: value})
         elif operator == "in":
             every.append({field: among(value)})
@@ -35,6 +38,11 @@ def filter_of(table: Table, where: Where) -> Fields:
         else:
             every.append({field: {_OPERATORS[operator]: value}})
     return every[0] if len(every) == 1 else {"$and": every} if every else {}
+
+
+def of_boxes(box_ids: Iterable[str]) -> Fields:
+    """Returns the condition that a document, which another program may have written, is of these Boxes."""
+    return among([stored for box_id in box_ids for stored in stored_boxes(box_id)])
 
 
 def among(values: Iterable[Any]) -> Fields:

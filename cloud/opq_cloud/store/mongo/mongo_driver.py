@@ -19,6 +19,7 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
+from opq_cloud.store.documents import box_text
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, ExpirySlice, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, among, filter_of, following, needed
@@ -79,7 +80,7 @@ class MongoDocuments:
         return self._db[table.collection or table.name]
 
     def get(self, table: Table, *key: object) -> Fields | None:
-        return _plain(table, self._of(table).find_one(_key(table, key), needed(table)))
+        return _plain(table, self._of(table).find_one(self._wanted(table, key), needed(table)))
 
     def find(
         self,
@@ -104,6 +105,9 @@ class MongoDocuments:
 
     def _filter(self, table: Table, where: Where) -> Fields:
         return filter_of(table, where)
+
+    def _wanted(self, table: Table, key: Key) -> Fields:
+        return filter_of(table, [(name, "=", value) for name, value in zip(table.key, key, strict=True)])
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
         if not where and most is None:
@@ -164,7 +168,7 @@ class MongoDocuments:
         return insert_new(self._of(table), [_stored(table, each) for each in documents])
 
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
-        collection, where = self._of(table), _key(table, key)
+        collection, where = self._of(table), self._wanted(table, key)
         while True:
             found = collection.find_one(where)
             before = _plain(table, found)
@@ -222,7 +226,7 @@ class MongoDocuments:
         return delete_where(collection, query)
 
     def take(self, table: Table, *key: object) -> Fields | None:
-        found = self._of(table).find_one(_key(table, key))
+        found = self._of(table).find_one(self._wanted(table, key))
         if found is None or self._of(table).delete_one(_this(table, found)).deleted_count != 1:
             return None
         return _plain(table, found)
@@ -424,6 +428,8 @@ def _plain(table: Table, found: Fields | None) -> Fields | None:
     plain = {name: value for name, value in found.items() if name != REVISION}
     if table.id_field:
         plain[table.id_field] = plain.pop("_id")
+    if table.foreign_boxes and "box_id" in plain:
+        plain["box_id"] = box_text(plain["box_id"])
     return plain
 
 

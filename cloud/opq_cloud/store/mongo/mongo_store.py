@@ -23,6 +23,7 @@ from pymongo.errors import PyMongoError
 
 from opq_cloud.store.documents import Document, box_id_of
 from opq_cloud.store.documents.event_documents import measurement_fields
+from opq_cloud.store.mongo.filters import of_boxes
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
 from opq_cloud.store.mongo.mongo_accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.mongo_driver import MongoDriver
@@ -117,7 +118,7 @@ class MongoStore(StoreRecords):
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        span = {"box_id": box_id, "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
+        span = {"box_id": of_boxes([box_id]), "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
         every = (rows.find(span).sort("timestamp_ms", ASCENDING).limit(limit) for rows in self._both)
         return self._read_rows(islice(merge(*every, key=itemgetter("timestamp_ms")), limit))
 
@@ -188,7 +189,8 @@ class MongoStore(StoreRecords):
 
     @store_errors
     def _last_of(self, box_id: str, newest_ms: int, length_ms: int, limit: int) -> list[Measurement]:
-        span = {"box_id": box_id, "timestamp_ms": {"$gte": newest_ms - length_ms, "$lte": newest_ms}}
+        times = {"$gte": newest_ms - length_ms, "$lte": newest_ms}
+        span = {"box_id": of_boxes([box_id]), "timestamp_ms": times}
         every = (rows.find(span).sort("timestamp_ms", DESCENDING).limit(limit) for rows in self._both)
         found = merge(*every, key=itemgetter("timestamp_ms"), reverse=True)
         return self._read_rows(islice(found, limit))[::-1]
@@ -247,7 +249,7 @@ class MongoStore(StoreRecords):
     @store_errors
     def _delete_log(self, box_id: str) -> None:
         for rows in self._both:
-            delete_where(rows, {"box_id": box_id})
+            delete_where(rows, {"box_id": of_boxes([box_id])})
         self._set_back.delete_one({"_id": box_id})
 
     @store_errors

@@ -9,6 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.documents import box_id_of
 from opq_cloud.store.driver import Fields, TrendPlace
+from opq_cloud.store.mongo.filters import of_boxes
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
 from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, delete_where, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
@@ -27,7 +28,7 @@ class MongoTrendRows:
         """Searches minutes by their end, because an original one has only that."""
         if length_ms == TREND_MS:
             span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
-            found = self._minutes.find({"box_id": box_id, "timestamp_ms": span})
+            found = self._minutes.find({"box_id": of_boxes([box_id]), "timestamp_ms": span})
             return list(self._readable.read_all("trends", _trend, found.sort("timestamp_ms", ASCENDING)))
         where = {"box_id": box_id, "length_ms": length_ms, "start_ms": {"$gte": start_ms, "$lt": end_ms}}
         found = self._rollups.find(where).sort("start_ms", ASCENDING)
@@ -99,7 +100,7 @@ class MongoTrendRows:
         return delete_by_id(self._rollups, old)
 
     def remove_box(self, box_id: str, limit: int) -> int:
-        of_box = {"box_id": box_id}
+        of_box = {"box_id": of_boxes([box_id])}
         return sum(delete_where(rows, of_box) for rows in (self._minutes, self._rollups))
 
     def count(self) -> int:
@@ -121,7 +122,7 @@ class MongoTrendRows:
     def locations(self, box_id: str, start_ms: int, end_ms: int) -> dict[int, str]:
         span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
         found = self._minutes.find(
-            {"box_id": box_id, "timestamp_ms": span}, {"timestamp_ms": 1, "location": 1}
+            {"box_id": of_boxes([box_id]), "timestamp_ms": span}, {"timestamp_ms": 1, "location": 1}
         )
         return {
             int(each["timestamp_ms"]) - TREND_MS: str(each.get("location") or "unknown") for each in found

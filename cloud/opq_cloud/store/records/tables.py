@@ -12,7 +12,14 @@ def _own(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-BOXES = Table("opq_boxes", ("box_id",), columns=_own("box_id"), versioned=False, remembered=True)
+BOXES = Table(
+    "opq_boxes",
+    ("box_id",),
+    columns=_own("box_id"),
+    foreign_boxes=True,
+    versioned=False,
+    remembered=True,
+)
 LOCATIONS = Table(
     "locations", ("slug",), columns=_own("slug"), identity=lambda one: one["slug"], versioned=False
 )
@@ -56,6 +63,7 @@ BOX_EVENTS = Table(
     ("event_id", "box_id"),
     columns=_own("event_id", "box_id"),
     identity=lambda one: file_name(one["event_id"], one["box_id"]),
+    foreign_boxes=True,
 )
 INCIDENTS = Table(
     "incidents",
@@ -67,6 +75,7 @@ INCIDENTS = Table(
     },
     large=("measurements",),
     kept=("annotations", "metadata"),
+    foreign_boxes=True,
 )
 FACTS = Table(
     "incident_facts",

@@ -419,7 +419,7 @@ def test_years_of_the_original_stay_as_they_are(
     db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """A first list at once, two commands an incident at most, and nothing is changed but what has expired."""
-    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 1.0)  # as the product has it
+    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 0.5)  # as the product has it
     now_s = int(time.time())
     every_ms = 2 * 365 * 86_400_000 // count
     for first in range(1, count + 1, 2000):

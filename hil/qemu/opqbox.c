@@ -195,7 +195,7 @@ static void opqbox_instance_init(Object *object)
     OpqBox *box = OPQBOX_MACHINE(object);
 
     box->rev_id = 0x1007; /* RM0090 38.6.1: revision 1 */
-    box->hse_hz = 12000000; /* device/port/boards: both boards */
+    box->hse_hz = 12000000; /* the reference board; qemu.py gives each board its own */
     box->uid = g_strdup("000000010002000300040005");
     box->mains_channel = 10;
     object_property_add_uint32_ptr(object, "mains-channel", &box->mains_channel, OBJ_PROP_FLAG_READWRITE);

@@ -1,5 +1,7 @@
 """A board of one's own (--board-dir, --hil-board-dir): what is refused, built and played."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,11 +16,12 @@ from test_boards import own_board
 
 from opq_hil import plugin
 from opq_hil.backends import renode
-from opq_hil.backends.backend import Image, backend
+from opq_hil.backends.backend import Backend, Image, backend
 from opq_hil.backends.boards import BOARDS, EMULATED, board_folders, read_board, read_own_board
-from opq_hil.backends.firmware import Firmware
+from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.backends.our_sources import our_source
-from opq_proto.errors import ConfigError
+from opq_hil.backends.qemu import Qemu
+from opq_proto.errors import ConfigError, OpqError
 from opq_tools.firmware import build, toolchain
 from opq_tools.firmware.firmware_command import build_command
 from opq_tools.firmware.flash.flash_command import command as flash
@@ -88,3 +91,34 @@ def test_renode_does_not_play_an_own_board(tmp_path: Path, monkeypatch: pytest.M
     done = CliRunner().invoke(hil_run, ["without_gps", *options])
     assert done.exit_code == 0, done.output
     assert "not of garden_box; renode does not play" in done.stderr
+
+
+PLAYED = """
+from opq_hil.world.strategy import when
+from opq_hil.world.world import NS_PER_S, World
+from opq_proto.link.messages import Hello
+
+
+def test_my_board_samples(hil_bench):
+    run = hil_bench.run(World(5 * NS_PER_S))
+    assert run.capture.of(Hello)[-1].hardware.startswith("garden_box")
+    assert when(run.capture.received, "sampling") < 2 * NS_PER_S
+"""
+
+
+@pytest.mark.slow  # a firmware from nothing
+def test_pytest_plays_an_own_board(hil_backend: Backend, tmp_path: Path) -> None:
+    """Its own oscillator and lamps, in a folder without a clone."""
+    if not isinstance(hil_backend, Qemu):
+        pytest.skip("for QEMU alone")
+    folder = own_board(tmp_path)
+    try:
+        tools = toolchain.find_toolchain()
+    except OpqError as error:
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
+    build.build(folder, tools, out=tmp_path / "built", version="1.0.0")
+    (tmp_path / "test_mine.py").write_text(PLAYED, encoding="utf-8")
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "opq_hil.plugin", "-p", "no:cacheprovider"]
+    options = ["--hil-required", "--hil-board-dir", folder.name, "--hil-firmware", "built", "test_mine.py"]
+    done = subprocess.run([*line, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr

@@ -9,7 +9,9 @@ arithmetic is IEEE 754 double without fused multiply-add and without libm on bot
 """
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -17,6 +19,8 @@ from host_library import CMODULES, DEVICE, library
 
 TICK_HZ = 84_000_000
 UNKNOWN_NS = 0xFFFFFFFF
+SECOND_NS = 1_000_000_000
+UTC_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
 FREE, ACQUIRING, LOCKED, HOLDOVER = range(4)
 SOURCE_FREE, SOURCE_NTP, SOURCE_HOLDOVER, SOURCE_GPS = range(4)
 NMEA, UBX, UBX_CONFIRMED = range(3)
@@ -232,3 +236,48 @@ class ClockOnPc:
         stamp = _Stamp()
         self._c.opq_clock_stamp(self.inside, ctypes.c_int64(tick), ctypes.byref(stamp))
         return Stamp(stamp.t_ns, stamp.uncertainty_ns, stamp.rate_millihz, stamp.source, stamp.old)
+
+
+class Line:
+    """Pulses and labels each second; `rate_hz` is the counter's true frequency."""
+
+    def __init__(self, clock: ClockOnPc, *, rate_hz: int = TICK_HZ, utc_s: int = UTC_S) -> None:
+        self.clock = clock
+        self.rate_hz = rate_hz
+        self.utc_s = utc_s
+        self.k = 0
+
+    def tick_at(self, s: float) -> int:
+        """The counter at second `s` of this line; whole for whole seconds."""
+        return 5_000 + int(s * self.rate_hz)
+
+    def run(
+        self,
+        seconds: int,
+        *,
+        pulses: bool = True,
+        labels: bool = True,
+        latency_s: float = 0.12,
+        label_error_s: int = 0,
+        kind: int = UBX_CONFIRMED,
+        fix: bool = True,
+    ) -> Iterator[int]:
+        for _ in range(seconds):
+            if pulses and fix:
+                self.clock.pps(self.tick_at(self.k))
+            if labels:
+                utc_s = self.utc_s + self.k + label_error_s
+                self.clock.label(utc_s, self.tick_at(self.k + latency_s), kind=kind, valid=fix)
+            yield self.clock.tick(self.tick_at(self.k + 0.6))
+            self.k += 1
+
+    def error_ns(self, at_s: float) -> int:
+        true_ns = self.utc_s * SECOND_NS + round(at_s * SECOND_NS)
+        return self.clock.stamp(self.tick_at(at_s)).t_ns - true_ns
+
+
+def stamped(line: Line, at_s: float) -> Stamp:
+    """A stamp, which holds its bound."""
+    stamp = line.clock.stamp(line.tick_at(at_s))
+    assert stamp.uncertainty_ns == UNKNOWN_NS or abs(line.error_ns(at_s)) <= stamp.uncertainty_ns + 2
+    return stamp

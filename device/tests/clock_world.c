@@ -11,13 +11,14 @@
 #include "clock.h"
 
 #define PI 3.14159265358979323846
+#define SUBFRAMES_S 750 // in which the satellites send their leap seconds once
 
 typedef struct {
     const char *name;
     int length_s;
     int lost_from_s, lost_to_s; // no pulses, no fix; to 0: to the end
     double base_ppm;            // the oscillator's offset, uniform +-
-    bool glitches, missing, wrong_labels, cold_labels, jump300, no_gps, restarts, late_labels;
+    bool glitches, missing, wrong_labels, cold_labels, jump300, no_gps, restarts, late_labels, cold_again;
     int leap;         // +1, -1, 0
     int temperature;  // 0 constant, 1 warm-up, 2 fast ramps, 3 learnt then 5 K in an hour, 4 flat then 5 K
     int judge_from_s; // errors of locked stamps count from here
@@ -37,6 +38,12 @@ static const scenario_t scenarios[] = {
     {.name = "missing_pulses", .length_s = 600, .base_ppm = 2, .missing = true},
     {.name = "wrong_labels", .length_s = 600, .base_ppm = 2, .wrong_labels = true},
     {.name = "late_labels", .length_s = 600, .base_ppm = 2, .late_labels = true},
+    {.name = "cold_again",
+     .length_s = 2100,
+     .lost_from_s = 1000,
+     .lost_to_s = 1100,
+     .base_ppm = 2,
+     .cold_again = true},
     {.name = "leap_inserted", .length_s = 300, .base_ppm = 2, .leap = 1},
     {.name = "leap_deleted", .length_s = 300, .base_ppm = 2, .leap = -1},
     {.name = "off_50_ppm", .length_s = 600, .base_ppm = 50},
@@ -196,7 +203,8 @@ typedef struct {
     int64_t gps_count;
     double hold_max, hold_end, hold_end_bound;
     int64_t stamps, outside, back, revised, jumps;
-    int64_t unsettled; // not GPS time again 15 s after a leap second, 60 s after pulses came back
+    // not GPS time again 15 s after a leap second, 60 s after pulses came back and leap seconds are known
+    int64_t unsettled;
     bool run_outside, locked_ever;
     int first_locked_s, wrong_second_s;
     double worst_ratio;
@@ -252,9 +260,10 @@ static void judge_stamp(judge_t *judge, const opq_clock_t *clock, const truth_t 
         bool leap = truth->scenario->leap != 0 && llabs(truth->second - truth->leap_at) < 4;
         judge->jumps += !leap && fabs((double)jump) > (double)stamp.uncertainty_ns + judge->last_bound_ns;
     }
+    int64_t back_s = truth->scenario->lost_to_s + (truth->scenario->cold_again ? SUBFRAMES_S : 0);
     bool settling = truth->scenario->leap != 0
                         ? truth->second > truth->leap_at + 15
-                        : truth->scenario->lost_to_s > 0 && truth->second > truth->scenario->lost_to_s + 60;
+                        : truth->scenario->lost_to_s > 0 && truth->second > back_s + 60;
     judge->unsettled += settling && (stamp.source != OPQ_SOURCE_GPS || off_ns > 1000.0);
     judge->last_known = known;
     judge->last_bound_ns = (double)stamp.uncertainty_ns;
@@ -305,7 +314,7 @@ static event_t *add(agenda_t *agenda, double ns, what_t what) {
 
 typedef struct {
     uint8_t kind;
-    bool announced;
+    bool announced, silent;
     int wrong_left, wrong_by; // labels
     int cold_left, cold_by;
     int jump_left;
@@ -320,12 +329,23 @@ static void receiver_start(receiver_t *receiver, const scenario_t *scenario) {
         receiver->cold_left = below(12);
         receiver->cold_by = below(5) - 2;
     }
+    if (scenario->cold_again) {
+        receiver->silent = below(2);
+        receiver->cold_by = below(5) - 2;
+    }
     if (scenario->jump300) {
         receiver->jump_left = 3 + below(40);
     }
     if (scenario->late_labels) {
         receiver->kind = (uint8_t)below(OPQ_LABEL_UBX_CONFIRMED + 1);
     }
+}
+
+// It has started again, and has not heard the satellites' leap seconds so far.
+static bool unlearnt(const truth_t *truth) {
+    const scenario_t *scenario = truth->scenario;
+    int64_t fixed_s = truth->second - scenario->lost_to_s;
+    return scenario->cold_again && fixed_s >= 0 && fixed_s < SUBFRAMES_S;
 }
 
 static void pulses(agenda_t *agenda, const truth_t *truth, receiver_t *receiver, bool present) {
@@ -368,6 +388,9 @@ static void labels(agenda_t *agenda, const truth_t *truth, receiver_t *receiver,
         receiver->cold_left--;
         by = receiver->cold_by;
     }
+    if (unlearnt(truth)) {
+        by = receiver->cold_by;
+    }
     double latency = receiver->latency_ns + receiver->latency_jitter_ns * uniform(0.0, 1.0);
     if (scenario->wrong_labels && below(10) == 0) {
         latency += uniform(0.0, 399e6); // a busy main thread
@@ -396,10 +419,13 @@ static void handle(opq_clock_t *clock, judge_t *judge, const truth_t *truth, con
         opq_label_t label = {
             .utc_s = unix_at(truth, truth->second) + event->value + (second_60 ? 1 : 0),
             .arrival_tick = tick,
-            .kind = receiver->kind,
+            .kind = unlearnt(truth) && receiver->kind == OPQ_LABEL_UBX_CONFIRMED ? OPQ_LABEL_UBX : receiver->kind,
             .valid = event->kind,
             .leap = second_60,
         };
+        if (!scenario->cold_again) { // it has had its fix for long: its leap seconds are the satellites'
+            clock->seconds.fixed_tick = -1000 * OPQ_TICK_HZ;
+        }
         opq_clock_label(clock, &label);
         break;
     }
@@ -430,9 +456,6 @@ static void run(const scenario_t *scenario, uint64_t seed, judge_t *judge, opq_c
     opq_clock_config_default(&config, true);
     config.pulse_delay_ns = 50;
     opq_clock_init(clock, &config, truth.ticks);
-    // Each receiver has had its fix for long: its leap seconds are the satellites'.
-    clock->seconds.fixed = true;
-    clock->seconds.fixed_tick = -1000 * OPQ_TICK_HZ;
     *judge = (judge_t){0};
     double tick_phase = uniform(0.0, 900e6);
     int busy = 0;
@@ -444,7 +467,9 @@ static void run(const scenario_t *scenario, uint64_t seed, judge_t *judge, opq_c
         bool fix = !lost && truth.second > 3;
         if (!scenario->no_gps) {
             pulses(&agenda, &truth, &receiver, fix);
-            labels(&agenda, &truth, &receiver, fix);
+            if (!lost || !receiver.silent) {
+                labels(&agenda, &truth, &receiver, fix);
+            }
         }
         if ((scenario->no_gps || scenario->late_labels) && truth.second % 10 == 5) {
             (void)add(&agenda, uniform(0.0, 900e6), SYNC);

@@ -1,7 +1,6 @@
 """The clock by hand-made pulses and labels: states, steps, slews, names of seconds."""
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +10,7 @@ from clock_on_pc import (
     HOLDOVER,
     LOCKED,
     NMEA,
+    SECOND_NS,
     SOURCE_FREE,
     SOURCE_GPS,
     SOURCE_HOLDOVER,
@@ -19,52 +19,14 @@ from clock_on_pc import (
     UBX,
     UBX_CONFIRMED,
     UNKNOWN_NS,
+    UTC_S,
     ClockOnPc,
-    Stamp,
+    Line,
+    stamped,
 )
-from gps_messages import gga, nav_pvt, nav_timels, rmc, tim_tp
+from gps_messages import gga, nav_pvt, rmc, tim_tp
 
-UTC_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
 NEW_YEAR_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
-SECOND_NS = 1_000_000_000
-
-
-class Line:
-    """Pulses and labels each second; `rate_hz` is the counter's true frequency."""
-
-    def __init__(self, clock: ClockOnPc, *, rate_hz: int = TICK_HZ, utc_s: int = UTC_S) -> None:
-        self.clock = clock
-        self.rate_hz = rate_hz
-        self.utc_s = utc_s
-        self.k = 0
-
-    def tick_at(self, s: float) -> int:
-        """The counter at second `s` of this line; whole for whole seconds."""
-        return 5_000 + int(s * self.rate_hz)
-
-    def run(
-        self,
-        seconds: int,
-        *,
-        pulses: bool = True,
-        labels: bool = True,
-        latency_s: float = 0.12,
-        label_error_s: int = 0,
-        kind: int = UBX_CONFIRMED,
-    ) -> Iterator[int]:
-        for _ in range(seconds):
-            if pulses:
-                self.clock.pps(self.tick_at(self.k))
-            if labels:
-                self.clock.label(
-                    self.utc_s + self.k + label_error_s, self.tick_at(self.k + latency_s), kind=kind
-                )
-            yield self.clock.tick(self.tick_at(self.k + 0.6))
-            self.k += 1
-
-    def error_ns(self, at_s: float) -> int:
-        true_ns = self.utc_s * SECOND_NS + round(at_s * SECOND_NS)
-        return self.clock.stamp(self.tick_at(at_s)).t_ns - true_ns
 
 
 def locked(line: Line, seconds: int = 60) -> Line:
@@ -79,18 +41,6 @@ def test_without_a_receiver_time_is_unknown() -> None:
     stamp = clock.stamp(1000 + 3 * TICK_HZ)
     assert stamp.t_ns == 3 * SECOND_NS
     assert (stamp.uncertainty_ns, stamp.source, stamp.rate_millihz) == (UNKNOWN_NS, SOURCE_FREE, 12_000_000)
-
-
-def test_a_gateway_confirms_the_leap_seconds() -> None:
-    """Its time is right to 10 ms."""
-    line = Line(ClockOnPc())
-    for k in range(60):
-        line.clock.sync(
-            line.tick_at(k + 0.3), line.utc_s * SECOND_NS + k * SECOND_NS + 300_000_000, 10_000_000
-        )
-        list(line.run(1, kind=NMEA))
-    stamp = line.clock.stamp(line.tick_at(59.5))
-    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
 
 
 def test_it_acquires_then_locks() -> None:
@@ -362,72 +312,6 @@ def test_a_fix_of_rmc_overrules_gga(gga_at: float) -> None:
     assert line.clock.status().state == LOCKED and abs(line.error_ns(79.5)) <= 1
 
 
-def test_leap_seconds_are_doubted_from_the_fix_on() -> None:
-    """One damaged sentence was not the first fix: for 12.5 minutes its leap seconds may be the firmware's."""
-    line = Line(ClockOnPc())
-    for k in range(1600):
-        error_s = 2 if k < 600 + 750 else 0
-        line.clock.receive(rmc(UTC_S + k + error_s, fix=k == 30 or k >= 600), line.tick_at(k + 0.1))
-        list(line.run(1, labels=False))
-        stamped(line, k + 0.6)
-    assert stamped(line, 1599.9).source == SOURCE_GPS and abs(line.error_ns(1599.9)) <= 1
-
-
-@pytest.mark.parametrize("announced", [True, False])
-@pytest.mark.parametrize("change", [1, -1])
-def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int) -> None:
-    """Unix time: 23:59:60 repeats the second before it; stamps stop there and say so."""
-    lead = 900  # NMEA does not say whether its leap seconds are the satellites' for 12.5 minutes
-    line = Line(ClockOnPc(), utc_s=NEW_YEAR_S - lead)
-    leap_k = lead if change > 0 else lead - 1  # second 60, or the one that is left out
-    last_ns = 0
-    for k in range(lead + 60):
-        if announced and k > 30:
-            ahead = k < leap_k
-            known_s = 18 if ahead else 18 + change
-            message = nav_timels(0, leap_seconds=known_s, change=change if ahead else 0, at_s=NEW_YEAR_S)
-            line.clock.receive(message, line.tick_at(k + 0.05))
-        line.clock.pps(line.tick_at(k))
-        unix_s = line.utc_s + k - (change if k >= leap_k else 0)
-        second = 60 if change > 0 and k == leap_k else None
-        line.clock.receive(rmc(NEW_YEAR_S - 1 if second else unix_s, second=second), line.tick_at(k + 0.12))
-        line.clock.tick(line.tick_at(k + 0.6))
-        for part in (0.1, 0.4, 0.65):
-            stamp = line.clock.stamp(line.tick_at(k + part))
-            assert stamp.t_ns >= last_ns
-            last_ns = stamp.t_ns
-            error_ns = stamp.t_ns - unix_s * SECOND_NS - round(part * SECOND_NS)
-            if k == leap_k and change > 0:
-                error_ns = max(abs(error_ns), abs(error_ns - SECOND_NS))  # its two names
-            if k > 40:
-                assert abs(error_ns) <= stamp.uncertainty_ns
-            if k > leap_k + 12 or lead - 50 < k < leap_k - 10:
-                assert abs(error_ns) <= 14  # a tick, rounded twice
-                assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
-    assert line.clock.status().leap_seconds == 18 + change or not announced
-
-
-def stamped(line: Line, at_s: float) -> Stamp:
-    """A stamp, which holds its bound."""
-    stamp = line.clock.stamp(line.tick_at(at_s))
-    assert stamp.uncertainty_ns == UNKNOWN_NS or abs(line.error_ns(at_s)) <= stamp.uncertainty_ns + 2
-    return stamp
-
-
-@pytest.mark.parametrize("kind", [NMEA, UBX])
-def test_leap_seconds_of_a_cold_receiver_are_doubted(kind: int) -> None:
-    """Two seconds ahead for 12.5 minutes; NMEA is used then, UBX once it says that it knows."""
-    line = Line(ClockOnPc())
-    for _ in line.run(750, label_error_s=2, kind=kind):
-        stamped(line, line.k + 0.6)
-    stamp = stamped(line, line.k)
-    assert (stamp.source, stamp.uncertainty_ns // SECOND_NS) == (SOURCE_FREE, 2)
-    for _ in line.run(120, kind=NMEA if kind == NMEA else UBX_CONFIRMED):
-        stamped(line, line.k + 0.6)
-    stamp = stamped(line, line.k)
-    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
-
-
 @pytest.mark.parametrize("kind", [NMEA, UBX, UBX_CONFIRMED])
 @pytest.mark.parametrize("late_s", [0, 1, 2, 3, 4, 3600, 1024 * 604_800])
 @pytest.mark.parametrize("before", [True, False])
@@ -557,14 +441,6 @@ def test_the_coefficient_is_learnt_and_serves_in_holdover() -> None:
     error_ns = abs(stamp.t_ns - (UTC_S + 3 * 3600) * SECOND_NS)
     assert error_ns < 10_000 and error_ns < stamp.uncertainty_ns
     assert clock.status().state == HOLDOVER
-
-
-def test_the_receivers_leap_seconds_win() -> None:
-    line = locked(Line(ClockOnPc(leap_seconds=17)))
-    assert line.clock.status().leap_seconds == 17
-    line.clock.receive(nav_timels(0, leap_seconds=19), line.tick_at(line.k))
-    line.clock.configure(leap_seconds=16)
-    assert line.clock.status().leap_seconds == 19
 
 
 def test_a_delay_set_while_locked_is_slewed_to() -> None:

@@ -49,10 +49,6 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
     opq_clock_pass_leap(clock, label.arrival_tick);
     clock->status.labels += label.valid;
     opq_seconds_note_fix(&clock->seconds, &label);
-    if (label.valid && opq_seconds_fix(&clock->seconds) && !clock->seconds.fixed) {
-        clock->seconds.fixed = true;
-        clock->seconds.fixed_tick = label.arrival_tick;
-    }
     if (!clock->gps_running) { // there are no seconds to name yet
         return;
     }

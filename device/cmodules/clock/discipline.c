@@ -151,7 +151,7 @@ void opq_clock_trust(opq_clock_t *clock) {
     }
     if (!clock->seconds.settled && !clock->seconds.any) { // pulses alone: the gateway's time may give their seconds
         opq_seconds_hint_t hint = opq_clock_hint(clock, clock->gps.tick);
-        clock->seconds.settled = clock->seconds.vouched = hint.known;
+        clock->seconds.settled = clock->seconds.confirmed = hint.known;
         clock->seconds.offset_s = hint.offset_s;
     }
     double bound_ns = OPQ_CLOCK_SIGMAS * opq_root(clock->gps.p_xx);

@@ -24,12 +24,15 @@ typedef struct {
 
 static double q36(double ppb) { return ppb * 1e-9 * 68719476736.0; }
 
-// Seconds that the receiver's count may be wrong by: others contradict it, or its leap seconds may be a default.
-static double seconds_doubt_s(const opq_clock_t *clock, int64_t tick) {
-    const opq_seconds_t *seconds = &clock->seconds;
+// Seconds that the count may be wrong by: another clock or the labels contradict it, or its leap seconds may be a
+// default.
+static double seconds_doubt_s(const opq_seconds_t *seconds) {
     int64_t off_s = seconds->disputed_s < 0 ? -seconds->disputed_s : seconds->disputed_s;
-    if (off_s == 0 && opq_seconds_leap_doubtful(seconds, tick)) {
+    if (off_s == 0 && !seconds->confirmed) {
         off_s = LEAP_DEFAULT_OFF_S;
+    }
+    if (seconds->against >= DOUBTED) {
+        off_s += seconds->against_s < 0 ? -seconds->against_s : seconds->against_s > 0 ? seconds->against_s : 1;
     }
     return off_s <= MOST_DOUBT_S ? (double)off_s : 1e9;
 }
@@ -49,7 +52,7 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
         .source = clock->net_source,
     };
     if (gps.known) {
-        double off_s = seconds_doubt_s(clock, tick);
+        double off_s = seconds_doubt_s(&clock->seconds);
         gps.bound = opq_clock_gps_bound(clock, tick);
         gps.bound.bound_ns += off_s * 1e9;
         gps.seconds_doubtful = off_s > 0.0;
@@ -66,13 +69,9 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
     return gps.known ? gps : net.known ? net : none;
 }
 
-// Additional uncertainty while it is not certain which second it is.
+// Additional uncertainty within a leap second, and where there may be one.
 static double doubt_ns(const opq_clock_t *clock, const target_t *target, int64_t tick) {
-    int64_t against_s = clock->seconds.against_s < 0 ? -clock->seconds.against_s : clock->seconds.against_s;
     double extra = tick < clock->leap_end_tick ? 1e9 : 0.0;
-    if (clock->seconds.against >= DOUBTED) {
-        extra = against_s > MOST_DOUBT_S ? 1e18 : against_s > 1 ? (double)against_s * 1e9 : 1e9;
-    }
     int64_t utc_s = target->t_ns / OPQ_CLOCK_SECOND_NS;
     int64_t doubtful_s = clock->seconds.against > 0 ? OPQ_NEAR_LEAP_S : LEAP_DOUBT_S;
     if (!clock->seconds.leap_reported && opq_seconds_near_leap(utc_s, doubtful_s)) {

@@ -13,8 +13,9 @@
 #define FIX_OF 5u            // seconds with labels, of which
 #define FIX_FROM 3u          // have a fix where it comes back: one damaged sentence of 256 passes NMEA's checksum
 #define LAST_THREE 7u        // bits of seconds without a fix that end it
-#define CONTRADICTED 10u     // labels in a row that the gateway's time contradicts, from which on it counts
+#define CONTRADICTED 10u     // labels in a row from which on a contradiction of the gateway, or of them, counts
 #define LEAP_KNOWN_S 810     // 12.5 minutes for the satellites' leap seconds, and TURN_OVER labels after them
+#define LEAP_OFF_S 4         // a larger difference is not one of leap seconds
 
 void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){.fixes = UINT8_MAX}; }
 
@@ -24,17 +25,22 @@ static void clear(opq_seconds_t *seconds) {
 
 void opq_seconds_reset(opq_seconds_t *seconds) {
     clear(seconds);
-    seconds->settled = false;
+    seconds->settled = seconds->confirmed = false;
 }
 
 bool opq_seconds_fix(const opq_seconds_t *seconds) { return !seconds->no_fix; }
 
 void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label) {
+    bool first = !seconds->any;
     seconds->any = true;
     if (label->of_next_pulse) { // TIM-TP does not report a fix
         return;
     }
-    if (label->arrival_tick - seconds->fixes_tick >= NEXT_VOTE_MS * OPQ_TICK_HZ / 1000) {
+    int64_t since_ticks = label->arrival_tick - seconds->fixes_tick;
+    if (first || seconds->no_fix || since_ticks > RANK_S * OPQ_TICK_HZ) {
+        seconds->fixed_tick = label->arrival_tick;
+    }
+    if (since_ticks >= NEXT_VOTE_MS * OPQ_TICK_HZ / 1000) {
         seconds->fixes = (uint8_t)(seconds->fixes << 1);
         seconds->fixes_tick = label->arrival_tick;
     }
@@ -48,11 +54,10 @@ void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label) {
     }
 }
 
-bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick) {
-    if (seconds->vouched || seconds->settled_kind == OPQ_LABEL_UBX_CONFIRMED) {
-        return false;
-    }
-    return seconds->settled_kind == OPQ_LABEL_UBX || tick - seconds->fixed_tick < LEAP_KNOWN_S * OPQ_TICK_HZ;
+// Whether a label's leap seconds are the satellites', and not those of the receiver's firmware.
+static bool confirms(const opq_seconds_t *seconds, const opq_label_t *label) {
+    return label->kind == OPQ_LABEL_UBX_CONFIRMED ||
+           (label->kind == OPQ_LABEL_NMEA && label->arrival_tick - seconds->fixed_tick >= LEAP_KNOWN_S * OPQ_TICK_HZ);
 }
 
 bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
@@ -127,7 +132,7 @@ static opq_seconds_result_t compare(opq_seconds_t *seconds, int64_t utc_s, opq_s
     if (hint.offset_s == seconds->offset_s) {
         seconds->contradicted = 0;
         seconds->disputed_s = 0;
-        seconds->vouched = true;
+        seconds->confirmed = true;
         return OPQ_SECONDS_AGREES;
     }
     seconds->contradicted++;
@@ -174,12 +179,15 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
     seconds->votes_ms[seconds->next] = vote_ms;
     seconds->next = (seconds->next + 1u) % OPQ_VOTES;
     seconds->voted += seconds->voted < OPQ_VOTES;
+    int64_t offset_s = 0;
+    int64_t latency_ms = 0;
+    bool elected = elect(seconds, &offset_s, &latency_ms);
 
     if (seconds->settled) {
-        int64_t latency_ms = seconds->offset_s * 1000 - vote_ms;
-        int64_t unusual_ms = latency_ms - seconds->latency_ms;
+        int64_t unusual_ms = seconds->offset_s * 1000 - vote_ms - seconds->latency_ms;
         if (unusual_ms > -SPREAD_MS && unusual_ms < SPREAD_MS) {
             seconds->against = 0;
+            seconds->confirmed |= elected && offset_s == seconds->offset_s && confirms(seconds, label);
             return compare(seconds, utc_s - seconds->bias_s, hint);
         }
         seconds->against++;
@@ -191,24 +199,30 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
             opq_seconds_leap(seconds, (int8_t)-off_s);
             return OPQ_SECONDS_SETTLED;
         }
+        if (seconds->against >= CONTRADICTED && hint.known && !opq_seconds_near_leap(label->utc_s, HINT_AGES_S)) {
+            seconds->disputed_s = hint.offset_s - seconds->offset_s;
+        }
         if (seconds->against < TURN_OVER) {
             return OPQ_SECONDS_AGAINST;
         }
+        // A receiver that started again does not know better than pulses that were counted without a break; for 12.5
+        // minutes it says the same, which is one contradiction.
+        if (seconds->confirmed && !confirms(seconds, label) && off_s >= -LEAP_OFF_S && off_s <= LEAP_OFF_S) {
+            return OPQ_SECONDS_NOTHING;
+        }
     }
-    int64_t offset_s = 0;
-    int64_t latency_ms = 0;
-    if (!elect(seconds, &offset_s, &latency_ms)) {
+    if (!elected) {
         return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
     }
     int64_t bias_s = bias_found_s(offset_s, offset_s + model_ms / 1000, hint); // this label itself may lie
     shift(seconds, bias_s);
     offset_s -= bias_s;
     seconds->disputed_s = hint.known ? hint.offset_s - offset_s : 0;
-    seconds->vouched = hint.known && hint.offset_s == offset_s;
     seconds->against = 0;
     bool same = seconds->settled && seconds->offset_s == offset_s;
+    seconds->confirmed = (same && seconds->confirmed) || confirms(seconds, label) ||
+                         (hint.known && hint.offset_s == offset_s);
     seconds->settled = true;
-    seconds->settled_kind = label->kind;
     seconds->latency_ms = latency_ms;
     seconds->offset_s = offset_s;
     return same ? OPQ_SECONDS_AGREES : OPQ_SECONDS_SETTLED;

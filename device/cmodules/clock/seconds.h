@@ -17,22 +17,20 @@ typedef struct {
     uint32_t next;
     int64_t offset_s; // UTC minus the model's seconds
     bool settled;
+    bool confirmed; // the receiver, time or the gateway's time confirmed its leap seconds
     uint32_t against; // labels in a row whose vote contradicts the settled second
     int64_t against_s; // by how much the last of them
     uint32_t contradicted; // labels in a row that agree while the gateway's time does not
     int64_t disputed_s;    // the gateway's second minus the settled one, since it contradicts the receiver
-    bool vouched;          // the gateway's time agreed with it
-    bool fixed;            // there was a fix, with a valid label,
-    int64_t fixed_tick;    // the first one here
+    int64_t fixed_tick;    // last label without a fix, or first one after a silence: it may have started again
     int64_t bias_s;   // the receiver's labels minus UTC, as found by the gateway's time
     int64_t last_vote_ms;
-    uint8_t kind;         // rank of the votes,
-    uint8_t settled_kind; // and of those that settled the second
-    bool any;             // there was a label, valid or not
-    bool no_fix;          // as the receiver's labels say
-    uint8_t fixes;        // a bit for each second with labels, the newest is bit 0: one of them had a fix
-    int64_t fixes_tick;   // first label of the newest
-    int64_t rank_tick;    // last label of the votes' rank
+    uint8_t kind;        // rank of the votes
+    bool any;            // there was a label, valid or not
+    bool no_fix;         // as the receiver's labels say
+    uint8_t fixes;       // a bit for each second with labels, the newest is bit 0: one of them had a fix
+    int64_t fixes_tick;  // first label of the newest
+    int64_t rank_tick;   // last label of the votes' rank
     int64_t latency_ms;  // typical latency of the votes that settled it
     int64_t leap_done_s; // the last leap second that happened
     int64_t leap_utc_s;  // the change happens where this second begins; 0: none announced
@@ -41,7 +39,7 @@ typedef struct {
 } opq_seconds_t;
 
 typedef enum {
-    OPQ_SECONDS_NOTHING = 0, // no vote: no fix, lower rank, or not the first label of its second
+    OPQ_SECONDS_NOTHING = 0, // no fix, lower rank, not the first label of its second, or it contradicts on and on
     OPQ_SECONDS_AGREES = 1,
     OPQ_SECONDS_AGAINST = 2, // contradicts the settled second, so far without effect
     OPQ_SECONDS_SETTLED = 3, // `offset_s` is new
@@ -64,8 +62,6 @@ void opq_seconds_note_fix(opq_seconds_t *seconds, const opq_label_t *label);
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint);
 bool opq_seconds_fix(const opq_seconds_t *seconds); // false: the receiver reports that it has no fix
-// The labels' leap seconds may be those of the receiver's firmware: the satellites send them every 12.5 minutes.
-bool opq_seconds_leap_doubtful(const opq_seconds_t *seconds, int64_t tick);
 bool opq_seconds_near_leap(int64_t utc_s,
                            int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // applies the change

@@ -112,9 +112,7 @@ class RowTimes:
         if self._unit_s == DAY_S and calendar is not None:
             self._zero = str(digits)
             self.start_ns = self._within((digits - DAYS_TO_1970[calendar]) * DAY_S * NS_PER_S)
-            self.assumed += ["time_zone"]
-            if not self._form.time_stated:
-                self.assumed.append(f"time_unit=days since {CALENDARS[calendar]}")
+            self.assumed += ["time_zone", f"time_unit=days since {CALENDARS[calendar]}"]
             return
         unit_ns = epoch_ns(size)
         if unit_ns is not None and self._form.time_stated and unit_ns != round(self._unit_s * 1e9):

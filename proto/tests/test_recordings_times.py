@@ -245,13 +245,15 @@ def test_a_leap_second_takes_a_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("zero", "name"), [(25_569, "1899-12-30"), (719_529, "the year 0")])
-def test_serial_days_give_the_start(zero: int, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["Date", "Time (days)", "Time [d]"])
+def test_serial_days_give_the_start(zero: int, name: str, head: str, tmp_path: Path) -> None:
+    """Since which day they count is assumed, also where their unit is stated."""
     days = zero + START_NS // NS / 86_400
 
     def row(k: int, t: float, v: float) -> str:
         return f"{np.longdouble(days) + np.longdouble(t) / 86_400:.13f};{v:.2f}"
 
-    found = read(written(tmp_path, table(row, "Date;u_V\n")))
+    found = read(written(tmp_path, table(row, f"{head};u_V\n")))
     assert_same(found)
     assert found.start_ns == pytest.approx(START_NS, abs=100_000)
     assert found.assumed == {"time_zone": "UTC", "time_unit": f"days since {name}"}

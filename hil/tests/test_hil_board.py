@@ -287,6 +287,7 @@ def stand_in(
         yield board
 
 
+@pytest.mark.timeout(7200)  # forty cuts and eighty starts in real time, on an emulator that may be slower
 @pytest.mark.parametrize("name", EVERY)
 def test_a_board_plays_every_scenario(
     name: str, stand_in: BoardStandIn, hil_firmware: Mapping[str, Firmware], tmp_path: Path

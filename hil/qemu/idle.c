@@ -102,6 +102,7 @@ void opq_pass_time(OpqBox *box, int64_t until_ns, bool interruptible)
             break;
         }
     }
+    cpu_exit(CPU(box->armv7m.cpu)); /* it may run until the next timer's time of before: that is nearer now */
 }
 
 static bool idle(CPUState *cpu)

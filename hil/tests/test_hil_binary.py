@@ -19,14 +19,22 @@ from pathlib import Path
 import pytest
 from clock_on_pc import ClockOnPc
 
-from opq_hil.backends.backend import FirmwareRun
+from opq_hil.backends.backend import FirmwareRun, backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import timekeeping
 from opq_hil.suites.catalogue import EVERY_RUN, SCENARIOS
 from opq_hil.suites.digests import BOARD, WORLDS, firmware_identity, read_digests, scenarios
 from opq_hil.suites.scenario import Bench, ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
-from opq_proto.link.messages import GpsStatus, Health, Samples
+from opq_hil.world.world import NS_PER_S, World
+from opq_proto.link.messages import (
+    Acknowledgement,
+    Command,
+    GpsStatus,
+    Health,
+    Operation,
+    Samples,
+)
 from opq_proto.messages import TimeSource
 
 pytestmark = pytest.mark.timeout(3600)
@@ -74,6 +82,19 @@ def test_the_digests_are_of_this_trees_firmware(hil_firmware: Mapping[str, Firmw
 def test_a_short_world_comes_to_what_was_kept(world: str, hil_bench: Bench) -> None:
     (scenario,) = scenarios([world], read_digests(DIGESTS)["worlds"], {})
     scenario.play(hil_bench)
+
+
+def test_bytes_during_an_erase_come_in_time(hil_firmware: Mapping[str, Firmware], tmp_path: Path) -> None:
+    """Whatever the phase to the samples: after time skipped in a poll the emulator's next byte was late."""
+    put = (3 * NS_PER_S, Command(1, Operation.PUT_SETTING, "gps=ubx"))  # erases a sector
+    asked = (
+        (3_050_000_000 + number * 10_170_000, Command(2 + number, Operation.GET_SETTINGS, ""))
+        for number in range(20)
+    )
+    world = World(4 * NS_PER_S, gps=None, messages=(put, *asked))
+    run = backend("qemu").run(hil_firmware[BOARD].image, world, tmp_path / "run", wall_limit_s=600)
+    assert run.report["flash"]["erases"] == 1 and run.report["usart1"]["overruns"] == 0
+    assert len(run.capture.of(Acknowledgement)) == 21
 
 
 BYTE_NS = 10**10 // 9600

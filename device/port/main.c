@@ -58,6 +58,10 @@ static void prompt(void) {
     }
 }
 
+#if MICROPY_GC_SPLIT_HEAP
+static uint8_t more_heap[OPQ_BOARD_MORE_HEAP_BYTES];
+#endif
+
 int main(void) {
     static const opq_pipeline_config_t pipeline = {
         .clock = &opq_box_clock,
@@ -79,6 +83,9 @@ int main(void) {
     mp_stack_set_top(opq_stack_top);
     mp_stack_set_limit((mp_uint_t)(opq_stack_top - opq_stack_limit) - STACK_RESERVE);
     gc_init(opq_heap_start, opq_heap_end);
+#if MICROPY_GC_SPLIT_HEAP
+    gc_add(more_heap, more_heap + sizeof more_heap);
+#endif
     mp_init();
     if (!opq_repl_wanted()) {
         (void)pyexec_frozen_module("main.py", false); // the app; returns only if it cannot go on

@@ -2,6 +2,8 @@
 #include <alloca.h>
 #include <stdint.h>
 
+#include "board.h"
+
 #define MICROPY_CONFIG_ROM_LEVEL (MICROPY_CONFIG_ROM_LEVEL_EXTRA_FEATURES)
 
 #define MICROPY_EMIT_THUMB (0) // no native code: fast code is C
@@ -9,6 +11,7 @@
 #define MICROPY_FLOAT_IMPL (MICROPY_FLOAT_IMPL_FLOAT) // the FPU's single precision; time is 64-bit integers
 #define MICROPY_LONGINT_IMPL (MICROPY_LONGINT_IMPL_MPZ)
 #define MICROPY_ENABLE_GC (1)
+#define MICROPY_GC_SPLIT_HEAP (OPQ_BOARD_MORE_HEAP_BYTES > 0)
 #define MICROPY_GCREGS_SETJMP (0)
 #define MICROPY_STACK_CHECK (1)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)

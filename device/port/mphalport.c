@@ -1,5 +1,7 @@
 #include "py/mphal.h"
 
+#include <errno.h>
+
 #include "py/runtime.h"
 
 #include "console.h"
@@ -13,6 +15,12 @@ static uint8_t out_bytes[ROOM];
 static opq_queue_t out, *in; // `in` belonged to the link: 2 KB
 static bool has_line;
 static uint32_t lost_bytes;
+
+// Where the C library's mathematics note an error, which nobody reads; newlib's own place is in its state for files.
+int *__errno(void) {
+    static int noted;
+    return &noted;
+}
 
 // Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may
 // stall it.

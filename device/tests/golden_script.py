@@ -135,7 +135,7 @@ def _signal(path: Path) -> Case:
     return Case(
         name,
         [
-            "f = s = r = d = None; gc.collect()",  # 14 KB in one piece: there is room for one
+            "f = s = r = d = None; gc.collect()",  # 12 KB in one piece: there is room for one
             f"f = dsp.Features({', '.join((*config, *known['limits_pu']))})",
             *_pushes(name, signal.counts.astype("<i2").tobytes(), signal.gap),
         ],

@@ -51,7 +51,7 @@ int64_t opq_dma_to_interrupt(const OpqDmaStream *stream)
 /* Plain memory that DMA reaches: SRAM both ways, flash to read. CCM is on the core's own bus (2.3.1). */
 static uint8_t *host(OpqBox *box, uint32_t address, unsigned size, bool write)
 {
-    if (address >= OPQ_SRAM_BASE && address - OPQ_SRAM_BASE + size <= OPQ_SRAM_SIZE) {
+    if (address >= OPQ_SRAM_BASE && address - OPQ_SRAM_BASE + size <= box->sram_bytes) {
         return box->sram_ram + (address - OPQ_SRAM_BASE);
     }
     if (!write && address >= 0x08000000 && address - 0x08000000 + size <= OPQ_FLASH_SIZE) {

@@ -129,9 +129,9 @@ static void opqbox_init(MachineState *machine)
     opq_world_init(box);
     opq_flash_init(box);
     opq_options_init(box);
-    box->sram_ram = ram(&box->sram, box, "opqbox.sram", OPQ_SRAM_BASE, OPQ_SRAM_SIZE);
+    box->sram_ram = ram(&box->sram, box, "opqbox.sram", OPQ_SRAM_BASE, box->sram_bytes);
     box->ccm_ram = ram(&box->ccm, box, "opqbox.ccm", 0x10000000, 0x10000);
-    forget(box, box->sram_ram, OPQ_SRAM_SIZE, 1);
+    forget(box, box->sram_ram, box->sram_bytes, 1);
     forget(box, box->ccm_ram, 0x10000, 2);
 
     object_initialize_child(OBJECT(machine), "armv7m", &box->armv7m, TYPE_ARMV7M);
@@ -198,6 +198,8 @@ static void opqbox_instance_init(Object *object)
     box->hse_hz = 12000000; /* the reference board; qemu.py gives each board its own */
     box->uid = g_strdup("000000010002000300040005");
     box->mains_channel = 10;
+    box->sram_bytes = 0x20000;
+    object_property_add_uint32_ptr(object, "sram-bytes", &box->sram_bytes, OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint32_ptr(object, "mains-channel", &box->mains_channel, OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint32_ptr(object, "spi2-zero", &box->spi2_zero, OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint32_ptr(object, "hse-hz", &box->hse_hz, OBJ_PROP_FLAG_READWRITE);

@@ -27,7 +27,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(OpqBox, OPQBOX_MACHINE)
 #define OPQ_NEVER INT64_MAX
 #define OPQ_FLASH_SIZE 0x100000
 #define OPQ_SRAM_BASE 0x20000000
-#define OPQ_SRAM_SIZE 0x20000
 
 static inline int64_t opq_now_ns(void) { return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL); }
 /* 84 MHz: 21 ticks in 250 ns. The tick in which a ns lies; the first ns that lies in a tick. */
@@ -71,6 +70,7 @@ struct OpqBox {
     uint32_t hse_hz;
     uint32_t rev_id; /* DBGMCU_IDCODE: 0x1000 is revision A */
     uint32_t mains_channel; /* of ADC1 */
+    uint32_t sram_bytes;    /* RM0090 2.3.1: 128 KB, on F42x and F43x 192 KB */
     uint32_t spi2_zero;     /* the converter's code for 0: 32768 for a unipolar one, 0 for two's complement */
 
     ARMv7MState armv7m;

@@ -47,9 +47,22 @@ def test_a_header_has_the_boards_facts(tmp_path: Path) -> None:
     assert "#define OPQ_BOARD_INTERNAL_LINEAR_LSB 30500\n" in discovery
 
 
+def test_a_larger_chip_holds_more(tmp_path: Path) -> None:
+    macros = dict(re.findall(r"#define OPQ_BOARD_(\w+) (.+)\n", BOARDS["nucleo_f429zi"].header()))
+    assert macros["SRAM_BYTES"] == "196608" and macros["RING_SAMPLES"] == str(5 * 12_000)
+    assert macros["MORE_HEAP_BYTES"] == "16384"
+    smallest = dict(re.findall(r"#define OPQ_BOARD_(\w+) (.+)\n", BOARDS["opqbox"].header()))
+    assert (smallest["SRAM_BYTES"], smallest["MORE_HEAP_BYTES"]) == ("131072", "0")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        (
+            {"sram_bytes = 122880": "sram_bytes = 188416"},
+            "budget.sram_bytes  is 188416; the STM32F405RG has 131072",
+        ),
+        ({"[budget]": "[memory]\nring_s = 7.0\n[budget]"}, "memory.ring_s  is 7.0; want from 3.2 to 6"),
         ({'chip = "STM32F405RG"': 'chip = "STM32F446RE"'}, "chip  is 'STM32F446RE'; want an STM32F405, 407"),
         ({'pps = "PA0" ': 'pps = "PE0" '}, "pins.pps  is 'PE0'; want a pin of ports A to D, such as PA9"),
         ({"hse_hz": "hse_mhz"}, 'clock.hse_mhz  unknown key; did you mean "hse_hz"?'),

@@ -7,7 +7,7 @@ import pytest
 
 from opq_gateway import config
 from opq_gateway.serial_side import early_ports, greeting, reassembly, sample_stream, station
-from opq_hil.backends.boards import OUR_FRONT_ENDS
+from opq_hil.backends.boards import BOARDS, OUR_FRONT_ENDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
 from opq_proto.link import frames as link
@@ -40,6 +40,7 @@ RING_S = RING_SAMPLES / RATE_HZ
 
 def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert box.RING_SAMPLES == box.Box("1").ring.samples == RING_SAMPLES
+    assert BOARDS["opqbox"].memory.ring_samples == RING_SAMPLES
     assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/opq/acquire.py").read_text()
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
 

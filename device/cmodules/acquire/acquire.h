@@ -31,7 +31,7 @@ enum {
 };
 
 #ifndef OPQ_RING_SAMPLES
-#define OPQ_RING_SAMPLES 38400 // 3.2 s; a multiple of OPQ_BLOCK_SAMPLES
+#define OPQ_RING_SAMPLES 38400 // 3.2 s; a multiple of OPQ_BLOCK_SAMPLES. A board may state more (board.toml, memory)
 #endif
 
 typedef enum {

@@ -3,7 +3,7 @@
 // the size of the differences.
 //
 // Time is bounded per call: work is spread over the samples, not done at the end of a window. Single float;
-// sums of squares int64. The caller keeps the struct (about 14 KB, static); no allocation, no global state.
+// sums of squares int64. The caller keeps the struct (12 KB, static); no allocation, no global state.
 //
 // After a gap (a `first_sample` that does not follow) everything starts again: nothing is computed across it.
 // Clipped samples are used unchanged, and the window is marked. Without the fundamental (interruption) cycle

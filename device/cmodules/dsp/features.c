@@ -21,7 +21,7 @@ static bool is_good(const opq_features_config_t *config) {
 }
 
 static void begin(opq_features_t *features, uint64_t first_sample) {
-    features->history.begin = features->history.end = first_sample;
+    opq_history_begin(&features->history, first_sample);
     features->doubled = 0;
     features->edge_count = 0;
     features->window.open = features->closing.open = false;

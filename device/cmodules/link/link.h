@@ -26,7 +26,7 @@ size_t opq_cobs_encode(const uint8_t *data, size_t length, uint8_t *out);
 // SIZE_MAX: not COBS. `out` may be `data`: decoded bytes are never longer than the encoded ones.
 size_t opq_cobs_decode(const uint8_t *data, size_t length, uint8_t *out);
 
-// The whole frame with its closing zero into `out`; 0 when it does not fit `room` or MAX_FRAME.
+// The whole frame with its closing zero into `out`, where `payload` may lie; 0 when it does not fit `room` or MAX_FRAME.
 size_t opq_frame_write(uint8_t *out, size_t room, uint8_t type, uint16_t sequence, const uint8_t *payload,
                        size_t length);
 

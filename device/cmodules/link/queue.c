@@ -99,18 +99,33 @@ bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, 
     return true;
 }
 
-bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length) {
+static bool read_head(const opq_queue_t *queue, uint32_t *tail, uint8_t *tag, size_t *length) {
     uint8_t head_bytes[RECORD_HEAD];
     if (opq_queue_waiting(queue) < RECORD_HEAD) {
         return false;
     }
-    uint32_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
-    tail = copy_out(queue, tail, head_bytes, RECORD_HEAD);
-    size_t size = (size_t)(head_bytes[0] | (uint32_t)head_bytes[1] << 8);
+    *tail = copy_out(queue, atomic_load_explicit(&queue->tail, memory_order_relaxed), head_bytes, RECORD_HEAD);
+    *length = (size_t)(head_bytes[0] | (uint32_t)head_bytes[1] << 8);
+    *tag = head_bytes[2];
+    return true;
+}
+
+size_t opq_queue_record_length(const opq_queue_t *queue) {
+    uint32_t tail;
+    uint8_t tag;
+    size_t length;
+    return read_head(queue, &tail, &tag, &length) ? length : 0;
+}
+
+bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length) {
+    uint32_t tail;
+    size_t size;
+    if (!read_head(queue, &tail, tag, &size)) {
+        return false;
+    }
     bool fits = size <= room;
     tail = fits ? copy_out(queue, tail, data, size) : tail + (uint32_t)size;
     atomic_store_explicit(&queue->tail, tail, memory_order_release);
-    *tag = head_bytes[2];
     *length = fits ? size : 0;
     return fits;
 }

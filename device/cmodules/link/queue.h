@@ -32,10 +32,11 @@ size_t opq_queue_free(const opq_queue_t *queue);
 OPQ_RAMFUNC int opq_queue_take_byte(opq_queue_t *queue);
 size_t opq_queue_take(opq_queue_t *queue, uint8_t *data, size_t room);
 
-// A record is put with its length in front, and read as a whole. 0: none waits. A record longer
-// than `room` is removed, and 0 is returned too (the consumer's buffer is too small: a bug).
+// A record is put with its length in front, and read as a whole. False: none waits. A record longer
+// than `room` is removed, with false too (the consumer's buffer is too small: a bug).
 bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, size_t length);
 bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length);
+size_t opq_queue_record_length(const opq_queue_t *queue);  // of the next one; 0: none waits
 
 // Either side.
 OPQ_RAMFUNC size_t opq_queue_waiting(const opq_queue_t *queue);

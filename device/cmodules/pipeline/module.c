@@ -12,7 +12,9 @@
 #include "tick.h"
 #include "uart.h"
 
-static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];  // the main thread's own; PendSV has another
+// Messages of the main thread are made on its stack; the longest of them is Hello with two texts. The settings and
+// what comes in may be longer and have room from the heap.
+enum { SHORT = 600 };
 
 static opq_text_t text_of(mp_obj_t object) {
     opq_text_t text;
@@ -20,7 +22,7 @@ static opq_text_t text_of(mp_obj_t object) {
     return text;
 }
 
-static mp_obj_t posted(uint8_t type, size_t length) {
+static mp_obj_t posted(uint8_t type, const uint8_t *payload, size_t length) {
     return mp_obj_new_bool(length > 0 && opq_pipeline_post(type, payload, length));
 }
 
@@ -29,10 +31,16 @@ static mp_obj_t pipeline_poll(void) {
     size_t length;
     opq_command_t command;
     opq_update_data_t data;
-    if (!opq_pipeline_receive(&type, payload, sizeof payload, &length)) {
+    size_t room = opq_pipeline_coming();
+    if (room == 0) {
         return mp_const_none;
     }
-    mp_obj_t items[4] = {MP_OBJ_NEW_SMALL_INT(type), mp_const_none, mp_const_none, mp_const_none};
+    uint8_t *payload = m_new(uint8_t, room);  // a heap without room raises here: the command waits for the next call
+    mp_obj_t items[4] = {mp_const_none, mp_const_none, mp_const_none, mp_const_none};
+    if (!opq_pipeline_receive(&type, payload, room, &length)) {
+        m_del(uint8_t, payload, room);
+        return mp_const_none;
+    }
     if (type == OPQ_COMMAND && opq_read_command(payload, length, &command)) {
         items[1] = MP_OBJ_NEW_SMALL_INT(command.command_id);
         items[2] = MP_OBJ_NEW_SMALL_INT(command.operation);
@@ -41,19 +49,23 @@ static mp_obj_t pipeline_poll(void) {
         items[1] = MP_OBJ_NEW_SMALL_INT(data.command_id);
         items[2] = mp_obj_new_int_from_uint(data.offset);
         items[3] = mp_obj_new_bytes(data.bytes, data.count);
-    } else {
+    }
+    m_del(uint8_t, payload, room);
+    if (items[1] == mp_const_none) {
         return mp_const_none;
     }
+    items[0] = MP_OBJ_NEW_SMALL_INT(type);
     return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(pipeline_poll_obj, pipeline_poll);
 
 static mp_obj_t pipeline_acknowledge(size_t n, const mp_obj_t *args) {
+    uint8_t payload[SHORT];
     opq_text_t detail = {.bytes = "", .length = 0};
     if (n > 2) {
         detail = text_of(args[2]);
     }
-    return posted(OPQ_ACKNOWLEDGEMENT,
+    return posted(OPQ_ACKNOWLEDGEMENT, payload,
                   opq_write_acknowledgement(payload, sizeof payload, (uint16_t)mp_obj_get_int(args[0]),
                                             (opq_status_t)mp_obj_get_int(args[1]), detail));
 }
@@ -61,6 +73,7 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(pipeline_acknowledge_obj, 2, 3, pipel
 
 static mp_obj_t pipeline_hello(size_t n, const mp_obj_t *args) {
     (void)n;
+    uint8_t payload[SHORT];
     opq_hello_t hello = {
         .box_id = (uint32_t)mp_obj_get_int_truncated(args[0]),
         .boot_id = (uint32_t)mp_obj_get_int_truncated(args[1]),
@@ -74,7 +87,7 @@ static mp_obj_t pipeline_hello(size_t n, const mp_obj_t *args) {
         .hardware = text_of(args[6]),
         .firmware = text_of(args[7]),
     };
-    return posted(OPQ_HELLO, opq_write_hello(payload, sizeof payload, &hello));
+    return posted(OPQ_HELLO, payload, opq_write_hello(payload, sizeof payload, &hello));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(pipeline_hello_obj, 8, 8, pipeline_hello);
 
@@ -82,7 +95,8 @@ static mp_obj_t pipeline_settings(mp_obj_t sequence, mp_obj_t list) {
     size_t count;
     mp_obj_t *items;
     mp_obj_get_array(list, &count, &items);
-    opq_writer_t writer = opq_writer(payload, sizeof payload);
+    uint8_t *payload = m_new(uint8_t, OPQ_LINK_MAX_PAYLOAD);
+    opq_writer_t writer = opq_writer(payload, OPQ_LINK_MAX_PAYLOAD);
     opq_write_settings_head(&writer, (uint32_t)mp_obj_get_int_truncated(sequence), (uint8_t)count);
     for (size_t i = 0; i < count; i++) {
         mp_obj_t *pair;
@@ -90,11 +104,14 @@ static mp_obj_t pipeline_settings(mp_obj_t sequence, mp_obj_t list) {
         opq_put_text(&writer, text_of(pair[0]));
         opq_put_text(&writer, text_of(pair[1]));
     }
-    return posted(OPQ_SETTINGS, writer.failed || count > UINT8_MAX ? 0 : writer.length);
+    mp_obj_t is_posted = posted(OPQ_SETTINGS, payload, writer.failed || count > UINT8_MAX ? 0 : writer.length);
+    m_del(uint8_t, payload, OPQ_LINK_MAX_PAYLOAD);
+    return is_posted;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_settings_obj, pipeline_settings);
 
 static mp_obj_t pipeline_gps_status(mp_obj_t satellites, mp_obj_t latitude_e7, mp_obj_t longitude_e7) {
+    uint8_t payload[SHORT];
     opq_clock_status_t clock;
     opq_clock_status(opq_pipeline_config()->clock, &clock);
     opq_gps_status_t status = {
@@ -108,7 +125,7 @@ static mp_obj_t pipeline_gps_status(mp_obj_t satellites, mp_obj_t latitude_e7, m
         .longitude_e7 = (int32_t)mp_obj_get_int(longitude_e7),
         .leap_seconds = clock.leap_seconds,
     };
-    return posted(OPQ_GPS_STATUS, opq_write_gps_status(payload, sizeof payload, &status));
+    return posted(OPQ_GPS_STATUS, payload, opq_write_gps_status(payload, sizeof payload, &status));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(pipeline_gps_status_obj, pipeline_gps_status);
 
@@ -116,6 +133,7 @@ static uint32_t most(uint64_t value) { return value > UINT32_MAX ? UINT32_MAX : 
 
 static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
     (void)n;
+    uint8_t payload[SHORT];
     opq_acquire_counters_t samples;
     opq_pipeline_counters_t line;
     opq_acquire_counters(&samples);
@@ -134,13 +152,14 @@ static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
         .heap_free_bytes = (uint32_t)mp_obj_get_int(args[3]),
         .reset_cause = (uint8_t)mp_obj_get_int(args[4]),
     };
-    return posted(OPQ_HEALTH, opq_write_health(payload, sizeof payload, &health));
+    return posted(OPQ_HEALTH, payload, opq_write_health(payload, sizeof payload, &health));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(pipeline_health_obj, 5, 5, pipeline_health);
 
 // losses(gps_damaged, again) -> sent: all losses since the start; unchanged counts are sent only if `again`.
 static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
     static uint32_t reported[OPQ_LOST];
+    uint8_t payload[SHORT];
     opq_uart_counters_t line = opq_uart_counters(OPQ_UART_LINK), gps = opq_uart_counters(OPQ_UART_GPS);
     opq_pps_counters_t pps = opq_tick_pps_counters();
     opq_acquire_counters_t samples;
@@ -173,7 +192,7 @@ static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
     };
     bool changed = memcmp(reported, now, sizeof reported) != 0;
     if ((!changed && !mp_obj_is_true(again)) ||
-        !mp_obj_is_true(posted(OPQ_LOSSES, opq_write_numbers(payload, sizeof payload, now, OPQ_LOST)))) {
+        !mp_obj_is_true(posted(OPQ_LOSSES, payload, opq_write_numbers(payload, sizeof payload, now, OPQ_LOST)))) {
         return mp_const_false;
     }
     memcpy(reported, now, sizeof reported);
@@ -184,6 +203,7 @@ static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_losses_obj, pipeline_losses);
 // facts(again, program, program_crc32): as losses, what the chip is set to, what the clock uses, the user's program.
 static mp_obj_t pipeline_facts(mp_obj_t again, mp_obj_t program, mp_obj_t program_crc32) {
     static uint32_t reported[OPQ_FACTS];
+    uint8_t payload[SHORT];
     opq_clock_status_t clock;
     opq_clock_status(opq_pipeline_config()->clock, &clock);
     const uint32_t now[OPQ_FACTS] = {
@@ -195,7 +215,7 @@ static mp_obj_t pipeline_facts(mp_obj_t again, mp_obj_t program, mp_obj_t progra
         [OPQ_FACT_PROGRAM_CRC32] = (uint32_t)mp_obj_get_int_truncated(program_crc32),
     };
     if ((mp_obj_is_true(again) || memcmp(reported, now, sizeof reported) != 0) &&
-        mp_obj_is_true(posted(OPQ_BOX_FACTS, opq_write_numbers(payload, sizeof payload, now, OPQ_FACTS)))) {
+        mp_obj_is_true(posted(OPQ_BOX_FACTS, payload, opq_write_numbers(payload, sizeof payload, now, OPQ_FACTS)))) {
         memcpy(reported, now, sizeof reported);
     }
     return mp_const_none;
@@ -204,18 +224,21 @@ static MP_DEFINE_CONST_FUN_OBJ_3(pipeline_facts_obj, pipeline_facts);
 
 // crash(): the record of the crash that led to this start, if there was one.
 static mp_obj_t pipeline_crash(void) {
+    uint8_t payload[SHORT];
     const uint32_t *words = opq_crash_words();
     if (words != NULL) {
-        posted(OPQ_CRASH, opq_write_numbers(payload, sizeof payload, words, OPQ_CRASH_WORDS));
+        posted(OPQ_CRASH, payload, opq_write_numbers(payload, sizeof payload, words, OPQ_CRASH_WORDS));
     }
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(pipeline_crash_obj, pipeline_crash);
 
 static mp_obj_t pipeline_log(mp_obj_t code, mp_obj_t a, mp_obj_t b) {
-    return posted(OPQ_LOG, opq_write_log(payload, sizeof payload, (uint16_t)mp_obj_get_int(code),
-                                         (int32_t)mp_obj_get_int_truncated(a), (int32_t)mp_obj_get_int_truncated(b),
-                                         (uint32_t)opq_pipeline_uptime_ms()));
+    uint8_t payload[SHORT];
+    return posted(OPQ_LOG, payload,
+                  opq_write_log(payload, sizeof payload, (uint16_t)mp_obj_get_int(code),
+                                (int32_t)mp_obj_get_int_truncated(a), (int32_t)mp_obj_get_int_truncated(b),
+                                (uint32_t)opq_pipeline_uptime_ms()));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(pipeline_log_obj, pipeline_log);
 

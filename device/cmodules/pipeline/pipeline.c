@@ -16,8 +16,8 @@ static opq_stamps_t stamps;
 static opq_resends_t resends;
 static uint64_t done_to;   // first sample after the newest block taken
 static uint16_t sequence;  // of the next frame; only PendSV numbers
-static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];
 static uint8_t frame[OPQ_LINK_MAX_FRAME];
+static uint8_t *const payload = frame;  // a message is written where its frame will be
 
 static opq_features_t features;
 static bool features_run, measurements;
@@ -140,7 +140,7 @@ static bool send_block(const opq_block_stamp_t *stamp, const int16_t *counts, ui
         .count = stamp->count,
         .counts = counts,
     };
-    return send(OPQ_SAMPLES, opq_write_samples(payload, sizeof payload, &samples));
+    return send(OPQ_SAMPLES, opq_write_samples(payload, OPQ_LINK_MAX_PAYLOAD, &samples));
 }
 
 static void send_crossings(const opq_block_stamp_t *newest) {
@@ -156,13 +156,14 @@ static void send_crossings(const opq_block_stamp_t *newest) {
             .rms_v = found.rms_v,
             .limit_v = found.limit_v,
         };
-        const opq_block_stamp_t *by;
-        if (opq_stamps_time(&stamps, found.sample, &crossing.t_ns, &by)) {
-            crossing.uncertainty_ns = by->uncertainty_ns;
-            crossing.source = by->source;
+        opq_block_stamp_t at;
+        if (opq_stamps_time(&stamps, found.sample, &at)) {
+            crossing.t_ns = at.t_ns;
+            crossing.uncertainty_ns = at.uncertainty_ns;
+            crossing.source = at.source;
         }
         counters.crossings++;
-        (void)send(OPQ_CROSSING, opq_write_crossing(payload, sizeof payload, &crossing));
+        (void)send(OPQ_CROSSING, opq_write_crossing(payload, OPQ_LINK_MAX_PAYLOAD, &crossing));
     }
 }
 
@@ -173,12 +174,12 @@ static void keep_window(const opq_feature_window_t *window, const opq_block_stam
         return;
     }
     opq_stamped_window_t *place = &windows[put % OPQ_PIPELINE_WINDOWS];
-    const opq_block_stamp_t *by = newest;
+    opq_block_stamp_t at = *newest;
+    (void)opq_stamps_time(&stamps, window->first_sample, &at);
     place->window = *window;
-    place->t_ns = newest->t_ns;
-    (void)opq_stamps_time(&stamps, window->first_sample, &place->t_ns, &by);
-    place->uncertainty_ns = by->uncertainty_ns;
-    place->source = by->source;
+    place->t_ns = at.t_ns;
+    place->uncertainty_ns = at.uncertainty_ns;
+    place->source = at.source;
     atomic_store_explicit(&windows_put, put + 1, memory_order_release);
 }
 
@@ -198,7 +199,7 @@ static void send_measurements(const opq_block_stamp_t *newest) {
                 .trans_v = window.trans_v,
             };
             counters.measurements++;
-            (void)send(OPQ_MEASUREMENT, opq_write_measurement(payload, sizeof payload, &figures));
+            (void)send(OPQ_MEASUREMENT, opq_write_measurement(payload, OPQ_LINK_MAX_PAYLOAD, &figures));
         }
     }
 }
@@ -287,7 +288,7 @@ static void send_outbox(void) {
     uint8_t type;
     size_t length;
     while (opq_queue_free(&tx) >= OPQ_LINK_MAX_FRAME &&
-           opq_queue_take_record(&outbox, &type, payload, sizeof payload, &length)) {
+           opq_queue_take_record(&outbox, &type, payload, OPQ_LINK_MAX_PAYLOAD, &length)) {
         (void)send(type, length);
     }
 }
@@ -296,15 +297,15 @@ static void resend(void) {
     uint32_t from = config.cycles();
     bool any = false;
     while (opq_queue_waiting(&tx) < OPQ_PIPELINE_LOW_WATER) {
-        const opq_block_stamp_t *stamp = opq_resends_next(&resends, &stamps);
+        opq_block_stamp_t stamp;
         int16_t counts[OPQ_BLOCK_SAMPLES];
-        if (stamp == NULL) {
+        if (!opq_resends_next(&resends, &stamps, &stamp)) {
             break;
         }
         any = true;
-        if (opq_acquire_read(stamp->first_sample, stamp->count, counts) != stamp->count) {
+        if (opq_acquire_read(stamp.first_sample, stamp.count, counts) != stamp.count) {
             resends.gone++;
-        } else if (send_block(stamp, counts, OPQ_FLAG_RESENT)) {
+        } else if (send_block(&stamp, counts, OPQ_FLAG_RESENT)) {
             counters.resent_blocks++;
         }
     }
@@ -367,6 +368,8 @@ bool opq_pipeline_receive(uint8_t *type, uint8_t *data, size_t room, size_t *len
     return opq_queue_free(&outbox) >= OPQ_PIPELINE_ANSWER_ROOM &&
            opq_queue_take_record(&inbox, type, data, room, length);
 }
+
+size_t opq_pipeline_coming(void) { return opq_queue_record_length(&inbox); }
 
 bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_queue_waiting(&tx) == 0; }
 

@@ -103,6 +103,8 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
 // Main thread: the next Command or UpdateData. False: none, or the outbox has no room for its answer. Many commands
 // wait in the inbox, and further ones are refused and counted, so that no answer of an executed command is lost.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
+// Main thread: the length of its payload. 0: none.
+size_t opq_pipeline_coming(void);
 
 // Main thread: whether nothing waits to be sent.
 bool opq_pipeline_is_idle(void);

@@ -34,12 +34,11 @@ static void drop_first(opq_resends_t *resends) {
     memmove(resends->end, resends->end + 1, resends->spans * sizeof resends->end[0]);
 }
 
-const opq_block_stamp_t *opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps) {
+bool opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps, opq_block_stamp_t *block) {
     while (resends->spans > 0) {
         uint64_t from = resends->next[0];
         uint64_t end = resends->end[0];
-        const opq_block_stamp_t *block = opq_stamps_from(stamps, from);
-        bool held = block != NULL && block->first_sample < end;
+        bool held = opq_stamps_from(stamps, from, block) && block->first_sample < end;
         uint64_t there = held ? block->first_sample : end;
         if (there > from) {
             resends->gone += (uint32_t)((there - from + 199U) / 200U);
@@ -52,7 +51,7 @@ const opq_block_stamp_t *opq_resends_next(opq_resends_t *resends, const opq_stam
         if (resends->next[0] >= end) {
             drop_first(resends);
         }
-        return block;
+        return true;
     }
-    return NULL;
+    return false;
 }

@@ -21,7 +21,7 @@ void opq_resends_clear(opq_resends_t *resends);
 // A span that overlaps a waiting one is merged with it, as the gateway repeats its request after a while.
 // Samples that were never sent (from `sent_to` on) are left out.
 void opq_resends_ask(opq_resends_t *resends, uint64_t first_sample, uint32_t count, uint64_t sent_to);
-// The next block to send again; NULL: no request is left. Bounded by OPQ_RESENDS.
-const opq_block_stamp_t *opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps);
+// The next block to send again; false: no request is left. Bounded by OPQ_RESENDS.
+bool opq_resends_next(opq_resends_t *resends, const opq_stamps_t *stamps, opq_block_stamp_t *block);
 
 #endif

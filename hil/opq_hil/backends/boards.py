@@ -21,6 +21,8 @@ NAME = re.compile(r"[a-z0-9_]{1,15}")
 """The image header's hardware; an image is accepted by no board of another name."""
 _PIN = re.compile(r"P([A-D])(1[0-5]|[0-9])")
 _CHIP = re.compile(r"STM32F4(05|07|15|17|27|29|37|39)[A-Z]{2}")
+_LARGER = re.compile(r"STM32F4[23]")
+_SAMPLES_A_TENTH = 1200
 
 
 def _pin(value: object) -> str:
@@ -111,11 +113,29 @@ class FrontEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a chip with more SRAM than the F405 may hold more of."""
+
+    ring_s: float = field(
+        default=3.2,
+        metadata={"minimum": 3.2, "maximum": 6, "help": "of samples for a gateway that is away, in tenths"},
+    )
+    more_heap_bytes: int = field(
+        default=0, metadata={"minimum": 0, "maximum": 65_536, "help": "for MicroPython, beside the CCM's"}
+    )
+
+    @property
+    def ring_samples(self) -> int:
+        """Whole blocks of 200."""
+        return round(self.ring_s * 10) * _SAMPLES_A_TENTH
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What a build may use."""
 
     flash_bytes: int = _limited(1, 391_680, "of a slot")
-    sram_bytes: int = _limited(1, 131_072, "of the SRAM")
+    sram_bytes: int = _limited(1, 196_608, "of the SRAM")
     boot_bytes: int = _limited(1, 32_768, "of sectors 0 and 1")
     interrupt_stack_bytes: int = _limited(1, 131_072, "every priority nested in its deepest")
     task_stack_bytes: int = _limited(1, 131_072, "our C below Python's own limit")
@@ -131,10 +151,11 @@ TABLES: Mapping[str, type[Any]] = {
     "pins": Pins,
     "analogue": Analogue,
     "front_end": FrontEnd,
+    "memory": Memory,
     "budget": Budget,
 }
-OPTIONAL = ("front_end",)
-"""Tables that a board with our front end lacks."""
+OPTIONAL = ("front_end", "memory")
+"""Tables that a board with our front end and the F405's SRAM lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +175,16 @@ class Board:
     clock: Clock
     pins: Pins
     analogue: Analogue
+    memory: Memory
     budget: Budget
     front_end: FrontEnd
     own_front_end: bool
     """Whether its front end is other than that of device/analogue."""
+
+    @property
+    def sram_bytes(self) -> int:
+        """In one piece at 0x20000000, without the 64 KB of CCM. Source: RM0090, 2.3.1."""
+        return 196_608 if _LARGER.match(self.chip) else 131_072
 
     @property
     def counts_per_lsb(self) -> int:
@@ -175,6 +202,9 @@ class Board:
         macros["converter_internal"] = str(int(self.converter == "internal"))
         for table in (self.clock, self.pins, self.analogue):
             macros |= {key: _in_c(value) for key, value in asdict(table).items()}
+        macros["ring_samples"] = str(self.memory.ring_samples)
+        macros["more_heap_bytes"] = str(self.memory.more_heap_bytes)
+        macros["sram_bytes"] = str(self.sram_bytes)
         if self.own_front_end:
             front = self.front_end
             macros |= {
@@ -222,17 +252,24 @@ def read_board(folder: Path) -> Board:
     if problems:
         raise ConfigError(f"{path}: {len(problems)} problems\n  " + "\n  ".join(problems))
     head, own = values["head"], values.get("front_end")
-    return Board(
+    board = Board(
         name,
         head.chip,
         head.converter,
         values["clock"],
         values["pins"],
         values["analogue"],
+        values.get("memory", Memory()),
         values["budget"],
         own or OUR_FRONT_ENDS[head.converter],
         own is not None,
     )
+    if board.budget.sram_bytes > board.sram_bytes:
+        raise ConfigError(
+            f"{path}: budget.sram_bytes  is {board.budget.sram_bytes}; "
+            f"the {board.chip} has {board.sram_bytes}"
+        )
+    return board
 
 
 def _read(document: Mapping[str, Any], values: dict[str, Any]) -> Iterator[str]:

@@ -228,7 +228,11 @@ def _files(folder: Path, world: World, flash: Path) -> dict[str, Path]:
 
 def chip_options(board: Board) -> tuple[str, ...]:
     """The machine's properties that are the board's."""
-    return (f"hse-hz={board.clock.hse_hz}", f"mains-channel={board.analogue.mains_channel}")
+    return (
+        f"hse-hz={board.clock.hse_hz}",
+        f"mains-channel={board.analogue.mains_channel}",
+        f"sram-bytes={board.sram_bytes}",
+    )
 
 
 def _command(

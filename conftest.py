@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
     if not config.option.usepdb:
-        limit_s = config.option.timeout or config.getini("timeout")
+        limit_s = config.getini("timeout") if config.option.timeout is None else config.option.timeout
         config.pluginmanager.register(HungTests(float(limit_s)), "opq-hung-tests")
 
 

@@ -59,7 +59,7 @@ static void prompt(void) {
 }
 
 #if MICROPY_GC_SPLIT_HEAP
-static uint8_t more_heap[OPQ_BOARD_MORE_HEAP_BYTES];
+static _Alignas(16) uint8_t more_heap[OPQ_BOARD_MORE_HEAP_BYTES]; // gc_add writes words at its start
 #endif
 
 int main(void) {

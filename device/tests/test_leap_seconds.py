@@ -223,6 +223,22 @@ def test_a_gateway_is_asked_after_a_cold_start(off_s: int, after_s: int) -> None
         assert stamp.source == SOURCE_NTP and stamp.uncertainty_ns < SECOND_NS // 10
 
 
+@pytest.mark.parametrize("kind", [NMEA, UBX])
+def test_a_missed_leap_second_needs_two_clocks(kind: int) -> None:
+    """The antenna was off over its midnight, it was not announced; the gateway agrees with the labels."""
+    line = Line(ClockOnPc(), utc_s=NEW_YEAR_S - 1300)
+    for second in range(1700):
+        after = second >= 1300
+        fix = not 1200 <= second < 1600
+        list(line.run(1, label_error_s=-after, fix=fix, kind=kind))
+        if second % 20 == 0:
+            told_s = line.utc_s + line.k - after
+            line.clock.sync(line.tick_at(line.k + 0.3), told_s * SECOND_NS + 300_000_000, 10_000_000)
+    stamp = line.clock.stamp(line.tick_at(line.k))
+    assert stamp.source == SOURCE_GPS and stamp.uncertainty_ns < 1000
+    assert abs(stamp.t_ns - (line.utc_s + line.k - 1) * SECOND_NS) < 1000
+
+
 def test_the_receivers_leap_seconds_win() -> None:
     line = Line(ClockOnPc(leap_seconds=17))
     list(line.run(60))

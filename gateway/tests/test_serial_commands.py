@@ -228,6 +228,18 @@ def test_a_slow_line_gets_no_time(bench: Bench) -> None:
     assert told.sent(GpsState.LOCKED) == ["", f"{round(bench.now_s * 1e9) + 10**18 - 10**8},135000000"]
 
 
+def test_one_slow_answer_is_forgotten(bench: Bench) -> None:
+    """The system's own bound of some 40 ms and a slow way are too much together; the next way is measured."""
+    told = ToldTime(bench)
+    told.system = ClockState(TimeSource.NTP, 40_000_000)
+    told.took_s = 0.19
+    assert told.sent(GpsState.LOCKED) == [""]
+    told.took_s = 0.02
+    assert not told.sent(GpsState.LOCKED)
+    bench.passes(61)
+    assert [bool(sent) for sent in told.sent(GpsState.LOCKED)] == [False, True]
+
+
 def test_three_times_follow_a_late_one(bench: Bench) -> None:
     told = ToldTime(bench)
     told.time_for_gps.gps(gps(GpsState.LOCKED))

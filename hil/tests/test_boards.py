@@ -63,6 +63,15 @@ def test_a_larger_chip_holds_more(tmp_path: Path) -> None:
             "budget.sram_bytes  is 188416; the STM32F405RG has 131072",
         ),
         ({"[budget]": "[memory]\nring_s = 7.0\n[budget]"}, "memory.ring_s  is 7.0; want from 3.2 to 6"),
+        ({"[budget]": "[memory]\nring_s = 5.0\n[budget]"}, "memory  needs an STM32F427 to 439"),
+        (
+            {"F405RG": "F427VI", "[budget]": "[memory]\nring_s = 5.05\n[budget]"},
+            "memory.ring_s  is 5.05; want whole tenths of a second",
+        ),
+        (
+            {"F405RG": "F427VI", "[budget]": "[memory]\nmore_heap_bytes = 8\n[budget]"},
+            "memory.more_heap_bytes  is 8; want 0, or at least 1024",
+        ),
         ({'chip = "STM32F405RG"': 'chip = "STM32F446RE"'}, "chip  is 'STM32F446RE'; want an STM32F405, 407"),
         ({'pps = "PA0" ': 'pps = "PE0" '}, "pins.pps  is 'PE0'; want a pin of ports A to D, such as PA9"),
         ({"hse_hz": "hse_mhz"}, 'clock.hse_mhz  unknown key; did you mean "hse_hz"?'),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from opq_gateway import config
-from opq_gateway.serial_side import early_ports, greeting, reassembly, sample_stream, station
+from opq_gateway.serial_side import box_settings, early_ports, greeting, reassembly, sample_stream, station
 from opq_hil.backends.boards import BOARDS, OUR_FRONT_ENDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
@@ -43,6 +43,12 @@ def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert BOARDS["opqbox"].memory.ring_samples == RING_SAMPLES
     assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/opq/acquire.py").read_text()
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
+
+
+def test_boxes_believe_the_same_times() -> None:
+    assert constant("cmodules/clock/clock.c", "NET_REFUSED") == box_settings.BELIEVED_AFTER
+    assert commands.LATEST_NS == 4 * 10**18
+    assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
 
 
 def test_the_restarts_store_is_the_tests_ferretdb() -> None:

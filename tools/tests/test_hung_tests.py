@@ -50,5 +50,9 @@ def test_a_hung_test_ends_with_its_name(tmp_path: Path, test: str) -> None:
 
 
 def test_a_tests_own_limit_counts(tmp_path: Path) -> None:
-    done = pytest_run(tmp_path, "@pytest.mark.timeout(60)\ndef test_it(): time.sleep(4)")
-    assert "2 passed" in done.stdout, done.stderr
+    marked = "".join(
+        f"@pytest.mark.timeout({limit})\ndef test_{number}(): time.sleep(4)\n"
+        for number, limit in enumerate(("60", "timeout=60", "0"))
+    )
+    done = pytest_run(tmp_path, marked)
+    assert "4 passed" in done.stdout, done.stderr

@@ -9,7 +9,6 @@
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
 #define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // inserted so early: the main thread may be busy
 #define LEAP_DOUBT_S 8      // from 23:59:54 on, if it was not announced whether there is a leap second
-#define DOUBTED 10u         // labels in a row against the settled second
 #define LEAP_DEFAULT_OFF_S 2 // leap seconds of a firmware of some years ago
 #define MOST_DOUBT_S 4       // a larger error is not bounded: the time is not known
 
@@ -31,7 +30,7 @@ static double seconds_doubt_s(const opq_seconds_t *seconds) {
     if (off_s == 0 && !seconds->confirmed) {
         off_s = LEAP_DEFAULT_OFF_S;
     }
-    if (seconds->against >= DOUBTED) {
+    if (seconds->against >= OPQ_CONTRADICTED) {
         off_s += seconds->against_s < 0 ? -seconds->against_s : seconds->against_s > 0 ? seconds->against_s : 1;
     }
     return off_s <= MOST_DOUBT_S ? (double)off_s : 1e9;

@@ -13,7 +13,6 @@
 #define FIX_OF 5u            // seconds with labels, of which
 #define FIX_FROM 3u          // have a fix where it comes back: one damaged sentence of 256 passes NMEA's checksum
 #define LAST_THREE 7u        // bits of seconds without a fix that end it
-#define CONTRADICTED 10u     // labels in a row from which on a contradiction of the gateway, or of them, counts
 #define LEAP_KNOWN_S 810     // 12.5 minutes for the satellites' leap seconds, and TURN_OVER labels after them
 #define LEAP_OFF_S 4         // a larger difference is not one of leap seconds
 
@@ -136,7 +135,7 @@ static opq_seconds_result_t compare(opq_seconds_t *seconds, int64_t utc_s, opq_s
         return OPQ_SECONDS_AGREES;
     }
     seconds->contradicted++;
-    if (seconds->contradicted < CONTRADICTED) {
+    if (seconds->contradicted < OPQ_CONTRADICTED) {
         return OPQ_SECONDS_AGREES;
     }
     int64_t bias_s = bias_found_s(seconds->offset_s, utc_s, hint);
@@ -199,15 +198,18 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
             opq_seconds_leap(seconds, (int8_t)-off_s);
             return OPQ_SECONDS_SETTLED;
         }
-        if (seconds->against >= CONTRADICTED && hint.known && !opq_seconds_near_leap(label->utc_s, HINT_AGES_S)) {
+        if (seconds->against >= OPQ_CONTRADICTED && hint.known && !opq_seconds_near_leap(label->utc_s, HINT_AGES_S)) {
             seconds->disputed_s = hint.offset_s - seconds->offset_s;
         }
         if (seconds->against < TURN_OVER) {
             return OPQ_SECONDS_AGAINST;
         }
         // A receiver that started again does not know better than pulses that were counted without a break; for 12.5
-        // minutes it says the same, which is one contradiction.
-        if (seconds->confirmed && !confirms(seconds, label) && off_s >= -LEAP_OFF_S && off_s <= LEAP_OFF_S) {
+        // minutes it says the same, which is one contradiction. With the gateway's time of its opinion, a second is a
+        // leap second that was not announced.
+        bool missed_leap = elected && hint.known && hint.offset_s == offset_s && (off_s == 1 || off_s == -1);
+        if (seconds->confirmed && !missed_leap && !confirms(seconds, label) && off_s >= -LEAP_OFF_S &&
+            off_s <= LEAP_OFF_S) {
             return OPQ_SECONDS_NOTHING;
         }
     }

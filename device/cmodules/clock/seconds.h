@@ -9,6 +9,7 @@
 #include "label.h"
 
 #define OPQ_VOTES 16u
+#define OPQ_CONTRADICTED 10u // labels in a row from which on a contradiction of the gateway, or of them, counts
 #define OPQ_NEAR_LEAP_S 24 // so long labels may still show a leap second that was not announced
 
 typedef struct {

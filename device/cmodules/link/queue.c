@@ -110,11 +110,10 @@ static bool read_head(const opq_queue_t *queue, uint32_t *tail, uint8_t *tag, si
     return true;
 }
 
-size_t opq_queue_record_length(const opq_queue_t *queue) {
+bool opq_queue_record_waits(const opq_queue_t *queue, size_t *length) {
     uint32_t tail;
     uint8_t tag;
-    size_t length;
-    return read_head(queue, &tail, &tag, &length) ? length : 0;
+    return read_head(queue, &tail, &tag, length);
 }
 
 bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length) {

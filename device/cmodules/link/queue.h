@@ -36,7 +36,7 @@ size_t opq_queue_take(opq_queue_t *queue, uint8_t *data, size_t room);
 // than `room` is removed, with false too (the consumer's buffer is too small: a bug).
 bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, size_t length);
 bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length);
-size_t opq_queue_record_length(const opq_queue_t *queue);  // of the next one; 0: none waits
+bool opq_queue_record_waits(const opq_queue_t *queue, size_t *length);  // and how long the next one is
 
 // Either side.
 OPQ_RAMFUNC size_t opq_queue_waiting(const opq_queue_t *queue);

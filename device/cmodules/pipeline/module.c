@@ -31,8 +31,8 @@ static mp_obj_t pipeline_poll(void) {
     size_t length;
     opq_command_t command;
     opq_update_data_t data;
-    size_t room = opq_pipeline_coming();
-    if (room == 0) {
+    size_t room;
+    if (!opq_pipeline_coming(&room)) {
         return mp_const_none;
     }
     uint8_t *payload = m_new(uint8_t, room);  // a heap without room raises here: the command waits for the next call

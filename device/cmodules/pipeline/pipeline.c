@@ -369,7 +369,7 @@ bool opq_pipeline_receive(uint8_t *type, uint8_t *data, size_t room, size_t *len
            opq_queue_take_record(&inbox, type, data, room, length);
 }
 
-size_t opq_pipeline_coming(void) { return opq_queue_record_length(&inbox); }
+bool opq_pipeline_coming(size_t *length) { return opq_queue_record_waits(&inbox, length); }
 
 bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_queue_waiting(&tx) == 0; }
 

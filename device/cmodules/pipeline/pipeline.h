@@ -9,7 +9,7 @@
 // the acquisition's interrupt, by USART1 at each zero byte received and at an empty tx queue while
 // something has to be sent again, and by the main thread after a post. It goes on while Python stalls.
 //
-// Each run, in this order, bounded: received bytes (at most OPQ_PIPELINE_RX_PER_RUN), new blocks, the
+// Each run, in this order, bounded: received bytes (at most OPQ_PIPELINE_RX_PER_RUN), new blocks,
 // their crossings and measurements, the outbox, resends while few bytes wait on the line.
 // A stamp is computed once, when the block is new, and kept as long as the ring keeps its samples.
 #ifndef OPQ_PIPELINE_H
@@ -103,8 +103,8 @@ bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
 // Main thread: the next Command or UpdateData. False: none, or the outbox has no room for its answer. Many commands
 // wait in the inbox, and further ones are refused and counted, so that no answer of an executed command is lost.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
-// Main thread: the length of its payload. 0: none.
-size_t opq_pipeline_coming(void);
+// Main thread: the length of its payload. False: none waits.
+bool opq_pipeline_coming(size_t *length);
 
 // Main thread: whether nothing waits to be sent.
 bool opq_pipeline_is_idle(void);

@@ -163,6 +163,8 @@ class TimeForGps:
         system = self._clocks.system()
         uncertainty_ns = system.uncertainty_ns + (self._on_the_way_ns or ON_THE_WAY_NS)
         if system.source is TimeSource.FREE or uncertainty_ns > GOOD_NS:
+            if self._on_the_way_ns is not None:  # one slow answer may be why: the line is measured again
+                self._on_the_way_ns, self._due_s = None, now_s + TIME_EACH_S
             return
         if self._commands.send_command(Operation.SYNC_TIME, self._argument, TIME_TIMEOUT_S, self._done):
             self._due_s = now_s + TIME_EACH_S

@@ -1,7 +1,8 @@
 """Reads the ports while the gateway still starts, so that a restart after a kill does not lose samples.
 
-A Box can send again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine the imports of
-a gateway take longer than that. So a start first opens the ports and stores what they deliver, in one thread.
+A Box can send again what it sampled in the last 3.2 s or more (Hello.ring_samples). On a small machine the
+imports of a gateway take longer than that. So a start first opens the ports and stores what they deliver, in
+one thread.
 As soon as the link's messages are imported, each Box gets a request for a hello, for all samples after the
 newest in the gateway's ring, and later for samples that a bad line has lost. A Station then takes its port
 over, with the bytes. No clock is used, because the earlier gateway may have been late, and a late emulator

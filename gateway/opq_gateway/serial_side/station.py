@@ -32,7 +32,7 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one repeats."""
 ABSENT_TRIES = BACKOFF_S.index(1.0)
 """An absent path is checked every second, however long the plug is out, because it costs only a stat, and a
-Box can send again only samples of the last 3.2 s (Hello.ring_samples)."""
+Box can send again only samples of the last 3.2 s or more (Hello.ring_samples)."""
 SILENT_S = 20.0
 """A Box sends a hello at least every 5 s. This long without a byte means a TCP peer that vanished without
 notice, or an adapter that hangs; the port is opened again."""

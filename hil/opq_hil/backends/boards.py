@@ -23,6 +23,8 @@ _PIN = re.compile(r"P([A-D])(1[0-5]|[0-9])")
 _CHIP = re.compile(r"STM32F4(05|07|15|17|27|29|37|39)[A-Z]{2}")
 _LARGER = re.compile(r"STM32F4[23]")
 _SAMPLES_A_TENTH = 1200
+LEAST_HEAP = 1024
+"""MicroPython keeps its own table at the start of each part of the heap."""
 
 
 def _pin(value: object) -> str:
@@ -264,12 +266,23 @@ def read_board(folder: Path) -> Board:
         own or OUR_FRONT_ENDS[head.converter],
         own is not None,
     )
-    if board.budget.sram_bytes > board.sram_bytes:
-        raise ConfigError(
-            f"{path}: budget.sram_bytes  is {board.budget.sram_bytes}; "
-            f"the {board.chip} has {board.sram_bytes}"
-        )
+    if wrong := _too_much(board):
+        raise ConfigError(f"{path}: {wrong}")
     return board
+
+
+def _too_much(board: Board) -> str:
+    """What its chip or the firmware's C cannot hold; "" if nothing."""
+    memory, budget = board.memory, board.budget
+    if budget.sram_bytes > board.sram_bytes:
+        return f"budget.sram_bytes  is {budget.sram_bytes}; the {board.chip} has {board.sram_bytes}"
+    if memory != Memory() and not _LARGER.match(board.chip):
+        return f"memory  needs an STM32F427 to 439, with 192 KB of SRAM; the chip is an {board.chip}"
+    if abs(memory.ring_s * 10 - round(memory.ring_s * 10)) > 1e-9:
+        return f"memory.ring_s  is {memory.ring_s}; want whole tenths of a second"
+    if 0 < memory.more_heap_bytes < LEAST_HEAP:
+        return f"memory.more_heap_bytes  is {memory.more_heap_bytes}; want 0, or at least {LEAST_HEAP}"
+    return ""
 
 
 def _read(document: Mapping[str, Any], values: dict[str, Any]) -> Iterator[str]:

@@ -45,10 +45,14 @@ def parse_limits(argument: str) -> dict[CrossingKind, float]:
     return limits
 
 
+LATEST_NS = 4 * 10**18
+"""As device/app/commands.py: later times leave no room for arithmetic in 64 bits."""
+
+
 def is_time(argument: str) -> bool:
     """Whether the firmware would take it: `t_ns,uncertainty_ns`, time and bound above 0."""
     found = re.fullmatch(r"(\d{1,20}),(\d{1,10})(,free)?", argument)
-    return found is not None and int(found[1]) > 0 and 0 < int(found[2]) < 0xFFFFFFFF
+    return found is not None and 0 < int(found[1]) < LATEST_NS and 0 < int(found[2]) < 0xFFFFFFFF
 
 
 class BoxCrossings:

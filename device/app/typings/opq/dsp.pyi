@@ -19,7 +19,7 @@ class Features:
         hysteresis_pu: float,
         /,
     ) -> None:
-        """14 KB of heap, in one piece. ValueError: out of range."""
+        """12 KB of heap, in one piece. ValueError: out of range."""
 
     def push(self, samples: array[int] | bytes | bytearray, first_sample: int, clipped: bool, /) -> None:
         """Samples are int16; a jump of `first_sample` is a gap."""

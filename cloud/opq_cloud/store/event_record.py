@@ -65,10 +65,18 @@ class EventRecord:
         """Whether all that was asked for is stored, or not waited for any more, and is analysed.
 
         An analysis may ask for more, and the event is not complete then until that has been analysed too. An
-        event of the original says nothing of it.
+        event of a long dip waits for the half cycles of each Box that is not given up. An event of the
+        original says nothing of it.
         """
         waits = any(each.state == WAITING for each in self.more.values())
-        return self.original or (self.finished and self.analysed and not waits)
+        return self.original or (self.finished and self.analysed and not waits and not self.owes_half_cycles)
+
+    @property
+    def owes_half_cycles(self) -> tuple[str, ...]:
+        """The Boxes of a long dip or swell that neither sent half cycles nor are given up."""
+        if self.half_cycles_ns is None:
+            return ()
+        return tuple(box_id for box_id in self.boxes_triggered if box_id not in self.half_cycles)
 
     @property
     def onset_stamp(self) -> tuple[int, int] | None:

@@ -375,7 +375,7 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         """
 
     def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
-        """Stores why a Box is not asked for Urms(1/2) any more; stored values stay."""
+        """Stores why a Box is not asked for Urms(1/2) any more; stored values and a first reason stay."""
 
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         """Stores why a Box's samples, or a part of them, are missing; its next waveform removes the mark."""

@@ -21,6 +21,9 @@ from opq_proto.kit import log
 from opq_proto.wire.frames import HALF_CYCLES_PLUGIN, plugin_command, response_from_wire
 from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_question
 
+RECORDED_AT_ONCE = 100
+"""Boxes given up that are recorded in one turn of the service's loop."""
+
 
 class HalfCycleAnswers:
     """The half cycles that Boxes still owe, and their answers. Belongs to the event service's loop."""
@@ -37,15 +40,14 @@ class HalfCycleAnswers:
         self._log = log.get(service="event-service")
 
     def note_events(self, records: Iterable[EventRecord], now: float) -> None:
-        """Adds events of long disturbances with Boxes that have not answered."""
-        no_room = self._requests.note_events(records, now, time.time_ns())
-        self._counters.add("half_cycles_not_asked", no_room)
+        """Adds the Boxes of long disturbances that neither answered nor are given up."""
+        self._requests.note_events(records, now, time.time_ns())
 
     def request_due(self, now: float) -> None:
-        """Asks the Boxes that are due.
+        """Asks the Boxes that are due, and records those that are given up.
 
         Raises:
-            StoreError: a Box that was given up is not recorded, and asked after a restart.
+            StoreError: a Box that was given up is not recorded; the next call tries again.
         """
         due, given_up = self._requests.due(now)
         for each in due:
@@ -57,9 +59,12 @@ class HalfCycleAnswers:
                 continue
             sent = self._send(command)
             self._counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
-        for each in given_up:
-            self._counters.add("half_cycles_unanswered", label=each.box_id)
-            self._store.mark_no_half_cycles(each.event_id, each.box_id, NO_ANSWER)
+        for each in given_up[:RECORDED_AT_ONCE]:
+            if self._store.event_record(each.event_id) is not None:
+                self._store.mark_no_half_cycles(each.event_id, each.box_id, each.why)
+            self._requests.answered(each.token, each.box_id)
+            name = "half_cycles_unanswered" if each.why == NO_ANSWER else "half_cycles_not_asked"
+            self._counters.add(name, label=each.box_id)
 
     def accept_answer(self, identity: str, frames: Sequence[bytes]) -> None:
         """Stores half cycles.

@@ -3,7 +3,8 @@
 A long disturbance is sampled at its two ends only. For the time between them the event service asks the
 gateways of the Boxes for the rms of each half cycle, which a gateway stores in its ledger. The span is in
 `EventRecord.half_cycles_ns`. Each Box is asked once the span is over, and again if no answer comes; the
-result is recorded, or the reason why there is none. Unanswered requests are found again after a restart.
+result is recorded, or the reason why there is none: only then is the event complete. The store says
+which Boxes owe an answer, so that one that joins later is asked, and each is found again after a restart.
 Identities are `half_<token>_<instance>`. An original Box answers yes with nothing in it and is not asked
 again. Times are passed in, in monotonic seconds.
 """
@@ -21,11 +22,11 @@ ledger is written once a second."""
 PAUSES_S = (5.0, 10.0, 20.0)
 """How long to wait after each question; after the last wait the Box is given up."""
 NO_ANSWER = "no answer"
+TOO_LATE = "over for too long to be asked for"
+NO_ROOM = "too many others are asked"
 LATEST_NS = 3600 * 10**9
-"""After a start, events that ended longer ago are not asked for."""
+"""Events that ended longer ago are not asked for."""
 MAX_WAITING = 10_000
-MAX_KNOWN = 10_000
-"""Limit of the events that are remembered as handled; each until LATEST_NS after its end."""
 
 
 @dataclass(slots=True)
@@ -38,58 +39,47 @@ class HalfCycleRequest:
     span_ns: tuple[int, int]
     next_s: float
     sent: int = 0
+    why: str = NO_ANSWER
+    """Why it is given up."""
+
+    def refuse(self, why: str) -> None:
+        """Gives it up without a question."""
+        self.why, self.sent = why, len(PAUSES_S)
 
 
 class HalfCycleRequests:
-    """When each Box is asked; bounded by MAX_WAITING, MAX_KNOWN. Belongs to the event service's loop."""
+    """When each Box is asked; at most MAX_WAITING at a time. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], HalfCycleRequest] = {}
-        self._known: dict[int, int] = {}
-        """Event -> end of its span: the same event is read four times a second."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def events_known(self) -> int:
-        """Number of events remembered as handled."""
-        return len(self._known)
-
-    def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> int:
-        """Adds events of long disturbances with unanswered Boxes; returns how many Boxes found no room."""
-        no_room = 0
-        self._remove_old(utc_ns)
+    def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> None:
+        """Adds the Boxes of long disturbances that neither answered nor are given up."""
         for record in records:
-            span_ns = record.half_cycles_ns
-            if span_ns is None or record.event_id in self._known or utc_ns - span_ns[1] > LATEST_NS:
+            if (span_ns := record.half_cycles_ns) is None:
                 continue
-            self._known[record.event_id] = span_ns[1]
-            at_s = now_s + max(0.0, min((span_ns[1] - utc_ns) / 1e9, LATEST_NS / 1e9) + MEASURED_S)
-            for box_id in record.boxes_triggered:
-                if box_id in record.half_cycles or (record.token, box_id) in self._waiting:
+            for box_id in record.owes_half_cycles:
+                if (record.token, box_id) in self._waiting:
                     continue
-                if len(self._waiting) >= MAX_WAITING:
-                    no_room += 1
-                    continue
-                request = HalfCycleRequest(record.event_id, record.token, box_id, span_ns, at_s)
+                request = HalfCycleRequest(record.event_id, record.token, box_id, span_ns, now_s)
+                over_ns = utc_ns - span_ns[1]
+                if over_ns > LATEST_NS:
+                    request.refuse(TOO_LATE)
+                elif len(self._waiting) >= MAX_WAITING:
+                    request.refuse(NO_ROOM)
+                else:
+                    request.next_s += max(0.0, min(-over_ns, LATEST_NS) / 1e9 + MEASURED_S)
                 self._waiting[record.token, box_id] = request
-        return no_room
-
-    def _remove_old(self, utc_ns: int) -> None:
-        """Removes, where too many are known, those too old to be added again, then the oldest."""
-        if len(self._known) > MAX_KNOWN:
-            over = utc_ns - LATEST_NS
-            newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]
-            self._known = dict(newer[-MAX_KNOWN:])
 
     def due(self, now_s: float) -> tuple[list[HalfCycleRequest], list[HalfCycleRequest]]:
-        """Returns the Boxes to ask now, and those that are given up because they were asked often enough."""
+        """Returns the Boxes to ask now, and those that are given up: until `answered`, at each call."""
         due_now, give_up = [], []
         for each in [one for one in self._waiting.values() if now_s >= one.next_s]:
             if each.sent == len(PAUSES_S):
                 give_up.append(each)
-                del self._waiting[each.token, each.box_id]
             else:
                 each.next_s = now_s + PAUSES_S[each.sent]
                 each.sent += 1
@@ -101,7 +91,7 @@ class HalfCycleRequests:
         return self._waiting.get((token, box_id))
 
     def answered(self, token: str, box_id: str) -> None:
-        """Ends the wait for a Box whose answer is recorded."""
+        """Ends the wait for a Box whose answer, or why there is none, is recorded."""
         self._waiting.pop((token, box_id), None)
 
 

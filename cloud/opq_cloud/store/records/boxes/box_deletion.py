@@ -26,7 +26,7 @@ from opq_cloud.store.records.intervals.interval_records import IntervalRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, DISTURBANCES, DUE, EVENTS, INCIDENTS, PHENOMENA
 
 DELETED = "the Box was deleted"
-"""Why an event lacks its samples."""
+"""Why an event lacks its samples and half cycles."""
 SLICE = 200
 """Documents that one job deletes."""
 T = TypeVar("T")
@@ -151,8 +151,13 @@ def _events_of(documents: Documents, box_id: str) -> Iterator[int]:
     parts = documents.find(BOX_EVENTS, [("box_id", "=", box_id)], fields=("event_id",))
     numbers = {int(each["event_id"]) for each in parts}
     every = documents.find(EVENTS, fields=("event_id", "half_cycles"))
-    numbers |= {int(each["event_id"]) for each in every if box_id in (each.get("half_cycles") or {})}
+    numbers |= {int(each["event_id"]) for each in every if _has_half_cycles(each, box_id)}
     yield from sorted(numbers)
+
+
+def _has_half_cycles(event: Fields, box_id: str) -> bool:
+    """Whether the event has half cycles of a Box, or a reason other than that it was deleted."""
+    return bool((event.get("half_cycles") or {}).get(box_id, DELETED) != DELETED)
 
 
 def _delete_of_event(documents: Documents, event_id: int, box_id: str) -> None:
@@ -163,11 +168,13 @@ def _delete_of_event(documents: Documents, event_id: int, box_id: str) -> None:
     documents.delete_files([*names, half_cycles_name(event_id, box_id)])
 
     def changed(event: Fields) -> Fields:
-        received, half_cycles = event.get("boxes_received") or (), event.get("half_cycles", {})
+        received, half_cycles = event.get("boxes_received") or (), dict(event.get("half_cycles", {}))
+        if half_cycles.pop(box_id, None) is not None or event.get("half_cycles_ns") is not None:
+            half_cycles[box_id] = DELETED
         return {
             **event,
             "boxes_received": [each for each in received if text_of(each) != box_id],
-            "half_cycles": {name: why for name, why in half_cycles.items() if name != box_id},
+            "half_cycles": half_cycles,
             "missing": {**event.get("missing", {}), box_id: DELETED},
         }
 

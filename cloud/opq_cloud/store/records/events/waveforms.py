@@ -123,7 +123,7 @@ class WaveformRecords(StorePart):
     def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
         def changed(document: Fields) -> Fields | None:
             known = document.get("half_cycles", {})
-            return None if known.get(box_id) == "" else {**document, "half_cycles": {**known, box_id: why}}
+            return None if box_id in known else {**document, "half_cycles": {**known, box_id: why}}
 
         self._driver.write(lambda documents: changed_event(documents, event_id, changed))
 

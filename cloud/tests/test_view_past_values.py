@@ -146,6 +146,25 @@ def test_extremes_include_intervals_without_windows(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_a_mean_lies_between_its_extremes(tmp_path: Path) -> None:
+    """10 s are stored for the first half of a day, and the grid was lower in the other."""
+    opened = open_store(None, tmp_path)
+    day_ms = TODAY - past.DAY_MS
+    tens = [(10_000, at_ms, 50.0) for at_ms in range(day_ms, day_ms + past.DAY_MS // 2, 10_000)]
+    windows = [
+        (past.TEN_MS, at_ms, 50.0 if at_ms < day_ms + past.DAY_MS // 2 else 49.4)
+        for at_ms in range(day_ms, TODAY, past.TEN_MS)
+    ]
+    rows = [
+        past.row_of("1", at_ms, number, Interval(length_ms, False, 1.0, {"f_hz": hertz}))
+        for number, (length_ms, at_ms, hertz) in enumerate((*tens, *windows), 1)
+    ]
+    opened.intervals.append(rows)
+    found = read(opened, "f_hz", "1", "2026-11-10", "2026-11-22").figures
+    assert found is not None and (found[0], found[3], found[-1]) == pytest.approx((49.4, 49.7, 50.0))
+    opened.close()
+
+
 def test_trends_come_before_class_a(store: CloudStore) -> None:
     """Class A is read where it alone has the quantity."""
     box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)

@@ -1,7 +1,7 @@
 """Reads the frequency of Boxes over a span of any length: indices and charts have one answer from here."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Protocol
@@ -10,9 +10,8 @@ from opq_cloud.reports.grid_frequency import (
     QUANTITIES,
     GridFrequency,
     grid_frequency_over,
-    length_of_day_ms,
 )
-from opq_cloud.store.intervals.distribution import IntervalSummary, summary_of
+from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.records.intervals.interval_records import SummaryRow
 from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS, IntervalColumns
 
@@ -71,40 +70,56 @@ def box_extremes(
 ) -> tuple[float, float]:
     """Lowest and highest frequency of one Box, the same as of `read_frequency`; NaN where nothing is known.
 
-    Whole days are read as summaries, so that a year of 10 s is not.
+    A whole day is read as a summary where intervals of one length state it, so that a year of 10 s is not.
     """
-    found = [(math.nan, math.nan)]
-    for first_ns, last_ns in stays:
-        span = max(first_ns, start_ns), min(last_ns, end_ns)
-        if span[0] < span[1]:
-            found += (_extremes(day) for day in _summaries(intervals, box_id, *span).values())
-    lows, highs = ([each for each in ends if not math.isnan(each)] for ends in zip(*found, strict=True))
-    return min(lows, default=math.nan), max(highs, default=math.nan)
+    low, high = math.inf, -math.inf
+    mixed: list[tuple[Span, float, float]] = []
+    to_read: list[Span] = []
+    for first_ns, last_ns in ((max(first, start_ns), min(last, end_ns)) for first, last in stays):
+        days_ns = -(-first_ns // DAY_NS) * DAY_NS, last_ns // DAY_NS * DAY_NS
+        if days_ns[0] >= days_ns[1]:
+            to_read.append((first_ns, last_ns))
+            continue
+        to_read += (first_ns, days_ns[0]), (days_ns[1], last_ns)
+        for day_ns, day in _summaries(intervals, box_id, *days_ns).items():
+            lengths_ms = _lengths_ms(day)
+            least, most = _ends(day, lengths_ms)
+            if len(lengths_ms) > 1:
+                mixed.append(((day_ns, day_ns + DAY_NS), least, most))
+            else:
+                low, high = min(low, least), max(high, most)
+    to_read += (day for day, least, most in mixed if least < low or most > high)
+    index = read_frequency(intervals, {box_id: sorted(to_read)}, start_ns, end_ns).index
+    if not math.isnan(index.nadir_hz):
+        low, high = min(low, index.nadir_hz), max(high, index.zenith_hz)
+    return (low, high) if low <= high else (math.nan, math.nan)
 
 
 def _summaries(
     intervals: FrequencyReader, box_id: str, start_ns: int, end_ns: int
 ) -> dict[int, dict[int, IntervalSummary]]:
-    """Day -> length in ms -> what is known of the day, or of the part of it that is in the span."""
-    first, last = -(-start_ns // DAY_NS) * DAY_NS, end_ns // DAY_NS * DAY_NS
+    """Day -> length in ms -> summary of the day with a known frequency."""
     days: dict[int, dict[int, IntervalSummary]] = {}
     for length_ms in LENGTHS_MS:
-        for row in intervals.days(box_id, length_ms, first, last, QUANTITIES) if first < last else ():
-            days.setdefault(row.start_ms * 10**6 // DAY_NS, {})[length_ms] = row.summary
-        for span in {(start_ns, min(first, end_ns)), (max(last, start_ns), end_ns)}:
-            if span[0] < span[1]:
-                part = summary_of(intervals.read(box_id, length_ms, *span, QUANTITIES))
-                days.setdefault(span[0] // DAY_NS, {})[length_ms] = part
+        for row in intervals.days(box_id, length_ms, start_ns, end_ns, QUANTITIES):
+            if _count(row.summary):
+                days.setdefault(row.start_ms * 10**6, {})[length_ms] = row.summary
     return days
 
 
-def _extremes(day: Mapping[int, IntervalSummary]) -> tuple[float, float]:
-    own = {each: day.get(each, IntervalSummary()) for each in LENGTHS_MS}
-    known = {each: summary.distribution("f_hz", flagged=False).count for each, summary in own.items()}
-    length_ms = length_of_day_ms(known)
-    if not known[length_ms]:
-        return math.nan, math.nan
-    names = QUANTITIES if length_ms == TEN_MINUTES_MS else QUANTITIES[:1]
-    parts = [own[length_ms].distribution(name, flagged=False) for name in names]
-    known_parts = [part for part in parts if part.count]
-    return min(part.least for part in known_parts), max(part.most for part in known_parts)
+def _lengths_ms(day: Mapping[int, IntervalSummary]) -> list[int]:
+    """The lengths of the intervals that may state a day."""
+    tens = day.get(TEN_SECONDS_MS)
+    is_whole = tens is not None and _count(tens) * TEN_SECONDS_MS * 10**6 >= DAY_NS
+    return [TEN_SECONDS_MS] if is_whole else list(day)
+
+
+def _count(summary: IntervalSummary) -> int:
+    return summary.distribution("f_hz", flagged=False).count
+
+
+def _ends(day: Mapping[int, IntervalSummary], lengths_ms: Iterable[int]) -> tuple[float, float]:
+    names = {TEN_SECONDS_MS: QUANTITIES[:1], TEN_MINUTES_MS: QUANTITIES}
+    parts = [day[each].distribution(name, flagged=False) for each in lengths_ms for name in names[each]]
+    known = [part for part in parts if part.count]
+    return min(part.least for part in known), max(part.most for part in known)

@@ -1,9 +1,9 @@
 """The frequency of a grid over a span, from the intervals of its Boxes, for every document. Pure.
 
 Values that a dip, swell, interruption or gap flags are left out: a phase jump does not change the frequency
-of a grid. Each day (UTC) is read by itself, so that lowest and highest of a span are those of its days. Its
-intervals are the standard's 10 s. Where they are not stored for half of it, the lowest and highest are those
-of the windows of 10/12 cycles in ten minutes, because a mean of ten minutes hides how low the frequency went.
+of a grid. Each ten minutes are read by themselves. The standard's intervals of 10 s state them where they
+cover them whole. Elsewhere lowest and highest are those of the windows of 10/12 cycles in the ten minutes,
+because a mean of ten minutes hides how low the frequency went. A Box's weight is one of each day (UTC).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ from opq_proto.measurement.intervals import (
     DAY_NS,
     INTERVAL_WORDS,
     TEN_MINUTES_MS,
+    TEN_MINUTES_NS,
     TEN_SECONDS_MS,
     IntervalColumns,
 )
@@ -28,6 +29,7 @@ LEAST_HZ: Final = 1e-4
 """Smallest uncertainty that the spread of a Box may show: the resolution of a stored value is 4 uHz."""
 FEW_BOXES: Final = 3
 """With fewer Boxes, their spread shows nothing about a single Box: all have the same weight."""
+_TEN_MINUTES_OF_DAY: Final = DAY_NS // TEN_MINUTES_NS
 
 
 class MeasuredBox(Protocol):
@@ -55,8 +57,8 @@ class GridFrequency:
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """The frequency in the known intervals of a day, or of the part of it that a span has."""
+class _Rows:
+    """The frequency in the intervals of one length that state a day, or the part of it that a span has."""
 
     length_ms: int
     box_ids: tuple[str, ...]
@@ -76,15 +78,16 @@ def grid_frequency_of(boxes: Iterable[MeasuredBox]) -> GridFrequency:
 
 def grid_frequency_over(spans: Iterable[Iterable[MeasuredBox]]) -> GridFrequency:
     """That of the Boxes in spans that follow one another, with midnight (UTC) between them."""
-    days = [_day(each) for boxes in spans for each in _by_day(boxes)]
-    days = [day for day in days if len(day.start_ns)]
-    if not days:
+    read = [rows for boxes in spans for day in _by_day(boxes) for rows in _stating(day) if len(rows.start_ns)]
+    if not read:
         return GridFrequency(frequency_index(np.zeros(0), np.zeros(0)))
-    starts = np.concatenate([day.start_ns for day in days])
+    starts = np.concatenate([rows.start_ns for rows in read])
+    lengths_ms = np.concatenate([np.full(len(rows.start_ns), rows.length_ms) for rows in read])
+    order = np.argsort(starts)
+    starts, lengths_ms = starts[order], lengths_ms[order]
     hertz, low, high = (
-        np.concatenate([getattr(day, name) for day in days]) for name in ("hertz", "low", "high")
+        np.concatenate([getattr(rows, name) for rows in read])[order] for name in ("hertz", "low", "high")
     )
-    lengths_ms = np.concatenate([np.full(len(day.start_ns), day.length_ms) for day in days])
     middles_s = (starts - starts[0]) / 1e9 + lengths_ms / 2000
     apart_ns = np.diff(starts) - lengths_ms[:-1] * 10**6
     holes = np.flatnonzero(2 * apart_ns > lengths_ms[1:] * 10**6) + 1  # no change is taken across one
@@ -99,8 +102,8 @@ def grid_frequency_over(spans: Iterable[Iterable[MeasuredBox]]) -> GridFrequency
         steepest -= int(np.count_nonzero(holes + np.arange(len(holes)) < steepest))
     return GridFrequency(
         replace(index, nadir_hz=float(low[lowest]), nadir_at=lowest, zenith_hz=float(np.nanmax(high))),
-        " and ".join(INTERVAL_WORDS[each] for each in sorted({day.length_ms for day in days})),
-        len({box_id for day in days for box_id in day.box_ids}),
+        " and ".join(INTERVAL_WORDS[each] for each in sorted({rows.length_ms for rows in read})),
+        len({box_id for rows in read for box_id in rows.box_ids}),
         int(starts[lowest]),
         None if steepest is None else int(starts[steepest]),
     )
@@ -122,41 +125,71 @@ def _by_day(boxes: Iterable[MeasuredBox]) -> Iterator[_Parts]:
             for day in np.unique(own_days).tolist():
                 first, last = np.searchsorted(own_days, (day, day + 1)).tolist()
                 of_box = days.setdefault(day, {}).setdefault(box.box_id, {})
-                of_box.setdefault(length_ms, []).append(_rows(columns, first, last))
+                of_box.setdefault(length_ms, []).append(_rows(columns, slice(first, last)))
     yield from (days[day] for day in sorted(days))
 
 
-def _rows(columns: IntervalColumns, first: int, last: int) -> IntervalColumns:
-    """The rows [first, last) with what is read of them here."""
+def _rows(columns: IntervalColumns, rows: slice | BoolArray) -> IntervalColumns:
+    """Some rows with what is read of them here."""
     return replace(
         columns,
-        start_ns=columns.start_ns[first:last],
-        end_ns=columns.end_ns[first:last],
-        flagged=columns.flagged[first:last],
-        coverage=columns.coverage[first:last],
-        values={name: columns.values[name][first:last] for name in QUANTITIES if name in columns.values},
+        start_ns=columns.start_ns[rows],
+        end_ns=columns.end_ns[rows],
+        flagged=columns.flagged[rows],
+        coverage=columns.coverage[rows],
+        values={name: columns.values[name][rows] for name in QUANTITIES if name in columns.values},
         sequences=None,
     )
 
 
-def _day(boxes: _Parts) -> _Day:
-    length_ms = _length_ms(boxes)
-    known = {box_id: own[length_ms] for box_id, own in boxes.items() if length_ms in own}
-    starts = np.unique(np.concatenate([each.start_ns for own in known.values() for each in own]))
+def _stating(boxes: _Parts) -> Iterator[_Rows]:
+    """Yields the intervals of each length that state a day."""
+    whole = np.zeros(_TEN_MINUTES_OF_DAY, np.int64)
+    windows = np.zeros(_TEN_MINUTES_OF_DAY, np.int64)
+    for own in boxes.values():
+        whole += _known_in(own.get(TEN_SECONDS_MS, ())) == TEN_MINUTES_MS // TEN_SECONDS_MS
+        windows += _known_in(own.get(TEN_MINUTES_MS, ()))
+    by_windows = 2 * whole < windows  # Boxes that store 10 s state the grid if they are half of all
+    yield _of_length(boxes, TEN_SECONDS_MS, ~by_windows)
+    yield _of_length(boxes, TEN_MINUTES_MS, by_windows)
+
+
+def _of_length(boxes: _Parts, length_ms: int, chosen: BoolArray) -> _Rows:
+    """The intervals of one length in the chosen ten minutes of a day."""
+    known = {
+        box_id: [_rows(each, chosen[_ten_minutes_of(each.start_ns)]) for each in own.get(length_ms, ())]
+        for box_id, own in boxes.items()
+    }
+    every = [each.start_ns for own in known.values() for each in own]
+    starts = np.unique(np.concatenate([np.zeros(0, np.int64), *every]))
     mean = {box_id: _on(starts, own, "f_hz") for box_id, own in known.items()}
+    mean = {box_id: row for box_id, row in mean.items() if not np.isnan(row).all()}
     spread = spread_hz(mean)
     hertz = grid_frequency(mean, spread)
     low, high = hertz, hertz
     if length_ms == TEN_MINUTES_MS:
         # of Boxes that store windows and others that do not, a median would be of two kinds
         windows = (
-            grid_frequency({box_id: _on(starts, own, name) for box_id, own in known.items()}, spread)
+            grid_frequency({box_id: _on(starts, known[box_id], name) for box_id in mean}, spread)
             for name in QUANTITIES[1:]
         )
         low, high = (np.where(np.isnan(each), hertz, each) for each in windows)
-    if np.isnan(hertz).all():
-        starts, hertz, low, high = (each[:0] for each in (starts, hertz, low, high))
-    return _Day(length_ms, tuple(known), starts, hertz, low, high)
+    return _Rows(length_ms, tuple(mean), starts if mean else starts[:0], hertz, low, high)
+
+
+def _ten_minutes_of(start_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ten minutes of the day (UTC) in which each interval begins, from 0."""
+    numbers: NDArray[np.int64] = start_ns % DAY_NS // TEN_MINUTES_NS
+    return numbers
+
+
+def _known_in(parts: Sequence[IntervalColumns]) -> NDArray[np.int64]:
+    """The intervals of a Box with a frequency that nothing flags, in each ten minutes of the day."""
+    counts = np.zeros(_TEN_MINUTES_OF_DAY, np.int64)
+    for columns in parts:
+        known = ~np.isnan(columns.values["f_hz"]) & ~columns.flagged
+        counts += np.bincount(_ten_minutes_of(columns.start_ns[known]), minlength=len(counts))
+    return counts
 
 
 def spread_hz(by_box: Mapping[str, FloatArray]) -> dict[str, float]:
@@ -176,33 +209,6 @@ def spread_hz(by_box: Mapping[str, FloatArray]) -> dict[str, float]:
         apart = apart[~np.isnan(apart)]
         found[box] = max(LEAST_HZ, 1.4826 * float(np.median(apart))) if len(apart) else 0.0
     return found
-
-
-def _length_ms(boxes: _Parts) -> int:
-    known = {
-        length_ms: sum(
-            int(np.count_nonzero(_is_known(columns)))
-            for own in boxes.values()
-            for columns in own.get(length_ms, ())
-        )
-        for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS)
-    }
-    return length_of_day_ms(known)
-
-
-def length_of_day_ms(known: Mapping[int, int]) -> int:
-    """The intervals that state a day: 10 s where they cover at least half of what the ten minutes do.
-
-    Args:
-        known: length in ms -> intervals with a frequency that nothing flags.
-    """
-    tens = known[TEN_SECONDS_MS] * TEN_SECONDS_MS
-    return TEN_SECONDS_MS if tens and 2 * tens >= known[TEN_MINUTES_MS] * TEN_MINUTES_MS else TEN_MINUTES_MS
-
-
-def _is_known(columns: IntervalColumns) -> BoolArray:
-    known: BoolArray = ~np.isnan(columns.values["f_hz"]) & ~columns.flagged
-    return known
 
 
 def _on(starts: NDArray[np.int64], parts: Sequence[IntervalColumns], name: str) -> FloatArray:

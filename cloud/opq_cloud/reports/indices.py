@@ -1,6 +1,7 @@
 """Indices of a fleet over a week, a month or a year: supply, data, SARFI and frequency, by Box and by feeder.
 
-Read from disturbances, outages and the summaries of days and months. The X
+Read from disturbances, outages and the summaries of days and months. The frequency is that of one grid, so
+a few Boxes with the most data state it. It alone is read from intervals.
 """
 
 import math

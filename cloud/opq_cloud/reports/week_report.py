@@ -156,7 +156,7 @@ class WeekReport:
     sarfi: Sarfi
     frequency: FrequencyIndex
     frequency_of: str
-    """The intervals that the frequency comes from: `10 s` or `10 min`; empty: none."""
+    """The intervals that the frequency comes from: `10 s`, `10 min` or `10 s and 10 min`; empty: none."""
     nadir_ns: int | None
     magnitude_unbalance: float
     """95 % value of the largest deviation of three rms values from their mean, percent; NaN: unknown."""

@@ -1,11 +1,13 @@
 """Extremes are of values that no event flags, and the same in reports, indices and fleets."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from golden_weeks import TEN_MS, TEN_S_MS, columns, golden_week, starts_of
+from golden_weeks import TEN_MS, TEN_S_MS, ZONE, columns, golden_week, starts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +34,7 @@ def box(number: int = 1, **values: object) -> BoxWeek:
     low[200], high[200], mean[200] = 49.179, 50.9, 49.9
     made = {"f_hz": mean, "f_min_hz": low, "f_max_hz": high, **values}
     kept = {name: each for name, each in made.items() if each is not None}
-    tens = columns(TENS, TEN_MS, kept, flagged=[200], box_id=str(number))
+    tens = columns(TENS, TEN_MS, kept, flagged=[200, 2000 // 60], box_id=str(number))
     return BoxWeek(str(number), 230.0, 50.0, {TEN_MS: tens})
 
 
@@ -154,6 +156,52 @@ def test_extremes_of_a_span_are_its_days(seed: int, count: int) -> None:
     for each in pairwise(edges[::3]):
         alone = box_extremes(stored, "1", stays["1"], *each)
         np.testing.assert_equal(alone, extremes(stored, {"1": stays["1"]}, *each))
+    borders = np.sort(random.choice(TEN_SECONDS, 8, replace=False)).tolist()
+    moved = list(zip(borders[::2], borders[1::2], strict=True))
+    alone = box_extremes(stored, "1", moved, WEEK.start_ns, WEEK.end_ns)
+    np.testing.assert_equal(alone, extremes(stored, {"1": moved}, WEEK.start_ns, WEEK.end_ns))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 2), st.sampled_from([ZONE, "Asia/Tokyo", "Asia/Kolkata"]))
+@settings(max_examples=25, deadline=None)
+def test_extremes_of_a_span_are_its_local_days(seed: int, count: int, zone: str) -> None:
+    """Of two Boxes at most, whose weights do not change with the part of a day that is read."""
+    boxes = [random_box(number, np.random.default_rng(seed + number)) for number in range(1, count + 1)]
+    stored, stays = Stored(*boxes), {each.box_id: [(0, WEEK.end_ns)] for each in boxes}
+    first = datetime(2026, 11, 16, tzinfo=ZoneInfo(zone))
+    midnights = [round((first + timedelta(days)).timestamp()) * 10**9 for days in range(8)]
+    edges = sorted({max(WEEK.start_ns, min(each, WEEK.end_ns)) for each in midnights} | {WEEK.end_ns})
+    days = np.array([extremes(stored, stays, *each) for each in pairwise(edges)])
+    wanted = float(np.nanmin(days[:, 0])), float(np.nanmax(days[:, 1]))
+    assert extremes(stored, stays, edges[0], edges[-1]) == wanted
+
+
+def test_windows_count_where_ten_seconds_are_missing() -> None:
+    """10 s of Monday until 13:00, and the lowest window at 20:00, or where 10 s break off."""
+    for at, seconds in ((126, 13 * 360), (78, 13 * 360 + 40)):
+        low = np.full(1008, 49.98)
+        low[at] = 49.2
+        given = with_seconds(box(f_min_hz=low), seconds / 360)
+        assert found(given).index.nadir_hz == pytest.approx(49.2, abs=1e-4)
+        assert found(given).nadir_ns == TENS[at]
+        stays = [(0, WEEK.end_ns)]
+        alone = box_extremes(Stored(given), "1", stays, WEEK.start_ns, WEEK.end_ns)
+        assert alone[0] == pytest.approx(49.2, abs=1e-4)
+
+
+def test_two_stays_of_a_day_are_one_day() -> None:
+    """10 s of four hours at one place, where a window was lower than they were, and windows at the next."""
+    low = np.full(1008, 49.98)
+    low[12], low[90] = 49.8, 49.85
+    given = with_seconds(box(f_min_hz=low), 5, lowest_hz=49.9)
+    hour = 3600 * 10**9
+    stays = [
+        (WEEK.start_ns + hour, WEEK.start_ns + 5 * hour),
+        (WEEK.start_ns + 11 * hour, WEEK.start_ns + DAY_NS),
+    ]
+    alone = box_extremes(Stored(given), "1", stays, WEEK.start_ns, WEEK.end_ns)
+    assert alone == extremes(Stored(given), {"1": stays}, WEEK.start_ns, WEEK.end_ns)
+    assert alone[0] == pytest.approx(49.85, abs=1e-4)
 
 
 def extremes(

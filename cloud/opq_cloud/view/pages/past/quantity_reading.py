@@ -202,7 +202,7 @@ class PastReader:
             return found
         rows = found.low, found.mean, found.high, found.coverage, found.flagged
         _, mean, _ = found.whole or whole_of(*rows, quantity.name)
-        return replace(found, whole=(low, min(max(mean, low), high), high))
+        return replace(found, whole=(low, mean, high))
 
     def _intervals(
         self, box: ShownBox, quantity: PastQuantity, records: IntervalReader | None, length_ms: int

@@ -5,6 +5,7 @@ import pty
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tty
 from collections.abc import Iterator
@@ -62,6 +63,25 @@ def test_a_raw_server_is_opened() -> None:
             peer.sendall(b"hello")
             assert received(port, 5) == b"hello"
         port.close()
+
+
+def test_no_telnet_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends an option that it has not begun, which pyserial 3.5 does not expect."""
+    tracebacks: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", tracebacks.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peers: list[socket.socket] = []
+
+        def answer() -> None:
+            peers.append(server.accept()[0])
+            peers[0].sendall(b"\xff\xf0")
+
+        answers = threading.Thread(target=answer)
+        answers.start()
+        assert "no server answers there by RFC 2217" in why(f"rfc2217://127.0.0.1:{server.getsockname()[1]}")
+        answers.join()
+        peers[0].close()
+    assert not tracebacks
 
 
 def test_a_paths_lines_are_unset_when_it_opens(

@@ -1,8 +1,10 @@
 """Opens a serial port for every part: a path, `socket://` or `rfc2217://`, with one reason where it fails."""
 
+import contextlib
 import errno
 import os
 import termios
+from typing import Any
 
 import serial
 
@@ -47,6 +49,8 @@ def open_port(
             exclusive=True,
         )
         found.dtr = found.rts = False
+        if scheme == "rfc2217":
+            _read_quietly(found)
         found.open()
         return found
 
@@ -65,3 +69,14 @@ def open_port(
         raise PortNotOpenedError(os.strerror(error.args[0])) from error
     except Exception as error:  # the handler of an address may raise anything
         raise PortNotOpenedError(f"{type(error).__name__}: {error}") from error
+
+
+def _read_quietly(port: Any) -> None:
+    """pyserial's thread ends with a traceback where a server speaks something else; the next read fails."""
+    read_loop = port._telnet_read_loop
+
+    def quietly() -> None:
+        with contextlib.suppress(TypeError):
+            read_loop()
+
+    port._telnet_read_loop = quietly

@@ -17,7 +17,14 @@ from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.cuts import Cut, CutLog, has_header
-from opq_hil.suites.scenario import FirmwareScenario, ScenarioFailedError, ScenarioVerdict, play
+from opq_hil.suites.scenario import (
+    Bench,
+    Figures,
+    FirmwareScenario,
+    ScenarioFailedError,
+    ScenarioVerdict,
+    play,
+)
 from opq_hil.suites.supervision import heap_marks
 from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.errors import ConfigError
@@ -71,6 +78,19 @@ def test_a_backends_limit_is_not_a_failure(tmp_path: Path) -> None:
     assert found.outcome == "failed" and found.reason.startswith("the backend failed: ")
     absent = play(SCENARIOS["boots"], ModelBox(), {}, tmp_path, time.monotonic)
     assert absent.outcome == "skipped" and "no firmware for opqbox: opq-tools firmware build" in absent.reason
+
+
+def test_a_scenario_has_its_folder_first(tmp_path: Path) -> None:
+    """Its settings may have been prepared by another scenario. A file that fails ends this scenario alone."""
+
+    def writes(bench: Bench) -> Figures:
+        (bench.folder / "world.bin").write_bytes(b"x")
+        return {"written": (bench.folder / "none" / "world.bin").write_bytes(b"x")}
+
+    scenario = FirmwareScenario("writes", "it writes before it runs", writes)
+    found = play(scenario, ModelBox(), firmware(tmp_path), tmp_path, time.monotonic)
+    assert (tmp_path / "writes" / "world.bin").read_bytes() == b"x"
+    assert found.outcome == "failed" and "No such file" in found.reason
 
 
 def test_boots_has_a_verdict_per_board(tmp_path: Path) -> None:

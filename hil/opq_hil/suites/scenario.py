@@ -278,8 +278,12 @@ def play(
     folder: Path,
     now: Callable[[], float],
 ) -> ScenarioVerdict:
-    """Plays one scenario; its runs and its verdict stay in `folder / name`. Raises no OpqError."""
+    """Plays one scenario; its runs and its verdict stay in `folder / name`, which is made first.
+
+    Raises no OpqError and no OSError.
+    """
     place = folder / scenario.name
+    place.mkdir(parents=True, exist_ok=True)
     bench = Bench(backend, firmware, place, scenario.wall_limit_s)
     began = now()
     figures: Figures = {}
@@ -290,7 +294,7 @@ def play(
         outcome, reason = "skipped", str(error)
     except BackendError as error:
         outcome, reason = "failed", f"the backend failed: {error}"
-    except OpqError as error:
+    except (OpqError, OSError) as error:
         outcome, reason = "failed", str(error)
     try:
         bench.put_back()
@@ -299,6 +303,5 @@ def play(
     virtual_s = bench.virtual_ns / 1e9
     wall_s = now() - began
     verdict = ScenarioVerdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))
-    place.mkdir(parents=True, exist_ok=True)
     (place / "verdict.json").write_text(json.dumps(verdict.document(), indent=2) + "\n", encoding="utf-8")
     return verdict

@@ -6,6 +6,7 @@ cover them whole. Elsewhere lowest and highest are those of the windows of 10/12
 because a mean of ten minutes hides how low the frequency went. A Box's weight is one of each day (UTC).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -74,6 +75,12 @@ def grid_frequency_of(boxes: Iterable[MeasuredBox]) -> GridFrequency:
     A Box may come in several parts, as of a week that is divided.
     """
     return grid_frequency_over((boxes,))
+
+
+def commonest_hz(nominal_hz: Iterable[float]) -> float | None:
+    """The nominal frequency of most; the lower one of two that as many have. None without any."""
+    counts = Counter(nominal_hz)
+    return min(counts, key=lambda each: (-counts[each], each), default=None)
 
 
 def grid_frequency_over(spans: Iterable[Iterable[MeasuredBox]]) -> GridFrequency:

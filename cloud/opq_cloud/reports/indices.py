@@ -13,7 +13,7 @@ from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
 from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.frequency_reading import read_frequency
-from opq_cloud.reports.grid_frequency import GridFrequency, grid_frequency_of
+from opq_cloud.reports.grid_frequency import GridFrequency, commonest_hz, grid_frequency_of
 from opq_cloud.reports.place_indices import (
     BoxIndices,
     IndexStore,
@@ -47,6 +47,8 @@ class FleetIndices:
     frequency: GridFrequency
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
+    nominal_hz: float | None = None
+    """Of the grid whose frequency it is; None: no Box measured."""
 
 
 def fleet_indices(
@@ -72,13 +74,18 @@ def fleet_indices(
     found = tuple(each for each, _ in made)
     names = sorted({name for _, parts in made for name in parts})
     feeders = {name: [parts[name] for _, parts in made if name in parts] for name in names}
-    frequency = made_part("Frequency", lambda: _frequency(store, whole, places, found))
+    measured = {box.box_id for place in found for box in place.boxes if box.complete_percent > 0}
+    every = [each for place in places for each in place.spans]
+    spans = [each for each in every if each.box.box_id in measured] or every  # all may store 10 s alone
+    hertz = commonest_hz(of_hz for _, of_hz in {_box_hz(each, nominal) for each in spans})
+    one_grid = [each for each in spans if _box_hz(each, nominal)[1] == hertz]
+    frequency = made_part("Frequency", lambda: _frequency(store, whole, one_grid, found))
     if isinstance(frequency, FailedPart):
         broken, frequency = (*broken, frequency), grid_frequency_of(())
     words = found[0].name if len(found) == 1 else choice.words
     long_s = long_interruption_s()
     whole = replace(whole, end_ns=span.end_ns)
-    return FleetIndices(whole, words, long_s, found, feeders, frequency, broken)
+    return FleetIndices(whole, words, long_s, found, feeders, frequency, broken, hertz)
 
 
 def _with_feeders(
@@ -96,17 +103,22 @@ def _with_feeders(
     return whole, {name: place_indices(store, span, place.of_feeder(name), nominal, events) for name in names}
 
 
+def _box_hz(span: FactSpan, nominal: Nominal) -> tuple[str, float]:
+    return span.box.box_id, span.box.nominal_hz or nominal.hz
+
+
 def _frequency(
     store: IndexStore,
     span: ReportSpan,
-    places: Sequence[ChosenPlace],
+    chosen: Sequence[FactSpan],
     found: Sequence[PlaceIndices],
 ) -> GridFrequency:
+    """That of the Boxes of one grid in these spans."""
     share: dict[str, float] = {}
     for box in (box for place in found for box in place.boxes if not math.isnan(box.complete_percent)):
         share[box.box_id] = share.get(box.box_id, 0.0) + box.served * box.complete_percent
     spans: dict[str, list[FactSpan]] = {}
-    for each in (each for place in places for each in place.spans):
+    for each in chosen:
         spans.setdefault(each.box.box_id, []).append(each)
     best = sorted(spans, key=lambda box_id: (-share.get(box_id, 0.0), box_order(box_id)))[:FREQUENCY_BOXES]
     stays = {box_id: stints(spans[box_id], span.start_ns, span.end_ns) for box_id in best}
@@ -126,6 +138,7 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
         **_together(found.places),
         "frequency": {
             "boxes": found.frequency.boxes,
+            "nominal_hz": found.nominal_hz,
             "median_hz": _known(index.median_hz),
             "nadir_hz": _known(index.nadir_hz),
             "nadir_ns": found.frequency.nadir_ns,

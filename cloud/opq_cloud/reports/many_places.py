@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.core.page_parts import FailedPart, made_part
-from opq_cloud.reports.grid_frequency import grid_frequency_of
+from opq_cloud.reports.grid_frequency import commonest_hz, grid_frequency_of
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.reports.week_report import WeekReport
@@ -33,6 +33,8 @@ class FleetReport:
     """Mean share of the week that a Box measured; NaN without Boxes."""
     frequency: FrequencyIndex
     frequency_boxes: int
+    nominal_hz: float | None
+    """Of the grid whose frequency it is; None: no Box measured."""
     nadir_ns: int | None
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
@@ -63,7 +65,10 @@ def fleet_report(
     phases = [(phase, share) for each, share in zip(reports, shares, strict=True) for phase in each.phases]
     boxes = [phase.box for phase, _ in phases]
     weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
-    grid = made_part("Frequency", lambda: grid_frequency_of([box.week for box in boxes]))
+    measured = [box.week for box in boxes if any(len(a.start_ns) for a in box.week.intervals.values())]
+    hertz = commonest_hz(of_hz for _, of_hz in {(each.box_id, each.nominal_hz) for each in measured})
+    one_grid = [each for each in measured if each.nominal_hz == hertz]
+    grid = made_part("Frequency", lambda: grid_frequency_of(one_grid))
     if isinstance(grid, FailedPart):
         broken, grid = (*broken, grid), grid_frequency_of(())
     complete = sum(share * phase.complete_percent for phase, share in phases)
@@ -83,6 +88,7 @@ def fleet_report(
         complete / sum(weights) if sum(weights) else math.nan,
         grid.index,
         grid.boxes,
+        hertz,
         grid.nadir_ns,
         broken,
     )

@@ -78,6 +78,7 @@ def indices_json(fleet: FleetReport) -> dict[str, Any]:
         "sarfi": {f"{percent:g}": mean for percent, mean in fleet.sarfi},
         "frequency": {
             "boxes": fleet.frequency_boxes,
+            "nominal_hz": fleet.nominal_hz,
             "median_hz": known(frequency.median_hz),
             "nadir_hz": known(frequency.nadir_hz),
             "nadir_ns": fleet.nadir_ns,

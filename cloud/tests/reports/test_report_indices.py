@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -248,6 +248,41 @@ def test_missing_windows_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
     found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
     assert found.nadir_ns == YEAR.start_ns + deep * DAY_NS
     assert found.index.nadir_hz == pytest.approx({"windows": 49.6, "intervals": 49.5}[low], abs=1e-3)
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("stated", "silent", "nominal_hz", "median_hz"),
+    [
+        ((60.0, 60.0, 50.0, None), 0, 50.0, 49.965),
+        ((60.0, 60.0, 60.0, 50.0), 0, 60.0, 59.98),
+        ((60.0, 60.0, 50.0), 2, 50.0, 49.97),
+    ],
+)
+def test_grids_of_two_frequencies_are_not_mixed(
+    tmp_path: Path, stated: Sequence[float | None], silent: int, nominal_hz: float, median_hz: float
+) -> None:
+    """A Box that states no frequency has that of the configuration; of two as common the lower one counts."""
+    made = open_store(None, tmp_path)
+    first_ns = YEAR.start_ns + 41 * DAY_NS  # of week 7
+    for number, hertz in enumerate(stated, 1):
+        made.put_box(BoxRecord(str(number), "", nominal_hz=hertz))
+        values = {"f_hz": (hertz or NOMINAL.hz) - number / 100}
+        if number <= silent:
+            continue
+        made.intervals.append(
+            row(str(number), at + 1, at_ns, at_ns + TEN_NS, interval=Interval(600_000, False, 1.0, values))
+            for at, at_ns in enumerate(range(first_ns, first_ns + DAY_NS, TEN_NS))
+        )
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    found = indices_document(fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS))["frequency"]
+    week = read_fleet(made, limit_table("en50160"), week_of("2026-W07", "UTC", 0), PlaceChoice(), NOMINAL)
+    assert found["median_hz"] == pytest.approx(median_hz, abs=1e-3)
+    assert week.frequency.median_hz == pytest.approx(median_hz, abs=1e-3)
+    boxes = sum((each or NOMINAL.hz) == nominal_hz for each in stated[silent:])
+    assert (found["nominal_hz"], found["boxes"]) == (week.nominal_hz, week.frequency_boxes)
+    assert (found["nominal_hz"], found["boxes"]) == (nominal_hz, boxes)
     made.close()
 
 

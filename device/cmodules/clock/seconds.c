@@ -196,6 +196,9 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, OPQ_NEAR_LEAP_S);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
+            // Labels that are disputed may have moved for another reason, which the gateway's time shows later.
+            bool wider = (seconds->disputed_s > 0 && off_s < 0) || (seconds->disputed_s < 0 && off_s > 0);
+            seconds->disputed_s -= wider ? off_s : 0;
             return OPQ_SECONDS_SETTLED;
         }
         if (seconds->against >= OPQ_CONTRADICTED && hint.known && !opq_seconds_near_leap(label->utc_s, HINT_AGES_S)) {

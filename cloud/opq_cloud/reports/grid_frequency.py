@@ -77,9 +77,9 @@ def grid_frequency_of(boxes: Iterable[MeasuredBox]) -> GridFrequency:
     return grid_frequency_over((boxes,))
 
 
-def commonest_hz(nominal_hz: Iterable[float]) -> float | None:
-    """The nominal frequency of most; the lower one of two that as many have. None without any."""
-    counts = Counter(nominal_hz)
+def commonest_hz(nominal_hz: Iterable[float | None]) -> float | None:
+    """The nominal frequency that most state; the lower one of two that as many state. None without any."""
+    counts = Counter(each for each in nominal_hz if each is not None)
     return min(counts, key=lambda each: (-counts[each], each), default=None)
 
 

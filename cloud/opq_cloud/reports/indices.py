@@ -29,6 +29,7 @@ from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
 from opq_measure.standards.indices import (
     fleet_supply,
 )
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance
 
@@ -48,7 +49,7 @@ class FleetIndices:
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
     nominal_hz: float | None = None
-    """Of the grid whose frequency it is; None: no Box measured."""
+    """Of the grid whose frequency it is; None: no Box measured, or none states it."""
 
 
 def fleet_indices(
@@ -78,7 +79,7 @@ def fleet_indices(
     every = [each for place in places for each in place.spans]
     spans = [each for each in every if each.box.box_id in measured] or every  # all may store 10 s alone
     hertz = commonest_hz(of_hz for _, of_hz in {_box_hz(each, nominal) for each in spans})
-    one_grid = [each for each in spans if _box_hz(each, nominal)[1] == hertz]
+    one_grid = [each for each in spans if _box_hz(each, nominal)[1] in (hertz, None)]
     frequency = made_part("Frequency", lambda: _frequency(store, whole, one_grid, found))
     if isinstance(frequency, FailedPart):
         broken, frequency = (*broken, frequency), grid_frequency_of(())
@@ -103,8 +104,10 @@ def _with_feeders(
     return whole, {name: place_indices(store, span, place.of_feeder(name), nominal, events) for name in names}
 
 
-def _box_hz(span: FactSpan, nominal: Nominal) -> tuple[str, float]:
-    return span.box.box_id, span.box.nominal_hz or nominal.hz
+def _box_hz(span: FactSpan, nominal: Nominal) -> tuple[str, float | None]:
+    """The Box and its nominal frequency; None: neither it nor the configuration states one."""
+    stated = None if nominal == DEFAULT_NOMINAL else nominal.hz
+    return span.box.box_id, span.box.nominal_hz or stated
 
 
 def _frequency(

@@ -34,7 +34,7 @@ class FleetReport:
     frequency: FrequencyIndex
     frequency_boxes: int
     nominal_hz: float | None
-    """Of the grid whose frequency it is; None: no Box measured."""
+    """Of the grid whose frequency it is; None: no Box measured, or none states it."""
     nadir_ns: int | None
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
@@ -66,8 +66,8 @@ def fleet_report(
     boxes = [phase.box for phase, _ in phases]
     weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
     measured = [box.week for box in boxes if any(len(a.start_ns) for a in box.week.intervals.values())]
-    hertz = commonest_hz(of_hz for _, of_hz in {(each.box_id, each.nominal_hz) for each in measured})
-    one_grid = [each for each in measured if each.nominal_hz == hertz]
+    hertz = commonest_hz(of_hz for _, of_hz in {(each.box_id, each.stated_hz) for each in measured})
+    one_grid = [each for each in measured if each.stated_hz in (hertz, None)]
     grid = made_part("Frequency", lambda: grid_frequency_of(one_grid))
     if isinstance(grid, FailedPart):
         broken, grid = (*broken, grid), grid_frequency_of(())

@@ -25,6 +25,7 @@ from opq_cloud.view.pages.past.quantities import QUANTITIES
 from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Finding, Interval, Measurement
 from opq_tools.reports.reports_command import command
@@ -283,6 +284,35 @@ def test_grids_of_two_frequencies_are_not_mixed(
     boxes = sum((each or NOMINAL.hz) == nominal_hz for each in stated[silent:])
     assert (found["nominal_hz"], found["boxes"]) == (week.nominal_hz, week.frequency_boxes)
     assert (found["nominal_hz"], found["boxes"]) == (nominal_hz, boxes)
+    made.close()
+
+
+@pytest.mark.parametrize(("stated", "nominal_hz"), [((None, None, None), None), ((None, None, 50.0), 50.0)])
+def test_a_default_decides_no_grid(
+    tmp_path: Path, stated: Sequence[float | None], nominal_hz: float | None
+) -> None:
+    """Boxes that state no frequency, in a system that has the default of 60 Hz, in a grid of 50 Hz."""
+    made = open_store(None, tmp_path)
+    first_ns = YEAR.start_ns + 41 * DAY_NS
+    for number, hertz in enumerate(stated, 1):
+        made.put_box(BoxRecord(str(number), "", nominal_hz=hertz))
+        made.intervals.append(
+            row(
+                str(number),
+                at + 1,
+                at_ns,
+                at_ns + TEN_NS,
+                interval=Interval(600_000, False, 1.0, {"f_hz": 50.0}),
+            )
+            for at, at_ns in enumerate(range(first_ns, first_ns + DAY_NS, TEN_NS))
+        )
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    span, place = week_of("2026-W07", "UTC", 0), PlaceChoice()
+    found = indices_document(fleet_indices(made, YEAR, place, DEFAULT_NOMINAL, LATER_NS))["frequency"]
+    week = read_fleet(made, limit_table("en50160"), span, place, DEFAULT_NOMINAL)
+    assert found["nominal_hz"] == week.nominal_hz == nominal_hz
+    assert found["boxes"] == week.frequency_boxes == len(stated)
     made.close()
 
 

@@ -70,7 +70,8 @@ def box_extremes(
 ) -> tuple[float, float]:
     """Lowest and highest frequency of one Box, the same as of `read_frequency`; NaN where nothing is known.
 
-    A whole day is read as a summary where intervals of one length state it, so that a year of 10 s is not.
+    A whole day is read as a summary where intervals of one length state it. Other days are read only while
+    they may have the lowest or the highest value, so that a year of 10 s is not.
     """
     low, high = math.inf, -math.inf
     mixed: list[tuple[Span, float, float]] = []
@@ -88,10 +89,22 @@ def box_extremes(
                 mixed.append(((day_ns, day_ns + DAY_NS), least, most))
             else:
                 low, high = min(low, least), max(high, most)
-    to_read += (day for day, least, most in mixed if least < low or most > high)
-    index = read_frequency(intervals, {box_id: sorted(to_read)}, start_ns, end_ns).index
-    if not math.isnan(index.nadir_hz):
-        low, high = min(low, index.nadir_hz), max(high, index.zenith_hz)
+
+    def widened(spans: Sequence[Span]) -> tuple[float, float]:
+        index = read_frequency(intervals, {box_id: sorted(spans)}, start_ns, end_ns).index
+        if math.isnan(index.nadir_hz):
+            return low, high
+        return min(low, index.nadir_hz), max(high, index.zenith_hz)
+
+    low, high = widened(to_read)
+    for span, least, _ in sorted(mixed, key=lambda each: each[1]):
+        if least >= low:
+            break  # nor can a later one be lower
+        low, high = widened([span])
+    for span, _, most in sorted(mixed, key=lambda each: -each[2]):
+        if most <= high:
+            break
+        low, high = widened([span])
     return (low, high) if low <= high else (math.nan, math.nan)
 
 

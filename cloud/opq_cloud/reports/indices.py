@@ -49,7 +49,7 @@ class FleetIndices:
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
     nominal_hz: float | None = None
-    """Of the grid whose frequency it is; None: no Box measured, or none states it."""
+    """Of the grid whose frequency it is; None: none of its Boxes states it."""
 
 
 def fleet_indices(
@@ -77,9 +77,9 @@ def fleet_indices(
     feeders = {name: [parts[name] for _, parts in made if name in parts] for name in names}
     measured = {box.box_id for place in found for box in place.boxes if box.complete_percent > 0}
     every = [each for place in places for each in place.spans]
-    spans = [each for each in every if each.box.box_id in measured] or every  # all may store 10 s alone
+    spans = [each for each in every if each.box.box_id in measured] or every
     hertz = commonest_hz(of_hz for _, of_hz in {_box_hz(each, nominal) for each in spans})
-    one_grid = [each for each in spans if _box_hz(each, nominal)[1] in (hertz, None)]
+    one_grid = [each for each in every if _box_hz(each, nominal)[1] == hertz]  # some may store 10 s alone
     frequency = made_part("Frequency", lambda: _frequency(store, whole, one_grid, found))
     if isinstance(frequency, FailedPart):
         broken, frequency = (*broken, frequency), grid_frequency_of(())

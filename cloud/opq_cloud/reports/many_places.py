@@ -67,7 +67,7 @@ def fleet_report(
     weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
     measured = [box.week for box in boxes if any(len(a.start_ns) for a in box.week.intervals.values())]
     hertz = commonest_hz(of_hz for _, of_hz in {(each.box_id, each.stated_hz) for each in measured})
-    one_grid = [each for each in measured if each.stated_hz in (hertz, None)]
+    one_grid = [each for each in measured if each.stated_hz == hertz]
     grid = made_part("Frequency", lambda: grid_frequency_of(one_grid))
     if isinstance(grid, FailedPart):
         broken, grid = (*broken, grid), grid_frequency_of(())

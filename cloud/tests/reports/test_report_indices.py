@@ -287,23 +287,29 @@ def test_grids_of_two_frequencies_are_not_mixed(
     made.close()
 
 
-@pytest.mark.parametrize(("stated", "nominal_hz"), [((None, None, None), None), ((None, None, 50.0), 50.0)])
+@pytest.mark.parametrize(
+    ("stated", "hertz", "nominal_hz", "boxes", "median_hz"),
+    [
+        ((None, None, None), 50.0, None, 3, 50.0),
+        ((None, None, 50.0), 60.0, 50.0, 1, 50.0),  # two that state none are in another grid
+    ],
+)
 def test_a_default_decides_no_grid(
-    tmp_path: Path, stated: Sequence[float | None], nominal_hz: float | None
+    tmp_path: Path,
+    stated: Sequence[float | None],
+    hertz: float,
+    nominal_hz: float | None,
+    boxes: int,
+    median_hz: float,
 ) -> None:
-    """Boxes that state no frequency, in a system that has the default of 60 Hz, in a grid of 50 Hz."""
+    """The configuration's default is 60 Hz, which does not count as stated."""
     made = open_store(None, tmp_path)
     first_ns = YEAR.start_ns + 41 * DAY_NS
-    for number, hertz in enumerate(stated, 1):
-        made.put_box(BoxRecord(str(number), "", nominal_hz=hertz))
+    for number, own in enumerate(stated, 1):
+        made.put_box(BoxRecord(str(number), "", nominal_hz=own))
+        interval = Interval(600_000, False, 1.0, {"f_hz": own or hertz})
         made.intervals.append(
-            row(
-                str(number),
-                at + 1,
-                at_ns,
-                at_ns + TEN_NS,
-                interval=Interval(600_000, False, 1.0, {"f_hz": 50.0}),
-            )
+            row(str(number), at + 1, at_ns, at_ns + TEN_NS, interval=interval)
             for at, at_ns in enumerate(range(first_ns, first_ns + DAY_NS, TEN_NS))
         )
     while made.intervals.settle(LATER_NS // 10**6):
@@ -312,7 +318,8 @@ def test_a_default_decides_no_grid(
     found = indices_document(fleet_indices(made, YEAR, place, DEFAULT_NOMINAL, LATER_NS))["frequency"]
     week = read_fleet(made, limit_table("en50160"), span, place, DEFAULT_NOMINAL)
     assert found["nominal_hz"] == week.nominal_hz == nominal_hz
-    assert found["boxes"] == week.frequency_boxes == len(stated)
+    assert found["boxes"] == week.frequency_boxes == boxes
+    assert found["median_hz"] == pytest.approx(median_hz) == week.frequency.median_hz
     made.close()
 
 

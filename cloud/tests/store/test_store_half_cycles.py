@@ -19,7 +19,7 @@ from opq_cloud.makai.events.half_cycle_requests import (
     TOO_LATE,
 )
 from opq_cloud.store import CloudStore
-from opq_cloud.store.records.boxes.box_deletion import DELETED
+from opq_cloud.store.records.events.waveforms import DELETED
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.errors import StoreError
 from opq_proto.messages import TimeSource
@@ -193,7 +193,7 @@ def test_silent_boxes_are_given_up_once_recorded(store: CloudStore, monkeypatch:
 
 
 def test_a_deleted_box_owes_no_half_cycles(store: CloudStore) -> None:
-    """Its reason stays, also where a request to it is given up later, and nothing is counted as its own."""
+    """Its reason stays, also where a request ends later in any way, and nothing is counted as its own."""
     asking = Asking(store)
     for box_id in ("1", "4"):
         store.put_waveform(asking.event_id, wave(box_id))
@@ -203,6 +203,7 @@ def test_a_deleted_box_owes_no_half_cycles(store: CloudStore) -> None:
     for _ in range(2):
         store.delete_box("4")
         store.mark_no_half_cycles(asking.event_id, "4", NO_ANSWER)
+        assert not store.put_half_cycles(asking.event_id, found("4"))
         assert asking.is_complete() and asking.reasons() == {"1": "", "4": DELETED}
         assert store.box_holdings("4").waveforms == 0
     store.delete_box("1")

@@ -280,7 +280,7 @@ def play(
 ) -> ScenarioVerdict:
     """Plays one scenario; its runs and its verdict stay in `folder / name`, which is made first.
 
-    Raises no OpqError and no OSError.
+    Raises no OpqError, and no OSError of the scenario itself.
     """
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
@@ -298,7 +298,7 @@ def play(
         outcome, reason = "failed", str(error)
     try:
         bench.put_back()
-    except OpqError as error:
+    except (OpqError, OSError) as error:
         outcome, reason = "failed", f"{reason}; the board's settings were not put back: {error}".lstrip("; ")
     virtual_s = bench.virtual_ns / 1e9
     wall_s = now() - began

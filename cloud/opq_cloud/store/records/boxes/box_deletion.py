@@ -19,14 +19,12 @@ from opq_cloud.store.records.accounts.account_records import AccountRecords
 from opq_cloud.store.records.boxes.box_records import BoxRecords
 from opq_cloud.store.records.boxes.makai_records import MakaiRecords
 from opq_cloud.store.records.events.event_records import changed_event
-from opq_cloud.store.records.events.waveforms import file_names
+from opq_cloud.store.records.events.waveforms import DELETED, file_names
 from opq_cloud.store.records.incidents.findings import REVISION as JOINS
 from opq_cloud.store.records.incidents.findings import FindingRecords, incident_number
 from opq_cloud.store.records.intervals.interval_records import IntervalRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, DISTURBANCES, DUE, EVENTS, INCIDENTS, PHENOMENA
 
-DELETED = "the Box was deleted"
-"""Why an event lacks its samples and half cycles."""
 SLICE = 200
 """Documents that one job deletes."""
 T = TypeVar("T")

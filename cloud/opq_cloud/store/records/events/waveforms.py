@@ -37,6 +37,9 @@ from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
 
+DELETED = "the Box was deleted"
+"""Why an event lacks samples and half cycles, which an answer under way does not bring back."""
+
 
 class WaveformRecords(StorePart):
     """What Boxes answered to events."""
@@ -100,7 +103,7 @@ class WaveformRecords(StorePart):
 
         def changed(document: Fields) -> Fields | None:
             known = document.get("half_cycles", {})
-            if known.get(box_id) == "":
+            if known.get(box_id) in ("", DELETED):
                 return None
             return with_new_data({**document, "half_cycles": {**known, box_id: ""}})
 

@@ -108,6 +108,16 @@ def test_git_lists_a_runners_checkout(name: str) -> None:
     assert allowed < min(number for number, line in enumerate(lines) if "tools/test" in line)
 
 
+def test_both_emulators_come_to_the_same() -> None:
+    """On one firmware: the compiler there is not that of hil/digests, so neither is its firmware."""
+    [kept] = re.findall(r"hil digests --firmware build/firmware --keep (\S+)", commands(JOBS["firmware"]))
+    shared = [step["with"]["path"] for step in JOBS["firmware"]["steps"] if "upload" in step.get("uses", "")]
+    assert kept in shared[0].split()
+    compared = commands(JOBS["renode"])
+    assert f"hil digests --backend renode --firmware build/firmware --against {kept} --keep" in compared
+    assert compared.index("renode_robot") < compared.index("hil digests")  # which makes renode-results
+
+
 def test_the_job_renode_is_required() -> None:
     """It has no condition, a red one is red, and our command fetches the archive by its checksum."""
     assert "if" not in JOBS["renode"] and "continue-on-error" not in JOBS["renode"]

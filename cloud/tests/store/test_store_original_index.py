@@ -83,7 +83,7 @@ class Commands(monitoring.CommandListener):
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         self.count += 1
         command = dict(event.command)
-        if "incidents" in (command.get("find"), command.get("collection")):
+        if "incidents" in (command.get("find"), command.get("distinct"), command.get("collection")):
             self.reads.append(command)
 
     def succeeded(self, event: object) -> None: ...
@@ -178,6 +178,26 @@ def test_a_list_waits_briefly_for_a_slow_server(
         may_read.set()
         assert comes(lambda: store.index_progress() is None)
         assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [5]
+
+
+def test_a_first_list_searches_none_of_ours(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server without an index would read all of the original's years for it, within the request."""
+    monkeypatch.setattr(original_index.OriginalIndex, "_index_foreign", lambda self: None)
+    db.incidents.insert_one(theirs(5))
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        store.next_finding_id()  # Mauka has begun
+    commands = Commands()
+    monitoring.register(commands)
+    try:
+        store = open_store(cleared_uri, tmp_path)
+    finally:
+        monitoring._LISTENERS.command_listeners.remove(commands)
+    with closing(store):
+        commands.reads.clear()
+        assert store.find_incidents(ALL, 20) == [] and store.count_incidents(ALL, 20) == 0
+        assert commands.reads == []
 
 
 def test_a_command_that_ends_first_is_quiet(

@@ -17,6 +17,8 @@ SCHEMA = 1
 SCHEMA_ID = "schema"
 ROLLUPS_FILL = "rollups_fill"
 """In `opq_counters`: up to where trends that the original stored are marked for roll-up."""
+INDEXES_OF_INCIDENTS = "incident_index", "incident_boxes"
+"""In `opq_counters`, where these have every incident of ours (`records/incidents`)."""
 
 
 def check_schema(db: Database[Document]) -> bool:
@@ -41,6 +43,15 @@ def put_schema(db: Database[Document]) -> None:
         db.opq_schema.insert_one({"_id": SCHEMA_ID, "version": SCHEMA})
     except DuplicateKeyError:
         check_schema(db)  # another process was faster
+
+
+def put_whole_indexes(db: Database[Document]) -> None:
+    """Notes in a new database that no incident of ours lacks its index, so that no list searches for one."""
+    for name in INDEXES_OF_INCIDENTS:
+        try:
+            db.opq_counters.insert_one({"_id": name, "value": 0})
+        except DuplicateKeyError:
+            continue  # another process of ours was faster
 
 
 def put_first_documents(db: Database[Document]) -> None:

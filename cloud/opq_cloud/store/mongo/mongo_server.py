@@ -31,7 +31,13 @@ from pymongo.errors import (
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.mongo.filters import among
-from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL, check_schema, put_first_documents, put_schema
+from opq_cloud.store.mongo.first_documents import (
+    ROLLUPS_FILL,
+    check_schema,
+    put_first_documents,
+    put_schema,
+    put_whole_indexes,
+)
 from opq_cloud.store.mongo.lost_incidents import LostIncidents
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
@@ -237,6 +243,8 @@ class MongoServer:
                     put_schema(self.db)
                 self._prepare()
                 put_first_documents(self.db)
+                if not is_ours:
+                    put_whole_indexes(self.db)
         except (PyMongoError, StoreError):
             self.client.close()
             raise

@@ -194,15 +194,18 @@ class IncidentIndex(StorePart, ABC):
             incident = incident_of(known, fresh)
             enter_incident(documents, entry_of_incident(incident), incident.box_ids, work)
 
-    def _fill_index(self) -> None:
-        """Indexes incidents that were copied without the index, and new ones of an original Mauka."""
+    def _fill_index(self, copied: bool = False) -> None:
+        """Indexes incidents that were copied without the index, and new ones of an original Mauka.
+
+        `copied`: some have just been copied, also where all were indexed before.
+        """
 
         def enter(documents: Documents, numbers: Sequence[int]) -> None:
             for number in numbers:
                 if documents.get(INDEX, number) is None:
                     self._enter_stored(documents, number, IncidentWork())
 
-        self._fill_table(FILLED, INDEX, enter)
+        self._fill_table(FILLED, INDEX, enter, copied)
         if time.monotonic() - self._filled_s >= FOREIGN_S:
             self._index_foreign()
             self._filled_s = time.monotonic()
@@ -216,29 +219,35 @@ class IncidentIndex(StorePart, ABC):
         """Writes the rows by incident and Box; see `incident_parts`."""
 
     def _fill_table(
-        self, counter: str, table: Table, enter: Callable[[Documents, Sequence[int]], None]
+        self,
+        counter: str,
+        table: Table,
+        enter: Callable[[Documents, Sequence[int]], None],
+        copied: bool = False,
     ) -> None:
         """Enters incidents that were copied without this table, once, in slices; a stop loses no slice."""
-        if counter in self._filled:
+        if counter in self._filled and not copied:
             return
 
-        def fill_slice(documents: Documents) -> bool:
-            numbers = documents.distinct(
-                INCIDENTS, "group_id", documents.number(f"{counter}_to") or 0, FILL_ROWS
-            )
+        reached = 0
+
+        def fill_slice(documents: Documents) -> int | None:
+            begun = reached if copied else documents.number(f"{counter}_to") or 0
+            numbers = documents.distinct(INCIDENTS, "group_id", begun, FILL_ROWS)
             enter(documents, numbers)
             ended = len(numbers) < FILL_ROWS
             documents.raise_number(REVISION)
             documents.raise_number(counter if ended else f"{counter}_to", 0 if ended else numbers[-1])
-            return ended
+            return None if ended else numbers[-1]
 
         with self._driver.read() as documents:
             unnumbered = documents.original and documents.number("incident_id") is None  # none of ours
-            done = unnumbered or documents.number(counter) is not None
+            done = unnumbered or (documents.number(counter) is not None and not copied)
             if not done and self._driver.read_only:
                 done = not _is_missing(documents, table)
         while not done:
-            done = self._driver.write(fill_slice)
+            last = self._driver.write(fill_slice)
+            done, reached = last is None, last or 0
         self._filled |= {counter}
 
 

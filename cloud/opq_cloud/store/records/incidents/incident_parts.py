@@ -127,15 +127,15 @@ class IncidentParts(IncidentIndex):
 
     def _index_all(self) -> None:
         """Indexes every incident that is not indexed yet, with the words and labels of its notes."""
-        self._fill_parts()
+        self._fill_parts(copied=True)
         with self._driver.read() as documents:
             noted = {int(each["incident_id"]) for each in documents.find(NOTES)}
         for number in noted:
             self._driver.write(partial(write_notes, number=number))
 
-    def _fill_parts(self) -> None:
-        self._fill_index()
-        self._fill_table(FILLED, PARTS, self._enter_copied)
+    def _fill_parts(self, copied: bool = False) -> None:
+        self._fill_index(copied)
+        self._fill_table(FILLED, PARTS, self._enter_copied, copied)
 
     def _enter_copied(self, documents: Documents, numbers: Sequence[int]) -> None:
         """Writes the rows of incidents that were copied without these rows."""

@@ -41,6 +41,11 @@ def test_disputed_labels_may_jump_at_midnight() -> None:
     assert fuzzed("nmea", 1, first_seed=1_008_120)["outside"] == 0
 
 
+def test_labels_wrong_before_midnight_are_no_leap_second() -> None:
+    """Another world: a receiver that had started again cold a minute before was 1 s late on 30 June."""
+    assert fuzzed("ubx", 1, first_seed=1_011_797)["outside"] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("form", FORMS)

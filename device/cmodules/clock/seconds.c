@@ -194,7 +194,8 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
                         1000; // -1: a second was inserted, and the labels are one late
         seconds->against_s = off_s;
         bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, OPQ_NEAR_LEAP_S);
-        if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
+        bool begins = seconds->against >= TURN_OVER_AT_LEAP && seconds->against < OPQ_CONTRADICTED; // not long before
+        if (leap && (label->leap ? off_s == -1 : begins)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
             // Labels that are disputed may have moved for another reason, which the gateway's time shows later.
             bool wider = (seconds->disputed_s > 0 && off_s < 0) || (seconds->disputed_s < 0 && off_s > 0);

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -53,7 +54,7 @@ class LimitedCloud:
         self.child.wait()
 
     def answer(self, port: int, path: str = "/", timeout_s: float = 240) -> str:
-        """What it answers; raises OSError."""
+        """What it answers; raises OSError and HTTPException."""
         url = f"http://127.0.0.1:{port + self.offset}{path}"
         with urllib.request.urlopen(url, timeout=timeout_s) as answer:
             return str(answer.read().decode())
@@ -62,7 +63,7 @@ class LimitedCloud:
         """The first answer of an address; fails at once where the process has ended."""
         until_s = time.monotonic() + START_S
         while time.monotonic() < until_s:
-            with suppress(OSError):
+            with suppress(OSError, HTTPException):  # also one that is cut short
                 return self.answer(port, path)
             assert self.child.poll() is None, self.said[-4000:]
             time.sleep(0.05)

@@ -1,10 +1,10 @@
 """Reads the frequency of Boxes over a span of any length: indices and charts have one answer from here."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 from opq_cloud.reports.grid_frequency import (
     QUANTITIES,
@@ -12,7 +12,7 @@ from opq_cloud.reports.grid_frequency import (
     grid_frequency_over,
 )
 from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS, IntervalColumns
 
 LENGTHS_MS: Final = (TEN_SECONDS_MS, TEN_MINUTES_MS)
@@ -22,18 +22,6 @@ Span = tuple[int, int]
 """Beginning and end in ns."""
 
 
-class FrequencyReader(Protocol):
-    """The store's intervals, or those that one visitor may see."""
-
-    def read(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> IntervalColumns: ...
-
-    def days(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
-    ) -> list[SummaryRow]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _ReadBox:
     box_id: str
@@ -41,7 +29,7 @@ class _ReadBox:
 
 
 def read_frequency(
-    intervals: FrequencyReader, stays: Mapping[str, Sequence[Span]], start_ns: int, end_ns: int
+    intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], start_ns: int, end_ns: int
 ) -> GridFrequency:
     """The frequency of the grid of some Boxes.
 
@@ -55,7 +43,7 @@ def read_frequency(
 
 
 def _read(
-    intervals: FrequencyReader, stays: Mapping[str, Sequence[Span]], start_ns: int, end_ns: int
+    intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], start_ns: int, end_ns: int
 ) -> Iterator[_ReadBox]:
     for box_id, own in stays.items():
         for first_ns, last_ns in own:
@@ -66,7 +54,7 @@ def _read(
 
 
 def box_extremes(
-    intervals: FrequencyReader, box_id: str, stays: Sequence[Span], start_ns: int, end_ns: int
+    intervals: ShownIntervals, box_id: str, stays: Sequence[Span], start_ns: int, end_ns: int
 ) -> tuple[float, float]:
     """Lowest and highest frequency of one Box, the same as of `read_frequency`; NaN where nothing is known.
 
@@ -109,7 +97,7 @@ def box_extremes(
 
 
 def _summaries(
-    intervals: FrequencyReader, box_id: str, start_ns: int, end_ns: int
+    intervals: ShownIntervals, box_id: str, start_ns: int, end_ns: int
 ) -> dict[int, dict[int, IntervalSummary]]:
     """Day -> length in ms -> summary of the day with a known frequency."""
     days: dict[int, dict[int, IntervalSummary]] = {}

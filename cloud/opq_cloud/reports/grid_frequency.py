@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.standards.indices import FrequencyIndex, frequency_index, grid_frequency
 from opq_proto.measurement.intervals import (
@@ -128,25 +129,14 @@ def _by_day(boxes: Iterable[MeasuredBox]) -> Iterator[_Parts]:
             columns = box.intervals.get(length_ms)
             if columns is None or "f_hz" not in columns.values:
                 continue
+            values = {name: columns.values[name] for name in QUANTITIES if name in columns.values}
+            columns = replace(columns, values=values, sequences=None)
             own_days = columns.start_ns // DAY_NS
             for day in np.unique(own_days).tolist():
                 first, last = np.searchsorted(own_days, (day, day + 1)).tolist()
                 of_box = days.setdefault(day, {}).setdefault(box.box_id, {})
-                of_box.setdefault(length_ms, []).append(_rows(columns, slice(first, last)))
+                of_box.setdefault(length_ms, []).append(chosen_rows(columns, slice(first, last)))
     yield from (days[day] for day in sorted(days))
-
-
-def _rows(columns: IntervalColumns, rows: slice | BoolArray) -> IntervalColumns:
-    """Some rows with what is read of them here."""
-    return replace(
-        columns,
-        start_ns=columns.start_ns[rows],
-        end_ns=columns.end_ns[rows],
-        flagged=columns.flagged[rows],
-        coverage=columns.coverage[rows],
-        values={name: columns.values[name][rows] for name in QUANTITIES if name in columns.values},
-        sequences=None,
-    )
 
 
 def _stating(boxes: _Parts) -> Iterator[_Rows]:
@@ -164,7 +154,7 @@ def _stating(boxes: _Parts) -> Iterator[_Rows]:
 def _of_length(boxes: _Parts, length_ms: int, chosen: BoolArray) -> _Rows:
     """The intervals of one length in the chosen ten minutes of a day."""
     known = {
-        box_id: [_rows(each, chosen[_ten_minutes_of(each.start_ns)]) for each in own.get(length_ms, ())]
+        box_id: [chosen_rows(each, chosen[_ten_minutes_of(each.start_ns)]) for each in own.get(length_ms, ())]
         for box_id, own in boxes.items()
     }
     every = [each.start_ns for own in known.values() for each in own]

@@ -48,7 +48,7 @@ class HalfCycleRequest:
 
 
 class HalfCycleRequests:
-    """When each Box is asked; at most MAX_WAITING at a time. Belongs to the event service's loop."""
+    """When each Box is asked; from MAX_WAITING on others are refused. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], HalfCycleRequest] = {}
@@ -91,7 +91,7 @@ class HalfCycleRequests:
         return self._waiting.get((token, box_id))
 
     def answered(self, token: str, box_id: str) -> None:
-        """Ends the wait for a Box whose answer, or why there is none, is recorded."""
+        """Ends the wait for a Box: its answer is recorded, or the reason why there is none."""
         self._waiting.pop((token, box_id), None)
 
 

@@ -165,7 +165,9 @@ def are_parallel(first_ns: Times, second_ns: Times) -> bool:
     return shared > PARALLEL_SHARE * of
 
 
-def chosen_rows(columns: IntervalColumns, rows: NDArray[np.int64]) -> IntervalColumns:
+def chosen_rows(
+    columns: IntervalColumns, rows: NDArray[np.int64] | NDArray[np.bool_] | slice
+) -> IntervalColumns:
     """Returns these rows of the intervals, in this order."""
     return replace(
         columns,

@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.store import BoxRecord, CloudStore
@@ -72,33 +72,13 @@ def test_a_first_fact_holds_before_too(store: CloudStore) -> None:
 
 
 def test_a_record_without_times_holds_from_the_beginning() -> None:
-    """As stores had it before facts had times; of a retired one the time of that is known."""
-    old = {"box_id": "1", "name": "Cellar", "site": "mill", "unplugged": True, "retired_ms": 7_000}
-    box = box_from_document(old)
-    assert facts(box, 0) == ("mill", None, None, True)
-    assert facts(box, 7 * S_NS) == ("mill", None, None, False)
-    moved = box_from_document(old | box_changes(old, BoxRecord("1", "", site="yard"), 9_000))
+    """As the original has it, whose facts have no time but that of the location."""
+    original = {"box_id": "1", "name": "Cellar", "site": "mill", "unplugged": True}
+    box = box_from_document(original)
+    assert facts(box, 0) == facts(box, 7 * S_NS) == ("mill", None, None, False)
+    moved = box_from_document(original | box_changes(original, BoxRecord("1", "", site="yard"), 9_000))
     assert [span.box.site for span in moved.spans(0, FAR_NS, ("site",))] == ["mill", "yard"]
-    assert moved.at(7 * S_NS).retired_ms == 7_000
-
-
-@pytest.mark.parametrize("back", [False, True])
-def test_a_made_up_box_was_in_service_before(back: bool) -> None:
-    """As an earlier version stored its retirement, and its return: without the time before."""
-    known = {"box_id": "1", "name": "Box 1", "description": MADE_UP, "unplugged": True, "retired_ms": 5_000}
-    since = {"unplugged": 6_000, "retired_ms": 6_000}
-    document = {**known, "stated_ms": since, "stated_number": 1}
-    if back:
-        document |= {"unplugged": False, "retired_ms": 0, "stated_ms": dict.fromkeys(since, 9_000)}
-        facts_then = {"unplugged": True, "retired_ms": 5_000}
-        entry = {"location": "", "location_start_time_ms": 6_000, "facts": facts_then}
-        document["location_archive"] = [entry]
-    box = box_from_document(document)
-    retired_s = 6 if back else 5
-    in_service = [box.at(each * S_NS).is_in_service for each in (0, retired_s - 1, retired_s, 8, 9)]
-    assert in_service == [True, True, False, False, back]
-    changed = box_from_document(document | box_changes(document, BoxRecord("1", "", phase="L1"), 20_000))
-    assert [changed.at(each * S_NS).is_in_service for each in (0, 8)] == [True, False]
+    assert not moved.at(0).is_in_service
 
 
 def test_what_a_simulation_made_up_is_not_stated() -> None:
@@ -140,6 +120,7 @@ statement = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(statement, max_size=25))
+@example([("location", "a", 1), ("location", "", 1), ("site", "a", 1), ("location", "a", None)])
 def test_any_course_comes_back_from_its_document(steps: list[tuple[str, str, int | None]]) -> None:
     """Against a table of moments and values for each fact."""
     document: dict[str, object] = {}

@@ -132,6 +132,8 @@ def _stated_fields(courses: Mapping[str, Course], known: Mapping[str, Any]) -> d
         ]
     if "location" in since:
         found["location_start_time_ms"] = since.pop("location")
+    elif "location" in courses and known.get("location_start_time_ms"):
+        found["location_start_time_ms"] = BEGINNING_MS
     if since or known.get("stated_ms"):
         found["stated_ms"] = since
     if any(known.get(name) != value for name, value in found.items()):
@@ -201,11 +203,8 @@ def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
     former = courses_of(stated)
     for name in FACTS:
         value = _fact(name, document.get(name))
-        stated_ms = _whole(since.get(name))
+        stated_ms = _whole(since.get(name)) or None
         last = former.get(name, ())
-        if name in SERVICE and value and not last and (stored is None or stated_ms is not None):
-            # an earlier version kept no former value, or no time
-            stated_ms = _whole(document.get("retired_ms")) or stated_ms
         if stated_ms is None and last:
             stated_ms = last[-1][0] + 1
         if stated_ms is not None and (last or value is not None or stored):

@@ -61,6 +61,7 @@ def test_gdb_stops_the_firmware_as_documented(
         finally:
             machine.terminate()
     said = done.stdout + done.stderr
+    assert done.returncode == 0, said  # it was ended as ordered
     frames = ["Hardware assisted breakpoint 1", "opq_acquire_on_half (", "DMA1_Stream3_IRQHandler ("]
     frames += ["<signal handler called>", "mp_execute_bytecode (", "pyexec_frozen_module (", "main ("]
     places = [said.find(frame) for frame in frames]
@@ -122,6 +123,7 @@ def test_the_command_ends_qemu_and_gdb(
         check=False,
     )
     said = done.stdout + done.stderr
+    assert done.returncode == 0, said  # it was ended as ordered
     frames = ["Breakpoint 1, opq_acquire_on_half (", "<signal handler called>", "pyexec_frozen_module ("]
     places = [said.find(frame) for frame in frames]
     assert -1 not in places and places == sorted(places), said

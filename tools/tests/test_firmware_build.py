@@ -421,3 +421,29 @@ def test_cppcheck_has_nothing_to_say() -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert not done.stderr and done.returncode == 0, done.stderr
+
+
+FALSE_FINDINGS = (
+    "clock/module.c:",  # no NMEA sentence gives OPQ_GPS_LEAP, with which alone `leap` is read
+)
+"""Files in which -fanalyzer takes a value for uninitialised, which no path of the program reads."""
+
+
+def test_the_analyzer_of_gcc_has_nothing_to_say(tools: toolchain.Toolchain, built: dict[str, Built]) -> None:
+    """Each C file of ours, by the compiler of the firmware, with the headers that its build made."""
+    objects = built[BOARD].folder / "obj"
+    rooms = [*DEVICE.glob("cmodules/*/"), DEVICE / "port", DEVICE / "boot", objects, objects / "genhdr"]
+    command = [
+        "arm-none-eabi-gcc",
+        *("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+        *("-std=gnu11", "-Os", "-DNDEBUG", "-fno-strict-aliasing", "-DOPQ_RING_SAMPLES=38400"),
+        f"-DOPQ_PUBLIC_KEY={{{','.join('0' * 32)}}}",
+        *("-fanalyzer", "-S", "-o", os.devnull),
+        *(f"-I{room}" for room in rooms),
+        *("-isystem", str(tools.micropython.path), "-isystem", str(tools.monocypher.path)),
+    ]
+    for source in [*DEVICE.glob("cmodules/*/*.c"), *DEVICE.glob("port/*.c"), *DEVICE.glob("boot/*.c")]:
+        done = subprocess.run([*command, source], capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stderr
+        warnings = [line for line in done.stderr.splitlines() if "[-Wanalyzer" in line]
+        assert all(any(each in line for each in FALSE_FINDINGS) for line in warnings), done.stderr

@@ -25,6 +25,8 @@ START_S = 60.0
 POLL_S = 0.02
 SOCKETS = Path("/tmp")
 """A short name, whatever TMPDIR is: the path of a socket has 107 bytes at most (unix(7))."""
+KILLED = "Terminated via GDBstub"
+"""QEMU's last words after GDB's `kill`; GDB reports the end of the connection as an error."""
 PACKAGES = {"st-util": "stlink-tools"}
 
 
@@ -140,6 +142,8 @@ def _run(session: DebugSession) -> int:
             if process.poll() is not None and (process.returncode or code):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
+                if not process.returncode and said and said[-1].endswith(KILLED):
+                    return 0
                 raise BackendError(f"{server[0]} ended with {process.returncode}: {said[-1] if said else ''}")
             return code
         finally:

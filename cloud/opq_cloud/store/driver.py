@@ -123,10 +123,13 @@ class TrendRows(Protocol):
     def sweep_settled(self) -> None:
         """Removes a slice of the minutes that were moved."""
 
-    def unmarked(self, limit: int) -> list[TrendPlace] | None:
-        """Returns the next minutes whose roll-up is not marked as due; None: all are marked."""
+    def unmarked(self, limit: int) -> tuple[list[TrendPlace], object] | None:
+        """Returns the next minutes whose roll-up is not marked as due, and what `note_marked` notes of them.
 
-    def note_marked(self, last: TrendPlace | None) -> None:
+        None: all are marked.
+        """
+
+    def note_marked(self, last: object) -> None:
         """Notes up to where minutes are marked; None: all are."""
 
     def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
@@ -298,6 +301,8 @@ class NumberService(Protocol):
 class ExpirySlice(NamedTuple):
     """How many expired documents, with their files, are removed at once."""
 
+    rows: int
+    """Of a table without files."""
     events: int
     files: int
     """Files of these events; of one event all."""

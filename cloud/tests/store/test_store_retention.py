@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.results import DeleteResult
 from store_cases import SAG, TRIGGER
 
@@ -19,6 +20,7 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
 from opq_cloud.store.driver import Fields
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
+from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE, delete_by_id, delete_where
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.tables import PHENOMENA
@@ -106,6 +108,33 @@ def test_any_number_of_documents_is_deleted(count: int) -> None:
     assert delete_where(cast(Any, by_filter), {"box_id": "7"}) == count
     assert delete_by_id(cast(Any, by_number), list(by_number.ids)) == count
     assert by_filter.ids == by_number.ids == []
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 100])
+def test_expired_documents_go_by_their_time(
+    cleared_uri: str, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """The oldest first, at most so many at once; one that is kept for longer meanwhile stays."""
+    with MongoClient[dict[str, Any]](cleared_uri) as client:
+        rows = client.get_default_database().trends
+        times = [5, 7, 7, 7, 7, 3, 9, NOW_S + 1, 8.5]
+        rows.insert_many({"_id": f"{at}", "expire_at": time_s} for at, time_s in enumerate(times))
+        asked: list[Fields] = []
+        delete, longer = Collection.delete_many, {"$set": {"expire_at": NOW_S + 9}}
+
+        def delete_many(self: Collection[Fields], where: Fields) -> DeleteResult:
+            asked.append(where)
+            rows.update_one({"_id": "6"}, longer)
+            return delete(self, where)
+
+        gone = []
+        with monkeypatch.context() as patched:
+            patched.setattr(Collection, "delete_many", delete_many)
+            while count := mongo_server.expire(rows, NOW_S, limit):
+                gone.append(count)
+        assert sum(gone) == 7 and max(gone) <= limit
+        assert [each["_id"] for each in rows.find().sort("_id")] == ["6", "7"]
+        assert any("_id" in where for where in asked) is (limit < 4), "only where one second has more"
 
 
 def test_another_processs_ttl_holds_for_new_data(

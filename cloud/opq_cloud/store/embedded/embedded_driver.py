@@ -293,7 +293,7 @@ class SqliteDriver:
 
     foreign_numbers = None  # no other program writes the file
     numbers = OwnNumbers()
-    expired_at_once = ExpirySlice(events=10, files=10_000, findings=1000)
+    expired_at_once = ExpirySlice(rows=1000, events=10, files=10_000, findings=1000)
     """One transaction, for which all other writes wait; an event has files of megabytes."""
 
     def __init__(self, opened: Callable[[], SqliteDatabase]) -> None:

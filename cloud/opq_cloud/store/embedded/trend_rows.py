@@ -137,10 +137,10 @@ class SqliteTrendRows:
         limits = (_EVER_MS if due_ms is None else due_ms, _SWEPT_ROWS)
         self._run(f"DELETE FROM trends_new WHERE (start_ms, box_id) IN ({settled})", limits)
 
-    def unmarked(self, limit: int) -> list[TrendPlace] | None:
+    def unmarked(self, limit: int) -> tuple[list[TrendPlace], object] | None:
         return None  # only this program writes trends here
 
-    def note_marked(self, last: TrendPlace | None) -> None: ...
+    def note_marked(self, last: object) -> None: ...
 
     def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
         if ttl_s is not None:

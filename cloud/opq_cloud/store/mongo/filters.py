@@ -13,6 +13,9 @@ REVISION = "_revision"
 """Field of our documents that each change raises."""
 MANY_VALUES = 20
 """From this many values on, a filter for them states their bounds too."""
+TEXTS: Fields = {"$gte": ""}
+NUMBERS: Fields = {"$gte": -(2**62)}
+"""All texts, and all numbers: a comparison finds only values of its own type."""
 _OPERATORS = {"!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
@@ -24,7 +27,7 @@ def filter_of(table: Table, where: Where) -> Fields:
         if isinstance(value, EarliestStart):
             continue  # only a hint
         if name == "box_id" and table.foreign_boxes and operator in ("=", "in"):
-            every.append({field: of_boxes(value if operator == "in" else [value])})
+            every.append(of_boxes(value if operator == "in" else [value]))
         elif operator in ("=", "has"):
             every.append({field: value})
         elif operator == "in":
@@ -41,8 +44,12 @@ def filter_of(table: Table, where: Where) -> Fields:
 
 
 def of_boxes(box_ids: Iterable[str]) -> Fields:
-    """Returns the condition that a document, which another program may have written, is of these Boxes."""
-    return among([stored for box_id in box_ids for stored in stored_boxes(box_id)])
+    """Returns the filter of documents, which another program may have written, of these Boxes."""
+    texts = list(box_ids)
+    numbers = [each for box_id in texts for each in stored_boxes(box_id) if not isinstance(each, str)]
+    if len(texts) < MANY_VALUES or not numbers:
+        return {"box_id": among([*texts, *numbers])}
+    return {"$or": [{"box_id": among(texts)}, {"box_id": among(numbers)}]}
 
 
 def among(values: Iterable[Any]) -> Fields:

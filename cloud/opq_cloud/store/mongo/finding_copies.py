@@ -7,6 +7,7 @@ from pymongo import ASCENDING
 from opq_cloud.store.documents.event_documents import counts_to_bytes, waveform_document
 from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.mongo.filters import of_boxes
 from opq_cloud.store.mongo.mongo_server import MongoServer
 from opq_cloud.store.records.events.waveforms import read_waveform
 from opq_cloud.store.records.incidents.findings import COPIED_MARGIN_SAMPLES, samples_file
@@ -40,7 +41,7 @@ class MongoFindingCopies:
 
     def add(self, known: KnownFinding, document: Fields) -> None:
         span = {"$gte": document["start_timestamp_ms"], "$lte": document["end_timestamp_ms"]}
-        of_box = {"box_id": known.finding.box_id, "timestamp_ms": span}
+        of_box = {**of_boxes([known.finding.box_id]), "timestamp_ms": span}
         rows = self._db.measurements.find(of_box, {"_id": 0}).sort("timestamp_ms", ASCENDING)
         document["measurements"] = list(rows)
 

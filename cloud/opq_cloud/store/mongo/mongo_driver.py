@@ -80,7 +80,12 @@ class MongoDocuments:
         return self._db[table.collection or table.name]
 
     def get(self, table: Table, *key: object) -> Fields | None:
-        return _plain(table, self._of(table).find_one(self._wanted(table, key), needed(table)))
+        return _plain(table, self._one(table, key, needed(table)))
+
+    def _one(self, table: Table, key: Key, fields: Fields | None = None) -> Fields | None:
+        """Returns the document of a key; of a Box's text and its number the text's, which others read."""
+        order = [("box_id", DESCENDING)] if table.foreign_boxes and "box_id" in table.key else None
+        return self._of(table).find_one(self._wanted(table, key), fields, sort=order)
 
     def find(
         self,
@@ -168,9 +173,9 @@ class MongoDocuments:
         return insert_new(self._of(table), [_stored(table, each) for each in documents])
 
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
-        collection, where = self._of(table), self._wanted(table, key)
+        collection = self._of(table)
         while True:
-            found = collection.find_one(where)
+            found = self._one(table, key)
             before = _plain(table, found)
             after = changed(None if before is None else dict(before))
             if after is None:
@@ -226,7 +231,7 @@ class MongoDocuments:
         return delete_where(collection, query)
 
     def take(self, table: Table, *key: object) -> Fields | None:
-        found = self._of(table).find_one(self._wanted(table, key))
+        found = self._one(table, key)
         if found is None or self._of(table).delete_one(_this(table, found)).deleted_count != 1:
             return None
         return _plain(table, found)
@@ -311,7 +316,7 @@ class MongoDocuments:
 class MongoDriver:
     """`driver.Driver` on an open database."""
 
-    expired_at_once = ExpirySlice(events=5000, files=20_000, findings=20_000)
+    expired_at_once = ExpirySlice(rows=20_000, events=5000, files=20_000, findings=20_000)
     """Many, because FerretDB reads a whole collection for each statement; no other write waits for them.
     """
 

@@ -171,9 +171,19 @@ def explain(error: PyMongoError) -> StoreError:
 
 
 def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
-    """Deletes expired documents, at most `limit`; returns how many."""
-    due = [d["_id"] for d in collection.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)]
-    return delete_by_id(collection, due)
+    """Deletes expired documents, the oldest first, some `limit` at most; returns how many.
+
+    They are named by their time, because FerretDB compares each document with each `_id` that a statement
+    names; by `_id` too where more expire in one second. So one that is kept for longer meanwhile stays.
+    """
+    query, order = {"expire_at": {"$lte": now_s}}, [("expire_at", ASCENDING)]
+    due = list(collection.find(query, {"expire_at": 1}).sort(order).limit(limit + 1))
+    if len(due) > limit:
+        first, beyond = due[0]["expire_at"], due[limit]["expire_at"]
+        query = {"expire_at": {"$lt": beyond}}
+        if first == beyond:
+            query = {"expire_at": first, "_id": {"$in": [each["_id"] for each in due[:limit]]}}
+    return int(collection.delete_many(query).deleted_count) if due else 0
 
 
 def delete_by_id(collection: Collection[Document], ids: Sequence[object]) -> int:

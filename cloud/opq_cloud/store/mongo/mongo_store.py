@@ -23,7 +23,7 @@ from pymongo.errors import PyMongoError
 
 from opq_cloud.store.documents import Document, box_id_of
 from opq_cloud.store.documents.event_documents import measurement_fields
-from opq_cloud.store.mongo.filters import of_boxes
+from opq_cloud.store.mongo.filters import NUMBERS, TEXTS, of_boxes
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
 from opq_cloud.store.mongo.mongo_accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.mongo_driver import MongoDriver
@@ -94,7 +94,7 @@ class MongoStore(StoreRecords):
         set_back: dict[str, Document] = {}
         for document in [each for each in fresh.values() if "sequence" not in each]:
             box_id, at_ms = document["box_id"], int(document["timestamp_ms"])
-            plain = {"box_id": box_id, "sequence": {"$exists": False}}
+            plain = {**of_boxes([box_id]), "sequence": {"$exists": False}}
             since = {**plain, "timestamp_ms": {"$gte": at_ms}}
             found = self._rows.find_one(since, {"timestamp_ms": 1}, sort=[("timestamp_ms", DESCENDING)])
             stored_ms = at_ms - 1 if found is None else int(found["timestamp_ms"])
@@ -118,7 +118,7 @@ class MongoStore(StoreRecords):
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        span = {"box_id": of_boxes([box_id]), "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
+        span = {**of_boxes([box_id]), "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
         every = (rows.find(span).sort("timestamp_ms", ASCENDING).limit(limit) for rows in self._both)
         return self._read_rows(islice(merge(*every, key=itemgetter("timestamp_ms")), limit))
 
@@ -131,22 +131,25 @@ class MongoStore(StoreRecords):
             every = chain([found], older.skip(1).limit(OLDER_ROWS))  # the others only if it cannot be read
             row = next(self._readable.read_all("measurements", measurement_from_document, every), None)
             if row is not None:
-                newest[row.box_id] = row
+                _note_later(newest, row)
         for row in self._read_rows(self._latest_of_each(self._crossings)):
-            if row.box_id not in newest or row.timestamp_ms > newest[row.box_id].timestamp_ms:
-                newest[row.box_id] = row
+            _note_later(newest, row)
         self._use_order_of_writing(newest)
         return newest
 
     def _latest_of_each(
         self, rows: Collection[Document], fields: Sequence[str] | None = None
     ) -> Iterator[Document]:
-        """Yields the document of each Box that has the latest time, by one indexed query per Box."""
+        """Yields the document of each Box that has the latest time, by one indexed query per Box.
+
+        A Box that some documents name by its text and others by its number has two.
+        """
         order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
-        found = rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is not text
-        while found is not None:
-            yield found
-            found = rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)
+        for each_of_type in (TEXTS, NUMBERS):
+            found = rows.find_one({"box_id": each_of_type}, fields, sort=order)
+            while found is not None:
+                yield found
+                found = rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)
 
     @store_errors
     def newest_ms(self) -> int | None:
@@ -190,7 +193,7 @@ class MongoStore(StoreRecords):
     @store_errors
     def _last_of(self, box_id: str, newest_ms: int, length_ms: int, limit: int) -> list[Measurement]:
         times = {"$gte": newest_ms - length_ms, "$lte": newest_ms}
-        span = {"box_id": of_boxes([box_id]), "timestamp_ms": times}
+        span = {**of_boxes([box_id]), "timestamp_ms": times}
         every = (rows.find(span).sort("timestamp_ms", DESCENDING).limit(limit) for rows in self._both)
         found = merge(*every, key=itemgetter("timestamp_ms"), reverse=True)
         return self._read_rows(islice(found, limit))[::-1]
@@ -201,17 +204,25 @@ class MongoStore(StoreRecords):
     def all_measurements(
         self, damaged: Callable[[str], None], after: LogPlace = (), box_id: str | None = None
     ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
-        """Reads in the order of an index, with one query; those of one Box and moment stand together."""
-        first_id, at_ms = (str(after[0]), int(after[1])) if after else (box_id or "", -(2**62))
-        later = [{"box_id": first_id, "timestamp_ms": {"$gt": at_ms}}, {"box_id": {"$gt": first_id}}]
-        whose = {"$gte": first_id} if box_id is None else box_id
-        where = {"box_id": whose, "timestamp_ms": {"$gte": -(2**62)}, "$or": later}
+        """Reads in the order of an index, with one query; those of one Box and moment stand together.
+
+        Boxes that are named by a number come first.
+        """
         order = [("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]
+        in_order: Callable[[Document], Any] = _in_order
+        where: Document = {"timestamp_ms": NUMBERS, "$or": [{"box_id": NUMBERS}, {"box_id": TEXTS}]}
+        if box_id is not None:
+            at_ms = {"$gt": int(after[1])} if after else NUMBERS
+            where = {**of_boxes([box_id]), "timestamp_ms": at_ms}
+            order, in_order = order[1:], itemgetter("timestamp_ms")
+        elif after:
+            of_box = {"box_id": after[0], "timestamp_ms": {"$gt": int(after[1])}}
+            texts = [] if isinstance(after[0], str) else [{"box_id": TEXTS}]
+            where["$or"] = [of_box, {"box_id": {"$gt": after[0]}}, *texts]
         found: list[Document] = []
         try:
-            in_place = itemgetter("box_id", "timestamp_ms")
-            rows = merge(*(each.find(where).sort(order) for each in self._both), key=in_place)
-            for _, group in groupby(rows, in_place):
+            rows = merge(*(each.find(where).sort(order) for each in self._both), key=in_order)
+            for _, group in groupby(rows, in_order):
                 found += group
                 if len(found) >= COPIED_ROWS:
                     yield self._copied(found, damaged)
@@ -227,7 +238,7 @@ class MongoStore(StoreRecords):
         rows, last = self._read_rows(found), found[-1]
         if unread := len(found) - len(rows):
             damaged(f"{unread} Measurements up to {last['_id']}: cannot be read")
-        return (str(last["box_id"]), int(last["timestamp_ms"])), rows
+        return (last["box_id"], int(last["timestamp_ms"])), rows
 
     @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
@@ -249,12 +260,24 @@ class MongoStore(StoreRecords):
     @store_errors
     def _delete_log(self, box_id: str) -> None:
         for rows in self._both:
-            delete_where(rows, {"box_id": of_boxes([box_id])})
+            delete_where(rows, of_boxes([box_id]))
         self._set_back.delete_one({"_id": box_id})
 
     @store_errors
     def _count_log(self) -> int:
         return sum(int(rows.estimated_document_count()) for rows in self._both)
+
+
+def _note_later(newest: dict[str, Measurement], row: Measurement) -> None:
+    known = newest.get(row.box_id)
+    if known is None or row.timestamp_ms > known.timestamp_ms:
+        newest[row.box_id] = row
+
+
+def _in_order(document: Document) -> tuple[bool, Any, Any]:
+    """The order of an index by Box and time: numbers before texts."""
+    box_id = document["box_id"]
+    return isinstance(box_id, str), box_id, document["timestamp_ms"]
 
 
 def _document(row: Measurement, expire_at: Int64) -> Document:

@@ -2,14 +2,15 @@
 levels in `opq_rollups`, because the original's readers take every document of `trends` for a minute."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents import box_id_of
+from opq_cloud.store.documents import box_id_of, box_text
 from opq_cloud.store.driver import Fields, TrendPlace
-from opq_cloud.store.mongo.filters import of_boxes
+from opq_cloud.store.mongo.filters import NUMBERS, of_boxes
 from opq_cloud.store.mongo.first_documents import ROLLUPS_FILL
 from opq_cloud.store.mongo.mongo_server import MongoServer, delete_by_id, delete_where, expire, upsert
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
@@ -28,7 +29,7 @@ class MongoTrendRows:
         """Searches minutes by their end, because an original one has only that."""
         if length_ms == TREND_MS:
             span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
-            found = self._minutes.find({"box_id": of_boxes([box_id]), "timestamp_ms": span})
+            found = self._minutes.find({**of_boxes([box_id]), "timestamp_ms": span})
             return list(self._readable.read_all("trends", _trend, found.sort("timestamp_ms", ASCENDING)))
         where = {"box_id": box_id, "length_ms": length_ms, "start_ms": {"$gte": start_ms, "$lt": end_ms}}
         found = self._rollups.find(where).sort("start_ms", ASCENDING)
@@ -71,22 +72,28 @@ class MongoTrendRows:
 
     def sweep_settled(self) -> None: ...
 
-    def unmarked(self, limit: int) -> list[TrendPlace] | None:
+    def unmarked(self, limit: int) -> tuple[list[TrendPlace], object] | None:
+        """Finds Boxes that are named by a text first, then those named by a number."""
         at = self._counters.find_one({"_id": ROLLUPS_FILL})
         if at is None or at["done"]:
             return None
-        of_box = {"box_id": str(at["box_id"]), "timestamp_ms": {"$gt": int(at["timestamp_ms"])}}
-        for where in (of_box, {"box_id": {"$gt": str(at["box_id"])}}):
+        box_id = at["box_id"]
+        of_box = {"box_id": box_id, "timestamp_ms": {"$gt": int(at["timestamp_ms"])}}
+        numbers = [{"box_id": NUMBERS}] if isinstance(box_id, str) else []
+        for where in (of_box, {"box_id": {"$gt": box_id}}, *numbers):
             rows = self._minutes.find(where, {"box_id": 1, "timestamp_ms": 1})
-            rows = rows.sort([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]).limit(limit)
-            if found := [(str(row["box_id"]), int(row["timestamp_ms"]) - TREND_MS) for row in rows]:
-                return found
-        return []
+            found = list(rows.sort([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]).limit(limit))
+            if found:
+                places = [
+                    (str(box_text(row["box_id"])), int(row["timestamp_ms"]) - TREND_MS) for row in found
+                ]
+                return places, (found[-1]["box_id"], Int64(found[-1]["timestamp_ms"]))
+        return [], None
 
-    def note_marked(self, last: TrendPlace | None) -> None:
+    def note_marked(self, last: Any) -> None:
         position: Fields = {"done": True}
         if last is not None:
-            position = {"box_id": last[0], "timestamp_ms": Int64(last[1] + TREND_MS)}
+            position = {"box_id": last[0], "timestamp_ms": last[1]}
         self._counters.update_one({"_id": ROLLUPS_FILL}, {"$set": position})
 
     def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
@@ -100,7 +107,7 @@ class MongoTrendRows:
         return delete_by_id(self._rollups, old)
 
     def remove_box(self, box_id: str, limit: int) -> int:
-        of_box = {"box_id": of_boxes([box_id])}
+        of_box = of_boxes([box_id])
         return sum(delete_where(rows, of_box) for rows in (self._minutes, self._rollups))
 
     def count(self) -> int:
@@ -111,18 +118,20 @@ class MongoTrendRows:
         if length_ms == TREND_MS:
             rows, where, field, ahead = self._minutes, {}, "timestamp_ms", TREND_MS
         found: dict[str, tuple[int, int]] = {}
-        for box_id in rows.distinct("box_id", where):
-            of_box = {**where, "box_id": box_id, field: {"$gte": -(2**62)}}  # numbers only
+        for box_id in {box_text(each) for each in rows.distinct("box_id", where)}:
+            if not isinstance(box_id, str):
+                continue
+            of_box = {**where, **of_boxes([box_id]), field: NUMBERS}
             first = rows.find_one(of_box, {field: 1}, sort=[(field, ASCENDING)])
             last = rows.find_one(of_box, {field: 1}, sort=[(field, DESCENDING)])
-            if isinstance(box_id, str) and first is not None and last is not None:
+            if first is not None and last is not None:
                 found[box_id] = int(first[field]) - ahead, int(last[field]) - ahead
         return found
 
     def locations(self, box_id: str, start_ms: int, end_ms: int) -> dict[int, str]:
         span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
         found = self._minutes.find(
-            {"box_id": of_boxes([box_id]), "timestamp_ms": span}, {"timestamp_ms": 1, "location": 1}
+            {**of_boxes([box_id]), "timestamp_ms": span}, {"timestamp_ms": 1, "location": 1}
         )
         return {
             int(each["timestamp_ms"]) - TREND_MS: str(each.get("location") or "unknown") for each in found

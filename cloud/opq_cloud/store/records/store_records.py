@@ -20,8 +20,6 @@ from opq_cloud.store.records.removals import never
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
 
-EXPIRED_ROWS = 1000
-"""Rows of a table without files that one call of `expire` deletes at most."""
 ASKED_AGAIN_S = 60
 """A sweep of many slices asks a collection again in which nothing was due, after this time."""
 
@@ -106,9 +104,10 @@ class StoreRecords(
             self._driver.write(job)
 
     def expire(self, now_s: int, slice_rows: int | None = None, stopped: Callable[[], bool] = never) -> int:
-        rows, at_once = slice_rows or EXPIRED_ROWS, self._driver.expired_at_once
+        at_once = self._driver.expired_at_once
         if slice_rows is not None:
-            at_once = at_once._replace(events=slice_rows, findings=slice_rows)
+            at_once = at_once._replace(rows=slice_rows, events=slice_rows, findings=slice_rows)
+        rows = at_once.rows
 
         def due(works: dict[str, Callable[[], int]]) -> dict[str, Callable[[], int]]:
             return {

@@ -216,7 +216,8 @@ def _fill(documents: Documents) -> int:
     found = documents.trends.unmarked(FILL_ROWS)
     if found is None:
         return 0
-    spans = {(box_id, start_ms // TEN_MINUTES_MS * TEN_MINUTES_MS) for box_id, start_ms in found}
+    places, last = found
+    spans = {(box_id, start_ms // TEN_MINUTES_MS * TEN_MINUTES_MS) for box_id, start_ms in places}
     _mark(documents, TEN_MINUTES_MS, sorted(spans))
-    documents.trends.note_marked(found[-1] if found else None)
-    return len(found)
+    documents.trends.note_marked(last)
+    return len(places)

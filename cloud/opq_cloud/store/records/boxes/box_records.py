@@ -82,10 +82,12 @@ class BoxRecords(StorePart):
             before_revision, boxes = self._latest_boxes
             if revision is not None and revision == before_revision:
                 return list(boxes)
-            found = list(documents.find(BOXES))
+            by_box: dict[object, Fields] = {}
+            for each in documents.find(BOXES, sort=("-box_id",)):  # texts before numbers, as `get` does
+                by_box.setdefault(each.get("box_id"), each)
         known = {each["box_id"]: (each, record) for each, record in self._read_boxes}
         read: list[tuple[Fields, BoxRecord]] = []
-        for each in found:
+        for each in by_box.values():
             before = known.get(each.get("box_id"))
             if before is not None and (before[0] is each or before[0] == each):
                 read.append(before)

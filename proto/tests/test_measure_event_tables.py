@@ -18,8 +18,8 @@ from opq_measure.standards.event_tables import (
     table_of,
 )
 from opq_measure.standards.indices import (
+    FrequencyCourse,
     fleet_supply,
-    frequency_index,
     grid_frequency,
     supply_of,
     weighted_median,
@@ -159,8 +159,22 @@ def test_the_median_goes_with_the_certain_boxes() -> None:
 
 
 def test_the_steepest_change_skips_gaps() -> None:
-    hertz = np.array([50.0, 49.9, math.nan, 49.0, 49.4])
-    found = frequency_index(np.arange(5) * 10.0, hertz)
-    assert (found.nadir_hz, found.nadir_at, found.zenith_hz) == (49.0, 3, 50.0)
-    assert found.steepest_hz_per_s == pytest.approx(0.04) and found.steepest_at == 3
-    assert frequency_index(np.zeros(0), np.zeros(0)).nadir_at is None
+    starts, hertz = np.array([0, 10, 30, 40]) * S, np.array([50.0, 49.9, 49.0, 49.4])
+    lengths = np.full(4, 10_000)
+    for pieces in ([slice(0, 4)], [slice(0, 1), slice(1, 1), slice(1, 3), slice(3, 4)]):
+        course = FrequencyCourse()
+        for each in pieces:
+            course.add(starts[each], lengths[each], hertz[each], hertz[each], hertz[each] + 0.1)
+        found = course.index
+        assert (found.nadir_hz, found.nadir_ns, found.zenith_hz) == (49.0, 30 * S, 50.1)
+        assert found.steepest_hz_per_s == pytest.approx(0.04) and found.steepest_ns == 30 * S
+        assert found.median_hz == pytest.approx(49.65)
+    assert FrequencyCourse().index.nadir_ns is None
+
+
+def test_a_longer_interval_counts_as_often() -> None:
+    course, at = FrequencyCourse(), np.array([0, 600]) * S
+    hertz = np.array([50.2, 50.0])
+    course.add(at, np.array([600_000, 10_000]), hertz, hertz, hertz)
+    assert course.index.median_hz == 50.2 and course.index.spread_hz == 0.0
+    assert course.index.steepest_hz_per_s == pytest.approx(-0.2 / 305)

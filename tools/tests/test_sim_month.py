@@ -182,5 +182,6 @@ def test_the_month_of_the_command_equals_the_truth(folder: Path, truth: Truth) -
     starts = range(begin_ns, end_ns, month.TEN_NS)
     tens = sorted(truth.mean_hz(at_ns, at_ns + month.TEN_NS) for at_ns in starts)
     assert found["frequency"]["median_hz"] == pytest.approx(tens[len(tens) // 2 - 1], abs=0.001)
-    assert found["frequency"]["nadir_hz"] == pytest.approx(tens[0], abs=0.001)
-    assert found["frequency"]["boxes"] == 2 and min(hertz) < tens[0]
+    # the lowest window of 10/12 cycles: a mean of ten minutes hides how low it went
+    assert found["frequency"]["nadir_hz"] == pytest.approx(min(hertz), abs=0.001)
+    assert found["frequency"]["boxes"] == 2 and min(hertz) < tens[0] - 0.001

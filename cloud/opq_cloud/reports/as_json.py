@@ -105,12 +105,12 @@ def report_json(report: WeekReport) -> dict[str, Any]:
             "semi_f47": report.sarfi.semi_f47,
         },
         "frequency": {
-            "of": report.frequency_of or None,
-            "median_hz": _number(report.frequency.median_hz),
-            "nadir_hz": _number(report.frequency.nadir_hz),
-            "nadir_ns": report.nadir_ns,
-            "zenith_hz": _number(report.frequency.zenith_hz),
-            "steepest_hz_per_s": _number(report.frequency.steepest_hz_per_s),
+            "of": report.frequency.of or None,
+            "median_hz": _number(report.frequency.index.median_hz),
+            "nadir_hz": _number(report.frequency.index.nadir_hz),
+            "nadir_ns": report.frequency.index.nadir_ns,
+            "zenith_hz": _number(report.frequency.index.zenith_hz),
+            "steepest_hz_per_s": _number(report.frequency.index.steepest_hz_per_s),
         },
         "magnitude_unbalance_percent": _number(report.magnitude_unbalance),
         "not_judged": [

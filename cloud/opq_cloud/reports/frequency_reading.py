@@ -1,31 +1,37 @@
 """Reads the frequency of Boxes over a span of any length: indices and charts have one answer from here."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
 from opq_cloud.reports.grid_frequency import (
     QUANTITIES,
+    Day,
     GridFrequency,
     grid_frequency_over,
 )
+from opq_cloud.store.box_record import box_order
 from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS, IntervalColumns
 
 LENGTHS_MS: Final = (TEN_SECONDS_MS, TEN_MINUTES_MS)
+FREQUENCY_BOXES: Final = 5
+"""Boxes that state the frequency of a day, those with the most data."""
 READ_DAYS: Final = 31
-"""Days that are in memory at once."""
+"""Days of which is known at once which Boxes state them."""
+NEAR_DAYS: Final = 3
+"""Days that are so near are read as one span."""
 Span = tuple[int, int]
 """Beginning and end in ns."""
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadBox:
-    box_id: str
-    intervals: dict[int, IntervalColumns]
+BoxDays = Mapping[int, Mapping[int, Sequence[IntervalColumns]]]
+"""Day from 1970 -> length in ms -> intervals of a Box with a frequency that nothing flags."""
 
 
 def read_frequency(
@@ -33,24 +39,97 @@ def read_frequency(
 ) -> GridFrequency:
     """The frequency of the grid of some Boxes.
 
+    A day (UTC) is stated by a few of them, and is looked at as a whole, whatever part of it the span has. So
+    every span has the same frequency in the same moment.
+
     Args:
-        stays: Box -> when it was of the grid or the place, each moment once.
+        stays: Box -> when it was of the grid or the place, each moment once; also before and after the span.
     """
-    step_ns = READ_DAYS * DAY_NS
-    first_ns = (start_ns // DAY_NS) * DAY_NS + step_ns
-    edges_ns = [start_ns, *range(first_ns, end_ns, step_ns), max(start_ns, end_ns)]
-    return grid_frequency_over(_read(intervals, stays, *span) for span in pairwise(edges_ns))
+    days = range(start_ns // DAY_NS, -(-end_ns // DAY_NS))
+    parts = (days[first : first + READ_DAYS] for first in range(0, len(days), READ_DAYS))
+    read = (day for part in parts for day in _days(intervals, stays, part))
+    return grid_frequency_over(read, start_ns, end_ns)
 
 
-def _read(
-    intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], start_ns: int, end_ns: int
-) -> Iterator[_ReadBox]:
-    for box_id, own in stays.items():
-        for first_ns, last_ns in own:
-            span = max(first_ns, start_ns), min(last_ns, end_ns)
-            if span[0] < span[1]:
-                read = {each: intervals.read(box_id, each, *span, QUANTITIES) for each in LENGTHS_MS}
-                yield _ReadBox(box_id, {each: rows for each, rows in read.items() if len(rows.start_ns)})
+def _days(intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], days: range) -> Iterator[Day]:
+    """Yields each day with the Boxes that state it."""
+    ranked = _ranked(intervals, stays, days)
+    first_choice: dict[str, list[int]] = {}
+    for day, box_ids in ranked.items():
+        for box_id in box_ids[:FREQUENCY_BOXES]:
+            first_choice.setdefault(box_id, []).append(day)
+    read = {box_id: _read(intervals, box_id, stays[box_id], own) for box_id, own in first_choice.items()}
+    for day, box_ids in ranked.items():
+        found: dict[str, Mapping[int, Sequence[IntervalColumns]]] = {}
+        for box_id in box_ids:
+            if day not in first_choice.get(box_id, ()):  # for one that has intervals without a frequency
+                read[box_id] = {**read.get(box_id, {}), **_read(intervals, box_id, stays[box_id], [day])}
+            if day in read[box_id]:
+                found[box_id] = read[box_id][day]
+            if len(found) == FREQUENCY_BOXES:
+                break
+        yield found
+
+
+def _ranked(
+    intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], days: range
+) -> dict[int, list[str]]:
+    """Day -> the Boxes that were there, those with the most data first; equal tenths of a day count alike."""
+    there = {
+        box_id: {day: share for day in days if (share := _share(own, day * DAY_NS)) > 0}
+        for box_id, own in stays.items()
+    }
+    there = {box_id: own for box_id, own in there.items() if own}
+    tenths: dict[tuple[str, int], int] = {}
+    for box_id, own in there.items() if len(there) > FREQUENCY_BOXES else ():
+        span = min(own) * DAY_NS, (max(own) + 1) * DAY_NS
+        for length_ms in LENGTHS_MS:
+            for row in intervals.days(box_id, length_ms, *span, ()):
+                day = row.start_ms * 10**6 // DAY_NS
+                known_ns = (row.summary.intervals - row.summary.flagged) * length_ms * 10**6
+                share = round(10 * own.get(day, 0.0) * known_ns / DAY_NS)
+                tenths[box_id, day] = max(tenths.get((box_id, day), 0), share)
+    return {
+        day: sorted(
+            (box_id for box_id, own in there.items() if day in own),
+            key=lambda box_id: (-tenths.get((box_id, day), 0), box_order(box_id)),
+        )
+        for day in days
+    }
+
+
+def _share(stays: Sequence[Span], day_ns: int) -> float:
+    """The share of a day in which a Box was there."""
+    return sum(max(0, min(last, day_ns + DAY_NS) - max(first, day_ns)) for first, last in stays) / DAY_NS
+
+
+def _read(intervals: ShownIntervals, box_id: str, stays: Sequence[Span], days: Sequence[int]) -> BoxDays:
+    """The chosen days of a Box, without those of which no frequency is known."""
+    found: dict[int, dict[int, list[IntervalColumns]]] = {}
+    breaks = [at for at in range(1, len(days)) if days[at] - days[at - 1] > NEAR_DAYS]
+    for first, last in pairwise([0, *breaks, len(days)]):
+        near = days[first:last]
+        for begin_ns, until_ns in stays:
+            span = max(begin_ns, near[0] * DAY_NS), min(until_ns, (near[-1] + 1) * DAY_NS)
+            for length_ms in LENGTHS_MS if span[0] < span[1] else ():
+                columns = intervals.read(box_id, length_ms, *span, QUANTITIES)
+                if "f_hz" in columns.values:
+                    _add_days(found, columns, near)
+    return found
+
+
+def _add_days(
+    found: dict[int, dict[int, list[IntervalColumns]]], columns: IntervalColumns, days: Collection[int]
+) -> None:
+    """Adds the known intervals of some days."""
+    columns = chosen_rows(
+        replace(columns, sequences=None), ~np.isnan(columns.values["f_hz"]) & ~columns.flagged
+    )
+    own_days = columns.start_ns // DAY_NS
+    for day in np.unique(own_days).tolist():
+        if day in days:
+            rows = chosen_rows(columns, own_days == day)
+            found.setdefault(day, {}).setdefault(columns.length_ms, []).append(rows)
 
 
 def box_extremes(
@@ -60,7 +139,11 @@ def box_extremes(
 
     A whole day is read as a summary where intervals of one length state it. Other days are read only while
     they may have the lowest or the highest value, so that a year of 10 s is not.
+
+    Args:
+        stays: when it was at the place; empty: always.
     """
+    stays = stays or ((0, LAST_NS),)
     low, high = math.inf, -math.inf
     mixed: list[tuple[Span, float, float]] = []
     to_read: list[Span] = []
@@ -79,10 +162,10 @@ def box_extremes(
                 low, high = min(low, least), max(high, most)
 
     def widened(spans: Sequence[Span]) -> tuple[float, float]:
-        index = read_frequency(intervals, {box_id: sorted(spans)}, start_ns, end_ns).index
-        if math.isnan(index.nadir_hz):
-            return low, high
-        return min(low, index.nadir_hz), max(high, index.zenith_hz)
+        found = (read_frequency(intervals, {box_id: stays}, *span).index for span in spans)
+        known = [index for index in found if not math.isnan(index.nadir_hz)]
+        ends = [(low, high), *((index.nadir_hz, index.zenith_hz) for index in known)]
+        return min(least for least, _ in ends), max(most for _, most in ends)
 
     low, high = widened(to_read)
     for span, least, _ in sorted(mixed, key=lambda each: each[1]):

@@ -3,20 +3,20 @@
 Values that a dip, swell, interruption or gap flags are left out: a phase jump does not change the frequency
 of a grid. Each ten minutes are read by themselves. The standard's intervals of 10 s state them where they
 cover them whole. Elsewhere lowest and highest are those of the windows of 10/12 cycles in the ten minutes,
-because a mean of ten minutes hides how low the frequency went. A Box's weight is one of each day (UTC).
+because a mean of ten minutes hides how low the frequency went. A Box's weight is that of a whole day (UTC).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_measure.signal import BoolArray, FloatArray
-from opq_measure.standards.indices import FrequencyIndex, frequency_index, grid_frequency
+from opq_measure.standards.indices import FrequencyCourse, FrequencyIndex, grid_frequency
 from opq_proto.measurement.intervals import (
     DAY_NS,
     INTERVAL_WORDS,
@@ -34,28 +34,20 @@ FEW_BOXES: Final = 3
 _TEN_MINUTES_OF_DAY: Final = DAY_NS // TEN_MINUTES_NS
 
 
-class MeasuredBox(Protocol):
-    """What is stored of a Box in the span."""
-
-    @property
-    def box_id(self) -> str: ...
-
-    @property
-    def intervals(self) -> Mapping[int, IntervalColumns]:
-        """Length in ms -> intervals."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class GridFrequency:
-    """The frequency of a grid, and where its extremes are."""
+    """The frequency of a grid, and what states it."""
 
-    index: FrequencyIndex
+    index: FrequencyIndex = field(default_factory=FrequencyIndex)
     of: str = ""
     """The intervals that it comes from: `10 s`, `10 min` or `10 s and 10 min`; empty: none."""
     boxes: int = 0
-    nadir_ns: int | None = None
-    steepest_ns: int | None = None
+    nominal_hz: float | None = None
+    """What its Boxes state; None: nothing."""
+
+
+Day = Mapping[str, Mapping[int, Sequence[IntervalColumns]]]
+"""Box -> length in ms -> its intervals with a frequency in a day (UTC), which may come in several parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,76 +62,38 @@ class _Rows:
     high: FloatArray
 
 
-def grid_frequency_of(boxes: Iterable[MeasuredBox]) -> GridFrequency:
-    """The frequency of these Boxes' grid: in each interval their median, weighted by 1/uncertainty^2.
-
-    A Box may come in several parts, as of a week that is divided.
-    """
-    return grid_frequency_over((boxes,))
-
-
 def commonest_hz(nominal_hz: Iterable[float | None]) -> float | None:
     """The nominal frequency that most state; the lower one of two that as many state. None without any."""
     counts = Counter(each for each in nominal_hz if each is not None)
     return min(counts, key=lambda each: (-counts[each], each), default=None)
 
 
-def grid_frequency_over(spans: Iterable[Iterable[MeasuredBox]]) -> GridFrequency:
-    """That of the Boxes in spans that follow one another, with midnight (UTC) between them."""
-    read = [rows for boxes in spans for day in _by_day(boxes) for rows in _stating(day) if len(rows.start_ns)]
-    if not read:
-        return GridFrequency(frequency_index(np.zeros(0), np.zeros(0)))
-    starts = np.concatenate([rows.start_ns for rows in read])
-    lengths_ms = np.concatenate([np.full(len(rows.start_ns), rows.length_ms) for rows in read])
-    order = np.argsort(starts)
-    starts, lengths_ms = starts[order], lengths_ms[order]
-    hertz, low, high = (
-        np.concatenate([getattr(rows, name) for rows in read])[order] for name in ("hertz", "low", "high")
-    )
-    middles_s = (starts - starts[0]) / 1e9 + lengths_ms / 2000
-    apart_ns = np.diff(starts) - lengths_ms[:-1] * 10**6
-    holes = np.flatnonzero(2 * apart_ns > lengths_ms[1:] * 10**6) + 1  # no change is taken across one
-    index = frequency_index(
-        np.insert(middles_s, holes, np.nan),
-        np.insert(hertz, holes, np.nan),
-        np.insert(lengths_ms // lengths_ms.min(), holes, 0),
-    )
-    lowest = int(np.nanargmin(low))
-    steepest = index.steepest_at
-    if steepest is not None:
-        steepest -= int(np.count_nonzero(holes + np.arange(len(holes)) < steepest))
-    return GridFrequency(
-        replace(index, nadir_hz=float(low[lowest]), nadir_at=lowest, zenith_hz=float(np.nanmax(high))),
-        " and ".join(INTERVAL_WORDS[each] for each in sorted({rows.length_ms for rows in read})),
-        len({box_id for rows in read for box_id in rows.box_ids}),
-        int(starts[lowest]),
-        None if steepest is None else int(starts[steepest]),
-    )
+def grid_frequency_over(days: Iterable[Day], start_ns: int, end_ns: int) -> GridFrequency:
+    """The frequency of some Boxes' grid: in each interval their median, weighted by 1/uncertainty^2.
+
+    Args:
+        days: whole days (UTC) in time order, also where the span has a part of one: what is stated in an
+            interval is the same in every span that has it.
+    """
+    course = FrequencyCourse()
+    box_ids: set[str] = set()
+    lengths_ms: set[int] = set()
+    for day in days:
+        read = [rows for rows in _stating(day, (start_ns, end_ns)) if len(rows.start_ns)]
+        if not read:
+            continue
+        starts = np.concatenate([rows.start_ns for rows in read])
+        lengths = np.concatenate([np.full(len(rows.start_ns), rows.length_ms) for rows in read])
+        order = np.argsort(starts)
+        hertz = ([getattr(rows, name) for rows in read] for name in ("hertz", "low", "high"))
+        course.add(starts[order], lengths[order], *(np.concatenate(each)[order] for each in hertz))
+        box_ids.update(box_id for rows in read for box_id in rows.box_ids)
+        lengths_ms.update(rows.length_ms for rows in read)
+    words = " and ".join(INTERVAL_WORDS[each] for each in sorted(lengths_ms))
+    return GridFrequency(course.index, words, len(box_ids))
 
 
-_Parts = Mapping[str, Mapping[int, Sequence[IntervalColumns]]]
-"""Box -> length in ms -> its intervals, which may come in several parts."""
-
-
-def _by_day(boxes: Iterable[MeasuredBox]) -> Iterator[_Parts]:
-    """Yields the intervals with a frequency of each day, in time order."""
-    days: dict[int, dict[str, dict[int, list[IntervalColumns]]]] = {}
-    for box in boxes:
-        for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS):
-            columns = box.intervals.get(length_ms)
-            if columns is None or "f_hz" not in columns.values:
-                continue
-            values = {name: columns.values[name] for name in QUANTITIES if name in columns.values}
-            columns = replace(columns, values=values, sequences=None)
-            own_days = columns.start_ns // DAY_NS
-            for day in np.unique(own_days).tolist():
-                first, last = np.searchsorted(own_days, (day, day + 1)).tolist()
-                of_box = days.setdefault(day, {}).setdefault(box.box_id, {})
-                of_box.setdefault(length_ms, []).append(chosen_rows(columns, slice(first, last)))
-    yield from (days[day] for day in sorted(days))
-
-
-def _stating(boxes: _Parts) -> Iterator[_Rows]:
+def _stating(boxes: Day, span: tuple[int, int]) -> Iterator[_Rows]:
     """Yields the intervals of each length that state a day."""
     whole = np.zeros(_TEN_MINUTES_OF_DAY, np.int64)
     windows = np.zeros(_TEN_MINUTES_OF_DAY, np.int64)
@@ -147,12 +101,12 @@ def _stating(boxes: _Parts) -> Iterator[_Rows]:
         whole += _known_in(own.get(TEN_SECONDS_MS, ())) == TEN_MINUTES_MS // TEN_SECONDS_MS
         windows += _known_in(own.get(TEN_MINUTES_MS, ()))
     by_windows = 2 * whole < windows  # Boxes that store 10 s state the grid if they are half of all
-    yield _of_length(boxes, TEN_SECONDS_MS, ~by_windows)
-    yield _of_length(boxes, TEN_MINUTES_MS, by_windows)
+    yield _of_length(boxes, TEN_SECONDS_MS, ~by_windows, span)
+    yield _of_length(boxes, TEN_MINUTES_MS, by_windows, span)
 
 
-def _of_length(boxes: _Parts, length_ms: int, chosen: BoolArray) -> _Rows:
-    """The intervals of one length in the chosen ten minutes of a day."""
+def _of_length(boxes: Day, length_ms: int, chosen: BoolArray, span: tuple[int, int]) -> _Rows:
+    """The intervals of one length in the chosen ten minutes of a day, those that begin in the span."""
     known = {
         box_id: [chosen_rows(each, chosen[_ten_minutes_of(each.start_ns)]) for each in own.get(length_ms, ())]
         for box_id, own in boxes.items()
@@ -161,6 +115,8 @@ def _of_length(boxes: _Parts, length_ms: int, chosen: BoolArray) -> _Rows:
     starts = np.unique(np.concatenate([np.zeros(0, np.int64), *every]))
     mean = {box_id: _on(starts, own, "f_hz") for box_id, own in known.items()}
     mean = {box_id: row for box_id, row in mean.items() if not np.isnan(row).all()}
+    if not mean:
+        return _Rows(length_ms, (), starts[:0], *(np.zeros(0),) * 3)
     spread = spread_hz(mean)
     hertz = grid_frequency(mean, spread)
     low, high = hertz, hertz
@@ -171,7 +127,9 @@ def _of_length(boxes: _Parts, length_ms: int, chosen: BoolArray) -> _Rows:
             for name in QUANTITIES[1:]
         )
         low, high = (np.where(np.isnan(each), hertz, each) for each in windows)
-    return _Rows(length_ms, tuple(mean), starts if mean else starts[:0], hertz, low, high)
+    kept = (starts >= span[0]) & (starts < span[1]) & ~np.isnan(hertz)
+    there = tuple(box_id for box_id, row in mean.items() if not np.isnan(row[kept]).all())
+    return _Rows(length_ms, there, starts[kept], hertz[kept], low[kept], high[kept])
 
 
 def _ten_minutes_of(start_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Indices of a fleet over a week, a month or a year: supply, data, SARFI and frequency, by Box and by feeder.
 
-Read from disturbances, outages and the summaries of days and months. The frequency is that of one grid, so
-a few Boxes with the most data state it. It alone is read from intervals.
+Read from disturbances, outages and the summaries of days and months. The frequency alone is read from
+intervals.
 """
 
 import math
@@ -12,8 +12,8 @@ from typing import Any
 from opq_cloud.core.page_parts import FailedPart, made_part, made_parts
 from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
-from opq_cloud.reports.frequency_reading import read_frequency
-from opq_cloud.reports.grid_frequency import GridFrequency, commonest_hz, grid_frequency_of
+from opq_cloud.reports.grid_frequency import GridFrequency
+from opq_cloud.reports.place_frequency import places_frequency, places_of_days
 from opq_cloud.reports.place_indices import (
     BoxIndices,
     IndexStore,
@@ -23,18 +23,12 @@ from opq_cloud.reports.place_indices import (
 )
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
 from opq_cloud.reports.week import ReportSpan
-from opq_cloud.store.box_record import FactSpan, box_order
-from opq_cloud.store.intervals.served_phases import stints
 from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
 from opq_measure.standards.indices import (
     fleet_supply,
 )
-from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance
-
-FREQUENCY_BOXES = 5
-"""Boxes, those with the most data, that state the grid's frequency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +42,6 @@ class FleetIndices:
     frequency: GridFrequency
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
-    nominal_hz: float | None = None
-    """Of the grid whose frequency it is; None: none of its Boxes states it."""
 
 
 def fleet_indices(
@@ -75,18 +67,17 @@ def fleet_indices(
     found = tuple(each for each, _ in made)
     names = sorted({name for _, parts in made for name in parts})
     feeders = {name: [parts[name] for _, parts in made if name in parts] for name in names}
-    measured = {box.box_id for place in found for box in place.boxes if box.complete_percent > 0}
-    every = [each for place in places for each in place.spans]
-    spans = [each for each in every if each.box.box_id in measured] or every
-    hertz = commonest_hz(of_hz for _, of_hz in {_box_hz(each, nominal) for each in spans})
-    one_grid = [each for each in every if _box_hz(each, nominal)[1] == hertz]  # some may store 10 s alone
-    frequency = made_part("Frequency", lambda: _frequency(store, whole, one_grid, found))
+    of_days = places_of_days(records, choice, whole.start_ns, whole.end_ns)
+    frequency = made_part(
+        "Frequency",
+        lambda: places_frequency(store.intervals, (*places, *of_days), nominal, whole.start_ns, whole.end_ns),
+    )
     if isinstance(frequency, FailedPart):
-        broken, frequency = (*broken, frequency), grid_frequency_of(())
+        broken, frequency = (*broken, frequency), GridFrequency()
     words = found[0].name if len(found) == 1 else choice.words
     long_s = long_interruption_s()
     whole = replace(whole, end_ns=span.end_ns)
-    return FleetIndices(whole, words, long_s, found, feeders, frequency, broken, hertz)
+    return FleetIndices(whole, words, long_s, found, feeders, frequency, broken)
 
 
 def _with_feeders(
@@ -104,30 +95,6 @@ def _with_feeders(
     return whole, {name: place_indices(store, span, place.of_feeder(name), nominal, events) for name in names}
 
 
-def _box_hz(span: FactSpan, nominal: Nominal) -> tuple[str, float | None]:
-    """The Box and its nominal frequency; None: neither it nor the configuration states one."""
-    stated = None if nominal == DEFAULT_NOMINAL else nominal.hz
-    return span.box.box_id, span.box.nominal_hz or stated
-
-
-def _frequency(
-    store: IndexStore,
-    span: ReportSpan,
-    chosen: Sequence[FactSpan],
-    found: Sequence[PlaceIndices],
-) -> GridFrequency:
-    """That of the Boxes of one grid in these spans."""
-    share: dict[str, float] = {}
-    for box in (box for place in found for box in place.boxes if not math.isnan(box.complete_percent)):
-        share[box.box_id] = share.get(box.box_id, 0.0) + box.served * box.complete_percent
-    spans: dict[str, list[FactSpan]] = {}
-    for each in chosen:
-        spans.setdefault(each.box.box_id, []).append(each)
-    best = sorted(spans, key=lambda box_id: (-share.get(box_id, 0.0), box_order(box_id)))[:FREQUENCY_BOXES]
-    stays = {box_id: stints(spans[box_id], span.start_ns, span.end_ns) for box_id in best}
-    return read_frequency(store.intervals, stays, span.start_ns, span.end_ns)
-
-
 def indices_document(found: FleetIndices) -> dict[str, Any]:
     """The indices as JSON; unknown is null."""
     index = found.frequency.index
@@ -141,12 +108,12 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
         **_together(found.places),
         "frequency": {
             "boxes": found.frequency.boxes,
-            "nominal_hz": found.nominal_hz,
+            "nominal_hz": found.frequency.nominal_hz,
             "median_hz": _known(index.median_hz),
             "nadir_hz": _known(index.nadir_hz),
-            "nadir_ns": found.frequency.nadir_ns,
+            "nadir_ns": index.nadir_ns,
             "steepest_hz_per_s": _known(index.steepest_hz_per_s),
-            "steepest_ns": found.frequency.steepest_ns,
+            "steepest_ns": index.steepest_ns,
             "of": found.frequency.of or None,
         },
         "feeders": [{"feeder": name, **_together(places)} for name, places in found.feeders.items()],

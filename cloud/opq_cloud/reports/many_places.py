@@ -4,15 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from opq_cloud.core.page_parts import FailedPart, made_part
-from opq_cloud.reports.grid_frequency import commonest_hz, grid_frequency_of
+from opq_cloud.core.page_parts import FailedPart
+from opq_cloud.reports.grid_frequency import GridFrequency
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.reports.week_report import WeekReport
 from opq_measure.standards.event_tables import SARFI_PERCENTS
 from opq_measure.standards.indices import (
     FleetSupply,
-    FrequencyIndex,
     fleet_supply,
 )
 
@@ -31,11 +30,7 @@ class FleetReport:
     """Threshold -> mean number of events at a place."""
     complete_percent: float
     """Mean share of the week that a Box measured; NaN without Boxes."""
-    frequency: FrequencyIndex
-    frequency_boxes: int
-    nominal_hz: float | None
-    """Of the grid whose frequency it is; None: no Box measured, or none states it."""
-    nadir_ns: int | None
+    frequency: GridFrequency
     broken: tuple[FailedPart, ...] = ()
     """Places, or figures, that could not be made."""
 
@@ -53,6 +48,7 @@ def fleet_report(
     week: ReportWeek,
     words: str,
     reports: Sequence[WeekReport],
+    frequency: GridFrequency,
     broken: tuple[FailedPart, ...] = (),
 ) -> FleetReport:
     """The report of these places; `broken`: places whose report could not be made.
@@ -65,12 +61,6 @@ def fleet_report(
     phases = [(phase, share) for each, share in zip(reports, shares, strict=True) for phase in each.phases]
     boxes = [phase.box for phase, _ in phases]
     weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
-    measured = [box.week for box in boxes if any(len(a.start_ns) for a in box.week.intervals.values())]
-    hertz = commonest_hz(of_hz for _, of_hz in {(each.box_id, each.stated_hz) for each in measured})
-    one_grid = [each for each in measured if each.stated_hz == hertz]
-    grid = made_part("Frequency", lambda: grid_frequency_of(one_grid))
-    if isinstance(grid, FailedPart):
-        broken, grid = (*broken, grid), grid_frequency_of(())
     complete = sum(share * phase.complete_percent for phase, share in phases)
     supply = fleet_supply([phase.supply for phase, _ in phases], weights)
     return FleetReport(
@@ -86,9 +76,6 @@ def fleet_report(
         if reports
         else (),
         complete / sum(weights) if sum(weights) else math.nan,
-        grid.index,
-        grid.boxes,
-        hertz,
-        grid.nadir_ns,
+        frequency,
         broken,
     )

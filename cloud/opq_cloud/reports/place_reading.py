@@ -99,6 +99,11 @@ class ChosenPlace:
     spans: tuple[FactSpan, ...]
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same place in another span."""
+        return (self.site, "") if self.site else ("", self.spans[0].box.box_id)
+
+    @property
     def name(self) -> str:
         return f"Site {self.site}" if self.site else label_of(self.spans[0].box)
 

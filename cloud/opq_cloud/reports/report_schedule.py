@@ -17,7 +17,8 @@ from typing import Final
 from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.reports.fleet_reading import read_fleet
 from opq_cloud.reports.limit_table import LimitTable, limit_table
-from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice, ReportStore, place_choice
+from opq_cloud.reports.place_indices import IndexStore
+from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice, place_choice
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.week import ReportWeek, local_moment, week_of
 from opq_cloud.reports.written import MEDIA_TYPES, written
@@ -83,7 +84,7 @@ class ReportSchedule:
         is_time = (now.date(), now.hour) >= (day, self._section.hour)
         return last if is_time else last.before()
 
-    def make_due(self, store: ReportStore, now_ns: int) -> list[MadeReport]:
+    def make_due(self, store: IndexStore, now_ns: int) -> list[MadeReport]:
         """Makes and mails what is due and not there; what was made before is left as it is.
 
         Raises:

@@ -43,11 +43,6 @@ class BoxWeek:
     channel: str = ""
     """Names it among the phases of its place, where a Box has served two of them; empty: the Box does."""
 
-    @property
-    def stated_hz(self) -> float | None:
-        """The nominal frequency where it or the configuration states one."""
-        return None if "nominal_hz" in self.unstated else self.nominal_hz
-
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:

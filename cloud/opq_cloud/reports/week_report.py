@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from opq_cloud.reports.grid_frequency import grid_frequency_of
+from opq_cloud.reports.grid_frequency import GridFrequency
 from opq_cloud.reports.limit_table import Limit, LimitTable
 from opq_cloud.reports.supply import Span, supply_of_box, until_left
 from opq_cloud.reports.verdicts import (
@@ -36,7 +36,6 @@ from opq_measure.standards.event_tables import (
     table_of,
 )
 from opq_measure.standards.indices import (
-    FrequencyIndex,
     SupplyIndex,
 )
 from opq_proto.measurement.intervals import (
@@ -154,10 +153,7 @@ class WeekReport:
     names: Mapping[str, int]
     """Names of IEEE 1159 -> events."""
     sarfi: Sarfi
-    frequency: FrequencyIndex
-    frequency_of: str
-    """The intervals that the frequency comes from: `10 s`, `10 min` or `10 s and 10 min`; empty: none."""
-    nadir_ns: int | None
+    frequency: GridFrequency
     magnitude_unbalance: float
     """95 % value of the largest deviation of three rms values from their mean, percent; NaN: unknown."""
 
@@ -184,13 +180,18 @@ class WeekReport:
         return verdict_of(self.rows)
 
 
-def week_report(table: LimitTable, week: ReportWeek, place: Place, now_ns: int | None = None) -> WeekReport:
+def week_report(
+    table: LimitTable,
+    week: ReportWeek,
+    place: Place,
+    now_ns: int | None = None,
+    frequency: GridFrequency = GridFrequency(),  # noqa: B008
+) -> WeekReport:
     """Judges every limit at every Box of the place; `now_ns` None: the week is over."""
     until_ns = week.end_ns if now_ns is None else max(week.start_ns, min(now_ns, week.end_ns))
     phases = tuple(_phase(table, week, box, until_ns) for box in place.boxes)
     events = site_events(place.boxes, week)
     nominal_hz = place.boxes[0].week.nominal_hz if place.boxes else 50.0
-    frequency = grid_frequency_of([box.week for box in place.boxes])
     return WeekReport(
         table,
         week,
@@ -202,9 +203,7 @@ def week_report(table: LimitTable, week: ReportWeek, place: Place, now_ns: int |
         tuple((form, table_of(events, form)) for form in table.event_tables),
         ieee1159_names(events, nominal_hz),
         sarfi_of(events),
-        frequency.index,
-        frequency.of,
-        frequency.nadir_ns,
+        frequency,
         _magnitude_unbalance(place.boxes),
     )
 

@@ -67,7 +67,7 @@ def fleet_json(fleet: FleetReport) -> dict[str, Any]:
 
 def indices_json(fleet: FleetReport) -> dict[str, Any]:
     """Supply, data and frequency of all places together; unknown is null."""
-    supply, frequency = fleet.supply, fleet.frequency
+    supply, frequency = fleet.supply, fleet.frequency.index
     return {
         "boxes": 0 if supply is None else supply.boxes,
         "interruptions_per_box": None if supply is None else supply.interruptions_per_box,
@@ -77,11 +77,11 @@ def indices_json(fleet: FleetReport) -> dict[str, Any]:
         "complete_percent": known(fleet.complete_percent),
         "sarfi": {f"{percent:g}": mean for percent, mean in fleet.sarfi},
         "frequency": {
-            "boxes": fleet.frequency_boxes,
-            "nominal_hz": fleet.nominal_hz,
+            "boxes": fleet.frequency.boxes,
+            "nominal_hz": fleet.frequency.nominal_hz,
             "median_hz": known(frequency.median_hz),
             "nadir_hz": known(frequency.nadir_hz),
-            "nadir_ns": fleet.nadir_ns,
+            "nadir_ns": frequency.nadir_ns,
             "zenith_hz": known(frequency.zenith_hz),
             "spread_hz": known(frequency.spread_hz),
             "steepest_hz_per_s": known(frequency.steepest_hz_per_s),

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.reports.frequency_reading import box_extremes, read_frequency
-from opq_cloud.reports.grid_frequency import GridFrequency, grid_frequency_of
+from opq_cloud.reports.grid_frequency import GridFrequency
 from opq_cloud.reports.verdicts import BoxWeek
 from opq_cloud.store.intervals.distribution import summary_of
 from opq_cloud.store.intervals.interval_rows import within
 from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_cloud.store.stated_facts import LAST_NS
 from opq_proto.measurement.intervals import DAY_NS, IntervalColumns
 
 WEEK = golden_week()
@@ -24,7 +25,11 @@ TENS, TEN_SECONDS = starts_of(WEEK, TEN_MS), starts_of(WEEK, TEN_S_MS)
 
 
 def found(*boxes: BoxWeek) -> GridFrequency:
-    return grid_frequency_of(boxes)
+    return read_frequency(Stored(*boxes), always(*boxes), WEEK.start_ns, WEEK.end_ns)
+
+
+def always(*boxes: BoxWeek) -> dict[str, list[tuple[int, int]]]:
+    return {each.box_id: [(0, LAST_NS)] for each in boxes}
 
 
 def box(number: int = 1, **values: object) -> BoxWeek:
@@ -86,13 +91,13 @@ def test_no_change_is_taken_across_a_flag() -> None:
     tens = columns(TENS, TEN_MS, {"f_hz": mean}, flagged=[200], missing=range(395, 405))
     grid = found(BoxWeek("1", 230.0, 50.0, {TEN_MS: tens}))
     assert grid.index.steepest_hz_per_s == pytest.approx(0.2 / 600, rel=1e-4)
-    assert grid.steepest_ns == int(TENS[599])
+    assert grid.index.steepest_ns == int(TENS[599])
 
 
 def test_flagged_values_alone_say_nothing() -> None:
     tens = columns(TENS, TEN_MS, {"f_hz": 50.0}, flagged=range(1008))
     grid = found(BoxWeek("1", 230.0, 50.0, {TEN_MS: tens}))
-    assert np.isnan(grid.index.nadir_hz) and grid.nadir_ns is None and grid.boxes == 0
+    assert np.isnan(grid.index.nadir_hz) and grid.index.nadir_ns is None and grid.boxes == 0
 
 
 class Stored:
@@ -104,7 +109,10 @@ class Stored:
     def read(
         self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
     ) -> IntervalColumns:
-        return within(self._boxes[box_id].intervals[length_ms], start_ns, end_ns)
+        none = IntervalColumns(
+            box_id, length_ms, *(np.zeros(0, np.int64),) * 2, *(np.zeros(0, bool),) * 2, {}
+        )
+        return within(self._boxes[box_id].intervals.get(length_ms, none), start_ns, end_ns)
 
     def days(
         self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
@@ -118,10 +126,11 @@ class Stored:
         ]
 
 
-def random_box(number: int, random: np.random.Generator) -> BoxWeek:
+def random_box(number: int, random: np.random.Generator, days: int = 8) -> BoxWeek:
     """A Box that stored some stretches of 10 s, and windows or means of ten minutes, some of them flagged."""
     intervals = {}
-    for length_ms, at in ((TEN_MS, TENS), (TEN_S_MS, TEN_SECONDS)):
+    for length_ms, whole in ((TEN_MS, TENS), (TEN_S_MS, TEN_SECONDS)):
+        at = whole[whole < WEEK.start_ns + days * DAY_NS]
         hertz = 50 + random.normal(0, 0.05, len(at))
         values = {"f_hz": hertz}
         if length_ms == TEN_MS and random.random() < 0.8:
@@ -162,18 +171,53 @@ def test_extremes_of_a_span_are_its_days(seed: int, count: int) -> None:
     np.testing.assert_equal(alone, extremes(stored, {"1": moved}, WEEK.start_ns, WEEK.end_ns))
 
 
-@given(st.integers(0, 2**32), st.integers(1, 2), st.sampled_from([ZONE, "Asia/Tokyo", "Asia/Kolkata"]))
-@settings(max_examples=25, deadline=None)
-def test_extremes_of_a_span_are_its_local_days(seed: int, count: int, zone: str) -> None:
-    """Of two Boxes at most, whose weights do not change with the part of a day that is read."""
-    boxes = [random_box(number, np.random.default_rng(seed + number)) for number in range(1, count + 1)]
-    stored, stays = Stored(*boxes), {each.box_id: [(0, WEEK.end_ns)] for each in boxes}
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 12),
+    st.sampled_from(["UTC", ZONE, "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Pacific/Honolulu"]),
+)
+@settings(max_examples=15, deadline=None)
+def test_a_span_has_the_extremes_of_its_parts(seed: int, count: int, zone: str) -> None:
+    """Whatever its Boxes stored, whenever they were there, and wherever it is cut."""
+    random = np.random.default_rng(seed)
+    boxes = [random_box(number, random, 3) for number in range(1, count + 1)]
+    stored, last_ns = Stored(*boxes), WEEK.start_ns + 3 * DAY_NS
+    stays = always(*boxes)
+    for box_id in random.choice(list(stays), count // 2, replace=False):
+        borders = np.sort(random.choice(range(WEEK.start_ns, last_ns, 10**9), 4, replace=False)).tolist()
+        stays[box_id] = list(zip(borders[::2], borders[1::2], strict=True))
     first = datetime(2026, 11, 16, tzinfo=ZoneInfo(zone))
-    midnights = [round((first + timedelta(days)).timestamp()) * 10**9 for days in range(8)]
-    edges = sorted({max(WEEK.start_ns, min(each, WEEK.end_ns)) for each in midnights} | {WEEK.end_ns})
-    days = np.array([extremes(stored, stays, *each) for each in pairwise(edges)])
-    wanted = float(np.nanmin(days[:, 0])), float(np.nanmax(days[:, 1]))
-    assert extremes(stored, stays, edges[0], edges[-1]) == wanted
+    midnights = [round((first + timedelta(day)).timestamp()) * 10**9 for day in range(5)]
+    moments = random.choice(range(WEEK.start_ns, last_ns, 10**9), 2).tolist()
+    inside = {max(WEEK.start_ns, min(each, last_ns)) for each in (*midnights, *moments)}
+    edges = sorted({WEEK.start_ns, last_ns} | inside)
+    whole = read_frequency(stored, stays, edges[0], edges[-1])
+    parts = [read_frequency(stored, stays, *each) for each in pairwise(edges)]
+    known = [part.index for part in parts if part.boxes]
+    if not known:
+        assert np.isnan(whole.index.nadir_hz) and whole.boxes == 0
+        return
+    lowest = min(known, key=lambda index: index.nadir_hz)
+    assert (whole.index.nadir_hz, whole.index.nadir_ns) == (lowest.nadir_hz, lowest.nadir_ns)
+    assert whole.index.zenith_hz == max(index.zenith_hz for index in known)
+    steepest = [abs(index.steepest_hz_per_s) for index in known if index.steepest_ns is not None]
+    assert not steepest or abs(whole.index.steepest_hz_per_s) >= max(steepest)
+    assert whole.boxes >= max(part.boxes for part in parts)
+
+
+def test_five_boxes_with_most_data_state_a_day() -> None:
+    """Of seven, two stored the first half of each day alone, and one stored no frequency."""
+    late, boxes = np.flatnonzero(TENS % DAY_NS >= DAY_NS // 2).tolist(), []
+    for number in range(1, 8):
+        values = {"rms_v": 230.0} if number == 3 else {"f_hz": 50 + number / 100}
+        missing = late if number < 3 else ()
+        tens = columns(TENS, TEN_MS, values, (), missing, box_id=str(number))
+        boxes.append(BoxWeek(str(number), 230.0, 50.0, {TEN_MS: tens}))
+    day_ns = (WEEK.start_ns // DAY_NS + 3) * DAY_NS
+    halves = [(day_ns, day_ns + DAY_NS // 2), (day_ns + DAY_NS // 2, day_ns + DAY_NS)]
+    found = [read_frequency(Stored(*boxes), always(*boxes), *each) for each in halves]
+    assert [grid.boxes for grid in found] == [5, 4]  # 1, 4, 5, 6 and 7, then without 1
+    assert all(50.04 <= grid.index.nadir_hz <= grid.index.zenith_hz <= 50.07 for grid in found)
 
 
 def test_windows_count_where_ten_seconds_are_missing() -> None:
@@ -183,7 +227,7 @@ def test_windows_count_where_ten_seconds_are_missing() -> None:
         low[at] = 49.2
         given = with_seconds(box(f_min_hz=low), seconds / 360)
         assert found(given).index.nadir_hz == pytest.approx(49.2, abs=1e-4)
-        assert found(given).nadir_ns == TENS[at]
+        assert found(given).index.nadir_ns == TENS[at]
         stays = [(0, WEEK.end_ns)]
         alone = box_extremes(Stored(given), "1", stays, WEEK.start_ns, WEEK.end_ns)
         assert alone[0] == pytest.approx(49.2, abs=1e-4)

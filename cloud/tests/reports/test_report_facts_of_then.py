@@ -160,8 +160,8 @@ def test_a_divided_week_counts_once_in_means(meters: Meters) -> None:
     meters.store.put_box(BoxRecord("1", "", nominal_v=400.0), ms("2026-10-21"))
     fleet = meters.fleet("box:1", "2026-W43")
     assert len(fleet.reports) == 2 and fleet.supply is not None
-    assert (fleet.supply.boxes, fleet.frequency_boxes) == (1, 1)
-    assert fleet.frequency.nadir_hz == pytest.approx(49.8)
+    assert (fleet.supply.boxes, fleet.frequency.boxes) == (1, 1)
+    assert fleet.frequency.index.nadir_hz == pytest.approx(49.8)
     assert (fleet.supply.interruptions_per_box, fleet.supply.minutes_per_box) == pytest.approx((1.0, 120.0))
     assert (fleet.complete_percent, dict(fleet.sarfi)[70.0]) == pytest.approx((100.0, 1.0))
     labels = voltage_drawing(fleet.reports[0].phases[0], fleet.reports[0])

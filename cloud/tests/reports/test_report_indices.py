@@ -213,7 +213,7 @@ def test_the_lowest_day_is_that_of_all_days(tmp_path: Path) -> None:
         pass
     found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
     day_ns = min(lowest, key=lambda at_ns: float(np.median(lowest[at_ns])))
-    assert found.nadir_ns == day_ns and found.boxes == 3
+    assert found.index.nadir_ns == day_ns and found.boxes == 3
     assert found.index.median_hz == pytest.approx(50.0, abs=0.001)
     made.close()
 
@@ -247,7 +247,7 @@ def test_missing_windows_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
     while made.intervals.settle(LATER_NS // 10**6):
         pass
     found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
-    assert found.nadir_ns == YEAR.start_ns + deep * DAY_NS
+    assert found.index.nadir_ns == YEAR.start_ns + deep * DAY_NS
     assert found.index.nadir_hz == pytest.approx({"windows": 49.6, "intervals": 49.5}[low], abs=1e-3)
     made.close()
 
@@ -280,9 +280,9 @@ def test_grids_of_two_frequencies_are_not_mixed(
     found = indices_document(fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS))["frequency"]
     week = read_fleet(made, limit_table("en50160"), week_of("2026-W07", "UTC", 0), PlaceChoice(), NOMINAL)
     assert found["median_hz"] == pytest.approx(median_hz, abs=1e-3)
-    assert week.frequency.median_hz == pytest.approx(median_hz, abs=1e-3)
+    assert week.frequency.index.median_hz == pytest.approx(median_hz, abs=1e-3)
     boxes = sum((each or NOMINAL.hz) == nominal_hz for each in stated[silent:])
-    assert (found["nominal_hz"], found["boxes"]) == (week.nominal_hz, week.frequency_boxes)
+    assert (found["nominal_hz"], found["boxes"]) == (week.frequency.nominal_hz, week.frequency.boxes)
     assert (found["nominal_hz"], found["boxes"]) == (nominal_hz, boxes)
     made.close()
 
@@ -317,9 +317,9 @@ def test_a_default_decides_no_grid(
     span, place = week_of("2026-W07", "UTC", 0), PlaceChoice()
     found = indices_document(fleet_indices(made, YEAR, place, DEFAULT_NOMINAL, LATER_NS))["frequency"]
     week = read_fleet(made, limit_table("en50160"), span, place, DEFAULT_NOMINAL)
-    assert found["nominal_hz"] == week.nominal_hz == nominal_hz
-    assert found["boxes"] == week.frequency_boxes == boxes
-    assert found["median_hz"] == pytest.approx(median_hz) == week.frequency.median_hz
+    assert found["nominal_hz"] == week.frequency.nominal_hz == nominal_hz
+    assert found["boxes"] == week.frequency.boxes == boxes
+    assert found["median_hz"] == pytest.approx(median_hz) == week.frequency.index.median_hz
     made.close()
 
 
@@ -343,11 +343,11 @@ def test_each_span_has_the_same_lowest_frequency(tmp_path: Path) -> None:
         pass
     lowest_hz, lowest_ns = pytest.approx(49.85, abs=1e-4), YEAR.start_ns + 40 * DAY_NS + 3 * TEN_NS + 300 * S
     for name in ("2026", "2026-02", "2026-W07"):
-        index = fleet_indices(made, span_of(name, "UTC", 0), PlaceChoice(), NOMINAL, LATER_NS).frequency
-        assert index.index.nadir_hz == lowest_hz and index.nadir_ns == lowest_ns, name
-        assert index.index.median_hz == pytest.approx(50.0, abs=1e-4)
+        index = fleet_indices(made, span_of(name, "UTC", 0), PlaceChoice(), NOMINAL, LATER_NS).frequency.index
+        assert index.nadir_hz == lowest_hz and index.nadir_ns == lowest_ns, name
+        assert index.median_hz == pytest.approx(50.0, abs=1e-4)
     week = read_fleet(made, limit_table("en50160"), week_of("2026-W07", "UTC", 0), PlaceChoice(), NOMINAL)
-    assert week.frequency.nadir_hz == lowest_hz and week.nadir_ns == lowest_ns
+    assert week.frequency.index.nadir_hz == lowest_hz and week.frequency.index.nadir_ns == lowest_ns
     box = ShownBox("1", "", None, 230.0, 50.0, False)
     for first, last in (
         ("2026-02-09", "2026-02-16"),
@@ -358,4 +358,43 @@ def test_each_span_has_the_same_lowest_frequency(tmp_path: Path) -> None:
         reader = PastReader(made, span, LATER_NS // 10**6, lambda _: 0.0, False, class_a=True)
         past = reader.box(box, [QUANTITIES["f_hz"]])["f_hz"]
         assert past.figures is not None and past.figures[0] == lowest_hz, first
+    made.close()
+
+
+def of_hz(hertz: float) -> Interval:
+    return Interval(600_000, False, 1.0, {"f_hz": hertz})
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+def test_reports_and_indices_have_one_frequency(tmp_path: Path, zone: str) -> None:
+    """Seven Boxes, of which other five have the most data on each day of the month."""
+    made, random = open_store(None, tmp_path), np.random.default_rng(5)
+    week = week_of("2026-W07", zone, 0)
+    first_ns = week.start_ns // DAY_NS * DAY_NS - 3 * DAY_NS
+    for number in range(1, 8):
+        made.put_box(BoxRecord(str(number), "", site="mill" if number < 3 else None))
+        away = random.integers(0, 11)
+        hertz = (50 + random.normal(0, 0.02, 11 * 48)).astype(np.float32).tolist()
+        made.intervals.append(
+            row(
+                str(number),
+                at + 1,
+                at_ns,
+                at_ns + TEN_NS,
+                interval=Interval(600_000, False, 1.0, {"f_hz": hertz[at]}),
+            )
+            for at, at_ns in enumerate(range(first_ns, first_ns + 11 * DAY_NS, 3 * TEN_NS))
+            if at // 48 != away
+        )
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    found = fleet_indices(made, span_of("2026-W07", zone, 0), PlaceChoice(), NOMINAL, LATER_NS).frequency
+    assert read_fleet(made, limit_table("en50160"), week, PlaceChoice(), NOMINAL).frequency == found
+    whole = fleet_indices(made, span_of("2026-02", zone, 0), PlaceChoice(), NOMINAL, LATER_NS).frequency
+    weeks = [f"2026-W0{number}" for number in (6, 7, 8)]
+    lowest = [
+        fleet_indices(made, span_of(name, zone, 0), PlaceChoice(), NOMINAL, LATER_NS).frequency.index.nadir_hz
+        for name in weeks
+    ]
+    assert whole.index.nadir_hz == np.nanmin(lowest) and found.boxes == 7
     made.close()

@@ -116,7 +116,7 @@ def test_all_places_are_counted_together() -> None:
     assert (fleet.supply.boxes, fleet.supply.interruptions_per_box) == (5, 1.0)
     assert fleet.supply.minutes_per_box == pytest.approx(10.0)
     assert dict(fleet.sarfi)[80.0] == 1.0 and fleet.complete_percent == pytest.approx(100.0)
-    assert fleet.frequency_boxes == 5 and fleet.frequency.median_hz == pytest.approx(50.002, abs=1e-4)
+    assert fleet.frequency.boxes == 5 and fleet.frequency.index.median_hz == pytest.approx(50.002, abs=1e-4)
     document = json.loads(written(fleet, "json", NOW_NS))
     assert document["of"] == "all places" and len(document["reports"]) == 3
     assert document["failed"] == ["Site mill"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,48 +140,87 @@ def grid_frequency(by_box: Mapping[str, FloatArray], uncertainty_hz: Mapping[str
 class FrequencyIndex:
     """The course of a grid's frequency; NaN and None where nothing is known."""
 
-    median_hz: float
-    nadir_hz: float
-    nadir_at: int | None
-    """Place of the nadir in the intervals."""
-    zenith_hz: float
-    spread_hz: float
+    median_hz: float = math.nan
+    nadir_hz: float = math.nan
+    nadir_ns: int | None = None
+    """Beginning of the interval with the nadir, the first of several."""
+    zenith_hz: float = math.nan
+    spread_hz: float = math.nan
     """Half of the distance of the 5 and 95 % values."""
-    steepest_hz_per_s: float
+    steepest_hz_per_s: float = math.nan
     """Largest change from one interval to the next, over the distance of their middles, with its sign."""
-    steepest_at: int | None
+    steepest_ns: int | None = None
+    """Beginning of the first of the two intervals."""
 
 
-def frequency_index(
-    middles_s: FloatArray, hertz: FloatArray, counts: NDArray[np.int64] | None = None
-) -> FrequencyIndex:
-    """The index of (n,) values at the middles of their intervals, in time order.
+class FrequencyCourse:
+    """The index of a course that is read piece by piece, in time order.
 
-    Median and spread have each value as often as `counts` says, such as intervals by their length.
+    Of each piece the frequencies alone are kept, for median and spread: 8 bytes an interval.
     The rate of change is that between means of whole intervals, so it is a lower bound of the ROCOF that
-    windows of 10/12 cycles would show; no change is taken across an unknown value.
+    windows of 10/12 cycles would show; no change is taken where half an interval is missing or is
+    there twice.
     """
-    known = np.flatnonzero(~np.isnan(hertz))
-    if len(known) == 0:
-        return FrequencyIndex(math.nan, math.nan, None, math.nan, math.nan, math.nan, None)
-    found = hertz[known]
-    lasting = found if counts is None else np.repeat(found, counts[known])
-    low, high = np.quantile(lasting, (0.05, 0.95))
-    steepest, steepest_at = math.nan, None
-    pairs = known[:-1][np.diff(known) == 1]
-    if len(pairs):
-        rates = (hertz[pairs + 1] - hertz[pairs]) / (middles_s[pairs + 1] - middles_s[pairs])
-        place = int(np.argmax(np.abs(rates)))
-        steepest, steepest_at = float(rates[place]), int(pairs[place])
-    return FrequencyIndex(
-        float(np.median(lasting)),
-        float(found.min()),
-        int(known[int(found.argmin())]),
-        float(found.max()),
-        float(high - low) / 2,
-        steepest,
-        steepest_at,
-    )
+
+    def __init__(self) -> None:
+        self._hertz: dict[int, list[FloatArray]] = {}
+        """Length in ms -> frequencies."""
+        self._index = FrequencyIndex()
+        self._last = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        """Start in ns, length in ms and frequency of the last interval, if there was one."""
+
+    def add(
+        self,
+        start_ns: NDArray[np.int64],
+        lengths_ms: NDArray[np.int64],
+        hertz: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+    ) -> None:
+        """Adds intervals with a known frequency, in time order, after those that were added before.
+
+        Args:
+            low: (n,) lowest frequency of each, `high` the highest.
+        """
+        if not len(start_ns):
+            return
+        for length_ms in np.unique(lengths_ms).tolist():
+            self._hertz.setdefault(length_ms, []).append(hertz[lengths_ms == length_ms])
+        found, lowest, highest = self._index, int(low.argmin()), float(high.max())
+        if not low[lowest] >= found.nadir_hz:
+            found = replace(found, nadir_hz=float(low[lowest]), nadir_ns=int(start_ns[lowest]))
+        if not highest <= found.zenith_hz:
+            found = replace(found, zenith_hz=highest)
+        parts = zip(self._last, (start_ns, lengths_ms, hertz), strict=True)
+        starts, lengths, course = (np.concatenate(part) for part in parts)
+        self._last = starts[-1:], lengths[-1:], course[-1:]
+        apart_ns = np.diff(starts) - lengths[:-1] * 10**6
+        pairs = np.flatnonzero(np.abs(2 * apart_ns) <= lengths[1:] * 10**6)
+        if len(pairs):
+            after = pairs + 1
+            middles_ms = (starts[after] - starts[pairs]) / 1e6 + (lengths[after] - lengths[pairs]) / 2
+            rates = (course[after] - course[pairs]) / (middles_ms / 1e3)
+            place = int(np.argmax(np.abs(rates)))
+            if not abs(rates[place]) <= abs(found.steepest_hz_per_s):
+                steepest_ns = int(starts[pairs[place]])
+                found = replace(found, steepest_hz_per_s=float(rates[place]), steepest_ns=steepest_ns)
+        self._index = found
+
+    @property
+    def index(self) -> FrequencyIndex:
+        """Median and spread have each value as often as its interval is long."""
+        if not self._hertz:
+            return self._index
+        shortest_ms = min(self._hertz)
+        lasting = np.concatenate(
+            [
+                np.repeat(part, length_ms // shortest_ms)
+                for length_ms, parts in self._hertz.items()
+                for part in parts
+            ]
+        )
+        low, median, high = np.quantile(lasting, (0.05, 0.5, 0.95))
+        return replace(self._index, median_hz=float(median), spread_hz=float(high - low) / 2)
 
 
 def union_ns(spans: Iterable[tuple[int, int]]) -> int:

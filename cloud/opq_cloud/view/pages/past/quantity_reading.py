@@ -197,7 +197,7 @@ class PastReader:
                 else self._intervals(box, quantity, records, quantity.length_ms)
             )
         span_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
-        low, high = box_extremes(records, box.box_id, self.stays or (span_ns,), *span_ns)
+        low, high = box_extremes(records, box.box_id, self.stays, *span_ns)
         if math.isnan(low) or not len(found.at_ms):
             return found
         rows = found.low, found.mean, found.high, found.coverage, found.flagged

@@ -75,7 +75,7 @@ def test_a_protected_boot_loader_needs_unprotect(tmp_path: Path) -> None:
 def test_silent_firmware_is_written_but_not_protected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_tools.firmware.flash.in_place.HELLO_S", 0.3)
+    monkeypatch.setattr("opq_tools.firmware.flash.box_link.HELLO_S", 0.3)
     text = refused(flash(tmp_path, bundle(), memory(BOX), "--protect"))
     assert text.startswith(f"{len(image(Slot.A))} bytes are written and verified; not protected: ")
 
@@ -191,6 +191,31 @@ def test_chip_only_asks() -> None:
         result = CliRunner().invoke(chip_command.command, ["--port", rom.path])
     assert result.exit_code == 0 and "slot a: 1.0.0" in result.output
     assert "written" not in result.output
+
+
+def notes_of(layout: Layout) -> str:
+    with RomBootLoader(memory(layout)) as rom:
+        return CliRunner().invoke(chip_command.command, ["--port", rom.path]).stderr
+
+
+def test_chip_says_which_slot_starts() -> None:
+    """Another programmer that writes slot A alone loses to slot B of the same version."""
+    one, two = image(Slot.A, "1.0.0"), image(Slot.B, "1.0.0")
+    assert not notes_of(BOX)
+    assert "both slots hold 1.0.0: the last one that was updated" in notes_of(Layout(boot_loader(), one, two))
+    assert not notes_of(Layout(boot_loader(), one, image(Slot.B, "1.0.1")))
+    bare = notes_of(Layout(boot_loader(), one[512:], two))
+    assert "slot A holds something without a header, so it does not start" in bare
+    assert not notes_of(Layout(b"", one[512:]))
+
+
+def test_an_image_without_header_is_refused(tmp_path: Path) -> None:
+    """`firmware_a.elf` and `firmware_a.bin` of a build: the boot loader would not start them."""
+    chip, before = memory(BOX), BOX.flash()
+    options = ("--address", "0x08020000", "--allow=unsigned")
+    text = refused(flash(tmp_path, image(Slot.A)[512:], chip, *options, name="firmware_a.bin"))
+    assert "would be in slot A without the header" in text and text.endswith("Nothing was written")
+    assert chip.flash == before
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
 from opq_proto.link.messages import LINK_BAUD, Operation
 from opq_sim.box.wire_faults import LineFaults
-from opq_tools.firmware.flash import chip_command, in_place, rom
+from opq_tools.firmware.flash import box_link, chip_command, in_place, rom
+from opq_tools.firmware.flash.box_link import BoxLink
 from opq_tools.firmware.flash.flash_command import command
 from opq_tools.firmware.flash.protection import offer_protection
 from opq_tools.firmware.flash.serial_line import SerialLine
@@ -45,7 +46,7 @@ def test_the_free_slots_image_is_confirmed(tmp_path: Path) -> None:
 
 
 def test_lost_and_corrupted_frames_cost_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.4)
+    monkeypatch.setattr(box_link, "ANSWER_S", 0.4)
     with UpdatingBox(faults=LineFaults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
     found = json.loads(result.stdout)
@@ -129,14 +130,14 @@ def test_a_bare_file_goes_into_no_box(tmp_path: Path) -> None:
 
 
 def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_place, "HELLO_S", 0.3)
+    monkeypatch.setattr(box_link, "HELLO_S", 0.3)
     with UpdatingBox(falls_silent_at=0) as box:
         text = refused(flash(tmp_path, box, bundle()))
     assert "no Box sends Hello" in text and "Nothing was written" in text
 
 
 @pytest.mark.parametrize(
-    ("way", "limit"), [("--link", (in_place, "HELLO_S")), ("--port", (rom, "GIVE_UP_S"))]
+    ("way", "limit"), [("--link", (box_link, "HELLO_S")), ("--port", (rom, "GIVE_UP_S"))]
 )
 def test_another_program_at_the_port_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, limit: tuple[ModuleType, str]
@@ -213,7 +214,7 @@ def test_on_a_terminal_it_is_shown_and_asked(answer: bool, left: tuple[int, int]
 
     with UpdatingBox() as box:
         line = SerialLine(box.path, LINK_BAUD)
-        found = offer_protection(in_place.BoxLink(line), None, ask)
+        found = offer_protection(BoxLink(line), None, ask)
         line.close()
     assert (found.level, found.sectors) == box.protection == left
     assert asked == [

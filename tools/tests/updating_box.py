@@ -53,12 +53,7 @@ class UpdatingBox:
     def __enter__(self) -> "UpdatingBox":
         self._port = PtyPort(self.faults)
         self.path = self._port.path
-        self._decoder = Decoder()
-        self._sequence = 0
-        self._boot_id = 7
-        self._image = bytearray()
-        self._length = 0
-        self._sample = 0
+        self.power_up()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -69,11 +64,24 @@ class UpdatingBox:
         self._thread.join(240)
         self._port.close()
 
+    def power_up(self) -> None:
+        """Its first start."""
+        self._decoder = Decoder()
+        self._sequence = 0
+        self._boot_id = 7
+        self._image = bytearray()
+        self._length = 0
+        self._sample = 0
+
+    def hear(self, data: bytes) -> None:
+        """Answers what came over the line."""
+        for _, message in self._decoder.feed(data):
+            self._take(message)
+
     def _serve(self) -> None:
         samples_due = 0.0
         while not self._stop.wait(0.001):
-            for _, message in self._decoder.feed(self._port.receive()):
-                self._take(message)
+            self.hear(self._port.receive())
             if self.sampling and time.monotonic() > samples_due:
                 samples_due = time.monotonic() + 0.02
                 self._samples()
@@ -86,8 +94,11 @@ class UpdatingBox:
 
     def _send(self, *messages: LinkMessage) -> None:
         for message in messages:
-            self._port.send(encode(message, self._sequence))
+            self._write(encode(message, self._sequence))
             self._sequence += 1
+
+    def _write(self, data: bytes) -> None:
+        self._port.send(data)
 
     def _hello(self) -> None:
         self._send(

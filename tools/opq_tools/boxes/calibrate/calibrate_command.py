@@ -6,32 +6,16 @@ writes the settings and measures again; if the second reading is off the referen
 
 import json
 import math
-import secrets
 import sys
-import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.open_port import PortNotOpenedError, open_port
-from opq_proto.kit.port_trouble import where_to_look
 from opq_proto.kit.shared_options import json_option
-from opq_proto.link.frames import Decoder, encode
-from opq_proto.link.messages import (
-    LINK_BAUD,
-    Acknowledgement,
-    Command,
-    Hello,
-    LinkMessage,
-    Operation,
-    Samples,
-    Settings,
-    Status,
-)
+from opq_proto.link.messages import LINK_BAUD, Hello, Operation, Samples, Settings, Status
 from opq_tools.boxes.calibrate.calibration import (
     CalibrationError,
     CalibrationReading,
@@ -39,13 +23,15 @@ from opq_tools.boxes.calibrate.calibration import (
     correct,
     read,
 )
+from opq_tools.firmware.flash.box_link import BoxLink
+from opq_tools.firmware.flash.chip import FlashError, LineError
+from opq_tools.firmware.flash.serial_line import SerialLine
 
-ANSWER_S = 2.0
-TRIES = 3
+ANSWERED_S = 6.0
+SPANS = 3
+"""Spans of the measurement's length after which samples without a hole are given up."""
 CHECK_SHARE = 0.001
 """Share by which the second reading may be off the reference, in addition to the source's own spread."""
-QUIET_S = 5.0
-"""A Box sends samples all the time; one without a message for this long is waited for no longer."""
 KEYS = ("gain", "offset_lsb", "phase_ns")
 
 
@@ -56,51 +42,44 @@ class CalibrateUsageError(OpqError):
 
 
 class CalibrationLink:
-    """The gateway's end of the link during a calibration."""
+    """What a calibration asks of the Box at a port."""
 
     def __init__(self, port: str) -> None:
         try:
-            self._port = open_port(port, LINK_BAUD, timeout_s=0.05)
-        except PortNotOpenedError as error:
-            raise CalibrationError(f"cannot open {port}: {error}") from error
-        self._name = port
-        self._decoder = Decoder()
-        self._sequence = 0
-        self._command_id = secrets.randbelow(0xFFFF)
+            self._line = SerialLine(port, LINK_BAUD)
+        except FlashError as error:
+            raise CalibrationError(str(error)) from error
+        self._box = BoxLink(self._line)
 
     def close(self) -> None:
-        self._port.close()
+        self._line.close()
 
     def hello(self) -> Hello:
         """Requests the Box's present hello message."""
-        for _ in range(TRIES):
-            self._send(Operation.HELLO)
-            for message in self._messages(ANSWER_S):
-                if isinstance(message, Hello):
-                    return message
-        raise CalibrationError(f"no Box sends Hello on {self._name}; does a gateway hold the port?")
+        try:
+            return self._box.hello()
+        except LineError as error:
+            raise CalibrationError(str(error)) from error
 
     def settings(self) -> dict[str, str]:
-        for _ in range(TRIES):
-            self._send(Operation.GET_SETTINGS)
-            for message in self._messages(ANSWER_S):
-                if isinstance(message, Settings):
-                    return dict(message.values)
-        raise CalibrationError("the Box does not report its settings")
+        try:
+            found = self._box.ask(Operation.GET_SETTINGS, Settings, ANSWERED_S)
+        except LineError as error:
+            raise CalibrationError(str(error)) from error
+        if found is None:
+            raise CalibrationError("the Box does not report its settings")
+        return dict(found.values)
 
     def write_setting(self, key: str, value: str) -> None:
         """Writes a setting; raises CalibrationError when the Box refuses or does not answer."""
-        for _ in range(TRIES):
-            command_id = self._send(Operation.PUT_SETTING, f"{key}={value}")
-            for message in self._messages(ANSWER_S):
-                if not isinstance(message, Acknowledgement) or message.command_id != command_id:
-                    continue
-                if message.status is Status.DONE:
-                    return
-                raise CalibrationError(
-                    f"the Box refuses {key}={value}: {message.status.name.lower()} {message.detail}"
-                )
-        raise CalibrationError(f"the Box does not answer to {key}={value}")
+        try:
+            answer = self._box.command(Operation.PUT_SETTING, f"{key}={value}", within_s=ANSWERED_S)
+        except LineError as error:
+            raise CalibrationError(f"the Box does not answer to {key}={value} ({error})") from error
+        if answer.status is not Status.DONE:
+            raise CalibrationError(
+                f"the Box refuses {key}={value}: {answer.status.name.lower()} {answer.detail}"
+            )
 
     def samples(self, seconds: float, progress: Callable[[float], None]) -> list[Samples]:
         """Returns consecutive blocks that span `seconds`; starts again after a gap.
@@ -108,14 +87,16 @@ class CalibrationLink:
         Raises:
             CalibrationError: too many gaps, or no samples arrive.
         """
+        try:
+            return self._samples(seconds, progress)
+        except LineError as error:
+            raise CalibrationError(str(error)) from error
+
+    def _samples(self, seconds: float, progress: Callable[[float], None]) -> list[Samples]:
         blocks: list[Samples] = []
         got_s = 0.0
-        try:
-            self._port.reset_input_buffer()  # waiting bytes are old
-        except (OSError, termios.error) as error:
-            raise CalibrationError(f"{self._name} is gone: {where_to_look(self._name)}") from error
-        self._decoder = Decoder()
-        for message in self._messages(TRIES * (seconds + ANSWER_S)):
+        self._box.skip_waiting()
+        for message in self._box.messages(SPANS * seconds + ANSWERED_S):
             if not isinstance(message, Samples) or not message.rate_millihz or not len(message.counts):
                 continue
             if blocks and message.first_sample != blocks[-1].first_sample + len(blocks[-1].counts):
@@ -129,29 +110,6 @@ class CalibrationLink:
         raise CalibrationError(
             f"no {seconds:g} s of samples without a hole ({got_s:.1f} s at the end): check the line"
         )
-
-    def _send(self, operation: Operation, argument: str = "") -> int:
-        self._command_id = (self._command_id + 1) & 0xFFFF
-        frame = b"\0" + encode(Command(self._command_id, operation, argument), self._sequence)
-        try:
-            self._port.write(frame)
-        except OSError as error:
-            raise CalibrationError(f"{self._name} accepts no bytes: {where_to_look(self._name)}") from error
-        self._sequence += 1
-        return self._command_id
-
-    def _messages(self, within_s: float) -> Iterator[LinkMessage]:
-        """Yields the Box's messages until the time is over, or QUIET_S after the last one."""
-        heard = time.monotonic()
-        end = heard + within_s
-        while time.monotonic() < min(end, heard + QUIET_S):
-            try:
-                data = self._port.read(max(1, self._port.in_waiting))
-            except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-                raise CalibrationError(f"{self._name} is gone: {where_to_look(self._name)}") from error
-            for _, message in self._decoder.feed(data):
-                heard = time.monotonic()
-                yield message
 
 
 def _positive(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:

@@ -28,8 +28,29 @@ class InstalledFirmware:
 
     boot: BootInfo | None = None
     headers: Mapping[Slot, Header] = field(default_factory=dict)
+    headless: tuple[Slot, ...] = ()
+    """Slots that hold something without a header."""
     running_hardware: str = ""
     running_version: int | None = None
+
+    @property
+    def starts(self) -> list[str]:
+        """What a user should know of the slots before another programmer writes one."""
+        if self.boot is None:
+            return []
+        notes = [
+            f"slot {slot.name} holds something without a header, so it does not start: another programmer "
+            "wants flash.hex or flash.dfu"
+            for slot in self.headless
+        ]
+        versions = {header.version for header in self.headers.values()}
+        if len(self.headers) == len(Slot) and len(versions) == 1:
+            notes.append(
+                f"both slots hold {version_text(versions.pop())}: the last one that was updated starts. An "
+                "image that another programmer writes alone is not the last; flash.hex and flash.dfu clear "
+                "the other slot"
+            )
+        return notes
 
     @property
     def version(self) -> int | None:
@@ -81,18 +102,17 @@ def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
 
     A boot loader without its vectors, which are written last, is half of one and starts nothing.
     """
-    headers = {}
+    headers, headless = {}, []
     for slot in Slot:
+        begin = read(slot.address, 256) + read(slot.address + 256, HEADER_BYTES - 256)
         try:
-            headers[slot] = read_header(
-                read(slot.address, 256) + read(slot.address + 256, HEADER_BYTES - 256)
-            )
+            headers[slot] = read_header(begin)
         except ImageError:
-            continue
+            headless += [slot] if begin.strip(b"\xff") else []
     boot = read_boot_info(read(INFO_ADDRESS, INFO_BYTES))
     if boot is not None and read(FLASH, 8) == b"\xff" * 8:
         boot = None
-    return InstalledFirmware(boot, headers)
+    return InstalledFirmware(boot, headers, tuple(headless))
 
 
 def judge_firmware(

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from opq_proto.link.messages import LINK_BAUD
-from opq_tools.firmware.flash import flash_progress, in_place
+from opq_tools.firmware.flash import flash_progress
+from opq_tools.firmware.flash.box_link import BoxLink
 from opq_tools.firmware.flash.chip import FlashError
 from opq_tools.firmware.flash.chip_judgement import Allowed
 from opq_tools.firmware.flash.dfu import Dfu
@@ -21,7 +22,7 @@ from opq_tools.firmware.flash.ways import FlashResult, by_link, by_program, by_r
 
 ROM_BAUD = 115_200
 WIRED = ("swapped", "reset-high", "boot0-low")
-AfterFlash = Callable[[in_place.BoxLink, FlashResult], None]
+AfterFlash = Callable[[BoxLink, FlashResult], None]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTIONS = (
     click.option(
@@ -134,10 +135,10 @@ def flash_chip(
 
 
 @contextmanager
-def _open_link(port: str, baud: int | None) -> Iterator[in_place.BoxLink]:
+def _open_link(port: str, baud: int | None) -> Iterator[BoxLink]:
     line = SerialLine(port, baud or LINK_BAUD)
     try:
-        yield in_place.BoxLink(line)
+        yield BoxLink(line)
     finally:
         line.close()
 

@@ -9,7 +9,7 @@ import click
 from opq_hil.backends.boards import read_board
 from opq_proto.kit.shared_options import json_option
 from opq_tools.firmware.board_option import board_dir_option
-from opq_tools.firmware.flash import in_place
+from opq_tools.firmware.flash.box_link import BoxLink
 from opq_tools.firmware.flash.chip import FlashError, LineError
 from opq_tools.firmware.flash.chip_judgement import ALLOWABLE, Allowed
 from opq_tools.firmware.flash.connection import Connection, connection_options, flash_chip, print_result
@@ -75,7 +75,7 @@ def command(
     allowed = Allowed.by_words(allow, board, public_key, read_board(board_dir) if board_dir else None)
     asks = protect is None and sys.stdin.isatty() and not as_json
 
-    def set_protection(box: in_place.BoxLink, result: FlashResult) -> None:
+    def set_protection(box: BoxLink, result: FlashResult) -> None:
         """Offers protection to the firmware that runs now; a problem does not undo the flashing."""
         try:
             box.hello()

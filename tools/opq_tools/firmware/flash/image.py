@@ -117,6 +117,7 @@ def read_firmware(path: Path, address: int | None = None) -> FlashImage:
     at = FLASH if address is None else address
     if at == FLASH:
         check_vectors(path.name, data)
+    _check_slots(path.name, at, data)
     return FlashImage(path, (ImagePart(f"{path.name} at 0x{at:08X}", at, data),), {}, find_boot_info(data))
 
 
@@ -165,6 +166,8 @@ def _elf(path: Path, data: bytes, address: int | None) -> tuple[ImagePart, ...]:
         raise FlashError(f"{path.name} has nothing for the flash in it")
     if inside[0][0] == FLASH:
         check_vectors(path.name, inside[0][1])
+    for at, part in inside:
+        _check_slots(path.name, at, part)
     return tuple(ImagePart(f"{path.name} at 0x{at:08X}", at, part) for at, part in inside)
 
 
@@ -182,6 +185,20 @@ def check_vectors(name: str, data: bytes) -> None:
             f"0x{stack:08X} (stack) and 0x{reset:08X} (reset handler). A part for "
             "another place needs --address. Nothing was written"
         )
+
+
+def _check_slots(name: str, at: int, data: bytes) -> None:
+    """Refuses an image without its header, such as `firmware_a.elf`: no boot loader of ours would start it.
+
+    Raises:
+        FlashError: it would lie at the beginning of a slot.
+    """
+    for slot in Slot:
+        if FLASH < at < slot.address + HEADER_BYTES and at + len(data) > slot.address:
+            raise FlashError(
+                f"{name} would be in slot {slot.name} without the header by which the boot loader starts an "
+                "image; want firmware.opqfw or flash.bin of the same build. Nothing was written"
+            )
 
 
 def _in_ram(address: int) -> bool:

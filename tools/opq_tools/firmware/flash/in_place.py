@@ -5,33 +5,18 @@ verified the whole image, the old firmware stays the one that starts. A piece th
 line costs one more answer, in which the Box states the offset that it expects next.
 """
 
-import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opq_proto.firmware.image import ERASE_S, PIECE_BYTES, ImageError, Slot, refusal_words, version_number
-from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
-from opq_proto.link.messages import (
-    Acknowledgement,
-    Command,
-    Hello,
-    LinkMessage,
-    Log,
-    Operation,
-    Status,
-    UpdateData,
-)
+from opq_proto.link.messages import Acknowledgement, Hello, Operation, Status, UpdateData
+from opq_tools.firmware.flash.box_link import ANSWER_S, BoxLink, NoHelloError
 from opq_tools.firmware.flash.chip import FlashError, LineError
 from opq_tools.firmware.flash.flash_progress import FlashProgress
-from opq_tools.firmware.flash.serial_line import SerialLine
 
-ANSWER_S = 1.0
 TRIES = 10
-HELLO_S = 8.0
-"""A Box that receives commands sends hello every 5 s, even if the request is lost."""
 ACCEPTED = (
     "The Box has the whole new firmware; its boot loader goes back to the old one after three starts without "
     "health. Look at plug and wiring, and check it with opq-tools chip"
@@ -44,10 +29,6 @@ UNCONFIRMED = (
 """Only UPDATE_END makes the new image one that can start; {} is the firmware that runs."""
 CONFIRM_S = 20.0
 """The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
-UNANSWERED_S = 10.0
-"""A Box that erases its flash is silent for 4 s at most, and else answers that it is busy."""
-QUIET_S = 5.0
-"""A Box that runs sends samples; one that has been silent for this long is waited for no longer."""
 RESTART_S = 9.0
 """Verify, reset, the boot loader's check of the signature, and the first hello."""
 
@@ -67,143 +48,6 @@ class UpdateOutcome:
     seconds: float
 
 
-class BoxLink:
-    """The gateway's end of a Box's link during an update.
-
-    Attributes:
-        resent: pieces and commands that had to be sent again.
-        logged: log codes that the Box sent during the update.
-    """
-
-    def __init__(self, line: SerialLine) -> None:
-        self._line = line
-        self._answer_s = ANSWER_S
-        self._decoder = Decoder()
-        self._received: deque[LinkMessage] = deque()
-        self._sequence = 0
-        self._command_id = secrets.randbelow(0xFFFF)
-        self.resent = 0
-        self.logged: set[int] = set()
-
-    def hello(self, within_s: float | None = None) -> Hello:
-        """Requests the Box's hello message.
-
-        Raises:
-            FlashError: nothing answers, or nothing that uses our link protocol.
-        """
-        within_s = HELLO_S if within_s is None else within_s
-        end = time.monotonic() + within_s
-        while time.monotonic() < end:
-            self._send(Command(self._next_id(), Operation.HELLO))
-            answer = self._wait(lambda message: isinstance(message, Hello), 1.0)
-            if isinstance(answer, Hello):
-                return answer
-        good, bad = self._decoder.frames, self._decoder.crc_errors
-        raise FlashError(
-            self._line.silence(
-                f"no Box sends Hello within {within_s:g} s ({good} good and {bad} bad frames came). Nothing "
-                "was written; without working firmware set its recovery jumper, or --port for its ROM"
-            )
-        )
-
-    def command(self, operation: Operation, argument: str = "", *, within_s: float) -> Acknowledgement:
-        """Repeats a command until the Box's answer is not busy; the answer may be a refusal.
-
-        Raises:
-            LineError: no answer.
-        """
-        heard = time.monotonic()
-        end = heard + within_s
-        command_id = self._next_id()
-        last = "no answer"
-        while time.monotonic() < min(end, heard + UNANSWERED_S):
-            answer = self._exchange(Command(command_id, operation, argument), command_id, self._answer_s)
-            if answer is None:
-                self.resent += 1
-                continue
-            heard = time.monotonic()
-            if answer.status is not Status.BUSY:
-                return answer
-            last = f"busy ({answer.detail})"
-            command_id = self._next_id()
-            time.sleep(0.05)
-        within_s = min(within_s, UNANSWERED_S) if last == "no answer" else within_s
-        raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
-
-    def send_image(self, image: bytes, steps: FlashProgress) -> None:
-        """Sends the image, each piece from the offset that the Box requests.
-
-        Raises:
-            LineError: the Box no longer answers.
-            FlashError: the Box refuses the image.
-        """
-        offset, failures, busy_until = 0, 0, time.monotonic() + ERASE_S
-        while offset < len(image):
-            command_id = self._next_id()
-            piece = UpdateData(command_id, offset, image[offset : offset + PIECE_BYTES])
-            answer = self._exchange(piece, command_id, self._answer_s)
-            if answer is None:
-                self.resent += 1
-                failures += 1
-                if failures > TRIES:
-                    raise LineError(f"no answer to byte {offset}, {TRIES} times")
-                continue
-            failures = 0
-            if answer.status is Status.BUSY:
-                if time.monotonic() > busy_until:
-                    raise LineError(f"busy erasing its flash for {ERASE_S:g} s, at byte {offset}")
-                time.sleep(0.05)
-                continue
-            if answer.status is not Status.DONE:
-                raise FlashError(f"the Box refuses the image at byte {offset}: {_refusal(answer)}")
-            busy_until = time.monotonic() + ERASE_S
-            wanted = _offset(answer, len(image))
-            if wanted > offset:
-                steps.done(wanted - offset)
-            offset = wanted
-
-    def _next_id(self) -> int:
-        self._command_id = (self._command_id + 1) & 0xFFFF
-        return self._command_id
-
-    def _send(self, message: LinkMessage) -> None:
-        self._line.write(encode(message, self._sequence))
-        self._sequence += 1
-
-    def _exchange(self, message: LinkMessage, command_id: int, within_s: float) -> Acknowledgement | None:
-        def answers(found: LinkMessage) -> bool:
-            return isinstance(found, Acknowledgement) and found.command_id == command_id
-
-        self._send(message)
-        found = self._wait(answers, within_s)
-        return found if isinstance(found, Acknowledgement) else None
-
-    def _wait(self, wanted: Callable[[LinkMessage], bool], within_s: float) -> LinkMessage | None:
-        """The first wanted message; skips samples and other messages, but notes log codes."""
-        heard = time.monotonic()
-        end = heard + within_s
-        while time.monotonic() < min(end, heard + QUIET_S):
-            if not self._received:
-                self._received.extend(message for _, message in self._decoder.feed(self._line.some()))
-                if self._received:
-                    heard = time.monotonic()
-            while self._received:
-                message = self._received.popleft()
-                if isinstance(message, Log):
-                    self.logged.add(message.code)
-                if wanted(message):
-                    return message
-        return None
-
-    def listen(self, code: int, within_s: float) -> bool:
-        """Whether the Box has sent this log code, or sends it within the time."""
-
-        def tells(found: LinkMessage) -> bool:
-            return isinstance(found, Log) and found.code == code
-
-        return code in self.logged or self._wait(tells, within_s) is not None
-
-
 def update_in_place(
     box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: FlashProgress
 ) -> UpdateOutcome:
@@ -220,7 +64,7 @@ def update_in_place(
             raise FlashError(f"the Box does not begin an update: {_refusal(begun)}")
         slot = _slot(images, begun.detail)
         steps.step(f"sending image {slot.name}", len(images[slot]))
-        box.send_image(images[slot], steps)
+        _send_image(box, images[slot], steps)
         box.logged.clear()
         ended = _end(box)
         if ended is not None and ended.status is not Status.DONE:
@@ -249,6 +93,39 @@ def update_in_place(
     )
 
 
+def _send_image(box: BoxLink, image: bytes, steps: FlashProgress) -> None:
+    """Sends the image, each piece from the offset that the Box requests.
+
+    Raises:
+        LineError: the Box no longer answers.
+        FlashError: the Box refuses the image.
+    """
+    offset, failures, busy_until = 0, 0, time.monotonic() + ERASE_S
+    while offset < len(image):
+        command_id = box.next_id()
+        piece = UpdateData(command_id, offset, image[offset : offset + PIECE_BYTES])
+        answer = box.exchange(piece, command_id)
+        if answer is None:
+            box.resent += 1
+            failures += 1
+            if failures > TRIES:
+                raise LineError(f"no answer to byte {offset}, {TRIES} times")
+            continue
+        failures = 0
+        if answer.status is Status.BUSY:
+            if time.monotonic() > busy_until:
+                raise LineError(f"busy erasing its flash for {ERASE_S:g} s, at byte {offset}")
+            time.sleep(0.05)
+            continue
+        if answer.status is not Status.DONE:
+            raise FlashError(f"the Box refuses the image at byte {offset}: {_refusal(answer)}")
+        busy_until = time.monotonic() + ERASE_S
+        wanted = _offset(answer, len(image))
+        if wanted > offset:
+            steps.done(wanted - offset)
+        offset = wanted
+
+
 def _version(hello: Hello) -> int | None:
     try:
         return version_number(hello.firmware)
@@ -270,7 +147,7 @@ def _new_start(box: BoxLink, before: Hello, held: str) -> Hello:
     while time.monotonic() < end:
         try:
             found = box.hello(within_s=1.0)
-        except FlashError:
+        except NoHelloError:
             continue
         except LineError as error:
             raise FlashError(f"{error}. {held}") from error

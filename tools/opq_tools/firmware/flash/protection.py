@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from opq_proto.link.box_facts import BROWN_OUT_LEVELS, sectors_text
 from opq_proto.link.messages import Operation, Status
+from opq_tools.firmware.flash.box_link import BoxLink
 from opq_tools.firmware.flash.chip import FlashError, LineError
-from opq_tools.firmware.flash.in_place import BoxLink
 
 ANSWER_S = 5.0
 """The option bytes are erased and programmed meanwhile."""

@@ -1,5 +1,6 @@
 """A serial port for request and answer: a short read is a LineError, and stale bytes are discarded."""
 
+import termios
 import time
 from typing import Any
 
@@ -17,11 +18,16 @@ ECHO = "what is sent comes back: look whether TX and RX are joined, or the adapt
 
 
 class SerialLine:
-    """One open port. `timeout` (seconds for the next bytes) may be set at any time."""
+    """One open port. `timeout` (seconds for the next bytes) may be set at any time.
+
+    Attributes:
+        received: bytes that came.
+    """
 
     def __init__(self, port: str, baud: int, parity: str = serial.PARITY_NONE) -> None:
         self.name = port
         self.timeout = 1.0
+        self.received = 0
         self._sent = b""
         self._came = b""
         try:
@@ -56,6 +62,7 @@ class SerialLine:
         try:
             waiting: int = self._port.in_waiting
             data = bytes(self._port.read(max(1, min(at_most, waiting))))
+            self.received += len(data)
             self._came = (self._came + data)[-COMPARED_BYTES:]
             return data
         except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
@@ -95,13 +102,22 @@ class SerialLine:
         except (OSError, ValueError) as error:
             raise FlashError(f"{self.name} has no lines DTR and RTS: {error}") from error
 
-    def silence(self, why: str) -> str:
+    def silence(self, why: str, look: str = "") -> str:
         """Returns why nothing answers: another program that takes bytes of this port comes first, then an
-        echo."""
+        echo, and else what `look` says."""
         half = len(self._sent) // 2
         echoes = len(self._came) > half and self._came[-half - 1 :] in self._sent
         first = also_open(self.name) or (ECHO if echoes else "")
-        return f"{self.name}: {first}. {why[0].upper()}{why[1:]}" if first else f"{self.name}: {why}"
+        if first:
+            return f"{self.name}: {first}. {why[0].upper()}{why[1:]}"
+        return f"{self.name}: {why}" + (f": {look}" if look else "")
+
+    def skip_waiting(self) -> None:
+        """Forgets the bytes that have come and were not read yet."""
+        try:
+            self._port.reset_input_buffer()
+        except (OSError, termios.error) as error:
+            raise LineError(f"{self.name} is gone: {where_to_look(self.name)}") from error
 
     def close(self) -> None:
         self._port.close()

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opq_proto.firmware.image import ImageError, Slot, version_number, version_text
+from opq_tools.firmware.flash.box_link import BoxLink, NoHelloError
 from opq_tools.firmware.flash.chip import FLASH, Chip, FlashError, LineError, check_board, check_fits
 from opq_tools.firmware.flash.chip_judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
 from opq_tools.firmware.flash.flash_progress import FlashProgress
 from opq_tools.firmware.flash.image import FlashImage, ImagePart
-from opq_tools.firmware.flash.in_place import BoxLink, update_in_place
+from opq_tools.firmware.flash.in_place import update_in_place
 from opq_tools.firmware.flash.programs import Programmer
 from opq_tools.firmware.flash.writing import sector_ranges, write_parts
 
@@ -24,6 +25,7 @@ HEADER_SECTOR_BYTES = 128 * 1024
 
 LIFTING = "--allow unprotect lifts that with --port or --probe openocd"
 UNTOUCHED = "Nothing was written"
+WITHOUT_FIRMWARE = "without working firmware set its recovery jumper, or --port for its ROM"
 LIFTING_FAILED = "The chip's write protection may be lifted; its flash is as before"
 LOWER_BOOT0 = (
     "set BOOT0 low now: as long as it is high, every reset ends in the chip's ROM and no firmware starts"
@@ -66,6 +68,7 @@ def by_rom(
         installed = read_installed(rom.read_sure)
         _show_result(result, chip, installed)
         if firmware is None:
+            result.notes += installed.starts
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
         touched = {each.sector.number for part in parts for each in sector_ranges(chip, part)}
@@ -106,6 +109,7 @@ def by_program(
         installed = read_installed(program.read)
         _show_result(result, chip, installed)
         if firmware is None:
+            result.notes += installed.starts
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
         touched = {
@@ -141,6 +145,8 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
         raise FlashError(f"a Box on its link writes no protected sector: {LIFTING}. {UNTOUCHED}")
     try:
         before = box.hello()
+    except NoHelloError as error:
+        raise FlashError(f"{error}. {UNTOUCHED}; {WITHOUT_FIRMWARE}") from error
     except LineError as error:
         raise FlashError(f"{error}. {UNTOUCHED}") from error
     hardware = before.hardware.split(" ")[0]

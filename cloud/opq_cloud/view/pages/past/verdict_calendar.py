@@ -56,7 +56,8 @@ class VerdictCell:
     """Beginning and end for an address, UTC."""
     end: str
     measured: float = 0.0
-    """Percent of its intervals that are not missing, by the limit that misses most."""
+    """Percent of its intervals that are not missing, by the limit that misses most of those left open, or of
+    all."""
 
     @property
     def verdict_words(self) -> str:
@@ -215,7 +216,8 @@ def _cell(title: str, table: LimitTable, span: ReportWeek, parts: Sequence[Part]
     rows = [row for part, read in parts for row in place_rows(table, part, read)]
     boxes = [box for _, read in parts for box in read.boxes]
     with_values = [row for row in rows if row.judgement.count]
-    measured = min((row.measured_percent for row in with_values), default=0.0)
+    deciding = [row for row in rows if row.undecided] or with_values
+    measured = min((row.measured_percent for row in deciding), default=0.0)
     labels = {box.channel: box.label for box in boxes} if len(boxes) > len(parts) else {}
     words = _words(rows, measured, labels) if with_values else "nothing to judge is stored"
     return VerdictCell(title, verdict_of(rows), words, start, end, measured)

@@ -316,7 +316,7 @@ def test_every_page_opens_with_every_extreme(scene: demo.Scene, every: int) -> N
     A third of the addresses always (`some_paths`): a route has several, one for each extreme.
     """
     wrong = []
-    for cookies in (session_of_an_administrator(scene, "admin"), {}):
+    for cookies in (session_of_an_administrator(scene, f"admin{every}"), {}):
         browser = FormBrowser(scene.url, {FORM_COOKIE: "a-browser", **cookies})
         for path in some_paths(paths(scene), every):
             if not cookies and ("format=" in path or path.endswith("/export")):

@@ -34,6 +34,10 @@ PHASE_NS = 21_000  # WIRING.md: the setting to begin with
 LSB = 65_536
 PAD_MM = 3.0  # of a pin in a hole of 1.3 mm
 DERATING = 0.6  # of rated power and voltage, continuously
+ADAPTER_LOW_V = 4.75  # USB's least at a socket, and that of many adapters
+USABLE_SHARE = 0.85  # of the cell's charge above the setting battery_low_v; no data sheet says it
+LEAST_HOURS = 4.0  # on the cell while it samples
+POWER: Mapping[str, Part] = read_bom(HERE / "supply.csv")  # the modules at J2 and J4
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +430,53 @@ def clock(parts: Parts) -> Iterator[Result]:
     yield Result("Y1: slope over temperature", oscillator["ppm_per_k"], 0.1, "ppm/K")
 
 
-CHECKS = (ranges, drift, bandwidth, noise, power, surges, clearances, clock)
+def load_w(parts: Parts, power: Parts, chip_amps: float) -> float:
+    """Watts that the Box takes from its 5 V: the front end, and by U12 and U8 what has 3.3 V."""
+    five_v = power["U11"]["volts"]
+    hot = parts["U1"]["hot_amps"] * parts["U2"]["volts_out"] / parts["U2"]["efficiency"] / five_v
+    five = hot + parts["U1"]["cold_amps"] + sum(parts[ref]["amps"] for ref in ("U3", "U4", "U5", "U6", "U7"))
+    lamps = sum((power["U12"]["volts"] - parts[d]["volts"]) / parts["R51"].value for d in ("D1", "D2", "D3"))
+    three = chip_amps + parts["U9"]["amps_vdda"] + parts["Y1"]["amps"] + lamps
+    return (five + three + power["GPS1"]["amps"]) * five_v
+
+
+def cell_amps(power: Parts, watts: float) -> float:
+    """Amperes from the cell at its nominal voltage, for so many watts of the boost converter's output."""
+    return watts / power["U11"]["efficiency"] / power["BT1"]["volts"]
+
+
+def supply(parts: Parts, power: Parts = POWER) -> Iterator[Result]:
+    """Charge, current by mode and hours on the cell; the chip's currents are upper ones."""
+    cell, charger, boost = power["BT1"], power["U10"], power["U11"]
+    watts = {mode: load_w(parts, power, parts["U9"][f"amps_{mode}"]) for mode in ("run", "sleep")}
+    amps = {mode: cell_amps(power, found) for mode, found in watts.items()}
+    yield Result("5 V while it samples", watts["run"] / boost["volts"] * 1000, 300.0, "mA")
+    yield Result("5 V while it waits for its supply", watts["sleep"] / boost["volts"] * 1000, 300.0, "mA")
+    chip = parts["U9"]["amps_run"] + parts["Y1"]["amps"]
+    yield Result("U12: load on 3.3 V", chip * 1000, DERATING * power["U12"]["amps_out"] * 1000, "mA")
+    yield Result("BT1: current while it samples", amps["run"] * 1000, cell["discharge_amps"] * 100, "mA")
+    hours = cell["amp_hours"] * USABLE_SHARE / amps["run"]
+    yield Result("BT1: hours until battery_low_v while it samples", hours, LEAST_HOURS, "h", False)
+    rest = cell["amp_hours"] * (1 - USABLE_SHARE) / amps["sleep"]
+    yield Result("BT1: hours from then until it is empty", rest, 0.5, "h", False)
+    ohms = cell["ohms"] + power["U13"]["ohms"] + charger["ohms"]
+    yield Result("BT1: volts lost before the boost converter", amps["run"] * ohms, 0.2, "V")
+    charge = charger["program_volts"] / power["R61"].value
+    yield Result("BT1: charge current", charge, DERATING * cell["charge_amps"], "A")
+    most = charger["volts"] * (1 + charger["volts_error"])
+    yield Result("BT1: charge voltage", most, cell["charge_volts"], "V")
+    yield Result("BT1: hours to charge, at constant current alone", cell["amp_hours"] / charge, 8.0, "h")
+    total = charge + charger["amps_charging"] + watts["run"] / boost["efficiency"] / ADAPTER_LOW_V
+    yield Result("U10: current while it charges and samples", total, charger["amps_in"], "A")
+    yield Result("J7: current while it charges and samples", total, DERATING * power["J7"]["amps"], "A")
+    yield Result("J8: current of the cell", charge, DERATING * power["J8"]["amps"], "A")
+    start = charger["volts"] + charger["start_volts"]
+    yield Result("U10: starts at an adapter's least", start, ADAPTER_LOW_V, "V")
+    yield Result("U13: opens at", power["U13"]["least_volts"], cell["least_volts"], "V", False)
+    yield Result("GPS1: PPS at the chip's pin", power["GPS1"]["pulse_volts"], 3.6, "V")
+
+
+CHECKS = (ranges, drift, bandwidth, noise, power, surges, clearances, clock, supply)
 
 
 def results(parts: Parts) -> dict[str, list[Result]]:

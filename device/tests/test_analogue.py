@@ -15,6 +15,7 @@ from PIL import Image
 from spice import deck
 
 from opq_hil.backends.boards import BOARDS, FrontEnd
+from opq_hil.suites import discharge
 
 DEVICE = Path(__file__).resolve().parent.parent
 PARTS = read_bom()
@@ -65,6 +66,40 @@ def test_every_figure_is_within_its_limit() -> None:
 )
 def test_a_part_that_does_not_fit_is_found(parts: Mapping[str, Part], what: str) -> None:
     assert what in beyond(parts)
+
+
+@pytest.mark.parametrize(
+    ("ref", "words", "figures", "what"),
+    [
+        ("U11", "", {"efficiency": 0.5}, "BT1: hours until battery_low_v while it samples"),
+        ("R61", "500", {}, "BT1: charge current"),
+        ("U10", "", {"volts": 4.35}, "BT1: charge voltage"),
+        ("U13", "", {"least_volts": 2.4}, "U13: opens at"),
+        ("J7", "", {"amps": 1.0}, "J7: current while it charges and samples"),
+        ("U12", "", {"amps_out": 0.15}, "U12: load on 3.3 V"),
+    ],
+)
+def test_a_supply_that_does_not_fit_is_found(
+    ref: str, words: str, figures: Mapping[str, float], what: str
+) -> None:
+    part = check.POWER[ref]
+    other = replace(part, words=words or part.words, figures={**part.figures, **figures})
+    rows = check.supply(PARTS, {**check.POWER, ref: other})
+    assert what in {row.what for row in rows if not row.kept}
+
+
+def test_the_scenario_has_the_cell_of_the_list() -> None:
+    cell, resistor = check.POWER["BT1"], check.POWER["R61"]
+    assert (cell["amp_hours"], 1000 / resistor.value) == (discharge.CELL_AH, discharge.CHARGE_A)
+    ohms = cell["ohms"] + check.POWER["U13"]["ohms"] + check.POWER["U10"]["ohms"]
+    assert pytest.approx(ohms) == discharge.CELL_OHMS
+    for mode, amps in (("run", discharge.SAMPLING_A), ("sleep", discharge.WAITING_A)):
+        watts = check.load_w(PARTS, check.POWER, PARTS["U9"][f"amps_{mode}"])
+        assert check.cell_amps(check.POWER, watts) == pytest.approx(amps, abs=0.0005)
+    page = " ".join((DEVICE / "WIRING.md").read_text(encoding="utf-8").split())
+    found = {row.what: row.figure for row in check.supply(PARTS)}
+    hours = found["BT1: hours until battery_low_v while it samples"]
+    assert f"{found['5 V while it samples']:.0f} mA / " in page and f"| {hours:.1f} h, with" in page
 
 
 def test_without_resistors_a_surge_is_600_a() -> None:

@@ -46,7 +46,7 @@ NEEDS: Mapping[str, str] = {
     ),
     "leap_second": f"{GPS_SIMULATOR}, {WAVEFORM}",
     **dict.fromkeys(("fast", "slow", "temperature_ramp"), "an oscillator that can be tuned"),
-    **dict.fromkeys(("battery", "brown_out"), "an adjustable supply and battery"),
+    **dict.fromkeys(("battery", "brown_out", "discharge"), "an adjustable supply and battery"),
     "live_corrupted": "noise on its line",
 }
 """Scenario -> what it says that the bench needs. All others pass on a bench with relay and programmer."""

@@ -11,13 +11,33 @@ import psutil
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
-from opq_hil.suites import cuts, line_faults, live, recordings, sampling, supervision, timekeeping, updates
+from opq_hil.suites import (
+    cuts,
+    discharge,
+    line_faults,
+    live,
+    recordings,
+    sampling,
+    supervision,
+    timekeeping,
+    updates,
+)
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict, play
 from opq_proto.errors import ConfigError
 
 SCENARIOS: Mapping[str, FirmwareScenario] = {
     scenario.name: scenario
-    for module in (sampling, recordings, timekeeping, line_faults, supervision, updates, cuts, live)
+    for module in (
+        sampling,
+        recordings,
+        timekeeping,
+        line_faults,
+        supervision,
+        updates,
+        cuts,
+        live,
+        discharge,
+    )
     for scenario in module.SCENARIOS
 }
 EVERY_RUN: Mapping[str, str] = {

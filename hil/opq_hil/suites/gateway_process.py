@@ -91,6 +91,7 @@ class GatewayProcess:
         held_up_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.folder = folder
+        self.health_endpoint = ""
         self._now_s, self._held_up_s = now_s or time.monotonic, held_up_s
         self._unread_s = UNREAD_EMULATED_S if now_s else UNREAD_S
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
@@ -104,10 +105,11 @@ class GatewayProcess:
             name: f"ipc://{self.folder / name[0]}"  # a socket's path has 107 bytes at most
             for name in ("trigger_endpoint", "command_endpoint", "response_endpoint")
         }
+        self.health_endpoint = f"127.0.0.1:{_free_port()}"
         config = self.folder / "gateway.toml"
         settings = {
             "data_dir": str(self.folder),
-            "health_endpoint": f"127.0.0.1:{_free_port()}",
+            "health_endpoint": self.health_endpoint,
             "box": [{"id": box_id, "port": port} for box_id, port in self._ports.items()],
             "uplink": nowhere,
         }

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -24,7 +25,10 @@ from opq_proto.kit.whole_file import write_whole_file
 
 DEVICE = Path(__file__).resolve().parent.parent
 CMODULES = DEVICE / "cmodules"
-KEPT = cache_folder() / "host-c"
+COUNTED = os.environ.get("OPQ_C_COVERAGE", "")
+"""Folder of builds that count how often each line runs, for gcov; empty: they count nothing."""
+KEPT = Path(COUNTED) if COUNTED else cache_folder() / "host-c"
+COUNTERS = ("--coverage", "-fprofile-update=atomic", "-fprofile-abs-path") if COUNTED else ()
 KEPT_S = 14 * 24 * 3600.0
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wfloat-conversion", "-Werror")
 
@@ -88,7 +92,7 @@ def _build(name: str, sources: tuple[Path, ...], flags: tuple[str, ...], suffix:
         includes = [f"-I{folder}" for folder in sorted(CMODULES.iterdir()) if folder.is_dir()]
         half = built.with_name(f"{built.name}.half")
         files = ("-o", str(half), *map(str, sources))
-        command = [_compiler(), *WARNINGS, "-g", *flags, *includes, *files, "-lm"]
+        command = [_compiler(), *WARNINGS, "-g", *COUNTERS, *flags, *includes, *files, "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             raise AssertionError(f"{name} does not build:\n{done.stderr}")

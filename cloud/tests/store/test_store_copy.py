@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 from command_in_process import run_in_process
 from filled_store import described, fill
 from pymongo import MongoClient
-from store_cases import NOW_MS, numbered, stored_rows
+from store_cases import NOW_MS, SAG, TRIGGER, numbered, stored_rows
 
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_cloud.store.embedded.embedded_accounts import ACCOUNTS_FILE
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.records.incidents import incident_index
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store, read_store
 from opq_proto.errors import StoreError
@@ -119,6 +123,25 @@ def test_a_copy_has_the_whole_store(kinds: str, tmp_path: Path, request: pytest.
         new = numbered(100, 70)
         assert target.append_columns(new) == 30, "what Boxes send again is not stored twice"
         assert target.next_event_id() > 2 and target.next_finding_id() > 5, "no number is given twice"
+
+
+def test_a_copy_into_a_new_mongodb_is_indexed(
+    tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new database notes that no incident lacks its index, which a copy ends; slices lose none."""
+    monkeypatch.setattr(incident_index, "FILL_ROWS", 2)
+    with opened(str(tmp_path)) as source, opened(mongo_uri) as target:
+        for at in range(5):
+            sag = replace(SAG, start_ns=SAG.start_ns + at * 10**12, end_ns=SAG.end_ns + at * 10**12)
+            put_findings(source, source.open_event(TRIGGER, f"{at}"), [sag])
+        assert target.find_incidents(IncidentFilter(), 9) == []
+        copy_store(source, target, "a")
+        for box_ids in (None, (SAG.box_id,)):
+            wanted = IncidentFilter(box_ids=box_ids)
+            numbers = [
+                [one.incident_id for one in each.find_incidents(wanted, 9)] for each in (source, target)
+            ]
+            assert numbers[0] == numbers[1] and len(numbers[0]) == 5
 
 
 class EndedError(Exception):

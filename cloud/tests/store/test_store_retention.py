@@ -261,6 +261,27 @@ def test_the_originals_trends_are_rolled_up(mongo_uri: str) -> None:
     store.close()
 
 
+def test_two_years_of_sparse_trends_are_shown(mongo_uri: str) -> None:
+    """One minute a month of the original's: each is in every level, and until then it is said."""
+    minutes = [HOUR - 730 * DAY_MS + place * 30 * DAY_MS for place in range(1, 25)]
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        three = {"min": 119.0, "max": 121.0, "average": 120.0}
+        client.get_default_database().trends.insert_many(
+            {"box_id": "1", "timestamp_ms": at_ms + TREND_MS, "voltage": three} for at_ms in minutes
+        )
+    with closing(MongoStore(mongo_uri)) as store:
+        assert store.trends_wait(HOUR)
+        while store.roll_up(HOUR):
+            continue
+        assert not store.trends_wait(HOUR)
+        for length_ms in (TREND_MS, *LEVELS_MS[1:]):
+            rows = store.trend_rows("1", minutes[0] - DAY_MS, HOUR, length_ms)
+            assert [row.start_ms for row in rows] == [at // length_ms * length_ms for at in minutes], (
+                length_ms
+            )
+            assert {row.covered_ms or TREND_MS for row in rows} == {TREND_MS}
+
+
 def test_late_data_are_added_to_their_hour(tmp_path: Path) -> None:
     """Data later than the retention of minutes are added to their hour."""
     store = EmbeddedStore(tmp_path / "opq.db")

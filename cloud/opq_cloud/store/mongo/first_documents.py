@@ -10,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.makai_documents import limits_document
 from opq_cloud.store.documents.retention import Ttls, ttls_document
+from opq_cloud.store.records.tables import INDEX, PARTS
 from opq_proto.errors import OtherFormError, OtherSchemaError
 
 SCHEMA = 1
@@ -17,8 +18,6 @@ SCHEMA = 1
 SCHEMA_ID = "schema"
 ROLLUPS_FILL = "rollups_fill"
 """In `opq_counters`: up to where trends that the original stored are marked for roll-up."""
-INDEXES_OF_INCIDENTS = "incident_index", "incident_boxes"
-"""In `opq_counters`, where these have every incident of ours (`records/incidents`)."""
 
 
 def check_schema(db: Database[Document]) -> bool:
@@ -47,9 +46,9 @@ def put_schema(db: Database[Document]) -> None:
 
 def put_whole_indexes(db: Database[Document]) -> None:
     """Notes in a new database that no incident of ours lacks its index, so that no list searches for one."""
-    for name in INDEXES_OF_INCIDENTS:
+    for table in (INDEX, PARTS):
         try:
-            db.opq_counters.insert_one({"_id": name, "value": 0})
+            db.opq_counters.insert_one({"_id": table.name, "value": 0})
         except DuplicateKeyError:
             continue  # another process of ours was faster
 

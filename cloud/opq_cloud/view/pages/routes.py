@@ -65,7 +65,7 @@ def page_parts(services: ViewServices) -> PageParts:
     context = VisitorContext(services)
     grid = GridReader(context, services, services.config.map_radius_km)
     requests = WaveformRequests(services.store)
-    renderer = PageRenderer(services.now_ns)
+    renderer = PageRenderer(services.now_ns, services.store.index_progress)
     maps = MapFeeds(grid, services.counters)
     reports, jobs = SeenReports(context, services), SeenJobs(services)
     accounts = AccountContext(

@@ -33,8 +33,6 @@ FILL_ROWS = 500
 """Incidents of a copied store that are indexed in one write."""
 FOREIGN_S = 2.0
 """Incidents that an original Mauka stores are indexed after this time."""
-FILLED = "incident_index"
-"""Counter: whether the incidents of a copied store are indexed."""
 REVISION = "incident_index_revision"
 """Counter that rises after each write to the index, so that a reader may keep what it read under a value."""
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
@@ -59,7 +57,7 @@ class IncidentIndex(StorePart, ABC):
     """`incident_index`, `incident_notes` and `incident_heirs`."""
 
     _filled: frozenset[str] = frozenset()
-    """Counters of tables that have every copied incident."""
+    """Names of tables that have every copied incident."""
     _filled_s = 0.0
 
     def _find_entries(
@@ -205,7 +203,7 @@ class IncidentIndex(StorePart, ABC):
                 if documents.get(INDEX, number) is None:
                     self._enter_stored(documents, number, IncidentWork())
 
-        self._fill_table(FILLED, INDEX, enter, copied)
+        self._fill_table(INDEX, enter, copied)
         if time.monotonic() - self._filled_s >= FOREIGN_S:
             self._index_foreign()
             self._filled_s = time.monotonic()
@@ -219,13 +217,13 @@ class IncidentIndex(StorePart, ABC):
         """Writes the rows by incident and Box; see `incident_parts`."""
 
     def _fill_table(
-        self,
-        counter: str,
-        table: Table,
-        enter: Callable[[Documents, Sequence[int]], None],
-        copied: bool = False,
+        self, table: Table, enter: Callable[[Documents, Sequence[int]], None], copied: bool = False
     ) -> None:
-        """Enters incidents that were copied without this table, once, in slices; a stop loses no slice."""
+        """Enters incidents that were copied without this table, once, in slices; a stop loses no slice.
+
+        The counter of the table's name notes that it has all.
+        """
+        counter = table.name
         if counter in self._filled and not copied:
             return
 

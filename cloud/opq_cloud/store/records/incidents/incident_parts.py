@@ -29,7 +29,6 @@ from opq_cloud.store.records.incidents.incident_index import (
 )
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, NOTES, PARTS
 
-FILLED = "incident_boxes"
 ROW_FIELDS = ("start_ns", "incident_id", "box_id")
 Pair = tuple[int, str]
 
@@ -135,7 +134,7 @@ class IncidentParts(IncidentIndex):
 
     def _fill_parts(self, copied: bool = False) -> None:
         self._fill_index(copied)
-        self._fill_table(FILLED, PARTS, self._enter_copied, copied)
+        self._fill_table(PARTS, self._enter_copied, copied)
 
     def _enter_copied(self, documents: Documents, numbers: Sequence[int]) -> None:
         """Writes the rows of incidents that were copied without these rows."""

@@ -18,7 +18,6 @@ from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, e
 from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
 from opq_cloud.store.incidents.parts_seen import part_of
 from opq_cloud.store.records.incidents.incident_index import (
-    FILLED,
     FOREIGN_S,
     REVISION,
     enter_incident,
@@ -43,11 +42,11 @@ LATE = 200
 number, copy samples, and store the incident then, side by side. Numbers of ours between them do not count."""
 NEWER_PAUSES = 9.0
 """While older incidents are indexed, one tenth of the time goes to the search for new ones."""
-FIRST = f"{FILLED}_first"
+FIRST = f"{INDEX.name}_first"
 """Counter: the highest number of the original at the first start, plus one."""
-NEWEST = f"{FILLED}_newest"
+NEWEST = f"{INDEX.name}_newest"
 """Counter: the highest number of the original that is indexed."""
-BACK = f"{FILLED}_back"
+BACK = f"{INDEX.name}_back"
 """Counter: how far below FIRST the index goes."""
 CHECKED = 1000
 """Rows of the index that are compared with their incidents at once: the oldest, because the original's

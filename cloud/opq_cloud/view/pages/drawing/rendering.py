@@ -1,5 +1,6 @@
 """Renders the templates; autoescape is on for all of them, and undefined names are errors."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from opq_cloud.core.page_parts import FailedPart, made_part
 from opq_cloud.export.tables import written_forms
+from opq_cloud.store.incidents.index import IndexProgress
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.web.gate import current_visitor
@@ -37,6 +39,10 @@ FILTERS = (
     "boxes",
     "where",
 )
+WITH_INCIDENTS = frozenset({"boxes", "incidents", "past", "map", "wall", "report", "search"})
+"""Places in the navigation whose pages list or count incidents."""
+JUST_INDEXED_S = 10.0
+"""A page reads its incidents before it is rendered, so some may lack for this time after all are indexed."""
 NOT_WRITTEN = "cannot be shown"
 """What stands in the place of a value that its filter cannot write."""
 
@@ -78,16 +84,28 @@ def _writing(name: str, write: Callable[..., str]) -> Callable[..., str]:
 class PageRenderer:
     """One per View."""
 
-    def __init__(self, now_ns: Callable[[], int]) -> None:
+    def __init__(self, now_ns: Callable[[], int], index_progress: Callable[[], IndexProgress | None]) -> None:
+        """`index_progress`: how much of what the original stored before is in lists."""
         self._now_ns = now_ns
+        self._index_progress = index_progress
+        self._was_indexing: tuple[IndexProgress | None, float] = None, 0.0
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
         now_ns = self._now_ns()
         visitor = current_visitor()
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
+        shared["indexing"] = self._unprepared() if here in WITH_INCIDENTS else None
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(_templates().get_template(template).render(**shared, **values), code)
+
+    def _unprepared(self) -> IndexProgress | None:
+        """How much of the incidents a page can show that is rendered now; None: all."""
+        found, at_s = self._index_progress(), time.monotonic()
+        if found is not None:
+            self._was_indexing = found, at_s
+        before, seen_s = self._was_indexing
+        return before if at_s < seen_s + JUST_INDEXED_S else None
 
     def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
         """A readable page for a failed request, with advice."""

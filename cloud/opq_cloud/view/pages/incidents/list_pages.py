@@ -127,7 +127,6 @@ class IncidentPages:
             scope_choices=SCOPES,
             severity_choices=words.SEVERITIES,
             order_words=ORDER_WORDS,
-            indexing=context.index_progress(),
             after=feed_number(context, up_to),
             up_to=up_to,
             failed=parts.failed,

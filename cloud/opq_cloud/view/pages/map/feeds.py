@@ -37,11 +37,18 @@ def entry_of(incident: Incident, names: words.Names, scope_words: str) -> FeedEn
     return FeedEntry(incident.incident_id, incident.start_ns, incident.end_ns, title, text)
 
 
-def atom_feed(entries: Sequence[FeedEntry], base_url: str) -> bytes:
-    """The feed; `base_url` is the start of the addresses in it, such as https://pq.example."""
+def atom_feed(entries: Sequence[FeedEntry], base_url: str, said: str = "") -> bytes:
+    """The feed.
+
+    Args:
+        base_url: the start of the addresses in it, such as https://pq.example.
+        said: why it may lack incidents.
+    """
     ElementTree.register_namespace("", ATOM)
     feed = ElementTree.Element(f"{{{ATOM}}}feed")
     _add(feed, "title", TITLE)
+    if said:
+        _add(feed, "subtitle", said)
     _add(feed, "id", _tag(base_url, "incidents"))
     newest_ns = max((each.end_ns for each in entries), default=0)
     _add(feed, "updated", words.utc_attribute(newest_ns))

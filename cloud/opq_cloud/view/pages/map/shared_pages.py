@@ -79,7 +79,9 @@ class SharedPages:
 
     # Feeds
     def atom(self, request: Request) -> Response:
-        body = atom_feed(self._feed(), self._base_url(request))
+        progress = self._context.index_progress()  # first: it may end while they are read
+        said = "" if progress is None else f"{progress.words.capitalize()}."
+        body = atom_feed(self._feed(), self._base_url(request), said)
         return feed_answer(request, body, "application/atom+xml")
 
     def _feed(self) -> tuple[FeedEntry, ...]:

@@ -18,15 +18,6 @@ STENCIL = np.arange(-3, 5)
 """Offsets of the samples around a boundary, relative to the whole sample before it."""
 
 
-MOST_STRETCH = 0.005
-"""Share of a cycle by which a change of frequency moves its edges at most: 10 Hz/s moves them by 0.2 %."""
-MIN_LENGTHS = 9
-"""With fewer half cycles a phase jump is in the median of their lengths."""
-MEDIAN_SIDE_HALF_CYCLES = 8
-"""The length of a cycle is a median over this many half cycles before and after; a jump affects 7 of the
-17."""
-
-
 def cycle_rms_v(volts: SignalArray, edges: FloatArray) -> FloatArray:
     """Rms of each cycle, or of a whole window if `edges` holds only its two ends.
 
@@ -138,47 +129,6 @@ def _energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
     # reduceat returns one sample for an empty span; the factor makes that 0
     sums = np.add.reduceat(square, whole)[:-1] * (whole[1:] > whole[:-1])
     found: FloatArray = sums + (boundary[1:] - boundary[:-1])
-    return found
-
-
-def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
-    """(stop - first,) samples: the median length of a cycle around each of the half edges `first` .. `stop`.
-
-    At the ends of `half_edges` the nearest whole neighbourhood is used; the median follows a frequency ramp.
-    """
-    lengths = half_edges[2:] - half_edges[:-2]
-    around = min(MEDIAN_SIDE_HALF_CYCLES, (len(lengths) - 1) // 2)
-    last = len(lengths) - 2 * around - 1
-    rows = np.minimum(np.maximum(np.arange(first, stop) - around, 0), last)
-    near = lengths[rows[:, None] + np.arange(2 * around + 1)]
-    near.sort(axis=1)
-    found: FloatArray = near[:, around]
-    return found
-
-
-def usual_length(half_edges: FloatArray) -> float:
-    """Samples: the median length of a cycle."""
-    return float(np.median(half_edges[2:] - half_edges[:-2]))
-
-
-def urms_half_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:
-    """(max(0, m - 2),) Urms(1/2) of a signal at its half edges, for drawings and lists as for events.
-
-    `half_cycle_rms_v`, but a cycle whose edges a phase jump stretched or shortened has the usual length
-    around it: over another length the rms of a steady sine is wrong by up to 1.3 % of nominal, and class A
-    allows 0.2 %.
-    """
-    found = half_cycle_rms_v(volts, half_edges)
-    if len(found) < MIN_LENGTHS:
-        return found
-    usual = cycle_lengths(half_edges, 0, len(found))
-    moved = np.flatnonzero(np.abs(half_edges[2:] - half_edges[:-2] - usual) > MOST_STRETCH * usual)
-    if len(moved):
-        starts = half_edges[moved]
-        first = max(0, int(starts[0]) - int(usual[moved].max()) - 2)
-        last = int(half_edges[moved[-1] + 2] + usual[moved].max()) + 3
-        part = np.asarray(volts[first:last], np.float64)
-        found[moved] = one_cycle_rms(part, starts - first, starts - first + usual[moved])
     return found
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.rms import cycle_lengths, half_cycle_rms_v, one_cycle_rms, urms_half_v, usual_length
+from opq_measure.cycle_starts import cycle_lengths, urms_half_v, usual_length
+from opq_measure.rms import half_cycle_rms_v, one_cycle_rms
 from opq_measure.timebase.cycles import half_cycle_edges
 
 RATE_HZ = 12_000.0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_measure.events.spans import Span, spans_above, spans_below
+from opq_measure.events.spans import Span, beyond, reaches, spans_above, spans_below
 
 
 def test_a_span_ends_at_the_hysteresis() -> None:
@@ -38,3 +38,16 @@ def test_spans_are_apart_and_hold_no_recovered_value(values: list[float]) -> Non
         assert not covered[span.start : span.stop].any()
         covered[span.start : span.stop] = True
     assert not (array[~covered] < 90).any()
+
+
+@pytest.mark.parametrize("limit", [1.5, 8.0])
+def test_rounding_passes_no_limit(limit: float) -> None:
+    """The sums of two processors differ in the last bits, and a class may not."""
+    for share in (-1e-12, 0.0, 1e-12):
+        value = limit * (1 + share)
+        assert not beyond(value, limit)
+        assert reaches(value, limit)
+        assert spans_above(np.full(20, value), limit, 0.9 * limit) == ()
+        assert spans_below(np.full(20, value), limit, limit) == ()
+    assert beyond(limit * (1 + 1e-6), limit)
+    assert not reaches(limit * (1 - 1e-6), limit)

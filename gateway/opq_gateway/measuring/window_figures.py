@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Quantity
+from opq_measure.cycle_starts import uneven, window_urms_v
 from opq_measure.events.quiet import Extent, extents_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.signalling import signal_voltage
@@ -151,6 +152,8 @@ def _in_time(
     energy, peaks_v = energies_together(volts, edges)
     square = np.maximum(energy[:, 1:] + energy[:, :-1], 0.0) / (edges[:, 2:] - edges[:, :-2])
     urms_v = np.sqrt(square)
+    for at in np.flatnonzero(uneven(urms_v, edges)).tolist():
+        urms_v[at] = window_urms_v(windows[at], edges[at])
     if not joined:
         urms_v = np.concatenate((np.full((len(windows), 1), np.nan), urms_v), axis=1)
     whole = np.add.reduce(energy[:, 1:] if joined else energy, axis=1)

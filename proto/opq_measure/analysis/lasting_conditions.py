@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
-from opq_measure.events.spans import Span, spans_above
+from opq_measure.events.spans import Span, beyond, spans_above
 from opq_measure.flicker.meter import FlickerInterval
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import WINDOW_S
@@ -93,7 +93,7 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
             figures={"pst": each.pst},
         )
         for each in intervals
-        if each.pst > MAX_PST
+        if beyond(each.pst, MAX_PST)
     ]
 
 

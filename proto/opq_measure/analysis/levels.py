@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_measure.analysis.lasting_conditions import WindowSeries, condition, lasting, most_and_mean
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
-from opq_measure.events.spans import Span
+from opq_measure.events.spans import Span, beyond
 from opq_measure.signal import FloatArray
 
 MIN_S = 1.0
@@ -53,11 +53,11 @@ def dc_offset_in(series: WindowSeries, nominal_v: float, limits: LevelLimits = D
             series,
             span,
             "dc_offset",
-            confidence_of(beyond, limit, LEVEL_SIGMA * beyond),
+            confidence_of(level, limit, LEVEL_SIGMA * level),
             f"direct voltage of {mean:+.2f} % of nominal, {mean * nominal_v / 100:+.3g} V{since}",
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
-        for span, beyond, limit, since in _first_that_lasts(
+        for span, level, limit, since in _first_that_lasts(
             series, _candidates(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
         )
         for mean in [float(np.nanmean(percent[span.start : span.stop]))]
@@ -92,9 +92,9 @@ def _candidates(
 ) -> Iterator[tuple[FloatArray, float, str]]:
     """First the values that rose within the signal, then all values; the caller uses the first ones that
     last."""
-    if np.nanmax(rise) > limits.rise_percent:
+    if beyond(float(np.nanmax(rise)), limits.rise_percent):
         yield rise, limits.rise_percent, f", from {quiet:.2f} {unit}"
-    if np.nanmax(level) > limits.most_percent:
+    if beyond(float(np.nanmax(level)), limits.most_percent):
         yield level, limits.most_percent, f", above {limits.most_percent:g} {unit}"
 
 

@@ -10,16 +10,16 @@ from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.analysis.course import Course, RunningStatistics, statistics_of
 from opq_measure.analysis.lasting_conditions import WindowSeries
+from opq_measure.cycle_starts import window_urms_v
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
 from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
-from opq_measure.rms import energies, urms_half_v
+from opq_measure.rms import energies
 from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
-from opq_measure.timebase.window import WindowTime
-from opq_measure.timebase.windows import Window
+from opq_measure.timebase.window import Window, WindowTime
 from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notching_in
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
@@ -273,7 +273,7 @@ class CycleRecorder:
         energy = np.maximum(energies(window.volts, halves), 0.0)
         inside = len(window.half_edges) - 1
         whole_v = math.sqrt(float(energy[:inside].sum()) / float(halves[inside] - halves[0]))
-        rms_v = urms_half_v(window.volts, halves)
+        rms_v = window_urms_v(window, halves)
         starts = window.first_sample + halves[: len(rms_v)]
         cycles = len(window.edges) - 1
         hz = cycle_frequency_hz(window.edges, window.rate_hz)

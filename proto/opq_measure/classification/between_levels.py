@@ -17,6 +17,7 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.pieces import Pieces
+from opq_measure.events.spans import beyond, reaches
 from opq_measure.waveform.steady import FREE_CYCLES, Steady
 
 FAINT_SHARE = 0.1
@@ -36,7 +37,7 @@ def harmonics_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimit
         return
     ratio, sigma = thd_of(waves)
     percent, limit = 100 * ratio, limits.thd_percent
-    if percent > limit + 100 * sigma:
+    if beyond(percent, limit + 100 * sigma):
         yield signal.throughout(
             "harmonics",
             confidence_of(percent, limit, math.hypot(THD_SIGMA * percent, 100 * sigma)),
@@ -56,7 +57,7 @@ def offset_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) 
     offset_v = float(np.average([each.lines[0].real for each in waves], weights=weight))
     percent, limit = 100 * offset_v / signal.analysis.nominal_v, limits.dc.most_percent
     sigma = 100 / signal.analysis.nominal_v * waves[0].rest / math.sqrt(float(weight.sum()))
-    if abs(percent) > limit + sigma:
+    if beyond(abs(percent), limit + sigma):
         yield signal.throughout(
             "dc_offset",
             confidence_of(abs(percent), limit, math.hypot(LEVEL_SIGMA * percent, sigma)),
@@ -77,7 +78,8 @@ def frequency_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimit
     hz, sigma_hz = found
     off_hz, nominal_hz = hz - analysis.nominal_hz, analysis.nominal_hz
     limit_hz = limits.deviation_percent / 100 * nominal_hz
-    if not limit_hz + 2 * sigma_hz < abs(off_hz) <= OTHER_NOMINAL_PERCENT / 100 * nominal_hz:
+    most_hz = OTHER_NOMINAL_PERCENT / 100 * nominal_hz
+    if not beyond(abs(off_hz), limit_hz + 2 * sigma_hz) or beyond(abs(off_hz), most_hz):
         return
     yield signal.throughout(
         "frequency_deviation",
@@ -92,8 +94,8 @@ def used(signal: MeasuredSignal, pieces: Pieces) -> list[Steady]:
     limits, nominal_v = signal.rms_limits, signal.analysis.nominal_v
     low, high = (limits.threshold_percent(sign) / 100 * nominal_v * math.sqrt(2) for sign in (-1, 1))
     alive_v = limits.interruption_percent / 100 * nominal_v * math.sqrt(2)
-    alive = [each for each in pieces.steady if each.amplitude > alive_v]
-    beside = [each for each in alive if low <= each.amplitude <= high]
+    alive = [each for each in pieces.steady if beyond(each.amplitude, alive_v)]
+    beside = [each for each in alive if reaches(each.amplitude, low) and not beyond(each.amplitude, high)]
     if _cycles(beside) >= ENOUGH_CYCLES:
         return beside
     return alive if _cycles(alive) >= LEAST_CYCLES else []

@@ -11,6 +11,7 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
+from opq_measure.cycle_starts import MEDIAN_SIDE_HALF_CYCLES, cycles_from, usual_length
 from opq_measure.events.crossings import Crossings, ThresholdCrossing
 from opq_measure.events.disturbance import Disturbance, MeasuredRmsEvent
 from opq_measure.events.ends import REACH_HALF_EDGES, Surroundings
@@ -18,7 +19,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.events.quiet import Extent, Quiet, quiet
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.events.recent import Recent
-from opq_measure.rms import MEDIAN_SIDE_HALF_CYCLES, cycle_lengths, one_cycle_rms, usual_length
+from opq_measure.rms import one_cycle_rms
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.windows import Window
 
@@ -62,8 +63,8 @@ class Detector:
     Error: rectangular dips and swells from 1.6 cycles on, 45 to 66 Hz, 3 % of harmonics, noise 55 dB or more
     below: residual 0.03 % of nominal (0.3 % at 40 dB: the lowest of noisy values), start and end 0.13 ms
     (0.4 ms at 40 dB); the ends 1 ms with phase jumps up to 1 rad, 1.4 ms with ramps (test_measure_events.py).
-    The residual is the lowest Urms(1/2), as in the standard: that of a cycle across a phase jump is truly
-    lower than those on either side.
+    The residual is the lowest Urms(1/2), as in the standard (`cycle_starts`): that of a cycle across a phase
+    jump can truly be lower than those on either side.
     """
 
     def __init__(
@@ -189,10 +190,10 @@ class Detector:
     def _rms_v(self, first: int, stop: int) -> FloatArray:
         recent = self._recent
         origin = recent.first_edge
-        starts = recent.positions(first, stop)
-        ends = starts + cycle_lengths(recent.edges, first - origin, stop - origin)
         begin = recent.first_sample
-        return one_cycle_rms(recent.volts, starts - begin, ends - begin) * self._v_per_lsb
+        starts, lengths, _ = cycles_from(recent.volts, recent.edges - begin, first - origin, stop - origin)
+        ends = (starts + begin) + lengths - begin  # the same bits wherever the kept samples begin
+        return one_cycle_rms(recent.volts, starts, ends) * self._v_per_lsb
 
     def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
         """Onsets and rapid changes of the next values; an event that begins waits for its ends."""

@@ -10,6 +10,20 @@ import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
 
+LINE_SHARE = 1e-9
+"""Width of a limit, as a share of it: the sums of two processors differ by 1e-13, and no measurement is as
+fine. A value within it is on the limit, so that a class is the same on each processor."""
+
+
+def beyond(value: float, limit: float) -> bool:
+    """Whether a size lies above a limit, not on it."""
+    return value > limit + LINE_SHARE * abs(limit)
+
+
+def reaches(value: float, limit: float) -> bool:
+    """Whether a size lies above a limit or on it."""
+    return value >= limit - LINE_SHARE * abs(limit)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -24,7 +38,7 @@ class Span:
 
 
 def spans_below(values: FloatArray, enter: float, leave: float) -> tuple[Span, ...]:
-    """Spans that begin with a value < `enter` and end before the first value >= `leave`.
+    """Spans that begin with a value below `enter`, not on it, and end before the first value >= `leave`.
 
     A NaN neither begins nor ends a span.
 
@@ -33,14 +47,14 @@ def spans_below(values: FloatArray, enter: float, leave: float) -> tuple[Span, .
     """
     if leave < enter:
         raise ValueError(f"leave {leave:g} lies below enter {enter:g}, want enter or above")
-    return _spans(values < enter, values >= leave)
+    return _spans(values < enter - LINE_SHARE * abs(enter), values >= leave)
 
 
 def spans_above(values: FloatArray, enter: float, leave: float) -> tuple[Span, ...]:
-    """Spans that begin with a value > `enter` and end before the first value <= `leave`."""
+    """Spans that begin with a value above `enter`, not on it, and end before the first value <= `leave`."""
     if leave > enter:
         raise ValueError(f"leave {leave:g} lies above enter {enter:g}, want enter or below")
-    return _spans(values > enter, values <= leave)
+    return _spans(values > enter + LINE_SHARE * abs(enter), values <= leave)
 
 
 def _spans(begins: BoolArray, ends: BoolArray) -> tuple[Span, ...]:

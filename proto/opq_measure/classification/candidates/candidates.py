@@ -31,6 +31,7 @@ from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.pieces import Pieces
 from opq_measure.classification.short_change import begun_at_step
+from opq_measure.events.spans import reaches
 
 LEAST_LEVEL_CYCLES = 1.2
 """A shorter swell may be the effect of a ringing on Urms(1/2), unless it is large; it is searched within a
@@ -227,7 +228,7 @@ def _is_steady(found: Iterable[Found]) -> bool:
 
 def _counts(each: Occurrence, limits: ClassLimits) -> bool:
     if each.kind == "phase_jump":
-        return abs(each.figures["phase_jump_degrees"]) >= limits.jump_degrees
+        return reaches(abs(each.figures["phase_jump_degrees"]), limits.jump_degrees)
     if each.kind == "rapid_voltage_change":
-        return abs(each.figures["largest_change_percent"]) >= limits.change_percent
-    return abs(each.figures["peak_pu"]) >= limits.transient_pu
+        return reaches(abs(each.figures["largest_change_percent"]), limits.change_percent)
+    return reaches(abs(each.figures["peak_pu"]), limits.transient_pu)

@@ -21,6 +21,7 @@ from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.mean_cycle import thd_outside
 from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
 from opq_measure.classification.pieces import Pieces
+from opq_measure.events.spans import beyond, reaches
 
 
 def levels_of(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> list[Occurrence]:
@@ -46,7 +47,7 @@ def lines_of(
     tones = tones if least == MAX_INTERHARMONIC_PERCENT else tones_in(analysis.series, least)
     if not signal.windows_without(("phase_jump",)).any():
         tones = []  # in the only window, a jump has a line, too
-    tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
+    tones = [each for each in tones if beyond(_line(each), _line_limit(each, limits))]
     tones = list(tone_in_noise(signal, cycles, pieces, bool(tones), limits)) or tones
     if not any(each.kind in TRANSIENTS for each in sudden):
         return tones
@@ -97,11 +98,11 @@ def harmonics_of(
     seen = cycles.notching
     if seen is not None and harmonics and seen.deepest.depth_v > limits.notch_pu * mean.peak_v:
         thd_percent = 100 * thd_outside(mean, seen)
-        harmonics = [] if thd_percent <= limits.thd_percent else harmonics
+        harmonics = harmonics if beyond(thd_percent, limits.thd_percent) else []
     yield from harmonics
     if notching:
-        yield from (each for each in notching if each.figures["notch_depth_pu"] >= limits.notch_pu)
-    elif seen is not None and seen.deepest.depth_v >= limits.notch_pu * mean.peak_v:
+        yield from (each for each in notching if reaches(each.figures["notch_depth_pu"], limits.notch_pu))
+    elif seen is not None and reaches(seen.deepest.depth_v, limits.notch_pu * mean.peak_v):
         depth, count = seen.deepest.depth_v / mean.peak_v, float(seen.per_cycle)
         yield signal.throughout(
             "periodic_notching",

@@ -17,7 +17,7 @@ from opq_cloud.store.judged_nominal import stated_nominals
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.waveform_parts import shown_part
 from opq_cloud.view.pages.drawing.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
-from opq_measure.rms import urms_half_v
+from opq_measure.cycle_starts import urms_half_v
 from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import Event, Gap, Incident, Waveform
 

@@ -441,12 +441,28 @@ def known(number: int, finding: Finding) -> KnownFinding:
     return KnownFinding(number, 1, (1,), finding)
 
 
-def tripped(*others: tuple[str | None, float], feeder: str | None = "f1") -> tuple[IncidentWitness, ...]:
-    """Four Boxes without voltage for 200 s, and others with a dip: (feeder, seconds) of each."""
-    fell = {"change_percent": -100.0, "fading_percent": 100.0}
+def tripped(
+    *others: tuple[str | None, float], feeder: str | None = "f1", fell: float = -100.0
+) -> tuple[IncidentWitness, ...]:
+    """Four Boxes without voltage for 200 s, and others with a dip: (feeder, seconds) of each.
+
+    `fell`: percent by which the voltage of the last of the four fell before it was lost.
+    """
+    steps = (-100.0, -100.0, -100.0, fell)
     dead = [
-        replace(witness(str(k), "interruption", 0.0, **fell), end_ns=200 * 10**9, feeder=feeder)
-        for k in range(4)
+        replace(
+            witness(
+                str(k),
+                "interruption",
+                0.0,
+                change_percent=step,
+                fading_percent=-10_000 / step,
+                after_percent=-100.0,
+            ),
+            end_ns=200 * 10**9,
+            feeder=feeder,
+        )
+        for k, step in enumerate(steps)
     ]
     dips = [
         replace(witness(str(9 + k), **DIP), end_ns=round(seconds * 1e9), feeder=name)
@@ -460,7 +476,10 @@ def tripped(*others: tuple[str | None, float], feeder: str | None = "f1") -> tup
     [
         (tripped(("f2", 0.15)), True),
         (tripped(("f2", 0.15), ("f3", 0.4)), True),
-        (tripped(), False),  # nothing shows what else was there
+        (tripped(fell=-32.0), True),  # its Boxes are all there are: one had a dip before
+        (tripped(fell=-32.0)[3:], False),  # one Box shows no feeder
+        (tripped(fell=-32.0, feeder=None), False),
+        (tripped(fell=-3.0), False),  # the load that goes with it
         (tripped(("f1", 0.15)), False),  # the feeder was not switched off as a whole
         (tripped((None, 0.15)), False),
         (tripped(("f2", 0.15), feeder=None), False),
@@ -474,6 +493,16 @@ def test_a_breaker_that_opens_is_a_trip(witnesses: tuple[IncidentWitness, ...], 
     said = cause_sentence(first)
     assert ("after which feeder f1 was switched off" in said) is is_trip, said
     assert not is_trip or (first.cause == "fault" and first.probability > 0.9)
+
+
+def test_a_whole_dead_feeder_lost_its_supply() -> None:
+    """Nothing shows what came before, nor whether other feeders had a dip."""
+    first = hypotheses_for(signs_of(frozenset({"interruption"}), "feeder", tripped()))[0]
+    assert first.cause == "supply_lost" and first.probability > 0.8
+    assert cause_sentence(first).startswith("Very likely a lost supply of feeder f1 (")
+    for unknown in (tripped(feeder=None), tripped()[:1]):
+        first = hypotheses_for(signs_of(frozenset({"interruption"}), "feeder", unknown))[0]
+        assert cause_sentence(first).endswith(" %): nothing points clearly to one.")
 
 
 def test_an_incident_keeps_few_witnesses() -> None:

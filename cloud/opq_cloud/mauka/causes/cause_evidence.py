@@ -476,8 +476,12 @@ def _load(signs: IncidentSigns) -> Signs:
 
 def _supply_lost(signs: IncidentSigns) -> Signs:
     silent = "outage" in signs.kinds
+    trip = signs.trip
+    dead = trip is not None and not trip.after_dip
+    words = "" if trip is None else f"all its Boxes had no voltage for {trip.lasting_s:.0f} s"
     return (
-        _sign(not silent, -4.0, "all_heard", "no Box fell silent"),
+        _sign(not (silent or dead), -4.0, "all_heard", "no Box fell silent"),
+        _sign(dead and not silent, 4.0, "dead", words, None if trip is None else trip.lasting_s, "s"),
         _sign(silent, 4.0, "silent", f"{_boxes(signs)} lost the supply"),
         _sign(
             silent and signs.low and not signs.kinds <= {"outage", "interruption"},
@@ -549,14 +553,17 @@ def _left_others(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
 
 
 def _tripped(signs: IncidentSigns) -> CauseEvidence | None:
-    """Evidence where a feeder is without voltage after a dip that the others got over: its breaker opened."""
+    """Evidence where a feeder is without voltage after a dip: its breaker opened."""
     trip = signs.trip
-    if trip is None:
+    if trip is None or not trip.after_dip:
         return None
-    words = (
-        f"feeder {trip.feeder} then had no voltage for {trip.lasting_s:.0f} s, as when its breaker opens; "
+    before = (
         "other feeders had a dip that ended"
+        if trip.fell_percent is None
+        else f"before that the voltage had fallen by {trip.fell_percent:.0f} %"
     )
+    dead = f"feeder {trip.feeder} then had no voltage for {trip.lasting_s:.0f} s"
+    words = f"{dead}, as when its breaker opens; {before}"
     return _sign(True, 2.5, "feeder_trip", words, trip.lasting_s, "s")
 
 

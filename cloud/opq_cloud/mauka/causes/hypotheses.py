@@ -49,8 +49,8 @@ def _details(cause: str, signs: IncidentSigns) -> tuple[tuple[str, str | float],
             found += [("dip_type", kind.letter), ("dip_type_probability", round(kind.probability, 3))]
         if signs.clearing_s is not None and signs.clearing_s > FAULT_LEAST_S:
             found.append(("clearing_ms", round(1000 * signs.clearing_s, 1)))
-    if cause == "fault" and signs.trip is not None:
-        found.append(("tripped_feeder", signs.trip.feeder))
+    if signs.trip is not None and cause == ("fault" if signs.trip.after_dip else "supply_lost"):
+        found.append(("tripped_feeder" if signs.trip.after_dip else "dead_feeder", signs.trip.feeder))
     if cause == "unit_trip" and signs.deviation_hz is not None:
         found.append(("lost", "generation" if signs.deviation_hz < 0 else "load"))
     if cause == "capacitor_switching" and signs.ringing_hz is not None:

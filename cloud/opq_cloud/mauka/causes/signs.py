@@ -36,6 +36,8 @@ BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_vo
 """Names that a step gets where it takes the voltage across 90 or 110 %."""
 CAME_BACK_PERCENT = 30.0
 """No switching raises a voltage this much into its band: it was this much too low before."""
+FELL_PERCENT = (DEEP_PERCENT / 2, 85.0)
+"""A dip before the voltage is lost: a smaller one may be the load that goes with it."""
 DEAD_PERCENT = 10.0
 """Percent of nominal below which there is no supply (IEEE 1159-2019, table 2)."""
 LASTING_S = 3.0
@@ -46,11 +48,19 @@ STANDS_PERCENT = 110.0
 
 @dataclass(frozen=True, slots=True)
 class FeederTrip:
-    """A feeder that stayed without voltage after a dip that other feeders had and got over."""
+    """A feeder whose Boxes all stayed without voltage."""
 
     feeder: str
     lasting_s: float
     """The shortest time without voltage of its Boxes."""
+    fell_percent: float | None = None
+    """By how much the voltage of a Box fell before it was lost; None: all lost it at once."""
+    others: bool = False
+    """Whether other feeders had a dip that ended."""
+
+    @property
+    def after_dip(self) -> bool:
+        return self.others or self.fell_percent is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +223,7 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
 def _trip(witnesses: Sequence[IncidentWitness]) -> FeederTrip | None:
     """Returns the feeder whose breaker opened, by the feeders that people stated; None where none shows it.
 
-    All its Boxes are without voltage for long, and Boxes of other feeders had a dip that ended.
+    All its Boxes are without voltage for long. Boxes of others had a dip that ended, or none saw anything.
     """
     seconds = {each.box_id: (each.end_ns - each.start_ns) / 1e9 for each in witnesses}
     low = [each for each in witnesses if family(each.kind) == LOW_FAMILY or each.kind == "outage"]
@@ -226,11 +236,27 @@ def _trip(witnesses: Sequence[IncidentWitness]) -> FeederTrip | None:
     if len(feeders) != 1 or (feeder := feeders.pop()) is None:
         return None
     others = [each for each in low if each not in dead]
-    if not others or any(each.feeder in (None, feeder) for each in others):
+    lasting_s = min(seconds[each.box_id] for each in dead)
+    if not others:
+        alone = len(dead) == len(witnesses) > 1
+        return FeederTrip(feeder, lasting_s, _fell_percent(dead)) if alone else None
+    if any(each.feeder in (None, feeder) for each in others):
         return None
     if any(seconds[each.box_id] > LASTING_S for each in others):
         return None
-    return FeederTrip(feeder, min(seconds[each.box_id] for each in dead))
+    return FeederTrip(feeder, lasting_s, others=True)
+
+
+def _fell_percent(dead: Sequence[IncidentWitness]) -> float | None:
+    """The deepest dip of a Box that lost its voltage some cycles later; None without any."""
+    known = [dict(each.figures) for each in dead]
+    fell = [
+        -each["onset_change_percent"]
+        for each in known
+        if FELL_PERCENT[0] <= -each.get("onset_change_percent", 0.0) <= FELL_PERCENT[1]
+        and each.get("onset_after_percent", 0.0) <= DEAD_PERCENT - 100
+    ]
+    return max(fell, default=None)
 
 
 def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str, float]) -> bool:

@@ -37,10 +37,12 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
     what = CAUSE_WORDS.get(hypothesis.cause, hypothesis.cause.replace("_", " "))
     share = f"{100 * hypothesis.probability:.0f} %"
     if hypothesis.cause == UNKNOWN:
-        return f"The cause is not known ({share}): {what} points to one."
+        return f"The cause is not known ({share}): nothing points clearly to one."
     details = dict(hypothesis.details)
     if "tripped_feeder" in details:
         what += f", after which feeder {details['tripped_feeder']} was switched off"
+    if "dead_feeder" in details:
+        what += f" of feeder {details['dead_feeder']}"
     more = []
     if "dip_type" in details:
         more.append(f"dip of type {details['dip_type']}")

@@ -41,6 +41,8 @@ PROGRAM_STOPPED = const(71)
 PROGRAM_REMOVED = const(72)
 PROGRAM_LINE = const(73)
 PROGRAM_WINDOWS_LOST = const(74)
+PROMPT_OPENED = const(80)
+PROMPT_CLOSED = const(81)
 
 # Command.operation
 HELLO = const(1)
@@ -54,6 +56,7 @@ UPDATE_END = const(8)
 REPL_OPERATION = const(9)
 PROTECT = const(10)
 PROGRAM = const(11)
+PROMPT = const(12)
 
 # Acknowledgement.status
 DONE = const(0)

@@ -5,6 +5,7 @@ import time
 import codes
 from journal import Journal
 from opq import board, clock, pipeline, settings
+from prompt_session import PromptSession
 from receiver import KEYS as CLOCK_KEYS
 from receiver import Receiver
 from sampler import FEATURE_KEYS, START_KEYS, Sampler
@@ -36,6 +37,7 @@ class Commands:
         updater: Updater,
         supervisor: Supervisor,
         program: UserProgram,
+        prompt: PromptSession,
         ticks_ms: "Callable[[], int]" = time.ticks_ms,
     ) -> None:
         self._journal = journal
@@ -44,6 +46,7 @@ class Commands:
         self._updater = updater
         self._supervisor = supervisor
         self._program = program
+        self._prompt = prompt
         self._ticks_ms = ticks_ms
         self._lost = pipeline.counters()[REFUSED]
 
@@ -89,6 +92,8 @@ class Commands:
             return self._protect(argument)
         if operation == codes.PROGRAM:
             return self._program.command(argument)
+        if operation == codes.PROMPT:
+            return self._prompt.command(argument)
         if operation == codes.UPDATE_BEGIN:
             return self._updater.begin(argument)
         if operation == codes.UPDATE_END:

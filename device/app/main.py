@@ -13,6 +13,7 @@ from journal import Journal
 from leds import Leds
 from opq import board, pipeline, settings
 from power import Power
+from prompt_session import PromptSession
 from receiver import Receiver
 from sampler import Sampler
 from supervisor import Supervisor
@@ -51,7 +52,8 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
     power = Power(journal, sampler, supervisor)
     updater = Updater(journal, sampler, supervisor)
     program = UserProgram(journal)
-    commands = Commands(journal, sampler, receiver, updater, supervisor, program)
+    prompt = PromptSession(journal, supervisor, program)
+    commands = Commands(journal, sampler, receiver, updater, supervisor, program, prompt)
     health = Health(journal, power, program)
     leds = Leds(sampler, receiver, power, supervisor)
     supervisor.exempt = 0
@@ -71,6 +73,7 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
         (journal.flush, 20),
         (commands.second, 1000),
         (program.step, 20),
+        (prompt.step, 20),
     ]
 
 

@@ -49,6 +49,15 @@ class Supervisor:
         self._head = -1
         self._moved_ms = ticks_ms()
         self._logged_ms: int | None = None
+        self._steps: Steps = []
+        self._due_ms: list[int] = []
+        self._failed: list[int] = []
+        self._again = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether the loop is about to end, or to build the app again."""
+        return self.stop or self._again
 
     def run(self, build: "Callable[[], Steps]") -> None:
         """Builds the app's steps (function, period in ms) and runs them until `stop`."""
@@ -66,26 +75,33 @@ class Supervisor:
     def _rounds(self, steps: "Steps") -> None:
         """Runs until a step fails too often; if there are no steps, for BUILD_AGAIN_MS."""
         began_ms = self._ticks_ms()
-        due_ms = [began_ms] * len(steps)
-        failed = [0] * len(steps)
-        while not self.stop:
-            for number, (function, every_ms) in enumerate(steps):
-                now_ms = self._ticks_ms()
-                if time.ticks_diff(now_ms, due_ms[number]) < 0:
-                    continue
-                due_ms[number] = time.ticks_add(now_ms, every_ms)
-                try:
-                    function()
-                    failed[number] = 0
-                except Exception as error:
-                    failed[number] += 1
-                    self._caught(error, number + 1)
-                    if failed[number] >= FAILURES:
-                        return
-            self._feed()
+        self._steps = steps
+        self._due_ms = [began_ms] * len(steps)
+        self._failed = [0] * len(steps)
+        self._again = False
+        while not self.ends:
+            self.round()
             if not steps and time.ticks_diff(self._ticks_ms(), began_ms) >= BUILD_AGAIN_MS:
                 return
             time.sleep_ms(1)
+
+    def round(self) -> None:
+        """Runs the steps that are due. A step that lasts, as a prompt does, calls this as well."""
+        for number, (function, every_ms) in enumerate(self._steps):
+            now_ms = self._ticks_ms()
+            if time.ticks_diff(now_ms, self._due_ms[number]) < 0:
+                continue
+            self._due_ms[number] = time.ticks_add(now_ms, every_ms)
+            try:
+                function()
+                self._failed[number] = 0
+            except Exception as error:
+                self._failed[number] += 1
+                self._caught(error, number + 1)
+                if self._failed[number] >= FAILURES:
+                    self._again = True
+                    break
+        self._feed()
 
     def _feed(self) -> None:
         head = acquire.head()

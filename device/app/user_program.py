@@ -54,10 +54,31 @@ class UserProgram:
         self._globals: dict[str, object] = {}
         self._least_free = 0
         self._free_before = 0  # heap before a text that was refused; 0: none since the last step
+        self._free_before_prompt = 0  # 0: no prompt uses the heap
         self._windows_lost = program.windows_lost()
         self._wanted = (0, 0)
         self._next = 0
         self._begun = False
+        self._is_loading = False
+
+    @property
+    def length(self) -> int:
+        """Bytes of its text; 0: there is none."""
+        return self._length
+
+    def text(self) -> str:
+        return program.text()
+
+    def lend_heap(self) -> None:
+        """A prompt uses the heap from here on: what is used counts against no program."""
+        gc.collect()
+        self._free_before_prompt = gc.mem_free()
+
+    def take_heap_back(self) -> None:
+        """The prompt is over; names that it left in MicroPython's table are not the program's."""
+        gc.collect()
+        self._least_free -= max(0, self._free_before_prompt - gc.mem_free())
+        self._free_before_prompt = 0
 
     def step(self) -> None:
         """Calls the program once for each window that has come.
@@ -69,6 +90,8 @@ class UserProgram:
                 return
             self._begun = True
             self._begin()
+        if self._is_loading:
+            return  # a prompt writes box.py, and this is a round within
         if self._free_before:
             self._allow_for_refused()
         lost = program.windows_lost()
@@ -99,7 +122,7 @@ class UserProgram:
                 return self._end()
             if words[0] == "remove":
                 return self._remove()
-            return self._piece(int(words[0]), a2b_base64(words[1]))
+            return self.write(int(words[0]), a2b_base64(words[1]))
         except (ValueError, IndexError):
             return codes.BAD_ARGUMENT, "want put, <offset> <base64>, end, get, remove or nothing"
 
@@ -129,8 +152,8 @@ class UserProgram:
         self._wanted, self._next = (length, crc32_), 0
         return codes.DONE, "0"
 
-    def _piece(self, offset: int, piece: bytes) -> tuple[int, str]:
-        """Writes a piece; a repeated one is only acknowledged."""
+    def write(self, offset: int, piece: "bytes | bytearray") -> tuple[int, str]:
+        """Writes a piece of what `put` began; a repeated one is only acknowledged."""
         if offset > self._next or offset + len(piece) > self._wanted[0]:
             return codes.BAD_ARGUMENT, f"byte {self._next} of {self._wanted[0]} is next"
         if offset == self._next:
@@ -148,7 +171,9 @@ class UserProgram:
         text = program.received(length, wanted_crc32) if self._next == length else None
         if text is None:
             return codes.FAILED, "not all of it was received"
+        self._is_loading = True
         refused = self._load(text, length, wanted_crc32, store=True)
+        self._is_loading = False
         if refused is not None:
             return codes.FAILED, refused[1]
         self._wanted = (0, 0)
@@ -226,7 +251,7 @@ class UserProgram:
         self._free_before = 0
 
     def _kept_too_much(self) -> bool:
-        if gc.mem_free() >= self._least_free:
+        if self._free_before_prompt or gc.mem_free() >= self._least_free:
             return False
         gc.collect()
         return gc.mem_free() < self._least_free

@@ -3,6 +3,7 @@
 #ifndef OPQ_CONSOLE_H
 #define OPQ_CONSOLE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 // Task context, until the next reset: USART1 leaves the link and serves the prompt.
@@ -10,5 +11,8 @@ void opq_console_take_line(void);
 
 // Bytes that were overwritten by newer ones before they were shown.
 uint32_t opq_console_lost_bytes(void);
+
+// Task context: printed text for a prompt over the link (prompt.c); returns how many bytes.
+size_t opq_console_take(uint8_t *text, size_t room);
 
 #endif

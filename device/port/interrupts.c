@@ -8,6 +8,7 @@
 #include "pipeline.h"
 #include "power.h"
 #include "program_budget.h"
+#include "prompt.h"
 #include "ramfunc.h"
 #include "stm32f405.h"
 #include "tick.h"
@@ -37,6 +38,7 @@ OPQ_RAMFUNC uint32_t opq_cycles(void) { return DWT->CYCCNT; }
 void SysTick_Handler(void) {
     opq_tick_each_ms();
     opq_program_each_ms();
+    opq_prompt_each_ms();
     if (feeding) {
         opq_watchdog_feed();
     }

@@ -8,10 +8,7 @@
 #include "pipeline.h"
 #include "power.h"
 #include "ramfunc.h"
-#include "py/builtin.h"
 #include "py/gc.h"
-#include "py/lexer.h"
-#include "py/mperrno.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stackctrl.h"
@@ -103,17 +100,6 @@ void gc_collect(void) {
     gc_collect_start();
     gc_helper_collect_regs_and_stack();
     gc_collect_end();
-}
-
-// There are no files: all imported modules are frozen.
-mp_import_stat_t mp_import_stat(const char *path) {
-    (void)path;
-    return MP_IMPORT_STAT_NO_EXIST;
-}
-
-mp_lexer_t *mp_lexer_new_from_file(qstr filename) {
-    (void)filename;
-    mp_raise_OSError(MP_ENOENT);
 }
 
 void nlr_jump_fail(void *value) {

@@ -26,14 +26,15 @@
 #define MICROPY_MEM_STATS (0)
 #define MICROPY_WARNINGS (1)
 
-#define MICROPY_VFS (0)
-#define MICROPY_READER_VFS (0)
+#define MICROPY_VFS (1) // for a prompt: box.py (app/user_files.py), and a client's folder
+#define MICROPY_READER_VFS (1)
 #define MICROPY_PERSISTENT_CODE_LOAD (0) // mpy-cross's output is frozen, never loaded
-#define MICROPY_PY_IO (0)
-#define MICROPY_PY_JSON (0)
-#define MICROPY_PY_OS (0)
+#define MICROPY_PY_IO (1)
+#define MICROPY_PY_JSON (1)
+#define MICROPY_PY_OS (1)
+#define MICROPY_PY_OS_STATVFS (1)
 #define MICROPY_PY_ASYNCIO (0)
-#define MICROPY_PY_SELECT (0)
+#define MICROPY_PY_SELECT (1)
 #define MICROPY_PY_SOCKET (0)
 #define MICROPY_PY_NETWORK (0)
 #define MICROPY_PY_SSL (0)
@@ -52,8 +53,8 @@
 #define MICROPY_PY_HEAPQ (0)
 #define MICROPY_PY_HASHLIB (0)
 #define MICROPY_PY_CMATH (0)
-#define MICROPY_PY_SYS_STDFILES (0)
-#define MICROPY_PY_SYS_STDIO_BUFFER (0)
+#define MICROPY_PY_SYS_STDFILES (1)
+#define MICROPY_PY_SYS_STDIO_BUFFER (1)
 #define MICROPY_MODULE_BUILTIN_SUBPACKAGES (1) // `import opq.clock`
 #define MICROPY_PY_SYS_PLATFORM "opq"
 #define MICROPY_PY_TIME (1)
@@ -73,7 +74,8 @@
 #define MICROPY_PY_MACHINE_TIMER (0)
 
 #include "opq_version.h" // made by the Makefile: OPQ_FIRMWARE_VERSION, MICROPY_HW_BOARD_NAME, MICROPY_HW_MCU_NAME
-#define MICROPY_BANNER_NAME_AND_VERSION "OPQ Box " OPQ_FIRMWARE_VERSION " on MicroPython " MICROPY_VERSION_STRING
+// It begins as clients want it: mpremote mounts its folder again where it finds this after a soft reset.
+#define MICROPY_BANNER_NAME_AND_VERSION "MicroPython " MICROPY_VERSION_STRING " of OPQ Box " OPQ_FIRMWARE_VERSION
 
 typedef int32_t mp_int_t; // must be pointer size
 typedef uint32_t mp_uint_t;
@@ -85,10 +87,20 @@ typedef long mp_off_t;
 #define MP_STATE_PORT MP_STATE_VM
 
 // A user's program beyond its time (cmodules/program): interrupted at each jump until it has returned.
+// And a prompt over the link, in which the app goes on (port/prompt.c).
 #include "program_budget.h"
+#include "prompt.h"
 #define MICROPY_VM_HOOK_LOOP \
     if (opq_program_over) { \
         mp_sched_keyboard_interrupt(); \
+    } \
+    if (opq_prompt_due) { \
+        opq_prompt_attend(); \
+    }
+// The same while Python waits: in sleep, for input, in select.
+#define MICROPY_INTERNAL_EVENT_HOOK \
+    if (opq_prompt_due) { \
+        opq_prompt_attend(); \
     }
 
 // Waiting for an interrupt; SysTick ends it after 1 ms at the latest.

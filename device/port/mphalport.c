@@ -7,6 +7,8 @@
 #include "console.h"
 #include "interrupts.h"
 #include "pipeline.h"
+#include "prompt.h"
+#include "py/stream.h"
 #include "uart.h"
 
 enum { ROOM = 1024 };
@@ -48,9 +50,18 @@ void opq_console_take_line(void) {
 
 uint32_t opq_console_lost_bytes(void) { return lost_bytes; }
 
+size_t opq_console_take(uint8_t *text, size_t room) {
+    return out.bytes == NULL ? 0 : opq_queue_take(&out, text, room);
+}
+
+uintptr_t mp_hal_stdio_poll(uintptr_t flags) {
+    bool readable = has_line ? opq_queue_waiting(in) > 0 : opq_prompt_has_input();
+    return flags & (MP_STREAM_POLL_WR | (readable ? MP_STREAM_POLL_RD : 0u));
+}
+
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
-        int byte = has_line ? opq_queue_take_byte(in) : -1;
+        int byte = has_line ? opq_queue_take_byte(in) : opq_prompt_take_byte();
         if (byte >= 0) {
             return byte;
         }
@@ -68,8 +79,12 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *text, size_t length) {
                 while (opq_queue_free(&out) == 0) { // the interrupt drains it: 11 us a byte
                 }
             } else {
-                (void)opq_queue_take_byte(&out);
-                lost_bytes++;
+                while (opq_queue_free(&out) == 0 && opq_prompt_wait()) { // until the gateway has fetched some
+                }
+                if (opq_queue_free(&out) == 0) {
+                    (void)opq_queue_take_byte(&out);
+                    lost_bytes++;
+                }
             }
         }
         (void)opq_queue_put_byte(&out, (uint8_t)text[n]);

@@ -20,7 +20,7 @@ CONFIG = """\
 strict = true
 python_version = 3.11
 
-[mypy-_mpy_shed.*,math,micropython]
+[mypy-_mpy_shed.*,machine,math,micropython]
 ignore_errors = true
 """
 """Version 1.25.0.post3 of the stubs has a few errors in these."""

@@ -43,6 +43,7 @@ class Box:
     refuse: BoxAnswer | None = None
     program: bytes = b""
     received: bytes = b""
+    prompt: str | None = None
 
     def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
         text = argument if isinstance(argument, str) else argument()
@@ -56,6 +57,8 @@ class Box:
             return BoxAnswer(Status.DONE, self.slot)
         if operation is Operation.PROGRAM:
             return self._program_answer(argument)
+        if operation is Operation.PROMPT:
+            return self._prompt_answer(argument)
         if operation is Operation.GET_SETTINGS:
             return BoxAnswer(Status.DONE, "", (("gain", "1"), ("led", "on")))
         if operation is Operation.PUT_SETTING and argument.startswith("no"):
@@ -80,6 +83,20 @@ class Box:
         else:
             length = len(self.program)
             return BoxAnswer(Status.DONE, f"{min(length, 1)} {length} {zlib.crc32(self.program)} ")
+        return BoxAnswer(Status.DONE)
+
+    def _prompt_answer(self, argument: str) -> BoxAnswer:
+        """As device/app/prompt_session.py answers."""
+        if argument.startswith("open ") and self.prompt is None:
+            self.prompt = argument
+        elif argument.startswith("open "):
+            return BoxAnswer(Status.BUSY, "a prompt is open")
+        elif argument == "close":
+            self.prompt = None
+        elif self.prompt is None:
+            return BoxAnswer(Status.FAILED, "no prompt is open")
+        else:
+            return BoxAnswer(Status.DONE, "1 0 Pg==")
         return BoxAnswer(Status.DONE)
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
@@ -188,6 +205,31 @@ def test_a_program_is_put_shown_and_removed() -> None:
     }
     assert bench.order("opq-program", "remove") == (True, "")
     assert json.loads(bench.order("opq-program")[1]) == {"state": "none"}
+
+
+def test_a_prompt_is_passed_on_by_its_key() -> None:
+    bench = Bench(Box())
+    ok, key = bench.order("opq-prompt", "open")
+    assert ok and len(key) == 32
+    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (True, "1 0 Pg==")
+    assert bench.order("opq-prompt", "open") == (False, "a prompt is open")
+    for other in ("", "0" * 32, key[:-1], "close"):
+        assert bench.order("opq-prompt", f"{other} 0 0 YQ==") == (False, "no prompt of this key is open")
+    assert bench.order("opq-prompt", f"{key} close")[0] and bench.box.prompt is None
+    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt of this key is open")
+    assert [argument for _, argument in bench.box.said][1:] == ["0 0 YQ==", bench.box.said[2][1], "close"]
+
+
+def test_a_box_without_a_prompt_says_so() -> None:
+    bench = Bench(Box(refuse=BoxAnswer(Status.UNKNOWN)))
+    assert bench.order("opq-prompt", "open") == (
+        False,
+        "its firmware has no prompt over the line; update it",
+    )
+    bench.box.refuse = BoxAnswer(None)
+    assert bench.order("opq-prompt", "open") == (False, "the Box did not answer within 5 s")
+    bench.box.open = False
+    assert bench.order("opq-prompt", "open")[1].startswith("the Box's port is not open")
 
 
 def test_a_refused_program_says_why() -> None:

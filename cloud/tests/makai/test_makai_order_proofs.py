@@ -38,6 +38,8 @@ ORDERS = (
     ("opq-update", "look"),
     ("opq-program", "put cGFzcw=="),
     ("opq-program", "remove"),
+    ("opq-prompt", "open"),
+    ("opq-prompt", "0 0 YQ=="),
     ("opq-settings", "box_id=7"),
 )
 """Each with an example of its message."""

@@ -43,6 +43,7 @@ typedef enum {
     OPQ_OPERATION_REPL = 9,
     OPQ_OPERATION_PROTECT = 10,
     OPQ_OPERATION_PROGRAM = 11,
+    OPQ_OPERATION_PROMPT = 12,
 } opq_operation_t;
 
 typedef enum {

@@ -108,7 +108,7 @@ static void pass(cursor_t *cursor, char letter) {
         case 't': within(cursor, 0, 3); break;
         case 'k': within(cursor, 1, 3); break;
         case 'b': within(cursor, 0, 1); break;
-        case 'o': within(cursor, OPQ_OPERATION_HELLO, OPQ_OPERATION_PROGRAM); break;
+        case 'o': within(cursor, OPQ_OPERATION_HELLO, OPQ_OPERATION_PROMPT); break;
         case 'a': within(cursor, OPQ_STATUS_DONE, OPQ_STATUS_FAILED); break;
         case 'S': (void)text(cursor); break;
         case 'I': (void)skip(cursor, 2U * (size_t)number(cursor, 2)); break;

@@ -5,7 +5,7 @@
 extern const mp_obj_module_t opq_dsp_module, opq_link_module;
 #ifdef OPQ_PORT
 extern const mp_obj_module_t opq_acquire_module, opq_board_module, opq_clock_module, opq_pipeline_module,
-    opq_program_module, opq_settings_module, opq_update_module;
+    opq_program_module, opq_prompt_module, opq_settings_module, opq_update_module;
 #endif
 
 static const mp_rom_map_elem_t globals_table[] = {
@@ -18,6 +18,7 @@ static const mp_rom_map_elem_t globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_clock), MP_ROM_PTR(&opq_clock_module)},
     {MP_ROM_QSTR(MP_QSTR_pipeline), MP_ROM_PTR(&opq_pipeline_module)},
     {MP_ROM_QSTR(MP_QSTR_program), MP_ROM_PTR(&opq_program_module)},
+    {MP_ROM_QSTR(MP_QSTR_prompt), MP_ROM_PTR(&opq_prompt_module)},
     {MP_ROM_QSTR(MP_QSTR_settings), MP_ROM_PTR(&opq_settings_module)},
     {MP_ROM_QSTR(MP_QSTR_update), MP_ROM_PTR(&opq_update_module)},
 #endif

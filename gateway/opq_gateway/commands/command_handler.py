@@ -8,9 +8,9 @@
                                ledger (half_cycle_command.py); `opq-uplink` lets the Box's uplink try
                                another cloud (uplink/connection.py); `opq-claim` uses up a code that
                                this gateway shows (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
-                               `opq-program`, `opq-update` are for the Box (orders.py); `opq-challenge`
-                               begins the administrator's proof, without which some are refused
-                               (order_proofs.py);
+                               `opq-program`, `opq-prompt`, `opq-update` are for the Box (orders.py);
+                               `opq-challenge` begins the administrator's proof, without which some are
+                               refused (order_proofs.py);
                                others are answered ok=false (the original always says true)
 
 One thread serves all Boxes. A command for another Box (the topic is a prefix: "1" also receives "10") is

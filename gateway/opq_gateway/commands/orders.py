@@ -4,6 +4,7 @@
     opq-time       "" or UTC in ms        take this time, or the gateway's; a Box with GPS keeps its own
     opq-settings   "" or key=value        all settings as a JSON object; or one of them changed, kept in flash
     opq-program    see box_program.py     the user's program on the Box
+    opq-prompt     see box_prompt.py      MicroPython's prompt on the Box
     opq-update     see update.py          firmware, by pieces, with progress
     opq-update     look                   the gateway looks at its repository of releases now
 
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from opq_gateway.commands.box_program import BoxProgram
+from opq_gateway.commands.box_prompt import BoxPrompt
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.serial_side.box_commands import Argument, BoxAnswer, BoxCommandLink
@@ -58,6 +60,7 @@ class BoxOrders:
         self._look_for_updates = look_for_updates
         self.update = FirmwareUpdate(line, later, status)
         self._program = BoxProgram(line, later)
+        self._prompt = BoxPrompt(line, later, status.box_id)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
         """Carries out an order; False where the order does not exist."""
@@ -70,6 +73,8 @@ class BoxOrders:
                 self._settings(message, reply)
             case "opq-program":
                 self._program.execute(message, reply)
+            case "opq-prompt":
+                self._prompt.execute(message, reply)
             case "opq-update" if message == LOOK:
                 reply(*self._look_for_updates())
             case "opq-update":

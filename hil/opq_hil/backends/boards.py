@@ -204,6 +204,7 @@ class Board:
         macros["converter_internal"] = str(int(self.converter == "internal"))
         for table in (self.clock, self.pins, self.analogue):
             macros |= {key: _in_c(value) for key, value in asdict(table).items()}
+        macros["used_pins"] = ", ".join(_in_c(pin) for pin in asdict(self.pins).values())
         macros["ring_samples"] = str(self.memory.ring_samples)
         macros["more_heap_bytes"] = str(self.memory.more_heap_bytes)
         macros["sram_bytes"] = str(self.sram_bytes)

@@ -44,6 +44,7 @@ WORDS: dict[str, dict[int, str]] = {
     "source": {1: "new flash", 2: "repaired", 3: "second copy", 4: "standard values"},
     "slot": {0: "A", 1: "B"},
     "program": PROGRAM_STATES,
+    "closed_by": {1: "gateway", 2: "silence", 3: "app"},
 }
 """Facts whose integers are logged as words."""
 
@@ -95,6 +96,8 @@ CODES: dict[int, Code] = {
     72: Code("PROGRAM_REMOVED", "box.program_removed"),
     73: Code("PROGRAM_LINE", "box.program_line", "a", "b"),
     74: Code("PROGRAM_WINDOWS_LOST", "box.program_windows_lost", "windows", "in_all", warns=True),
+    80: Code("PROMPT_OPENED", "box.prompt_opened"),
+    81: Code("PROMPT_CLOSED", "box.prompt_closed", "closed_by"),
 }
 
 

@@ -39,6 +39,8 @@ class Operation(IntEnum):
     """`<brown-out level> <boot sectors>`: set the option bytes; empty: report them. `detail` has both."""
     PROGRAM = 11
     """A user's program: put, its pieces, end, get, remove; empty: its state (proto/golden/README.md)."""
+    PROMPT = 12
+    """MicroPython's prompt while the Box samples: open, what is typed and printed, close (the same page)."""
 
 
 class Status(IntEnum):

@@ -27,6 +27,7 @@ __all__ = [
     "HALF_CYCLES_PLUGIN",
     "NUMBER_SETTING",
     "PROGRAM_PLUGIN",
+    "PROMPT_PLUGIN",
     "SETTINGS_PLUGIN",
     "TAKES_INTERVALS",
     "TAKES_LOSSES",
@@ -61,6 +62,8 @@ CHALLENGE_PLUGIN = "opq-challenge"
 UPDATE_PLUGIN = "opq-update"
 PROGRAM_PLUGIN = "opq-program"
 """A user's program of the Box (gateway/opq_gateway/commands/box_program.py)."""
+PROMPT_PLUGIN = "opq-prompt"
+"""MicroPython's prompt of the Box (gateway/opq_gateway/commands/box_prompt.py)."""
 SETTINGS_PLUGIN = "opq-settings"
 NUMBER_SETTING = "box_id"
 """The setting by which a gateway identifies its Box: with another number it is another Box."""

@@ -20,6 +20,7 @@ from opq_proto.wire.frames import (
     CHALLENGE_PLUGIN,
     NUMBER_SETTING,
     PROGRAM_PLUGIN,
+    PROMPT_PLUGIN,
     SETTINGS_PLUGIN,
     UPDATE_PLUGIN,
     UPLINK_PLUGIN,
@@ -31,6 +32,8 @@ STALE = "its challenge is used up or too old; request another one"
 """End of the refusal of a proof after which the client requests another challenge."""
 PROGRAM_WITHOUT_PROOF = ("", "show")
 """Messages of `opq-program` that change nothing."""
+PROMPT_KEY = re.compile("[0-9a-f]{32} ")
+"""Begin of a message of `opq-prompt` with the key of a proved `open`, which the gateway compares."""
 _PROVED = re.compile(r"([0-9a-f]{32}) ([A-Za-z0-9+/]{86}==) (.*)", re.DOTALL)
 _CHALLENGE = re.compile(r"[0-9a-f]{32}")
 
@@ -49,13 +52,15 @@ class ProvedMessage:
 
 
 def needs_proof(plugin: str, message: str) -> bool:
-    """Whether an order gives a Box away, or changes its firmware or program."""
+    """Whether an order gives a Box away, changes its firmware or program, or opens its prompt."""
     if plugin == UPDATE_PLUGIN:
         return message.partition(" ")[0] not in WITHOUT_PROOF
     if plugin == SETTINGS_PLUGIN:
         return message.partition("=")[0] == NUMBER_SETTING
     if plugin == PROGRAM_PLUGIN:
         return message not in PROGRAM_WITHOUT_PROOF
+    if plugin == PROMPT_PLUGIN:
+        return PROMPT_KEY.match(message) is None
     return plugin == UPLINK_PLUGIN
 
 

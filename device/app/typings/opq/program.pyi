@@ -71,7 +71,7 @@ def room() -> int:
     """Begins a place for another text; where none is free, every fifteenth time, it erases the sector (about
     1 s). 0: done."""
 
-def write(offset: int, piece: bytes) -> int: ...
+def write(offset: int, piece: bytes | bytearray) -> int: ...
 def received(length: int, crc32: int) -> str | None:
     """What was written; None: its CRC-32 is another."""
 

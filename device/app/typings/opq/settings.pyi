@@ -26,4 +26,7 @@ def save() -> int:
     """Saves all changed values at once; returns OK or FLASH."""
 
 def sequence() -> int: ...
+def rejected() -> int:
+    """Stored settings that this firmware does not take."""
+
 def items() -> list[tuple[str, str]]: ...

@@ -8,6 +8,8 @@ FLASH: int
 NOT_BEGUN: int
 ON_TRIAL: int
 BAD_LENGTH: int
+REQUEST_RECOVERY: int
+REQUEST_REPL: int
 
 def begin(length: int) -> int: ...
 def data(offset: int, piece: bytes) -> int: ...
@@ -19,6 +21,9 @@ def end() -> int:
 
 def next() -> int:
     """Offset of the next byte wanted."""
+
+def state() -> int:
+    """0 idle, then as opq_update_state_t."""
 
 def verdict() -> int:
     """Why the image was refused (opq_image_verdict_t)."""
@@ -35,6 +40,9 @@ def confirm() -> int:
 def boot() -> tuple[int, int, int, int, int, int, int, int, int] | None:
     """The boot loader's report: slot, trials, watchdog resets in a row, verdicts of A and B, lowest version,
     its own version, check_us, starts."""
+
+def request(what: int) -> None:
+    """For the boot loader at the next reset: REQUEST_RECOVERY or REQUEST_REPL."""
 
 def rolled_back() -> bool:
     """Whether the newer image was rejected and the older one runs."""

@@ -89,6 +89,7 @@ def command() -> None:
     Examples: opq-tools box info 1
               opq-tools box settings 1 led=off
               opq-tools box program put 1 box.py
+              opq-tools box prompt 1
               opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
               opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
     """
@@ -246,6 +247,32 @@ def remove_program_command(connection: Connection, box_id: str, as_json: bool) -
     """
     _order(connection, box_id, PROGRAM_PLUGIN, "remove")
     _show(read_program(partial(_order, connection, box_id), ""), as_json)
+
+
+@command.command("prompt", short_help="MicroPython's prompt on the Box, while it samples.")
+@box_command
+@click.option("--pty", "on_pty", is_flag=True, help="On a pty, for example for mpremote; print its path.")
+def prompt_command(connection: Connection, box_id: str, on_pty: bool, as_json: bool) -> None:
+    """Open its MicroPython prompt, while it samples; Ctrl-] ends the session, Ctrl-D is a soft reset.
+
+    It needs the administrator's key. What runs there may use all of the Box (docs/box-prompt.md).
+
+    \b
+    Examples:
+      opq-tools box prompt 1
+      opq-tools box prompt 1 --pty               # then: mpremote connect /dev/pts/5 run mine.py
+    """
+    from opq_tools.boxes.box.prompt import at_terminal, on_a_pty  # a terminal is Unix's
+
+    with _command_client(connection) as (client, timeout_s):
+
+        def order(plugin: str, message: str) -> str:
+            return client.send_order(box_id, plugin, message, timeout_s)
+
+        if on_pty:
+            on_a_pty(order, lambda path: _show({"box_id": box_id, "pty": path}, as_json))
+        else:
+            at_terminal(order)
 
 
 @command.command(short_help="Fetch its samples of a span, or the rms of each half cycle.")

@@ -1,0 +1,77 @@
+"""MicroPython's prompt of a Box, passed on to an administrator while the Box samples.
+
+    open                               begins a session; the answer is its key, 32 hexadecimal digits
+    <key> <typed> <printed> <base64>   typed bytes go in, printed ones come out (opq_proto.link.prompt)
+    <key> close
+
+Only `open` needs the administrator's proof; the key, which its answer carries, stands for it afterwards.
+A Box has one session at a time, and closes one in which nothing was sent for 15 s. Owned by the command
+handler's thread.
+"""
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
+from opq_proto.kit import log
+from opq_proto.link.messages import Operation, Status
+from opq_proto.link.prompt import CLOSE, open_argument
+
+Reply = Callable[[bool, str], None]
+ANSWER_S = 5.0
+"""Longest wait for one answer; an erase takes about 1 s, and samples sent again delay it."""
+
+
+class BoxPrompt:
+    """Carries out `opq-prompt` for one Box."""
+
+    def __init__(
+        self, line: BoxCommandLink, later: Callable[[Callable[[], None]], bool], box_id: str
+    ) -> None:
+        """`later` runs a function in the handler's thread."""
+        self._line = line
+        self._later = later
+        self._key = ""
+        self._log = log.get(service="gateway", box_id=box_id)
+
+    def execute(self, message: str, reply: Reply) -> None:
+        """Handles one of the messages above."""
+        key, _, argument = message.partition(" ")
+        if message == "open":
+            self._open(reply)
+        elif not self._key or not secrets.compare_digest(key, self._key):
+            reply(False, "no prompt of this key is open")
+        else:
+            if argument == CLOSE:
+                self._key = ""
+                self._log.info("prompt.closed")
+            self._send(argument, partial(self._answered, reply), reply)
+
+    def _open(self, reply: Reply) -> None:
+        key = secrets.token_hex(16)
+        number = secrets.randbelow(2**30 - 1) + 1
+        self._send(open_argument(number), partial(self._opened, key, reply), reply)
+
+    def _opened(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is Status.UNKNOWN:
+            reply(False, "its firmware has no prompt over the line; update it")
+        elif answer.status is Status.DONE:
+            self._key = key
+            self._log.info("prompt.opened")
+            reply(True, key)
+        else:
+            self._answered(reply, answer)
+
+    def _answered(self, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is None:
+            reply(False, f"the Box did not answer within {ANSWER_S:g} s")
+        else:
+            reply(answer.status is Status.DONE, answer.detail or answer.status.name.lower())
+
+    def _send(self, argument: str, answered: Callable[[BoxAnswer], None], reply: Reply) -> None:
+        def done(answer: BoxAnswer) -> None:
+            self._later(partial(answered, answer))
+
+        if not self._line.send_command(Operation.PROMPT, argument, ANSWER_S, done):
+            reply(False, "the Box's port is not open, or too many commands wait for it already")

@@ -1,0 +1,117 @@
+"""`opq-tools box prompt`: MicroPython's prompt of a Box, at this terminal or on a pty for mpremote."""
+
+import os
+import pty
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+from opq_proto.errors import OpqError
+from opq_proto.link.prompt import CLOSE, PromptStream
+from opq_proto.wire.frames import PROMPT_PLUGIN
+
+Order = Callable[[str, str], str]
+"""Sends a plug-in's message to the Box, and returns the answer."""
+AT_ONCE = 1024
+"""Most bytes that are read from the terminal at once."""
+LEAVE = b"\x1d"
+"""Ctrl-]: ends the session at a terminal, as in mpremote."""
+QUIET_S = 1.0
+QUICK_S, SLOW_S = 0.02, 0.25
+"""Pause between two exchanges that bring nothing: in QUIET_S after one that did, and later."""
+
+
+class BoxPrompt:
+    """A session at a Box's prompt, within a `with` block."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._stream = PromptStream()
+        self._key = ""
+
+    def __enter__(self) -> Self:
+        """Opens it. Raises OpqError: the Box refuses, or does not answer."""
+        self._key = self._order(PROMPT_PLUGIN, "open")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OpqError):
+            self._order(PROMPT_PLUGIN, f"{self._key} {CLOSE}")
+
+    @property
+    def waiting(self) -> int:
+        """Typed bytes that the Box has not taken."""
+        return self._stream.waiting
+
+    def exchange(self, typed: bytes) -> bytes:
+        """Types bytes, and returns what was printed. Raises OpqError."""
+        self._stream.put(typed)
+        return self._stream.accept(self._order(PROMPT_PLUGIN, f"{self._key} {self._stream.argument()}"))
+
+
+def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: bool = False) -> None:
+    """Types what `source` has and writes what is printed to `to`.
+
+    It ends when `leave` is typed, or when `source` has ended and nothing is printed for QUIET_S. With
+    `returns` each newline is typed as the return key.
+    """
+    busy_s = time.monotonic()
+    wait_s = 0.0
+    ended = False
+    while True:
+        typed = b""
+        if not prompt.waiting and not ended and select.select([source], [], [], wait_s)[0]:
+            typed = os.read(source, AT_ONCE)
+            ended = not typed
+            if leave and leave in typed:
+                return
+            if returns:
+                typed = typed.replace(b"\n", b"\r")
+        printed = prompt.exchange(typed)
+        _write_all(to, printed)
+        quiet_s = time.monotonic() - busy_s
+        if typed or printed or prompt.waiting:
+            busy_s = time.monotonic()
+        elif ended:
+            if quiet_s > QUIET_S:
+                return
+            time.sleep(QUICK_S)
+        wait_s = 0.0 if printed else QUICK_S if quiet_s < QUIET_S else SLOW_S
+
+
+def at_terminal(order: Order) -> None:
+    """The prompt at this terminal, until Ctrl-]; with stdin from elsewhere, until it ends."""
+    source, to = sys.stdin.fileno(), sys.stdout.fileno()
+    with BoxPrompt(order) as prompt:
+        if not os.isatty(source):
+            relay(prompt, source, to, returns=True)
+            return
+        former = termios.tcgetattr(source)
+        tty.setraw(source)
+        try:
+            relay(prompt, source, to, LEAVE)
+        finally:
+            termios.tcsetattr(source, termios.TCSADRAIN, former)
+
+
+def on_a_pty(order: Order, show: Callable[[str], None]) -> None:
+    """The prompt on a pty, whose path `show` gets, until the command is interrupted."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)  # kept open: a client may come and go
+    try:
+        with BoxPrompt(order) as prompt:
+            show(os.ttyname(theirs))
+            relay(prompt, ours, ours)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _write_all(to: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(to, data) :]

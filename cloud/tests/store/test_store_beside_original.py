@@ -1,7 +1,7 @@
 """One database for two systems: the original's Mauka beside ours loses nothing to it, and nothing of ours."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +22,7 @@ from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.operations.incident_edits import IncidentEditor
-from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID
@@ -46,12 +46,16 @@ def store(db: object, cleared_uri: str, tmp_path: Path) -> Iterator[MongoStore]:
     """With event 1, whose waveform of Box 1 has ten minutes at one sample a millisecond."""
     with closing(open_store(cleared_uri, tmp_path)) as store:
         assert isinstance(store, MongoStore)
-        trigger = Trigger("t", T_MS * 1_000_000, (T_MS + 600_000) * 1_000_000, ("1",), "1", "x")
-        event_id = store.open_event(trigger, "x")
-        counts = np.zeros(600_000, np.int16)
-        wave = Waveform("1", T_MS * 1_000_000, 0, TimeSource.GPS, 1_000_000, 0.01, 0, counts)
-        store.put_waveform(event_id, wave)
+        _store_an_event(store)
         yield store
+
+
+def _store_an_event(store: CloudStore) -> None:
+    trigger = Trigger("t", T_MS * 1_000_000, (T_MS + 600_000) * 1_000_000, ("1",), "1", "x")
+    event_id = store.open_event(trigger, "x")
+    counts = np.zeros(600_000, np.int16)
+    wave = Waveform("1", T_MS * 1_000_000, 0, TimeSource.GPS, 1_000_000, 0.01, 0, counts)
+    store.put_waveform(event_id, wave)
 
 
 def _put_sag(store: MongoStore, second: int, box_id: str = "1", event_id: int = 1) -> tuple[int, int]:
@@ -165,24 +169,38 @@ def test_numbers_drawn_at_once_are_different(
     assert store.numbers_problem is None and other.numbers_problem is None
 
 
-def test_the_original_can_read_every_document(store: MongoStore, db: Any, tmp_path: Path) -> None:
-    """A day: Boxes by hand and by Makai, rows, trends, events, findings, settings, health, statistics."""
-    at_ms = T_MS
+def _store_a_day(store: CloudStore) -> None:
+    """Boxes by hand and by Makai, places, rows, trends, findings of event 1."""
     store.put_box(BoxRecord("1", "", "lab", description="Lab"))
     store.put_box(BoxRecord("2", "", gateway_id=9))
     store.put_location(LocationRecord("lab", 21.3, -157.8))
     store.put_region("oahu", "lab")
     metrics = {"rms": Metric(119.0, 121.0, 120.0), "f": Metric(60.0, 60.0, 60.0)}
     days = range(0, 86_400_000, 600_000)
-    rows = [Measurement("1", at_ms + each, metrics, sequence=each) for each in days]
-    crossing = Measurement("2", at_ms + 1, {"rms": Metric(1.0, 1.0, 1.0)}, sequence=1, crossing=True)
+    rows = [Measurement("1", T_MS + each, metrics, sequence=each) for each in days]
+    crossing = Measurement("2", T_MS + 1, {"rms": Metric(1.0, 1.0, 1.0)}, sequence=1, crossing=True)
     store.append_measurements([*rows, crossing])
     three = {"rms": (119.0, 121.0, 120.0), "f": (60.0, 60.0, 60.0), "thd": (0.01, 0.02, 0.01)}
-    store.put_trends([Trend(box_id, at_ms + each, three) for each in days for box_id in ("1", "2")])
+    store.put_trends([Trend(box_id, T_MS + each, three) for each in days for box_id in ("1", "2")])
     kinds = ("sag", "frequency_deviation", "oscillatory_transient", "harmonics", "outage", "of a plug-in")
     for place, kind in enumerate(kinds):
-        start_ns = (at_ms + 5000 + place * 60_000) * 1_000_000
+        start_ns = (T_MS + 5000 + place * 60_000) * 1_000_000
         put_findings(store, 1, [Finding(kind, "1", start_ns, start_ns + 10**8, 0)])
+
+
+def _unreadable(db: Any, names: Iterable[str]) -> dict[str, object]:
+    """What the original misses in documents of these collections, each of which has some."""
+    problems: dict[str, object] = {}
+    for name in names:
+        documents = list(db[name].find())
+        assert documents, name
+        problems |= {line: each["_id"] for each in documents for line in missing_fields(name, each)}
+    return problems
+
+
+def test_the_original_can_read_every_document(store: MongoStore, db: Any, tmp_path: Path) -> None:
+    """Of a day, with settings, health and statistics."""
+    _store_a_day(store)
     with closing(CloudContext(lambda: open_store(store.place[0], tmp_path))) as shared:
         record_health(shared, tmp_path)
         now_s = [0.0]
@@ -195,12 +213,22 @@ def test_the_original_can_read_every_document(store: MongoStore, db: Any, tmp_pa
         store.put_makai_config(change)
         read = [missing_fields("makai_config", each) for each in db.makai_config.find()]
         assert read == [[]]
-    problems: dict[str, object] = {}
-    for name in READ_FIELDS:
-        documents = list(db[name].find())
-        assert documents, name
-        problems |= {line: each["_id"] for each in documents for line in missing_fields(name, each)}
-    assert problems == {}
+    assert _unreadable(db, READ_FIELDS) == {}
+
+
+def test_the_original_can_read_copied_documents(db: Any, cleared_uri: str, tmp_path: Path) -> None:
+    """A day that an embedded store had."""
+    with (
+        closing(open_store(None, tmp_path)) as embedded,
+        closing(open_store(cleared_uri, tmp_path)) as target,
+    ):
+        _store_an_event(embedded)
+        _store_a_day(embedded)
+        copy_store(embedded, target, "a")
+        problems = _unreadable(db, READ_FIELDS.keys() - {"health", "laha_stats"})
+        assert problems.keys() <= {"incidents.annotations: is missing"}, (
+            "FerretDB drops an empty list of $setOnInsert, a MongoDB does not"
+        )
 
 
 @pytest.mark.parametrize(

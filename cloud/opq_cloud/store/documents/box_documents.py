@@ -66,6 +66,12 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
     return {key: value for key, value in document.items() if value is not None}
 
 
+def original_box(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a document of `opq_boxes` with all that the original's Mauka reads of each."""
+    missing = {name: value for name, value in ORIGINAL_DEFAULTS.items() if document.get(name) is None}
+    return {**document, **missing}
+
+
 def box_changes(
     known: Mapping[str, Any] | None, box: BoxRecord, now_ms: int, since_ms: int | None = None
 ) -> dict[str, Any]:

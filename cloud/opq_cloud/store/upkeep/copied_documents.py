@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from opq_cloud.store.documents.box_documents import original_box
 from opq_cloud.store.documents.event_documents import event_record, file_name, half_cycles_name
 from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.documents.retention import Ttls
@@ -15,6 +16,7 @@ from opq_cloud.store.records.intervals.interval_records import check_block, chec
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.tables import (
     BOX_EVENTS,
+    BOXES,
     DUE,
     EVENTS,
     INCIDENTS,
@@ -64,6 +66,8 @@ def copied_document(table: Table, document: Fields) -> Fields:
             "requests": int(new.get("requests") or 0),
             "expire_at": int(new.get("expire_at") or expires(Ttls().events)),
         }
+    elif table is BOXES:
+        new = original_box(new)
     elif table is BOX_EVENTS:
         new["data_fs_filename"] = file_name(new["event_id"], new["box_id"])
     elif table is INCIDENTS:

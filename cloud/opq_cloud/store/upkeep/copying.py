@@ -433,7 +433,8 @@ def _batches(
     Those of one value stand together.
     """
     if not table.key:
-        yield list(documents.find(table)), None
+        if whole := list(documents.find(table)):  # without any, a MongoDB keeps its default
+            yield whole, None
         return
     batch: list[Fields] = []
     found = documents.find(table, _having_key(table, start), sort=table.key[:1] if ordered else ())

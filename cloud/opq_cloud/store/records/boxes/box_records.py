@@ -10,7 +10,6 @@ from dataclasses import asdict
 from opq_cloud.store.box_record import BoxLoss, BoxRecord, LocationRecord, box_order
 from opq_cloud.store.documents.box_documents import (
     LOST,
-    ORIGINAL_DEFAULTS,
     REVISION,
     box_changes,
     box_document,
@@ -18,6 +17,7 @@ from opq_cloud.store.documents.box_documents import (
     location_document,
     location_from_document,
     losses_of,
+    original_box,
 )
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.part import StorePart
@@ -49,10 +49,8 @@ class BoxRecords(StorePart):
         now_ms = time.time_ns() // 1_000_000
 
         def job(documents: Documents) -> bool:
-            needed = ORIGINAL_DEFAULTS if documents.original else {}
-
             def changed(known: Fields | None) -> Fields:
-                return {**needed, **(known or {}), **box_changes(known, box, now_ms, since_ms)}
+                return original_box({**(known or {}), **box_changes(known, box, now_ms, since_ms)})
 
             return documents.change(BOXES, (box.box_id,), changed)
 
@@ -60,8 +58,7 @@ class BoxRecords(StorePart):
 
     def note_lost(self, box_id: str, lost: Sequence[BoxLoss]) -> None:
         def changed(known: Fields | None) -> Fields:
-            needed = ORIGINAL_DEFAULTS if known is None else {}
-            before = {**needed, **(known or box_document(BoxRecord(box_id, f"Box {box_id}")))}
+            before = original_box(known or box_document(BoxRecord(box_id, f"Box {box_id}")))
             losses = list(losses_of(before))
             for each in lost:
                 if not any(map(each.is_within, losses)):

@@ -165,6 +165,44 @@ def test_a_mean_lies_between_its_extremes(tmp_path: Path) -> None:
     opened.close()
 
 
+def ten_second_days(days: int) -> list[Measurement]:
+    """10 s at 50 Hz, 49.7 Hz once a day, but no 10 s in the first ten minutes; windows went to 49.2."""
+    ends = {"f_hz": 50.0, "f_min_hz": 49.2, "f_max_hz": 50.8}
+    first_ms = TODAY - days * past.DAY_MS
+    minutes = [(past.TEN_MS, at_ms, ends) for at_ms in range(first_ms, TODAY, past.TEN_MS)]
+    seconds = [
+        (10_000, at_ms, {"f_hz": 49.7 if at_ms % past.DAY_MS == past.DAY_MS // 2 else 50.0, "f_min_hz": 49.3})
+        for at_ms in range(first_ms + past.TEN_MS, TODAY, 10_000)
+    ]
+    rows = sorted([*minutes, *seconds], key=lambda each: each[1] + each[0])
+    return [
+        past.row_of("1", at_ms, number, Interval(length_ms, False, 1.0, values))
+        for number, (length_ms, at_ms, values) in enumerate(rows, 1)
+    ]
+
+
+def test_frequency_is_drawn_as_it_is_judged(tmp_path: Path) -> None:
+    """Bars are of the intervals that figures and limits are of, over any span."""
+    opened = open_store(None, tmp_path)
+    opened.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
+    opened.intervals.append(ten_second_days(4))
+    opened.intervals.settle(TODAY + past.DAY_MS)
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    for start, low, source in (
+        ("2026-11-17", 49.7, "class A, 10 s"),
+        ("2026-11-16", 49.2, "class A, 10 s and 10 min"),
+        ("2026-10-01", 49.2, "class A, 10 min"),
+    ):
+        page = view.get(f"/past?box=1&q=f_hz&source=a&from={start}&to=2026-11-20").text
+        chart = data_of(page)["charts"][0]
+        assert min(chart["series"][0]["low"]) == low and source in page
+        assert (chart["limits"] != []) == (source == "class A, 10 s")
+        assert read(opened, "f_hz", "1", start, "2026-11-20").figures[0] == pytest.approx(low)
+    by_day = data_of(page)["charts"][0]["series"][0]
+    assert by_day["low"] == [49.2, 49.7, 49.7, 49.7] and by_day["step"] == past.DAY_MS
+    opened.close()
+
+
 def test_trends_come_before_class_a(store: CloudStore) -> None:
     """Class A is read where it alone has the quantity."""
     box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
@@ -550,10 +588,9 @@ def test_a_new_drawn_quantity_has_its_trend() -> None:
     ("of", "said"), [("f_hz&source=a", True), ("f_hz", False), ("rms_v&source=a", False)]
 )
 def test_class_a_frequency_names_its_extremes(client: TestClient, of: str, said: bool) -> None:
-    """Reports take intervals of 10 s over any span; a chart over two days at most."""
     page = client.get(f"/past?box=1&q={of}&from=2026-11-13&to=2026-11-20").text
     assert data_of(page)["charts"]
-    words = "intervals of 10 s over two days at most, where stored, and in reports where stored for half"
+    words = "those of a frequency are intervals of 10 s where these are stored for whole ten minutes"
     assert (words in page) == said
 
 

@@ -13,13 +13,20 @@ from opq_cloud.reports.grid_frequency import (
     Day,
     GridFrequency,
     grid_frequency_over,
+    stating_rows,
 )
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.stated_facts import LAST_NS
-from opq_proto.measurement.intervals import DAY_NS, TEN_MINUTES_MS, TEN_SECONDS_MS, IntervalColumns
+from opq_proto.measurement.intervals import (
+    DAY_NS,
+    TEN_MINUTES_MS,
+    TEN_MINUTES_NS,
+    TEN_SECONDS_MS,
+    IntervalColumns,
+)
 
 LENGTHS_MS: Final = (TEN_SECONDS_MS, TEN_MINUTES_MS)
 FREQUENCY_BOXES: Final = 5
@@ -130,6 +137,37 @@ def _add_days(
         if day in days:
             rows = chosen_rows(columns, own_days == day)
             found.setdefault(day, {}).setdefault(columns.length_ms, []).append(rows)
+
+
+def stating_intervals(
+    intervals: ShownIntervals, box_id: str, start_ns: int, end_ns: int
+) -> list[IntervalColumns]:
+    """The intervals of 10 s and of ten minutes whose frequency counts in reports, with the flagged ones.
+
+    A part of ten minutes is of the intervals that state them whole.
+    """
+    whole_ns = start_ns // TEN_MINUTES_NS * TEN_MINUTES_NS, -(-end_ns // TEN_MINUTES_NS) * TEN_MINUTES_NS
+    read = stating_rows(intervals.read(box_id, each, *whole_ns, QUANTITIES) for each in LENGTHS_MS)
+    return [chosen_rows(rows, (rows.end_ns > start_ns) & (rows.start_ns < end_ns)) for rows in read]
+
+
+def extremes_of_days(
+    intervals: ShownIntervals, box_id: str, start_ns: int, end_ns: int
+) -> dict[int, tuple[float, float]]:
+    """Beginning of each day in ns -> lowest and highest frequency; empty where no 10 s are stored."""
+    days = _summaries(intervals, box_id, start_ns, end_ns)
+    if not any(TEN_SECONDS_MS in day for day in days.values()):
+        return {}
+    found = {}
+    for day_ns, day in days.items():
+        lengths_ms = _lengths_ms(day)
+        found[day_ns] = _ends(day, lengths_ms)
+        if len(lengths_ms) > 1:
+            span = day_ns, day_ns + DAY_NS
+            index = read_frequency(intervals, {box_id: [span]}, *span).index
+            if not math.isnan(index.nadir_hz):
+                found[day_ns] = index.nadir_hz, index.zenith_hz
+    return found
 
 
 def box_extremes(

@@ -105,6 +105,25 @@ def _stating(boxes: Day, span: tuple[int, int]) -> Iterator[_Rows]:
     yield _of_length(boxes, TEN_MINUTES_MS, by_windows, span)
 
 
+def stating_rows(own: Iterable[IntervalColumns]) -> list[IntervalColumns]:
+    """The intervals of one Box that state its frequency, and the flagged ones with no others beside them."""
+    parts = {each.length_ms: each for each in own if "f_hz" in each.values and len(each.start_ns)}
+    if len(parts) < 2:
+        return list(parts.values())
+    first = min(int(each.start_ns[0]) for each in parts.values()) // TEN_MINUTES_NS
+    last = max(int(each.start_ns[-1]) for each in parts.values()) // TEN_MINUTES_NS
+    numbers = {length_ms: each.start_ns // TEN_MINUTES_NS - first for length_ms, each in parts.items()}
+    known = {length_ms: ~np.isnan(each.values["f_hz"]) & ~each.flagged for length_ms, each in parts.items()}
+    stored = np.bincount(numbers[TEN_SECONDS_MS], minlength=last - first + 1)
+    seconds, windows = (
+        np.bincount(numbers[each][known[each]], minlength=len(stored))
+        for each in (TEN_SECONDS_MS, TEN_MINUTES_MS)
+    )
+    by_windows = (seconds < TEN_MINUTES_MS // TEN_SECONDS_MS) & (windows > 0)
+    chosen = {TEN_SECONDS_MS: ~by_windows, TEN_MINUTES_MS: by_windows | (stored == 0)}
+    return [chosen_rows(each, chosen[length_ms][numbers[length_ms]]) for length_ms, each in parts.items()]
+
+
 def _of_length(boxes: Day, length_ms: int, chosen: BoolArray, span: tuple[int, int]) -> _Rows:
     """The intervals of one length in the chosen ten minutes of a day, those that begin in the span."""
     known = {

@@ -222,7 +222,7 @@ def _chart(
         unit,
         digits,
         nominal,
-        limits_of(table, quantity, address.percent, nominal, {each.source for each in series}),
+        limits_of(table, quantity, address.percent, nominal, {each.source for each in series if each.source}),
         series,
         gaps,
     )

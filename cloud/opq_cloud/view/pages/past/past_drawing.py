@@ -119,15 +119,15 @@ def limits_of(
 ) -> tuple[tuple[float, str], ...]:
     """The limits of a standard as lines of a chart: (value in its unit, words).
 
-    `sources`: where the values of its lines come from. A limit of seconds is drawn over intervals of as many
-    seconds alone: rows of minutes show how far single windows went.
+    `sources`: where the values of its lines come from. A limit of seconds is drawn where all lines are of as
+    many seconds: other rows show how far single windows went.
     """
     found: dict[float, str] = {}
     for limit in table.limits:
         if limit.quantity != quantity.interval or limit.order not in (None, (quantity.place or 0) + 1):
             continue
         length = INTERVAL_WORDS[limit.interval_ms]
-        if limit.interval_ms < TEN_MINUTES_MS and f"class A, {length}" not in sources:
+        if limit.interval_ms < TEN_MINUTES_MS and set(sources) != {f"class A, {length}"}:
             continue
         scale: float | None = 1.0
         if limit.basis in ("nominal_v", "nominal_hz") and not quantity.of_nominal:

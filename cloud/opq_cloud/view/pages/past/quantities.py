@@ -27,7 +27,7 @@ class PastQuantity:
     """Place of the order among the values of an interval."""
     length_ms: int = TEN_MINUTES_MS
     short_ms: int = 0
-    """Length of the intervals of short spans, if shorter ones are stored; otherwise 0."""
+    """Length of the shorter intervals that state it in reports, where stored; otherwise 0."""
     class_a: bool = False
     """Whether class A is read first."""
 

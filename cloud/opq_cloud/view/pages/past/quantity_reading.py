@@ -5,26 +5,29 @@ where a span is long. The ten minutes of a site are computed, a month after the 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from opq_cloud.reports.frequency_reading import box_extremes
-from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
-from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_cloud.reports.frequency_reading import box_extremes, extremes_of_days, stating_intervals
+from opq_cloud.store.intervals.served_phases import IntervalReader
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
+from opq_cloud.view.pages.past.interval_values import (
+    IntervalValues,
+    joined_values,
+    three_of_day,
+    values_of,
+    whole_of_days,
+)
 from opq_cloud.view.pages.past.lines_together import after_one_another
 from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.series import (
     NOTHING,
-    OF_EVENTS,
-    Floats,
     PastSeries,
     Spread,
     Whole,
@@ -35,7 +38,12 @@ from opq_cloud.view.pages.past.series import (
 from opq_cloud.view.pages.past.served_lines import SiteReader, StayRows, Stays, begins_in
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import TimeSpan
-from opq_proto.measurement.intervals import DAY_NS, INTERVAL_WORDS, TEN_MINUTES_MS
+from opq_proto.measurement.intervals import (
+    DAY_NS,
+    INTERVAL_WORDS,
+    TEN_MINUTES_MS,
+    IntervalColumns,
+)
 from opq_proto.trend_histogram import bin_middle
 
 ROWS_DRAWN = 750
@@ -44,8 +52,8 @@ RAW_DAYS = 400
 """Class A of a longer span is read from summaries of days."""
 SITE_DAYS = 31
 """Days of a longer span of a site that are read at once: a row of each."""
-SHORT_DAYS = 2
-"""Class A of a shorter span is read from the short intervals, if they are stored."""
+SHORT_DAYS = 31
+"""The frequency of a shorter span is read from intervals of 10 s where they state it."""
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
 NS_PER_MS = 1_000_000
@@ -185,19 +193,18 @@ class PastReader:
         return self._intervals(box, quantity, records, length_ms)
 
     def _frequency(self, box: ShownBox, quantity: PastQuantity, records: ShownIntervals) -> PastSeries:
-        """That of short intervals where they are drawn; lowest and highest are those of a report."""
-        found = None
+        """The intervals that state it in a report; a long span is of days with their extremes."""
+        start_ns, end_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
         if self.span.length_ms <= SHORT_DAYS * DAY_MS:
-            found = self._intervals(box, quantity, records, quantity.short_ms)
-        if found is None or not len(found.at_ms):
-            of_days = self.span.length_ms > RAW_DAYS * DAY_MS
-            found = (
-                self._days(box, quantity, records)
-                if of_days
-                else self._intervals(box, quantity, records, quantity.length_ms)
-            )
-        span_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
-        low, high = box_extremes(records, box.box_id, self.stays, *span_ns)
+            read = stating_intervals(records, box.box_id, start_ns, end_ns)
+            return self._drawn(box, quantity, self._rows_of(box, quantity, read))
+        if days := extremes_of_days(records, box.box_id, start_ns // DAY_NS * DAY_NS, end_ns):
+            found = _with_extremes(self._days(box, quantity, records), days)
+        elif self.span.length_ms > RAW_DAYS * DAY_MS:
+            found = self._days(box, quantity, records)
+        else:
+            found = self._intervals(box, quantity, records, quantity.length_ms)
+        low, high = box_extremes(records, box.box_id, self.stays, start_ns, end_ns)
         if math.isnan(low) or not len(found.at_ms):
             return found
         rows = found.low, found.mean, found.high, found.coverage, found.flagged
@@ -207,76 +214,64 @@ class PastReader:
     def _intervals(
         self, box: ShownBox, quantity: PastQuantity, records: IntervalReader | None, length_ms: int
     ) -> PastSeries:
-        names = {quantity.interval, *quantity.ends} - {""}
+        if records is None:
+            return self._none(box, length_ms)
         span = self.span
-        columns = (
-            None
-            if records is None
-            else records.read(
-                box.box_id,
-                length_ms,
-                span.start_ms // length_ms * length_ms * NS_PER_MS,
-                span.end_ms * NS_PER_MS,
-                names,
-            )
+        columns = records.read(
+            box.box_id,
+            length_ms,
+            span.start_ms // length_ms * length_ms * NS_PER_MS,
+            span.end_ms * NS_PER_MS,
+            {quantity.interval, *quantity.ends} - {""},
         )
-        if columns is not None and self.stays:
-            at_ns = columns.start_ns.tolist()
-            there = [begins_in(self.stays, each // NS_PER_MS, length_ms) for each in at_ns]
-            columns = chosen_rows(columns, np.flatnonzero(there))
-        if columns is None or quantity.interval not in columns.values or not len(columns.start_ns):
-            return self._none(box, length_ms)
+        return self._drawn(box, quantity, self._rows_of(box, quantity, [columns]), length_ms)
+
+    def _rows_of(
+        self, box: ShownBox, quantity: PastQuantity, read: Iterable[IntervalColumns]
+    ) -> IntervalValues | None:
         factor = self._volts(box, quantity) * quantity.factor * self._factor(box, quantity)
+        parts = []
+        for columns in read:
+            at_ms = (columns.start_ns // NS_PER_MS).tolist() if self.stays else None
+            chosen = at_ms and [begins_in(self.stays, each, columns.length_ms) for each in at_ms]
+            parts.append(values_of(columns, quantity, factor, chosen))
+        return joined_values([each for each in parts if each is not None])
 
-        def of(name: str) -> Floats | None:
-            value = columns.values.get(name)
-            if value is None:
-                return None
-            if quantity.place is None:
-                return np.asarray(value, np.float64) * factor
-            if value.ndim < 2 or value.shape[1] <= quantity.place:
-                return None
-            return np.asarray(value[:, quantity.place], np.float64) * factor
-
-        mean = of(quantity.interval)
-        if mean is None:
-            return self._none(box, length_ms)
-        low, high = (
-            mean if each is None else np.where(np.isnan(each), mean, each) for each in map(of, quantity.ends)
-        )
-        kept = ~np.isnan(mean)
-        at_ms = columns.start_ns[kept] // NS_PER_MS
-        flags, cover = (
-            columns.flagged[kept],
-            np.nan_to_num(columns.coverage[kept].astype(np.float64), nan=1.0),
-        )
-        low, mean, high = low[kept], mean[kept], high[kept]
-        if not len(at_ms):
-            return self._none(box, length_ms)
+    def _drawn(
+        self,
+        box: ShownBox,
+        quantity: PastQuantity,
+        rows: IntervalValues | None,
+        none_ms: int = TEN_MINUTES_MS,
+    ) -> PastSeries:
+        """A line of intervals; `none_ms`: their length where there are none."""
+        if rows is None:
+            return self._none(box, none_ms)
+        length_ms, flags = int(rows.length_ms.max()), rows.flagged
         clean = ~flags if not flags.all() else np.ones(len(flags), np.bool_)
-        spread = spread_of(mean[clean], np.ones(int(clean.sum())))
-        whole = whole_of(low, mean, high, cover, flags, quantity.name)
-        step_ms = self.row_ms or _step(length_ms, span.length_ms, self.rows)
-        share = float(flags.mean())
-        firsts = np.flatnonzero(np.diff(at_ms // step_ms, prepend=-1))
-        weights = np.maximum(cover, 1e-9)
+        seconds = rows.length_ms / 1000
+        whole = whole_of(rows.low, rows.mean, rows.high, rows.coverage * seconds, flags, quantity.name)
+        step_ms = self.row_ms or _step(length_ms, self.span.length_ms, self.rows)
+        firsts = np.flatnonzero(np.diff(rows.at_ms // step_ms, prepend=-1))
+        weights = np.maximum(rows.coverage, 1e-9) * seconds
         total = np.add.reduceat(weights, firsts)
-        starts, until = self._expected(box.box_id, at_ms, step_ms, SETTLED_MS + length_ms)
+        starts, until = self._expected(box.box_id, rows.at_ms, step_ms, SETTLED_MS + length_ms)
+        lengths = " and ".join(INTERVAL_WORDS[each] for each in np.unique(rows.length_ms).tolist())
         return PastSeries(
             box.label,
             (box.box_id,),
-            f"class A, {INTERVAL_WORDS[length_ms]}",
+            f"class A, {lengths}",
             step_ms,
-            at_ms[firsts] // step_ms * step_ms,
-            np.minimum.reduceat(low, firsts),
-            np.add.reduceat(mean * weights, firsts) / total,
-            np.maximum.reduceat(high, firsts),
-            np.minimum(1.0, np.add.reduceat(cover, firsts) * length_ms / step_ms),
+            rows.at_ms[firsts] // step_ms * step_ms,
+            np.minimum.reduceat(rows.low, firsts),
+            np.add.reduceat(rows.mean * weights, firsts) / total,
+            np.maximum.reduceat(rows.high, firsts),
+            np.minimum(1.0, np.add.reduceat(rows.coverage * rows.length_ms, firsts) / step_ms),
             np.logical_or.reduceat(flags, firsts),
             starts,
             until,
-            spread,
-            share,
+            spread_of(rows.mean[clean], seconds[clean]),
+            float(np.sum(flags * seconds) / seconds.sum()),
             whole,
         )
 
@@ -291,7 +286,7 @@ class PastReader:
         if not known:
             return self._none(box, DAY_MS)
         at_ms = np.array([row.start_ms for row in known], np.int64)
-        three = np.array([_three(row.summary, quantity, place) for row in known]) * factor
+        three = np.array([three_of_day(row.summary, quantity, place) for row in known]) * factor
         parts = [row.summary.parts[quantity.interval, place, False] for row in known]
         bins = np.concatenate([part.bins for part in parts])
         places, where = np.unique(bins, return_inverse=True)
@@ -314,7 +309,7 @@ class PastReader:
             until,
             Spread((places + 0.5) * parts[0].width * factor, counts),
             sum(row.summary.flagged for row in known) / max(1, intervals),
-            _whole_of_days(rows, quantity, place, three, factor),
+            whole_of_days(rows, quantity, place, three, factor),
         )
 
     def _volts(self, box: ShownBox, quantity: PastQuantity) -> float:
@@ -344,26 +339,14 @@ class PastReader:
         )
 
 
-def _three(summary: IntervalSummary, quantity: PastQuantity, place: int) -> tuple[float, float, float]:
-    """Lowest, mean and highest of a day, without flagged intervals."""
-    own = summary.parts[quantity.interval, place, False]
-    low, high = (summary.parts.get((name, place, False), own) for name in quantity.ends)
-    return low.least, own.total / max(1, own.count), high.most
-
-
-def _whole_of_days(
-    rows: Sequence[SummaryRow], quantity: PastQuantity, place: int, three: Floats, factor: float
-) -> tuple[float, float, float] | None:
-    """That of days, with the flagged intervals of a voltage; None: of the rows."""
-    if quantity.name not in OF_EVENTS:
-        return None
-    low, high = (
-        [part for row in rows if (part := row.summary.parts.get((name, place, True))) and part.count]
-        for name in quantity.ends
-    )
-    least = min([three[:, 0].min(), *(each.least * factor for each in low)])
-    most = max([three[:, 2].max(), *(each.most * factor for each in high)])
-    return float(least), float(three[:, 1].mean()), float(most)
+def _with_extremes(line: PastSeries, days: Mapping[int, tuple[float, float]]) -> PastSeries:
+    """A line of days with the lowest and highest values of `days`."""
+    two = [
+        days.get(at * NS_PER_MS, (low, high))
+        for at, low, high in zip(line.at_ms.tolist(), line.low.tolist(), line.high.tolist(), strict=True)
+    ]
+    low, high = np.array(two, np.float64).reshape(-1, 2).T
+    return replace(line, low=low, mean=np.clip(line.mean, low, high), high=high)
 
 
 def _step(length_ms: int, span_ms: int, rows: int) -> int:

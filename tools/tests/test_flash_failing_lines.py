@@ -189,6 +189,15 @@ def test_a_box_that_hears_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "frames came, so it runs and hears nothing: look at the wire to its RX" in str(done.value)
 
 
+def test_what_a_server_says_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cminyard/ser2net 33: the port is taken, and the server says so before it ends the connection."""
+    port = FailingPort(lambda _: b"Port already in use\r\n", CountedTime(), LineFault.UNPLUGGED, 60)
+    open_instead(port, monkeypatch)
+    with pytest.raises(CalibrationError) as done, closing(CalibrationLink("socket://host:3000")) as link:
+        link.hello()
+    assert "is gone (it said 'Port already in use'): look at the host's name" in str(done.value)
+
+
 def test_an_unconfirmed_update_is_not_called_whole(update: Path) -> None:
     """The plug is pulled between the last piece and the first hello of the new firmware."""
     carried = flashed(QUIET, LineFault.SILENT, 1 << 30, update).carried

@@ -143,7 +143,7 @@ class BoxLink:
             return f"{self._heard} frames came, so it runs and hears nothing: look at the wire to its RX"
         if self._line.received:
             return (
-                f"{self._line.received} bytes came and no frame, so another device is there, a chip in its "
-                "ROM, or a Box of another rate"
+                f"{self._line.received} bytes came and no frame{self._line.said}, so another device is "
+                "there, a chip in its ROM, or a Box of another rate"
             )
         return "nothing came: look at plug, supply and wiring"

@@ -14,6 +14,7 @@ POLL_S = 0.02
 TALKING_S = 3.0
 """A chip's longest answer takes 25 ms; a device that sends for longer than this is not a waiting chip."""
 COMPARED_BYTES = 512
+SHOWN_BYTES = 80
 ECHO = "what is sent comes back: look whether TX and RX are joined, or the adapter echoes"
 
 
@@ -66,7 +67,7 @@ class SerialLine:
             self._came = (self._came + data)[-COMPARED_BYTES:]
             return data
         except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
-            raise LineError(f"{self.name} is gone: {where_to_look(self.name)}") from error
+            raise LineError(f"{self.name} is gone{self.said}: {where_to_look(self.name)}") from error
 
     def drain(self, silent_s: float) -> bytes:
         """Reads until nothing has arrived for `silent_s`; returns the bytes.
@@ -88,6 +89,13 @@ class SerialLine:
                         "there: look at port and wiring, and whether BOOT0 is high and reset was pressed"
                     )
         return bytes(got)
+
+    @property
+    def said(self) -> str:
+        """What came last, where it is text, such as that of a server whose port is taken; else empty."""
+        text = self._came[-SHOWN_BYTES:].decode("latin1").strip()
+        is_text = bool(text) and all(" " <= each <= "~" or each in "\r\n\t" for each in text)
+        return f" (it said '{' '.join(text.split())}')" if is_text else ""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Sets the modem lines, RTS first.

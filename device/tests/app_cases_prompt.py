@@ -4,6 +4,7 @@ from binascii import a2b_base64, b2a_base64
 
 import codes
 import fake_time
+import remote_files  # noqa: F401 - here, since a session's file system hides this machine's
 from app_run import Run, command, logs, play
 from opq import board, pipeline, program, prompt
 

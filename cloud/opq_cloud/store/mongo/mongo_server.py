@@ -176,7 +176,8 @@ def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
     They are named by their time, because FerretDB compares each document with each `_id` that a statement
     names; by `_id` too where more expire in one second. So one that is kept for longer meanwhile stays.
     """
-    query, order = {"expire_at": {"$lte": now_s}}, [("expire_at", ASCENDING)]
+    query: Document = {"expire_at": {"$lte": now_s}}
+    order = [("expire_at", ASCENDING)]
     due = list(collection.find(query, {"expire_at": 1}).sort(order).limit(limit + 1))
     if len(due) > limit:
         first, beyond = due[0]["expire_at"], due[limit]["expire_at"]

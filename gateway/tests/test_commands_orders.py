@@ -220,6 +220,27 @@ def test_a_prompt_is_passed_on_by_its_key() -> None:
     assert [argument for _, argument in bench.box.said][1:] == ["0 0 YQ==", bench.box.said[2][1], "close"]
 
 
+@pytest.mark.parametrize(
+    "argument", ["open 5", "0 0", "0 0 YQ== 1", "0 0 YQ==\nopen 5", "-1 0 YQ==", "0 0 " + "A" * 300, ""]
+)
+def test_a_prompts_key_opens_no_session(argument: str) -> None:
+    bench = Bench(Box())
+    key = bench.order("opq-prompt", "open")[1]
+    said = len(bench.box.said)
+    ok, reason = bench.order("opq-prompt", f"{key} {argument}")
+    assert not ok and reason.startswith("want <typed>") and len(bench.box.said) == said
+
+
+def test_a_closed_sessions_key_is_over() -> None:
+    """The Box closes one in which nothing is sent; the next is opened by somebody else."""
+    bench = Bench(Box())
+    key = bench.order("opq-prompt", "open")[1]
+    bench.box.prompt = None
+    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt is open")
+    bench.box.prompt = "open 7"
+    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt of this key is open")
+
+
 def test_a_box_without_a_prompt_says_so() -> None:
     bench = Bench(Box(refuse=BoxAnswer(Status.UNKNOWN)))
     assert bench.order("opq-prompt", "open") == (
@@ -227,7 +248,10 @@ def test_a_box_without_a_prompt_says_so() -> None:
         "its firmware has no prompt over the line; update it",
     )
     bench.box.refuse = BoxAnswer(None)
-    assert bench.order("opq-prompt", "open") == (False, "the Box did not answer within 5 s")
+    assert bench.order("opq-prompt", "open") == (
+        False,
+        "the Box did not answer within 4 s; older firmware has no such prompt",
+    )
     bench.box.open = False
     assert bench.order("opq-prompt", "open")[1].startswith("the Box's port is not open")
 

@@ -47,7 +47,22 @@ def test_lost_answers_lose_no_byte(seed: int) -> None:
     assert box.taken == text and stream.waiting == 0
 
 
-@pytest.mark.parametrize("detail", ["", "0 0", "x 0 ", "0 0 %", "1 0 ", "0 1 "])
+@pytest.mark.parametrize(
+    "detail",
+    ["", "0 0", "x 0 ", "0 0 %", "1 0 ", "0 1 ", "0 -5 QQ==", "0_0 0 ", "\u0660 0 ", "0 0 " + "QUFB" * 57],
+)
 def test_answers_of_another_prompt_are_refused(detail: str) -> None:
     with pytest.raises(PromptAnswerError):
         PromptStream().accept(detail)
+
+
+def test_what_nobody_reads_stays_at_the_box() -> None:
+    """Without `more` the last piece comes again, of which nothing is new."""
+    box, stream = Box(random.Random(1)), PromptStream()
+    box.output = b"x" * 1000
+    first = b""
+    while not first:
+        first = stream.accept(box.answer(stream.argument()))
+    left = len(box.output)
+    assert [stream.accept(box.answer(stream.argument(more=False))) for _ in range(5)] == [b""] * 5
+    assert len(box.output) == left

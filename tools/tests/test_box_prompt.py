@@ -2,8 +2,12 @@
 
 import base64
 import os
+import pty
 import threading
+import tty
+from itertools import pairwise
 
+from opq_proto.wire.command_client import UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
 from opq_tools.boxes.box.prompt import LEAVE, BoxPrompt, relay
 
@@ -16,6 +20,7 @@ class Gateway:
     def __init__(self) -> None:
         self.typed = b""
         self.orders: list[str] = []
+        self.lost = 0
         self._printed = b""
 
     def order(self, plugin: str, message: str) -> str:
@@ -28,16 +33,20 @@ class Gateway:
         if argument == "close":
             return "done"
         place, printed, encoded = argument.split(" ")
-        assert int(place) == len(self.typed)
-        fresh = base64.b64decode(encoded)[:5]  # a part is taken
+        known = len(self.typed) - int(place)
+        fresh = base64.b64decode(encoded)[known : known + 5]  # a part is taken
         self.typed += fresh
         self._printed += fresh.upper()
         piece = base64.b64encode(self._printed[int(printed) :][:7]).decode()
+        if self.lost and len(self.orders) % 3 == 0:
+            self.lost -= 1
+            raise UnansweredError("no answer")
         return f"{len(self.typed)} {printed} {piece}"
 
 
-def relayed(data: bytes, leave: bytes = b"", returns: bool = False) -> tuple[Gateway, bytes]:
+def relayed(data: bytes, leave: bytes = b"", returns: bool = False, lost: int = 0) -> tuple[Gateway, bytes]:
     gateway = Gateway()
+    gateway.lost = lost
     (theirs, ours), (out, to) = os.pipe(), os.pipe()
     os.write(ours, data)
     os.close(ours)
@@ -67,3 +76,33 @@ def test_a_newline_is_the_return_key() -> None:
 def test_the_leaving_key_is_not_typed() -> None:
     gateway, _ = relayed(LEAVE, leave=LEAVE)
     assert gateway.typed == b"" and gateway.orders == ["open", f"{KEY} close"]
+
+
+def test_a_lost_answer_is_asked_again() -> None:
+    gateway, printed = relayed(b"abcdef" * 20, lost=10)
+    assert gateway.lost == 0 and printed == b"ABCDEF" * 20 == gateway.typed.upper()
+
+
+def test_a_session_outlives_an_absent_reader() -> None:
+    """Nobody reads the pty; the Box is asked on, and keeps what has no room."""
+    gateway, left = Gateway(), threading.Event()
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    os.set_blocking(ours, False)
+    text = b"x" * 20_000
+    gateway._printed = text
+    (source, input_end) = os.pipe()
+    with BoxPrompt(gateway.order) as prompt:
+        thread = threading.Thread(target=relay, args=(prompt, source, ours, LEAVE))
+        thread.start()
+        while not any(before == after for before, after in pairwise(gateway.orders[-2:])):
+            left.wait(0.02)
+        assert thread.is_alive()
+        read = b""
+        while len(read) < len(text):
+            read += os.read(theirs, 1000)
+        os.write(input_end, LEAVE)
+        thread.join(30)
+    assert read == text and not thread.is_alive()
+    for each in (ours, theirs, source, input_end):
+        os.close(each)

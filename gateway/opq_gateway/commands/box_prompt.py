@@ -9,6 +9,7 @@ A Box has one session at a time, and closes one in which nothing was sent for 15
 handler's thread.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +20,12 @@ from opq_proto.link.messages import Operation, Status
 from opq_proto.link.prompt import CLOSE, open_argument
 
 Reply = Callable[[bool, str], None]
-ANSWER_S = 5.0
+ANSWER_S = 4.0
 """Longest wait for one answer; an erase takes about 1 s, and samples sent again delay it."""
+MOST_BYTES = 255
+"""Of an argument (proto/golden/README.md)."""
+EXCHANGE = re.compile(r"[0-9]{1,10} [0-9]{1,10} [A-Za-z0-9+/]*={0,2}")
+"""All that a key may send beside `close`: it opens no session."""
 
 
 class BoxPrompt:
@@ -40,13 +45,16 @@ class BoxPrompt:
         key, _, argument = message.partition(" ")
         if message == "open":
             self._open(reply)
-        elif not self._key or not secrets.compare_digest(key, self._key):
+        elif not self._key or not secrets.compare_digest(key.encode(), self._key.encode()):
             reply(False, "no prompt of this key is open")
-        else:
-            if argument == CLOSE:
-                self._key = ""
-                self._log.info("prompt.closed")
+        elif argument == CLOSE:
+            self._key = ""
+            self._log.info("prompt.closed")
             self._send(argument, partial(self._answered, reply), reply)
+        elif len(argument) > MOST_BYTES or not EXCHANGE.fullmatch(argument):
+            reply(False, f"want <typed> <printed> <base64> of at most {MOST_BYTES} bytes, or {CLOSE}")
+        else:
+            self._send(argument, partial(self._exchanged, key, reply), reply)
 
     def _open(self, reply: Reply) -> None:
         key = secrets.token_hex(16)
@@ -61,11 +69,18 @@ class BoxPrompt:
             self._log.info("prompt.opened")
             reply(True, key)
         else:
+            if answer.status is None:  # it may have opened a session, which no former key is for
+                self._key = ""
             self._answered(reply, answer)
+
+    def _exchanged(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is Status.FAILED and key == self._key:  # the Box has closed it
+            self._key = ""
+        self._answered(reply, answer)
 
     def _answered(self, reply: Reply, answer: BoxAnswer) -> None:
         if answer.status is None:
-            reply(False, f"the Box did not answer within {ANSWER_S:g} s")
+            reply(False, f"the Box did not answer within {ANSWER_S:g} s; older firmware has no such prompt")
         else:
             reply(answer.status is Status.DONE, answer.detail or answer.status.name.lower())
 

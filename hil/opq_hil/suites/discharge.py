@@ -6,7 +6,6 @@ course of the voltage over the charge is typical of a cell with cobalt oxide, an
 
 import json
 import re
-import urllib.request
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -21,6 +20,7 @@ from opq_hil.world.world import (
     World,
     voltage_readings,
 )
+from opq_proto.kit.http_client import send_request
 
 CELL_AH, CELL_OHMS = 2.55, 0.35
 """ICR18650-26C; the resistance with that of its protection and of the charger's switch."""
@@ -92,8 +92,7 @@ def newest_start_s(gateway: GatewayProcess) -> float:
 def battery_v(gateway: GatewayProcess) -> float | None:
     """The Box's battery in the gateway's /metrics; None: it has none yet, or does not answer yet."""
     try:
-        with urllib.request.urlopen(f"http://{gateway.health_endpoint}/metrics", timeout=60) as answer:
-            text = answer.read().decode()
+        text = send_request(f"http://{gateway.health_endpoint}/metrics", 60).content.decode()
     except OSError:
         return None
     found = re.search(r"^\w*box_battery_volts{[^}]*} (\S+)$", text, re.M)

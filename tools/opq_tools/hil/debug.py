@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -23,6 +24,8 @@ PORT = 3399
 START_S = 60.0
 """Longest wait for QEMU's socket; GDB itself waits for a port."""
 POLL_S = 0.02
+ENDING_S = 2.0
+"""How long after GDB a server may still be ending, as QEMU is after `kill`."""
 SOCKETS = Path("/tmp")
 """A short name, whatever TMPDIR is: the path of a socket has 107 bytes at most (unix(7))."""
 KILLED = "Terminated via GDBstub"
@@ -139,6 +142,9 @@ def _run(session: DebugSession) -> int:
             while time.monotonic() < until_s and process.poll() is None and not Path(session.target).exists():
                 time.sleep(POLL_S)
             code = subprocess.run(session.gdb, check=False).returncode
+            if code:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)
             if process.poll() is not None and (process.returncode or code):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()

@@ -13,6 +13,7 @@ from typing import Self
 
 from opq_proto.errors import OpqError
 from opq_proto.link.prompt import CLOSE, PromptStream
+from opq_proto.wire.command_client import UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
 
 Order = Callable[[str, str], str]
@@ -21,6 +22,10 @@ AT_ONCE = 1024
 """Most bytes that are read from the terminal at once."""
 LEAVE = b"\x1d"
 """Ctrl-]: ends the session at a terminal, as in mpremote."""
+TRIES = 3
+"""An exchange whose answer is lost may be sent again: the Box takes and sends each byte once."""
+UNREAD_BYTES = 4096
+"""Printed bytes that wait for a reader; while there are more, the Box keeps the next ones."""
 QUIET_S = 1.0
 QUICK_S, SLOW_S = 0.02, 0.25
 """Pause between two exchanges that bring nothing: in QUIET_S after one that did, and later."""
@@ -48,10 +53,22 @@ class BoxPrompt:
         """Typed bytes that the Box has not taken."""
         return self._stream.waiting
 
-    def exchange(self, typed: bytes) -> bytes:
-        """Types bytes, and returns what was printed. Raises OpqError."""
+    def exchange(self, typed: bytes, more: bool = True) -> bytes:
+        """Types bytes, and returns what was printed; without `more` the Box keeps what it has not sent.
+
+        Raises:
+            UnansweredError: none of TRIES was answered.
+            OpqError: the Box or its gateway refuses.
+        """
         self._stream.put(typed)
-        return self._stream.accept(self._order(PROMPT_PLUGIN, f"{self._key} {self._stream.argument()}"))
+        argument = self._stream.argument(more)
+        for left in reversed(range(TRIES)):
+            try:
+                return self._stream.accept(self._order(PROMPT_PLUGIN, f"{self._key} {argument}"))
+            except UnansweredError:
+                if not left:
+                    raise
+        raise AssertionError
 
 
 def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: bool = False) -> None:
@@ -63,25 +80,31 @@ def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: 
     busy_s = time.monotonic()
     wait_s = 0.0
     ended = False
+    unread = b""
     while True:
         typed = b""
-        if not prompt.waiting and not ended and select.select([source], [], [], wait_s)[0]:
+        sources = [source] if not prompt.waiting and not ended else []
+        readable, writable, _ = select.select(sources, [to] if unread else [], [], wait_s)
+        if writable:
+            with suppress(BlockingIOError):
+                unread = unread[os.write(to, unread[:AT_ONCE]) :]
+        if readable:
             typed = os.read(source, AT_ONCE)
             ended = not typed
             if leave and leave in typed:
                 return
             if returns:
                 typed = typed.replace(b"\n", b"\r")
-        printed = prompt.exchange(typed)
-        _write_all(to, printed)
+        printed = prompt.exchange(typed, more=len(unread) < UNREAD_BYTES)
+        unread += printed
         quiet_s = time.monotonic() - busy_s
         if typed or printed or prompt.waiting:
             busy_s = time.monotonic()
-        elif ended:
+        elif ended and not unread:
             if quiet_s > QUIET_S:
                 return
             time.sleep(QUICK_S)
-        wait_s = 0.0 if printed else QUICK_S if quiet_s < QUIET_S else SLOW_S
+        wait_s = 0.0 if printed or prompt.waiting else QUICK_S if quiet_s < QUIET_S else SLOW_S
 
 
 def at_terminal(order: Order) -> None:
@@ -102,6 +125,8 @@ def at_terminal(order: Order) -> None:
 def on_a_pty(order: Order, show: Callable[[str], None]) -> None:
     """The prompt on a pty, whose path `show` gets, until the command is interrupted."""
     ours, theirs = pty.openpty()
+    os.fchmod(theirs, 0o600)  # no other user may type
+    os.set_blocking(ours, False)  # nobody may read
     tty.setraw(theirs)  # kept open: a client may come and go
     try:
         with BoxPrompt(order) as prompt:
@@ -110,8 +135,3 @@ def on_a_pty(order: Order, show: Callable[[str], None]) -> None:
     finally:
         os.close(theirs)
         os.close(ours)
-
-
-def _write_all(to: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(to, data) :]

@@ -50,22 +50,27 @@ class BoxRecords(StorePart):
 
         def job(documents: Documents) -> bool:
             def changed(known: Fields | None) -> Fields:
-                return original_box({**(known or {}), **box_changes(known, box, now_ms, since_ms)})
+                after = {**(known or {}), **box_changes(known, box, now_ms, since_ms)}
+                return original_box(after) if documents.original else after
 
             return documents.change(BOXES, (box.box_id,), changed)
 
         self._write_counted(job)
 
     def note_lost(self, box_id: str, lost: Sequence[BoxLoss]) -> None:
-        def changed(known: Fields | None) -> Fields:
-            before = original_box(known or box_document(BoxRecord(box_id, f"Box {box_id}")))
-            losses = list(losses_of(before))
-            for each in lost:
-                if not any(map(each.is_within, losses)):
-                    losses = [*(one for one in losses if not one.is_within(each)), each]
-            return {**before, LOST: [asdict(each) for each in losses[-LOST_KEPT:]]}
+        def job(documents: Documents) -> bool:
+            def changed(known: Fields | None) -> Fields:
+                before = known or box_document(BoxRecord(box_id, f"Box {box_id}"))
+                losses = list(losses_of(before))
+                for each in lost:
+                    if not any(map(each.is_within, losses)):
+                        losses = [*(one for one in losses if not one.is_within(each)), each]
+                after = {**before, LOST: [asdict(each) for each in losses[-LOST_KEPT:]]}
+                return original_box(after) if documents.original else after
 
-        self._write_counted(lambda documents: documents.change(BOXES, (box_id,), changed))
+            return documents.change(BOXES, (box_id,), changed)
+
+        self._write_counted(job)
 
     def forget_lost(self, box_id: str) -> None:
         def changed(known: Fields | None) -> Fields | None:

@@ -88,10 +88,10 @@ def urms_half_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:
     the tracked edges the lowest value of a dip with a jump of 60 degrees is 3 % of nominal off, and class A
     allows 0.2 %.
 
-    Error: 0.1 % of nominal against the same samples at the true zero crossings: dips to 30 to 85 % and swells
-    of 1.25 cycles and more, jumps to 90 degrees, 3 % harmonics, 1.6 to 25.6 kHz. The instant of a jump lies
-    anywhere between two samples, which adds up to 0.9 % at 1.6 kHz, 0.6 % at 3.2 kHz, 0.3 % at 6.4 kHz
-    (test_measure_cycle_starts.py).
+    Error: 0.1 % of nominal against the same samples at the true zero crossings, in one of 64 at 1.6 kHz 0.6
+    %: dips to 30 to 85 % and swells of 4 cycles and more, jumps to 90 degrees, 3 % harmonics, 1.6 to 25.6
+    kHz. The instant of a jump lies anywhere between two samples, which adds up to 0.9 % at 1.6 kHz, 0.6 % at
+    3.2 kHz, 0.3 % at 6.4 kHz (test_measure_cycle_starts.py has 12.8 and 25.6 kHz).
     """
     found = half_cycle_rms_v(volts, half_edges)
     if len(found) < MIN_LENGTHS:

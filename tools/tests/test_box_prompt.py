@@ -84,7 +84,7 @@ def test_a_lost_answer_is_asked_again() -> None:
 
 
 def test_a_session_outlives_an_absent_reader() -> None:
-    """Nobody reads the pty; the Box is asked on, and keeps what has no room."""
+    """The pty is not read; the Box is asked on, and keeps what has no room."""
     gateway, left = Gateway(), threading.Event()
     ours, theirs = pty.openpty()
     tty.setraw(theirs)

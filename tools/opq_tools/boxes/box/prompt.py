@@ -126,7 +126,7 @@ def on_a_pty(order: Order, show: Callable[[str], None]) -> None:
     """The prompt on a pty, whose path `show` gets, until the command is interrupted."""
     ours, theirs = pty.openpty()
     os.fchmod(theirs, 0o600)  # no other user may type
-    os.set_blocking(ours, False)  # nobody may read
+    os.set_blocking(ours, False)  # a client may not read
     tty.setraw(theirs)  # kept open: a client may come and go
     try:
         with BoxPrompt(order) as prompt:

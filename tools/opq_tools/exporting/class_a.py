@@ -42,8 +42,8 @@ def stream_options(decorated: Decorated) -> Decorated:
             type=click.Choice(["csv", "jsonl", "parquet", "arrow"]),
             default="csv",
             show_default=True,
-            help="Format of the file. pandas, DuckDB and spreadsheets read the CSV as it is, LibreOffice "
-            "its times with 'Detect special numbers' ticked at the import; DuckDB does not read arrow.",
+            help="Format of the file. pandas and DuckDB read the CSV as it is; a spreadsheet needs 'English "
+            "(USA)' and 'Detect special numbers' at the import; DuckDB does not read arrow.",
         ),
         comments_option,
         to_option("Only data before this time (UTC)."),

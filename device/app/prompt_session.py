@@ -72,15 +72,13 @@ class PromptSession:
         if not self._number:
             return
         if self._is_running:
-            if self._supervisor.ends:
-                self._close(APP)
-            elif time.ticks_diff(self._ticks_ms(), self._heard_ms) > SILENT_MS:
+            if time.ticks_diff(self._ticks_ms(), self._heard_ms) > SILENT_MS:
                 self._close(SILENCE)
             return
         self._is_running = True
-        modules = set(sys.modules)
-        self._program.lend_heap()
         try:
+            modules = set(sys.modules)
+            self._program.lend_heap()
             again = True
             while again:
                 vfs.mount(self._files, "/")
@@ -93,8 +91,8 @@ class PromptSession:
                 gc.threshold(THRESHOLD_BYTES)
                 gc.collect()
         finally:
-            self._close(APP)
             self._is_running = False
+            self._close(APP)
             self._program.take_heap_back()
 
     def _open(self, number: int) -> "tuple[int, str]":
@@ -122,8 +120,8 @@ class PromptSession:
             return codes.BAD_ARGUMENT, f"byte {self._typed} is next, {self._printed} was sent"
         self._heard_ms = self._ticks_ms()
         self._typed += prompt.put(data[known:])
-        if printed > self._printed or not self._piece:
-            self._piece = self._piece[printed - self._printed :]
-            self._printed = printed
-            self._piece += prompt.take(PIECE_BYTES - len(self._piece))
+        self._piece = self._piece[printed - self._printed :]
+        self._printed = printed
+        if not self._piece:
+            self._piece = prompt.take(PIECE_BYTES)  # nothing that could fail lies between taking and keeping
         return codes.DONE, f"{self._typed} {self._printed} {b2a_base64(self._piece)[:-1].decode()}"

@@ -85,9 +85,10 @@ class Supervisor:
                 return
             time.sleep_ms(1)
 
-    def round(self) -> None:
-        """Runs the steps that are due. A step that lasts, as a prompt does, calls this as well."""
-        for number, (function, every_ms) in enumerate(self._steps):
+    def round(self) -> bool:
+        """Runs the steps that are due. A step that lasts, as a prompt does, calls this too; False ends it."""
+        for number in range(len(self._steps)):  # takes nothing of the heap, which may be full
+            function, every_ms = self._steps[number]
             now_ms = self._ticks_ms()
             if time.ticks_diff(now_ms, self._due_ms[number]) < 0:
                 continue
@@ -102,6 +103,7 @@ class Supervisor:
                     self._again = True
                     break
         self._feed()
+        return not self.ends
 
     def _feed(self) -> None:
         head = acquire.head()

@@ -7,7 +7,6 @@ client's own folder (`mpremote mount`) is beside it at /remote.
 import io
 
 import codes
-from opq import link
 from opq.program import MAX_BYTES
 from user_program import UserProgram
 
@@ -95,14 +94,7 @@ class WrittenFile:
         text, self._text = self._text, None
         if text is None:
             return
-        self._do(f"put {len(text)} {link.crc32(text)}")
-        status, detail = self._program.write(0, text)
-        if status != codes.DONE:
-            raise ValueError(detail)
-        self._do("end")
-
-    def _do(self, argument: str) -> None:
-        status, detail = self._program.command(argument)
+        status, detail = self._program.replace(text)
         if status != codes.DONE:
             raise ValueError(detail)
 

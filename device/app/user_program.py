@@ -16,7 +16,7 @@ from binascii import a2b_base64, b2a_base64
 
 import codes
 from journal import Journal
-from opq import program, update
+from opq import link, program, update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class UserProgram:
         self._wanted = (0, 0)
         self._next = 0
         self._begun = False
-        self._is_loading = False
+        self._is_replaced = False
 
     @property
     def length(self) -> int:
@@ -90,7 +90,7 @@ class UserProgram:
                 return
             self._begun = True
             self._begin()
-        if self._is_loading:
+        if self._is_replaced:
             return  # a prompt writes box.py, and this is a round within
         if self._free_before:
             self._allow_for_refused()
@@ -110,6 +110,8 @@ class UserProgram:
         """Status and detail for a Command: see proto/golden/README.md, "A user's program"."""
         if not self._begun:
             return codes.BUSY, "its firmware is on trial; try again in 10 s"
+        if self._is_replaced:
+            return codes.BUSY, "a prompt writes it"
         words = argument.split(" ")
         try:
             if not argument:
@@ -125,6 +127,19 @@ class UserProgram:
             return self.write(int(words[0]), a2b_base64(words[1]))
         except (ValueError, IndexError):
             return codes.BAD_ARGUMENT, "want put, <offset> <base64>, end, get, remove or nothing"
+
+    def replace(self, text: "bytes | bytearray") -> tuple[int, str]:
+        """Does put, write and end for a prompt, whose rounds with the link's commands go on in between."""
+        if not self._begun or self._is_replaced:
+            return codes.BUSY, "try again in 10 s"
+        self._is_replaced = True
+        try:
+            status, detail = self._put(len(text), link.crc32(text))
+            if status == codes.DONE:
+                status, detail = self.write(0, text)
+            return self._end() if status == codes.DONE else (status, detail)
+        finally:
+            self._is_replaced = False
 
     def _begin(self) -> None:
         """Starts the stored program, if there is one."""
@@ -171,9 +186,7 @@ class UserProgram:
         text = program.received(length, wanted_crc32) if self._next == length else None
         if text is None:
             return codes.FAILED, "not all of it was received"
-        self._is_loading = True
         refused = self._load(text, length, wanted_crc32, store=True)
-        self._is_loading = False
         if refused is not None:
             return codes.FAILED, refused[1]
         self._wanted = (0, 0)

@@ -1,4 +1,5 @@
 #include "machine.h"
+#include "prompt.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
 
@@ -27,13 +28,18 @@ static void unlink_timer(const timer_obj_t *timer) {
 
 void opq_timers_end(void) { MP_STATE_PORT(opq_timers) = NULL; }
 
+static timer_obj_t *due_timer(uint32_t now_ms) {
+    timer_obj_t *timer = MP_STATE_PORT(opq_timers);
+    while (timer != NULL && (timer->is_running || (int32_t)(now_ms - timer->due_ms) < 0)) {
+        timer = timer->next;
+    }
+    return timer;
+}
+
+// From the first timer again after each call, which may have ended others.
 void opq_timers_run(void) {
     uint32_t now_ms = (uint32_t)mp_hal_ticks_ms();
-    for (timer_obj_t *timer = MP_STATE_PORT(opq_timers), *next; timer != NULL; timer = next) {
-        next = timer->next;
-        if (timer->is_running || (int32_t)(now_ms - timer->due_ms) < 0) {
-            continue;
-        }
+    for (timer_obj_t *timer; (timer = due_timer(now_ms)) != NULL;) {
         timer->due_ms = now_ms + timer->period_ms;
         if (!timer->is_periodic) {
             unlink_timer(timer);
@@ -63,6 +69,9 @@ static void begin(timer_obj_t *self, size_t n_args, const mp_obj_t *args, mp_map
     mp_arg_parse_all(n_args, args, named, MP_ARRAY_SIZE(allowed), allowed, given);
     if (given[ARG_period].u_int < 1 || !mp_obj_is_callable(given[ARG_callback].u_obj)) {
         mp_raise_ValueError(MP_ERROR_TEXT("want period in ms, from 1, and a callback"));
+    }
+    if (!opq_prompt_is_in_control()) {
+        mp_raise_ValueError(MP_ERROR_TEXT("a Timer runs in a prompt only; box.py is called for each window"));
     }
     unlink_timer(self);
     self->is_periodic = given[ARG_mode].u_int == PERIODIC;

@@ -24,7 +24,7 @@ volatile bool opq_prompt_due;
 
 static uint8_t in_bytes[INPUT_BYTES];
 static opq_queue_t in;
-static bool is_open, interrupted;
+static bool is_open, interrupted, in_callback;
 static volatile bool running, in_round, round_due;
 static mp_obj_t round_of_app; // the argument of `run`, whose caller holds it
 
@@ -37,24 +37,46 @@ void opq_prompt_each_ms(void) {
     }
 }
 
+// A round that raised, or after which the app ends, ends the session.
+static void call_round(void) {
+    nlr_buf_t nlr;
+    in_round = true;
+    if (nlr_push(&nlr) == 0) {
+        is_open = mp_obj_is_true(mp_call_function_0(round_of_app)) && is_open;
+        nlr_pop();
+    } else {
+        is_open = false;
+    }
+    in_round = false;
+}
+
+// The app and callbacks do not get the KeyboardInterrupt that waits for what is typed.
+static void call_others(void) {
+    bool waits = MP_STATE_MAIN_THREAD(mp_pending_exception) != MP_OBJ_NULL, was_in_callback = in_callback;
+    MP_STATE_MAIN_THREAD(mp_pending_exception) = MP_OBJ_NULL;
+    call_round();
+    in_callback = true;
+    opq_timers_run();
+    in_callback = was_in_callback;
+    if (waits) {
+        mp_sched_keyboard_interrupt();
+    }
+}
+
+bool opq_prompt_is_in_control(void) { return running && !in_round && !opq_program_is_called(); }
+
 // A closed session ends what runs: KeyboardInterrupt at each jump, so that a loop which catches it is left as well.
+// The time of a program's call counts for the program alone: no round within.
 void opq_prompt_attend(void) {
     if (!running || in_round) {
         return;
     }
     opq_prompt_due = false;
-    if (round_due) {
-        nlr_buf_t nlr;
+    if (round_due && opq_prompt_is_in_control()) {
         round_due = false;
-        in_round = true;
-        if (nlr_push(&nlr) == 0) {
-            (void)mp_call_function_0(round_of_app);
-            nlr_pop();
-        }
-        in_round = false;
-        opq_timers_run();
+        call_others();
     }
-    if (interrupted || !is_open) {
+    if ((interrupted && !in_callback) || !is_open) {
         interrupted = false;
         opq_prompt_due = !is_open;
         mp_sched_keyboard_interrupt();
@@ -71,7 +93,7 @@ int opq_prompt_take_byte(void) {
 bool opq_prompt_has_input(void) { return opq_queue_waiting(&in) > 0; }
 
 bool opq_prompt_wait(void) {
-    if (!running || in_round || !is_open) {
+    if (!opq_prompt_is_in_control() || !is_open) {
         return false;
     }
     opq_prompt_attend();
@@ -80,6 +102,9 @@ bool opq_prompt_wait(void) {
 }
 
 static mp_obj_t prompt_open(void) {
+    uint8_t former[32]; // what an earlier session did not fetch
+    while (opq_console_take(former, sizeof former) > 0) {
+    }
     opq_queue_init(&in, in_bytes, INPUT_BYTES);
     is_open = true;
     return mp_const_none;
@@ -110,12 +135,16 @@ static mp_obj_t prompt_put(mp_obj_t data) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(prompt_put_obj, prompt_put);
 
-// take(most) -> printed bytes.
+// take(most) -> printed bytes. Nothing is taken before there is room on the heap.
 static mp_obj_t prompt_take(mp_obj_t most) {
-    vstr_t taken;
-    vstr_init_len(&taken, (size_t)mp_obj_get_int(most));
-    taken.len = opq_console_take((uint8_t *)taken.buf, taken.len);
-    return mp_obj_new_bytes_from_vstr(&taken);
+    size_t room = (size_t)mp_obj_get_int(most);
+    mp_obj_str_t *taken = mp_obj_malloc(mp_obj_str_t, &mp_type_bytes);
+    byte *text = m_new(byte, room + 1u);
+    taken->len = opq_console_take(text, room);
+    text[taken->len] = 0;
+    taken->data = text;
+    taken->hash = qstr_compute_hash(text, taken->len);
+    return MP_OBJ_FROM_PTR(taken);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(prompt_take_obj, prompt_take);
 
@@ -146,7 +175,7 @@ static mp_obj_t prompt_run(mp_obj_t round, mp_obj_t with) {
         pyexec_mode_kind = PYEXEC_MODE_FRIENDLY_REPL;
     }
     running = false;
-    interrupted = opq_prompt_due = round_due = false;
+    interrupted = in_callback = opq_prompt_due = round_due = false;
     round_of_app = MP_OBJ_NULL;
     MP_STATE_MAIN_THREAD(mp_pending_exception) = MP_OBJ_NULL;
     MP_STATE_THREAD(gc_lock_depth) = 0; // micropython.heap_lock()

@@ -11,6 +11,9 @@ extern volatile bool opq_prompt_due;
 // Main thread, between two byte codes or while Python waits: a round of the app, if one is due.
 void opq_prompt_attend(void);
 
+// Main thread: whether a session's own code runs: neither the app's nor box.py's.
+bool opq_prompt_is_in_control(void);
+
 // Interrupt context (SysTick), every 1 ms: integers only, bounded.
 void opq_prompt_each_ms(void);
 

@@ -115,6 +115,40 @@ def case_an_app_that_is_built_again_ends_the_prompt():
     assert logs(codes.PROMPT_CLOSED) == [(3, 0)]
 
 
+def case_a_prompt_ends_where_no_command_is_read_any_more():
+    run = Run()
+    say(run, 1000, "open 5")
+
+    def fail():
+        raise ValueError
+
+    run.later(2000, lambda: setattr(pipeline, "poll", fail))
+    run.for_ms(2500)
+    assert run.supervisor.restarts >= 1 and not prompt.is_open
+    assert logs(codes.PROMPT_CLOSED) == [(3, 0)]
+
+
+def case_the_link_waits_while_a_prompt_writes_box_py():
+    from journal import Journal
+    from user_files import UserFiles
+    from user_program import UserProgram
+
+    user = UserProgram(Journal())
+    user.step()
+    whole, said = program.write, []
+
+    def write(offset, piece):
+        said.append(user.command("put 4 0")[0])  # a round within
+        return whole(offset, piece)
+
+    program.write = write
+    text = "def window(w): pass\n"
+    with UserFiles(user).open("/box.py", "w") as file:
+        file.write(text)
+    assert said == [codes.BUSY] and program.stored == text.encode()
+    assert user.command("put 4 0")[0] == codes.DONE
+
+
 def case_a_prompt_writes_box_py_as_a_file():
     from journal import Journal
     from user_files import UserFiles

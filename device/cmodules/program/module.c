@@ -36,6 +36,8 @@ void opq_program_each_ms(void) {
     }
 }
 
+bool opq_program_is_called(void) { return left_ms > 0 || opq_program_over; }
+
 static void end_call(void) {
     left_ms = 0;
     expired = opq_program_over;

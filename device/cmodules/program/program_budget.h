@@ -8,6 +8,9 @@
 // it in a loop leaves the loop as well.
 extern volatile bool opq_program_over;
 
+// Main thread: whether a program's call is under way.
+bool opq_program_is_called(void);
+
 // Interrupt context (SysTick), every 1 ms: integers only, bounded.
 void opq_program_each_ms(void);
 

@@ -14,6 +14,6 @@ def put(data: bytes) -> int:
 def take(most: int) -> bytes:
     """What was printed."""
 
-def run(round: Callable[[], object], names: dict[str, object]) -> bool:
-    """Executes what is typed, with these globals, and calls `round` each 4 ms meanwhile. True: a soft reset
-    ended it; False: the session is over."""
+def run(round: Callable[[], bool], names: dict[str, object]) -> bool:
+    """Executes what is typed, with these globals, and calls `round` each 4 ms meanwhile, which ends the
+    session by False. True: a soft reset ended it; False: the session is over."""

@@ -31,7 +31,7 @@ def take(most):
 
 
 def run(round, names):
-    global runs
+    global runs, is_open
     import time
 
     runs += 1
@@ -41,6 +41,6 @@ def run(round, names):
             return True
         printed.extend(bytes(typed).upper())
         typed[:] = b""
-        round()
+        is_open = round() and is_open
         time.sleep_ms(1)
     return False

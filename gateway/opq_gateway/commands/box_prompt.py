@@ -48,9 +48,7 @@ class BoxPrompt:
         elif not self._key or not secrets.compare_digest(key.encode(), self._key.encode()):
             reply(False, "no prompt of this key is open")
         elif argument == CLOSE:
-            self._key = ""
-            self._log.info("prompt.closed")
-            self._send(argument, partial(self._answered, reply), reply)
+            self._send(argument, partial(self._closed, key, reply), reply)
         elif len(argument) > MOST_BYTES or not EXCHANGE.fullmatch(argument):
             reply(False, f"want <typed> <printed> <base64> of at most {MOST_BYTES} bytes, or {CLOSE}")
         else:
@@ -74,9 +72,18 @@ class BoxPrompt:
             self._answered(reply, answer)
 
     def _exchanged(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
-        if answer.status is Status.FAILED and key == self._key:  # the Box has closed it
-            self._key = ""
+        if answer.status is Status.FAILED and key == self._key:
+            self._over()  # the Box has closed it
         self._answered(reply, answer)
+
+    def _closed(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is Status.DONE and key == self._key:
+            self._over()
+        self._exchanged(key, reply, answer)
+
+    def _over(self) -> None:
+        self._key = ""
+        self._log.info("prompt.closed")
 
     def _answered(self, reply: Reply, answer: BoxAnswer) -> None:
         if answer.status is None:

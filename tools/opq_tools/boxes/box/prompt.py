@@ -26,6 +26,8 @@ TRIES = 3
 """An exchange whose answer is lost may be sent again: the Box takes and sends each byte once."""
 UNREAD_BYTES = 4096
 """Printed bytes that wait for a reader; while there are more, the Box keeps the next ones."""
+UNTAKEN_BYTES = 65_536
+"""Typed bytes that wait for the Box; while there are more, the terminal is not read."""
 QUIET_S = 1.0
 QUICK_S, SLOW_S = 0.02, 0.25
 """Pause between two exchanges that bring nothing: in QUIET_S after one that did, and later."""
@@ -83,7 +85,7 @@ def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: 
     unread = b""
     while True:
         typed = b""
-        sources = [source] if not prompt.waiting and not ended else []
+        sources = [source] if prompt.waiting < UNTAKEN_BYTES and not ended else []
         readable, writable, _ = select.select(sources, [to] if unread else [], [], wait_s)
         if writable:
             with suppress(BlockingIOError):
@@ -92,19 +94,23 @@ def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: 
             typed = os.read(source, AT_ONCE)
             ended = not typed
             if leave and leave in typed:
+                if last := typed[: typed.index(leave)]:
+                    prompt.exchange(last)
                 return
             if returns:
                 typed = typed.replace(b"\n", b"\r")
+        before = prompt.waiting + len(typed)
         printed = prompt.exchange(typed, more=len(unread) < UNREAD_BYTES)
         unread += printed
         quiet_s = time.monotonic() - busy_s
-        if typed or printed or prompt.waiting:
+        took = prompt.waiting < before
+        if took or printed or prompt.waiting:
             busy_s = time.monotonic()
         elif ended and not unread:
             if quiet_s > QUIET_S:
                 return
             time.sleep(QUICK_S)
-        wait_s = 0.0 if printed or prompt.waiting else QUICK_S if quiet_s < QUIET_S else SLOW_S
+        wait_s = 0.0 if printed or took else QUICK_S if quiet_s < QUIET_S else SLOW_S
 
 
 def at_terminal(order: Order) -> None:

@@ -29,9 +29,8 @@ SAME_EDGE_SAMPLES = 0.5
 MIN_LENGTHS = 9
 """With fewer half cycles a phase jump is in the median of their lengths."""
 MOST_STRETCH = 0.001
-"""Share by which a cycle between edges may differ from the usual one: 0.05 % of Urms(1/2)."""
-CHANGING_SHARE = 0.02
-"""Change of the rms over half a cycle, beside which a jump is looked for."""
+"""Share by which a cycle between edges may differ from the usual one: 0.05 % of Urms(1/2). A jump of 1.5
+degrees stretches the tracked cycles beside it by more, so a jump is looked for at such cycles alone."""
 CYCLES_BEFORE = 2.5
 """Cycles before a start in which jumps are looked for; a window's context has as many."""
 CYCLES_AFTER = 3.5
@@ -98,6 +97,7 @@ def urms_half_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:
         return found
     samples = np.asarray(volts, np.float64)
     starts, lengths, beside = cycles_from(samples, half_edges, 0, len(found))
+    beside &= (starts >= 0) & (starts + lengths <= len(samples))
     if beside.any():
         found[beside] = one_cycle_rms(samples, starts[beside], starts[beside] + lengths[beside])
     return found
@@ -112,22 +112,16 @@ def window_urms_v(window: Window, half_edges: FloatArray) -> FloatArray:
     return found[at : at + len(half_edges) - 2]
 
 
-def uneven(urms_v: FloatArray, half_edges: FloatArray) -> BoolArray:
-    """(w,) True for windows in which some cycle of Urms(1/2) may be beside a change.
-
-    Args:
-        urms_v: (w, m - 2) `half_cycle_rms_v` of their half edges, (w, m).
-    """
+def uneven(half_edges: FloatArray) -> BoolArray:
+    """(w,) True for windows, whose half edges are (w, m), in which some cycle may be beside a jump."""
     lengths = half_edges[:, 2:] - half_edges[:, :-2]
-    stretched: BoolArray = np.ptp(lengths, axis=1) > 2 * MOST_STRETCH * lengths.min(axis=1)
-    step = np.abs(np.diff(urms_v, axis=1)).max(axis=1, initial=0.0)
-    return np.asarray(stretched | (step > CHANGING_SHARE * urms_v.max(axis=1)))
+    return np.asarray(np.ptp(lengths, axis=1) > 2 * MOST_STRETCH * lengths.min(axis=1))
 
 
 def cycles_from(
     volts: FloatArray, half_edges: FloatArray, first: int, stop: int
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Start and length in samples of the cycles at half edges `first` .. `stop`; which are beside a change.
+    """Start and length in samples of the cycles at half edges `first` .. `stop`; which are beside a jump.
 
     Args:
         volts: (n,) float64.
@@ -143,9 +137,6 @@ def cycles_from(
     usual = float(np.median(lengths)) if len(lengths) else 0.0
     if not LEAST_CYCLE_SAMPLES <= usual < len(volts) / 3:
         return starts, lengths, beside
-    rms = [one_cycle_rms(volts, starts + by * lengths, starts + (by + 1) * lengths) for by in (-0.5, 0, 0.5)]
-    least = CHANGING_SHARE * np.maximum(np.maximum(rms[0], rms[1]), rms[2])
-    beside |= (np.abs(rms[1] - rms[0]) > least) | (np.abs(rms[2] - rms[1]) > least)
     for at in np.flatnonzero(beside).tolist():
         start = _start(volts, float(starts[at]), float(lengths[at]))
         starts[at] = round(start * FINENESS) / FINENESS

@@ -152,7 +152,7 @@ def _in_time(
     energy, peaks_v = energies_together(volts, edges)
     square = np.maximum(energy[:, 1:] + energy[:, :-1], 0.0) / (edges[:, 2:] - edges[:, :-2])
     urms_v = np.sqrt(square)
-    for at in np.flatnonzero(uneven(urms_v, edges)).tolist():
+    for at in np.flatnonzero(uneven(edges)).tolist():
         urms_v[at] = window_urms_v(windows[at], edges[at])
     if not joined:
         urms_v = np.concatenate((np.full((len(windows), 1), np.nan), urms_v), axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opq_measure.analysis.analyser import analyze
-from opq_measure.cycle_starts import urms_half_v
+from opq_measure.cycle_starts import cycles_from, urms_half_v
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import FloatArray
@@ -88,3 +88,18 @@ def test_a_short_wave_keeps_the_tracked_edges() -> None:
     volts = dip.volts(np.arange(1600) / 3200)
     found = urms_half_v(volts, half_cycle_edges(volts, 3200, 50.0))
     assert extreme(100 / NOMINAL_V * found, 0.44) == pytest.approx(44.1, abs=1.0)
+
+
+@pytest.mark.parametrize("kind", ["dead line", "flicker", "dip without a jump"])
+def test_without_a_jump_none_is_looked_for(kind: str) -> None:
+    """A search costs as much as all other figures of a window, and such mains last."""
+    t = np.arange(12_000) / 12_000
+    level = {
+        "dead line": 0.0 * t,
+        "flicker": 1 + 0.03 * np.sign(np.sin(2 * np.pi * 8.8 * t)),
+        "dip without a jump": np.where((t > 0.3) & (t < 0.6), 0.5, 1.0),
+    }[kind]
+    noise = np.random.default_rng(1).normal(0, 0.1, len(t))
+    volts = NOMINAL_V * math.sqrt(2) * level * np.sin(2 * np.pi * 50 * t) + noise
+    edges = half_cycle_edges(volts, 12_000, 50.0)
+    assert not cycles_from(volts, edges, 0, len(edges) - 2)[2].any()

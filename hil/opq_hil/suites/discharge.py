@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.world import (
@@ -49,10 +51,7 @@ STEP_S = 0.25
 
 def open_v(share: float) -> float:
     """Volts of the cell without a load."""
-    for (low, low_v), (high, high_v) in pairwise(COURSE):
-        if share <= high:
-            return low_v + (max(share, low) - low) / (high - low) * (high_v - low_v)
-    return COURSE[-1][1]
+    return float(np.interp(share, *zip(*COURSE, strict=True)))
 
 
 def course() -> Iterator[tuple[float, float, float]]:

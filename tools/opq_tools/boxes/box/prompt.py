@@ -63,14 +63,11 @@ class BoxPrompt:
             OpqError: the Box or its gateway refuses.
         """
         self._stream.put(typed)
-        argument = self._stream.argument(more)
-        for left in reversed(range(TRIES)):
-            try:
-                return self._stream.accept(self._order(PROMPT_PLUGIN, f"{self._key} {argument}"))
-            except UnansweredError:
-                if not left:
-                    raise
-        raise AssertionError
+        message = f"{self._key} {self._stream.argument(more)}"
+        for _ in range(TRIES - 1):
+            with suppress(UnansweredError):
+                return self._stream.accept(self._order(PROMPT_PLUGIN, message))
+        return self._stream.accept(self._order(PROMPT_PLUGIN, message))
 
 
 def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: bool = False) -> None:

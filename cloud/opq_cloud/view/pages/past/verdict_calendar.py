@@ -56,8 +56,8 @@ class VerdictCell:
     """Beginning and end for an address, UTC."""
     end: str
     measured: float = 0.0
-    """Percent of its intervals that are not missing, by the limit that misses most of those left open, or of
-    all."""
+    """Percent of its intervals that are not missing. Of several limits the one that misses most counts, among
+    those left open; where none is, among all."""
 
     @property
     def verdict_words(self) -> str:

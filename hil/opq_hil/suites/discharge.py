@@ -51,7 +51,8 @@ STEP_S = 0.25
 
 def open_v(share: float) -> float:
     """Volts of the cell without a load."""
-    return float(np.interp(share, *zip(*COURSE, strict=True)))
+    shares, volts = zip(*COURSE, strict=True)
+    return float(np.interp(share, shares, volts))
 
 
 def course() -> Iterator[tuple[float, float, float]]:

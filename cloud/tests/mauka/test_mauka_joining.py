@@ -46,6 +46,7 @@ findings = st.builds(
             uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
             alignment=by,
             samples_began_ns=None if box_id in ("1", "4") else began * MS,  # those number no samples
+            start_id=-began if box_id in ("2", "4") else None,  # those name their starts
         )
     ),
     st.sampled_from(
@@ -91,6 +92,12 @@ WITHIN_A_LONGER_PART = [
     sag(97, 2_097, "2", kind="harmonics", onset_seen=False, closed=False, samples_began_ns=-900_000 * MS),
 ]
 """A state that is over, and a part of it by samples of another start, which ends earlier and is open."""
+SET_BACK = [
+    *[sag(0, 0, "1")] * 5,
+    sag(0, 0, "3", samples_began_ns=-900_000 * MS),
+    sag(0, 2000, "3", samples_began_ns=-860_000 * MS),
+]
+"""Two sags of a Box begin at one time, by a clock that was set between them; only the first joins Box 1."""
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", latitude=46.5, longitude=7.25),
     "2": BoxPlace("1", "farm", "feeder1", "valley"),
@@ -130,6 +137,7 @@ def test_an_unread_first_finding_keeps_its_incident() -> None:
 
 
 @example(WITHIN_A_LONGER_PART, Random(1))
+@example(SET_BACK, Random(1))
 @given(st.lists(findings, max_size=10) | st.lists(steady, max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=160, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
@@ -144,6 +152,25 @@ def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding],
             in_parts.put(shuffled[:some])
             del shuffled[:some]
     assert in_parts.contents() == together.contents()
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["by their axes", "by their starts"])
+@pytest.mark.parametrize("deeper", ["sag", "interruption"])
+def test_a_growing_sag_keeps_its_order(deeper: str, named: bool) -> None:
+    """Of two sags that a Box has at one time by two starts, the one that grows is the later one at last."""
+    before, after = (
+        {"samples_began_ns": None if named else began * MS, "start_id": -began if named else None}
+        for began in (-900_000, -860_000)
+    )
+    items = [sag(0, 0, "1"), sag(0, 10, "3", **before), sag(0, 5, "3", **after)]
+    items.append(sag(0, 20, "3", kind=deeper, **after))
+    together = Table()
+    together.put(items)
+    for order in permutations(items):
+        in_parts = Table()
+        for one in order:
+            in_parts.put([one])
+        assert in_parts.contents() == together.contents()
 
 
 @given(st.lists(findings, min_size=1, max_size=10) | st.lists(steady, min_size=1, max_size=12))

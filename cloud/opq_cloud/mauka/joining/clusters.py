@@ -7,6 +7,7 @@ the finding that it becomes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opq_cloud.mauka.joining.onset_rule import onset_key
 from opq_cloud.mauka.measuring.lines import as_telegram, same_line
 from opq_cloud.mauka.measuring.sample_axis import is_other_axis
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
@@ -70,16 +71,26 @@ class Cluster:
                 finding_id, first.incident_id, self.event_ids, finding, pieces, first.leads, first.by_hand
             )
 
-    @property
-    def in_place(self) -> bool:
-        """Whether it is stored with the same onset, so that it stays in its incident."""
+    def in_place(self, beside: Iterable[Finding]) -> bool:
+        """Returns True if it is stored with the same onset, so that it stays in its incident.
+
+        Args:
+            beside: other findings of its Box, as stored and as they will be. Those of another axis of time,
+                and their order where they begin at the same time, decide where it belongs.
+        """
         if len(self.known) != 1:
             return False
         was, now = self.known[0].finding, self.place.finding
-        return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
+        if (was.start_ns, was.uncertainty_ns, was.clock_id) != (
             now.start_ns,
             now.uncertainty_ns,
             now.clock_id,
+        ):
+            return False
+        return all(
+            is_other_axis(was, each) == is_other_axis(now, each)
+            and (onset_key(was) < onset_key(each)) == (onset_key(now) < onset_key(each))
+            for each in beside
         )
 
 

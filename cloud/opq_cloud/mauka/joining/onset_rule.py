@@ -48,12 +48,13 @@ READ_NS = 10_000_000_000
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
 """A stored finding of the same Box may matter if it is at most this far from a new one."""
 
-OnsetKey = tuple[int, str, str, int, int, int]
+OnsetKey = tuple[int, str, str, int, int, int, int]
 
 
 def onset_key(one: FindingOnset | Finding) -> OnsetKey:
     """Returns the key of the scan's order; it does not depend on the numbers of findings."""
-    return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns, one.samples_began_ns or 0
+    axis = one.samples_began_ns or 0, one.start_id or 0
+    return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns, *axis
 
 
 def apart_ns(one: FindingOnset | Finding, other: FindingOnset | Finding) -> int | None:

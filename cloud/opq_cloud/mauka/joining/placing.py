@@ -18,6 +18,7 @@ from opq_cloud.mauka.joining.onset_rule import (
     OnsetScan,
     onset_key,
 )
+from opq_cloud.mauka.measuring.sample_axis import is_other_axis
 from opq_cloud.store.incidents.box_events import is_steady
 from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
@@ -95,7 +96,10 @@ def _changes_others(
     """Returns True if a stored finding that begins later may belong elsewhere because of this one."""
     soon = [each for each in later if each.box_id == one.box_id and each.start_ns - one.start_ns <= REACH_NS]
     if any(
-        each.incident_id != group.incident_id or each.start_ns - one.start_ns > COMPOUND_NS for each in soon
+        each.incident_id != group.incident_id
+        or each.start_ns - one.start_ns > COMPOUND_NS
+        or is_other_axis(group.first[one.box_id], each)
+        for each in soon
     ):
         return True
     if not leads:

@@ -9,7 +9,7 @@ The result depends on neither the order of arrival nor repetition, except for th
 incident that changes, `preceding.py` finds which one it follows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -89,16 +89,20 @@ class JoinPlanning:
             self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
         self._removed.update(one.finding_id for one in self._gone)
         changed = [each for each in clusters if each.known != (each.place,)]
-        self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
+        of_box: dict[str, list[Cluster]] = {}
+        for each in clusters:
+            of_box.setdefault(each.reach.box_id, []).append(each)
+        in_place: list[Cluster] = []
+        elsewhere: list[Cluster] = []
+        for each in changed:
+            (in_place if each.in_place(self._beside(each, of_box)) else elsewhere).append(each)
+        self._join(elsewhere, in_place)
         for each in changed:
             self._note(each)
         for one in self._gone:
             self._changed_at(one.finding)
             self.of_box[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
-        of_box: dict[str, list[Cluster]] = {}
-        for each in clusters:
-            of_box.setdefault(each.reach.box_id, []).append(each)
         written = {each.place.finding_id: each.place for each in changed} | self._renamed
         facts, gone = self._facts_of_touched(touched, written)
         return JoinPlan(
@@ -134,6 +138,12 @@ class JoinPlanning:
             if first >= start_ns and last <= end_ns:
                 return touched
             start_ns, end_ns = min(first, start_ns), max(last, end_ns)
+
+    def _beside(self, cluster: Cluster, of_box: Mapping[str, Iterable[Cluster]]) -> Iterator[Finding]:
+        """Yields the other findings near a cluster at its Box: those stored, and what the others become."""
+        box_id = cluster.reach.box_id
+        yield from (one.finding for one in self.of_box[box_id].values() if one not in cluster.known)
+        yield from (each.place.finding for each in of_box[box_id] if each is not cluster)
 
     def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
         """Finds the incident of each of `clusters`, which are new or have another onset.

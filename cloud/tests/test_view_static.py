@@ -44,6 +44,12 @@ def test_templates_never_switch_escaping_off() -> None:
         assert not re.search(r"\|\s*safe\b|autoescape", path.read_text()), path.name
 
 
+def test_a_time_holds_its_own_zone() -> None:
+    """The visitor's own time is written after it: the name of its zone would stand after that one."""
+    outside = re.compile(r"</time>\s*(UTC|\{\{ zone)|parts\.time\([^)]*\)\s*\}\}\s*UTC")
+    assert [path.name for path in TEMPLATES if outside.search(path.read_text())] == []
+
+
 def _luminance(colour: str) -> float:
     parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

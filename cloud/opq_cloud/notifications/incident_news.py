@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.accounts.notifications import NotificationRule
 from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_proto.messages import Incident
@@ -22,13 +21,6 @@ MAX_REMEMBERED = 10_000
 def severity_level(severity: float | None) -> int:
     """Returns the level 0, 1 or 2; 0 for an unknown severity."""
     return sum((severity or 0.0) >= least for least in SEVERITY_LEVELS[1:])
-
-
-def shown_severity(incident: Incident) -> float | None:
-    """Mauka's severity; for a part of an incident, which has none, the highest of its findings."""
-    if incident.severity is not None or not incident.findings:
-        return incident.severity
-    return max(severity_of(each.finding) for each in incident.findings)
 
 
 def mismatch(rule: NotificationRule, incident: Incident) -> str:
@@ -46,7 +38,7 @@ def mismatch(rule: NotificationRule, incident: Incident) -> str:
         return "of another class"
     if rule.scopes and incident.scope not in rule.scopes:
         return "its scope is another one, or not known"
-    if rule.least_severity and (shown_severity(at) or 0.0) < rule.least_severity:
+    if rule.least_severity and (at.severity or 0.0) < rule.least_severity:
         return "less severe"
     return ""
 
@@ -90,7 +82,7 @@ def incident_news(
     known = reported.level(numbers)
     if known is not None:
         reported.add(numbers, known)  # a finding that joins a reported incident counts as reported
-    level = severity_level(shown_severity(incident))
+    level = severity_level(incident.severity)
     if known is not None and not (rule.updates and level > known):
         return None
     if mismatch(rule, incident):

@@ -12,7 +12,7 @@ import zmq
 from google.protobuf.message import DecodeError
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.notifications.incident_news import incident_news, shown_severity
+from opq_cloud.notifications.incident_news import incident_news
 from opq_cloud.notifications.message_texts import incident_headline
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.incidents.as_json import incident_json
@@ -145,7 +145,7 @@ class IncidentWatch:
                 is_complete = _are_complete(self._store, event_ids)
                 if not is_complete and self._waits(incident, event_ids):
                     return 0
-            facts = _bounded(incident_json(seen), shown_severity(seen))
+            facts = _bounded(incident_json(seen), seen.severity)
             content = {"incident": {**facts, "complete": is_complete}}
             made += self._book.add(
                 held,
@@ -154,7 +154,7 @@ class IncidentWatch:
                 subject=f"incident {seen.incident_id}",
                 identity=(min(news.finding_ids, default=seen.incident_id), news.level),
                 content=content,
-                severity=shown_severity(seen),
+                severity=seen.severity,
                 box_ids=seen.box_ids[:MAX_BOXES_SENT],
                 finding_ids=news.finding_ids[:MAX_CHECKED],
                 level=news.level,
@@ -224,7 +224,7 @@ class AssignedWatch:
         if last.at_ms < max(rule.since_ms, self._now_ns() // 1_000_000 - ASSIGNED_MS):
             return
         is_complete = _are_complete(self._store, _waited_for(incident))
-        facts = _bounded(incident_json(seen), shown_severity(seen))
+        facts = _bounded(incident_json(seen), seen.severity)
         self._book.add(
             held,
             "assigned",
@@ -232,7 +232,7 @@ class AssignedWatch:
             subject=f"incident {number}",
             identity=(last.note_id,),
             content={"incident": {**facts, "complete": is_complete}},
-            severity=shown_severity(seen),
+            severity=seen.severity,
             box_ids=seen.box_ids[:MAX_BOXES_SENT],
         )
 

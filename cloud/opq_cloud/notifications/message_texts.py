@@ -6,7 +6,6 @@ from datetime import datetime
 from email.message import EmailMessage
 from zoneinfo import ZoneInfo
 
-from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
 from opq_cloud.store.incidents.box_events import BoxEvent, groups_of, naming_event, other_words
 from opq_cloud.store.records.accounts.notifications import NotificationEntry
@@ -36,7 +35,7 @@ def incident_headline(incident: Incident, worse: bool = False, so_far: bool = Fa
     words += f", {_lasted(named)}" if named.closed else ""
     words += "".join(f", {each}" for each in other_words(others, _class_phrase, _percent, box_words))
     words += f", {SCOPE_WORDS[incident.scope]}" if incident.scope in SCOPE_WORDS else ""
-    severity = shown_severity(incident)
+    severity = incident.severity
     if severity is not None:
         words += f", severity {severity:.1f}"
     words += " (so far: not all of it is analysed yet)" if so_far else ""

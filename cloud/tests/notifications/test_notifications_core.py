@@ -14,6 +14,7 @@ from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponen
 from opq_cloud.notifications.rows_endpoint import SentRow
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
 from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.accounts.notifications import NotificationRule
 from opq_cloud.store.records.accounts.seen_incidents import incident_at
 from opq_proto.messages import CauseHypothesis, Finding, Incident, StoredFinding
@@ -135,12 +136,13 @@ def test_a_box_rule_judges_that_box() -> None:
 
 
 def test_a_part_hides_facts_of_the_whole() -> None:
-    """A part of an incident states nothing that follows from the rest."""
+    """A part of an incident states nothing that follows from the rest, and the severity of its findings."""
     cause = CauseHypothesis("transmission_fault", 0.9)
     whole = replace(incident_of((1, 2)), centre=(21.3, -157.8), follows=7, hypotheses=(cause,))
     part = incident_at(whole, {"1"}.__contains__)
     assert part is not None and part.box_ids == ("1",)
-    assert (part.scope, part.severity, part.centre, part.follows) == (None, None, None, None)
+    assert (part.scope, part.centre, part.follows) == (None, None, None)
+    assert part.severity == max(severity_of(each.finding) for each in part.findings)
     assert part.hypotheses == () and incident_json(part)["cause"] is None
     assert incident_at(whole, {"1", "2"}.__contains__) == whole
     assert incident_at(whole, {"3"}.__contains__) is None

@@ -118,11 +118,14 @@ def expected(
             continue
         work = "open" if len(part.box_ids) == len(whole.box_ids) else None
         there = wanted.shown(part)
+        severity = whole.severity if work is not None else None  # a part's is read where it is asked for
         one = msgspec.structs.replace(
-            entry_of_incident(there), kind=there.kind, work=work, severity=part.severity, scope=part.scope
+            entry_of_incident(there),
+            kind=there.kind,
+            work=work,
+            severity=there.severity if wanted.by_severity else severity,
+            scope=part.scope,
         )
-        if wanted.by_severity and work is not None:
-            one = msgspec.structs.replace(one, severity=there.severity)
         fits = (
             (not wanted.kind or wanted.kind in one.kind.split("+"))
             and (not wanted.box_id or wanted.box_id in part.box_ids)

@@ -3,7 +3,12 @@
 Short: one function, of which pages, API, live feed and notifications are made.
 """
 
+import pytest
+
+from opq_cloud.store.incidents import join_plan
 from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
 from opq_cloud.store.records.accounts.seen_incidents import box_sight, incident_at
 from opq_proto.messages import CauseEvidence, CauseHypothesis, Finding, Incident, StoredFinding
@@ -39,6 +44,17 @@ def test_a_causes_evidence_hides_unseen_boxes() -> None:
     assert "kitchen" not in str(incident_json(part)) and incident_json(part)["cause"] is None
     whole = incident_at(incident_of("1", "4"), {"1", "4"}.__contains__)
     assert whole is not None and whole.hypotheses == (CAUSE,)
+
+
+@pytest.mark.parametrize("seen", ["1", "4", "14"])
+def test_a_seen_part_has_its_severity(seen: str) -> None:
+    """Facts and findings of a page say one severity, also to who sees a part, and of what has no facts."""
+    findings = [
+        KnownFinding(number, 1, (1,), Finding("sag", box_id, 0, length_ns, 0, residual_percent=percent))
+        for number, box_id, percent, length_ns in ((1, "1", 80.0, 10**8), (2, "4", 20.0, 10**9))
+    ]
+    part = incident_at(join_plan.incident_of(findings), frozenset(seen).__contains__)
+    assert part is not None and part.severity == max(severity_of(each.finding) for each in part.findings)
 
 
 def test_a_public_boxs_notification_hides_its_place() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.store.incidents.join_plan import worst_of, worst_rank
-from opq_cloud.store.incidents.severity import severity_of
+from opq_cloud.store.incidents.severity import highest_severity
 from opq_measure.classification.severity import STEADY_STATES
 from opq_proto.messages import Finding, Incident
 
@@ -169,7 +169,7 @@ def narrowed(incident: Incident, box_ids: Collection[str] | None) -> Incident:
         closed=all(each.closed for each in kept),
         residual_percent=worst.residual_percent,
         findings=findings,
-        severity=max(map(severity_of, kept)),
+        severity=highest_severity(kept),
     )
 
 
@@ -187,7 +187,7 @@ def _event(findings: Sequence[Finding]) -> BoxEvent:
         last.end_ns,
         max(each.latest_end_ns for each in parts),
         last.closed,
-        max(each.severity or 0.0 for each in findings),
+        highest_severity(findings),
         worst_rank(worst),
     )
 

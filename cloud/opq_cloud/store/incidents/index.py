@@ -145,8 +145,8 @@ class IncidentFilter:
 
     @property
     def by_severity(self) -> bool:
-        """Whether the severity at its Boxes decides what is listed, or where."""
-        return self.at is not None and (self.least_severity is not None or self.order == "severe")
+        """Whether severity decides what is listed, or where."""
+        return self.least_severity is not None or self.order == "severe"
 
     def was_there(self, box_id: str, start_ns: int) -> bool:
         """Whether what began at this moment at a Box is of the filter's Boxes."""

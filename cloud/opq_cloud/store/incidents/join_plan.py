@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import starmap
 from typing import Any
 
+from opq_cloud.store.incidents.severity import highest_severity
 from opq_cloud.store.incidents.witness import (
     IncidentWitness,
     flat_document,
@@ -330,6 +331,7 @@ def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = Non
         closed=all(one.finding.closed for one in findings),
         residual_percent=worst.residual_percent,
         findings=tuple(stored(one) for one in findings),
+        severity=highest_severity(one.finding for one in findings),
     )
     return with_facts(incident, facts)
 
@@ -347,7 +349,7 @@ def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
         incident,
         closed=facts.closed,
         scope=facts.scope,
-        severity=facts.severity,
+        severity=incident.severity if facts.severity is None else facts.severity,
         follows=facts.follows,
         arrivals=facts.arrivals,
         centre=facts.centre,

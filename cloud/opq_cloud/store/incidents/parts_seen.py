@@ -58,7 +58,7 @@ class IndexedParts:
     wanted: IncidentFilter = field(default_factory=IncidentFilter)
     """The list; with Boxes, an entry is what was there."""
     severity: float | None = None
-    """The highest at the list's Boxes; None: that of the whole."""
+    """The highest at the Boxes that the reader sees in the list; None: that of the whole."""
 
     @property
     def whole(self) -> bool:
@@ -90,7 +90,7 @@ class IndexedParts:
             end_ns=end_ns,
             kind=kind,
             residual_percent=worst.residual_percent,
-            severity=known.severity if self.severity is None or not self.whole else self.severity,
+            severity=known.severity if self.severity is None else self.severity,
             label=None,
             machine_kind=None,
             length_ns=named_length_ns(worst.residual_percent, worst.length_ns, end_ns - start_ns),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from opq_cloud.store.incidents.join_plan import worst_of
+from opq_cloud.store.incidents.severity import highest_severity
 from opq_cloud.store.records.accounts.account_records import Account, BoxAccess
 from opq_cloud.store.records.accounts.rights import Action, Way, may
 from opq_cloud.store.stated_facts import LAST_NS
@@ -128,8 +129,8 @@ def incident_at(
         closed=all(each.closed for each in kept),
         residual_percent=worst.residual_percent,
         findings=findings,
-        scope=None,  # these three depend on all its Boxes
-        severity=None,
+        scope=None,  # these two depend on all its Boxes
+        severity=highest_severity(kept),
         centre=None,
         hypotheses=(),  # their evidence includes what other Boxes recorded
         sides=(),  # they compare with hidden Boxes

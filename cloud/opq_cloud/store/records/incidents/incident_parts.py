@@ -19,7 +19,7 @@ from opq_cloud.store.incidents.parts_seen import (
     part_of,
     row_boxes,
 )
-from opq_cloud.store.incidents.severity import severity_of
+from opq_cloud.store.incidents.severity import highest_severity
 from opq_cloud.store.records.incidents.incident_index import (
     REVISION,
     IncidentIndex,
@@ -96,7 +96,7 @@ class IncidentParts(IncidentIndex):
             yield from in_order(_rows(documents, seen, wanted, beyond, back, sees), read, beyond, back)
 
     def _with_severity(self, documents: Documents, found: Iterable[IndexedParts]) -> Iterator[IndexedParts]:
-        """Yields them with the severity at the list's Boxes, where these are not all."""
+        """Yields them with the severity at the Boxes that the reader sees in the list, where not at all."""
         entries = list(found)
         there = {
             one.entry.incident_id: box_ids
@@ -108,7 +108,7 @@ class IncidentParts(IncidentIndex):
             boxes = sorted(set().union(*there.values()))
             own: list[Condition] = [("group_id", "in", list(there)), ("box_id", "in", boxes)]
             for each in self._read_all(INCIDENTS, known_from_document, documents.find(INCIDENTS, own)):
-                number, severity = each.incident_id, severity_of(each.finding)
+                number, severity = each.incident_id, highest_severity([each.finding])
                 if each.finding.box_id in there.get(number, ()):
                     most[number] = max(severity, most.get(number, severity))
         for one in entries:

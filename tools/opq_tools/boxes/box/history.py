@@ -1,8 +1,8 @@
 """Copies what one cloud's store has of a Box into another's; a second copy adds only what is new.
 
-Measurements, intervals and disturbances are taken once by their numbers, minutes of trends by their time,
-events by a token that names the event they come from. Pure over two stores. Measurements are read as a copy
-of the whole store reads them, so those of any time are among them.
+Measurements, intervals and disturbances are taken once by their numbers, trends by their time, events by a
+token that names the event they come from. Pure over two stores. Measurements are read as a copy of the whole
+store reads them, so those of any time are among them.
 """
 
 import math
@@ -17,7 +17,7 @@ from opq_cloud.store.intervals.served_phases import service_spans
 from opq_cloud.store.site_key import may_name_intervals
 from opq_cloud.store.store import LogPlace
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
-from opq_proto.messages import TREND_MS, Interval, Measurement, Trend, Trigger
+from opq_proto.messages import TREND_LEVELS, TREND_MS, Interval, Measurement, Trend, Trigger
 
 DAY_NS = 86_400 * 10**9
 FOR_EVER = 2**62
@@ -57,6 +57,8 @@ def copy_history(
     for read_to, rows in source.all_measurements(damaged, after, box_id):
         new, place = new + target.append_measurements(rows), read_to
     minutes = _copy_minutes(box_id, source, target, since_ms)
+    for length_ms in (TREND_LEVELS["10m"], TREND_LEVELS["1h"]):  # of days whose minutes are merged; rolled up
+        target.put_trend_rows(source.trend_rows(box_id, since_ms, FOR_EVER, length_ms))
     return CopiedHistory(new, minutes, _copy_events(box_id, source, target, since_ms), place)
 
 

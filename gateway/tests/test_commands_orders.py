@@ -20,6 +20,8 @@ from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import Hello, Log, Operation, Status
 from opq_proto.link.user_program import PIECE_BYTES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.wire.order_proof import ProofError
+from opq_proto.wire.prompt_session import SessionCheck, SessionKey, opening_key
 
 IMAGES = {
     slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)
@@ -44,6 +46,8 @@ class Box:
     program: bytes = b""
     received: bytes = b""
     prompt: str | None = None
+    has_prompt: bool = True
+    """Older firmware does not answer an operation that it does not know."""
 
     def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
         text = argument if isinstance(argument, str) else argument()
@@ -58,7 +62,7 @@ class Box:
         if operation is Operation.PROGRAM:
             return self._program_answer(argument)
         if operation is Operation.PROMPT:
-            return self._prompt_answer(argument)
+            return self._prompt_answer(argument) if self.has_prompt else BoxAnswer(None)
         if operation is Operation.GET_SETTINGS:
             return BoxAnswer(Status.DONE, "", (("gain", "1"), ("led", "on")))
         if operation is Operation.PUT_SETTING and argument.startswith("no"):
@@ -207,17 +211,86 @@ def test_a_program_is_put_shown_and_removed() -> None:
     assert json.loads(bench.order("opq-program")[1]) == {"state": "none"}
 
 
-def test_a_prompt_is_passed_on_by_its_key() -> None:
+def opened(bench: Bench) -> SessionKey:
+    key = SessionKey("1")
+    assert bench.order("opq-prompt", key.opening()) == (True, "opened")
+    return key
+
+
+def refused(bench: Bench, message: str) -> str:
+    """Why nothing of it reaches the Box."""
+    said = len(bench.box.said)
+    with pytest.raises(ProofError) as raised:
+        bench.order("opq-prompt", message)
+    assert len(bench.box.said) == said
+    return str(raised.value)
+
+
+def test_a_prompt_is_passed_on_for_its_key() -> None:
     bench = Bench(Box())
-    ok, key = bench.order("opq-prompt", "open")
-    assert ok and len(key) == 32
-    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (True, "1 0 Pg==")
-    assert bench.order("opq-prompt", "open") == (False, "a prompt is open")
-    for other in ("", "0" * 32, key[:-1], "close"):
-        assert bench.order("opq-prompt", f"{other} 0 0 YQ==") == (False, "no prompt of this key is open")
-    assert bench.order("opq-prompt", f"{key} close")[0] and bench.box.prompt is None
-    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt of this key is open")
+    assert refused(bench, SessionKey("1").signed("0 0 YQ==")) == "no prompt is open"
+    key = opened(bench)
+    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
+    assert bench.order("opq-prompt", SessionKey("1").opening()) == (False, "a prompt is open")
+    assert bench.order("opq-prompt", "open")[1].startswith("want open <public key>")
+    assert bench.order("opq-prompt", key.signed("close")) == (True, "0") and bench.box.prompt is None
+    assert refused(bench, key.signed("0 0 YQ==")) == "no prompt is open"
     assert [argument for _, argument in bench.box.said][1:] == ["0 0 YQ==", bench.box.said[2][1], "close"]
+
+
+def test_who_reads_a_session_types_nothing_in_it() -> None:
+    """With all that went over the broker: copies, and messages of another key, number, Box or argument."""
+    bench = Bench(Box())
+    key = opened(bench)
+    seen = [key.signed("0 0 YQ=="), key.signed("1 0 Yg==")]
+    for each in seen:
+        assert bench.order("opq-prompt", each)[0]
+    for each in seen:
+        assert refused(bench, each) == "this exchange with the prompt was sent before"
+    number, signature, argument = seen[1].split(" ", 2)
+    elsewhere = SessionKey("4")
+    elsewhere._key = key._key
+    forged = (
+        f"3 {signature} {argument}",
+        f"{number} {signature} {argument}YQ==",
+        SessionKey("1").signed("2 0 Yg=="),
+        elsewhere.signed("2 0 Yg=="),
+        "9" * 15 + f" {'A' * 86}== close",
+        "close",
+        argument,
+        "",
+    )
+    for message in forged:
+        assert refused(bench, message) == "it is not signed by the key of the open prompt", message
+    assert bench.order("opq-prompt", key.signed("2 0 Yg=="))[0], "its client goes on"
+    assert bench.order("opq-prompt", key.signed("close")) == (True, "10")
+
+
+def test_a_later_number_may_come_first() -> None:
+    """An exchange that was given up and overtaken is not carried out any more."""
+    bench = Bench(Box())
+    key = opened(bench)
+    late, next_one = key.signed("0 0 YQ=="), key.signed("0 0 YQ==")
+    assert bench.order("opq-prompt", next_one)[0]
+    assert refused(bench, late) == "this exchange with the prompt was sent before"
+
+
+@given(st.text() | st.builds(lambda number, rest: f"{number} {'A' * 86}== {rest}", st.integers(), st.text()))
+def test_any_message_is_refused_or_opens(message: str) -> None:
+    bench = Bench(Box())
+    opened(bench)
+    if message.split(" ")[0] == "open":
+        assert not bench.order("opq-prompt", message)[0]
+    else:
+        refused(bench, message)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=300))
+def test_a_signed_argument_arrives_unchanged(argument: str) -> None:
+    key = SessionKey("1")
+    public = opening_key(key.opening())
+    assert public is not None
+    assert SessionCheck("1", public).argument(key.signed(argument)) == argument
 
 
 @pytest.mark.parametrize(
@@ -225,35 +298,35 @@ def test_a_prompt_is_passed_on_by_its_key() -> None:
 )
 def test_a_prompts_key_opens_no_session(argument: str) -> None:
     bench = Bench(Box())
-    key = bench.order("opq-prompt", "open")[1]
+    key = opened(bench)
     said = len(bench.box.said)
-    ok, reason = bench.order("opq-prompt", f"{key} {argument}")
+    ok, reason = bench.order("opq-prompt", key.signed(argument))
     assert not ok and reason.startswith("want <typed>") and len(bench.box.said) == said
 
 
 def test_a_closed_sessions_key_is_over() -> None:
     """The Box closes one in which nothing is sent; the next is opened by somebody else."""
     bench = Bench(Box())
-    key = bench.order("opq-prompt", "open")[1]
+    key = opened(bench)
     bench.box.prompt = None
-    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt is open")
+    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (False, "no prompt is open")
     bench.box.prompt = "open 7"
-    assert bench.order("opq-prompt", f"{key} 0 0 YQ==") == (False, "no prompt of this key is open")
+    assert refused(bench, key.signed("0 0 YQ==")) == "no prompt is open"
 
 
 def test_a_box_without_a_prompt_says_so() -> None:
-    bench = Bench(Box(refuse=BoxAnswer(Status.UNKNOWN)))
-    assert bench.order("opq-prompt", "open") == (
-        False,
-        "its firmware has no prompt over the line; update it",
-    )
+    bench, key = Bench(Box(refuse=BoxAnswer(Status.UNKNOWN))), SessionKey("1")
+    said = "its firmware has no prompt over the line; update it"
+    assert bench.order("opq-prompt", key.opening()) == (False, said)
     bench.box.refuse = BoxAnswer(None)
-    assert bench.order("opq-prompt", "open") == (
+    assert bench.order("opq-prompt", key.opening()) == (False, "the Box did not answer within 4 s")
+    bench.box.refuse, bench.box.has_prompt = None, False
+    assert bench.order("opq-prompt", key.opening()) == (
         False,
-        "the Box did not answer within 4 s; older firmware has no such prompt",
+        f"{said} (it answers other commands, and not this one)",
     )
     bench.box.open = False
-    assert bench.order("opq-prompt", "open")[1].startswith("the Box's port is not open")
+    assert bench.order("opq-prompt", key.opening())[1].startswith("the Box's port is not open")
 
 
 def test_a_refused_program_says_why() -> None:

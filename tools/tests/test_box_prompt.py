@@ -5,13 +5,11 @@ import os
 import pty
 import threading
 import tty
-from itertools import pairwise
 
 from opq_proto.wire.command_client import UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
+from opq_proto.wire.prompt_session import SessionCheck, opening_key
 from opq_tools.boxes.box.prompt import LEAVE, BoxPrompt, relay
-
-KEY = "0" * 32
 
 
 class Gateway:
@@ -20,18 +18,20 @@ class Gateway:
     def __init__(self) -> None:
         self.typed = b""
         self.orders: list[str] = []
+        self.arguments: list[str] = []
         self.lost = 0
         self._printed = b""
 
     def order(self, plugin: str, message: str) -> str:
         assert plugin == PROMPT_PLUGIN
         self.orders.append(message)
-        if message == "open":
-            return KEY
-        key, _, argument = message.partition(" ")
-        assert key == KEY
+        if (key := opening_key(message)) is not None:
+            self.check = SessionCheck("1", key)
+            return "opened"
+        argument = self.check.argument(message)
+        self.arguments.append(argument)
         if argument == "close":
-            return "done"
+            return "3"
         place, printed, encoded = argument.split(" ")
         known = len(self.typed) - int(place)
         fresh = base64.b64decode(encoded)[known : known + 5]  # a part is taken
@@ -50,7 +50,7 @@ def relayed(data: bytes, leave: bytes = b"", returns: bool = False, lost: int = 
     (theirs, ours), (out, to) = os.pipe(), os.pipe()
     os.write(ours, data)
     os.close(ours)
-    with BoxPrompt(gateway.order) as prompt:
+    with BoxPrompt(gateway.order, "1") as prompt:
         thread = threading.Thread(target=relay, args=(prompt, theirs, to, leave, returns))
         thread.start()
         thread.join(30)
@@ -66,7 +66,7 @@ def test_all_of_a_file_is_typed_and_printed() -> None:
     text = b"print('abc')\n" * 40
     gateway, printed = relayed(text)
     assert gateway.typed == text and printed == text.upper()
-    assert gateway.orders[0] == "open" and gateway.orders[-1] == f"{KEY} close"
+    assert gateway.orders[0].startswith("open ") and gateway.orders[-1].endswith(" close")
 
 
 def test_a_newline_is_the_return_key() -> None:
@@ -75,7 +75,7 @@ def test_a_newline_is_the_return_key() -> None:
 
 def test_the_leaving_key_is_not_typed() -> None:
     gateway, _ = relayed(LEAVE, leave=LEAVE)
-    assert gateway.typed == b"" and gateway.orders == ["open", f"{KEY} close"]
+    assert gateway.typed == b"" and len(gateway.orders) == 2 and gateway.orders[1].endswith(" close")
 
 
 def test_a_lost_answer_is_asked_again() -> None:
@@ -92,10 +92,10 @@ def test_a_session_outlives_an_absent_reader() -> None:
     text = b"x" * 20_000
     gateway._printed = text
     (source, input_end) = os.pipe()
-    with BoxPrompt(gateway.order) as prompt:
+    with BoxPrompt(gateway.order, "1") as prompt:
         thread = threading.Thread(target=relay, args=(prompt, source, ours, LEAVE))
         thread.start()
-        while not any(before == after for before, after in pairwise(gateway.orders[-2:])):
+        while len(set(gateway.arguments[-2:])) != 1 or len(gateway.arguments) < 2:
             left.wait(0.02)
         assert thread.is_alive()
         read = b""

@@ -1,5 +1,6 @@
 """A Box that takes updates, on a pty: it judges images as device/app/updater.py does, without a chip."""
 
+import base64
 import threading
 import time
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ class UpdatingBox:
     """Brown-out level and protected sectors; None: its firmware does not know the operation."""
     protects: bool = True
     asked: list[tuple[int, str]] = field(default_factory=list)
+    typed: bytes = b""
+    """At its prompt."""
 
     def __enter__(self) -> "UpdatingBox":
         self._port = PtyPort(self.faults)
@@ -144,6 +147,17 @@ class UpdatingBox:
                 self._protect(message)
             elif message.operation == Operation.UPDATE_END:
                 self._end(message)
+            elif message.operation == Operation.PROMPT:
+                self._prompt(message)
+
+    def _prompt(self, message: Command) -> None:
+        """Takes what is typed, as device/app/prompt_session.py does, and prints nothing."""
+        detail = ""
+        if message.argument[:1].isdigit():
+            place, _, data = message.argument.split(" ")
+            self.typed += base64.b64decode(data)[len(self.typed) - int(place) :]
+            detail = f"{len(self.typed)} 0 "
+        self._send(Acknowledgement(message.command_id, Status.DONE, detail))
 
     def _begin(self, message: Command) -> None:
         if self.on_trial_answers:

@@ -24,6 +24,7 @@ from opq_proto.keys.signing import new_key
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient
 from opq_proto.wire.frames import CHALLENGE_PLUGIN, UPLINK_PLUGIN
 from opq_proto.wire.order_proof import STALE, needs_proof, prove
+from opq_proto.wire.prompt_session import SessionKey
 
 ELSEWHERE = place_to_text(
     UplinkPlace(Endpoints(*(f"tcp://127.0.0.1:{port}" for port in (9, 10, 11))), b"a" * 40)
@@ -38,6 +39,7 @@ ORDERS = (
     ("opq-update", "look"),
     ("opq-program", "put cGFzcw=="),
     ("opq-program", "remove"),
+    ("opq-prompt", SessionKey("1").opening()),
     ("opq-prompt", "open"),
     ("opq-prompt", "0 0 YQ=="),
     ("opq-settings", "box_id=7"),

@@ -1,10 +1,12 @@
 """MicroPython's prompt of a Box, passed on to an administrator while the Box samples.
 
-    open                               begins a session; the answer is its key, 32 hexadecimal digits
-    <key> <typed> <printed> <base64>   typed bytes go in, printed ones come out (opq_proto.link.prompt)
-    <key> close
+    open <public key>                                   begins a session
+    <number> <signature> <typed> <printed> <base64>     typed bytes go in, printed ones come out
+    <number> <signature> close                          ends it; answered by how many others were refused
 
-Only `open` needs the administrator's proof; the key, which its answer carries, stands for it afterwards.
+Only `open` needs the administrator's proof; what follows is signed by its key
+(`opq_proto.wire.prompt_session`). The Box does not check it again, because its line has no key
+(docs/decisions/18-serial-line-without-a-key.md): who could type there could open a session as well.
 A Box has one session at a time, and closes one in which nothing was sent for 15 s. Owned by the command
 handler's thread.
 """
@@ -15,9 +17,13 @@ from collections.abc import Callable
 from functools import partial
 
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
+from opq_proto.keys.signing import PublicKey
 from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link.messages import Operation, Status
 from opq_proto.link.prompt import CLOSE, open_argument
+from opq_proto.wire.order_proof import ProofError
+from opq_proto.wire.prompt_session import OPEN, SessionCheck, opening_key
 
 Reply = Callable[[bool, str], None]
 ANSWER_S = 4.0
@@ -25,7 +31,8 @@ ANSWER_S = 4.0
 MOST_BYTES = 255
 """Of an argument (proto/golden/README.md)."""
 EXCHANGE = re.compile(r"[0-9]{1,10} [0-9]{1,10} [A-Za-z0-9+/]*={0,2}")
-"""All that a key may send beside `close`: it opens no session."""
+"""All that a session may send beside `close`: it opens no other."""
+NO_PROMPT = "its firmware has no prompt over the line; update it"
 
 
 class BoxPrompt:
@@ -37,63 +44,91 @@ class BoxPrompt:
         """`later` runs a function in the handler's thread."""
         self._line = line
         self._later = later
-        self._key = ""
+        self._box_id = box_id
+        self._session: SessionCheck | None = None
         self._log = log.get(service="gateway", box_id=box_id)
+        self._refusals = RateLimitedLog(self._log)
 
     def execute(self, message: str, reply: Reply) -> None:
-        """Handles one of the messages above."""
-        key, _, argument = message.partition(" ")
-        if message == "open":
-            self._open(reply)
-        elif not self._key or not secrets.compare_digest(key.encode(), self._key.encode()):
-            reply(False, "no prompt of this key is open")
-        elif argument == CLOSE:
-            self._send(argument, partial(self._closed, key, reply), reply)
+        """Handles one of the messages above. Raises ProofError: it is not of the open session."""
+        if message.partition(" ")[0] == OPEN:
+            key = opening_key(message)
+            if key is None:
+                reply(False, f"want {OPEN} <public key>; an older opq-tools sends none: update it")
+            else:
+                self._open(key, reply)
+            return
+        argument = self._argument(message)
+        session = self._session
+        assert session is not None
+        if argument == CLOSE:
+            self._send(Operation.PROMPT, argument, partial(self._closed, session, reply), reply)
         elif len(argument) > MOST_BYTES or not EXCHANGE.fullmatch(argument):
             reply(False, f"want <typed> <printed> <base64> of at most {MOST_BYTES} bytes, or {CLOSE}")
         else:
-            self._send(argument, partial(self._exchanged, key, reply), reply)
+            self._send(Operation.PROMPT, argument, partial(self._exchanged, session, reply), reply)
 
-    def _open(self, reply: Reply) -> None:
-        key = secrets.token_hex(16)
+    def _argument(self, message: str) -> str:
+        if self._session is None:
+            raise ProofError("no prompt is open")
+        try:
+            return self._session.argument(message)
+        except ProofError as error:
+            self._refusals.warning("prompt.refused", reason=str(error), refused=self._session.refused)
+            raise
+
+    def _open(self, key: PublicKey, reply: Reply) -> None:
         number = secrets.randbelow(2**30 - 1) + 1
-        self._send(open_argument(number), partial(self._opened, key, reply), reply)
+        self._send(Operation.PROMPT, open_argument(number), partial(self._opened, key, reply), reply)
 
-    def _opened(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
+    def _opened(self, key: PublicKey, reply: Reply, answer: BoxAnswer) -> None:
         if answer.status is Status.UNKNOWN:
-            reply(False, "its firmware has no prompt over the line; update it")
+            reply(False, NO_PROMPT)
         elif answer.status is Status.DONE:
-            self._key = key
+            self._session = SessionCheck(self._box_id, key)
             self._log.info("prompt.opened")
-            reply(True, key)
+            reply(True, "opened")
+        elif answer.status is None:
+            self._session = None  # the Box may have opened another one
+            self._send(Operation.HELLO, "", partial(self._unopened, reply), reply)
         else:
-            if answer.status is None:  # it may have opened a session, which no former key is for
-                self._key = ""
             self._answered(reply, answer)
 
-    def _exchanged(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
-        if answer.status is Status.FAILED and key == self._key:
-            self._over()  # the Box has closed it
+    def _unopened(self, reply: Reply, hello: BoxAnswer) -> None:
+        """Firmware before the prompt answers nothing to it, and everything else."""
+        if hello.status is None:
+            self._answered(reply, hello)
+        else:
+            reply(False, f"{NO_PROMPT} (it answers other commands, and not this one)")
+
+    def _exchanged(self, session: SessionCheck, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is Status.FAILED:
+            self._over(session)  # the Box has closed it
         self._answered(reply, answer)
 
-    def _closed(self, key: str, reply: Reply, answer: BoxAnswer) -> None:
-        if answer.status is Status.DONE and key == self._key:
-            self._over()
-        self._exchanged(key, reply, answer)
+    def _closed(self, session: SessionCheck, reply: Reply, answer: BoxAnswer) -> None:
+        if answer.status is Status.DONE:
+            self._over(session)
+            reply(True, str(session.refused))
+        else:
+            self._exchanged(session, reply, answer)
 
-    def _over(self) -> None:
-        self._key = ""
-        self._log.info("prompt.closed")
+    def _over(self, session: SessionCheck) -> None:
+        if session is self._session:
+            self._session = None
+            self._log.info("prompt.closed", refused=session.refused)
 
     def _answered(self, reply: Reply, answer: BoxAnswer) -> None:
         if answer.status is None:
-            reply(False, f"the Box did not answer within {ANSWER_S:g} s; older firmware has no such prompt")
+            reply(False, f"the Box did not answer within {ANSWER_S:g} s")
         else:
             reply(answer.status is Status.DONE, answer.detail or answer.status.name.lower())
 
-    def _send(self, argument: str, answered: Callable[[BoxAnswer], None], reply: Reply) -> None:
+    def _send(
+        self, operation: Operation, argument: str, answered: Callable[[BoxAnswer], None], reply: Reply
+    ) -> None:
         def done(answer: BoxAnswer) -> None:
             self._later(partial(answered, answer))
 
-        if not self._line.send_command(Operation.PROMPT, argument, ANSWER_S, done):
+        if not self._line.send_command(operation, argument, ANSWER_S, done):
             reply(False, "the Box's port is not open, or too many commands wait for it already")

@@ -379,7 +379,13 @@ class CommandHandler:
             move()  # after the answer, which leaves on the connection that then ends
             return
         orders = self._orders.get(desk.status.box_id)
-        if orders is None or not orders.execute(sent.plugin_name, message, reply):
+        try:
+            known = orders is not None and orders.execute(sent.plugin_name, message, reply)
+        except OpqError as error:  # not of the prompt's client
+            desk.counters.add("orders_unproved")
+            reply(False, str(error))
+            return
+        if not known:
             reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")
 
     def _response(self, desk: CommandedBox, command: Command) -> Response:

@@ -92,6 +92,11 @@ def firmware_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def new_private_key() -> Ed25519PrivateKey:
+    """A key that no file has, such as one of a session."""
+    return Ed25519PrivateKey.generate()
+
+
 def public_of(key: Ed25519PrivateKey | Ed25519PublicKey) -> PublicKey:
     """Returns the public half of a key as bytes."""
     return PublicKey((key.public_key() if isinstance(key, Ed25519PrivateKey) else key).public_bytes_raw())
@@ -126,7 +131,7 @@ def new_key(path: Path, public_path: Path | None = None) -> Path:
     existing = [str(file) for file in (path, public_path) if file.exists()]
     if existing:
         raise SigningError(f"{' and '.join(existing)} exist already; nothing was changed")
-    key = Ed25519PrivateKey.generate()
+    key = new_private_key()
     secret = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,8 @@ STALE = "its challenge is used up or too old; request another one"
 """End of the refusal of a proof after which the client requests another challenge."""
 PROGRAM_WITHOUT_PROOF = ("", "show")
 """Messages of `opq-program` that change nothing."""
-PROMPT_KEY = re.compile("[0-9a-f]{32} ")
-"""Begin of a message of `opq-prompt` with the key of a proved `open`, which the gateway compares."""
+SESSION_MESSAGE = re.compile(r"([1-9][0-9]{0,15}) ([A-Za-z0-9+/]{86}==) (.*)", re.DOTALL)
+"""A message of `opq-prompt` after a proved `open`: by that session's key (`prompt_session.SessionCheck`)."""
 _PROVED = re.compile(r"([0-9a-f]{32}) ([A-Za-z0-9+/]{86}==) (.*)", re.DOTALL)
 _CHALLENGE = re.compile(r"[0-9a-f]{32}")
 
@@ -60,7 +60,7 @@ def needs_proof(plugin: str, message: str) -> bool:
     if plugin == PROGRAM_PLUGIN:
         return message not in PROGRAM_WITHOUT_PROOF
     if plugin == PROMPT_PLUGIN:
-        return PROMPT_KEY.match(message) is None
+        return SESSION_MESSAGE.fullmatch(message) is None
     return plugin == UPLINK_PLUGIN
 
 

@@ -262,17 +262,25 @@ def prompt_command(connection: Connection, box_id: str, on_pty: bool, as_json: b
       opq-tools box prompt 1
       opq-tools box prompt 1 --pty               # then: mpremote connect /dev/pts/5 run mine.py
     """
-    from opq_tools.boxes.box.prompt import at_terminal, on_a_pty  # a terminal is Unix's
+    try:
+        from opq_tools.boxes.box.prompt import BoxPrompt, at_terminal, on_a_pty  # a terminal is Unix's
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"a prompt needs {error.name}: pip install 'opq-toolkit[signing]'"
+        ) from error
 
     with _command_client(connection) as (client, timeout_s):
 
         def order(plugin: str, message: str) -> str:
             return client.send_order(box_id, plugin, message, timeout_s)
 
+        prompt = BoxPrompt(order, box_id)
         if on_pty:
-            on_a_pty(order, lambda path: _show({"box_id": box_id, "pty": path}, as_json))
+            on_a_pty(prompt, lambda path: _show({"box_id": box_id, "pty": path}, as_json))
         else:
-            at_terminal(order)
+            at_terminal(prompt)
+        if prompt.refused:
+            click.echo(f"opq-tools: its gateway refused {prompt.refused} messages of others", err=True)
 
 
 @command.command(short_help="Fetch its samples of a span, or the rms of each half cycle.")

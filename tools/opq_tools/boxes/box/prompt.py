@@ -15,6 +15,7 @@ from opq_proto.errors import OpqError
 from opq_proto.link.prompt import CLOSE, PromptStream
 from opq_proto.wire.command_client import UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
+from opq_proto.wire.prompt_session import SessionKey
 
 Order = Callable[[str, str], str]
 """Sends a plug-in's message to the Box, and returns the answer."""
@@ -36,19 +37,24 @@ QUICK_S, SLOW_S = 0.02, 0.25
 class BoxPrompt:
     """A session at a Box's prompt, within a `with` block."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, box_id: str) -> None:
         self._order = order
         self._stream = PromptStream()
-        self._key = ""
+        self._key = SessionKey(box_id)
+        self.refused = 0
+        """Messages of others that its gateway refused, known at the end."""
 
     def __enter__(self) -> Self:
         """Opens it. Raises OpqError: the Box refuses, or does not answer."""
-        self._key = self._order(PROMPT_PLUGIN, "open")
+        self._order(PROMPT_PLUGIN, self._key.opening())
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OpqError):
-            self._order(PROMPT_PLUGIN, f"{self._key} {CLOSE}")
+        with suppress(OpqError, ValueError):
+            self.refused = int(self._signed(CLOSE))
+
+    def _signed(self, argument: str) -> str:
+        return self._order(PROMPT_PLUGIN, self._key.signed(argument))
 
     @property
     def waiting(self) -> int:
@@ -63,11 +69,11 @@ class BoxPrompt:
             OpqError: the Box or its gateway refuses.
         """
         self._stream.put(typed)
-        message = f"{self._key} {self._stream.argument(more)}"
+        argument = self._stream.argument(more)
         for _ in range(TRIES - 1):
             with suppress(UnansweredError):
-                return self._stream.accept(self._order(PROMPT_PLUGIN, message))
-        return self._stream.accept(self._order(PROMPT_PLUGIN, message))
+                return self._stream.accept(self._signed(argument))
+        return self._stream.accept(self._signed(argument))
 
 
 def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: bool = False) -> None:
@@ -110,10 +116,10 @@ def relay(prompt: BoxPrompt, source: int, to: int, leave: bytes = b"", returns: 
         wait_s = 0.0 if printed or took else QUICK_S if quiet_s < QUIET_S else SLOW_S
 
 
-def at_terminal(order: Order) -> None:
+def at_terminal(prompt: BoxPrompt) -> None:
     """The prompt at this terminal, until Ctrl-]; with stdin from elsewhere, until it ends."""
     source, to = sys.stdin.fileno(), sys.stdout.fileno()
-    with BoxPrompt(order) as prompt:
+    with prompt:
         if not os.isatty(source):
             relay(prompt, source, to, returns=True)
             return
@@ -125,14 +131,14 @@ def at_terminal(order: Order) -> None:
             termios.tcsetattr(source, termios.TCSADRAIN, former)
 
 
-def on_a_pty(order: Order, show: Callable[[str], None]) -> None:
+def on_a_pty(prompt: BoxPrompt, show: Callable[[str], None]) -> None:
     """The prompt on a pty, whose path `show` gets, until the command is interrupted."""
     ours, theirs = pty.openpty()
     os.fchmod(theirs, 0o600)  # no other user may type
     os.set_blocking(ours, False)  # a client may not read
     tty.setraw(theirs)  # kept open: a client may come and go
     try:
-        with BoxPrompt(order) as prompt:
+        with prompt:
             show(os.ttyname(theirs))
             relay(prompt, ours, ours)
     finally:

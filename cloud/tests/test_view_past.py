@@ -17,6 +17,7 @@ from open_view import open_services
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
+from opq_cloud.view.pages.boxes.box_card import Card
 from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
     WEEK_MS,
@@ -41,6 +42,7 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan, read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.measurement.continuity import FLAGGED
+from opq_proto.measurement.measurement_json import figures_json, figures_values
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -462,3 +464,32 @@ def test_a_hole_is_named_with_its_span(store: CloudStore, client: TestClient) ->
     page = client.get(f"/past?box=1&q=rms_v&from={first}&to={first + 90 * MINUTE}").text
     listed = re.sub(r"<[^>]*>", "", page.partition("Not measured, or lost")[2].partition("</details>")[0])
     assert "2026-01-01 03:30:00 to 2026-01-01 03:50:00 UTC" in listed, listed
+
+
+def test_a_channel_of_a_boxs_program_is_drawn(client: TestClient, store: CloudStore) -> None:
+    """With its own words and unit, from the trends, on a day and in the last minutes."""
+    starts = range(NOW - 4 * HOUR_MS, NOW - HOUR_MS, MINUTE)
+    for start in starts:
+        metrics = {"rms": (119.0, 121.0, 120.0), "own_oil_temp_c": (40.0, 44.0, 41.5)}
+        store.put_trends([Trend("1", start, metrics, covered_ms=MINUTE)])
+    while store.roll_up(NOW, 1000):
+        pass
+    for span in ("now-1d", "now-5h"):
+        page = client.get(f"/past?box=1&box=2&q=rms_v,own_oil_temp_c&from={span}&to=now").text
+        assert "<strong>Oil temp, °C</strong>" in page and 'value="own_oil_temp_c"' in page
+        chart = data_of(page)["charts"][1]
+        means = [each for each in chart["series"][0]["mean"] if each is not None]
+        assert means and set(means) == {41.5}, chart
+    for name in ("own_", "own_oil", "own_Oil_c", "own_oil_C", "own_oil-c"):
+        refused = client.get(f"/past?box=1&q={name}")
+        assert refused.status_code == 404 and "channels of a Box" in refused.text
+
+
+def test_a_channels_newest_value_is_shown() -> None:
+    newest = {"rms": Metric(119.0, 121.0, 120.0), "own_oil_c": Metric(40.0, 44.0, 41.56789)}
+    figures = figures_json(newest)
+    assert figures["own_oil_c"] == 41.568 and not figures_values(newest)
+    card = Card("1", "1", 120.0, 60.0, True, "", "", None, "", figures, None, "", None)
+    shown, value, about = card.figures[-1]
+    assert (shown.words, shown.unit, shown.name, value) == ("Oil", "°C", "own_oil_c", 41.568)
+    assert about == "by the Box's program, own_oil_c"

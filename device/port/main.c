@@ -5,6 +5,7 @@
 #include "crash.h"
 #include "interrupts.h"
 #include "led.h"
+#include "machine.h"
 #include "pipeline.h"
 #include "power.h"
 #include "ramfunc.h"
@@ -45,19 +46,30 @@ OPQ_RAMFUNC static void on_drained(void) {
 
 static void line_ready(void) { opq_uart_send(OPQ_UART_LINK); }
 
+#if MICROPY_GC_SPLIT_HEAP
+static _Alignas(16) uint8_t more_heap[OPQ_BOARD_MORE_HEAP_BYTES]; // gc_add writes words at its start
+#endif
+
+static void start_python(void) {
+    gc_init(opq_heap_start, opq_heap_end);
+#if MICROPY_GC_SPLIT_HEAP
+    gc_add(more_heap, more_heap + sizeof more_heap);
+#endif
+    mp_init();
+}
+
 static void prompt(void) {
     opq_console_take_line();
     for (;;) {
         if (pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl()) {
-            (void)opq_uart_flush(OPQ_UART_LINK, 100);
-            opq_power_reset(); // Ctrl-D: there is no soft reset, the Box starts as usual
+            mp_hal_stdout_tx_strn("MPY: soft reboot\r\n", 18); // Ctrl-D; interrupts, and so sampling, go on
+            opq_timers_end();
+            gc_sweep_all();
+            mp_deinit();
+            start_python();
         }
     }
 }
-
-#if MICROPY_GC_SPLIT_HEAP
-static _Alignas(16) uint8_t more_heap[OPQ_BOARD_MORE_HEAP_BYTES]; // gc_add writes words at its start
-#endif
 
 int main(void) {
     static const opq_pipeline_config_t pipeline = {
@@ -79,11 +91,7 @@ int main(void) {
 
     mp_stack_set_top(opq_stack_top);
     mp_stack_set_limit((mp_uint_t)(opq_stack_top - opq_stack_limit) - STACK_RESERVE);
-    gc_init(opq_heap_start, opq_heap_end);
-#if MICROPY_GC_SPLIT_HEAP
-    gc_add(more_heap, more_heap + sizeof more_heap);
-#endif
-    mp_init();
+    start_python();
     if (!opq_repl_wanted()) {
         (void)pyexec_frozen_module("main.py", false); // the app; returns only if it cannot go on
         if (!opq_repl_wanted()) {

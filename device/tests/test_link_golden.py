@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from host_library import CMODULES, DEVICE, library
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from opq_proto.link import frames as link
 from opq_proto.link import messages as m
 from opq_proto.link.box_facts import FACTS
 from opq_proto.link.box_losses import LOSSES
 from opq_proto.link.crash_record import REGISTERS
+from opq_proto.measurement.own_channels import NAME, own_key
 from opq_proto.messages import TimeSource
 
 GOLDEN = DEVICE.parent / "proto" / "golden"
@@ -222,6 +225,48 @@ def test_c_writes_golden_lists(c: Any, name: str) -> None:
     length = c.opq_write_numbers(out, ctypes.c_size_t(512), counts, ctypes.c_uint8(len(counts)))
     assert out.raw[:length] == new_body(bytes.fromhex(words["frame"]))[3:]
     assert c.opq_write_numbers(out, ctypes.c_size_t(length - 1), counts, ctypes.c_uint8(len(counts))) == 0
+
+
+class Text(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+
+
+class Channel(ctypes.Structure):
+    _fields_ = [
+        ("first_sample", ctypes.c_uint64),
+        ("value", ctypes.c_float),
+        ("name", Text),
+        ("unit", Text),
+    ]
+
+
+def text_of(word: str) -> Text:
+    data = word.encode()
+    return Text(data, len(data))
+
+
+def test_a_channels_value_is_written_as_golden(c: Any) -> None:
+    words = dict(facts(GOLDEN / "link" / "channel_value.txt"))
+    channel = Channel(2**40, -12.5, text_of("oil_2"), text_of("c"))
+    c.opq_write_channel_value.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(64)
+    length = c.opq_write_channel_value(out, ctypes.c_size_t(64), ctypes.byref(channel))
+    assert out.raw[:length] == new_body(bytes.fromhex(words["frame"]))[3:]
+    assert c.opq_write_channel_value(out, ctypes.c_size_t(length - 1), ctypes.byref(channel)) == 0
+
+
+WORDS = st.text("az_09AZ %", max_size=18) | st.text(max_size=4) | st.from_regex(NAME, fullmatch=True)
+
+
+@given(WORDS, WORDS)
+@example("a" * 16, "v" * 8)
+@example("a" * 17, "v")
+@example("a", "v" * 9)
+@example("a\n", "v")
+def test_a_channels_name_has_one_rule(c: Any, name: str, unit: str) -> None:
+    """In the Box's C and in the gateway."""
+    c.opq_channel_is_named.restype = ctypes.c_bool
+    assert c.opq_channel_is_named(text_of(name), text_of(unit)) == (own_key(name, unit) is not None)
 
 
 def test_cs_counters_have_their_names() -> None:

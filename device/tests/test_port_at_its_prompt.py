@@ -118,3 +118,32 @@ def test_slow_channels_are_read_beside_mains(board: str, tmp_path: Path) -> None
     adc = run.report["adc1"]
     assert adc["injected"] > 500 and adc["missed"] == adc["preempted"] == 0  # one each 3.3 ms
     assert health.missing_samples == health.overruns == 0
+
+
+def test_ctrl_d_is_a_soft_reset_while_sampling(tmp_path: Path) -> None:
+    """At the wired prompt names and heap are new after it, and the chip is not reset."""
+    repl_ns = 2 * SECOND
+    head = "from opq import acquire; print('#', acquire.head(), 'kept' in globals())"
+    messages, end_ns = typed(
+        [
+            (
+                "kept = [bytearray(1000) for _ in range(20)]; import gc; print('#', gc.mem_free() > 12000)",
+                20 * MS,
+            ),
+            (head, 20 * MS),
+            ("", 50 * MS),
+            (head, 20 * MS),
+            ("import gc; print('#', gc.mem_free() > 30000)", 20 * MS),
+            ("", 50 * MS),
+            (head, 20 * MS),
+        ],
+        repl_ns + SECOND,
+    )
+    command = (repl_ns, Command(5, Operation.REPL, ""))
+    run, lines = played(World(end_ns=end_ns + 50 * MS, gps=None, messages=(command, *messages)), tmp_path)
+    answers = [line[2:].split() for line in lines if line.startswith("# ")]
+    (first, kept), (second, after), (third, last) = (each for each in answers if len(each) == 2)
+    assert (kept, after, last) == ("True", "False", "False")
+    assert [each for each in answers if len(each) == 1] == [["False"], ["True"]], answers
+    assert 500 < int(second) - int(first) < 2500 and 500 < int(third) - int(second) < 2500
+    assert lines.count("MPY: soft reboot") == 2 and run.report["resets"] == []

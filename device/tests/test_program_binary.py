@@ -19,6 +19,8 @@ from opq_proto.link.log_codes import CODES
 from opq_proto.link.messages import (
     Acknowledgement,
     BoxFacts,
+    BoxMeasurement,
+    ChannelValue,
     Command,
     Crossing,
     CrossingKind,
@@ -120,6 +122,36 @@ def assert_every_sample_is_there(run: FirmwareRun) -> None:
     assert firsts[0] == 0 and np.array_equal(firsts[1:], (firsts + counts)[:-1])
     health = run.capture.of(Health)[-1]
     assert (health.overruns, health.missing_samples, health.tx_dropped) == (0, 0, 0)
+
+
+CHANNELS = b"""from opq import program
+def window(w):
+    said = [program.channel("oil_2", "c", w.rms_v / 2), program.channel("none", "v", None)]
+    for name, unit in (("Oil", "c"), ("", "v"), ("a" * 17, "v"), ("oil", "%"), ("_oil", "v"), ("oil", "9v")):
+        try:
+            program.channel(name, unit, 1)
+        except ValueError:
+            said.append(name)
+    program.log(len(said), said.count(True))
+    program.log(program.channel("x", "v", float("inf")), program.channel("more", "v", 1))
+"""
+BODY_CHANNEL = b"from opq import program\nprogram.channel('body', 'v', 1)\n"
+
+
+def test_a_programs_channel_is_sent_with_its_window(hil_bench: Bench) -> None:
+    script = Script()
+    done = script.put(1.0, BODY_CHANNEL + CHANNELS)
+    world = World(2_500_000_000, gps=None, messages=tuple(script.messages))
+    run = hil_bench.run(world, flash=confirmed(hil_bench))
+    assert answers(run)[done] == (Status.DONE, "")
+    sent = [each for each in run.capture.of(ChannelValue) if each.name != "more"]
+    assert len(sent) >= 5 and {(each.name, each.unit) for each in sent} == {("oil_2", "c")}
+    figures = {each.first_sample: each.rms_v for each in run.capture.of(BoxMeasurement)}
+    assert all(each.value == (figures[each.first_sample] or 0) / 2 for each in sent)
+    firsts = [each.first_sample for each in sent]
+    assert firsts == sorted(set(firsts))
+    assert set(logged(run, "box.program_line")) == {(8, 1), (0, 1)}  # six refused names, one sent value
+    assert_every_sample_is_there(run)
 
 
 @pytest.mark.slow  # 30 s of emulated time and more; app_cases_program.py is the cheap form

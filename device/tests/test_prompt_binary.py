@@ -23,6 +23,7 @@ from opq_proto.link.log_codes import CODES
 from opq_proto.link.messages import Acknowledgement, Command, Health, Hello, Log, Operation, Samples, Status
 from opq_proto.link.prompt import CLOSE, open_argument
 from opq_proto.wire.frames import PROMPT_PLUGIN
+from opq_proto.wire.prompt_session import OPEN
 from opq_tools.boxes.box.prompt import LEAVE, BoxPrompt, relay
 
 MS = 1_000_000
@@ -81,20 +82,70 @@ def test_a_prompt_runs_while_the_box_samples(tmp_path: Path) -> None:
     assert said[-2:] == ["box.prompt_opened", "box.prompt_closed"] and run.report["resets"] == []
 
 
+FILLS = b"""
+kept = []
+try:
+    while True:
+        kept.append(bytearray(40))
+except MemoryError:
+    pass
+while True:
+    pass
+"""
+BREAKS_A_STEP = b"""
+import leds, time
+board = leds.board
+end = time.ticks_ms() + 2500
+class Broken:
+    def __getattr__(self, name):
+        if time.ticks_ms() < end:
+            raise ValueError
+        return getattr(board, name)
+leds.board = Broken()
+while True:
+    pass
+"""
+"""A step of the app fails again and again, so that the app is made again."""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "by_ms"), [(FILLS, 3, 2000), (BREAKS_A_STEP, 3, 2000)], ids=["heap", "step"]
+)
+def test_a_broken_app_wedges_no_session(text: bytes, reason: int, by_ms: int, tmp_path: Path) -> None:
+    """What fills the heap, or breaks a step of the app: no reset, no missing sample, and the session ends."""
+    start = RAW + text + RUN
+    parts = [start[at : at + 168] for at in range(0, len(start), 168)]
+    types = [(600 + 100 * n, typed(168 * n, part)) for n, part in enumerate(parts)]
+    asks = [(at_ms, typed(len(start), b"")) for at_ms in range(1500, 3500, 200)]
+    again = [(5500, open_argument(4)), (5700, typed(0, b""))]
+    world = World(
+        6500 * MS, gps=None, messages=commands((500, open_argument(3)), *types, *asks, (5000, CLOSE), *again)
+    )
+    run, _ = played(world, tmp_path)
+    found = answers(run)
+    assert run.report["resets"] == []
+    assert_every_sample_is_there(run.capture.of(Samples))
+    closed = [each for each in run.capture.of(Log) if CODES[each.code].event == "box.prompt_closed"]
+    assert closed[0].a == reason and closed[0].uptime_ms < by_ms
+    status, detail = found[len(found)]
+    assert status is Status.DONE and b"OPQ Box" in base64.b64decode(detail.split(" ")[2])
+    assert run.capture.of(Health)[-1].uptime_ms > 5000
+
+
 @contextmanager
 def prompt_on_a_pty(line: BenchLine) -> Iterator[str]:
     """The path of a pty with the prompt of the Box on `line`, whose orders a gateway would carry out."""
 
     def order(plugin: str, message: str) -> str:
         assert plugin == PROMPT_PLUGIN
-        argument = open_argument(7) if message == "open" else message.removeprefix("key ")
+        argument = open_argument(7) if message.startswith(OPEN) else message.split(" ", 2)[2]
         found = line.send_command(Operation.PROMPT, argument, 30)
         assert found.status is Status.DONE, (argument, found)
-        return "key" if message == "open" else found.detail
+        return found.detail
 
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
-    with BoxPrompt(order) as prompt:
+    with BoxPrompt(order, "1") as prompt:
         thread = threading.Thread(target=relay, args=(prompt, ours, ours, LEAVE))
         thread.start()
         try:

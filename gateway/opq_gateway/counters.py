@@ -84,6 +84,8 @@ MEANING = MappingProxyType(
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
         "box_figures_refused": "the Box's own figures refused: their span has samples that the Box lost",
+        "own_values": "values of channels of the Box's program",
+        "own_values_dropped": "such values dropped: a ninth channel, a wrong name, or too many waited",
         # uplink
         "measurements_sent": "measurements sent to the uplink's socket at once",
         "measurements_unheard": "measurements made without a connected broker: stored, and sent later",
@@ -118,7 +120,7 @@ MEANING = MappingProxyType(
         "half_cycles_refused": "requests for Urms(1/2) that cannot be read, or a ledger that cannot",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that the Box or the gateway did not carry out",
-        "orders_unproved": "of these, those without the administrator's valid proof",
+        "orders_unproved": "of these, those without the administrator's proof, or not of the prompt's client",
         # synchrophasors; what concerns several Boxes is counted with the first Box
         "phasors_late": "phasors that came after their frame was sent",
         "phasors_off_axis": "phasors more than 5 s away from those of the Box with the best time, left out",

@@ -492,6 +492,14 @@ def test_an_impossible_column_is_refused(
         again.create_rule({"id": "wrong", "sql": "SELECT rms_mn FROM boxes", "actions": [{"nop": {}}]})
 
 
+def test_a_channel_of_a_program_is_a_column() -> None:
+    measurement = Measurement("1", 1000, {"own_oil_c": Metric(40.0, 42.0, 41.0)})
+    row = row_of(measurement)
+    names = ("own_oil_c", "own_oil_c_min", "own_oil_c_max")
+    assert [row[name] for name in names] == [41.0, 40.0, 42.0]
+    assert all(MEASUREMENT_COLUMNS.has(name) for name in names)
+
+
 def test_every_gateway_metric_is_a_column() -> None:
     assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in SENDABLE for end in ("", "_min", "_max"))
     statistics = {each.name: SimpleNamespace(mean=1.0, min=1.0, max=1.0) for each in QUANTITIES}

@@ -189,6 +189,17 @@ MESSAGES = {
         ],
         "a dip begins",
     ),
+    "channel_value": (
+        0x10,
+        36,
+        [
+            ("first_sample", "u64", 2**40),
+            ("value", "f32", -12.5),
+            ("name", "str8", "oil_2"),
+            ("unit", "str8", "c"),
+        ],
+        "a channel of a user's program",
+    ),
     "gps_status": (
         0x05,
         16,

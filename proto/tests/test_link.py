@@ -50,6 +50,7 @@ MESSAGES: dict[type, st.SearchStrategy] = {
     m.Crossing: st.builds(
         m.Crossing, u64, i64, u32, source, st.sampled_from(m.CrossingKind), st.booleans(), f32, f32
     ),
+    m.ChannelValue: st.builds(m.ChannelValue, u64, f32, str8, str8),
     m.GpsStatus: st.builds(m.GpsStatus, st.sampled_from(m.GpsState), u8, i64, u32, u32, i32, i32, i32, i8),
     m.Health: st.builds(m.Health, u64, f32, f32, f32, u16, u32, u32, u32, u32, u32, u32, u8),
     m.Losses: st.builds(m.Losses, st.lists(u32, max_size=255).map(tuple)),

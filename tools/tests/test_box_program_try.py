@@ -50,6 +50,28 @@ def page_program() -> str:
     return found[1]
 
 
+def test_a_channels_values_are_shown_with_their_windows(tmp_path: Path, recording: Path) -> None:
+    """The page's own program; and what a Box refuses is refused."""
+    page = (ROOT / "docs" / "box-program.md").read_text(encoding="utf-8")
+    text = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    found = result(tmp_path, text, recording)
+    assert [each["window"] for each in found["messages"]] == list(range(WINDOWS)) and not found["stopped"]
+    assert {(each["message"], each["name"], each["unit"]) for each in found["messages"]} == {
+        ("channel", "ripple", "v")
+    }
+    ripples = [each["value"] for each in found["messages"]]
+    assert ripples[SAG_WINDOW] == pytest.approx(60, abs=1) and max(ripples[:SAG_WINDOW]) < 1
+    shown = tried(tmp_path, text, recording).stdout
+    assert f"values of channels: {WINDOWS}" in shown and " channel ripple " in shown
+    none = "from opq import program\ndef window(w):\n    assert not program.channel('a', 'v', {})\n"
+    for value in ("None", "float('nan')", "float('inf')"):
+        assert result(tmp_path, none.format(value), recording)["messages"] == []
+    body = "from opq import program\nassert not program.channel('a', 'v', 1)\ndef window(w):\n    pass\n"
+    assert result(tmp_path, body, recording)["messages"] == []
+    wrong = "from opq import program\ndef window(w):\n    program.channel('Oil', 'c', 1)\n"
+    assert "want a name of 16" in result(tmp_path, wrong, recording, exit_code=1)["stopped"]
+
+
 def test_a_sag_crosses_in_its_own_window(tmp_path: Path, recording: Path) -> None:
     found = result(tmp_path, page_program(), recording)
     assert (found["windows"], found["stopped"], found["not_sent"]) == (WINDOWS, None, 0)
@@ -66,7 +88,9 @@ def test_each_line_has_its_windows_time(tmp_path: Path, recording: Path) -> None
     text = "from opq import program\ndef window(w):\n    program.log(w.samples, round(w.f_hz * 100))\n"
     *lines, end = tried(tmp_path, text, recording).stdout.splitlines()
     assert len(lines) == WINDOWS
-    assert end.startswith("windows: 9 at 60 Hz; lines of log: 9; crossings: 0; time and heap are not judged")
+    assert end.startswith(
+        "windows: 9 at 60 Hz; lines of log: 9; crossings: 0; values of channels: 0; time and"
+    )
     first = re.fullmatch(r" +(0\.0\d+) s  2025-11-20T10:00:(00\.0\d\d)Z  log 2400 6000", lines[0])
     assert first is not None and float(first[1]) == pytest.approx(float(first[2]), abs=1e-3)
 

@@ -112,6 +112,30 @@ size_t opq_write_crossing(uint8_t *out, size_t room, const opq_crossing_t *cross
     return done(&writer);
 }
 
+size_t opq_write_channel_value(uint8_t *out, size_t room, const opq_channel_value_t *channel) {
+    opq_writer_t writer = opq_writer(out, room);
+    opq_put_u64(&writer, channel->first_sample);
+    opq_put_f32(&writer, channel->value);
+    opq_put_text(&writer, channel->name);
+    opq_put_text(&writer, channel->unit);
+    return done(&writer);
+}
+
+// `gap`: a further character that may stand after the first.
+static bool is_word(opq_text_t text, size_t most, char gap) {
+    bool good = text.length >= 1 && text.length <= most;
+    for (size_t n = 0; good && n < text.length; n++) {
+        char each = text.bytes[n];
+        bool later = (each >= '0' && each <= '9') || each == gap;
+        good = (each >= 'a' && each <= 'z') || (n > 0 && later);
+    }
+    return good;
+}
+
+bool opq_channel_is_named(opq_text_t name, opq_text_t unit) {
+    return is_word(name, OPQ_CHANNEL_NAME, '_') && is_word(unit, OPQ_CHANNEL_UNIT, '0');
+}
+
 size_t opq_write_gps_status(uint8_t *out, size_t room, const opq_gps_status_t *status) {
     opq_writer_t writer = opq_writer(out, room);
     opq_put_u8(&writer, status->state);

@@ -25,6 +25,7 @@ enum {
     OPQ_LOSSES = 0x0D,
     OPQ_BOX_FACTS = 0x0E,
     OPQ_CRASH = 0x0F,
+    OPQ_CHANNEL_VALUE = 0x10,
 };
 
 enum { OPQ_PROTOCOL = 1, OPQ_MAX_SAMPLES = 900, OPQ_UPDATE_BYTES = 1024 };
@@ -103,6 +104,13 @@ typedef struct {
     float rms_v;
     float limit_v;
 } opq_crossing_t;
+
+typedef struct {
+    uint64_t first_sample;  // of its window
+    float value;
+    opq_text_t name;
+    opq_text_t unit;
+} opq_channel_value_t;
 
 typedef struct {
     uint8_t state;
@@ -209,6 +217,7 @@ size_t opq_write_hello(uint8_t *out, size_t room, const opq_hello_t *hello);
 size_t opq_write_samples(uint8_t *out, size_t room, const opq_samples_t *samples);
 size_t opq_write_measurement(uint8_t *out, size_t room, const opq_box_measurement_t *measurement);
 size_t opq_write_crossing(uint8_t *out, size_t room, const opq_crossing_t *crossing);
+size_t opq_write_channel_value(uint8_t *out, size_t room, const opq_channel_value_t *channel);
 size_t opq_write_gps_status(uint8_t *out, size_t room, const opq_gps_status_t *status);
 size_t opq_write_health(uint8_t *out, size_t room, const opq_health_t *health);
 // Losses, BoxFacts and Crash.
@@ -226,6 +235,11 @@ bool opq_read_update_data(const uint8_t *payload, size_t length, opq_update_data
 size_t opq_write_command(uint8_t *out, size_t room, const opq_command_t *command);
 size_t opq_write_resend(uint8_t *out, size_t room, const opq_resend_t *resend);
 size_t opq_write_update_data(uint8_t *out, size_t room, const opq_update_data_t *data);
+
+// A channel of a user's program: a name of at most OPQ_CHANNEL_NAME of a to z, 0 to 9 and _, and a unit of at most
+// OPQ_CHANNEL_UNIT of a to z and 0 to 9; each begins with a letter.
+enum { OPQ_CHANNEL_NAME = 16, OPQ_CHANNEL_UNIT = 8 };
+bool opq_channel_is_named(opq_text_t name, opq_text_t unit);
 
 // Whether a payload is exactly one message of `type`: sizes, ranges, UTF-8. What opq_proto.link.frames calls
 // malformed is false here.

@@ -66,6 +66,7 @@ static const char *const LAYOUTS[] = {
     [OPQ_LOSSES] = "N",
     [OPQ_BOX_FACTS] = "N",
     [OPQ_CRASH] = "N",
+    [OPQ_CHANNEL_VALUE] = "84SS",
 };
 
 // The rest of a payload. Once something was missing or wrong, `bad` stays.

@@ -179,6 +179,30 @@ static mp_obj_t program_crossing(size_t n, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(program_crossing_obj, 4, 4, program_crossing);
 
+static opq_text_t text_of(mp_obj_t text) {
+    size_t length;
+    const char *bytes = mp_obj_str_get_data(text, &length);
+    return (opq_text_t){.bytes = bytes, .length = length};
+}
+
+// channel(name, unit, value), of the window; False while there is none, and for a value that is not known.
+static mp_obj_t program_channel(mp_obj_t name, mp_obj_t unit, mp_obj_t value) {
+    uint8_t payload[48];
+    opq_channel_value_t channel = {
+        .first_sample = current.window.first_sample,
+        .value = value == mp_const_none ? NAN : mp_obj_get_float_to_f(value),
+        .name = text_of(name),
+        .unit = text_of(unit),
+    };
+    if (!opq_channel_is_named(channel.name, channel.unit)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("want a name of 16 a-z 0-9 _ and a unit of 8 a-z 0-9"));
+    }
+    bool is_known = current.window.samples > 0 && isfinite(channel.value);
+    size_t length = is_known ? opq_write_channel_value(payload, sizeof payload, &channel) : 0;
+    return posted(OPQ_CHANNEL_VALUE, payload, length);
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(program_channel_obj, program_channel);
+
 // load() -> (length, crc32, crashes) of the stored program; None: there is none.
 static mp_obj_t program_load(void) {
     if (!opq_program_load(opq_flash(), &kept)) {
@@ -290,6 +314,7 @@ static const mp_rom_map_elem_t program_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_program)},
     {MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&program_log_obj)},
     {MP_ROM_QSTR(MP_QSTR_crossing), MP_ROM_PTR(&program_crossing_obj)},
+    {MP_ROM_QSTR(MP_QSTR_channel), MP_ROM_PTR(&program_channel_obj)},
     {MP_ROM_QSTR(MP_QSTR_call), MP_ROM_PTR(&program_call_obj)},
     {MP_ROM_QSTR(MP_QSTR_expired), MP_ROM_PTR(&program_expired_obj)},
     {MP_ROM_QSTR(MP_QSTR_line), MP_ROM_PTR(&program_line_obj)},

@@ -1,21 +1,26 @@
-"""The Box's own figures of a window: they make the Measurement where samples are missing, and check ours
-elsewhere.
+"""What a Box says of a window: its own figures and the values of its program.
+
+The figures make the Measurement where samples are missing, and check ours elsewhere.
 
 The Box's microcontroller has other windows, other filters and wider tolerances. So where samples are missing,
 a figure counts only for the missing part of its window (Fallback). Only a large difference from ours counts
 (CrossCheck), as from a wrong gain, a lost byte or broken firmware. What the Box does not know is absent.
-Figures whose span overlaps samples that the Box lost are refused. Pure; one Box.
+Figures whose span overlaps samples that the Box lost are refused. Values of the channels of its program are
+metrics of the Measurement (OwnChannels). Pure; one Box.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Protocol
 
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.lost import GAP_REASONS
-from opq_proto.link.messages import BoxMeasurement
+from opq_proto.link.messages import BoxMeasurement, ChannelValue
 from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
+from opq_proto.measurement.own_channels import CHANNELS, own_key
 from opq_proto.messages import Gap, Measurement, Metric
 
 WAITING_FIGURES = 64
@@ -113,6 +118,55 @@ def _measurement(
         first_sample=int(first),
         samples=int(end) - int(first),
     )
+
+
+WAITING_VALUES = 256
+"""Most values of a channel that wait for a Measurement: of four a window, 12 s."""
+SILENT_MEASUREMENTS = 60
+"""A channel without a value for so many Measurements makes room for another one."""
+
+
+class OwnChannels:
+    """Values of the channels of a Box's program, each until a Measurement carries it."""
+
+    def __init__(self, counters: BoxCounters) -> None:
+        self._counters = counters
+        self._values: dict[str, deque[ChannelValue]] = {}
+        self._silent: dict[str, int] = {}
+
+    def accept_value(self, value: ChannelValue) -> None:
+        key = own_key(value.name, value.unit)
+        known = key in self._values
+        if key is None or value.value is None or (not known and len(self._values) >= CHANNELS):
+            self._counters.add("own_values_dropped")
+            return
+        waiting = self._values.setdefault(key, deque())
+        self._silent[key] = 0
+        if len(waiting) >= WAITING_VALUES:
+            waiting.popleft()
+            self._counters.add("own_values_dropped")
+        waiting.append(value)
+        self._counters.add("own_values")
+
+    def of_span(self, end_sample: float) -> dict[str, Metric]:
+        """The metrics of a Measurement up to this sample, with what came too late for the one before."""
+        found = {}
+        for key, waiting in list(self._values.items()):
+            values = []
+            while waiting and waiting[0].first_sample < end_sample:
+                values.append(waiting.popleft().value or 0.0)
+            if values:
+                found[key] = Metric(min(values), max(values), fmean(values))
+            elif not waiting:
+                self._silent[key] += 1
+                if self._silent[key] >= SILENT_MEASUREMENTS:
+                    del self._values[key], self._silent[key]
+        return found
+
+    def restart(self) -> None:
+        """Sample indices begin again."""
+        self._values.clear()
+        self._silent.clear()
 
 
 RMS_SHARE = 0.02

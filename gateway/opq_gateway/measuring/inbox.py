@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
-from opq_proto.link.messages import BoxMeasurement, Hello
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Hello
 from opq_proto.messages import Gap
 
 MAX_S = 30.0
@@ -28,7 +28,7 @@ class StreamRestart:
     hello: Hello
 
 
-Item = SampleBlock | Gap | StreamRestart | BoxMeasurement
+Item = SampleBlock | Gap | StreamRestart | BoxMeasurement | ChannelValue
 
 
 class Inbox:
@@ -69,7 +69,7 @@ class Inbox:
             self.end_sample = item.end_sample
         elif isinstance(item, Gap) and self._gap_last:
             return  # one gap is enough
-        elif isinstance(item, BoxMeasurement) and len(self._items) >= self._most_items:
+        elif isinstance(item, BoxMeasurement | ChannelValue) and len(self._items) >= self._most_items:
             self._counters.add("box_figures_dropped")
             return
         self._gap_last = isinstance(item, Gap)

@@ -16,7 +16,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.backlog import RingBacklog
-from opq_gateway.measuring.box_figures import CrossCheck, Fallback
+from opq_gateway.measuring.box_figures import CrossCheck, Fallback, OwnChannels
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.measuring.box_meter import BoxMeter, Job, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, KINDS, DisturbanceNotice, PhasorReport, Values
@@ -25,7 +25,7 @@ from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.measuring_plan import MeasuringPlan, Outside, Sinks
 from opq_gateway.measuring.window_figures import WindowFigures
-from opq_proto.link.messages import BoxMeasurement, Hello
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Hello
 from opq_proto.messages import Gap, Measurement
 
 BACKLOG_INBOX_S = 300.0
@@ -73,6 +73,7 @@ class MeasuredBox:
         self._stored_to_ns: dict[str, int] = {}
         self._published_ns = 0
         """End of the Measurement that was published last."""
+        self._channels = OwnChannels(counters)
         self._interruptions = BoxInterruptions(status)
         self._meters = 0
         """Number of the present meter."""
@@ -145,6 +146,9 @@ class MeasuredBox:
             self._crosscheck.accept_figures(item)
             self._publish_fallback(self._fallback.accept_figures(item))
             return
+        if isinstance(item, ChannelValue):
+            self._channels.accept_value(item)
+            return
         if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)
         elif isinstance(item, Gap) and self._meter is not None:
@@ -187,6 +191,7 @@ class MeasuredBox:
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
         self._interruptions.restart()
+        self._channels.restart()
         self.plan = replace(
             self.plan,
             nominal_v=hello.nominal_v,
@@ -294,6 +299,8 @@ class MeasuredBox:
 
     def _measured(self, meter: int, measured: Measured) -> None:
         measurement = self._interruptions.with_gaps(measured, meter)
+        if own := self._channels.of_span(measured.end_sample):
+            measurement = replace(measurement, metrics={**measurement.metrics, **own})
         if self._backfilled is not None:
             if self._backfilled.holds(measurement.start_ns or 0, measurement.end_ns or 0):
                 measurement = replace(measurement, backfilled=True)

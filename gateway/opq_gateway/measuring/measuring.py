@@ -42,7 +42,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
-from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Crossing, Hello
 from opq_proto.measurement.fields import BY_KEY, LAST_HARMONIC, SENDABLE
 from opq_proto.messages import Gap, Measurement
 
@@ -149,8 +149,8 @@ class Measuring:
         """The Box has started again; the nominal values count for samples that do not state them."""
         self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
-    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """Accepts the Box's figures."""
+    def figures(self, box_id: str, figures: BoxMeasurement | ChannelValue) -> None:
+        """Accepts the Box's figures, or a value of its program."""
         self._boxes[box_id].inbox.offer(figures)
 
     def set_cycles(self, box_id: str, cycles: int) -> None:

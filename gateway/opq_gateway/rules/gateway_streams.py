@@ -17,7 +17,7 @@ from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.uplink.box_uplink import crossing_measurement
-from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Crossing, Hello
 from opq_proto.measurement.fields import HARMONICS, edge_columns
 from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
@@ -51,7 +51,7 @@ class SampleTap:
     def gap(self, box_id: str, gap: Gap) -> None:
         self._behind.gap(box_id, gap)
 
-    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
+    def figures(self, box_id: str, figures: BoxMeasurement | ChannelValue) -> None:
         self._behind.figures(box_id, figures)
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:

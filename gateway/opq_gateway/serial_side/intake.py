@@ -26,6 +26,7 @@ from opq_proto.link.messages import (
     Acknowledgement,
     BoxFacts,
     BoxMeasurement,
+    ChannelValue,
     Crash,
     Crossing,
     GpsStatus,
@@ -133,7 +134,7 @@ class Intake:
         self._stream.count()
         if isinstance(message, Hello):
             self._hello(message)
-        elif isinstance(message, BoxMeasurement):
+        elif isinstance(message, BoxMeasurement | ChannelValue):
             self._outputs.figures(self._status.box_id, message)
         elif isinstance(message, Crossing):
             self._crossing(message)

@@ -12,7 +12,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.gateway_status import BoxStatus
 from opq_gateway.ring.ring import Ring
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Crossing, Hello
 from opq_proto.messages import Gap
 
 
@@ -31,8 +31,8 @@ class Outputs(Protocol):
         """Samples will never come; the next block lies after them."""
         ...
 
-    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """Accepts the Box's figures of a window."""
+    def figures(self, box_id: str, figures: BoxMeasurement | ChannelValue) -> None:
+        """Accepts the Box's figures of a window, or a value of its program."""
         ...
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:

@@ -11,8 +11,9 @@ WHOLE_COLUMNS = frozenset(name for name, each in FIELD_COLUMNS.items() if each.k
 }
 """Columns of opqbox, opqwave and recording that are BIGINT; their other numbers are FLOAT."""
 METRICS = (*BY_KEY, *sorted(each.key for each in REMARKS))
-"""Metrics that a gateway of ours may send; `h2` to `h50`, `rule_<id>` and `edge_<class>` too."""
-_METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge)_\w+)"
+"""Metrics that a gateway of ours may send; `h2` to `h50`, `rule_<id>`, `edge_<class>` and
+`own_<name>_<unit>` too."""
+_METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge|own)_\w+)"
 MEASUREMENT_COLUMNS = KnownColumns(
     (
         *(*FIELD_COLUMNS, "kind"),

@@ -168,6 +168,19 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelValue:
+    """A value of a channel of a user's program, of one window."""
+
+    TYPE: ClassVar[int] = 0x10
+    first_sample: int
+    """Of the window."""
+    value: float | None
+    name: str
+    unit: str
+    """Both by the rule of `opq_proto.measurement.own_channels`."""
+
+
+@dataclass(frozen=True, slots=True)
 class GpsStatus:
     """The receiver and the clock that it disciplines."""
 
@@ -305,6 +318,7 @@ LinkMessage = (
     | Samples
     | BoxMeasurement
     | Crossing
+    | ChannelValue
     | GpsStatus
     | Health
     | Losses

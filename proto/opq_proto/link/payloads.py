@@ -100,6 +100,7 @@ _LAYOUTS = [
     _Layout(m.Hello, "<BIIIdfffHI"),
     _Layout(m.BoxMeasurement, "<QIffff"),
     _Layout(m.Crossing, "<QqIBBBff"),
+    _Layout(m.ChannelValue, "<Qf"),
     _Layout(m.GpsStatus, "<BBqIIiiib"),
     _Layout(m.Health, "<QfffHIIIIIIB"),
     _Layout(m.Log, "<HiiI"),

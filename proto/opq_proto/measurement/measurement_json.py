@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from operator import attrgetter, itemgetter
 
+from opq_proto.measurement import own_channels
 from opq_proto.measurement.fields import FIELDS, QUANTITIES, USUAL
 from opq_proto.messages import SOURCE_WORDS, Measurement, Metric, known_uncertainty_ns
 
@@ -61,15 +62,23 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
 
 
 def figures_json(metrics: Mapping[str, Metric]) -> dict[str, float | None]:
-    """Returns the figures that View shows, rounded; unknown and not finite is None."""
-    return {each.name: _rounded(metrics.get(each.key), each) for each in FIGURES}
+    """Returns the figures that View shows, rounded, with the means of channels of the Box's program.
+
+    Unknown and not finite is None.
+    """
+    found = {each.name: _rounded(metrics.get(each.key), each) for each in FIGURES}
+    for key in _own_keys(metrics):
+        found[key] = _rounded(metrics[key], Figure(key, key, "average", 1.0, own_channels.DIGITS))
+    return found
 
 
 def figures_values(metrics: Mapping[str, Metric]) -> list[float | str]:
     """Returns the values for FIGURES_TEXT: `figures_json` as text in a quarter of the time.
 
-    Empty where one of the usual metrics is missing or not finite.
+    Empty where one of the usual metrics is missing or not finite, or the Box's program has channels.
     """
+    if _own_keys(metrics):
+        return []
     try:
         values = _values_of(*_metrics_of(metrics))
     except KeyError:
@@ -80,6 +89,10 @@ def figures_values(metrics: Mapping[str, Metric]) -> list[float | str]:
         value = _rounded(metrics.get(each.key), each)
         values.append("null" if value is None else value)
     return values
+
+
+def _own_keys(metrics: Mapping[str, Metric]) -> list[str]:
+    return [key for key in metrics if key.startswith(own_channels.PREFIX)]
 
 
 def _rounded(metric: Metric | None, figure: Figure) -> float | None:

@@ -1,5 +1,5 @@
-"""A user's program: `device/cmodules/program/module.c`. Window, `log` and `crossing` are for `box.py`;
-`user_program.py` uses the rest."""
+"""A user's program: `device/cmodules/program/module.c`. Window, `log`, `channel` and `crossing` are for
+`box.py`; `user_program.py` uses the rest."""
 
 from collections.abc import Callable
 
@@ -31,6 +31,11 @@ def log(a: int, b: int) -> bool:
 def crossing(kind: str, entering: bool, rms_v: float, limit_v: float) -> bool:
     """Sends a crossing of kind dip, swell or interruption at the window's first sample; then its gateway
     sends at once. Returns False, as `log`, and outside of `window(w)`."""
+
+def channel(name: str, unit: str, value: float | None) -> bool:
+    """Sends the window's value of a channel of your own. The name has at most 16 of a to z, 0 to 9 and _, the
+    unit 8 of a to z and 0 to 9, such as `c`; each begins with a letter. Returns False as `crossing` does, and
+    for an unknown value."""
 
 MAX_BYTES: int
 CRASHES: int

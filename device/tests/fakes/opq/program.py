@@ -11,6 +11,7 @@ was_reset_in = 0  # CRC-32 of the text during whose call the reset before this s
 windows = []
 said = []
 crossings = []
+channels = []
 watched = False
 lost = 0
 IN_TIME, INTERRUPTED, RETURNS_LATE = range(3)
@@ -117,4 +118,11 @@ def crossing(kind, entering, rms_v, limit_v):
     if _window is None:
         return False
     crossings.append((kind, _window))
+    return True
+
+
+def channel(name, unit, value):
+    if _window is None or value is None:
+        return False
+    channels.append((name, unit, value))
     return True

@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from math import isfinite
 from operator import index
 from types import ModuleType, TracebackType
 from typing import Self
 
 from opq_proto.link.messages import CrossingKind
 from opq_proto.link.user_program import MESSAGES_PER_CALL
+from opq_proto.measurement.own_channels import own_key
 
 NAME = "box.py"
 KINDS = tuple(kind.name.lower() for kind in CrossingKind)
@@ -53,7 +55,20 @@ class SentCrossing:
         return f"crossing {self.kind} {way}, {self.rms_v:.5g} V, limit {self.limit_v:.5g} V"
 
 
-Message = LogLine | SentCrossing
+@dataclass(frozen=True, slots=True)
+class ChannelMessage:
+    """A `program.channel`: the window's value of a channel."""
+
+    name: str
+    unit: str
+    value: float
+
+    @property
+    def words(self) -> str:
+        return f"channel {self.name} {self.value:.7g} {self.unit}"
+
+
+Message = LogLine | SentCrossing | ChannelMessage
 
 
 class HostProgram:
@@ -74,7 +89,8 @@ class HostProgram:
 
     def __enter__(self) -> Self:
         program = ModuleType("opq.program")
-        program.log, program.crossing = self._log, self._crossing  # type: ignore[attr-defined]
+        for name, sends in (("log", self._log), ("crossing", self._crossing), ("channel", self._channel)):
+            setattr(program, name, sends)
         package = ModuleType("opq")
         package.program = program  # type: ignore[attr-defined]
         for name, module in (("opq", package), ("opq.program", program)):
@@ -132,6 +148,13 @@ class HostProgram:
         if kind not in KINDS:
             raise ValueError(f"want {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         return self._has_window and self._send(found)
+
+    def _channel(self, name: str, unit: str, value: float | None, /) -> bool:
+        if own_key(name, unit) is None:
+            raise ValueError("want a name of 16 a-z 0-9 _ and a unit of 8 a-z 0-9")
+        if value is None or not isfinite(found := _number(value)):
+            return False
+        return self._has_window and self._send(ChannelMessage(name, unit, found))
 
     def _send(self, message: Message) -> bool:
         if self._left == 0:

@@ -14,13 +14,21 @@ from opq_proto.link.user_program import MESSAGES_PER_CALL
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_tools.boxes.box.program import ProgramFileError, read_program_file
-from opq_tools.boxes.box.program_on_host import HostProgram, LogLine, Message, ProgramStoppedError
+from opq_tools.boxes.box.program_on_host import (
+    ChannelMessage,
+    HostProgram,
+    LogLine,
+    Message,
+    ProgramStoppedError,
+    SentCrossing,
+)
 from opq_tools.recordings.analyze.options import recording_options
 
 if TYPE_CHECKING:
     from opq_recordings.recording import Recording
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MESSAGES = {LogLine: "log", SentCrossing: "crossing", ChannelMessage: "channel"}
 NOT_JUDGED = ("time", "heap")
 """Limits of the Box that this machine cannot keep."""
 
@@ -39,7 +47,7 @@ class SentMessage:
 
     def entry(self) -> dict[str, object]:
         """The object of the JSON."""
-        what = "log" if isinstance(self.message, LogLine) else "crossing"
+        what = MESSAGES[type(self.message)]
         place = {"window": self.window, "start_s": self.start_s, "t_ns": self.t_ns}
         return {"message": what, **place, **asdict(self.message)}
 
@@ -139,11 +147,10 @@ def try_program(file: Path, text: str, recording: "Recording", nominal_hz: float
 
 
 def _end_lines(trial: ProgramTrial, nominal_hz: float) -> list[str]:
-    lines = sum(isinstance(each.message, LogLine) for each in trial.sent)
-    crossings = len(trial.sent) - lines
+    lines, crossings, values = (sum(type(each.message) is kind for each in trial.sent) for kind in MESSAGES)
     found = [
         f"windows: {trial.windows} at {nominal_hz:g} Hz; lines of log: {lines}; crossings: {crossings}; "
-        f"{' and '.join(NOT_JUDGED)} are not judged here"
+        f"values of channels: {values}; {' and '.join(NOT_JUDGED)} are not judged here"
     ]
     if trial.not_sent:
         found.append(f"not sent: {trial.not_sent} messages beyond {MESSAGES_PER_CALL} in one call")

@@ -11,6 +11,7 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.measurement.fields import QUANTITIES, ShownQuantity
 from opq_proto.measurement.measurement_json import figures_json
+from opq_proto.measurement.own_channels import DIGITS, OwnChannel, own_channel
 from opq_proto.messages import Measurement
 
 
@@ -39,12 +40,13 @@ class Card:
     def figures(self) -> list[tuple[ShownQuantity, float | None, str]]:
         """Quantity, value and second line of each figure of its page: the usual ones, and what it reports."""
         volts, hertz = words.plain(self.nominal_v, "V"), words.plain(self.nominal_hz, "Hz")
+        own = [(_shown(channel), self.values[key]) for key in self.values if (channel := own_channel(key))]
         return [
             (each.shown, value, each.shown.about.format(volts=volts, hertz=hertz))
             for each in QUANTITIES
             if each.shown
             and ((value := self.values.get(each.shown.name)) is not None or each.original is not None)
-        ]
+        ] + [(shown, value, shown.about) for shown, value in own]
 
     @property
     def state_class(self) -> str:
@@ -89,6 +91,18 @@ def box_card(
         spark=spark,
         spark_span=words.span(spark.seconds) if spark else "",
         measured=measured,
+    )
+
+
+def _shown(channel: OwnChannel) -> ShownQuantity:
+    return ShownQuantity(
+        name=channel.key,
+        words=channel.words,
+        unit=channel.unit,
+        rounded=DIGITS,
+        digits=DIGITS,
+        about=f"by the Box's program, {channel.key}",
+        examples=(),
     )
 
 

@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from opq_cloud.reports.limit_table import known_standards
 from opq_cloud.view.pages.drawing.box_history import first_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice
-from opq_cloud.view.pages.past.quantities import QUANTITIES, PastQuantity
+from opq_cloud.view.pages.past.quantities import QUANTITIES, PastQuantity, own_quantity
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, TimeSpan, read_span, utc_words
@@ -87,11 +87,14 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
     """Reads the address. Raises HTTPException 404 or 400 in words for people."""
     names = [each.strip() for text in params.getlist("q") for each in text.split(",") if each.strip()]
     names = list(dict.fromkeys(names)) or ["rms_v", "f_hz"]
-    for name in names:
-        if name not in QUANTITIES:
+    quantities = [QUANTITIES.get(name) or own_quantity(name) for name in names]
+    for name, quantity in zip(names, quantities, strict=True):
+        if quantity is None:
             known = ", ".join(each for each in QUANTITIES if not re.fullmatch(r"[hi]\d+", each))
             raise HTTPException(
-                404, f"There is no quantity {name[:40]!r}; there are {known}, h2 to h50, i0 to i49."
+                404,
+                f"There is no quantity {name[:40]!r}; there are {known}, h2 to h50, i0 to i49, "
+                "and channels of a Box's program, such as own_oil_c.",
             )
     if len(names) > MAX_QUANTITIES:
         raise HTTPException(400, f"q names {len(names)} quantities; want {MAX_QUANTITIES} or fewer.")
@@ -116,7 +119,7 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
         start = "now-7d"
     return PastAddress(
         choice,
-        tuple(QUANTITIES[name] for name in names),
+        tuple(each for each in quantities if each is not None),
         chosen_span(context, choice.box_ids, start, end),
         (unit or context.visitor.voltage_unit) == "percent" or bool(choice.hidden),
         params.get("source") == "a",

@@ -5,6 +5,7 @@ from typing import Final
 
 from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, ShownQuantity, titled
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_SECONDS_MS, TWO_HOURS_MS
+from opq_proto.measurement.own_channels import DIGITS, own_channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,3 +143,11 @@ _ORDERS: Final = (
     ),
 )
 QUANTITIES: Final = {each.name: each for each in (*MAIN, *_ORDERS)}
+
+
+def own_quantity(name: str) -> PastQuantity | None:
+    """A channel of a Box's program; None: it is not the name of one."""
+    channel = own_channel(name)
+    if channel is None:
+        return None
+    return PastQuantity(name=name, words=channel.words, unit=channel.unit, digits=DIGITS, key=name)

@@ -1,0 +1,43 @@
+"""Channels of a user's program on a Box (docs/box-program.md): metrics `own_<name>_<unit>` of a Measurement.
+
+The firmware's rule for both is `opq_channel_is_named` (device/cmodules/link/messages.h).
+"""
+
+import re
+from dataclasses import dataclass
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
+UNIT = re.compile(r"[a-z][a-z0-9]{0,7}")
+PREFIX = "own_"
+KEY = re.compile(rf"{PREFIX}({NAME.pattern})_({UNIT.pattern})")
+CHANNELS = 8
+"""Most channels of a Box at a time."""
+DIGITS = 3
+_SHOWN_UNITS = {
+    **{"v": "V", "mv": "mV", "kv": "kV", "a": "A", "ma": "mA", "w": "W", "kw": "kW", "va": "VA"},
+    **{"hz": "Hz", "khz": "kHz", "db": "dB", "c": "°C", "degc": "°C", "k": "K", "pa": "Pa", "hpa": "hPa"},
+    **{"deg": "°", "percent": "%", "count": "", "ratio": ""},
+}
+"""Units that are written otherwise on pages than in names; the others as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChannel:
+    """A channel as pages show it."""
+
+    key: str
+    words: str
+    unit: str
+
+
+def own_key(name: str, unit: str) -> str | None:
+    """The metric of a channel; None: its name or unit is not one."""
+    return f"{PREFIX}{name}_{unit}" if NAME.fullmatch(name) and UNIT.fullmatch(unit) else None
+
+
+def own_channel(key: str) -> OwnChannel | None:
+    """The channel of a metric; None: it is another metric."""
+    found = KEY.fullmatch(key)
+    if found is None:
+        return None
+    return OwnChannel(key, found[1].replace("_", " ").capitalize(), _SHOWN_UNITS.get(found[2], found[2]))

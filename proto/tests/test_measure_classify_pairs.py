@@ -184,6 +184,21 @@ def test_high_harmonics_are_no_notches(level: float, shares: dict[int, float], k
     assert kind_of(wave, 10_000.0) == kind
 
 
+def in_phase(rate_hz: float, share: float, cycles: int, angle: float) -> Floats:
+    """The 5th to 25th harmonic of a converter, all of one size and at one angle: pulses without edges."""
+    turned = 2 * np.pi * 50 * np.arange(round(cycles * rate_hz / 50)) / rate_hz
+    orders = (5, 7, 11, 13, 17, 19, 23, 25)
+    return np.asarray(np.sin(turned) + share * sum(np.sin(order * turned + angle) for order in orders))
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.02, "none"), (0.04, "harmonics")])
+@pytest.mark.parametrize("rate_hz", [6400.0, 12_800.0])
+@pytest.mark.parametrize("cycles", [10, 50])
+def test_harmonics_in_phase_are_no_notches(share: float, kind: str, rate_hz: float, cycles: int) -> None:
+    wave = in_phase(rate_hz, share, cycles, math.pi / 2)
+    assert classified(wave, rate_hz, noise_pu=0.01).kind == kind
+
+
 def notches_per_cycle(wave: Floats, rate_hz: float) -> float:
     """Of a record that has nothing but notches."""
     found = classified(wave, rate_hz)

@@ -43,6 +43,14 @@ def found_in(volts: Floats, nominal_hz: float = 60.0) -> tuple[Notching, ...]:
     return notching_in(volts, track(volts, RATE_HZ, nominal_hz))
 
 
+@pytest.mark.parametrize("angle", [0.0, 1.0])
+def test_harmonics_in_phase_have_no_edges(angle: float) -> None:
+    turn = phase(50.2, 0.3)
+    orders = (5, 7, 11, 13, 17, 19, 23, 25, 29, 31)
+    pulses = 0.03 * sum(np.sin(order * turn + angle) for order in orders)
+    assert found_in(PEAK_V * (np.sin(turn) + pulses) + noise(4), 50.0) == ()
+
+
 @settings(max_examples=15)
 @given(
     hz=st.floats(57.0, 63.0),

@@ -47,8 +47,10 @@ class AlikeCycles:
 
     @cached_property
     def notching(self) -> Notching | None:
-        """The notches of the mean cycle; None where its harmonics leave only noise."""
+        """The notches of the mean cycle; None where harmonics leave only noise, or it has no edges."""
         if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
+            return None
+        if not self.mean.has_edges(self._signal.cycle):
             return None
         seen = notching_of(self.mean, self._signal.analysis.nominal_hz)
         return seen if seen is not None and self._recurs(seen) else None

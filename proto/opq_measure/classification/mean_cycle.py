@@ -6,6 +6,7 @@ number (14 dB for 25 cycles); what repeats in every cycle stays: harmonics and c
 Source: synchronous averaging; the search for notches is `waveform.notches`, IEEE 1159-2019, 4.5.4.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.phase import Track
-from opq_measure.waveform.notches import Notching, notching_in
+from opq_measure.waveform.notches import LEAST_EDGES, Notching, edge_order, notching_in
 
 IntArray = NDArray[np.int64]
 MIN_CYCLES = 8
 """Fewest cycles for a mean cycle."""
 ORDERS = 13
 """Harmonics that describe the wave without its notches."""
+NOISE_SCATTERS = 2.0
+"""Power of edges that noise may hide, in standard deviations of its own power."""
 CYCLE_COPIES = 4
 """Copies of the mean cycle that are searched for notches: one window."""
 
@@ -42,10 +45,23 @@ class MeanCycle:
 
     def beside_harmonics(self, cycle_samples: float) -> float:
         """Power above order 13, over that which the noise of `cycles` cycles of so many samples has there."""
+        power, of_noise = self._above(ORDERS, cycle_samples)
+        return power / max(of_noise, 1e-300)
+
+    def has_edges(self, cycle_samples: float) -> bool:
+        """Whether orders above those of steady harmonics have a share of the power above order 13."""
+        order = edge_order(cycle_samples)
+        low, low_noise = self._above(ORDERS, cycle_samples)
+        high, high_noise = self._above(order, cycle_samples)
+        unseen = NOISE_SCATTERS * high_noise / math.sqrt(max(1, len(self.volts) // 2 - order))
+        return high - high_noise + unseen >= LEAST_EDGES * (low - low_noise)
+
+    def _above(self, order: int, cycle_samples: float) -> tuple[float, float]:
+        """Power above an order, and that which noise has there."""
         points = len(self.volts)
-        power = np.abs(np.fft.rfft(self.volts)[ORDERS + 1 :]) ** 2
-        of_noise = self.rest_v**2 / (cycle_samples * self.cycles) * (points - 2 * ORDERS - 1)
-        return float(2 * power.sum() / points**2) / max(of_noise, 1e-300)
+        power = float(np.sum(np.abs(np.fft.rfft(self.volts)[order + 1 :]) ** 2))
+        of_noise = self.rest_v**2 / (cycle_samples * self.cycles) * (points - 2 * order - 1)
+        return 2 * power / points**2, of_noise
 
     def residual_of(self, volts: SignalArray, starts: FloatArray) -> tuple[FloatArray, IntArray]:
         """The residual of a signal from the first cycle to the last, and the cycle of each sample."""
@@ -127,7 +143,7 @@ def _notching(found: MeanCycle, volts: FloatArray, nominal_hz: float) -> Notchin
         np.full(len(hops), peak),
         np.ones(len(hops), dtype=np.bool_),
     )
-    notchings = notching_in(wave, tracked) if peak > 0 else ()
+    notchings = notching_in(wave, tracked, least_edges=0.0) if peak > 0 else ()
     return notchings[0] if notchings else None
 
 

@@ -99,7 +99,10 @@ def without_notches(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits)
     left_v = np.abs(cycles.rows - middle)[inside] * np.sqrt(cycles.weight[inside])
     noise_v = 1.4826 * float(np.median(left_v))
     sigma = MEDIAN_SCATTER * noise_v / math.sqrt(float(cycles.weight.sum(axis=0).min()))
-    notches = _notches_in(MeanCycle(middle, len(cycles.rows), sigma), analysis.nominal_hz, limits.notch_pu)
+    mean = MeanCycle(middle, len(cycles.rows), sigma * math.sqrt(len(cycles.rows)))
+    if not mean.has_edges(signal.cycle):
+        return None
+    notches = _notches_in(mean, analysis.nominal_hz, limits.notch_pu)
     found = _of_most(cycles, middle, notches, sigma, noise_v)
     if found is None:
         notches = regular_notches(middle, sigma, limits.notch_pu)

@@ -4,7 +4,7 @@ The wave without notches is fitted to the samples outside of them: DC and low ha
 sample counts less the farther it is off the fit, and samples between two jumps do not count at all. A
 deviation larger than noise is a notch; only places that have one in most cycles are reported. So a transient
 is not reported, because it does not recur. A harmonic is not reported either, because it does not stay near
-zero for long.
+zero for long; the sum of many in phase does, but it has no edges.
 
 Source: IEEE 519-2022, 3 and 5.4 (notch depth d and area width x depth; the limits are of 519-2014, table 3);
 IEEE 1159-2019, 4.5.4. Robust fit: Tukey's biweight, Holland and Welsch 1977.
@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_measure.least_squares import orders_within, solved
+from opq_measure.least_squares import fitted, orders_within, solved
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track, cycles_per_window
 from opq_measure.waveform.residual import phases_rad
@@ -47,6 +47,13 @@ APART_DEGREES = 4.0
 MAX_CYCLES = 0.75
 """Notches at a place are periodic when at least this share of the cycles has one there."""
 MIN_CYCLES = 3
+EDGE_ORDER = 40
+"""Highest order of a steady harmonic, as in IEC 61000-3-2. Edges have orders above it."""
+EDGE_ORDER_SAMPLES = 4.0
+"""Fewest samples of a cycle per order, so that the rate also carries orders above these."""
+LEAST_EDGES = 0.005
+"""Least share of the energy above order 13 that is above EDGE_ORDER, too. Notches with edges have some tenths
+of it, rounded ones of 20 degrees 0.005, harmonics up to that order nothing."""
 SHARP_NOTCH_SHARE = 0.002
 """Share of the fundamental that notches of 3 % exceed in the orders from SHARP_ORDER on, beyond ORDERS."""
 SHARP_ORDER = 14
@@ -103,12 +110,20 @@ class Notching:
         return sum(place.area_v_us for place in self.places)
 
 
-def notching_in(volts: SignalArray, tracked: Track, least: float = MIN_NOTCH) -> tuple[Notching, ...]:
+def edge_order(samples: float) -> int:
+    """The order above which a cycle of so many samples shows edges."""
+    return min(EDGE_ORDER, int(samples / EDGE_ORDER_SAMPLES))
+
+
+def notching_in(
+    volts: SignalArray, tracked: Track, least: float = MIN_NOTCH, least_edges: float = LEAST_EDGES
+) -> tuple[Notching, ...]:
     """The windows of 10/12 cycles in which there is periodic notching, in time order.
 
     Args:
         volts: (n,) counts or volts; read window by window. The last window may have as few as 3 cycles.
         least: least depth, as a share of the fundamental's peak.
+        least_edges: 0 where the volts are known to have edges.
     Raises:
         ValueError: `least` is not between 0 and 1.
 
@@ -124,12 +139,17 @@ def notching_in(volts: SignalArray, tracked: Track, least: float = MIN_NOTCH) ->
     found = []
     for first in range(0, len(edges) - 1, size):
         part = edges[first : first + size + 1]
-        if len(part) > MIN_CYCLES and (one := _notching(volts, tracked, part, least)) is not None:
+        if (
+            len(part) > MIN_CYCLES
+            and (one := _notching(volts, tracked, part, least, least_edges)) is not None
+        ):
             found.append(one)
     return tuple(found)
 
 
-def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: float) -> Notching | None:
+def _notching(
+    volts: SignalArray, tracked: Track, edges: FloatArray, least: float, least_edges: float
+) -> Notching | None:
     first, stop = math.ceil(edges[0]), min(math.floor(edges[-1]), len(volts))
     part = np.asarray(volts[first:stop], dtype=np.float64)
     phase = phases_rad(tracked, np.arange(first, stop, dtype=np.float64))
@@ -152,7 +172,7 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
         return None
     notches = np.array([_notch(deviation, wave, phase, begin, end) for begin, end in runs])
     places = _places(notches, len(edges) - 1, tracked.rate_hz)
-    if not places:
+    if not places or (least_edges > 0 and _edges_share(part, phase, off, runs, samples) < least_edges):
         return None
     return Notching(
         start=float(edges[0]),
@@ -163,6 +183,30 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
         places=places,
         noise_v=noise,
     )
+
+
+def _edges_share(
+    part: FloatArray, phase: FloatArray, off: FloatArray, runs: list[tuple[int, int]], samples: float
+) -> float:
+    """Share of the energy beyond the fit's orders that is also beyond the orders of steady harmonics.
+
+    Either energy is that at the deviations less that beside them, because noise is in both places.
+
+    Args:
+        off: what the orders of the fit leave.
+        runs: the deviations.
+        samples: of a cycle.
+    """
+    orders = edge_order(samples)
+    basis = _basis(phase, orders)
+    left = part - basis @ fitted(basis, part)
+    near, inside = math.ceil(samples / orders), np.zeros(len(part), dtype=np.bool_)
+    for begin, end in runs:
+        inside[max(0, begin - near) : end + near] = True
+    if inside.all():
+        return 1.0
+    low, high = (float(np.mean(each[inside] ** 2) - np.mean(each[~inside] ** 2)) for each in (off, left))
+    return high / low if low > 0 else 1.0
 
 
 def _basis(phase: FloatArray, orders: int) -> FloatArray:
@@ -214,8 +258,8 @@ def _without_notches(
             break
         wave = columns @ sizes
         off = np.abs(part - wave)
-        fitted = off[weight > 0] if orders == max(ORDERS) else off
-        spread = max(1.4826 * float(np.median(fitted)), floor)
+        counted = off[weight > 0] if orders == max(ORDERS) else off
+        spread = max(1.4826 * float(np.median(counted)), floor)
         weight = np.maximum(0.0, 1 - (off / (BIWEIGHT_SIGMAS * spread)) ** 2) ** 2
         out = weight == 0  # the samples next to a notch are its edges
         weight[:-1][out[1:]] = 0.0

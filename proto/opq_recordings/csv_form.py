@@ -36,6 +36,8 @@ _PARTS = re.compile(
     r"^(?P<name>.*?)\s*(?:[\[({]\s*(?P<unit>[^\])}]*)\s*[\])}]|,\s*(?P<behind>[^,\[\](){}]{1,20})"
     r"|[_/ :]\s*(?P<tail>[^\W\d_]{1,12}))?\s*$"
 )
+_SINCE = re.compile(r"(?i)\bsince\s+(.*\d.*)")
+"""The moment from which times count, as in `time [ms since 2024-03-17 12:00:00]`."""
 WIDE_BRACKETS = str.maketrans("［］（）【】，", "[]()[],")
 """As Chinese and Japanese tables have them."""
 _UNIT_ALONE = re.compile(
@@ -98,6 +100,8 @@ class CsvForm:
     time_s: float | None
     """Seconds per unit of the times; None for written ones, a date or a clock."""
     time_stated: bool
+    since: str
+    """The moment from which its times count, as their heading states it; empty where it states none."""
     date: int | None
     """A column of dates beside one of clock times."""
     half: int | None
@@ -198,6 +202,7 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
         time,
         time_s,
         stated,
+        "" if time_s is None else _since(above, time),
         date,
         _half_column(rows[first:], len(names)),
         _zone_column(rows[first:], names, notation),
@@ -212,6 +217,18 @@ def without_unit(name: str) -> str:
     """The name of a column without the unit that it states in brackets, behind a comma, or at its end."""
     part = _PARTS.match(name.translate(WIDE_BRACKETS))
     return part["name"] if part is not None and part["name"] and _unit_of(name, part) else name.strip()
+
+
+def _since(above: Sequence[tuple[int, list[str]]], column: int | None) -> str:
+    """The moment from which a heading of a column says that its times count, without brackets."""
+    headings = [cells[column] for _, cells in above[-4:] if column is not None and column < len(cells)]
+    found = next((match for each in headings if (match := _SINCE.search(each))), None)
+    return "" if found is None else re.sub(r"[\[\](){}\"]", "", found[1]).strip()
+
+
+def _without_since(heading: str) -> str:
+    """A heading without that moment: `time [ms]`."""
+    return re.sub(r"(?i)\s+since\s+[^\])}]*", "", heading)
 
 
 def _units_above(head: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -276,8 +293,9 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
     """Names and units of the columns by the lines above the table, and the names of its settings."""
     names, units = [""] * width, [""] * width
     lines = [cells for _, cells in above[-4:]]
-    if lines and _are_units(lines[-1], lines[-2] if len(lines) > 1 else []):
-        stated = ["" if _is_stated_form(each) or _is_no_unit(each) else each for each in lines[-1]]
+    last = [_without_since(each) for each in lines[-1]] if lines else []
+    if lines and _are_units(last, lines[-2] if len(lines) > 1 else []):
+        stated = ["" if _is_stated_form(each) or _is_no_unit(each) else each for each in last]
         units[: len(stated)] = stated[:width]
         lines.pop()
         if not lines:
@@ -286,7 +304,7 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
         named = next((cells for cells in reversed(lines) if len(cells) >= min(2, width)), lines[-1])
         names[: min(width, len(named))] = named[:width]
     settings = frozenset(each for each in names if each.lower() in ("start", "increment"))
-    parts = [_PARTS.match(name.translate(WIDE_BRACKETS)) for name in names]
+    parts = [_PARTS.match(_without_since(name).translate(WIDE_BRACKETS)) for name in names]
     letters = [part["unit"] or part["behind"] or part["tail"] or "" if part else "" for part in parts]
     phases = are_phases([each for each in letters if len(each) == 1])
     sides = any(each.lower() in _SIDES for each in letters)
@@ -299,7 +317,7 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
             first = _UNIT_BEFORE_PHASE.match(name)
             units[column] = first[1] if first else ""
         else:
-            units[column] = _unit_of(name, part)
+            units[column] = _unit_of(_without_since(name), part)
     return names, units, settings
 
 
@@ -313,7 +331,7 @@ def _unit_of(name: str, part: re.Match[str]) -> str:
         if known is not None and not (phase and behind and known.quantity != "voltage"):
             return stated
         if time_named(part["name"]) and seconds_of(stated.split()[0]) is not None:
-            return stated.split()[0]  # [ms since start]
+            return stated.split()[0]
         if phase or known or _NOT_A_UNIT.fullmatch(stated) or (behind and " " in stated):
             inner = _PARTS.match(part["name"])
             return _unit_of(part["name"], inner) if inner is not None and part["name"] else ""

@@ -108,6 +108,9 @@ class RowTimes:
             size = float(digits)
         except (InvalidOperation, OverflowError, ValueError):
             return
+        if self._form.since:
+            self._count_from(digits)
+            return
         calendar = next((k for k, (low, high) in enumerate(SERIAL_DAYS) if low <= size < high), None)
         if self._unit_s == DAY_S and calendar is not None:
             self._zero = str(digits)
@@ -123,6 +126,21 @@ class RowTimes:
         self._unit_s = unit_ns / 1e9
         self._zero = str(digits)
         self.start_ns = self._within(digits * unit_ns)
+
+    def _count_from(self, digits: Decimal) -> None:
+        """Starts at a number of units since the moment that the heading names."""
+        zero = written_time(self._form.since, self._date_order)
+        self._zero = str(digits)
+        if zero is None or not zero.dated or zero.t_ns is None:
+            why = f" ({zero.problem})" if zero is not None and zero.problem else ""
+            self.problem = (
+                f"its times count from {self._form.since!r:.60}, which is not understood{why}, "
+                "so its start is not known"
+            )
+            return
+        self.start_ns = self._within(zero.t_ns + digits * Decimal(round(self._unit_s * NS_PER_S)))
+        if not zero.zone:
+            self.assumed.append("time_zone")
 
     @staticmethod
     def _within(t_ns: Decimal) -> int | None:

@@ -111,8 +111,8 @@ def row_moments(
         if all(digits):
             texts = [(line, text or "") for (line, _), text in zip(texts, digits, strict=True)]
         else:
-            clocks = _of_numbers(form, texts)
-            calendar = _calendar(form.notation.number(texts[0][1]) or 0.0)
+            clocks = _of_numbers(form, texts, stated.date_order)
+            calendar = None if form.since else _calendar(form.notation.number(texts[0][1]) or 0.0)
             days_since = "" if clocks[0].zone or calendar is None else CALENDARS[calendar]
     if clocks is None:
         clocks = _written(texts, stated.date_order)
@@ -220,8 +220,19 @@ def _calendar(days: float) -> int | None:
     return next((at for at, (low, high) in enumerate(SERIAL_DAYS) if low <= days < high), None)
 
 
-def _of_numbers(form: CsvForm, texts: Sequence[_RowText]) -> list[WrittenTime]:
-    """Unix times in a unit by their size, or days of a spreadsheet's calendar, which a local clock shows."""
+def _of_numbers(form: CsvForm, texts: Sequence[_RowText], date_order: str) -> list[WrittenTime]:
+    """Unix times in a unit by their size, or days of a spreadsheet's calendar, which a local clock shows.
+
+    Numbers that count from a moment which their heading names are of the clock that it is written by.
+    """
+    zero = written_time(form.since, date_order) if form.since else None
+    if zero is not None and zero.dated:
+        ns_of_one = round((form.time_s or 1.0) * NS_PER_S)
+        after = [int(Decimal(text.replace(",", ".")) * ns_of_one) for _, text in texts]
+        return [
+            replace(zero, clock_ns=zero.clock_ns + ns, t_ns=None if zero.t_ns is None else zero.t_ns + ns)
+            for ns in after
+        ]
     first = form.notation.number(texts[0][1]) or 0.0
     unit_ns, calendar = epoch_ns(first), _calendar(first)
     found = []

@@ -264,3 +264,30 @@ def test_a_span_beside_a_time_may_stay() -> None:
 @pytest.mark.parametrize("text", ["20261325020000", "1234567890123", "20261025", "2026102502.5"])
 def test_other_digits_are_not_a_date(text: str) -> None:
     assert time_of_digits(text) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "per_s", "zone"),
+    [
+        ("Time (s since 2024-03-17 11:59:59.8);U\n", 1, False),
+        ("time [ms since 2024-03-17T11:59:59.8Z];U\n", 1e3, True),
+        ("seconds since 2024-03-17 11:59:59.8 UTC;U\n", 1, True),
+        ("Time_s since 2024-03-17 12:59:59.8+01:00;U\n", 1, True),
+        ("t (µs since 17.03.2024 11:59:59,8);U\n", 1e6, False),
+        ("Zeit;U\n[s since 2024-03-17 11:59:59.8];[V]\n", 1, False),
+    ],
+)
+def test_times_count_from_the_moment_named(head: str, per_s: float, zone: bool, tmp_path: Path) -> None:
+    """Rows begin 2.5 s after it."""
+    times = [comma((2.5 + at / 1600) * per_s, ".7f") for at in range(ROWS)]
+    found = file_of(tmp_path, head, times)
+    assert_same(found, volts())
+    assert found.start_ns == START_NS + 2_500_000_000 and found.rate_hz == pytest.approx(1600)
+    assert ("time_zone" in found.assumed) is not zone and "time_unit" not in found.assumed
+
+
+@pytest.mark.parametrize("since", ["start", "31.31.2024 5:00", "trigger 7"])
+def test_a_moment_not_understood_leaves_no_start(since: str, tmp_path: Path) -> None:
+    found = file_of(tmp_path, f"time [s since {since}];U\n", [comma(at / 1600, ".7f") for at in range(ROWS)])
+    assert found.start_ns is None and found.rate_hz == pytest.approx(1600)
+    assert any("count from" in each for each in found.problems) is (since != "start")

@@ -181,3 +181,12 @@ def test_the_whole_column_dates_a_recording(tmp_path: Path, form: str) -> None:
     )
     found = read_recording(tmp_path / "r.csv")
     assert found.start_ns == 1_712_188_799_900_000_000 and found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("since", "ahead_s"), [("2026-11-17 06:00", 3600), ("2026-11-17T06:00Z", 0), ("17.11.2026 06:00", 3600)]
+)
+def test_numbers_count_from_their_heading(since: str, ahead_s: int, tmp_path: Path) -> None:
+    """By the zone that the user states, unless the heading has one."""
+    lines = [f"time (min since {since}),v", *(f"{10 * at},23{at % 9}.5" for at in range(30))]
+    assert seconds(tmp_path, lines) == [each - ahead_s for each in even("2026-11-17T06:00", 30, 600)]

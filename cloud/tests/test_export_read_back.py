@@ -65,7 +65,7 @@ def test_an_export_is_read_back_equal(
     records = [record(number, GAPS[gaps]) for number in range(1, boxes + 1)]
     packed = boxes > 1 and form in ("cff", "wav")
     path = tmp_path / f"event{'.zip' if packed else suffix}"
-    file = event_file("event-17", records, form, data or "binary")  # type: ignore[arg-type]
+    file = event_file("event-17", records, form, data or "binary", True)  # type: ignore[arg-type]
     path.write_bytes(b"".join(file.pieces))
     for each in records[:1] + records[1:][-1:]:  # the first and the last
         wave = each.wave
@@ -89,3 +89,17 @@ def test_the_lowest_count_survives_in_16_bits(tmp_path: Path) -> None:
     clipped = replace(whole, wave=replace(whole.wave, counts=counts))
     path.write_bytes(b"".join(event_file("event-17", [clipped], "cff").pieces))
     assert np.array_equal(read_recording(path).channel.values, counts)
+
+
+@pytest.mark.parametrize("gaps", GAPS)
+def test_a_csv_begins_with_its_names(gaps: str, tmp_path: Path) -> None:
+    """Comments are written on request; without them start, rate and gain are those of the rows."""
+    records = [record(number, GAPS[gaps]) for number in (1, 2)]
+    path = tmp_path / "event.csv"
+    path.write_bytes(b"".join(event_file("event-17", records, "csv").pieces))
+    assert path.read_text().startswith("box_id,time_ns,time_s,sample,counts,volts")
+    found = read_recording(path, RecordingFacts(channel="2"))
+    wave = records[1].wave
+    assert found.channel.scale == pytest.approx(wave.v_per_lsb, rel=1e-8) and found.problems == ()
+    assert found.rate_hz == pytest.approx(wave.rate_hz, abs=0.001) and found.start_ns == wave.start_ns
+    assert np.array_equal(found.channel.values[: len(wave.counts)], wave.counts)

@@ -1,4 +1,7 @@
-"""Our own `opq-tools export --format csv`: counts, gain and places as stored, a channel per waveform."""
+"""Our own `opq-tools export --format csv`: counts, gain and places as stored, a channel per waveform.
+
+Where the file has no comments, start, rate and gain are those of its rows.
+"""
 
 import csv
 import itertools
@@ -52,6 +55,7 @@ def exported_content(
             quoted = text[0] == '"'
             cells = next(csv.reader([text], delimiter=separator)) if quoted else text.split(separator)
             box, sample, count = cells[0].lstrip("'"), int(cells[3]), int(cells[4])
+            time_ns, volts = int(cells[1]), float(cells[5])
             if not -(2**15) <= count < 2**15 or not -(2**62) < sample < 2**62:
                 raise ValueError
         except (ValueError, IndexError, csv.Error) as error:
@@ -61,7 +65,7 @@ def exported_content(
             ) from error
         if not found or found[-1].box_id != box or sample <= found[-1].last:
             found.append(_Waveform(box))
-        found[-1].add(sample, count)
+        found[-1].add(sample, count, time_ns, volts)
     channels = tuple(each.channel(blocks[at] if at < len(blocks) else {}) for at, each in enumerate(found))
     return Content("CSV of opq-tools export", channels)
 
@@ -74,9 +78,16 @@ class _Waveform:
         self.last = -(2**62)
         self._samples, self._counts = SpooledColumn("<i8"), SpooledColumn("<i2")
         self._held: list[tuple[int, int]] = []
+        self._first, self._last_ns = (0, 0), 0
+        self._highest = (0, 0.0)
+        """The largest count, and its volts."""
 
-    def add(self, sample: int, count: int) -> None:
-        self.last = sample
+    def add(self, sample: int, count: int, time_ns: int, volts: float) -> None:
+        if self.last == -(2**62):
+            self._first = (sample, time_ns)
+        self.last, self._last_ns = sample, time_ns
+        if abs(count) > abs(self._highest[0]):
+            self._highest = (count, volts)
         self._held.append((sample, count))
         if len(self._held) >= ROWS_AT_ONCE:
             self._flush()
@@ -87,9 +98,20 @@ class _Waveform:
         self._counts.add(rows[:, 1])
         self._held.clear()
 
+    def _of_rows(self) -> dict[str, object]:
+        """The facts that the rows show: a time is written to a nanosecond, volts to nine digits."""
+        number, start_ns = self._first
+        found: dict[str, object] = {"start_ns": start_ns}
+        if self._last_ns > start_ns:
+            found["rate_millihz"] = round((self.last - number) * 10**12 / (self._last_ns - start_ns))
+        if self._highest[0]:
+            found["volts_per_lsb"] = float(f"{self._highest[1] / self._highest[0]:.9g}")
+        return found
+
     def channel(self, facts: dict[str, object]) -> Channel:
         self._flush()
         numbers, values = self._samples.array(), self._counts.array()
+        facts = self._of_rows() | facts
         first = facts.get("first_sample")
         zero = first if isinstance(first, int) and first <= int(numbers[0]) else int(numbers[0])
         edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]

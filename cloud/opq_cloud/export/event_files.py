@@ -61,13 +61,18 @@ class ExportFile:
 
 
 def event_file(
-    stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm = "binary"
+    stem: str,
+    records: Sequence[WaveformRecord],
+    form: WaveformForm,
+    data: DataForm = "binary",
+    comments: bool = False,
 ) -> ExportFile:
     """Returns the download of these waveforms in one format: a file, or a zip where the format needs several.
 
     Args:
         stem: name of the file, to which the format's suffix is added.
         data: how COMTRADE stores samples: as text, 16 or 32 bits, or floats.
+        comments: writes the facts above the head of a CSV.
     Raises:
         ExportError: there is no waveform, or one does not fit the format.
     """
@@ -79,10 +84,10 @@ def event_file(
             raise ExportError(
                 "no half cycles are stored that you may see; only long dips and swells have any"
             )
-        pieces = half_cycle_pieces(records)
+        pieces = half_cycle_pieces(records, comments)
         return ExportFile(f"{stem}-half-cycles.csv", "text/csv; charset=utf-8", pieces)
     if form == "csv":
-        return ExportFile(f"{stem}.csv", "text/csv; charset=utf-8", csv_pieces(records))
+        return ExportFile(f"{stem}.csv", "text/csv; charset=utf-8", csv_pieces(records, comments))
     if form == "json":
         return ExportFile(f"{stem}.json", "application/json", json_pieces(records))
     if form == "pqdif":

@@ -23,10 +23,14 @@ HALF_CYCLE_COLUMNS = ("box_id", "time_ns", "time_s", "least_v", "most_v", "half_
 MAX_WAV_BYTES = 2**32 - 2**16
 
 
-def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
-    """Yields one row per sample; `time_s` counts from the earliest first sample of all Boxes."""
+def csv_pieces(records: Sequence[WaveformRecord], comments: bool = False) -> Iterator[bytes]:
+    """Yields one row per sample; `time_s` counts from the earliest first sample of all Boxes.
+
+    Args:
+        comments: writes the facts above the head, as lines that most programs take for the head.
+    """
     origin_ns = min((record.wave.start_ns for record in records), default=0)
-    for record in records:
+    for record in records if comments else ():
         yield comment_lines(record.facts())
     yield (",".join(CSV_COLUMNS) + "\r\n").encode()
     for record in records:
@@ -45,14 +49,14 @@ def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
             ).encode()
 
 
-def half_cycle_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
+def half_cycle_pieces(records: Sequence[WaveformRecord], comments: bool = False) -> Iterator[bytes]:
     """Yields a CSV with one row per point of Urms(1/2); `time_s` counts from the earliest point.
 
-    Records without half cycles are left out.
+    With `comments` as `csv_pieces`. Records without half cycles are left out.
     """
     known = [(record, record.half_cycles) for record in records if record.half_cycles is not None]
     origin_ns = min((int(half.t_ns[0]) for _, half in known if len(half.t_ns)), default=0)
-    for record, half in known:
+    for record, half in known if comments else ():
         uncertainty_ns = known_uncertainty_ns(half.uncertainty_ns)
         stamped = {"uncertainty_ns": uncertainty_ns, "time_source": half.source.name.lower()}
         yield comment_lines({**record.facts(), **stamped})

@@ -55,6 +55,7 @@ licence_option = click.option(
     show_default=True,
     help="Form of the samples in COMTRADE.",
 )
+@comments_option
 @licence_option
 @recording_options
 @data_dir_option
@@ -66,6 +67,7 @@ def events(
     form: WaveformForm,
     out: Path,
     data: DataForm,
+    comments: bool,
     licence: str,
     given: RecordingFacts,
     data_dir: Path | None,
@@ -94,7 +96,7 @@ def events(
     else:
         with opened_store(mongo_uri, data_dir) as store:
             name, records = _stored(store, wanted, incident_id, box_ids, licence)
-    file = event_file(name, records, form, data)
+    file = event_file(name, records, form, data, comments)
     write_pieces(file.pieces, out, ", a zip" if file.media_type == ZIP else "")
 
 

@@ -226,7 +226,12 @@ def test_class_a_of_unseen_boxes_is_hidden(store: CloudStore) -> None:
 
 
 def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
-    page = client.get("/past?of=site:mill&q=rms_v,f_hz,h5&from=2026-11-14&to=2026-11-20").text
+    """A limit is drawn over the intervals that it is for, not over trends of a minute."""
+    address = "/past?of=site:mill&q=rms_v,f_hz,h5&from=2026-11-14&to=2026-11-20"
+    trends, page = client.get(address).text, client.get(f"{address}&source=a").text
+    shown = {each["name"]: each["limits"] for each in data_of(trends)["charts"]}
+    assert shown == {"rms_v": [], "f_hz": [], "h5": [[6.0, "95 % of 10 min"]]}
+    assert "source=a" in trends.partition("Lines across a chart")[2].partition("</p>")[0]
     charts = {each["name"]: each for each in data_of(page)["charts"]}
     assert list(charts) == ["rms_v", "f_hz", "h5"]
     names = [each["words"] for each in charts["rms_v"]["series"]]
@@ -237,7 +242,7 @@ def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
     assert charts["f_hz"]["limits"] == [], "they are of 10 s"
     assert charts["h5"]["limits"] == [[6.0, "95 % of 10 min"]]
     assert [len(each["gaps"]) for each in charts["rms_v"]["series"]] == [0, 0, 1]
-    assert page.count('class="chart history spread"') == 6, "a constant frequency has one bin"
+    assert trends.count('class="chart history spread"') == 6, "a constant frequency has one bin"
 
 
 @pytest.mark.parametrize("span", ["2026-11-15T12:03", "2026-10-20T12:03", "2026-10-20T12:03&source=a"])

@@ -114,8 +114,19 @@ function drawLanes(plot, series) {
   });
 }
 
+/** The right end of a label of this width at this height: beside those that are there; null where no room is left. */
+function besideOthers(plot, labels, top, width) {
+  const { left, width: across } = plot.bbox;
+  const near = labels.filter((each) => Math.abs(each.top - top) < 13 * devicePixelRatio);
+  const right = Math.min(left + across - 4, ...near.map((each) => each.left - 12 * devicePixelRatio));
+  if (right - width < left) return null;
+  labels.push({ top, left: right - width });
+  return right;
+}
+
 function drawLines(plot, { nominal, limits, unit }, marks) {
   const { ctx, bbox } = plot;
+  const labels = [];
   ctx.save();
   ctx.font = `${11 * devicePixelRatio}px sans-serif`;
   ctx.textAlign = "right";
@@ -130,7 +141,9 @@ function drawLines(plot, { nominal, limits, unit }, marks) {
     ctx.moveTo(bbox.left, level);
     ctx.lineTo(bbox.left + bbox.width, level);
     ctx.stroke();
-    ctx.fillText(words, bbox.left + bbox.width - 4, level - 4 * devicePixelRatio);
+    const top = level - 4 * devicePixelRatio;
+    const right = words ? besideOthers(plot, labels, top, ctx.measureText(words).width) : null;
+    if (right !== null) ctx.fillText(words, right, top);
   }
   ctx.setLineDash([]);
   ctx.lineWidth = 2 * devicePixelRatio;
@@ -255,7 +268,7 @@ function draw(place, item, facts) {
   const plot = chart(
     place,
     {
-      padding: [14, 12, 0, 0],
+      padding: [14, 38, 0, 0],
       cursor: { drag: { x: true, y: true, uni: 30, setScale: false }, sync: { key: "past", setSeries: false }, points: { show: false }, bind: { dblclick: () => () => zoom("all") } },
       scales: { x: { time: false, range: () => [start / 1000, end / 1000] }, y: { range: () => seen } },
       axes: [

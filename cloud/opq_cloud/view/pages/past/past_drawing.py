@@ -15,7 +15,7 @@ from opq_cloud.view.pages.past.series import Floats, PastSeries, Spread, Unshown
 from opq_cloud.view.web.words import number
 from opq_measure.standards.requirements import LIMIT_ROUNDING
 from opq_proto.kit.drawing import Axis, Tick, bar, line
-from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS
+from opq_proto.measurement.intervals import INTERVAL_WORDS
 
 HISTOGRAM_BINS = 48
 WIDTH = 960.0
@@ -119,15 +119,15 @@ def limits_of(
 ) -> tuple[tuple[float, str], ...]:
     """The limits of a standard as lines of a chart: (value in its unit, words).
 
-    `sources`: where the values of its lines come from. A limit of seconds is drawn where all lines are of as
-    many seconds: other rows show how far single windows went.
+    `sources`: where the values of its lines come from. A limit is drawn where all lines are of the intervals
+    that it is for: other rows show how far single windows or cycles went.
     """
     found: dict[float, str] = {}
     for limit in table.limits:
         if limit.quantity != quantity.interval or limit.order not in (None, (quantity.place or 0) + 1):
             continue
         length = INTERVAL_WORDS[limit.interval_ms]
-        if limit.interval_ms < TEN_MINUTES_MS and set(sources) != {f"class A, {length}"}:
+        if set(sources) != {f"class A, {length}"}:
             continue
         scale: float | None = 1.0
         if limit.basis in ("nominal_v", "nominal_hz") and not quantity.of_nominal:

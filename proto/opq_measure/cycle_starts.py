@@ -178,7 +178,7 @@ def _spans(before: float, crossings: Iterable[float], length: float) -> tuple[Fl
 def _jumps(part: FloatArray, length: float) -> list[float]:
     """Places at which the wave changes into another one, in samples; empty if no such place explains it."""
     size = math.ceil(length)
-    apart = part[size + 2 :] - _shifted(part, -length)[size + 2 :]  # the difference from the cycle before
+    apart = part[size + 2 :] - _shifted(part, -length, size + 2, len(part))  # from the cycle before
     half = max(2, round(length / 2))
     if len(apart) < 2 * half:
         return []
@@ -240,7 +240,7 @@ def _template(
 ) -> FloatArray | None:
     """The wave of the stretch `first` .. `stop`, continued to the samples `low` .. `high`."""
     if first + 2 <= low + sign * length and high + sign * length <= stop - 2:
-        return _shifted(part, sign * length)[low:high]
+        return _shifted(part, sign * length, low, high)
     if stop - first < LEAST_FITTED_CYCLES * length:
         return None
     wave = _fitted(part, length, first, stop, low if sign < 0 else high)
@@ -277,8 +277,8 @@ def _basis(at: FloatArray | IndexArray, length: float) -> FloatArray:
     return np.stack((np.ones(len(turn)), np.cos(turn), np.sin(turn)), axis=1)
 
 
-def _shifted(part: FloatArray, by: float) -> FloatArray:
-    """The values `by` samples later, through the four samples around; arbitrary within two of the ends."""
+def _shifted(part: FloatArray, by: float, first: int, stop: int) -> FloatArray:
+    """The values `by` samples after `first` .. `stop`, through the four samples around, which must be there."""
     whole = math.floor(by)
     rest = by - whole
     weights = (
@@ -287,10 +287,9 @@ def _shifted(part: FloatArray, by: float) -> FloatArray:
         -(rest + 1) * rest * (rest - 2) / 2,
         (rest + 1) * rest * (rest - 1) / 6,
     )
-    index = np.arange(len(part)) + whole
-    found = np.zeros(len(part))
+    found = np.zeros(stop - first)
     for offset, weight in zip((-1, 0, 1, 2), weights, strict=True):
-        found += weight * part[np.clip(index + offset, 0, len(part) - 1)]
+        found += weight * part[first + whole + offset : stop + whole + offset]
     return found
 
 

@@ -97,7 +97,6 @@ def urms_half_v(volts: SignalArray, half_edges: FloatArray) -> FloatArray:
         return found
     samples = np.asarray(volts, np.float64)
     starts, lengths, beside = cycles_from(samples, half_edges, 0, len(found))
-    beside &= (starts >= 0) & (starts + lengths <= len(samples))
     if beside.any():
         found[beside] = one_cycle_rms(samples, starts[beside], starts[beside] + lengths[beside])
     return found
@@ -127,7 +126,8 @@ def cycles_from(
         volts: (n,) float64.
         half_edges: (m,) rising, fractional positions in `volts`; `stop` is m - 2 at most.
     Returns:
-        Three arrays (stop - first,). Where the last is False the cycle is that of the edges.
+        Three arrays (stop - first,). Where the last is False the cycle is that of the edges, because there is
+        no jump, or because the cycle that was found leaves the samples.
 
     A result depends on the edges within MEDIAN_SIDE_HALF_CYCLES and on the samples within 3.5 cycles.
     """
@@ -135,12 +135,13 @@ def cycles_from(
     lengths = cycle_lengths(half_edges, first, stop)
     beside = np.abs(half_edges[first + 2 : stop + 2] - starts - lengths) > MOST_STRETCH * lengths
     usual = float(np.median(lengths)) if len(lengths) else 0.0
-    if not LEAST_CYCLE_SAMPLES <= usual < len(volts) / 3:
-        return starts, lengths, beside
-    for at in np.flatnonzero(beside).tolist():
-        start = _start(volts, float(starts[at]), float(lengths[at]))
-        starts[at] = round(start * FINENESS) / FINENESS
-    return starts, lengths, beside
+    if LEAST_CYCLE_SAMPLES <= usual < len(volts) / 3:
+        for at in np.flatnonzero(beside).tolist():
+            start = _start(volts, float(starts[at]), float(lengths[at]))
+            starts[at] = round(start * FINENESS) / FINENESS
+    leaves = (starts < 0) | (starts + lengths > len(volts))
+    starts[leaves] = half_edges[first:stop][leaves]
+    return starts, lengths, beside & ~leaves
 
 
 def _start(volts: FloatArray, edge: float, length: float) -> float:
@@ -278,7 +279,7 @@ def _basis(at: FloatArray | IndexArray, length: float) -> FloatArray:
 
 
 def _shifted(part: FloatArray, by: float, first: int, stop: int) -> FloatArray:
-    """The values `by` samples after `first` .. `stop`, through the four samples around, which must be there."""
+    """The values `by` samples after `first` .. `stop`, by the four samples around, which must be there."""
     whole = math.floor(by)
     rest = by - whole
     weights = (

@@ -103,3 +103,14 @@ def test_without_a_jump_none_is_looked_for(kind: str) -> None:
     volts = NOMINAL_V * math.sqrt(2) * level * np.sin(2 * np.pi * 50 * t) + noise
     edges = half_cycle_edges(volts, 12_000, 50.0)
     assert not cycles_from(volts, edges, 0, len(edges) - 2)[2].any()
+
+
+@pytest.mark.parametrize("jump_s", [0.22, 0.225, 0.23])
+def test_no_cycle_beside_a_jump_leaves_the_samples(jump_s: float) -> None:
+    t = np.arange(876) / 3200
+    volts = NOMINAL_V * math.sqrt(2) * np.sin(2 * np.pi * 50 * t + np.where(t >= jump_s, np.pi / 2, 0.0))
+    edges = half_cycle_edges(volts, 3200, 50.0)
+    starts, lengths, beside = cycles_from(volts, edges, 0, len(edges) - 2)
+    assert beside.any()
+    assert (starts + lengths)[beside].max() <= len(volts)
+    assert (starts == edges[:-2])[~beside].all()

@@ -172,6 +172,13 @@ def test_the_processor_has_its_boards_pins() -> None:
         assert divider == 1 + PARTS[upper].value / PARTS[lower].value
 
 
+def test_the_supply_is_sensed_at_the_jack() -> None:
+    """Not at the 5 V behind the boost converter, which a cell keeps up while the supply is lost."""
+    net_of = {pin: net for net in NETS for pin in net.pins}
+    assert net_of["R41", "1"].pins == (("J4", "JACK"), ("R41", "1"))
+    assert ("J4", "5V") in net_of["U4", "VDD"].pins
+
+
 def test_the_schematic_follows_these_files() -> None:
     kept = (schematic.HERE / f"{schematic.NAME}.kicad_sch").read_text(encoding="utf-8")
     assert kept == schematic.schematic(PARTS, NETS), "python device/analogue/schematic.py"

@@ -107,9 +107,11 @@ def test_years_are_indexed_by_slices_in_the_background(
     finally:
         monitoring._LISTENERS.command_listeners.remove(commands)
     with closing(store):
-        assert store.index_progress() == IndexProgress(0, 1), "not searched yet"
-        assert store.index_slice() == 10
-        assert store.index_progress() == IndexProgress(10, 31)
+        with monkeypatch.context() as patch:
+            patch.setattr(original_index.OriginalIndex, "_index_foreign", lambda self: None)
+            assert store.index_progress() == IndexProgress(0, 1), "not searched yet"
+            assert store.index_slice() == 10
+            assert store.index_progress() == IndexProgress(10, 31)
         before = commands.count
         assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [30, 29, 28]
         assert comes(lambda: db.opq_incident_boxes.count_documents({}) == 30)
@@ -181,6 +183,31 @@ def test_a_list_waits_briefly_for_a_slow_server(
         may_read.set()
         assert comes(lambda: store.index_progress() is None)
         assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [5]
+
+
+def test_new_incidents_are_searched_before_a_list_is_whole(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only Mauka and View run, nothing is indexed while nobody looks."""
+    db.incidents.insert_one(theirs(5))
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        assert store.index_progress() is None and store.count_incidents(ALL, 9) == 1
+    db.incidents.insert_one(theirs(6))
+    may_read = threading.Event()
+    read_newer = original_index.OriginalIndex._read_newer
+
+    def slow(store: original_index.OriginalIndex, older: int) -> original_index.NewIncidents | None:
+        may_read.wait(240)
+        return read_newer(store, older)
+
+    monkeypatch.setattr(original_index, "FIRST_SLICE_S", 0.01)
+    monkeypatch.setattr(original_index.OriginalIndex, "_read_newer", slow)
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        found = store.index_progress()
+        assert found is not None and found.percent == 99 and "new incidents" in found.words
+        may_read.set()
+        assert comes(lambda: store.index_progress() is None)
+        assert store.count_incidents(ALL, 9) == 2
 
 
 def test_a_first_list_searches_none_of_ours(
@@ -343,6 +370,47 @@ def test_what_the_originals_collector_deletes_is_forgotten(db: Any, cleared_uri:
         assert store.incident_facts(lone.incident_id) is None
 
 
+@pytest.mark.parametrize("expires", [False, True])
+def test_an_incident_ends_with_its_last_finding(
+    db: Any, cleared_uri: str, tmp_path: Path, expires: bool
+) -> None:
+    """The index and the page state the same end after one of two findings is deleted."""
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        at_ns = (T_MS + 10**9) * 10**6
+        ends_ns = {"1": at_ns + 10**8, "2": at_ns + 9 * 10**8}
+        both = [
+            Finding("sag", box_id, at_ns, end, 0, residual_percent=70.0) for box_id, end in ends_ns.items()
+        ]
+        one, other = put_findings(store, 3, both)
+        assert one.incident_id == other.incident_id
+        assert [each.end_ns for each in store.find_incidents(ALL, 9)] == [ends_ns["2"]]
+        if expires:
+            now_s = int(time.time())
+            db.incidents.update_one({"incident_id": other.finding_id}, {"$set": {"expire_at": now_s - 60}})
+            assert store.expire(now_s) == 1
+        else:
+            db.incidents.delete_one({"incident_id": other.finding_id})
+            store.follow_original()
+        (entry,) = store.find_incidents(ALL, 9)
+        found = store.incident(one.incident_id)
+        assert found is not None and entry.end_ns == found.end_ns == ends_ns["1"]
+        assert entry.length_ns == 10**8 and store.find_incidents(IncidentFilter(box_id="2"), 9) == []
+
+
+def test_a_long_deletion_is_followed_at_once(
+    db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an expiry of years, of which slices were read before."""
+    monkeypatch.setattr(original_index, "CHECKED", 3)
+    db.incidents.insert_many([theirs(number) for number in range(1, 21)])
+    with closing(open_store(cleared_uri, tmp_path)) as store:
+        while store.index_slice():
+            continue
+        db.incidents.delete_many({"incident_id": {"$lte": 18}})
+        assert store.follow_original() == 18
+        assert [each.incident_id for each in store.find_incidents(ALL, 9)] == [20, 19]
+
+
 def test_no_deletion_or_end_is_behind_older_ones(
     db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,7 +480,8 @@ def test_the_list_says_how_much_is_indexed(
         assert browser.get("/feeds/incidents.atom") == 200 and "25 % are done" in browser.text
         for path in ("incidents", "findings"):
             assert indexed_percent(browser, path) == 25
-        assert browser.get("/api/v1/exports/incidents") == 200
+        db.opq_locks.insert_one({"_id": "incident_index", "holder": "another", "beat": 0})
+        assert browser.get("/api/v1/exports/incidents") == 200, "of a process of its own"
         assert browser.headers["opq-indexed-percent"] == "25"
         assert browser.get("/events/40") == 200 and "The event names no Box." in browser.text
         assert browser.get("/api/v1/events/40") == 200 and json.loads(browser.text)["box_ids"] == []

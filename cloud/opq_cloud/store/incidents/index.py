@@ -245,10 +245,14 @@ class IndexPlace:
 
 @dataclass(frozen=True, slots=True)
 class IndexProgress:
-    """How many numbers of incidents are looked at, of all that were stored before the first start."""
+    """How many numbers of incidents are looked at, of all that were stored before the first start.
+
+    `are_new`: new ones are searched, whose number is not known.
+    """
 
     done: int
     all: int
+    are_new: bool = False
 
     @property
     def percent(self) -> int:
@@ -256,6 +260,8 @@ class IndexProgress:
 
     @property
     def words(self) -> str:
+        if self.are_new:
+            return "new incidents of the original are being indexed; they are not listed or counted yet"
         return (
             "the incidents of before the first start are being indexed, the newest first: "
             f"{self.percent} % are done; older ones are not listed or counted yet"

@@ -308,7 +308,7 @@ class FindingRecords(OriginalIndex):
         yield
         if ended := [number for number in numbers if number not in kept]:
             yield from self._forget_incidents(documents, ended)
-        self._enter_parts(documents, [pair for pair in pairs if pair[0] in kept])
+        self._enter_left(documents, [pair for pair in pairs if pair[0] in kept])
 
 
 def incident_number(finding: Fields) -> int:

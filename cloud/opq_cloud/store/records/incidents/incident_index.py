@@ -1,6 +1,5 @@
 """The index of incidents (with the tags of class and Box), the notes of people, and joined incidents."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -31,8 +30,6 @@ from opq_proto.errors import StoreError
 
 FILL_ROWS = 500
 """Incidents of a copied store that are indexed in one write."""
-FOREIGN_S = 2.0
-"""Incidents that an original Mauka stores are indexed after this time."""
 REVISION = "incident_index_revision"
 """Counter that rises after each write to the index, so that a reader may keep what it read under a value."""
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
@@ -58,7 +55,6 @@ class IncidentIndex(StorePart, ABC):
 
     _filled: frozenset[str] = frozenset()
     """Names of tables that have every copied incident."""
-    _filled_s = 0.0
 
     def _find_entries(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
@@ -204,9 +200,7 @@ class IncidentIndex(StorePart, ABC):
                     self._enter_stored(documents, number, IncidentWork())
 
         self._fill_table(INDEX, enter, copied)
-        if time.monotonic() - self._filled_s >= FOREIGN_S:
-            self._index_foreign()
-            self._filled_s = time.monotonic()
+        self._index_foreign()
 
     @abstractmethod
     def _index_foreign(self) -> None:

@@ -190,6 +190,12 @@ class IncidentParts(IncidentIndex):
         if more:
             documents.raise_number(REVISION)
 
+    def _enter_left(self, documents: Documents, pairs: Sequence[Pair]) -> None:
+        """Indexes again incidents that keep other findings than the deleted ones of these Boxes."""
+        for number in sorted({number for number, _ in pairs}):
+            self._enter_stored(documents, number)
+        self._enter_parts(documents, pairs)
+
     def _of_pair(
         self, documents: Documents, pair: Pair, fresh: dict[int, KnownFinding]
     ) -> list[KnownFinding]:

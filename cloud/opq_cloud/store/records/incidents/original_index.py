@@ -18,7 +18,6 @@ from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, e
 from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
 from opq_cloud.store.incidents.parts_seen import part_of
 from opq_cloud.store.records.incidents.incident_index import (
-    FOREIGN_S,
     REVISION,
     enter_incident,
     new_entry,
@@ -30,8 +29,12 @@ from opq_proto.kit import log
 
 FOLLOW_S = 20.0
 """What the original changed and deleted is followed at this interval."""
+FOREIGN_S = 2.0
+"""Incidents that an original Mauka stores are indexed after this time."""
 END_S = 5.0
 """Longest wait for the thread when the store is closed."""
+FRESH_S = 60.0
+"""A list has all new incidents if they were searched within this time; retention searches each minute."""
 FIRST_SLICE_S = 0.5
 """Longest wait of a request for the first slice, because a list has 2 s; a server that uses no index for it
 takes longer."""
@@ -51,6 +54,8 @@ BACK = f"{INDEX.name}_back"
 CHECKED = 1000
 """Rows of the index that are compared with their incidents at once: the oldest, because the original's
 collector deletes them, and the next ones in turn, because retention may be shortened, or an outage long."""
+PASSES = 10
+"""Most times that rows are compared at once: again where as many were deleted, as in an expiry of years."""
 OUTAGES = 200
 """Newest outages whose end is read again: the original changes it while they last."""
 
@@ -58,6 +63,8 @@ OUTAGES = 200
 class NewIncidents(NamedTuple):
     """What a search for new incidents of the original found."""
 
+    began_s: float
+    """When it began (monotonic)."""
     numbers: list[int]
     """The newest ones, in order, also those that are indexed."""
     found: list[Fields]
@@ -75,6 +82,10 @@ class OriginalIndex(IncidentParts):
 
     A MongoDB goes along the index of `group_id` and `incident_id`, and reads no more than a slice at once.
     """
+    _asked_s = -FOREIGN_S
+    """When `_indexing` was started last (monotonic)."""
+    _searched_s: float | None = None
+    """When the last search began of which all new incidents are indexed (monotonic)."""
     _newer_due_s = 0.0
     _late_above: int | None = None
     """The LATE newest incidents of the original are above this number; None: not searched yet."""
@@ -91,25 +102,30 @@ class OriginalIndex(IncidentParts):
         """Held while a slice is indexed, by one thread of this process."""
 
     def index_progress(self) -> IndexProgress | None:
-        """Needs no search: 0 of 1 until the first slice knows the highest number."""
+        """Starts a search for new incidents, whose first slice it waits for; 0 of 1 until it is known."""
+        self._index_foreign()
         with self._driver.read() as documents:
             if not documents.original:
                 return None
-            first, done = documents.number(FIRST), documents.number(BACK) or 0
-            every = 1 if first is None else first
-        return None if done >= every else IndexProgress(done, every)
+            older = _older_progress(documents)
+        if older or (self._searched_s is not None and time.monotonic() < self._searched_s + FRESH_S):
+            return older
+        return IndexProgress(99, 100, are_new=True)
 
     def index_slice(self) -> int:
         """Indexes a slice; 0 also where another process took the lock over, as `index_progress` shows."""
         with self._driver.read() as documents:
             if not documents.original:
                 return 0
+            is_first = documents.number(FIRST) is None
         with self._slices:
-            done = None
+            done, began_s = None, time.monotonic()
             try:
                 older = self._read_older()
                 enter = partial(self._index_slice, older=older, newer=self._read_newer(len(older)))
                 done = self._driver.exclusive("incident_index", enter)
+                if is_first and done is not None:
+                    self._searched_s = began_s  # it begins with the newest one
             finally:
                 if done is None:  # an error, or a lost lock: the next call reads this slice again
                     self._older = None
@@ -117,11 +133,14 @@ class OriginalIndex(IncidentParts):
 
     def _index_foreign(self) -> None:
         """Has a thread index them; waits for its first slice, so that a new incident is listed at once."""
+        if time.monotonic() < self._asked_s + FOREIGN_S:
+            return
         if self._indexing is not None and self._indexing.is_alive():
             return
         with self._driver.read() as documents:
             if not documents.original:
                 return
+        self._asked_s = time.monotonic()
         self._first_slice = threading.Event()
         self._indexing = threading.Thread(
             target=self._index_rest, args=(self._first_slice,), name="incident-index", daemon=True
@@ -134,8 +153,11 @@ class OriginalIndex(IncidentParts):
             while not self._is_closing and self.index_slice():
                 first_slice.set()
             first_slice.set()
-            is_whole = self.index_progress() is None  # else another process goes on
-            if is_whole and not self._is_closing and time.monotonic() > self._followed_s + FOLLOW_S:
+            if (
+                not self._has_older()
+                and not self._is_closing
+                and time.monotonic() > self._followed_s + FOLLOW_S
+            ):
                 self._followed_s = time.monotonic()
                 self.follow_original()
         except StoreError as error:  # the next request goes on
@@ -203,7 +225,7 @@ class OriginalIndex(IncidentParts):
             wanted: list[Condition] = [("group_id", "=", None), ("incident_id", "in", new)]
             entered = list(documents.find(INCIDENTS, wanted)) if new else []
         self._newer_due_s = time.monotonic() + max(FOREIGN_S, NEWER_PAUSES * (time.monotonic() - began_s))
-        return NewIncidents(numbers, entered)
+        return NewIncidents(began_s, numbers, entered)
 
     def _enter_newer(self, documents: Documents, newer: NewIncidents) -> None:
         self._enter_foreign(documents, newer.found, OPEN)
@@ -213,6 +235,8 @@ class OriginalIndex(IncidentParts):
             documents.raise_number(NEWEST, numbers[-1])
         if len(numbers) > LATE:
             self._late_above = numbers[-LATE - 1]
+        if len(numbers) < SLICE + LATE:
+            self._searched_s = newer.began_s
 
     def _find_late(self, documents: Documents, newest: int) -> int:
         """Returns the number above which the LATE newest incidents of the original are."""
@@ -234,7 +258,13 @@ class OriginalIndex(IncidentParts):
         with self._driver.read() as documents:
             if not documents.original:
                 return 0
-        return self._driver.exclusive("incident_index", self._follow) or 0
+        changed = 0
+        for _ in range(PASSES):
+            done = self._driver.exclusive("incident_index", self._follow) or 0
+            changed += done
+            if done < CHECKED:
+                break
+        return changed
 
     def _follow(self, documents: Documents) -> int:
         rows = self._rows_in_turn(documents)
@@ -283,16 +313,28 @@ class OriginalIndex(IncidentParts):
         if ended := sorted({number for number, _ in gone} - kept):
             for _ in self._forget_incidents(documents, ended):
                 continue
-        self._enter_parts(documents, [pair for pair in gone if pair[0] in kept])
+        self._enter_left(documents, [pair for pair in gone if pair[0] in kept])
         if gone:
             documents.raise_number(REVISION)
             self._tried = frozenset()  # the original may give the number of its newest incident again
         return len(gone)
 
     def _index_all(self) -> None:
-        while self.index_slice() or self.index_progress() is not None:  # a lost lock ends one slice, not all
+        while self.index_slice() or self._has_older():  # a lost lock ends one slice, not all
             continue
         super()._index_all()
+
+    def _has_older(self) -> bool:
+        """Whether incidents of before the first start are not indexed; another process may do it."""
+        with self._driver.read() as documents:
+            return documents.original and _older_progress(documents) is not None
+
+
+def _older_progress(documents: Documents) -> IndexProgress | None:
+    """Needs no search: 0 of 1 until the first slice knows the highest number."""
+    first, done = documents.number(FIRST), documents.number(BACK) or 0
+    every = 1 if first is None else first
+    return None if done >= every else IndexProgress(done, every)
 
 
 def _entry(one: KnownFinding, work: IncidentWork) -> Fields:

@@ -72,7 +72,7 @@ class Table:
 class EarliestStart:
     """The earliest `start_ns` of documents that end after a moment, as the value of a condition.
 
-    A hint, without which a search reads more rows: a database that does not know it quickly ignores it.
+    A hint, without which a search reads the rows of all years; 0 where too many documents end after it.
     """
 
     table: Table

@@ -86,7 +86,9 @@ class Commands(monitoring.CommandListener):
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         self.count += 1
         command = dict(event.command)
-        if "incidents" in (command.get("find"), command.get("distinct"), command.get("collection")):
+        if {"incidents", "opq_incident_boxes"} & {
+            command.get(name) for name in ("find", "distinct", "collection")
+        }:
             self.reads.append(command)
 
     def succeeded(self, event: object) -> None: ...
@@ -130,7 +132,8 @@ def test_years_are_indexed_by_slices_in_the_background(
         commands.reads.clear()
         assert store.expire(2**31 - 1) == 32 and db.opq_incident_index.count_documents({}) == 0
         assert commands.count - before < 40, "as many of 20,000"
-        searches = [each for each in commands.reads if each.get("projection") == {"_id": 1}]
+        read = [each for each in commands.reads if each["find"] == "incidents"]
+        searches = [each for each in read if each.get("projection") == {"_id": 1}]
         assert not searches, "they are deleted by their numbers"
 
 
@@ -185,13 +188,40 @@ def test_a_list_waits_briefly_for_a_slow_server(
         assert [one.incident_id for one in store.find_incidents(ALL, 3)] == [5]
 
 
+def test_a_span_reads_no_rows_of_former_years(db: Any, cleared_uri: str, tmp_path: Path) -> None:
+    """An outage of years ago that lasts is found too."""
+    outage = {"classifications": ["OUTAGE"], "event_id": -1, "box_id": "1"}
+    numbers = range(1, 31)
+    long = theirs(1, end_timestamp_ms=theirs(29)["start_timestamp_ms"] + 9.0, **outage)
+    db.incidents.insert_many([long, *(theirs(number, box_id="1") for number in numbers[1:])])
+    commands = Commands()
+    monitoring.register(commands)
+    try:
+        store = open_store(cleared_uri, tmp_path)
+    finally:
+        monitoring._LISTENERS.command_listeners.remove(commands)
+    with closing(store):
+        while store.index_slice():
+            continue
+        for first, found, earliest in ((29, [30, 29, 1], 1), (30, [30], 30)):
+            wanted = IncidentFilter(
+                box_id="1", start_ns=int(theirs(first)["start_timestamp_ms"]) * 10**6 + 2 * 10**6
+            )
+            commands.reads.clear()
+            assert [one.incident_id for one in store.find_incidents(wanted, 9)] == found
+            of_box = [each for each in commands.reads if "box_id" in str(each.get("filter"))]
+            (rows,) = [each for each in of_box if each["find"] == "opq_incident_boxes" and "sort" in each]
+            since = {"start_ns": {"$gte": int(theirs(earliest)["start_timestamp_ms"]) * 10**6}}
+            assert since in rows["filter"].get("$and", ())
+
+
 def test_new_incidents_are_searched_before_a_list_is_whole(
     db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only Mauka and View run, nothing is indexed while nobody looks."""
     db.incidents.insert_one(theirs(5))
     with closing(open_store(cleared_uri, tmp_path)) as store:
-        assert store.index_progress() is None and store.count_incidents(ALL, 9) == 1
+        assert store.count_incidents(ALL, 9) == 1 and comes(lambda: store.index_progress() is None)
     db.incidents.insert_one(theirs(6))
     may_read = threading.Event()
     read_newer = original_index.OriginalIndex._read_newer
@@ -360,9 +390,7 @@ def test_what_the_originals_collector_deletes_is_forgotten(db: Any, cleared_uri:
         store.follow_original()
         for wanted in (ALL, IncidentFilter(box_id="2")):
             assert {one.incident_id for one in store.find_incidents(wanted, 9)} == {2, whole.incident_id}
-        db.incidents.insert_one(
-            theirs(1, box_id="5")
-        )  # the original began again at the number that it deleted
+        db.incidents.insert_one(theirs(1, box_id="5"))  # it began again at the number that it deleted
         assert store.index_slice() == 1
         assert [one.incident_id for one in store.find_incidents(IncidentFilter(box_id="5"), 9)] == [1]
         (left,) = store.incident_parts(["1", "2"], IncidentFilter(start_ns=at_ns))

@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from opq_cloud.store.documents import stored_boxes
-from opq_cloud.store.driver import EarliestStart, Fields, Key, Table, Where
+from opq_cloud.store.driver import Fields, Key, Table, Where
 
 REVISION = "_revision"
 """Field of our documents that each change raises."""
@@ -24,8 +24,6 @@ def filter_of(table: Table, where: Where) -> Fields:
     every: list[Fields] = []
     for name, operator, value in where:
         field = "_id" if name == table.id_field else name
-        if isinstance(value, EarliestStart):
-            continue  # only a hint
         if name == "box_id" and table.foreign_boxes and operator in ("=", "in"):
             every.append(of_boxes(value if operator == "in" else [value]))
         elif operator in ("=", "has"):

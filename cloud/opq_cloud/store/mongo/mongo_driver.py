@@ -21,7 +21,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 
 from opq_cloud.store.documents import box_text
 from opq_cloud.store.documents.readable import ReadableDocuments
-from opq_cloud.store.driver import Changed, ExpirySlice, Fields, Key, Table, Where
+from opq_cloud.store.driver import Changed, EarliestStart, ExpirySlice, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import REVISION, among, filter_of, following, needed
 from opq_cloud.store.mongo.mongo_server import (
     DELETED_AT_ONCE,
@@ -44,6 +44,8 @@ from opq_proto.errors import StoreError
 T = TypeVar("T")
 DOCUMENTS_PER_REQUEST = 100
 """Documents that one request puts."""
+FEW_DOCUMENTS = 5000
+"""If fewer documents end after a moment, a search since then starts at the earliest start of these."""
 OWN = frozenset(
     {
         "measurements",
@@ -109,7 +111,16 @@ class MongoDocuments:
             yield plain
 
     def _filter(self, table: Table, where: Where) -> Fields:
-        return filter_of(table, where)
+        return filter_of(table, [(name, operator, self._known(value)) for name, operator, value in where])
+
+    def _known(self, value: object) -> object:
+        """Reads an EarliestStart; if nothing ends after it, nothing is found."""
+        if not isinstance(value, EarliestStart):
+            return value
+        later = {"end_ns": {"$gt": value.after_ns}}
+        found = self._of(value.table).find(later, {"_id": 0, "start_ns": 1}).limit(FEW_DOCUMENTS)
+        starts = [int(each["start_ns"]) for each in found]
+        return min(starts, default=value.after_ns) if len(starts) < FEW_DOCUMENTS else 0
 
     def _wanted(self, table: Table, key: Key) -> Fields:
         return filter_of(table, [(name, "=", value) for name, value in zip(table.key, key, strict=True)])

@@ -106,6 +106,7 @@ INDEXES: Mapping[str, Sequence[Sequence[str]]] = {
         ("-severity_key", "-_id"),
         ("-length_ns", "-_id"),
         ("-start_ns", "-_id"),
+        ("end_ns", "start_ns"),
         ("tags", "-start_ns", "-_id"),
     ),
     "opq_incident_notes": (("incident_id",), ("account_id",), ("note_id",)),

@@ -124,13 +124,25 @@ def test_a_lost_incident_of_the_original_is_counted(store: MongoStore, db: Any, 
     with pytest.raises(DuplicateKeyError):
         _theirs(db, finding_id)
     assert store.lost_incidents() == 1
-    assert "lost 1 incident" in str(store.numbers_problem)
+    assert "1 incidents of the original are lost" in str(store.numbers_problem)
     _put_sag(store, 0)  # analysed again: our file is replaced, and the trace stays
     assert db["fs.files"].count_documents({"filename": f"incident_{finding_id}"}) == 2
     assert store.lost_incidents() == 1
     assert _put_sag(store, 500)[0] > 1_000_000
     with closing(open_store(store.place[0], tmp_path, untouched=True)) as other:
         assert other.lost_incidents() == 1
+
+
+def test_a_number_of_both_systems_is_counted(store: MongoStore, db: Any) -> None:
+    """No finding has the number of an incident that was split off, so the original's document is stored."""
+    _put_sag(store, 0)
+    whole = _put_sag(store, 0, "2")[1]
+    *_, last = store.findings_of_incident(whole)
+    number = IncidentEditor(store).split_incident(whole, [last.finding_id])
+    assert store.lost_incidents() == 0
+    _theirs(db, number)
+    assert store.lost_incidents() == 1 and "not listed" in str(store.numbers_problem)
+    assert _put_sag(store, 500)[0] > 1_000_000
 
 
 def test_a_shared_number_shows_our_own_samples(store: MongoStore, db: Any) -> None:

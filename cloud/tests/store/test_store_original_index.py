@@ -215,10 +215,10 @@ def test_a_span_reads_no_rows_of_former_years(db: Any, cleared_uri: str, tmp_pat
             assert since in rows["filter"].get("$and", ())
 
 
-def test_new_incidents_are_searched_before_a_list_is_whole(
+def test_a_whole_list_has_new_incidents(
     db: Any, cleared_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where only Mauka and View run, nothing is indexed while nobody looks."""
+    """Where only Mauka and View run, nothing is indexed while no list is read."""
     db.incidents.insert_one(theirs(5))
     with closing(open_store(cleared_uri, tmp_path)) as store:
         assert store.count_incidents(ALL, 9) == 1 and comes(lambda: store.index_progress() is None)

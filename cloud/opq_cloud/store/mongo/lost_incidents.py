@@ -3,6 +3,10 @@
 The original stores the samples of an incident first, then its document. If the number is in use here, MongoDB
 refuses the document (E11000) and the original reports nothing; its file `incident_<number>` stays as the only
 trace. An outage has no samples, so a lost one leaves no trace.
+
+A number of an incident of ours that no finding of it has any more (it was split, or its first finding is gone)
+is not refused: the original's incident is stored, and is not listed. It is counted too. Neither can be
+prevented: the original's service counts in its memory, and each question to it draws a number.
 """
 
 import time
@@ -46,12 +50,13 @@ class LostIncidents:
         return {number for number in fresh if written_s[number] >= now_s - newest_s}
 
     def _lost(self, numbers: Iterable[int]) -> Iterator[int]:
-        """Yields those of these numbers, of files of others, whose finding is ours."""
+        """Yields those of these numbers, of files of others, whose finding or incident is ours."""
         left = iter(numbers)
         while some := list(islice(left, NUMBERS_PER_REQUEST)):
-            ours = {"incident_id": {"$in": some}, "group_id": {"$exists": True}}
-            for each in self._db.incidents.find(ours, {"incident_id": 1}):
-                yield int(each["incident_id"])
+            of_finding = {"incident_id": {"$in": some}, "group_id": {"$exists": True}}
+            for field, ours in (("incident_id", of_finding), ("group_id", {"group_id": {"$in": some}})):
+                for each in self._db.incidents.find(ours, {field: 1}):
+                    yield int(each[field])
 
 
 def _numbers(files: Iterable[Document]) -> Iterator[int]:

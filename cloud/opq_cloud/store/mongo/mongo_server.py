@@ -385,7 +385,7 @@ class MongoServer:
         seen, lost = self._foreign_seen, len(self._lost.numbers)
         if seen is None or time.monotonic() > seen[1] + FOREIGN_SHOWN_S:
             return None
-        counted = f", and the original has lost {lost} incidents" if lost else ""
+        counted = f", and {lost} incidents of the original are lost or not listed" if lost else ""
         return f"{FOREIGN_NUMBERS} (number {seen[0]}{counted})"
 
     def highest_number(self, name: str) -> int:

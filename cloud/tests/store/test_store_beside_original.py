@@ -24,6 +24,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID
 from opq_cloud.store.mongo.mongo_store import MongoStore
@@ -143,6 +144,20 @@ def test_a_number_of_both_systems_is_counted(store: MongoStore, db: Any) -> None
     _theirs(db, number)
     assert store.lost_incidents() == 1 and "not listed" in str(store.numbers_problem)
     assert _put_sag(store, 500)[0] > 1_000_000
+
+
+def test_what_a_killed_process_stored_is_listed(
+    store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last finding has no index, and its event may be gone before it is analysed again."""
+    _put_sag(store, 0)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(store, "_index_plan", lambda *_: 1 // 0)
+        _put_sag(store, 500)
+    with closing(open_store(store.place[0], tmp_path)) as other:
+        assert other.follow_original() == 1
+        assert other.count_incidents(IncidentFilter(), 9) == 2
+        assert len(list(other.incident_parts(["1"], IncidentFilter()))) == 2
 
 
 def test_a_shared_number_shows_our_own_samples(store: MongoStore, db: Any) -> None:

@@ -4,8 +4,8 @@ The original stores the samples of an incident first, then its document. If the 
 refuses the document (E11000) and the original reports nothing; its file `incident_<number>` stays as the only
 trace. An outage has no samples, so a lost one leaves no trace.
 
-A number of an incident of ours that no finding of it has any more (it was split, or its first finding is gone)
-is not refused: the original's incident is stored, and is not listed. It is counted too. Neither can be
+A number that an incident of ours has, and none of its findings (it was split off, or its first finding is
+gone), is not refused: the original's incident is stored, and is not listed. It is counted too. Neither can be
 prevented: the original's service counts in its memory, and each question to it draws a number.
 """
 

@@ -56,6 +56,8 @@ CHECKED = 1000
 collector deletes them, and the next ones in turn, because retention may be shortened, or an outage long."""
 PASSES = 10
 """Most times that rows are compared at once: again where as many were deleted, as in an expiry of years."""
+COMPLETED = 200
+"""Newest findings of ours that are indexed at a start: a killed process may have stored the last ones alone."""
 OUTAGES = 200
 """Newest outages whose end is read again: the original changes it while they last."""
 
@@ -92,6 +94,8 @@ class OriginalIndex(IncidentParts):
     _tried: frozenset[int] | set[int] = frozenset()
     """Numbers of the last search for new ones: one that cannot be read is not tried again."""
     _followed_s = 0.0
+    _is_completed = False
+    """Whether the newest findings of ours were searched for those without an index."""
     _checked: tuple[int, int] | None = None
     """Start and number of the last row that was checked in turn; None: the next ones follow the oldest."""
     _is_closing = False
@@ -259,12 +263,26 @@ class OriginalIndex(IncidentParts):
             if not documents.original:
                 return 0
         changed = 0
+        if not self._is_completed:
+            done = self._driver.exclusive("findings", self._complete_newest)
+            changed, self._is_completed = done or 0, done is not None
         for _ in range(PASSES):
             done = self._driver.exclusive("incident_index", self._follow) or 0
             changed += done
             if done < CHECKED:
                 break
         return changed
+
+    def _complete_newest(self, documents: Documents) -> int:
+        fields = ("group_id", "box_id")
+        ours = [("group_id", ">", 0)]
+        found = documents.find(INCIDENTS, ours, sort=("-group_id",), limit=COMPLETED, fields=fields)
+        pairs = {(int(each["group_id"]), str(each["box_id"])) for each in found}
+        where = [("incident_id", "in", sorted({number for number, _ in pairs}))]
+        rows = documents.find(PARTS, where, fields=("incident_id", "box_id"))
+        missing = pairs - {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
+        self._enter_left(documents, sorted(missing))
+        return len(missing)
 
     def _follow(self, documents: Documents) -> int:
         rows = self._rows_in_turn(documents)

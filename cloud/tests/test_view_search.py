@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo
 import pytest
+from account_scene import FormBrowser
 from open_view import open_services
 
 from opq_cloud.store import BoxRecord, open_store
@@ -72,6 +74,18 @@ def test_a_box_is_found_by_each_region(services: ViewServices) -> None:
         assert "Box 12" in found(services, text), text
     (hit,) = (each for each in find(VisitorContext(services), "windward") if each.kind == "Box")
     assert hit.detail.startswith("Kailua, Windward")
+
+
+def test_a_boxs_page_names_its_regions(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=30.0) as scene:
+        scene.store.put_box(BoxRecord("12", "Box 12", location="box-12"))
+        browser = FormBrowser(scene.url)
+        for region, words in (
+            ("Kailua", "In region Kailua."),
+            ("Windward", "In the regions Kailua, Windward."),
+        ):
+            scene.store.put_region(region, "box-12")
+            assert browser.get("/boxes/12") == 200 and words in browser.text
 
 
 def test_a_boxs_actions_follow_it(services: ViewServices) -> None:

@@ -57,7 +57,7 @@ collector deletes them, and the next ones in turn, because retention may be shor
 PASSES = 10
 """Most times that rows are compared at once: again where as many were deleted, as in an expiry of years."""
 COMPLETED = 200
-"""Newest findings of ours that are indexed at a start: a killed process may have stored the last ones alone."""
+"""Newest findings of ours that are indexed at a start: a killed process left the last without an entry."""
 OUTAGES = 200
 """Newest outages whose end is read again: the original changes it while they last."""
 

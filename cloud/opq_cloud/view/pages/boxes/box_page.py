@@ -69,7 +69,8 @@ class BoxPages:
             "What changed", lambda: changes_listed(context.store, now_ms - CHANGES_MS, now_ms, [box_id]), []
         )
         card = box_card(context, record, measured=context.measured_shares([box_id]).get(box_id))
-        place = context.place_words(box_id)
+        place, of_box = context.place_words(box_id), context.places().get(box_id)
+        regions = () if of_box is None else of_box.regions
         in_percent = context.visitor.voltage_unit == "percent"
         said, not_asked = self._report_of(box_id, ask)
         return self._render(
@@ -78,6 +79,7 @@ class BoxPages:
             200,
             card=card,
             about=f"At {place}. " if place else "",
+            regions=regions,
             sites=sites_of_boxes(seen_sites(context), [box_id]),
             minutes=minutes[::-1],
             stale_words=None if card.live else stale_words(context, [box_id]),

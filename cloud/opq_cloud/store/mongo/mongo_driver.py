@@ -156,6 +156,9 @@ class MongoDocuments:
         return True
 
     def put(self, table: Table, documents: Iterable[Fields]) -> None:
+        if table.kept:  # a new one is inserted whole: FerretDB drops an empty list of $setOnInsert
+            documents = list(documents)
+            self.add(table, documents)
         changes: list[tuple[Fields, Fields]] = []
         for document in documents:
             stored = _stored(table, document)

@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.makai_documents import limits_document
 from opq_cloud.store.documents.retention import Ttls, ttls_document
-from opq_cloud.store.records.tables import INDEX, PARTS
+from opq_cloud.store.records.tables import INDEX_COUNTERS
 from opq_proto.errors import OtherFormError, OtherSchemaError
 
 SCHEMA = 1
@@ -46,9 +46,9 @@ def put_schema(db: Database[Document]) -> None:
 
 def put_whole_indexes(db: Database[Document]) -> None:
     """Notes in a new database that no incident of ours lacks its index, so that no list searches for one."""
-    for table in (INDEX, PARTS):
+    for counter in INDEX_COUNTERS.values():
         try:
-            db.opq_counters.insert_one({"_id": table.name, "value": 0})
+            db.opq_counters.insert_one({"_id": counter, "value": 0})
         except DuplicateKeyError:
             continue  # another process of ours was faster
 

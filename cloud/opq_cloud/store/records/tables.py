@@ -114,6 +114,8 @@ PARTS = Table(
     identity=lambda one: f"{one['incident_id']}:{one['box_id']}",
     versioned=False,
 )
+INDEX_COUNTERS = {table: table.name for table in (INDEX, PARTS)}
+"""Table of the index -> counter that notes that it has every incident of ours."""
 NOTES = Table(
     "incident_notes",
     ("note_id",),

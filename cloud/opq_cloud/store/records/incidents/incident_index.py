@@ -25,7 +25,7 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
 from opq_cloud.store.records.part import StorePart
-from opq_cloud.store.records.tables import FACTS, HEIRS, INCIDENTS, INDEX, NOTES, PARTS
+from opq_cloud.store.records.tables import FACTS, HEIRS, INCIDENTS, INDEX, INDEX_COUNTERS, NOTES, PARTS
 from opq_proto.errors import StoreError
 
 FILL_ROWS = 500
@@ -213,11 +213,8 @@ class IncidentIndex(StorePart, ABC):
     def _fill_table(
         self, table: Table, enter: Callable[[Documents, Sequence[int]], None], copied: bool = False
     ) -> None:
-        """Enters incidents that were copied without this table, once, in slices; a stop loses no slice.
-
-        The counter of the table's name notes that it has all.
-        """
-        counter = table.name
+        """Enters incidents that were copied without this table, once, in slices; a stop loses no slice."""
+        counter = INDEX_COUNTERS[table]
         if counter in self._filled and not copied:
             return
 

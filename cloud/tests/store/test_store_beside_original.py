@@ -146,6 +146,31 @@ def test_a_number_of_both_systems_is_counted(store: MongoStore, db: Any) -> None
     assert _put_sag(store, 500)[0] > 1_000_000
 
 
+def test_a_boxs_deleted_finding_shortens_its_incident(store: MongoStore, db: Any) -> None:
+    """The original's collector deletes one of two findings of a Box."""
+    first, (later_id, later) = _put_sag(store, 0)[1], _put_sag(store, 500)
+    IncidentEditor(store).merge_incidents([first, later])
+    db.incidents.delete_one({"incident_id": later_id})
+    store.follow_original()
+    (entry,) = store.find_incidents(IncidentFilter(), 9)
+    found = store.incident(entry.incident_id)
+    assert found is not None and found.end_ns - found.start_ns == 50_000_000
+    assert (entry.start_ns, entry.end_ns) == (found.start_ns, found.end_ns)
+
+
+def test_a_number_taken_after_a_deletion_is_listed(store: MongoStore, db: Any) -> None:
+    """The original gives the number of an incident of ours that its collector deleted."""
+    finding_id, number = _put_sag(store, 0)
+    _theirs(db, number + 1, box_id="5")
+    assert [store.index_slice() for _ in range(2)] == [1, 0], "what was there before is indexed"
+    db.incidents.delete_one({"incident_id": finding_id})
+    _theirs(db, number)
+    store.follow_original()
+    (entry,) = store.find_incidents(IncidentFilter(box_id="4"), 9)
+    assert (entry.incident_id, entry.start_ns) == (number, (T_MS + 7_000_000) * 1_000_000)
+    assert store.find_incidents(IncidentFilter(box_id="1"), 9) == []
+
+
 def test_what_a_killed_process_stored_is_listed(
     store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

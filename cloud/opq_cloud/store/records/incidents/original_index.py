@@ -316,21 +316,27 @@ class OriginalIndex(IncidentParts):
         return rows
 
     def _forget_deleted(self, documents: Documents, rows: Sequence[Fields]) -> int:
-        pairs = {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
+        pairs = {(int(each["incident_id"]), str(each["box_id"])): int(each["end_ns"]) for each in rows}
         numbers = sorted({number for number, _ in pairs})
-        there: set[tuple[int, str]] = set()
-        for field in ("group_id", "incident_id"):
-            found = documents.find(INCIDENTS, [(field, "in", numbers)], fields=(field, "group_id", "box_id"))
-            there |= {
-                (int(each[field]), text_of(each.get("box_id")))
-                for each in found
-                if field == "group_id" or each.get("group_id") is None
-            }
-        gone = pairs - there
-        kept = {number for number, _ in there}
+        fields = ("incident_id", "group_id", "box_id", "end_ns")
+        ends_ns: dict[tuple[int, str], int] = {}
+        """The last end of our findings, by incident and Box."""
+        for each in documents.find(INCIDENTS, [("group_id", "in", numbers)], fields=fields):
+            pair = int(each["group_id"]), text_of(each.get("box_id"))
+            end_ns = each.get("end_ns")  # anything, where a document cannot be read
+            ends_ns[pair] = max(end_ns if isinstance(end_ns, int) else 0, ends_ns.get(pair, 0))
+        theirs: list[Condition] = [("incident_id", "in", numbers), ("group_id", "=", None)]
+        found = documents.find(INCIDENTS, theirs, fields=fields)
+        of_theirs = {(int(each["incident_id"]), text_of(each.get("box_id"))) for each in found}
+        gone = [
+            pair for pair, end_ns in pairs.items() if pair not in of_theirs and ends_ns.get(pair) != end_ns
+        ]
+        kept = {number for number, _ in ends_ns}
         if ended := sorted({number for number, _ in gone} - kept):
             for _ in self._forget_incidents(documents, ended):
                 continue
+            again: list[Condition] = [("incident_id", "in", ended), ("group_id", "=", None)]
+            self._enter_foreign(documents, list(documents.find(INCIDENTS, again)), OPEN)
         self._enter_left(documents, [pair for pair in gone if pair[0] in kept])
         if gone:
             documents.raise_number(REVISION)

@@ -1,13 +1,19 @@
 """Sentences, numbers and times, as people read them."""
 
+import math
+import re
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opq_cloud.reports.report_page import tenths
+from opq_cloud.reports.sentences import number_words
 from opq_cloud.view.pages.front_week import supply_words
 from opq_cloud.view.web import words
+from opq_measure.written_numbers import significant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
 
 THIN = words.THIN
@@ -133,6 +139,53 @@ def test_combined_classes_read_as_words() -> None:
 )
 def test_numbers(value: float | None, digits: int, unit: str, text: str) -> None:
     assert words.number(value, digits, unit) == text
+
+
+def read_back(text: str) -> float:
+    return float(text.replace("\u2212", "-").replace(THIN, ""))
+
+
+@given(st.floats(), st.integers(0, 6))
+@example(-0.0, 2)
+@example(-4e-3, 2)
+@example(3.896e-06, 3)
+@example(1e6, 0)
+def test_a_number_is_written_without_powers(value: float, digits: int) -> None:
+    """As many decimals as its quantity has, half the last one off at most; no minus zero."""
+    text = words.number(value, digits)
+    if not math.isfinite(value):
+        assert text == words.UNKNOWN
+        return
+    assert re.fullmatch(rf"\u2212?\d{{1,3}}({THIN}\d{{3}})*" + (rf"\.\d{{{digits}}}" if digits else ""), text)
+    assert text.startswith("\u2212") is (read_back(text) < 0)
+    off = abs(Decimal(text.replace("\u2212", "-").replace(THIN, "")) - Decimal(value))
+    assert off <= Decimal("0.5") * Decimal(10) ** -digits
+
+
+@given(st.floats(-1e308, 1e308) | st.sampled_from([math.inf, -math.inf, math.nan]), st.integers(1, 7))
+@example(1e6, 6)
+@example(-0.0, 3)
+@example(9.9999, 3)
+def test_significant_digits_have_no_power(value: float, digits: int) -> None:
+    """Settings, limits and reasons of a finding have a number of digits, whatever their size."""
+    text = significant(value, digits)
+    if not math.isfinite(value):
+        assert text == words.UNKNOWN
+        return
+    assert re.fullmatch(r"-?(0|[1-9]\d*)(\.\d*[1-9])?", text) and text != "-0"
+    assert len(text.replace(".", "").replace("-", "").strip("0")) <= digits
+    off = abs(Decimal(text) - Decimal(value))
+    assert value == 0 or off <= Decimal("0.5") * Decimal(10) ** (Decimal(value).adjusted() + 1 - digits)
+    assert words.plain(value, "V") == (f"{significant(value)}{THIN}V")
+
+
+@given(st.floats())
+@example(-0.0)
+@example(-0.04)
+def test_a_report_writes_no_power(value: float) -> None:
+    for text in (number_words(value), tenths(value), number_words(value, digits=3)):
+        assert re.fullmatch(r"–|–? ?%|(below |above )?-?\d+(\.\d+)?( %)?", text), text
+        assert not re.match(r"-0(\.0*)? ", text)
 
 
 @pytest.mark.parametrize(

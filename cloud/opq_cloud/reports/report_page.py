@@ -166,7 +166,7 @@ def _harmonics_line(
 
 def tenths(value: float, unit: str = "%") -> str:
     """`99.6 %`; a dash for an unknown value."""
-    return "–" if math.isnan(value) else f"{value:.1f} {unit}".rstrip()
+    return "–" if not math.isfinite(value) else f"{value:z.1f} {unit}".rstrip()
 
 
 @cache

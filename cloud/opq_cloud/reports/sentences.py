@@ -117,7 +117,7 @@ def number_words(value: float, unit: str = "%", digits: int = 4) -> str:
     if 0 < abs(value) < LEAST_SHOWN:
         return f"{'below' if value > 0 else 'above -'} {LEAST_SHOWN} {unit}".replace("- ", "-").rstrip()
     places = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:.{places}f}"
+    text = f"{value:z.{places}f}"
     return f"{text.rstrip('0').rstrip('.') if places else text} {unit}".rstrip()
 
 

@@ -329,7 +329,7 @@ def test_an_end_among_missing_measurements_is_bounded(store: CloudStore) -> None
     finding = incident.findings[0].finding
     assert incident.closed and lasted_s(incident) == pytest.approx(1.8, abs=0.02)
     assert dict(finding.figures)[END_WITHIN_S] == pytest.approx(22 - 12.1, abs=0.02)
-    assert "it ended within 9.9 s after that: there its Measurements are missing" in finding.because
+    assert "it ended within 9.9 s after that: its Measurements are missing" in finding.because
     assert words.span_of(incident) == "between 1.80\u202fs and 11.70\u202fs"
     assert len(dip.runner._open) == 0
 

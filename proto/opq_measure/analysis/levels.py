@@ -16,6 +16,7 @@ from opq_measure.analysis.lasting_conditions import WindowSeries, condition, las
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.events.spans import Span, beyond
 from opq_measure.signal import FloatArray
+from opq_measure.written_numbers import significant
 
 MIN_S = 1.0
 LEVEL_SIGMA = 0.05
@@ -54,7 +55,8 @@ def dc_offset_in(series: WindowSeries, nominal_v: float, limits: LevelLimits = D
             span,
             "dc_offset",
             confidence_of(level, limit, LEVEL_SIGMA * level),
-            f"direct voltage of {mean:+.2f} % of nominal, {mean * nominal_v / 100:+.3g} V{since}",
+            f"direct voltage of {mean:+.2f} % of nominal, "
+            f"{significant(mean * nominal_v / 100, 3, sign=True)} V{since}",
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
         for span, level, limit, since in _first_that_lasts(

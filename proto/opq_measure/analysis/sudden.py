@@ -20,6 +20,7 @@ from opq_measure.waveform.change import changes_in
 from opq_measure.waveform.phase_jump import PhaseJump, phase_jumps_in
 from opq_measure.waveform.transients import MIN_PU as MIN_TRANSIENT_PU
 from opq_measure.waveform.transients import Transient, transients_in
+from opq_measure.written_numbers import significant
 
 MIN_JUMP_DEGREES = 6.0
 """Least phase jump that is reported; switching of large loads turns the voltage by less."""
@@ -204,8 +205,8 @@ def _transient(found: Transient, first: int, tracked: Track, noise_pu: float) ->
         nominal_hz=tracked.nominal_hz,
         confidence=confidence_of(found.peak_pu, MIN_TRANSIENT_PU, noise_pu),
         because=(
-            f"{found.peak_v:+.4g} V, {100 * found.peak_pu:.1f} % of the fundamental's peak, off the steady "
-            f"wave for {1000 * found.duration_s:.3g} ms{ringing}"
+            f"{significant(found.peak_v, 4, sign=True)} V, {100 * found.peak_pu:.1f} % of the fundamental's "
+            f"peak, off the steady wave for {significant(1000 * found.duration_s, 3)} ms{ringing}"
         ),
         figures={
             "peak_v": found.peak_v,

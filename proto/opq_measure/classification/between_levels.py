@@ -19,6 +19,7 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.pieces import Pieces
 from opq_measure.events.spans import beyond, reaches
 from opq_measure.waveform.steady import FREE_CYCLES, Steady
+from opq_measure.written_numbers import significant
 
 FAINT_SHARE = 0.1
 """A piece whose wave is below this share of the largest does not show a frequency."""
@@ -61,7 +62,7 @@ def offset_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) 
         yield signal.throughout(
             "dc_offset",
             confidence_of(abs(percent), limit, math.hypot(LEVEL_SIGMA * percent, sigma)),
-            f"direct voltage of {percent:+.2f} % of nominal, {offset_v:+.3g} V, in "
+            f"direct voltage of {percent:+.2f} % of nominal, {significant(offset_v, 3, sign=True)} V, in "
             f"{_cycles(waves):.1f} cycles, above {limit:g} %",
             {"dc_percent": percent, "dc_v": offset_v},
         )

@@ -24,6 +24,7 @@ from opq_measure.classification.measured_signal import NOISE_SIGMAS, TRANSIENTS,
 from opq_measure.classification.without_notches import without_notches
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
+from opq_measure.written_numbers import significant
 
 NEAR_S = 0.004
 """Largest distance between a jump and an impulse that is its edge."""
@@ -123,7 +124,7 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
         0.0,
         (),
         "no figure is beyond its limit: "
-        + ", ".join(f"{each.name} {each.value:.4g}" for each in reasons)
+        + ", ".join(f"{each.name} {significant(each.value, 4)}" for each in reasons)
         + (f"; too short for {', '.join(unseen)}" if unseen else ""),
         reasons,
     )

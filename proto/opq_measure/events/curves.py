@@ -21,6 +21,7 @@ from typing import Final, Literal
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.written_numbers import significant
 
 IticVerdict = Literal["no_interruption_in_function", "no_damage", "prohibited"]
 SemiF47Verdict = Literal["pass", "fail", "not_applicable"]
@@ -77,8 +78,8 @@ def _least_s(duration_s: FloatArray) -> FloatArray:
 def lasting_words(cycles: float, seconds: float) -> str:
     """The duration as text: `9.24 cycles`, or `25 s` where it is longer than instantaneous in IEEE 1159."""
     if cycles <= INSTANTANEOUS_CYCLES:
-        return f"{cycles:.3g} cycles"
-    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
+        return f"{significant(cycles, 3)} cycles"
+    return f"{significant(seconds, 3)} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 def itic(residual_percent: float, duration_s: float) -> IticVerdict:

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.written_numbers import significant
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.continuity import clock_moved_ns
 from opq_proto.messages import Measurement, Metric
@@ -63,10 +64,10 @@ class WatchedLimit(Generic[Level]):
         """Whether a value is beyond it; NaN never is."""
         return value > self.enter
 
-    def because(self, value: float) -> str:
+    def because(self: "WatchedLimit[float]", value: float) -> str:
         """Returns one sentence for an onset."""
-        quantity = f"{self.trigger}: {self.what or self.metric} {value:.4g} {self.unit}".rstrip()
-        return f"{quantity} beyond {self.enter:.4g}"
+        quantity = f"{self.trigger}: {self.what or self.metric} {significant(value, 4)} {self.unit}".rstrip()
+        return f"{quantity} beyond {significant(self.enter, 4)}"
 
 
 @dataclass(slots=True)
@@ -208,7 +209,7 @@ class Excursions:
     ) -> Decision | None:
         """Works as `begin`, with a separate pause; a lasting excursion has its end as before."""
         excursion = self.active[key]
-        because = f"{limit.because(value)}, and rose from {excursion.worst:.4g}"
+        because = f"{limit.because(value)}, and rose from {significant(excursion.worst, 4)}"
         self.go_on(key, measurement, value)
         if not self._is_onset((key, "rise"), window_ns(measurement)[0]):
             self.held += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.written_numbers import significant
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
@@ -52,6 +53,6 @@ def decide(
     for key, metric in measurement.metrics.items() if measurement.crossing else ():
         if (who := WHO.get(key[:5])) is not None:
             named = key[5:] if who == "rule" else key[5:].replace("_", " ")
-            because = f"{who} {named} at the gateway: {metric.average:.6g}{UNITS.get(key, '')}"
+            because = f"{who} {named} at the gateway: {significant(metric.average)}{UNITS.get(key, '')}"
             return Decision(key, metric.average, 0.0, because), None
     return None, None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import none_of
+from opq_measure.written_numbers import significant
 from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
@@ -109,7 +110,9 @@ def _decision(
     if under_way:
         return None
     metric, most, limit = found
-    because = f"{name}: {metric} {most:.5g} beyond {limit:.5g}, {len(state.beyond)} Boxes"
+    because = (
+        f"{name}: {metric} {significant(most, 5)} beyond {significant(limit, 5)}, {len(state.beyond)} Boxes"
+    )
     return Decision(metric, most, limit, because)
 
 

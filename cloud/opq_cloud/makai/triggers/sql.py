@@ -8,6 +8,7 @@ and ignored. For rules that can be changed while Makai runs: [triggering_service
 
 from dataclasses import dataclass, field, replace
 
+from opq_measure.written_numbers import significant
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_rules.errors import RuleError
@@ -97,5 +98,5 @@ def _decision(row: dict[str, object], config: Config) -> Decision:
     }
     metric = config.value or next(iter(numbers), "rule")
     value = float(numbers.get(metric, 0.0))
-    facts = ", ".join(f"{key} {value:.6g}" for key, value in list(numbers.items())[:4])
+    facts = ", ".join(f"{key} {significant(value)}" for key, value in list(numbers.items())[:4])
     return Decision(metric, value, 0.0, f"{name}: {facts or 'a row'}")

@@ -25,6 +25,7 @@ from opq_cloud.makai.judging.batch_rows import (
     windows_with,
 )
 from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged, window_metric
+from opq_measure.written_numbers import significant
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
@@ -186,7 +187,7 @@ def _judged(
     if not is_unusual and not is_active:
         return None
     metric, unit = FIGURES[worst]
-    value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
+    value = f"{metric}{' range' if worst < 2 else ''} {significant(figures[worst], 4)} {unit}".rstrip()
     limit = WatchedLimit(name, metric, "", config.z, config.z / LEAVE_DIVISOR, f"{value}, unusual by z =")
     decision = state.excursions.follow(box_id, measurement, far[worst], limit, (box_id, metric))
     if not is_active and figures[0] > STEP_PU * nominal.volts and box_id in state.excursions.active:

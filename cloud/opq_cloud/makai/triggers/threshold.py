@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import in_any, values_of
 from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, Level, stamp_of, stream_of
+from opq_measure.written_numbers import significant
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.continuity import clock_moved_ns
@@ -340,7 +341,10 @@ def _limit(
 
 def _decision(limit: ThresholdLimit[float], value: float) -> Decision:
     side = "above" if limit.above else "below"
-    because = f"{name}: {limit.metric} {value:.4g} {limit.unit}".rstrip() + f" {side} {limit.enter:.4g}"
+    because = (
+        f"{name}: {limit.metric} {significant(value, 4)} {limit.unit}".rstrip()
+        + f" {side} {significant(limit.enter, 4)}"
+    )
     return Decision(limit.metric, value, limit.enter, because)
 
 
@@ -348,5 +352,5 @@ def _over(limit: ThresholdLimit[float], excursion: LimitExcursion, end_ns: int, 
     side = "above" if limit.above else "below"
     seconds = (end_ns - excursion.since_ns) / 1e9
     because = f"lasted at most {seconds:.1f} s{', this is its end' if long else ''}"
-    because = f"{because}; {name}: {limit.metric} {side} {limit.enter:.4g} {limit.unit}"
+    because = f"{because}; {name}: {limit.metric} {side} {significant(limit.enter, 4)} {limit.unit}"
     return Decision(limit.metric, excursion.worst, limit.enter, because)

@@ -18,6 +18,7 @@ from opq_cloud.mauka.causes.signs import (
     IncidentSigns,
 )
 from opq_measure.causes.dip_types import WORDS as DIP_WORDS
+from opq_measure.written_numbers import significant
 from opq_proto.messages import CauseEvidence
 
 SHARP_CYCLES = 2.3
@@ -167,7 +168,7 @@ def _motor_start(signs: IncidentSigns) -> Signs:
             signs.lasting_s is not None and signs.lasting_s >= 0.1,
             0.5,
             "run_up",
-            f"it lasted {signs.lasting_s or 0:.2g} s, as a run-up does",
+            f"it lasted {significant(signs.lasting_s or 0, 2)} s, as a run-up does",
             signs.lasting_s,
             "s",
         ),

@@ -14,7 +14,7 @@ export function fixed(value, digits) {
   if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
   const [whole, part] = Math.abs(value).toFixed(digits).split(".");
   const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  return `${value < 0 ? "\u2212" : ""}${grouped}${part ? `.${part}` : ""}`;
+  return `${value < 0 && /[1-9]/.test(whole + part) ? "\u2212" : ""}${grouped}${part ? `.${part}` : ""}`;
 }
 
 export function utc(ms, digits) {

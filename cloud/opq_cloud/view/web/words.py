@@ -21,6 +21,7 @@ from opq_cloud.store.incidents.box_events import (
 from opq_cloud.store.incidents.box_events import is_steady as is_steady
 from opq_cloud.store.incidents.join_plan import worst_rank
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
+from opq_measure.written_numbers import significant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
 Said = TypeVar("Said")
@@ -97,7 +98,7 @@ def counted(count: int, one: str, many: str) -> str:
 
 def plain(value: float, unit: str) -> str:
     """A setting: `120 V`, `59.94 Hz`, without extra digits."""
-    return f"{value:g}{THIN}{unit}"
+    return f"{significant(value)}{THIN}{unit}"
 
 
 def class_words(kind: str) -> str:

@@ -32,6 +32,7 @@ from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS
 from opq_measure.classification.pieces import Pieces
 from opq_measure.classification.short_change import begun_at_step
 from opq_measure.events.spans import reaches
+from opq_measure.written_numbers import significant
 
 LEAST_LEVEL_CYCLES = 1.2
 """A shorter swell may be the effect of a ringing on Urms(1/2), unless it is large; it is searched within a
@@ -189,7 +190,7 @@ def _transient(found: Burst, signal: MeasuredSignal, peak_v: float, limits: Clas
         nominal_hz=signal.analysis.nominal_hz,
         confidence=confidence_of(peak_pu, limits.transient_pu, abs(found.peak_v) / found.sigmas / peak_v),
         because=(
-            f"{found.peak_v:+.4g} V"
+            f"{significant(found.peak_v, 4, sign=True)} V"
             + (f" of {found.hz:.0f} Hz" if rings else "")
             + f", {100 * peak_pu:.1f} % of "
             f"the fundamental's peak, {found.sigmas:.1f} sigma of the noise by its whole energy"

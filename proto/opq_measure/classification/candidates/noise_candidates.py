@@ -245,7 +245,7 @@ def _faint_occurrence(
         nominal_hz=analysis.nominal_hz,
         confidence=found.posterior(odds),
         because=(
-            f"{found.peak:+.4g} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
+            f"{found.peak:+.1f} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
             f"{found.sigmas:.1f} sigma of the noise by its whole energy"
         ),
         figures={

@@ -27,6 +27,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
+from opq_measure.written_numbers import significant
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.errors import StoreError
@@ -196,7 +197,7 @@ class FollowedFinding:
         how = "; its end is known to a second" if closed and not self.exact else ""
         if within_s > 0:
             figures += ((END_WITHIN_S, within_s),)
-            how = f"; it ended within {within_s:.3g} s after that: there its Measurements are missing"
+            how = f"; it ended within {significant(within_s, 3)} s after that: its Measurements are missing"
         cycles_per_ns = (before.duration_cycles or 0.0) / (before.end_ns - before.start_ns)
         side = "below" if before.kind in LOW else "above"
         return replace(
@@ -215,8 +216,8 @@ class FollowedFinding:
             analysis_version=VERSION,
             settings_hash=settings_hash(asdict(limits)),
             because=(
-                f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self._evidence()}, "
-                f"{self.worst_v:.4g} V at worst{how}"
+                f"Urms(1/2) {side} {significant(self.leave_v(limits), 4)} V in {self._evidence()}, "
+                f"{significant(self.worst_v, 4)} V at worst{how}"
             ),
         )
 

@@ -1,12 +1,17 @@
 """Channels of a Box's program in its Measurements: when, how many, and what is dropped."""
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from test_measuring_thread import HELLO, RATE_HZ, Bench, blocks_of
+from test_measuring_backlog import ring_of
+from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
+from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import SILENT_MEASUREMENTS, WAITING_VALUES, OwnChannels
 from opq_proto.link.messages import ChannelValue
 from opq_proto.measurement.own_channels import CHANNELS
@@ -49,9 +54,6 @@ def test_a_window_after_the_measurement_waits() -> None:
     assert channels.of_span(6 * WINDOW) == {"own_a_v": Metric(0, 1, 0.5)}
     assert channels.of_span(6 * WINDOW + 1) == {"own_a_v": Metric(6, 6, 6)}
     assert channels.of_span(9 * WINDOW) == {}
-    channels.accept_value(ChannelValue(20 * WINDOW, 1.0, "a", "v"))
-    channels.restart()
-    assert channels.of_span(1e12) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,3 +103,45 @@ def test_another_start_forgets_waiting_values() -> None:
     bench.measuring.restart("1", HELLO)
     bench.feed(blocks_of(volts)).end()
     assert bench.measurements and not any("own_a_v" in each.metrics for each in bench.measurements)
+
+
+def next_start(seconds: float) -> list[SampleBlock]:
+    volts, _ = mains(seconds, RATE_HZ, seed=2)
+    return [replace(each, start_id=6) for each in blocks_of(volts, t0_ns=T0_NS + 20 * 10**9)]
+
+
+def own_values(bench: Bench) -> list[tuple[int | None, float, float]]:
+    """Start, minimum and maximum of each Measurement that has the channel."""
+    return [
+        (each.start_id, own.min, own.max)
+        for each in bench.measurements
+        if (own := each.metrics.get("own_a_v")) is not None
+    ]
+
+
+def test_each_start_keeps_its_own_values() -> None:
+    """The last Measurement of a start is made in the round that begins the next one."""
+    bench = Bench()
+    bench.feed(blocks_of(mains(5.5, RATE_HZ, seed=1)[0]))
+    bench.measuring.figures("1", ChannelValue(63_000, 1.0, "a", "v"))
+    bench.measuring.restart("1", replace(HELLO, boot_id=6))
+    blocks = next_start(3.0)
+    for block in blocks[:25]:
+        bench.measuring.accept_block("1", block)
+    bench.measuring.figures("1", ChannelValue(0, 2.0, "a", "v"))
+    bench.feed(blocks[25:]).end()
+    assert own_values(bench) == [(5, 1.0, 1.0), (6, 2.0, 2.0)]
+
+
+def test_an_older_start_of_the_ring_has_none(tmp_path: Path) -> None:
+    ring = ring_of(tmp_path, blocks_of(mains(5.5, RATE_HZ, seed=1)[0]))
+    bench = Bench(
+        hello=replace(HELLO, boot_id=6), backlog=lambda _: RingBacklog(ring, T0_NS, ring.segments())
+    )
+    blocks = next_start(3.0)
+    for block in blocks[:25]:
+        bench.measuring.accept_block("1", block)
+    bench.measuring.figures("1", ChannelValue(0, 2.0, "a", "v"))
+    bench.feed(blocks[25:]).end()
+    assert {each.start_id for each in bench.measurements} == {5, 6}
+    assert own_values(bench) == [(6, 2.0, 2.0)]

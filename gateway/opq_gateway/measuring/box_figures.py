@@ -15,6 +15,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
+from opq_gateway.blocks import boot_id_of
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.lost import GAP_REASONS
@@ -127,10 +128,11 @@ SILENT_MEASUREMENTS = 60
 
 
 class OwnChannels:
-    """Values of the channels of a Box's program, each until a Measurement carries it."""
+    """Values of the channels of a Box's program in one start, each until a Measurement carries it."""
 
-    def __init__(self, counters: BoxCounters) -> None:
+    def __init__(self, counters: BoxCounters, boot_id: int = 0) -> None:
         self._counters = counters
+        self._boot_id = boot_id_of(boot_id)
         self._values: dict[str, deque[ChannelValue]] = {}
         self._silent: dict[str, int] = {}
 
@@ -148,8 +150,13 @@ class OwnChannels:
         waiting.append(value)
         self._counters.add("own_values")
 
-    def of_span(self, end_sample: float) -> dict[str, Metric]:
-        """The metrics of a Measurement up to this sample, with what came too late for the one before."""
+    def of_span(self, end_sample: float, start_id: int | None = None) -> dict[str, Metric]:
+        """The metrics of a Measurement up to this sample, with what came too late for the one before.
+
+        One of another start, as of the ring, has none.
+        """
+        if start_id is not None and boot_id_of(start_id) != self._boot_id:
+            return {}
         found = {}
         for key, waiting in list(self._values.items()):
             values = []
@@ -162,11 +169,6 @@ class OwnChannels:
                 if self._silent[key] >= SILENT_MEASUREMENTS:
                     del self._values[key], self._silent[key]
         return found
-
-    def restart(self) -> None:
-        """Sample indices begin again."""
-        self._values.clear()
-        self._silent.clear()
 
 
 RMS_SHARE = 0.02

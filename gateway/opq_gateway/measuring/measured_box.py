@@ -191,7 +191,7 @@ class MeasuredBox:
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
         self._interruptions.restart()
-        self._channels.restart()
+        self._channels = OwnChannels(self.counters, hello.boot_id)  # the last meter keeps the former ones
         self.plan = replace(
             self.plan,
             nominal_v=hello.nominal_v,
@@ -274,7 +274,7 @@ class MeasuredBox:
     def _sinks(self, meter: int) -> Sinks:
         outside = self._outside
         return Sinks(
-            measured=partial(self._measured, meter),
+            measured=partial(self._measured, meter, self._channels),
             broken=self._broken,
             values=self._values,
             notice=self._notice,
@@ -297,9 +297,9 @@ class MeasuredBox:
             self.plan.box_id, found if self._backlog is None else replace(found, backfilled=True)
         )
 
-    def _measured(self, meter: int, measured: Measured) -> None:
+    def _measured(self, meter: int, channels: OwnChannels, measured: Measured) -> None:
         measurement = self._interruptions.with_gaps(measured, meter)
-        if own := self._channels.of_span(measured.end_sample):
+        if own := channels.of_span(measured.end_sample, measurement.start_id):
             measurement = replace(measurement, metrics={**measurement.metrics, **own})
         if self._backfilled is not None:
             if self._backfilled.holds(measurement.start_ns or 0, measurement.end_ns or 0):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.gateway_status import BoxStatus
@@ -48,12 +49,23 @@ class Box:
     prompt: str | None = None
     has_prompt: bool = True
     """Older firmware does not answer an operation that it does not know."""
+    lost: int = 0
+    """Answers that do not arrive, next."""
+    held: list[Callable[[], None]] | None = None
+    """Answers wait here."""
 
     def send_command(self, operation: Operation, argument: Argument, timeout_s: float, done: Done) -> bool:
         text = argument if isinstance(argument, str) else argument()
         self.said.append((operation, text))
         if self.open:
-            done(self.refuse or self._answer(operation, text))
+            answer = self.refuse or self._answer(operation, text)
+            if self.lost:
+                self.lost -= 1
+                answer = BoxAnswer(None)
+            if self.held is None:
+                done(answer)
+            else:
+                self.held.append(lambda: done(answer))
         return self.open
 
     def _answer(self, operation: Operation, argument: str) -> BoxAnswer:
@@ -91,7 +103,7 @@ class Box:
 
     def _prompt_answer(self, argument: str) -> BoxAnswer:
         """As device/app/prompt_session.py answers."""
-        if argument.startswith("open ") and self.prompt is None:
+        if argument.startswith("open ") and self.prompt in (None, argument):
             self.prompt = argument
         elif argument.startswith("open "):
             return BoxAnswer(Status.BUSY, "a prompt is open")
@@ -314,12 +326,53 @@ def test_a_closed_sessions_key_is_over() -> None:
     assert refused(bench, key.signed("0 0 YQ==")) == "no prompt is open"
 
 
+def test_a_lost_answer_to_open_is_asked_again() -> None:
+    bench = Bench(Box(lost=1))
+    key = opened(bench)
+    [first, second] = bench.box.said
+    assert first == second
+    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
+
+
+def test_an_opening_prompt_takes_no_former_exchange() -> None:
+    """The Box has closed A's session; A's next exchange comes while B's is being opened."""
+    bench = Bench(Box())
+    former, key = opened(bench), SessionKey("1")
+    refused(bench, SessionKey("1").signed("0 0 YQ=="))
+    bench.box.prompt, bench.box.held = None, []
+    replies: list[tuple[bool, str]] = []
+
+    def send(message: str) -> None:
+        bench.orders.execute("opq-prompt", message, lambda ok, detail: replies.append((ok, detail)))
+
+    send(key.opening())
+    for message in (former.signed("0 0 YQ=="), former.signed("close"), SessionKey("1").opening()):
+        send(message)
+    assert replies == [(False, "a prompt is being opened")] * 3 and len(bench.box.said) == 2
+    bench.box.held.pop()()
+    bench.box.held = None
+    bench.turn(0.25)
+    assert replies[-1] == (True, "opened")
+    assert refused(bench, former.signed("close")).startswith("it is not signed")
+    assert bench.order("opq-prompt", key.signed("close")) == (True, "1")
+
+
+def test_a_replaced_session_is_logged_as_closed() -> None:
+    with capture_logs() as lines:
+        bench = Bench(Box())
+        opened(bench)
+        refused(bench, SessionKey("1").signed("0 0 YQ=="))
+        bench.box.prompt = None
+        opened(bench)
+    assert [each["refused"] for each in lines if each["event"] == "prompt.closed"] == [1]
+
+
 def test_a_box_without_a_prompt_says_so() -> None:
     bench, key = Bench(Box(refuse=BoxAnswer(Status.UNKNOWN))), SessionKey("1")
     said = "its firmware has no prompt over the line; update it"
     assert bench.order("opq-prompt", key.opening()) == (False, said)
     bench.box.refuse = BoxAnswer(None)
-    assert bench.order("opq-prompt", key.opening()) == (False, "the Box did not answer within 4 s")
+    assert bench.order("opq-prompt", key.opening()) == (False, "the Box did not answer within 4.5 s")
     bench.box.refuse, bench.box.has_prompt = None, False
     assert bench.order("opq-prompt", key.opening()) == (
         False,

@@ -28,11 +28,14 @@ from opq_proto.wire.prompt_session import OPEN, SessionCheck, opening_key
 Reply = Callable[[bool, str], None]
 ANSWER_S = 4.0
 """Longest wait for one answer; an erase takes about 1 s, and samples sent again delay it."""
+OPEN_S = 1.5
+"""Longest wait for each of two answers to `open` and for a hello: the client waits 5 s for all."""
 MOST_BYTES = 255
 """Of an argument (proto/golden/README.md)."""
 EXCHANGE = re.compile(r"[0-9]{1,10} [0-9]{1,10} [A-Za-z0-9+/]*={0,2}")
 """All that a session may send beside `close`: it opens no other."""
 NO_PROMPT = "its firmware has no prompt over the line; update it"
+OPENING = "a prompt is being opened"
 
 
 class BoxPrompt:
@@ -46,18 +49,24 @@ class BoxPrompt:
         self._later = later
         self._box_id = box_id
         self._session: SessionCheck | None = None
+        self._is_opening = False
         self._log = log.get(service="gateway", box_id=box_id)
         self._refusals = RateLimitedLog(self._log)
 
     def execute(self, message: str, reply: Reply) -> None:
         """Handles one of the messages above. Raises ProofError: it is not of the open session."""
-        if message.partition(" ")[0] == OPEN:
-            key = opening_key(message)
-            if key is None:
-                reply(False, f"want {OPEN} <public key>; an older opq-tools sends none: update it")
-            else:
-                self._open(key, reply)
-            return
+        is_open = message.partition(" ")[0] == OPEN
+        key = opening_key(message) if is_open else None
+        if is_open and key is None:
+            reply(False, f"want {OPEN} <public key>; an older opq-tools sends none: update it")
+        elif self._is_opening:  # a former session's exchange could be typed in the new one
+            reply(False, OPENING)
+        elif key is not None:
+            self._open(key, reply)
+        else:
+            self._pass_on(message, reply)
+
+    def _pass_on(self, message: str, reply: Reply) -> None:
         argument = self._argument(message)
         session = self._session
         assert session is not None
@@ -78,26 +87,41 @@ class BoxPrompt:
             raise
 
     def _open(self, key: PublicKey, reply: Reply) -> None:
-        number = secrets.randbelow(2**30 - 1) + 1
-        self._send(Operation.PROMPT, open_argument(number), partial(self._opened, key, reply), reply)
+        def ended(ok: bool, detail: str) -> None:
+            self._is_opening = False
+            reply(ok, detail)
+
+        self._is_opening = True
+        argument = open_argument(secrets.randbelow(2**30 - 1) + 1)
+        opened = partial(self._opened, key, ended)
+
+        def again(answer: BoxAnswer) -> None:
+            """Its answer may be lost: the Box takes the same number twice."""
+            if answer.status is None:
+                self._send(Operation.PROMPT, argument, opened, ended, OPEN_S)
+            else:
+                opened(answer)
+
+        self._send(Operation.PROMPT, argument, again, ended, OPEN_S)
 
     def _opened(self, key: PublicKey, reply: Reply, answer: BoxAnswer) -> None:
         if answer.status is Status.UNKNOWN:
             reply(False, NO_PROMPT)
         elif answer.status is Status.DONE:
+            self._over(self._session)  # the Box has closed it
             self._session = SessionCheck(self._box_id, key)
             self._log.info("prompt.opened")
             reply(True, "opened")
         elif answer.status is None:
-            self._session = None  # the Box may have opened another one
-            self._send(Operation.HELLO, "", partial(self._unopened, reply), reply)
+            self._over(self._session)  # the Box may have opened another one
+            self._send(Operation.HELLO, "", partial(self._unopened, reply), reply, OPEN_S)
         else:
             self._answered(reply, answer)
 
     def _unopened(self, reply: Reply, hello: BoxAnswer) -> None:
         """Firmware before the prompt answers nothing to it, and everything else."""
         if hello.status is None:
-            self._answered(reply, hello)
+            reply(False, f"the Box did not answer within {3 * OPEN_S:g} s")
         else:
             reply(False, f"{NO_PROMPT} (it answers other commands, and not this one)")
 
@@ -113,8 +137,8 @@ class BoxPrompt:
         else:
             self._exchanged(session, reply, answer)
 
-    def _over(self, session: SessionCheck) -> None:
-        if session is self._session:
+    def _over(self, session: SessionCheck | None) -> None:
+        if session is not None and session is self._session:
             self._session = None
             self._log.info("prompt.closed", refused=session.refused)
 
@@ -125,10 +149,16 @@ class BoxPrompt:
             reply(answer.status is Status.DONE, answer.detail or answer.status.name.lower())
 
     def _send(
-        self, operation: Operation, argument: str, answered: Callable[[BoxAnswer], None], reply: Reply
+        self,
+        operation: Operation,
+        argument: str,
+        answered: Callable[[BoxAnswer], None],
+        reply: Reply,
+        most_s: float = ANSWER_S,
     ) -> None:
         def done(answer: BoxAnswer) -> None:
-            self._later(partial(answered, answer))
+            if not self._later(partial(answered, answer)):
+                self._is_opening = False  # its answer is lost
 
-        if not self._line.send_command(operation, argument, ANSWER_S, done):
+        if not self._line.send_command(operation, argument, most_s, done):
             reply(False, "the Box's port is not open, or too many commands wait for it already")

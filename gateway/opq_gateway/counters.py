@@ -85,7 +85,7 @@ MEANING = MappingProxyType(
         "box_figures_differ": "of these, those that differed by more than the tolerance",
         "box_figures_refused": "the Box's own figures refused: their span has samples that the Box lost",
         "own_values": "values of channels of the Box's program",
-        "own_values_dropped": "such values dropped: a ninth channel, a wrong name, or too many waited",
+        "own_values_dropped": "such values dropped: a ninth channel, a wrong name or value, or too many",
         # uplink
         "measurements_sent": "measurements sent to the uplink's socket at once",
         "measurements_unheard": "measurements made without a connected broker: stored, and sent later",

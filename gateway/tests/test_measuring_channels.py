@@ -61,7 +61,8 @@ def test_a_window_after_the_measurement_waits() -> None:
     [
         *(ChannelValue(0, 1.0, name, "v") for name in ("", "A", "a b", "9a", "_a", "a" * 17, "ä", "a\n")),
         *(ChannelValue(0, 1.0, "a", unit) for unit in ("", "V", "%", "m/s", "m_s", "9", "a" * 9)),
-        ChannelValue(0, None, "a", "v"),
+        *(ChannelValue(0, 1.0, "a", end) for end in ("min", "max")),
+        *(ChannelValue(0, value, "a", "v") for value in (None, 1.1e12, -3e38, float("inf"), float("nan"))),
     ],
 )
 def test_what_is_no_channel_is_counted(value: ChannelValue) -> None:
@@ -84,6 +85,18 @@ def test_a_box_has_eight_channels_at_a_time() -> None:
     for number in range(CHANNELS):
         channels.accept_value(ChannelValue(0, 1.0, f"later{number}", "v"))
     assert len(channels.of_span(1.0)) == CHANNELS - 1, "n0 has its place"
+
+
+def test_a_value_far_ahead_keeps_no_place() -> None:
+    bench = Bench()
+    blocks = blocks_of(mains(3.0, RATE_HZ, seed=1)[0])
+    bench.feed(blocks[:60])
+    for number in range(CHANNELS):
+        bench.measuring.figures("1", ChannelValue(2**63, 1.0, f"n{number}", "v"))
+    bench.measuring.figures("1", ChannelValue(60 * 200 + 29 * RATE_HZ, 1.0, "soon", "v"))
+    bench.measuring.figures("1", ChannelValue(0, 1.0, "a", "v"))
+    bench.feed(blocks[60:]).end()
+    assert own_values(bench) == [(5, 1.0, 1.0)] and bench.counters["own_values_dropped"] == CHANNELS
 
 
 def test_a_flood_of_values_is_bounded() -> None:

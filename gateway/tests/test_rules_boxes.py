@@ -498,6 +498,7 @@ def test_a_channel_of_a_program_is_a_column() -> None:
     names = ("own_oil_c", "own_oil_c_min", "own_oil_c_max")
     assert [row[name] for name in names] == [41.0, 40.0, 42.0]
     assert all(MEASUREMENT_COLUMNS.has(name) for name in names)
+    assert not any(MEASUREMENT_COLUMNS.has(name) for name in ("own_oil", "own_9_c", "own_oil__", "own_"))
 
 
 def test_every_gateway_metric_is_a_column() -> None:

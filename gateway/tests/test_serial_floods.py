@@ -21,7 +21,7 @@ from opq_gateway.serial_side.reader import LONG_S, REST_FACTOR, SerialReader
 from opq_gateway.serial_side.sample_stream import MAX_RESTARTS, RESTARTS_S
 from opq_gateway.serial_side.serial_clock import Clocks
 from opq_gateway.serial_side.station import BoxStation
-from opq_proto.link.messages import BoxMeasurement, Hello, Samples
+from opq_proto.link.messages import BoxMeasurement, ChannelValue, Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
@@ -148,6 +148,7 @@ def test_a_floods_unmeasured_samples_are_bounded() -> None:
         inbox.offer(replace(one, first_sample=2 * at + 1))
     for at in range(7):
         inbox.offer(BoxMeasurement(at, 1, 120.0, 60.0, None, None))
+        inbox.offer(ChannelValue(at, 1.0, "a", "v"))
     assert len(inbox) <= 102 and counters["unmeasured_samples"] == 450
-    assert counters["box_figures_dropped"] == 7
+    assert counters["box_figures_dropped"] == counters["own_values_dropped"] == 7
     assert sum(isinstance(item, SampleBlock) for item in inbox.take_items()) == 50

@@ -64,12 +64,14 @@ def test_a_channels_values_are_shown_with_their_windows(tmp_path: Path, recordin
     shown = tried(tmp_path, text, recording).stdout
     assert f"values of channels: {WINDOWS}" in shown and " channel ripple " in shown
     none = "from opq import program\ndef window(w):\n    assert not program.channel('a', 'v', {})\n"
-    for value in ("None", "float('nan')", "float('inf')"):
+    for value in ("None", "float('nan')", "float('inf')", "10**400", "-(10**400)", "1.1e12"):
         assert result(tmp_path, none.format(value), recording)["messages"] == []
     body = "from opq import program\nassert not program.channel('a', 'v', 1)\ndef window(w):\n    pass\n"
     assert result(tmp_path, body, recording)["messages"] == []
     wrong = "from opq import program\ndef window(w):\n    program.channel('Oil', 'c', 1)\n"
     assert "want a name of 16" in result(tmp_path, wrong, recording, exit_code=1)["stopped"]
+    data = "from opq import program\ndef window(w):\n    program.channel(b'oil', 'c', 1)\n"
+    assert "want a name of 16" in result(tmp_path, data, recording, exit_code=1)["stopped"]
 
 
 def test_a_sag_crosses_in_its_own_window(tmp_path: Path, recording: Path) -> None:

@@ -31,6 +31,7 @@ from opq_proto.measurement.measurement_json import (
     figures_values,
     measurement_json,
 )
+from opq_proto.measurement.own_channels import CHANNELS
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.trend_histogram import HISTOGRAM_METRICS
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
@@ -134,6 +135,14 @@ def test_text_of_figures_is_their_json() -> None:
     assert not figures_values(metrics | {"f": Metric(1.0, 1.0, float("inf"))})
     assert not figures_values(metrics | {"rms": Metric(float("nan"), 1.0, 1.0)})
     assert not figures_values({key: metrics[key] for key in USUAL[1:]})
+
+
+def test_figures_have_only_channels() -> None:
+    usual = {key: Metric(1.25, 3.5, 2.125) for key in USUAL}
+    foreign = dict.fromkeys(('own_"><script>', "own_", "own_A_v", "own_oil_c_min"), usual["rms"])
+    assert figures_json(usual | foreign) == figures_json(usual) and figures_values(usual | foreign)
+    many = {f"own_n{number}_v": usual["rms"] for number in range(451)}
+    assert len(figures_json(usual | foreign | many)) == len(figures_json(usual)) + CHANNELS
 
 
 def test_documents_of_mongodb() -> None:

@@ -12,6 +12,7 @@ metrics of the Measurement (OwnChannels). Pure; one Box.
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from statistics import fmean
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.lost import GAP_REASONS
 from opq_proto.link.messages import BoxMeasurement, ChannelValue
 from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
-from opq_proto.measurement.own_channels import CHANNELS, own_key
+from opq_proto.measurement.own_channels import CHANNELS, kept_key
 from opq_proto.messages import Gap, Measurement, Metric
 
 WAITING_FIGURES = 64
@@ -136,10 +137,11 @@ class OwnChannels:
         self._values: dict[str, deque[ChannelValue]] = {}
         self._silent: dict[str, int] = {}
 
-    def accept_value(self, value: ChannelValue) -> None:
-        key = own_key(value.name, value.unit)
-        known = key in self._values
-        if key is None or value.value is None or (not known and len(self._values) >= CHANNELS):
+    def accept_value(self, value: ChannelValue, before_sample: float = inf) -> None:
+        """Accepts a value whose window began before a sample: a later one would wait, and keep its place."""
+        key = None if value.value is None else kept_key(value.name, value.unit, value.value)
+        has_place = key in self._values or len(self._values) < CHANNELS
+        if key is None or not has_place or value.first_sample >= before_sample:
             self._counters.add("own_values_dropped")
             return
         waiting = self._values.setdefault(key, deque())

@@ -70,7 +70,8 @@ class Inbox:
         elif isinstance(item, Gap) and self._gap_last:
             return  # one gap is enough
         elif isinstance(item, BoxMeasurement | ChannelValue) and len(self._items) >= self._most_items:
-            self._counters.add("box_figures_dropped")
+            is_value = isinstance(item, ChannelValue)
+            self._counters.add("own_values_dropped" if is_value else "box_figures_dropped")
             return
         self._gap_last = isinstance(item, Gap)
         self._items.append(item)

@@ -30,6 +30,8 @@ from opq_proto.messages import Gap, Measurement
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while samples of the ring are measured: 7 MB."""
+VALUE_AHEAD_S = 30.0
+"""A value of a channel whose window began this long after the newest samples is wrong."""
 TEN_MINUTES_NS = 600 * 10**9
 CYCLE_NS = 20_000_000
 """Two runs of the gateway find the end of the same disturbance within this time."""
@@ -147,7 +149,8 @@ class MeasuredBox:
             self._publish_fallback(self._fallback.accept_figures(item))
             return
         if isinstance(item, ChannelValue):
-            self._channels.accept_value(item)
+            ahead = VALUE_AHEAD_S * self.status.rate_hz
+            self._channels.accept_value(item, self.inbox.end_sample + ahead)
             return
         if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)

@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from operator import index
 from types import ModuleType, TracebackType
 from typing import Self
 
 from opq_proto.link.messages import CrossingKind
 from opq_proto.link.user_program import MESSAGES_PER_CALL
-from opq_proto.measurement.own_channels import own_key
+from opq_proto.measurement.own_channels import kept_key, own_key
 
 NAME = "box.py"
 KINDS = tuple(kind.name.lower() for kind in CrossingKind)
@@ -150,9 +150,9 @@ class HostProgram:
         return self._has_window and self._send(found)
 
     def _channel(self, name: str, unit: str, value: float | None, /) -> bool:
-        if own_key(name, unit) is None:
+        if not (isinstance(name, str) and isinstance(unit, str)) or own_key(name, unit) is None:
             raise ValueError("want a name of 16 a-z 0-9 _ and a unit of 8 a-z 0-9")
-        if value is None or not isfinite(found := _number(value)):
+        if value is None or kept_key(name, unit, found := _number(value)) is None:
             return False
         return self._has_window and self._send(ChannelMessage(name, unit, found))
 
@@ -173,7 +173,10 @@ def _int32(value: int) -> int:
 def _number(value: float) -> float:
     if not isinstance(value, int | float):
         raise TypeError(f"can't convert {type(value).__name__} to float")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # as MicroPython
+        return inf if value > 0 else -inf
 
 
 def _reason(error: BaseException) -> str:

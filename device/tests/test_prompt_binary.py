@@ -136,7 +136,7 @@ def test_a_broken_app_wedges_no_session(text: bytes, reason: int, by_ms: int, tm
 def prompt_on_a_pty(line: BenchLine) -> Iterator[str]:
     """The path of a pty with the prompt of the Box on `line`, whose orders a gateway would carry out."""
 
-    def order(plugin: str, message: str) -> str:
+    def order(plugin: str, message: str, _read: object) -> str:
         assert plugin == PROMPT_PLUGIN
         argument = open_argument(7) if message.startswith(OPEN) else message.split(" ", 2)[2]
         found = line.send_command(Operation.PROMPT, argument, 30)

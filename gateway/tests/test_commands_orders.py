@@ -158,12 +158,14 @@ class Bench:
         while self.waiting:
             self.waiting.pop(0)()
 
-    def order(self, plugin: str, message: str = "") -> tuple[bool, str]:
+    def order(self, plugin: str, message: str = "", number: str = "") -> tuple[bool, str]:
+        """`number`: what the answer begins with."""
         replies: list[tuple[bool, str]] = []
         assert self.orders.execute(plugin, message, lambda ok, detail: replies.append((ok, detail)))
         self.turn(0.25)
-        [reply] = replies
-        return reply
+        [(ok, detail)] = replies
+        assert detail.startswith(number)
+        return ok, detail[len(number) :]
 
     def collect(self, file: bytes) -> None:
         assert self.order("opq-update", f"begin {len(file)} {hashlib.sha256(file).hexdigest()}") == (
@@ -229,6 +231,11 @@ def opened(bench: Bench) -> SessionKey:
     return key
 
 
+def exchanged(bench: Bench, message: str) -> tuple[bool, str]:
+    """The answer, which begins with the number of the message."""
+    return bench.order("opq-prompt", message, f"{message.partition(' ')[0]} ")
+
+
 def refused(bench: Bench, message: str) -> str:
     """Why nothing of it reaches the Box."""
     said = len(bench.box.said)
@@ -240,13 +247,13 @@ def refused(bench: Bench, message: str) -> str:
 
 def test_a_prompt_is_passed_on_for_its_key() -> None:
     bench = Bench(Box())
-    assert refused(bench, SessionKey("1").signed("0 0 YQ==")) == "no prompt is open"
+    assert refused(bench, SessionKey("1").signed("0 0 YQ==")).endswith(" no prompt is open")
     key = opened(bench)
-    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
+    assert exchanged(bench, key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
     assert bench.order("opq-prompt", SessionKey("1").opening()) == (False, "a prompt is open")
     assert bench.order("opq-prompt", "open")[1].startswith("want open <public key>")
-    assert bench.order("opq-prompt", key.signed("close")) == (True, "0") and bench.box.prompt is None
-    assert refused(bench, key.signed("0 0 YQ==")) == "no prompt is open"
+    assert exchanged(bench, key.signed("close")) == (True, "0") and bench.box.prompt is None
+    assert refused(bench, key.signed("0 0 YQ==")).endswith(" no prompt is open")
     assert [argument for _, argument in bench.box.said][1:] == ["0 0 YQ==", bench.box.said[2][1], "close"]
 
 
@@ -256,7 +263,7 @@ def test_who_reads_a_session_types_nothing_in_it() -> None:
     key = opened(bench)
     seen = [key.signed("0 0 YQ=="), key.signed("1 0 Yg==")]
     for each in seen:
-        assert bench.order("opq-prompt", each)[0]
+        assert exchanged(bench, each)[0]
     for each in seen:
         assert refused(bench, each) == "this exchange with the prompt was sent before"
     number, signature, argument = seen[1].split(" ", 2)
@@ -274,8 +281,8 @@ def test_who_reads_a_session_types_nothing_in_it() -> None:
     )
     for message in forged:
         assert refused(bench, message) == "it is not signed by the key of the open prompt", message
-    assert bench.order("opq-prompt", key.signed("2 0 Yg=="))[0], "its client goes on"
-    assert bench.order("opq-prompt", key.signed("close")) == (True, "10")
+    assert exchanged(bench, key.signed("2 0 Yg=="))[0], "its client goes on"
+    assert exchanged(bench, key.signed("close")) == (True, "10")
 
 
 def test_a_later_number_may_come_first() -> None:
@@ -283,7 +290,7 @@ def test_a_later_number_may_come_first() -> None:
     bench = Bench(Box())
     key = opened(bench)
     late, next_one = key.signed("0 0 YQ=="), key.signed("0 0 YQ==")
-    assert bench.order("opq-prompt", next_one)[0]
+    assert exchanged(bench, next_one)[0]
     assert refused(bench, late) == "this exchange with the prompt was sent before"
 
 
@@ -312,7 +319,7 @@ def test_a_prompts_key_opens_no_session(argument: str) -> None:
     bench = Bench(Box())
     key = opened(bench)
     said = len(bench.box.said)
-    ok, reason = bench.order("opq-prompt", key.signed(argument))
+    ok, reason = exchanged(bench, key.signed(argument))
     assert not ok and reason.startswith("want <typed>") and len(bench.box.said) == said
 
 
@@ -321,9 +328,9 @@ def test_a_closed_sessions_key_is_over() -> None:
     bench = Bench(Box())
     key = opened(bench)
     bench.box.prompt = None
-    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (False, "no prompt is open")
+    assert exchanged(bench, key.signed("0 0 YQ==")) == (False, "no prompt is open")
     bench.box.prompt = "open 7"
-    assert refused(bench, key.signed("0 0 YQ==")) == "no prompt is open"
+    assert refused(bench, key.signed("0 0 YQ==")).endswith(" no prompt is open")
 
 
 def test_a_lost_answer_to_open_is_asked_again() -> None:
@@ -331,7 +338,7 @@ def test_a_lost_answer_to_open_is_asked_again() -> None:
     key = opened(bench)
     [first, second] = bench.box.said
     assert first == second
-    assert bench.order("opq-prompt", key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
+    assert exchanged(bench, key.signed("0 0 YQ==")) == (True, "1 0 Pg==")
 
 
 def test_an_opening_prompt_takes_no_former_exchange() -> None:
@@ -348,13 +355,15 @@ def test_an_opening_prompt_takes_no_former_exchange() -> None:
     send(key.opening())
     for message in (former.signed("0 0 YQ=="), former.signed("close"), SessionKey("1").opening()):
         send(message)
-    assert replies == [(False, "a prompt is being opened")] * 3 and len(bench.box.said) == 2
+    said = "a prompt is being opened"
+    assert replies == [(False, f"1 {said}"), (False, f"2 {said}"), (False, said)]
+    assert len(bench.box.said) == 2
     bench.box.held.pop()()
     bench.box.held = None
     bench.turn(0.25)
     assert replies[-1] == (True, "opened")
     assert refused(bench, former.signed("close")).startswith("it is not signed")
-    assert bench.order("opq-prompt", key.signed("close")) == (True, "1")
+    assert exchanged(bench, key.signed("close")) == (True, "1")
 
 
 def test_a_replaced_session_is_logged_as_closed() -> None:

@@ -6,7 +6,7 @@ import pty
 import threading
 import tty
 
-from opq_proto.wire.command_client import UnansweredError
+from opq_proto.wire.command_client import Read, UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
 from opq_proto.wire.prompt_session import SessionCheck, opening_key
 from opq_tools.boxes.box.prompt import LEAVE, BoxPrompt, relay
@@ -22,9 +22,18 @@ class Gateway:
         self.lost = 0
         self._printed = b""
 
-    def order(self, plugin: str, message: str) -> str:
+    def order(self, plugin: str, message: str, read: Read | None) -> str:
         assert plugin == PROMPT_PLUGIN
         self.orders.append(message)
+        answer = self._answer(message)
+        if read is None:
+            return answer
+        assert read(answer) is None and read(f"0 {answer}") is None, "an answer to another message"
+        found = read(f"{message.split(' ')[0]} {answer}")
+        assert found == answer
+        return answer
+
+    def _answer(self, message: str) -> str:
         if (key := opening_key(message)) is not None:
             self.check = SessionCheck("1", key)
             return "opened"

@@ -11,7 +11,7 @@ from updating_box import UpdatingBox
 
 from opq_proto.link.prompt import CLOSE, PromptStream
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient
-from opq_proto.wire.frames import PROMPT_PLUGIN
+from opq_proto.wire.frames import CHALLENGE_PLUGIN, PROMPT_PLUGIN, plugin_command
 from opq_proto.wire.prompt_session import SessionKey
 
 ANSWER_S = 60.0
@@ -42,7 +42,7 @@ class Typist:
 
     def signed(self, argument: str) -> str:
         self.sent.append(self._key.signed(argument))
-        return self.client.send_order("1", PROMPT_PLUGIN, self.sent[-1], ANSWER_S)
+        return self.client.send_order("1", PROMPT_PLUGIN, self.sent[-1], ANSWER_S, self._key.answer)
 
 
 def test_a_subscriber_cannot_type_in_a_session(house: FirmwareHouse) -> None:
@@ -73,6 +73,22 @@ def test_a_subscriber_cannot_type_in_a_session(house: FirmwareHouse) -> None:
         typist.type(b"c")
         assert house.box.typed == b"abc"
         assert typist.signed(CLOSE) == str(len(tries))
+
+
+def test_a_strangers_refusal_ends_no_session(house: FirmwareHouse) -> None:
+    """Its orders bear the identity of the session's client, which gets the answers."""
+    to, back = house.addresses.commands, house.addresses.answers
+    secret: Path = house.brokers.keys.administrator_secret
+    with CommandClient(to, back, administrator=secret) as client, CommandClient(to, back) as stranger:
+        typist = Typist(client)
+        typist.type(b"a")
+        for message in (f"9 {'A' * 86}== {CLOSE}", typist.sent[0]):
+            stranger._commands.send(plugin_command("1", PROMPT_PLUGIN, message, client.identity))
+        stranger._commands.send(plugin_command("1", CHALLENGE_PLUGIN, "", client.identity))
+        assert client._answers.poll(60_000)
+        typist.type(b"b")
+        typist.type(b"c")
+        assert house.box.typed == b"abc" and typist.signed(CLOSE) == "2"
 
 
 def subscriber(endpoint: str) -> Callable[[], list[bytes]]:

@@ -4,6 +4,8 @@
     <number> <signature> <typed> <printed> <base64>     typed bytes go in, printed ones come out
     <number> <signature> close                          ends it; answered by how many others were refused
 
+An answer to the session's client begins with the number, a refusal of what another one sent does not.
+
 Only `open` needs the administrator's proof; what follows is signed by its key
 (`opq_proto.wire.prompt_session`). The Box does not check it again, because its line has no key
 (docs/decisions/18-serial-line-without-a-key.md): who could type there could open a session as well.
@@ -23,7 +25,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link.messages import Operation, Status
 from opq_proto.link.prompt import CLOSE, open_argument
 from opq_proto.wire.order_proof import ProofError
-from opq_proto.wire.prompt_session import OPEN, SessionCheck, opening_key
+from opq_proto.wire.prompt_session import OPEN, SessionCheck, exchange_number, opening_key
 
 Reply = Callable[[bool, str], None]
 ANSWER_S = 4.0
@@ -55,6 +57,8 @@ class BoxPrompt:
 
     def execute(self, message: str, reply: Reply) -> None:
         """Handles one of the messages above. Raises ProofError: it is not of the open session."""
+        if number := exchange_number(message):
+            reply = partial(_numbered, number, reply)
         is_open = message.partition(" ")[0] == OPEN
         key = opening_key(message) if is_open else None
         if is_open and key is None:
@@ -79,7 +83,7 @@ class BoxPrompt:
 
     def _argument(self, message: str) -> str:
         if self._session is None:
-            raise ProofError("no prompt is open")
+            raise ProofError(f"{exchange_number(message)} no prompt is open".lstrip())
         try:
             return self._session.argument(message)
         except ProofError as error:
@@ -162,3 +166,7 @@ class BoxPrompt:
 
         if not self._line.send_command(operation, argument, most_s, done):
             reply(False, "the Box's port is not open, or too many commands wait for it already")
+
+
+def _numbered(number: str, reply: Reply, ok: bool, detail: str) -> None:
+    reply(ok, f"{number} {detail}")

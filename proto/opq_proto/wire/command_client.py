@@ -3,6 +3,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
@@ -19,6 +20,8 @@ from opq_proto.wire.frames import (
 )
 from opq_proto.wire.order_proof import STALE, ProofError, needs_proof, prove
 
+Read = Callable[[str], str | None]
+"""What an answer's detail says; None: it is not the answer to this order, and is left out."""
 CONNECT_S = 5.0
 SETTLE_S = 0.2
 """Time for the subscription to arrive after the handshake: an answer before that is lost."""
@@ -84,7 +87,9 @@ class CommandClient:
         """
         return response_from_wire(self.send_for_frames(command, timeout_s)[0])
 
-    def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
+    def send_order(
+        self, box_id: str, plugin: str, message: str, timeout_s: float, read: Read | None = None
+    ) -> str:
         """Sends a plug-in command that this project's gateways know (gateway/README.md); returns the answer.
 
         An order that gives the Box away or changes its firmware is sent with the administrator's proof.
@@ -95,7 +100,7 @@ class CommandClient:
                 private file is not here.
         """
         if not needs_proof(plugin, message):
-            return self._send_order(box_id, plugin, message, timeout_s)
+            return self._send_order(box_id, plugin, message, timeout_s, read)
         if self._administrator is None:
             raise BoxRefusedError(f"Box {box_id}: {plugin} needs the administrator's key")
         for left in reversed(range(PROOF_TRIES)):
@@ -111,19 +116,30 @@ class CommandClient:
                     raise
         raise AssertionError("unreachable")
 
-    def _send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
-        answer = self.send_command(plugin_command(box_id, plugin, message, self.identity), timeout_s)
+    def _send_order(
+        self, box_id: str, plugin: str, message: str, timeout_s: float, read: Read | None = None
+    ) -> str:
+        def is_answer(response: Response) -> bool:
+            return read is None or read(response.command_to_plugin_response.detail) is not None
+
+        command = plugin_command(box_id, plugin, message, self.identity)
+        answer = response_from_wire(self.send_for_frames(command, timeout_s, is_answer)[0])
         response = answer.command_to_plugin_response
+        detail = response.detail if read is None else read(response.detail) or ""
         if not response.ok:
-            raise BoxRefusedError(f"Box {box_id}: {response.detail or 'refused'}")
+            raise BoxRefusedError(f"Box {box_id}: {detail or 'refused'}")
         if not response.HasField("detail"):
             raise BoxRefusedError(
                 f"Box {box_id} is an original Box: it acknowledges every command and does nothing"
             )
-        return response.detail
+        return detail
 
-    def send_for_frames(self, command: bytes, timeout_s: float) -> list[bytes]:
+    def send_for_frames(
+        self, command: bytes, timeout_s: float, is_answer: Callable[[Response], bool] = lambda _: True
+    ) -> list[bytes]:
         """Sends a Command and returns the whole answer: the Response, then the Cycles.
+
+        Who can publish commands can have a Response sent to this identity: `is_answer` leaves it out.
 
         Raises:
             UnansweredError: no answer came in time.
@@ -135,8 +151,8 @@ class CommandClient:
                 break
             frames = self._answers.recv_multipart()
             try:
-                response_from_wire(frames[1])
-                return frames[1:]
+                if is_answer(response_from_wire(frames[1])):
+                    return frames[1:]
             except (FrameError, IndexError):
                 continue
         box_id = command_from_wire(command).box_id

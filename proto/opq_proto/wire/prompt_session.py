@@ -3,6 +3,7 @@
     client                                                      gateway
     "open <public key>" with the administrator's proof      ->  a session of this key
     "<number> <signature> <argument>"                       ->  checks both; the argument is for the Box
+                                                            <-  "<number> <answer>"
 
 The key (Ed25519) is made for the session, and its private half stays with the client: who reads commands
 and answers cannot type. The signature covers Box, number and argument, and numbers rise: a copy is worth
@@ -41,6 +42,11 @@ class SessionKey:
         signature = self._key.sign(_signed_bytes(self._box_id, str(self._number), argument))
         return f"{self._number} {base64.b64encode(signature).decode()} {argument}"
 
+    def answer(self, detail: str) -> str | None:
+        """What answers the last argument; None: it answers another message, maybe somebody else's."""
+        number, _, answer = detail.partition(" ")
+        return answer if number == str(self._number) else None
+
 
 class SessionCheck:
     """The gateway's end."""
@@ -65,6 +71,12 @@ class SessionCheck:
             raise ProofError("this exchange with the prompt was sent before")
         self._number = int(found[1])
         return found[3]
+
+
+def exchange_number(message: str) -> str:
+    """The number of a message of a session, for its answer; empty: another message."""
+    found = SESSION_MESSAGE.fullmatch(message)
+    return found[1] if found else ""
 
 
 def opening_key(message: str) -> PublicKey | None:

@@ -13,7 +13,7 @@ import click
 
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
-from opq_proto.wire.command_client import CommandClient
+from opq_proto.wire.command_client import CommandClient, Read
 from opq_proto.wire.frames import NUMBER_SETTING, PROGRAM_PLUGIN, info_command, rate_command
 from opq_tools.boxes.box.box_half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.boxes.box.firmware_update import update_firmware
@@ -271,8 +271,8 @@ def prompt_command(connection: Connection, box_id: str, on_pty: bool, as_json: b
 
     with _command_client(connection) as (client, timeout_s):
 
-        def order(plugin: str, message: str) -> str:
-            return client.send_order(box_id, plugin, message, timeout_s)
+        def order(plugin: str, message: str, read: Read | None) -> str:
+            return client.send_order(box_id, plugin, message, timeout_s, read)
 
         prompt = BoxPrompt(order, box_id)
         if on_pty:

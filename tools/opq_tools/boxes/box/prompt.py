@@ -13,12 +13,12 @@ from typing import Self
 
 from opq_proto.errors import OpqError
 from opq_proto.link.prompt import CLOSE, PromptStream
-from opq_proto.wire.command_client import UnansweredError
+from opq_proto.wire.command_client import Read, UnansweredError
 from opq_proto.wire.frames import PROMPT_PLUGIN
 from opq_proto.wire.prompt_session import SessionKey
 
-Order = Callable[[str, str], str]
-"""Sends a plug-in's message to the Box, and returns the answer."""
+Order = Callable[[str, str, Read | None], str]
+"""Sends a plug-in's message to the Box, and returns the answer, as it is read."""
 AT_ONCE = 1024
 """Most bytes that are read from the terminal at once."""
 LEAVE = b"\x1d"
@@ -46,7 +46,7 @@ class BoxPrompt:
 
     def __enter__(self) -> Self:
         """Opens it. Raises OpqError: the Box refuses, or does not answer."""
-        self._order(PROMPT_PLUGIN, self._key.opening())
+        self._order(PROMPT_PLUGIN, self._key.opening(), None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class BoxPrompt:
             self.refused = int(self._signed(CLOSE))
 
     def _signed(self, argument: str) -> str:
-        return self._order(PROMPT_PLUGIN, self._key.signed(argument))
+        return self._order(PROMPT_PLUGIN, self._key.signed(argument), self._key.answer)
 
     @property
     def waiting(self) -> int:

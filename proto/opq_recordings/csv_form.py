@@ -36,8 +36,11 @@ _PARTS = re.compile(
     r"^(?P<name>.*?)\s*(?:[\[({]\s*(?P<unit>[^\])}]*)\s*[\])}]|,\s*(?P<behind>[^,\[\](){}]{1,20})"
     r"|[_/ :]\s*(?P<tail>[^\W\d_]{1,12}))?\s*$"
 )
-_SINCE = re.compile(r"(?i)\bsince\s+(.*\d.*)")
-"""The moment from which times count, as in `time [ms since 2024-03-17 12:00:00]`."""
+_SINCE = re.compile(
+    r"(?i)^(?P<of>.*?)\s+since\s(?P<moment>[^\[\](){}]*(?:[\[({][^\[\](){}]*[\])}]\s*(?=[\])}]))?)"
+)
+"""The moment from which times count, as in `time [ms since 2024-03-17 12:00:00]`: up to a bracket, with
+one within its own, as in `[s since Unix epoch (1970-01-01)]`."""
 WIDE_BRACKETS = str.maketrans("［］（）【】，", "[]()[],")
 """As Chinese and Japanese tables have them."""
 _UNIT_ALONE = re.compile(
@@ -222,13 +225,23 @@ def without_unit(name: str) -> str:
 def _since(above: Sequence[tuple[int, list[str]]], column: int | None) -> str:
     """The moment from which a heading of a column says that its times count, without brackets."""
     headings = [cells[column] for _, cells in above[-4:] if column is not None and column < len(cells)]
-    found = next((match for each in headings if (match := _SINCE.search(each))), None)
-    return "" if found is None else re.sub(r"[\[\](){}\"]", "", found[1]).strip()
+    moments = [match["moment"] for each in headings if (match := _since_of_times(each))]
+    found = next((each for each in moments if re.search(r"\d", each)), "")
+    return re.sub(r"[\[\](){}\"]", "", found).strip()
 
 
 def _without_since(heading: str) -> str:
-    """A heading without that moment: `time [ms]`."""
-    return re.sub(r"(?i)\s+since\s+[^\])}]*", "", heading)
+    """A heading of times without that moment: `time [ms]`; another heading as it is."""
+    found = _since_of_times(heading)
+    return heading if found is None else found["of"] + heading[found.end() :]
+
+
+def _since_of_times(heading: str) -> re.Match[str] | None:
+    found = _SINCE.match(heading.translate(WIDE_BRACKETS))
+    if found is None:
+        return None
+    last = re.split(r"[\s_\[({]", found["of"])[-1]
+    return found if time_named(found["of"]) or seconds_of(last) is not None else None
 
 
 def _units_above(head: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -108,8 +108,11 @@ class RowTimes:
             size = float(digits)
         except (InvalidOperation, OverflowError, ValueError):
             return
-        if self._form.since:
-            self._count_from(digits)
+        zero = counted_from(self._form, self._date_order)
+        if zero is not None and zero.t_ns is not None:
+            self._zero = str(digits)
+            self.start_ns = self._within(zero.t_ns + digits * Decimal(round(self._unit_s * NS_PER_S)))
+            self.assumed += [] if zero.zone else ["time_zone"]
             return
         calendar = next((k for k, (low, high) in enumerate(SERIAL_DAYS) if low <= size < high), None)
         if self._unit_s == DAY_S and calendar is not None:
@@ -122,25 +125,16 @@ class RowTimes:
             unit_ns = None
         if unit_ns is None:
             self.assumed += [] if self._form.time_stated else ["time_unit"]
+            if self._form.since:
+                why = f" ({zero.problem})" if zero is not None and zero.problem else ""
+                self.problem = (
+                    f"its times count from {self._form.since!r:.60}, which is not understood{why}, "
+                    "so its start is not known"
+                )
             return
         self._unit_s = unit_ns / 1e9
         self._zero = str(digits)
         self.start_ns = self._within(digits * unit_ns)
-
-    def _count_from(self, digits: Decimal) -> None:
-        """Starts at a number of units since the moment that the heading names."""
-        zero = written_time(self._form.since, self._date_order)
-        self._zero = str(digits)
-        if zero is None or not zero.dated or zero.t_ns is None:
-            why = f" ({zero.problem})" if zero is not None and zero.problem else ""
-            self.problem = (
-                f"its times count from {self._form.since!r:.60}, which is not understood{why}, "
-                "so its start is not known"
-            )
-            return
-        self.start_ns = self._within(zero.t_ns + digits * Decimal(round(self._unit_s * NS_PER_S)))
-        if not zero.zone:
-            self.assumed.append("time_zone")
 
     @staticmethod
     def _within(t_ns: Decimal) -> int | None:
@@ -207,6 +201,16 @@ class RowTimes:
         if found is None or found.zone or not zone:
             return found
         return written_time(f"{cell} {zone}", self._date_order) or found
+
+
+def counted_from(form: CsvForm, date_order: str) -> WrittenTime | None:
+    """The date from which numbers count by their heading; None for Unix time, and where not understood."""
+    if not form.since or form.time is None:
+        return None
+    found = written_time(form.since, date_order)
+    if found is not None and not found.zone and (zone := zone_named([form.names[form.time]])):
+        found = written_time(f"{form.since} {zone}", date_order) or found
+    return found if found is not None and found.dated and found.clock_ns != 0 else None
 
 
 def zone_named(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
 from opq_recordings.csv_rows import CsvRow
-from opq_recordings.csv_times import CALENDARS, DAYS_TO_1970, zone_named
+from opq_recordings.csv_times import CALENDARS, DAYS_TO_1970, counted_from, zone_named
 from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.local_hours import local_to_utc, offset_named, zone_of
 from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
@@ -112,8 +112,9 @@ def row_moments(
             texts = [(line, text or "") for (line, _), text in zip(texts, digits, strict=True)]
         else:
             clocks = _of_numbers(form, texts, stated.date_order)
-            calendar = None if form.since else _calendar(form.notation.number(texts[0][1]) or 0.0)
-            days_since = "" if clocks[0].zone or calendar is None else CALENDARS[calendar]
+            calendar = _calendar(form.notation.number(texts[0][1]) or 0.0)
+            by_heading = counted_from(form, stated.date_order) is not None
+            days_since = "" if clocks[0].zone or calendar is None or by_heading else CALENDARS[calendar]
     if clocks is None:
         clocks = _written(texts, stated.date_order)
     found: list[int | None] = [None] * len(rows)
@@ -225,8 +226,7 @@ def _of_numbers(form: CsvForm, texts: Sequence[_RowText], date_order: str) -> li
 
     Numbers that count from a moment which their heading names are of the clock that it is written by.
     """
-    zero = written_time(form.since, date_order) if form.since else None
-    if zero is not None and zero.dated:
+    if (zero := counted_from(form, date_order)) is not None:
         ns_of_one = round((form.time_s or 1.0) * NS_PER_S)
         after = [int(Decimal(text.replace(",", ".")) * ns_of_one) for _, text in texts]
         return [

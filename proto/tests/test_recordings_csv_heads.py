@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -275,6 +276,10 @@ def test_other_digits_are_not_a_date(text: str) -> None:
         ("Time_s since 2024-03-17 12:59:59.8+01:00;U\n", 1, True),
         ("t (µs since 17.03.2024 11:59:59,8);U\n", 1e6, False),
         ("Zeit;U\n[s since 2024-03-17 11:59:59.8];[V]\n", 1, False),
+        ("Time since 2024-03-17 11:59:59.8 (ms);U\n", 1e3, False),
+        ("Time since 2024-03-17 11:59:59.8 [µs];U\n", 1e6, False),
+        ("seconds since 2024-03-17 11:59:59.8 (UTC);U\n", 1, True),
+        ("t (ms since 2024-03-17 11:59:59.8 (UTC));U\n", 1e3, True),
     ],
 )
 def test_times_count_from_the_moment_named(head: str, per_s: float, zone: bool, tmp_path: Path) -> None:
@@ -291,3 +296,43 @@ def test_a_moment_not_understood_leaves_no_start(since: str, tmp_path: Path) -> 
     found = file_of(tmp_path, f"time [s since {since}];U\n", [comma(at / 1600, ".7f") for at in range(ROWS)])
     assert found.start_ns is None and found.rate_hz == pytest.approx(1600)
     assert any("count from" in each for each in found.problems) is (since != "start")
+
+
+@pytest.mark.parametrize(
+    ("heading", "per_s"),
+    [
+        ("Time since start (ms)", 1e3),
+        ("Time since start [s]", 1),
+        ("Time since trigger 1 (us)", 1e6),
+        ("Elapsed time since trigger (µs)", 1e6),
+        ("Time since start of run 3 (ms)", 1e3),
+        ("Time (ms since start (of run 3))", 1e3),
+        ("time [ms since start]", 1e3),
+    ],
+)
+def test_a_unit_behind_a_moment_counts(heading: str, per_s: float, tmp_path: Path) -> None:
+    times = [comma(at / 1600 * per_s, ".7f") for at in range(ROWS)]
+    found = file_of(tmp_path, f"{heading};U (V)\n", times)
+    assert_same(found, volts())
+    assert found.rate_hz == pytest.approx(1600) and found.start_ns is None
+    assert "time_unit" not in found.assumed
+    assert any("count from" in each for each in found.problems) is any(each.isdecimal() for each in heading)
+
+
+def test_values_since_a_moment_keep_their_unit(tmp_path: Path) -> None:
+    times = [comma(at / 1600, ".7f") for at in range(ROWS)]
+    found = file_of(tmp_path, "time (s);U since repair 3 (kV)\n", times, scale=1e-3)
+    assert_same(found, volts())
+    assert [(each.name, each.unit) for each in found.channels] == [("U since repair 3 (kV)", "kV")]
+
+
+@pytest.mark.parametrize(
+    "of",
+    ["1970", "epoch 1970", "Unix epoch (1970-01-01)", "1970-01-01 (UTC)", "1970-01-01 00:00:00", "the epoch"],
+)
+def test_unix_time_may_name_its_moment(of: str, tmp_path: Path) -> None:
+    times = [str((START_NS + at * 625_000) / Decimal(10**9)) for at in range(ROWS)]
+    found = file_of(tmp_path, f"Time (s since {of}),U\n", times, ",")
+    assert_same(found, volts())
+    assert (found.start_ns, found.problems) == (START_NS, ())
+    assert not {"time_zone", "time_unit"}.intersection(found.assumed)

@@ -103,3 +103,4 @@ def test_a_csv_begins_with_its_names(gaps: str, tmp_path: Path) -> None:
     assert found.channel.scale == pytest.approx(wave.v_per_lsb, rel=1e-8) and found.problems == ()
     assert found.rate_hz == pytest.approx(wave.rate_hz, abs=0.001) and found.start_ns == wave.start_ns
     assert np.array_equal(found.channel.values[: len(wave.counts)], wave.counts)
+    assert (found.nominal_v, found.nominal_hz) == (None, None), "as docs/recordings.md says"

@@ -28,7 +28,10 @@ boxes_option = click.option(
     help="Only this Box, by number; repeatable.  [default: all]",
 )
 comments_option = click.option(
-    "--comments", is_flag=True, help="Write the origin of the data above the head of a CSV, in lines with #."
+    "--comments",
+    is_flag=True,
+    help="Write the origin of the data above the head of a CSV, in lines with #; without them the CSV of an "
+    "event has no nominal values, clock, uncertainty or reasons of gaps.",
 )
 licence_option = click.option(
     "--licence", default="", help="Licence to state in the file: the terms on which it may be used."

@@ -126,8 +126,8 @@ def cycles_from(
         volts: (n,) float64.
         half_edges: (m,) rising, fractional positions in `volts`; `stop` is m - 2 at most.
     Returns:
-        Three arrays (stop - first,). Where the last is False the cycle is that of the edges, because there is
-        no jump, or because the cycle that was found leaves the samples.
+        Three arrays (stop - first,). Each length is the median around. Where the last is False the cycle
+        begins at its edge, because there is no jump, or because the cycle that was found leaves the samples.
 
     A result depends on the edges within MEDIAN_SIDE_HALF_CYCLES and on the samples within 3.5 cycles.
     """

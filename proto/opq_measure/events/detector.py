@@ -188,6 +188,8 @@ class Detector:
         return notices
 
     def _rms_v(self, first: int, stop: int) -> FloatArray:
+        """Of the cycles at half edges `first` .. `stop`: away from jumps each begins at its edge and lasts
+        the median length."""
         recent = self._recent
         origin = recent.first_edge
         begin = recent.first_sample

@@ -14,12 +14,14 @@ from fastapi.testclient import TestClient
 from open_view import open_services
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import quantity_reading
 from opq_cloud.view.pages.past.change_list import changes_listed
+from opq_cloud.view.pages.past.past_drawing import limits_of
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries
@@ -231,6 +233,7 @@ def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
     trends, page = client.get(address).text, client.get(f"{address}&source=a").text
     shown = {each["name"]: each["limits"] for each in data_of(trends)["charts"]}
     assert shown == {"rms_v": [], "f_hz": [], "h5": [[6.0, "95 % of 10 min"]]}
+    assert "may cross a limit that all intervals keep" in page
     assert "source=a" in trends.partition("Lines across a chart")[2].partition("</p>")[0]
     charts = {each["name"]: each for each in data_of(page)["charts"]}
     assert list(charts) == ["rms_v", "f_hz", "h5"]
@@ -243,6 +246,13 @@ def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
     assert charts["h5"]["limits"] == [[6.0, "95 % of 10 min"]]
     assert [len(each["gaps"]) for each in charts["rms_v"]["series"]] == [0, 0, 1]
     assert trends.count('class="chart history spread"') == 6, "a constant frequency has one bin"
+
+
+def test_a_line_of_trends_removes_no_limit() -> None:
+    table = limit_table("en50160")
+    drawn = limits_of(table, QUANTITIES["rms_v"], False, 230.0, {"trends", "class A, 10 min"})
+    assert [value for value, _ in drawn] == [195.5, 207.0, 253.0]
+    assert limits_of(table, QUANTITIES["rms_v"], False, 230.0, {"trends"}) == ()
 
 
 @pytest.mark.parametrize("span", ["2026-11-15T12:03", "2026-10-20T12:03", "2026-10-20T12:03&source=a"])

@@ -119,15 +119,15 @@ def limits_of(
 ) -> tuple[tuple[float, str], ...]:
     """The limits of a standard as lines of a chart: (value in its unit, words).
 
-    `sources`: where the values of its lines come from. A limit is drawn where all lines are of the intervals
-    that it is for: other rows show how far single windows or cycles went.
+    `sources`: where the values of its lines come from. A limit is drawn where a line is of the intervals that
+    it is for.
     """
     found: dict[float, str] = {}
     for limit in table.limits:
         if limit.quantity != quantity.interval or limit.order not in (None, (quantity.place or 0) + 1):
             continue
         length = INTERVAL_WORDS[limit.interval_ms]
-        if set(sources) != {f"class A, {length}"}:
+        if f"class A, {length}" not in sources:
             continue
         scale: float | None = 1.0
         if limit.basis in ("nominal_v", "nominal_hz") and not quantity.of_nominal:

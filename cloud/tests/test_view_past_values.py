@@ -31,7 +31,7 @@ from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.fields import BY_KEY, ShownQuantity
-from opq_proto.messages import Finding, Interval, Measurement, Trigger
+from opq_proto.messages import Finding, Interval, Measurement, Trend, Trigger
 
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
@@ -202,6 +202,50 @@ def test_frequency_is_drawn_as_it_is_judged(tmp_path: Path) -> None:
         assert read(opened, "f_hz", "1", start, "2026-11-20").figures[0] == pytest.approx(low)
     by_day = data_of(page)["charts"][0]["series"][0]
     assert by_day["low"] == [49.2, 49.7, 49.7, 49.7] and by_day["step"] == past.DAY_MS
+    opened.close()
+
+
+def test_extremes_are_those_of_reports(tmp_path: Path) -> None:
+    """THD and flicker are judged over ten minutes, a frequency over 10 s, without what an event flags."""
+    opened = open_store(None, tmp_path)
+    opened.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
+    chance = np.random.default_rng(74)
+    rows, first_ms = [], TODAY - 7 * past.DAY_MS
+    for place in range(7 * 144):
+        flagged = place % 50 == 0
+        thd, pst = (0.02 * chance.random() + (0.1 if flagged else 0.0) for _ in range(2))
+        hertz = 50 + 0.02 * chance.random() - (1.0 if flagged else 0.0)
+        values = {
+            "rms_v": 230.0,
+            "thd_ratio": thd,
+            "thd_max_ratio": thd + 0.02,
+            "pst": pst,
+            "f_hz": hertz,
+            "f_min_hz": hertz - 0.03,
+            "f_max_hz": hertz + 0.03,
+        }
+        interval = Interval(past.TEN_MS, flagged, 1.0, values)
+        rows.append(past.row_of("1", first_ms + place * past.TEN_MS, place + 1, interval))
+    opened.intervals.append(rows)
+    at_ms = first_ms + 3 * past.DAY_MS  # a window went further within a minute that nothing flags
+    metrics = {"thd": (0.01, 0.09, 0.02), "f": (49.0, 51.0, 50.0), "pst": (0.1, 0.9, 0.2)}
+    opened.put_trends([Trend("1", at_ms, metrics)])
+    while opened.roll_up(NOW, 2000):
+        pass
+    view = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    clean = [each.interval.values for each in rows if each.interval and not each.interval.flagged]
+    most = {
+        "thd_percent": 100 * max(each["thd_ratio"] for each in clean),
+        "pst": max(e["pst"] for e in clean),
+    }
+    ends = min(each["f_min_hz"] for each in clean), max(each["f_max_hz"] for each in clean)
+    for source in ("", "&source=a"):
+        page = view.get(f"/past?box=1&q=thd_percent,pst,f_hz&from=now-10d{source}").text
+        table = page.partition('class="compact past-figures"')[2].partition("</table>")[0]
+        figures = [re.findall(r'<td class="num">([\d.]+)</td>', row)[:7] for row in table.split("<tr>")]
+        thd, pst, hertz = (row for row in figures if len(row) == 7)
+        assert (float(thd[6]), float(pst[6])) == pytest.approx((most["thd_percent"], most["pst"]), abs=6e-3)
+        assert (float(hertz[0]), float(hertz[6])) == pytest.approx(ends, abs=6e-4)
     opened.close()
 
 
@@ -599,13 +643,11 @@ def test_a_new_drawn_quantity_has_its_trend() -> None:
     assert volts is not None and drawn_quantity(volts, "rms") == QUANTITIES["rms_v"]
 
 
-@pytest.mark.parametrize(
-    ("of", "said"), [("f_hz&source=a", True), ("f_hz", False), ("rms_v&source=a", False)]
-)
-def test_class_a_frequency_names_its_extremes(client: TestClient, of: str, said: bool) -> None:
+@pytest.mark.parametrize(("of", "said"), [("f_hz&source=a", True), ("f_hz", True), ("rms_v&source=a", False)])
+def test_a_frequency_names_its_extremes(client: TestClient, of: str, said: bool) -> None:
     page = client.get(f"/past?box=1&q={of}&from=2026-11-13&to=2026-11-20").text
     assert data_of(page)["charts"]
-    words = "those of a frequency are intervals of 10 s where these are stored for whole ten minutes"
+    words = "figures of a frequency the intervals of 10 s where these are stored for whole ten minutes"
     assert (words in page) == said
 
 

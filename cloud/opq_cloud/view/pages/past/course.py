@@ -75,10 +75,8 @@ class Course:
         return tuple(dict.fromkeys(span for chart in self.charts for span in chart.unshown))
 
     @property
-    def has_class_a_frequency(self) -> bool:
-        """Whether a line is the frequency of class A."""
-        lines = [each for chart in self.charts if chart.quantity.name == "f_hz" for each in chart.series]
-        return any(each.source.startswith("class A") for each in lines)
+    def has_frequency(self) -> bool:
+        return any(chart.quantity.name == "f_hz" and chart.drawn for chart in self.charts)
 
 
 def read_course(

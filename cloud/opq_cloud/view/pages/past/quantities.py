@@ -45,9 +45,13 @@ class PastQuantity:
 _IN_INTERVALS: Final = {
     "rms_v": ("rms_v", ("rms_min_v", "rms_max_v"), 0),
     "f_hz": ("f_hz", ("f_min_hz", "f_max_hz"), TEN_SECONDS_MS),
-    "thd_percent": ("thd_ratio", ("thd_ratio", "thd_max_ratio"), 0),
+    "thd_percent": ("thd_ratio", ("", ""), 0),
 }
-"""`interval`, `ends` and `short_ms` of the drawn quantities that class A has."""
+"""`interval`, `ends` and `short_ms` of the drawn quantities that class A has.
+
+A standard judges the THD of ten minutes: its windows are not drawn.
+"""
+_CLASS_A_FIRST: Final = ("thd_percent",)
 
 
 def drawn_quantity(shown: ShownQuantity, key: str) -> PastQuantity:
@@ -63,6 +67,7 @@ def drawn_quantity(shown: ShownQuantity, key: str) -> PastQuantity:
         interval=interval,
         ends=ends,
         short_ms=short_ms,
+        class_a=shown.name in _CLASS_A_FIRST,
     )
 
 
@@ -90,6 +95,7 @@ MAIN: Final = (
         factor=100.0,
         key="unbalance",
         interval="u2_ratio",
+        class_a=True,
     ),
     PastQuantity(
         name="under_percent",

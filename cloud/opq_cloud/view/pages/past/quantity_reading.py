@@ -91,6 +91,8 @@ class PastReader:
             for each in quantities:
                 if each.name in wanted:
                     trend = self._of_history(box, each, history)
+                    if each.short_ms and len(trend.at_ms):
+                        trend = self._as_judged(box, each, trend)
                     if len(trend.at_ms) or each.name not in found:
                         found[each.name] = trend
         for each in quantities:
@@ -204,12 +206,26 @@ class PastReader:
             found = self._days(box, quantity, records)
         else:
             found = self._intervals(box, quantity, records, quantity.length_ms)
-        low, high = box_extremes(records, box.box_id, self.stays, start_ns, end_ns)
-        if math.isnan(low) or not len(found.at_ms):
-            return found
-        rows = found.low, found.mean, found.high, found.coverage, found.flagged
-        _, mean, _ = found.whole or whole_of(*rows, quantity.name)
-        return replace(found, whole=(low, mean, high))
+        return self._as_judged(box, quantity, found, days) if len(found.at_ms) else found
+
+    def _as_judged(
+        self,
+        box: ShownBox,
+        quantity: PastQuantity,
+        line: PastSeries,
+        days: Mapping[int, tuple[float, float]] | None = None,
+    ) -> PastSeries:
+        """The line with lowest and highest as reports and indices have them, where class A is stored."""
+        records = self.store.seen_intervals(box.box_id)
+        if records is None:
+            return line
+        span_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
+        low, high = box_extremes(records, box.box_id, self.stays, *span_ns, days or {})
+        if math.isnan(low):
+            return line
+        rows = line.low, line.mean, line.high, line.coverage, line.flagged
+        _, mean, _ = line.whole or whole_of(*rows, quantity.name)
+        return replace(line, whole=(low, min(max(mean, low), high), high))
 
     def _intervals(
         self, box: ShownBox, quantity: PastQuantity, records: IntervalReader | None, length_ms: int

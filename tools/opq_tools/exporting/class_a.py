@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -23,11 +25,41 @@ from opq_tools.shared.opened_store import check_known_boxes, store_command
 
 LATEST_NS = 4 * 10**18
 """The year 2096."""
-Decorated = Callable[..., None]
 
 
-def stream_options(decorated: Decorated) -> Decorated:
-    """Adds the options of commands that write a long table, and the store."""
+@dataclass(frozen=True, slots=True)
+class ChosenSpan:
+    """Whose rows a command writes, of which time; no Boxes: all."""
+
+    store: CloudStore
+    box_ids: tuple[str, ...]
+    start_ns: int | None
+    end_ns: int | None
+    licence: str
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        return self.start_ns or 0, self.end_ns or LATEST_NS
+
+
+def table_command(made: Callable[..., ExportTable]) -> Callable[..., None]:
+    """Makes a command that writes a long table of a ChosenSpan, with the options of these and the store."""
+
+    @wraps(made)
+    def decorated(
+        store: CloudStore,
+        box_ids: tuple[str, ...],
+        start_ns: int | None,
+        end_ns: int | None,
+        form: StreamForm,
+        out: Path | None,
+        comments: bool,
+        licence: str,
+        **own: str,
+    ) -> None:
+        write_table(made(ChosenSpan(store, box_ids, start_ns, end_ns, licence), **own), form, out, comments)
+
+    command: Callable[..., None] = decorated
     for option in (
         store_command,
         licence_option,
@@ -50,8 +82,8 @@ def stream_options(decorated: Decorated) -> Decorated:
         from_option("Only data from this time on (UTC), e.g. 2026-11-01 or now-7d."),
         boxes_option,
     ):
-        decorated = option(decorated)
-    return decorated
+        command = option(command)
+    return command
 
 
 @click.command("intervals", short_help="Export the class A intervals of a span of time.")
@@ -62,18 +94,8 @@ def stream_options(decorated: Decorated) -> Decorated:
     show_default=True,
     help="Length of the intervals.",
 )
-@stream_options
-def intervals(
-    store: CloudStore,
-    box_ids: tuple[str, ...],
-    start_ns: int | None,
-    end_ns: int | None,
-    form: StreamForm,
-    out: Path | None,
-    comments: bool,
-    licence: str,
-    length: str,
-) -> None:
+@table_command
+def intervals(chosen: ChosenSpan, length: str) -> ExportTable:
     """Export the intervals of one length, in time order per Box: a column for each quantity and order.
 
     `--box` takes the name of a site, too: unbalance and angles of its three phases.
@@ -82,61 +104,37 @@ def intervals(
     Examples: opq-tools export intervals --box 1 --from 2026-11-01 --format parquet --out november.parquet
               opq-tools export intervals --length 2h > years.csv
     """
-    records = store.boxes()
+    store, records = chosen.store, chosen.store.boxes()
     reader = IntervalsOfSites(store.intervals, records)
-    box_ids = tuple(map(composed, box_ids))
+    box_ids = tuple(map(composed, chosen.box_ids))
     check_known_boxes(store, box_ids, reader.box_ids())
     boxes = sorted(box_ids or reader.box_ids(), key=box_order)
-    span = start_ns or 0, end_ns or LATEST_NS
-    table = interval_table(reader, boxes, LENGTH_NAMES[length], *span, licence, records)
-    write_table(table, form, out, comments)
+    return interval_table(reader, boxes, LENGTH_NAMES[length], *chosen.span_ns, chosen.licence, records)
 
 
 @click.command("disturbances", short_help="Export the dips, swells and interruptions of a span of time.")
-@stream_options
-def disturbances(
-    store: CloudStore,
-    box_ids: tuple[str, ...],
-    start_ns: int | None,
-    end_ns: int | None,
-    form: StreamForm,
-    out: Path | None,
-    comments: bool,
-    licence: str,
-) -> None:
+@table_command
+def disturbances(chosen: ChosenSpan) -> ExportTable:
     """Export the disturbances that gateways found by IEC 61000-4-30, in time order per Box.
 
     Example: opq-tools export disturbances --from 2026-01-01 --format jsonl
     """
-    check_known_boxes(store, box_ids)
-    boxes = sorted(box_ids, key=box_order)
-    write_table(
-        disturbance_table(store.intervals, boxes, start_ns or 0, end_ns or LATEST_NS, licence, store.boxes()),
-        form,
-        out,
-        comments,
-    )
+    store = chosen.store
+    check_known_boxes(store, chosen.box_ids)
+    boxes = sorted(chosen.box_ids, key=box_order)
+    return disturbance_table(store.intervals, boxes, *chosen.span_ns, chosen.licence, store.boxes())
 
 
 @click.command("changes", short_help="Export what changed over weeks.")
-@stream_options
-def changes(
-    store: CloudStore,
-    box_ids: tuple[str, ...],
-    start_ns: int | None,
-    end_ns: int | None,
-    form: StreamForm,
-    out: Path | None,
-    comments: bool,
-    licence: str,
-) -> None:
+@table_command
+def changes(chosen: ChosenSpan) -> ExportTable:
     """Export steps, drift, profiles and single hours that Mauka found, as `opq-tools changes` lists them.
 
     Example: opq-tools export changes --from 2026-01-01 --format csv --out changes.csv
     """
-    check_known_boxes(store, box_ids)
-    start_ms, end_ms = (start_ns or 0) // 1_000_000, (end_ns or LATEST_NS) // 1_000_000
-    write_table(change_table(store, box_ids, start_ms, end_ms, licence), form, out, comments)
+    check_known_boxes(chosen.store, chosen.box_ids)
+    start_ms, end_ms = (each // 1_000_000 for each in chosen.span_ns)
+    return change_table(chosen.store, chosen.box_ids, start_ms, end_ms, chosen.licence)
 
 
 @click.command("trends", short_help="Export the trends of a span of time.")
@@ -147,25 +145,15 @@ def changes(
     show_default=True,
     help="Length of the rows.",
 )
-@stream_options
-def trends(
-    store: CloudStore,
-    box_ids: tuple[str, ...],
-    start_ns: int | None,
-    end_ns: int | None,
-    form: StreamForm,
-    out: Path | None,
-    comments: bool,
-    licence: str,
-    level: str,
-) -> None:
+@table_command
+def trends(chosen: ChosenSpan, level: str) -> ExportTable:
     """Export minimum, maximum and mean of voltage, frequency, distortion and transients.
 
     Example: opq-tools export trends --level 1d --format parquet --out days.parquet
     """
+    store, box_ids, length_ms = chosen.store, chosen.box_ids, TREND_LEVELS[level]
     check_known_boxes(store, box_ids)
-    length_ms = TREND_LEVELS[level]
-    first_ms, last_ms = (start_ns or 0) // 10**6, (end_ns or time.time_ns()) // 10**6
+    first_ms, last_ms = (chosen.start_ns or 0) // 10**6, (chosen.end_ns or time.time_ns()) // 10**6
     with store.driver.read() as documents:
         stored = documents.trends.spans(length_ms)
     spans = {
@@ -173,7 +161,7 @@ def trends(
         for box_id in sorted(stored, key=box_order)
         if not box_ids or box_id in box_ids
     }
-    write_table(trend_table(store, spans, length_ms, USUAL, licence, store.boxes()), form, out, comments)
+    return trend_table(store, spans, length_ms, USUAL, chosen.licence, store.boxes())
 
 
 def write_table(table: ExportTable, form: StreamForm, out: Path | None, comments: bool) -> None:

@@ -52,7 +52,6 @@ class PhenomenonRecords(StorePart):
     """`phenomena`."""
 
     def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[StoredPhenomenon]:
-        """Returns those that overlap [start_ms, end_ms), of a Box or of all, in order of their beginning."""
         with self._driver.read() as documents:
             found = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
         return sorted(found, key=lambda each: (each.start_ms, each.phenomenon_id or 0))
@@ -66,15 +65,6 @@ class PhenomenonRecords(StorePart):
         found: Sequence[StoredPhenomenon],
         since_ms: Mapping[str, int] = NO_MOVES,
     ) -> list[StoredPhenomenon]:
-        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
-
-        What it found before keeps its number; what it no longer finds is removed.
-
-        Args:
-            since_ms: Box -> when its present stay begins; what ended before the stay of one of its Boxes is
-                kept.
-        """
-
         def job(documents: Documents) -> list[StoredPhenomenon]:
             stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
             known = [

@@ -59,9 +59,11 @@ def _store_an_event(store: CloudStore) -> None:
     store.put_waveform(event_id, wave)
 
 
-def _put_sag(store: MongoStore, second: int, box_id: str = "1", event_id: int = 1) -> tuple[int, int]:
+def _put_sag(
+    store: MongoStore, second: int, box_id: str = "1", event_id: int = 1, length_ms: int = 50
+) -> tuple[int, int]:
     start_ns = (T_MS + 1000 * second) * 1_000_000
-    sag = Finding("sag", box_id, start_ns, start_ns + 50_000_000, 0, residual_percent=80.0)
+    sag = Finding("sag", box_id, start_ns, start_ns + length_ms * 1_000_000, 0, residual_percent=80.0)
     (known,) = put_findings(store, event_id, [sag])
     return known.finding_id, known.incident_id
 
@@ -183,6 +185,21 @@ def test_what_a_killed_process_stored_is_listed(
         assert other.follow_original() == 1
         assert other.count_incidents(IncidentFilter(), 9) == 2
         assert len(list(other.incident_parts(["1"], IncidentFilter()))) == 2
+
+
+def test_a_changed_finding_stays_one_document(mongo_uri: str, tmp_path: Path) -> None:
+    """Also without a unique index, which the original's own double numbers prevent."""
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        db = client.get_default_database()
+        db.incidents.insert_many([{"incident_id": 5, "event_id": 1} for _ in range(2)])
+        store = open_store(mongo_uri, tmp_path)
+        assert isinstance(store, MongoStore)
+        _store_an_event(store)
+        finding_id, incident_id = _put_sag(store, 0)
+        assert _put_sag(store, 0, length_ms=70) == (finding_id, incident_id)
+        (one,) = db.incidents.find({"incident_id": finding_id})
+        assert one["end_ns"] - one["start_ns"] == 70_000_000 and one["annotations"] == []
+        store.close()
 
 
 def test_a_shared_number_shows_our_own_samples(store: MongoStore, db: Any) -> None:

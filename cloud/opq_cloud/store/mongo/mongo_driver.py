@@ -156,21 +156,17 @@ class MongoDocuments:
         return True
 
     def put(self, table: Table, documents: Iterable[Fields]) -> None:
-        if table.kept:  # a new one is inserted whole: FerretDB drops an empty list of $setOnInsert
-            documents = list(documents)
-            self.add(table, documents)
-        changes: list[tuple[Fields, Fields]] = []
-        for document in documents:
-            stored = _stored(table, document)
-            identity = stored.pop("_id", None)
-            values = {name: value for name, value in stored.items() if name not in (*table.kept, REVISION)}
-            first = {name: stored[name] for name in table.kept if name in stored}
-            change: Fields = {"$set": values} | ({"$setOnInsert": first} if first else {})
-            where = _key(table, [document[name] for name in table.key])
-            changes.append((where if identity is None else {"_id": identity, **where}, change))
-        for first_at in range(0, len(changes), DOCUMENTS_PER_REQUEST):
+        every = list(documents)
+        for first_at in range(0, len(every), DOCUMENTS_PER_REQUEST):
+            some = every[first_at : first_at + DOCUMENTS_PER_REQUEST]
             self.beat()
-            self._upsert(table, changes[first_at : first_at + DOCUMENTS_PER_REQUEST])
+            changes = [_change(table, each) for each in some]
+            if not table.kept:
+                self._upsert(table, changes)
+            elif self._of(table).bulk_write([UpdateOne(*each) for each in changes]).matched_count < len(some):
+                (key,) = table.key
+                there = self.tally(table, [(key, "in", [each[key] for each in some])], key)
+                self.add(table, [each for each in some if each[key] not in there])
 
     def _upsert(self, table: Table, changes: Sequence[tuple[Fields, Fields]]) -> None:
         """Upserts in one request; where another process inserts one of them meanwhile, one by one."""
@@ -439,6 +435,18 @@ def _stored(table: Table, document: Fields) -> Fields:
     elif table.identity is not None:
         stored = {"_id": table.identity(document), **stored}
     return stored
+
+
+def _change(table: Table, document: Fields) -> tuple[Fields, Fields]:
+    """Returns the filter and the change that put a document.
+
+    One with kept fields is inserted whole where it is new: FerretDB drops an empty list of $setOnInsert.
+    """
+    stored = _stored(table, document)
+    identity = stored.pop("_id", None)
+    values = {name: value for name, value in stored.items() if name not in (*table.kept, REVISION)}
+    where = _key(table, [document[name] for name in table.key])
+    return (where if identity is None else {"_id": identity, **where}), {"$set": values}
 
 
 def _plain(table: Table, found: Fields | None) -> Fields | None:

@@ -24,10 +24,12 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.operations.incident_edits import IncidentEditor
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
-from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.first_documents import SCHEMA, SCHEMA_ID
+from opq_cloud.store.mongo.mongo_driver import MongoDocuments
 from opq_cloud.store.mongo.mongo_store import MongoStore
+from opq_cloud.store.records.incidents import original_index
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store
 from opq_proto.errors import READING_COMMIT, StoreError
@@ -127,7 +129,7 @@ def test_a_lost_incident_of_the_original_is_counted(store: MongoStore, db: Any, 
     with pytest.raises(DuplicateKeyError):
         _theirs(db, finding_id)
     assert store.lost_incidents() == 1
-    assert "1 incidents of the original are lost" in str(store.numbers_problem)
+    assert "1 incident of the original is lost" in str(store.numbers_problem)
     _put_sag(store, 0)  # analysed again: our file is replaced, and the trace stays
     assert db["fs.files"].count_documents({"filename": f"incident_{finding_id}"}) == 2
     assert store.lost_incidents() == 1
@@ -185,6 +187,66 @@ def test_what_a_killed_process_stored_is_listed(
         assert other.follow_original() == 1
         assert other.count_incidents(IncidentFilter(), 9) == 2
         assert len(list(other.incident_parts(["1"], IncidentFilter()))) == 2
+
+
+def test_a_killed_merge_loses_no_notes(
+    store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another process follows the original between the findings' move and the index."""
+    numbers = [_put_sag(store, second)[1] for second in (0, 500)]
+    for number in numbers:
+        store.put_note(IncidentNote(0, number, 1, "x", "note", f"of {number}"))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(store, "_index_plan", lambda *_: 1 // 0)
+        IncidentEditor(store).merge_incidents(numbers)
+    with closing(open_store(store.place[0], tmp_path)) as other:
+        other.follow_original()
+        assert {note.text for note in other.notes(numbers[0])} >= {f"of {number}" for number in numbers}
+        assert other.successor(numbers[1]) == numbers[0]
+
+
+def test_an_unreadable_finding_keeps_its_rows(store: MongoStore, db: Any) -> None:
+    finding_id, _ = _put_sag(store, 0)
+    db.incidents.update_one({"incident_id": finding_id}, {"$set": {"end_ns": "x"}})
+    assert store.follow_original() == 0
+    assert db.opq_incident_index.count_documents({}) == db.opq_incident_boxes.count_documents({}) == 1
+
+
+def test_an_old_incidents_late_finding_is_completed(
+    store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original_index, "COMPLETED", 3)
+    for second in (0, 40, 80, 120, 160):
+        _put_sag(store, second)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(store, "_index_plan", lambda *_: 1 // 0)
+        _put_sag(store, 0, "2")
+    with closing(open_store(store.place[0], tmp_path)) as other:
+        assert other.follow_original() == 1
+        assert len(list(other.incident_parts(["2"], IncidentFilter()))) == 1
+
+
+def test_a_kill_between_tags_and_rows_is_completed(
+    store: MongoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(MongoDocuments, "add_values", lambda *_: 1 // 0)
+        _put_sag(store, 0)
+    with closing(open_store(store.place[0], tmp_path)) as other:
+        assert other.follow_original() == 1
+        assert other.count_incidents(IncidentFilter(box_id="1"), 9) == 1
+
+
+def test_a_number_taken_beside_is_listed(store: MongoStore, db: Any) -> None:
+    finding_id, number = _put_sag(store, 0)
+    _theirs(db, number + 1, box_id="5")
+    while store.index_slice():
+        continue
+    db.incidents.delete_one({"incident_id": finding_id})
+    _theirs(db, number, box_id="1")
+    store.follow_original()
+    (entry,) = store.find_incidents(IncidentFilter(box_id="1"), 9)
+    assert (entry.kind, entry.start_ns) == ("swell", (T_MS + 7_000_000) * 1_000_000)
 
 
 def test_a_changed_finding_stays_one_document(mongo_uri: str, tmp_path: Path) -> None:

@@ -119,12 +119,13 @@ def show_incidents(
         work=work or "",
         assigned_to=_account_id(store, assigned_to) if assigned_to else "",
     )
+    progress = store.index_progress()  # first: what is indexed after it is listed all the same
     entries = store.find_incidents(wanted, limit)
     found = [wanted.shown(each) for each in store.incidents_of([one.incident_id for one in entries])]
     _echo(found, as_json)
     if not found and not as_json:
         click.echo("no stored incident fits these options")
-    if (progress := store.index_progress()) is not None:
+    if progress is not None:
         click.echo(progress.words, err=True)
 
 

@@ -385,7 +385,8 @@ class MongoServer:
         seen, lost = self._foreign_seen, len(self._lost.numbers)
         if seen is None or time.monotonic() > seen[1] + FOREIGN_SHOWN_S:
             return None
-        counted = f", and {lost} incidents of the original are lost or not listed" if lost else ""
+        named = "1 incident of the original is" if lost == 1 else f"{lost} incidents of the original are"
+        counted = f", and {named} lost or not listed" if lost else ""
         return f"{FOREIGN_NUMBERS} (number {seen[0]}{counted})"
 
     def highest_number(self, name: str) -> int:

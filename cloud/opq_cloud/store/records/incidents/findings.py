@@ -150,6 +150,7 @@ class FindingRecords(OriginalIndex):
         stale = [one.incident_id for one in plan.facts if one.incident_id > 0]
         if stale and not documents.atomic:
             documents.set_fields(FACTS, [("incident_id", "in", stale)], {"stale": True})
+        self._leave_notes(documents, plan, numbers, successors)
         for move in plan.moved:
             place = {"group_id": numbers.incident(move.incident_id), "leads": move.leads}
             documents.set_fields(INCIDENTS, [("incident_id", "=", move.finding_id)], place)

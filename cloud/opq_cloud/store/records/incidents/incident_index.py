@@ -23,7 +23,7 @@ from opq_cloud.store.incidents.index import (
     words_of,
     work_of,
 )
-from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
+from opq_cloud.store.incidents.join_plan import GivenNumbers, IncidentFacts, JoinPlan, incident_of
 from opq_cloud.store.records.part import StorePart
 from opq_cloud.store.records.tables import FACTS, HEIRS, INCIDENTS, INDEX, INDEX_COUNTERS, NOTES, PARTS
 from opq_proto.errors import StoreError
@@ -54,7 +54,7 @@ class IncidentIndex(StorePart, ABC):
     """`incident_index`, `incident_notes` and `incident_heirs`."""
 
     _filled: frozenset[str] = frozenset()
-    """Names of tables that have every copied incident."""
+    """Counters of the tables that have every copied incident."""
 
     def _find_entries(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
@@ -149,6 +149,16 @@ class IncidentIndex(StorePart, ABC):
             if kept := [row for row in rows if row[1] not in plan.removed]:
                 found[number] = min(kept)[1]
         return found
+
+    def _leave_notes(
+        self, documents: Documents, plan: JoinPlan, numbers: GivenNumbers, successors: dict[int, int]
+    ) -> None:
+        """Gives the notes of ending incidents to their heirs, before an empty number is forgotten."""
+        placed = {one.finding_id: one.incident_id for one in plan.moved}
+        placed |= {one.finding_id: one.incident_id for one in plan.written}
+        for number, finding_id in successors.items():
+            if not documents.atomic and finding_id in placed:
+                _inherit(documents, number, numbers.incident(placed[finding_id]))
 
     def _index_plan(
         self,

@@ -179,11 +179,11 @@ class IncidentParts(IncidentIndex):
             if not (known and existed):
                 tags[bool(known)].setdefault(number, []).append(f"box:{box_id}")
             more[number] += bool(known) - existed
-        documents.put(PARTS, rows)
         for number, texts in tags[True].items():
             documents.add_values(INDEX, number, texts)
         for number, texts in tags[False].items():
             documents.remove_values(INDEX, number, texts)
+        documents.put(PARTS, rows)  # after the tags: where a kill leaves no row, both are written again
         for number, count in more.items():
             if count or not documents.atomic:
                 _count_boxes(documents, number, count)

@@ -6,6 +6,7 @@ newest one, and BACK says how far below it the index goes. Those above NEWEST ar
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -77,8 +78,6 @@ class OriginalIndex(IncidentParts):
     """What the original stored, changed and deleted, in the index."""
 
     _indexing: threading.Thread | None = None
-    _first_slice: threading.Event | None = None
-    """Set once `_indexing` has indexed a slice, or has nothing to do."""
     _older: Iterator[Fields] | None = None
     """One search of the incidents of before the first start, the newest first; each slice reads on.
 
@@ -104,6 +103,8 @@ class OriginalIndex(IncidentParts):
         super().__init__(driver)
         self._slices = threading.Lock()
         """Held while a slice is indexed, by one thread of this process."""
+        self._starting = threading.Lock()
+        """Held while the thread is started; who does not get it goes on without waiting."""
 
     def index_progress(self) -> IndexProgress | None:
         """Starts a search for new incidents, whose first slice it waits for; 0 of 1 until it is known."""
@@ -137,20 +138,25 @@ class OriginalIndex(IncidentParts):
 
     def _index_foreign(self) -> None:
         """Has a thread index them; waits for its first slice, so that a new incident is listed at once."""
-        if time.monotonic() < self._asked_s + FOREIGN_S:
+        if not self._starting.acquire(blocking=False):
             return
-        if self._indexing is not None and self._indexing.is_alive():
-            return
-        with self._driver.read() as documents:
-            if not documents.original:
+        try:
+            if time.monotonic() < self._asked_s + FOREIGN_S:
                 return
-        self._asked_s = time.monotonic()
-        self._first_slice = threading.Event()
-        self._indexing = threading.Thread(
-            target=self._index_rest, args=(self._first_slice,), name="incident-index", daemon=True
-        )
-        self._indexing.start()
-        self._first_slice.wait(FIRST_SLICE_S)
+            if self._indexing is not None and self._indexing.is_alive():
+                return
+            with self._driver.read() as documents:
+                if not documents.original:
+                    return
+            self._asked_s = time.monotonic()
+            first_slice = threading.Event()
+            self._indexing = threading.Thread(
+                target=self._index_rest, args=(first_slice,), name="incident-index", daemon=True
+            )
+            self._indexing.start()
+        finally:
+            self._starting.release()
+        first_slice.wait(FIRST_SLICE_S)
 
     def _index_rest(self, first_slice: threading.Event) -> None:
         try:
@@ -276,11 +282,19 @@ class OriginalIndex(IncidentParts):
     def _complete_newest(self, documents: Documents) -> int:
         fields = ("group_id", "box_id")
         ours = [("group_id", ">", 0)]
-        found = documents.find(INCIDENTS, ours, sort=("-group_id",), limit=COMPLETED, fields=fields)
-        pairs = {(int(each["group_id"]), str(each["box_id"])) for each in found}
+        every = [("incident_id", ">", 0)]  # a late finding has a new number, its incident an old one
+        found = [
+            *documents.find(INCIDENTS, ours, sort=("-group_id",), limit=COMPLETED, fields=fields),
+            *documents.find(INCIDENTS, every, sort=("-incident_id",), limit=COMPLETED, fields=fields),
+        ]
+        pairs = {(int(each["group_id"]), str(each["box_id"])) for each in found if each.get("group_id")}
         where = [("incident_id", "in", sorted({number for number, _ in pairs}))]
         rows = documents.find(PARTS, where, fields=("incident_id", "box_id"))
-        missing = pairs - {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
+        there = {(int(each["incident_id"]), str(each["box_id"])) for each in rows}
+        counts = Counter(number for number, _ in there)
+        entries = documents.find(INDEX, where, fields=("incident_id", "boxes"))
+        whole = {number for each in entries if each["boxes"] == counts[number := int(each["incident_id"])]}
+        missing = {pair for pair in pairs if pair not in there or pair[0] not in whole}
         self._enter_left(documents, sorted(missing))
         return len(missing)
 
@@ -318,16 +332,23 @@ class OriginalIndex(IncidentParts):
     def _forget_deleted(self, documents: Documents, rows: Sequence[Fields]) -> int:
         pairs = {(int(each["incident_id"]), str(each["box_id"])): int(each["end_ns"]) for each in rows}
         numbers = sorted({number for number, _ in pairs})
-        fields = ("incident_id", "group_id", "box_id", "end_ns")
+        starts = {(int(each["incident_id"]), str(each["box_id"])): int(each["start_ns"]) for each in rows}
+        fields = ("group_id", "box_id", "end_ns")
         ends_ns: dict[tuple[int, str], int] = {}
         """The last end of our findings, by incident and Box."""
         for each in documents.find(INCIDENTS, [("group_id", "in", numbers)], fields=fields):
             pair = int(each["group_id"]), text_of(each.get("box_id"))
-            end_ns = each.get("end_ns")  # anything, where a document cannot be read
-            ends_ns[pair] = max(end_ns if isinstance(end_ns, int) else 0, ends_ns.get(pair, 0))
+            end_ns = each.get("end_ns")
+            if not isinstance(end_ns, int):  # it cannot be read, so its row stays
+                end_ns = pairs.get(pair, 0)
+            ends_ns[pair] = max(end_ns, ends_ns.get(pair, 0))
         theirs: list[Condition] = [("incident_id", "in", numbers), ("group_id", "=", None)]
-        found = documents.find(INCIDENTS, theirs, fields=fields)
-        of_theirs = {(int(each["incident_id"]), text_of(each.get("box_id"))) for each in found}
+        of_theirs: set[tuple[int, str]] = set()
+        for each in documents.find(INCIDENTS, theirs):
+            pair = int(each["incident_id"]), text_of(each.get("box_id"))
+            known = self._read_all(INCIDENTS, known_from_document, [each])
+            if all(one.finding.start_ns == starts.get(pair) for one in known):
+                of_theirs.add(pair)  # also one that cannot be read any longer
         gone = [
             pair for pair, end_ns in pairs.items() if pair not in of_theirs and ends_ns.get(pair) != end_ns
         ]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -172,12 +171,7 @@ def extremes_of_days(
 
 
 def box_extremes(
-    intervals: ShownIntervals,
-    box_id: str,
-    stays: Sequence[Span],
-    start_ns: int,
-    end_ns: int,
-    known: Mapping[int, tuple[float, float]] = MappingProxyType({}),
+    intervals: ShownIntervals, box_id: str, stays: Sequence[Span], start_ns: int, end_ns: int
 ) -> tuple[float, float]:
     """Lowest and highest frequency of one Box, the same as of `read_frequency`; NaN where nothing is known.
 
@@ -186,7 +180,6 @@ def box_extremes(
 
     Args:
         stays: when it was at the place; empty: always.
-        known: whole days that are read already, by `extremes_of_days`.
     """
     stays = stays or ((0, LAST_NS),)
     low, high = math.inf, -math.inf
@@ -201,9 +194,7 @@ def box_extremes(
         for day_ns, day in _summaries(intervals, box_id, *days_ns).items():
             lengths_ms = _lengths_ms(day)
             least, most = _ends(day, lengths_ms)
-            if day_ns in known:
-                low, high = min(low, known[day_ns][0]), max(high, known[day_ns][1])
-            elif len(lengths_ms) > 1:
+            if len(lengths_ms) > 1:
                 mixed.append(((day_ns, day_ns + DAY_NS), least, most))
             else:
                 low, high = min(low, least), max(high, most)

@@ -206,21 +206,15 @@ class PastReader:
             found = self._days(box, quantity, records)
         else:
             found = self._intervals(box, quantity, records, quantity.length_ms)
-        return self._as_judged(box, quantity, found, days) if len(found.at_ms) else found
+        return self._as_judged(box, quantity, found) if len(found.at_ms) else found
 
-    def _as_judged(
-        self,
-        box: ShownBox,
-        quantity: PastQuantity,
-        line: PastSeries,
-        days: Mapping[int, tuple[float, float]] | None = None,
-    ) -> PastSeries:
+    def _as_judged(self, box: ShownBox, quantity: PastQuantity, line: PastSeries) -> PastSeries:
         """The line with lowest and highest as reports and indices have them, where class A is stored."""
         records = self.store.seen_intervals(box.box_id)
         if records is None:
             return line
         span_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
-        low, high = box_extremes(records, box.box_id, self.stays, *span_ns, days or {})
+        low, high = box_extremes(records, box.box_id, self.stays, *span_ns)
         if math.isnan(low):
             return line
         rows = line.low, line.mean, line.high, line.coverage, line.flagged

@@ -146,6 +146,18 @@ def _time_ns(document: Document, side: str) -> int:
     return time_of(_to_ns(document[f"{side}_timestamp_ms"]) if found is None else found)
 
 
+START_FIELDS = ("incident_id", "box_id", "start_ns", "start_timestamp_ms")
+"""What says which finding a document is, whoever wrote it."""
+
+
+def start_if_known(document: Document) -> int | None:
+    """Returns when a finding begins; None where its document does not say so as a time."""
+    try:
+        return _time_ns(document, "start")
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def _event_id(document: Document) -> int:
     """Returns the event; -1, the original's number for no event, where the field is not a number."""
     try:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from opq_cloud.store.documents import text_of
-from opq_cloud.store.documents.findings import known_from_document
+from opq_cloud.store.documents.findings import START_FIELDS, known_from_document, start_if_known
 from opq_cloud.store.driver import Condition, Documents, Driver, Fields
 from opq_cloud.store.incidents.index import OPEN, IncidentWork, IndexProgress, entry_of_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding, incident_of
@@ -344,11 +344,10 @@ class OriginalIndex(IncidentParts):
             ends_ns[pair] = max(end_ns, ends_ns.get(pair, 0))
         theirs: list[Condition] = [("incident_id", "in", numbers), ("group_id", "=", None)]
         of_theirs: set[tuple[int, str]] = set()
-        for each in documents.find(INCIDENTS, theirs):
+        for each in documents.find(INCIDENTS, theirs, fields=START_FIELDS):
             pair = int(each["incident_id"]), text_of(each.get("box_id"))
-            known = self._read_all(INCIDENTS, known_from_document, [each])
-            if all(one.finding.start_ns == starts.get(pair) for one in known):
-                of_theirs.add(pair)  # also one that cannot be read any longer
+            if start_if_known(each) in (starts.get(pair), None):  # one whose start cannot be read stays
+                of_theirs.add(pair)
         gone = [
             pair for pair, end_ns in pairs.items() if pair not in of_theirs and ends_ns.get(pair) != end_ns
         ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from classified_signals import PEAK_V, RATE_HZ, at_s, during, mains, noisy
 
+from opq_measure.analysis.occurrence import transient_because
 from opq_measure.classification.candidates.edge_transients import edge_transient
 from opq_measure.classification.candidates.faint_transients import faint_transient
 from opq_measure.classification.classifier import classify
@@ -193,3 +194,8 @@ def test_ringing_in_earlier_noise_is_seen() -> None:
     ringing = 0.28 * np.exp(-since / 0.004) * np.sin(2 * np.pi * 900 * since)
     volts = mains(2.0, noise_db=20.0) + PEAK_V * ringing
     assert classify(volts, RATE_HZ).kind == "noise+oscillatory_transient"
+
+
+def test_a_per_unit_peak_is_written_out() -> None:
+    assert transient_because(-0.00412, 0.0412, 912.0, 8.0).startswith("-0.00412 V of 912 Hz, 4.1 % of")
+    assert transient_because(81.5, 0.48, math.nan, 8.0).startswith("+81.5 V, 48.0 % of")

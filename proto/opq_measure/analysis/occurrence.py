@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from opq_measure.written_numbers import significant
+
 ON_FIRST_SAMPLES = 0.01
 """Positions before sample 0 or this near to it count as 0: edges fitted there are off by a little."""
 
@@ -72,6 +74,15 @@ class Occurrence:
 def from_sample_0(position: float) -> float:
     """The position, or 0.0 where it is before the first sample or within rounding of it."""
     return position if position > ON_FIRST_SAMPLES else 0.0
+
+
+def transient_because(peak_v: float, peak_pu: float, frequency_hz: float, sigmas: float) -> str:
+    """Why something is a transient; `frequency_hz` is NaN for an impulse, `sigmas` is of its whole energy."""
+    ringing = f" of {frequency_hz:.0f} Hz" if math.isfinite(frequency_hz) else ""
+    return (
+        f"{significant(peak_v, 4, sign=True)} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
+        f"{sigmas:.1f} sigma of the noise by its whole energy"
+    )
 
 
 def confidence_of(value: float, threshold: float, sigma: float) -> float:

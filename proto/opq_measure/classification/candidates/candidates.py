@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.analysis.occurrence import Occurrence, confidence_of, transient_because
 from opq_measure.analysis.sudden import sudden_after
 from opq_measure.classification.alike_cycles import AlikeCycles
 from opq_measure.classification.bursts import Burst, bursts_in
@@ -32,7 +32,6 @@ from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS
 from opq_measure.classification.pieces import Pieces
 from opq_measure.classification.short_change import begun_at_step
 from opq_measure.events.spans import reaches
-from opq_measure.written_numbers import significant
 
 LEAST_LEVEL_CYCLES = 1.2
 """A shorter swell may be the effect of a ringing on Urms(1/2), unless it is large; it is searched within a
@@ -189,12 +188,7 @@ def _transient(found: Burst, signal: MeasuredSignal, peak_v: float, limits: Clas
         rate_hz=signal.analysis.rate_hz,
         nominal_hz=signal.analysis.nominal_hz,
         confidence=confidence_of(peak_pu, limits.transient_pu, abs(found.peak_v) / found.sigmas / peak_v),
-        because=(
-            f"{significant(found.peak_v, 4, sign=True)} V"
-            + (f" of {found.hz:.0f} Hz" if rings else "")
-            + f", {100 * peak_pu:.1f} % of "
-            f"the fundamental's peak, {found.sigmas:.1f} sigma of the noise by its whole energy"
-        ),
+        because=transient_because(found.peak_v, peak_pu, found.hz, found.sigmas),
         figures={
             "peak_v": found.peak_v,
             "peak_pu": peak_pu,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.analysis.occurrence import Occurrence, confidence_of, transient_because
 from opq_measure.analysis.tones import TONE_OVER_NOISE
 from opq_measure.classification.alike_cycles import AlikeCycles
 from opq_measure.classification.by_chance import ODDS_ALONE, ODDS_AT_EDGE
@@ -236,7 +236,6 @@ def _faint_occurrence(
 ) -> Occurrence:
     peak_pu = abs(found.peak) / peak_v
     rings = math.isfinite(found.frequency_hz)
-    ringing = f" of {found.frequency_hz:.0f} Hz" if rings else ""
     return Occurrence(
         kind="oscillatory_transient" if rings else "impulsive_transient",
         start_sample=float(first + found.start),
@@ -244,10 +243,7 @@ def _faint_occurrence(
         rate_hz=analysis.rate_hz,
         nominal_hz=analysis.nominal_hz,
         confidence=found.posterior(odds),
-        because=(
-            f"{found.peak:+.1f} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
-            f"{found.sigmas:.1f} sigma of the noise by its whole energy"
-        ),
+        because=transient_because(found.peak, peak_pu, found.frequency_hz, found.sigmas),
         figures={
             "peak_v": found.peak,
             "peak_pu": peak_pu,

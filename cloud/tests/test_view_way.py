@@ -1,4 +1,4 @@
-"""The way of a request through a running View is the one in docs/architecture.md, without a step back."""
+"""The way of a request through a running View is the one in docs/ways.md, without a step back."""
 
 import re
 import time
@@ -11,8 +11,8 @@ from way_tracer import WayTracer
 import opq_cloud
 
 CLOUD = Path(opq_cloud.__file__).parent
-PAGE = CLOUD.parents[1] / "docs" / "architecture.md"
-SECTION = re.compile(r"\*\*A request through View\*\*.*?\n\n(.*?)\n\n", re.DOTALL)
+PAGE = CLOUD.parents[1] / "docs" / "ways.md"
+SECTION = re.compile(r"## A request through View\n(.*)", re.DOTALL)
 STAY = re.compile(r"^\d+\. `cloud/opq_cloud/([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The way of a Measurement in docs/architecture.md is the one that it takes, without a return."""
+"""The way of a Measurement in docs/ways.md is the one that it takes, without a return."""
 
 import re
 import threading
@@ -19,14 +19,14 @@ from opq_proto.measurement.wire import MeasurementReader
 from opq_proto.messages import Measurement
 
 ROOT = Path(opq_cloud.__file__).parents[2]
-PART = re.compile(r"\*\*A Measurement through Makai\*\*\n\n(.*?)\n\n", re.DOTALL)
+PART = re.compile(r"## A Measurement through Makai\n(.*?)\n## ", re.DOTALL)
 STAY = re.compile(r"^\d+\. `([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
 DIP = 2
 """Number of the Measurement with the dip."""
 
 
 def stays_of_page() -> list[tuple[str, str]]:
-    found = PART.search((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    found = PART.search((ROOT / "docs" / "ways.md").read_text(encoding="utf-8"))
     assert found is not None
     return STAY.findall(found[1])
 

@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,10 @@ def _do(view: socket.socket) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_S, LONGEST_S))
     signal.alarm(LONGEST_S)
     incoming = view.makefile("rb")
-    job: DearJob = pickle.loads(incoming.read(LENGTH.unpack(incoming.read(LENGTH.size))[0]))
+    length = incoming.read(LENGTH.size)
+    if len(length) < LENGTH.size:  # View ended first
+        return
+    job: DearJob = pickle.loads(incoming.read(LENGTH.unpack(length)[0]))
     threading.Thread(target=_end_with, args=(view,), daemon=True).start()
     failure: Exception | None = None
     try:
@@ -90,7 +93,8 @@ def _do(view: socket.socket) -> None:
         end = packed(JobEnd(failure))
     except Exception as error:  # an exception that cannot be sent
         end = packed(JobEnd(RuntimeError(f"{type(failure).__name__}: {failure} ({error})")))
-    view.sendall(end)
+    with suppress(OSError):  # the client is gone
+        view.sendall(end)
 
 
 def _end_with(view: socket.socket) -> None:

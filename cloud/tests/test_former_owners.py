@@ -17,6 +17,7 @@ from store_cases import wave
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.operations.incident_edits import may_edit
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.box_place import slug_of_its_own
 from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.reading_spans import BoxSpans, common, has_moment, has_whole, merged
@@ -29,7 +30,6 @@ from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.view.live.feed_messages import incident_message
 from opq_cloud.view.live.seen_live import SeenFeed
 from opq_cloud.view.pages.account import box_placing
-from opq_cloud.view.pages.account.box_placing import place_of
 from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
@@ -66,9 +66,11 @@ class History:
 
     def claim(self, name: str) -> None:
         assert self.store.people.claim_box(BOX, self.people[name].account_id)
-        self.store.put_location(LocationRecord(place_of(BOX), 21.0, -157.0 - len(self.readers)))
+        at = 21.0, -157.0 - len(self.readers)
+        slug = slug_of_its_own(self.store.locations(), BOX, *at)
+        self.store.put_location(LocationRecord(slug, *at))
         site = f"site of {name} {len(self.readers)}"
-        stated = BoxRecord(BOX, f"Box of {name}", site=site, region="north", location=place_of(BOX))
+        stated = BoxRecord(BOX, f"Box of {name}", site=site, region="north", location=slug)
         self.store.put_box(stated, self.now_ms)
 
     def release(self) -> None:

@@ -20,6 +20,7 @@ from waiting import wait_for
 from opq_cloud.operations.health_client import ServicesFound, ServiceState, read_services
 from opq_cloud.operations.service_addresses import ServiceAddresses, health_url, reachable
 from opq_cloud.store import BoxRecord, LocationRecord
+from opq_cloud.store.box_place import box_place
 from opq_cloud.store.documents.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.front_page import concerns
@@ -199,6 +200,25 @@ def test_the_log_has_a_boxs_changed_facts(scene: demo.Scene, ids: dict[str, str]
         )
     assert scene.store.box("1") == record
     assert ada.get("/admin/boxes/77") == 404 and ada.get("/admin/boxes/..%2f1") == 404
+
+
+def test_a_move_leaves_the_former_place(scene: demo.Scene, ada: FormBrowser) -> None:
+    """What was measured before a move on the page stays where it was; who removes the place removes all."""
+    box, store, since = "/admin/boxes/4", scene.store, "2026-10-26T08:00"
+    fields = {"name": "Garage", "privacy": "nothing"}
+
+    def places() -> list[float | None]:
+        record, known = store.box("4"), store.locations()
+        assert record is not None
+        return [box_place(span.box, known, {}).latitude for span in record.all_spans(("location",))]
+
+    for latitude, longitude in (("23.5", "-158.0"), ("24.0", "-159.0"), ("23.5", "-158.0")):
+        assert ada.post(f"{box}/facts", box, **fields, latitude=latitude, longitude=longitude) == 303
+    assert places()[-3:] == [23.5, 24.0, 23.5]
+    assert ada.post(f"{box}/facts", box, **fields, latitude="25", longitude="-159", since=since) == 303
+    assert places()[-4:] == [23.5, 25.0, 24.0, 23.5], "a correction of the past"
+    assert ada.post(f"{box}/facts", box, **fields) == 303
+    assert {*places()} == {None} and not any(slug.startswith("box-4") for slug in store.locations())
 
 
 def test_keys_change_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> None:

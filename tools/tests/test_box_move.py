@@ -17,7 +17,7 @@ from free_ports import free_offset
 from house_under_test import House, until
 
 from opq_cloud.makai.measurements.trends import trend_of
-from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_gateway.uplink.connection import place_to_text
 from opq_proto.keys.key_files import KeyFolder
@@ -201,8 +201,10 @@ def test_a_site_moves_by_the_boxs_span(tmp_path: Path) -> None:
     """An interval that the Box's time at the site only touches is of it."""
     old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
     length_ms = 600_000
-    old.put_box(BoxRecord("7", "socket 7", site="dairy"))
-    old.put_box(BoxRecord("7", "", site="mill"), START_NS // 10**6 + 2 * length_ms + 1)
+    for name in ("quay", "hill"):
+        old.put_location(LocationRecord(name, 21.0, -157.0, f"the {name}"))
+    old.put_box(BoxRecord("7", "socket 7", site="dairy", location="quay"))
+    old.put_box(BoxRecord("7", "", site="mill", location="hill"), START_NS // 10**6 + 2 * length_ms + 1)
     old.put_box(BoxRecord("7", "", site="dairy"), START_NS // 10**6 + 5 * length_ms)
     old.intervals.append(
         Measurement(
@@ -217,6 +219,7 @@ def test_a_site_moves_by_the_boxs_span(tmp_path: Path) -> None:
         for at in range(8)
     )
     copy_box("7", old, new)
+    assert new.locations() == old.locations(), "where it was goes with it"
     copy_history("7", old, new, pytest.fail)
     found = new.intervals.read("mill", length_ms, 0, 2**62)
     assert [(each - START_NS) // length_ms // 10**6 for each in found.start_ns.tolist()] == [2, 3, 4]

@@ -1,4 +1,4 @@
-"""The place of a Box from the store's records, for Makai, Mauka and `opq-tools boxes`.
+"""The place of a Box from the store's records, for Makai, Mauka, View and `opq-tools boxes`.
 
 Separate from `documents/box_documents.py` because it reads records, not documents.
 """
@@ -10,6 +10,8 @@ from opq_cloud.store.box_record import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
 """The grid of a Box for which none is set (docs/reference/contracts.md, Findings and incidents)."""
+PLACES_TRIED = 1000
+"""Places of its own that a Box may have had."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 """Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 
@@ -56,6 +58,39 @@ def box_place(
         longitude=None if at is None else at.longitude,
         phase=box.phase,
     )
+
+
+def slug_of_its_own(
+    known: Mapping[str, LocationRecord], box_id: str, latitude: float, longitude: float
+) -> str:
+    """Returns the slug of a place that a Box alone has: `box-7`, or `box-7-2` after a move.
+
+    A place keeps its coordinates, so that what was measured before a move stays where it was.
+
+    Raises:
+        ValueError: the Box has been at too many places.
+    """
+    for number in range(1, PLACES_TRIED):
+        slug = _numbered(box_id, number)
+        there = known.get(slug)
+        if there is None or (there.latitude, there.longitude) == (latitude, longitude):
+            return slug
+    raise ValueError(f"Box {box_id} has been at {PLACES_TRIED} places of its own")
+
+
+def own_places(box: BoxRecord) -> list[str]:
+    """Returns the slugs of all places of its own at which a Box is or was."""
+    first = _numbered(box.box_id, 1)
+    return [
+        slug
+        for slug in box.values_of("location")
+        if slug == first or (slug.startswith(f"{first}-") and slug.removeprefix(f"{first}-").isdecimal())
+    ]
+
+
+def _numbered(box_id: str, number: int) -> str:
+    slug = f"box-{box_id}".lower()
+    return slug if number == 1 else f"{slug}-{number}"
 
 
 def phase_letter(phase: str | None) -> str | None:

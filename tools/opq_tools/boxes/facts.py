@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.box_place import slug_of_its_own
 from opq_cloud.store.site_key import checked_site
 from opq_cloud.store.stated_facts import MS_NS
 from opq_proto.errors import OpqError
@@ -19,7 +20,6 @@ from opq_tools.shared.moment import moment_ns
 
 F = TypeVar("F", bound=Callable[..., object])
 LONGEST_TEXT = 200
-PLACES_TRIED = 1000
 
 
 def _box_id(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
@@ -208,7 +208,10 @@ def put_place(
             raise location_not_known(slug, known)
         return slug
     if not slug:
-        slug = _slug_of_its_own(known, box_id, latitude, longitude)
+        try:
+            slug = slug_of_its_own(known, box_id, latitude, longitude)
+        except ValueError as error:
+            raise click.UsageError(f"{error}; name this one with --location") from None
     before = known.get(slug)
     store.put_location(LocationRecord(slug, latitude, longitude, before.description if before else ""))
     return slug
@@ -218,14 +221,3 @@ def location_not_known(slug: str, known: Iterable[str] = ()) -> click.UsageError
     """The error that lists the known locations."""
     names = ", ".join(sorted(known)[:20]) or "none"
     return click.UsageError(f"location {slug!r} is not known: give --lat and --lon too, or one of: {names}")
-
-
-def _slug_of_its_own(
-    known: Mapping[str, LocationRecord], box_id: str, latitude: float, longitude: float
-) -> str:
-    for number in range(1, PLACES_TRIED):
-        slug = f"box-{box_id}" if number == 1 else f"box-{box_id}-{number}"
-        there = known.get(slug)
-        if there is None or (there.latitude, there.longitude) == (latitude, longitude):
-            return slug
-    raise click.UsageError(f"Box {box_id} has been at {PLACES_TRIED} places; name this one with --location")

@@ -63,13 +63,13 @@ def copy_history(
 
 
 def copy_box(box_id: str, source: CloudStore, target: CloudStore) -> None:
-    """Makes a Box known with its facts and its place; facts that the target has stay."""
+    """Makes a Box known with its facts and all its places; facts that the target has stay."""
     record = source.box(box_id)
     if record is None or target.box(box_id) is not None:
         return
-    place = source.locations().get(record.location or "")
-    if place is not None and record.location not in target.locations():
-        target.put_location(place)
+    known = source.locations()
+    for slug in sorted({*record.values_of("location")} & known.keys() - target.locations().keys()):
+        target.put_location(known[slug])
     target.put_box(replace(record, unplugged=False, retired_ms=0))
 
 

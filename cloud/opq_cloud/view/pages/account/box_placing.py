@@ -2,9 +2,11 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
+from opq_cloud.store.box_place import own_places, slug_of_its_own
 from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
 from opq_cloud.store.records.accounts.account_records import AccountRecords, BoxAccess
 from opq_cloud.store.site_key import checked_site, owners_site
@@ -34,11 +36,6 @@ def regions_offered(store: CloudStore, box: BoxRecord) -> list[str]:
     """
     named = {region for regions in store.regions().values() for region in regions}
     return sorted({*named, box.region or ""} - {""})
-
-
-def place_of(box_id: str) -> str:
-    """The slug of the place that an owner gives to a Box; other places are never changed."""
-    return f"box-{box_id}".lower()
 
 
 def read_since(form: SentForm, field: str = "since") -> int | None:
@@ -99,14 +96,16 @@ def same_place(first: LocationRecord, other: LocationRecord | None) -> bool:
     return other is not None and (first.latitude, first.longitude) == (other.latitude, other.longitude)
 
 
-def forget_place(store: CloudStore, box_id: str, stands: LocationRecord, since_ms: int | None = None) -> None:
-    """Removes the Box's place; a place that other Boxes may share stays in the store."""
+def forget_place(store: CloudStore, box_id: str, since_ms: int | None = None) -> None:
+    """Removes the Box's place and, with its coordinates, each place of its own at which it was; a place that
+    other Boxes may share stays in the store."""
+    box = store.box(box_id)
     store.put_box(BoxRecord(box_id, "", location=""), since_ms)
-    if stands.slug == place_of(box_id):
-        store.remove_location(stands.slug)
+    for slug in () if box is None else own_places(box):
+        store.remove_location(slug)
 
 
-def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
+def read_place(form: SentForm, box_id: str, known: Mapping[str, LocationRecord]) -> LocationRecord | None:
     """The typed place; None where nothing was typed. Raises ValueError where the text is not a place."""
     texts = form.text("latitude", 20), form.text("longitude", 20)
     if not any(texts):
@@ -121,7 +120,7 @@ def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
         or abs(longitude) > 180
     ):
         raise ValueError("Latitude goes from -90 to 90, longitude from -180 to 180 degrees.")
-    return LocationRecord(place_of(box_id), latitude, longitude)
+    return LocationRecord(slug_of_its_own(known, box_id, latitude, longitude), latitude, longitude)
 
 
 def hold_moved(
@@ -158,11 +157,11 @@ def forget_box(store: CloudStore, box_id: str) -> None:
     box, now_ms = store.box(box_id), time.time_ns() // MS_NS
     if box is None:
         return
-    names, own, stated = [name for name in PLACE if name != "grid"], place_of(box_id), courses_of(box.stated)
+    names, own, stated = [name for name in PLACE if name != "grid"], own_places(box), courses_of(box.stated)
     ended = {}
     for name in names:
         course = stated.get(name, ((BEGINNING_MS, getattr(box, name)),))
-        known = tuple((since_ms, None if value == own else value) for since_ms, value in course)
+        known = tuple((since_ms, None if value in own else value) for since_ms, value in course)
         is_known = any(value is not None for _, value in known)
         ended[name] = with_statement(known, None, None, None, now_ms) if is_known else ((now_ms, None),)
     others = (name for name in ("grid", "nominal_v", "nominal_hz") if name not in stated)
@@ -170,7 +169,8 @@ def forget_box(store: CloudStore, box_id: str) -> None:
     texts = dict.fromkeys(("description", *names), "")
     record = BoxRecord(box_id, f"Box {box_id}", stated=stated_of(ended))
     store.put_box(replace(record, **texts))  # type: ignore[arg-type]
-    store.remove_location(own)
+    for slug in own:
+        store.remove_location(slug)
 
 
 def former_rows(visitor: Visitor) -> list[dict[str, object]]:

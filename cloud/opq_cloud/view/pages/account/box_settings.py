@@ -233,7 +233,7 @@ class BoxSettingsPages:
             text = f"There is no region {region}; an administrator names regions."
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         try:
-            place = read_place(form, box_id)
+            place = read_place(form, box_id, store.locations())
             nominal = read_nominal_form(form, self._context.store, box_id)
             site = read_site(form, record, visitor)
             since_ms = read_since(form)
@@ -250,7 +250,7 @@ class BoxSettingsPages:
             text = "This name cannot be used; choose another."  # names are unique in the original's index
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
-            forget_place(store, box_id, stands, since_ms)
+            forget_place(store, box_id, since_ms)
         phase = form.text("phase", 60) if "phase" in form.fields else None
         put_facts(store, replace(nominal, site=site, phase=phase), since_ms)
         hold_moved(store, self._context.people, box_id, stands, self._context.visitors.config.map_radius_km)

@@ -183,7 +183,7 @@ class WantedBox:
     public_waveforms: bool
 
 
-def read_box_form(form: SentForm, box_id: str) -> WantedBox:
+def read_box_form(form: SentForm, box_id: str, known: Mapping[str, LocationRecord]) -> WantedBox:
     """Reads the form of `box.html`; an empty number leaves the stored value.
 
     Raises ValueError with a sentence where a number or the place is not valid; HTTPException 400 where a
@@ -212,7 +212,7 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
         record,
         form.text("name", 60),
         texts["region"],
-        read_place(form, box_id),
+        read_place(form, box_id, known),
         privacy,
         form.checked("public_waveforms"),
     )

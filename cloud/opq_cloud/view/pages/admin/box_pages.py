@@ -167,7 +167,7 @@ class BoxAdminPages:
         record = self._known(request.path_params["box_id"])
         box_id, store = record.box_id, self._context.store
         try:
-            wanted, since_ms = read_box_form(form, box_id), read_since(form)
+            wanted, since_ms = read_box_form(form, box_id, store.locations()), read_since(form)
         except ValueError as error:
             return self._box_page(record, str(error), 400, typed=form.fields)
         other = box_of_name(store, wanted.name, but=box_id) if wanted.name != record.name else None
@@ -184,7 +184,7 @@ class BoxAdminPages:
             store, box_id, wanted.name, wanted.region, moved_to(wanted.place, stands), since_ms
         )
         if wanted.place is None and stands is not None:
-            forget_place(store, box_id, stands, since_ms)
+            forget_place(store, box_id, since_ms)
         accounts.people.change_access(
             box_id,
             lambda was: replace(was, privacy=wanted.privacy, public_waveforms=wanted.public_waveforms),

@@ -260,6 +260,8 @@ class Waveform:
     """Nominal voltage of the Box in that start, volts; within NOMINAL_V, or None where not stated."""
     nominal_hz: float | None = None
     """Nominal frequency in that start; within NOMINAL_HZ or None."""
+    gain_stated: bool = True
+    """False: the samples came without their gain; it is the one that is stated of the Box for then."""
 
     @property
     def rate_hz(self) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from functools import partial
 
 import zmq
 
@@ -249,7 +250,7 @@ class EventService:
         if parsed is None or len(frames) < 2:
             raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
         box_id = str(response_from_wire(frames[1]).box_id)
-        response, wave = answered_waveform(frames[1:], self._gains.v_per_lsb(box_id))
+        response, wave = answered_waveform(frames[1:], partial(self._gains.v_per_lsb, box_id))
         if response.WhichOneof("response") != "get_data_response":
             raise FrameError("the Response does not answer a data command")
         if wave is not None and wave.end_ns > time.time_ns() + MAX_AHEAD_NS:

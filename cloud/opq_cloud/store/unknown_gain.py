@@ -3,7 +3,7 @@
 Short: Makai writes it, Mauka judges by it, View shows it, and these do not import each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from opq_proto.messages import Waveform
@@ -27,12 +27,17 @@ def gain_advice(box_id: str) -> str:
     )
 
 
-def answered_waveform(frames: Sequence[bytes], v_per_lsb: float | None) -> tuple[Response, Waveform | None]:
-    """Reads a Box's answer, which may state its gain; else `v_per_lsb` is it; None: it is unknown.
+def answered_waveform(
+    frames: Sequence[bytes], v_per_lsb_at: Callable[[int], float | None]
+) -> tuple[Response, Waveform | None]:
+    """Reads a Box's answer, which may state its gain.
 
-    Raises FrameError as `waveform_from_frames`.
+    `v_per_lsb_at`: the gain of samples that begin at a moment, where the answer does not state it; None: it
+    is unknown. Raises FrameError as `waveform_from_frames`, and what `v_per_lsb_at` raises.
     """
-    response, wave = waveform_from_frames(frames[0], frames[1:], v_per_lsb or DRAWN_V_PER_LSB)
-    if wave is None or v_per_lsb is not None:
+    response, wave = waveform_from_frames(frames[0], frames[1:], DRAWN_V_PER_LSB)
+    if wave is None or response.get_data_response.volts_per_lsb == wave.v_per_lsb:
         return response, wave
-    return response, replace(wave, gain_known=response.get_data_response.volts_per_lsb == wave.v_per_lsb)
+    known = v_per_lsb_at(wave.start_ns)
+    gain = DRAWN_V_PER_LSB if known is None else known
+    return response, replace(wave, v_per_lsb=gain, gain_known=known is not None, gain_stated=False)

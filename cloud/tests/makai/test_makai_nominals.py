@@ -170,7 +170,7 @@ def test_an_unknown_gain_is_reported_until_stated(
     original.get_data_response.start_ts = 1
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
-            assert gains.v_per_lsb("1") == 1 / 152.5
+            assert gains.v_per_lsb("1", 10**18) == 1 / 152.5
             gains.read_response("1", original)
     assert [line["box_id"] for line in lines if line["event"] == "box.gain_unknown"] == ["1"]
     assert counters.of("waveforms_scaled_by_fallback", "1") == 3
@@ -179,7 +179,7 @@ def test_an_unknown_gain_is_reported_until_stated(
     assert report.info is not None
     assert "152.5 counts per volt are used, as configured" in report.info
     store.put_box(BoxRecord("1", "", calibration_constant=146.0))
-    assert gains.v_per_lsb("1") == 1 / 146.0
+    assert gains.v_per_lsb("1", 10**18) == 1 / 146.0
     gains.read_response("1", original)
     assert gains.health() == []
     assert counters.of("waveforms_scaled_by_fallback", "1") == 3
@@ -188,7 +188,7 @@ def test_an_unknown_gain_is_reported_until_stated(
 def test_health_names_the_command_for_a_gain(store: CloudStore) -> None:
     """An unstated gain is not ok, and the page names the command."""
     gains = BoxGains(lambda: store, EventServiceSection().v_per_lsb_fallback, ServiceCounters())
-    assert gains.v_per_lsb("7") is None
+    assert gains.v_per_lsb("7", 10**18) is None
     original = Response(box_id=7)
     original.get_data_response.start_ts = 1
     gains.read_response("7", original)

@@ -123,6 +123,24 @@ def test_a_later_gain_holds_for_stored_waveforms(store: CloudStore) -> None:
     assert read() == [(True, 1 / 140.0), then[1]], "a correction for the past"
 
 
+def test_a_corrected_gain_holds_for_answers_without(store: CloudStore) -> None:
+    """A Box of the original states no gain: that of its record at the samples' moment, corrected or not."""
+    store.put_box(BoxRecord("1", "", calibration_constant=150.0))
+    store.put_box(BoxRecord("1", "", calibration_constant=75.0), START_NS // 10**6 + 60_000)
+    unstated = replace(wave(sine(), True), gain_stated=False)
+    event_id = stored_event(store, unstated, wave(sine(), True, "2"))
+
+    def read() -> list[tuple[bool, float]]:
+        event = store.event(event_id)
+        assert event is not None
+        return [(each.gain_known, each.v_per_lsb) for each in event.waveforms]
+
+    assert read() == [(True, 1 / 150.0), (True, 1 / COUNTS_PER_V)], "not that of now"
+    for box_id in ("1", "2"):
+        store.put_box(BoxRecord(box_id, "", calibration_constant=140.0), 1)
+    assert read() == [(True, 1 / 140.0), (True, 1 / COUNTS_PER_V)], "a correction for the past"
+
+
 def test_mauka_reports_the_command_for_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]
     """Mauka reports the command until a waveform has a gain."""
     from opq_cloud.mauka.flow.flow_runner import AnalysisRunner

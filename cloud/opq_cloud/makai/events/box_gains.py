@@ -33,16 +33,16 @@ class BoxGains:
         self._uncalibrated: frozenset[str] = frozenset()
         self._warned: set[str] = set()
 
-    def v_per_lsb(self, box_id: str) -> float | None:
-        """The gain of a Box that does not send it: from the store's calibration, else the configured one.
-
-        None: it is not stated.
+    def v_per_lsb(self, box_id: str, t_ns: int) -> float | None:
+        """The gain at a moment of a Box that does not send it: the store's calibration, else the configured
+        one. None: it is not stated.
         """
         record = self._store().box(box_id)
-        if record is not None and record.calibration_constant:
+        constant = None if record is None else record.at(t_ns).calibration_constant
+        if constant:
             self._uncalibrated -= {box_id}
             self._warned.discard(box_id)
-            return 1 / record.calibration_constant
+            return 1 / constant
         self._uncalibrated |= {box_id}
         return self._fallback
 

@@ -139,9 +139,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         if str(response.box_id) != box_id or response.WhichOneof("response") != "get_data_response":
             raise FrameError(f"Box {response.box_id} answers for Box {box_id}, or something else than data")
         store = self._store()
-        box = store.box(box_id)
-        known = None if box is None else box.at(each.trigger.start_ns).calibration_constant
-        _, wave = answered_waveform(frames, 1 / known if known else self._fallback)
+        _, wave = answered_waveform(frames, lambda t_ns: self._v_per_lsb(box_id, t_ns))
         if wave is None:
             store.mark_missing(each.event_id, box_id, "no samples of this span")
             self.counters.add("boxes_missing")
@@ -149,6 +147,12 @@ class TriggerRequestPlugin(BoxCommandPlugin):
             store.put_waveform(each.event_id, wave)
             self.counters.add("waveforms_stored")
         each.waiting.discard(box_id)
+
+    def _v_per_lsb(self, box_id: str, t_ns: int) -> float | None:
+        """The gain of a Box that does not send it. Raises StoreError."""
+        box = self._store().box(box_id)
+        known = None if box is None else box.at(t_ns).calibration_constant
+        return 1 / known if known else self._fallback
 
     def _finish(self, token: str, each: _OpenRequest) -> None:
         """Finishes an event. Raises StoreError; it is then tried again."""

@@ -40,6 +40,9 @@ from opq_proto.wire.half_cycles import HalfCycleRms, half_cycles_from_wire, half
 from opq_proto.wire.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
 from opq_proto.wire.waveforms import ORIGINAL_RATE_MILLIHZ, read_message
 
+GAIN_MARKS = ("gain_assumed", "gain_not_stated")
+"""Fields of samples that came without their gain."""
+
 
 def measurement_fields(measurement: Measurement) -> Document:
     """Returns the fields for `measurements` (D.1): metric averages by the original's names; no expire_at."""
@@ -217,6 +220,7 @@ def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
         "first_sample": wave.first_sample,
         "gaps": [asdict(gap) for gap in wave.gaps],
         **({} if wave.gain_known else {"gain_assumed": True}),
+        **({} if wave.gain_stated else {"gain_not_stated": True}),
         "numbered": wave.numbered,
         **_start_fields(wave),
     }
@@ -236,12 +240,13 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
     """Returns the samples with their time.
 
     A document of the original has 12 kS/s, the Box's calibration and an unknown uncertainty. One of ours
-    whose gain was assumed has the Box's calibration too, as soon as there is one.
+    whose samples came without a gain has the Box's calibration too, as soon as there is one.
     """
     counts = np.frombuffer(data, dtype="<i2").astype(np.int16)
     v_per_lsb = document.get("v_per_lsb")
     gain_known = v_per_lsb is not None and not document.get("gain_assumed")
-    if not gain_known and calibration_constant:
+    gain_stated = gain_known and not document.get("gain_not_stated")
+    if not gain_stated and calibration_constant:
         v_per_lsb, gain_known = 1.0 / calibration_constant, True
     start_id = document.get("start_id")
     return Waveform(
@@ -258,6 +263,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
             for gap in document.get("gaps", ())
         ),
         gain_known=gain_known,
+        gain_stated=gain_stated,
         numbered=is_numbered(document),
         start_id=None if start_id is None else int(start_id),
         nominal_v=document.get("nominal_v"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pymongo import ASCENDING
 
-from opq_cloud.store.documents.event_documents import counts_to_bytes, waveform_document
+from opq_cloud.store.documents.event_documents import GAIN_MARKS, counts_to_bytes, waveform_document
 from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.mongo.filters import of_boxes
@@ -22,7 +22,7 @@ SAMPLES_FIELDS = frozenset(
         "rate_millihz",
         "v_per_lsb",
         "first_sample",
-        "gain_assumed",
+        *GAIN_MARKS,
         "numbered",
     }
 )

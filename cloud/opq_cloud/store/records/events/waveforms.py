@@ -13,6 +13,7 @@ from itertools import accumulate
 from opq_cloud.store.documents import text_of
 from opq_cloud.store.documents.box_documents import box_from_document
 from opq_cloud.store.documents.event_documents import (
+    GAIN_MARKS,
     by_box,
     counts_to_bytes,
     event_record,
@@ -188,7 +189,7 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
     if len(data) % 2:
         raise StoreError(f"file {names[0]}: has an odd number of bytes")
     constant = None
-    if part.get("v_per_lsb") is None or part.get("gain_assumed"):
+    if part.get("v_per_lsb") is None or any(map(part.get, GAIN_MARKS)):
         box = documents.get(BOXES, box_id)
         constant = None if box is None else box_from_document(box).at(start_of(part)).calibration_constant
     return waveform_from_document(part, data, constant)
@@ -241,7 +242,7 @@ def _put_part(documents: Documents, event_id: int, wave: Waveform, data: bytes) 
     def changed(now: Fields | None) -> Fields | None:
         if now is None or part is None or now.get("data_fs_id") != part.get("data_fs_id"):
             return None
-        return {name: value for name, value in now.items() if name != "gain_assumed"} | described
+        return {name: value for name, value in now.items() if name not in GAIN_MARKS} | described
 
     if part is None:
         stored = documents.insert(BOX_EVENTS, described)

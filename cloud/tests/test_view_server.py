@@ -112,15 +112,17 @@ def test_an_old_incident_keeps_its_nominal_voltage(tmp_path: Path) -> None:
         shared = _get(scene, "/share/incidents/1")[1]
     assert parts_before == parts_after and {status for status, _ in parts_after} == {200}
     assert '"nominal_volts":120.0,"nominal_from":"findings"' in parts_after[1][1].replace(" ", "")
-    assert f"of the nominal 120{THIN}V" in shared and "present nominal" not in before + parts_after[0][1]
+    assert (
+        f"of the nominal 120{THIN}V" in shared and "nominal voltage of then" not in before + parts_after[0][1]
+    )
     for page in (before, after):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
         assert "102.2 V, 85.2 % of the nominal 120 V" in text
         assert "Box 4 (lowest 111.6 V, 93.0 %)" in text, "it has no finding, and had the same nominal voltage"
 
 
-def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
-    """The present one is used."""
+def test_an_unstated_nominal_is_that_of_then(tmp_path: Path) -> None:
+    """The one that the record has for then is used, also after another is stated."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         wave = demo.waveform_of(demo.OUTLETS[1], time.time_ns() - 5 * 10**9)
         scene.store.put_box(BoxRecord("2", "workshop", nominal_v=230.0))
@@ -130,8 +132,9 @@ def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
             return demo.put_together(store, event_id, [drift])
 
         demo.put_event(scene.store, [wave], "drift", put)
+        scene.store.put_box(BoxRecord("2", "workshop", nominal_v=400.0))
         for path in ("/incidents/1", "/incidents/1/examine"):
-            words = f"because no finding states another: Box 2 (workshop) (230{THIN}V)."
+            words = f"of then, because no finding states another: Box 2 (workshop) (230{THIN}V)."
             assert words in _get(scene, path)[1]
         facts = json.loads(_get(scene, "/api/v1/events/1/waveforms/2")[1])
         assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "record")
@@ -179,6 +182,7 @@ def test_an_unbalance_is_in_percent(tmp_path: Path) -> None:
         uneven = Finding("unbalance", "1", begin_ns, begin_ns + 10**9, 100, because="u2", figures=figures)
         put_findings(scene.store, first.event_ids[0] if first else 1, [uneven])
         (incident,) = [each for each in scene.store.incidents() if each.kind == "unbalance"]
+        scene.store.put_box(BoxRecord("1", "", location="attic"))  # it moves afterwards
         page = _get(scene, f"/incidents/{incident.incident_id}")[1].replace(THIN, " ")
         assert "Unbalance u2</dt><dd>2.87 %</dd>" in page and "a 232.2 V, b 221.4 V, c 229.7 V" in page
         assert "Also requested" not in page and "not defined for this class" not in page

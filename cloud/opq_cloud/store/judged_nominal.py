@@ -1,5 +1,5 @@
-"""The nominal voltage with which a Box was judged, from its findings, because its record may have changed
-since.
+"""The nominal voltage with which a Box was judged, from its findings, because what its record states of then
+may have been corrected since.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,14 +22,14 @@ class JudgedNominals:
     def __init__(
         self,
         findings: Iterable[Finding],
-        now_v: Callable[[str], float | None],
+        then_v: Callable[[str], float | None],
         stated_v: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """`now_v`: the nominal voltage in a Box's record now; None: it has none.
+        """`then_v`: the nominal voltage that a Box's record states for then; None: it has none.
 
         `stated_v`: Box -> the one that the start of its samples stated.
         """
-        self._now_v = cache(now_v)
+        self._then_v = cache(then_v)
         self._stated_v = stated_v
         self._declared_v: dict[str, float] = {}
         for each in findings:
@@ -38,22 +38,22 @@ class JudgedNominals:
                 self._declared_v.setdefault(each.box_id, volts)
 
     def volts(self, box_id: str) -> float | None:
-        """Returns the voltage from the Box's own findings, its samples' start, or a Box with the same
-        nominal voltage now.
+        """Returns the voltage from the Box's own findings, its samples' start, or a Box that had the same
+        nominal voltage.
 
-        None: none of these is known; only the present one is.
+        None: none of these is known; only what its record states is.
         """
-        now_v, declared_v = self._now_v(box_id), self._declared_v.get(box_id)
+        then_v, declared_v = self._then_v(box_id), self._declared_v.get(box_id)
         if declared_v is None:
             declared_v = self._stated_v.get(box_id)
         first = next(iter(self._declared_v), None)
-        if declared_v is None and first is not None and self._now_v(first) == now_v:
+        if declared_v is None and first is not None and self._then_v(first) == then_v:
             declared_v = self._declared_v[first]
         if declared_v is None:
             return None
         return (
-            now_v
-            if now_v is not None and abs(declared_v / now_v - 1) < SAME_NOMINAL_SHARE
+            then_v
+            if then_v is not None and abs(declared_v / then_v - 1) < SAME_NOMINAL_SHARE
             else round(declared_v, 1)
         )
 
@@ -61,12 +61,12 @@ class JudgedNominals:
 def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
     """Returns the voltages from the findings of one event, as far as `source` shows them."""
 
-    def now_v(box_id: str) -> float | None:
+    def then_v(box_id: str) -> float | None:
         record = source.box(box_id)
-        return None if record is None else record.nominal_v
+        return None if record is None else record.at(event.start_ns).nominal_v
 
     found = source.findings_of_boxes(event.boxes_received, event.start_ns, event.end_ns)
-    return JudgedNominals((each.finding for each in found if event.event_id in each.event_ids), now_v)
+    return JudgedNominals((each.finding for each in found if event.event_id in each.event_ids), then_v)
 
 
 def stated_nominals(waves: Iterable[Waveform]) -> dict[str, float]:

@@ -122,6 +122,10 @@ def test_the_last_voltage_has_its_starts_nominal(store: CloudStore) -> None:
     starts = (StatedStart(0, 2, 2 * NOMINAL_V, 60.0),)
     store.put_box(BoxRecord("4", "", starts=starts))
     assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(50.0, abs=1.0)
+    unknown = (StatedStart(last + 2, 2, 2 * NOMINAL_V, 60.0),)
+    store.put_box(BoxRecord("4", "", nominal_v=NOMINAL_V, starts=unknown), 1)
+    store.put_box(BoxRecord("4", "", nominal_v=2 * NOMINAL_V), (ZERO_NS + 60 * S) // 10**6)
+    assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(100.0, abs=1.0), "no start: of then"
 
 
 def test_found_changes_survive_a_store_failure(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Surroundings:
         nominal_v = row.nominal_v
         if not nominal_v:
             box = self._store().box(row.box_id)
-            nominal_v = (box and box.nominal_v) or self._nominal.volts
+            nominal_v = (box and box.at(row_end_ns(row)).nominal_v) or self._nominal.volts
         return rms_v < DEAD_PERCENT / 100 * nominal_v
 
     def last_word(self, box_id: str) -> SupplyWord | None:

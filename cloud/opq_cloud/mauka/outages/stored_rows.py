@@ -151,10 +151,10 @@ def lowest_percent(
 ) -> float | None:
     """Returns a Box's lowest voltage in a span, each row's in percent of what its start stated.
 
-    Rows whose start is not known are in percent of what the Box states now.
+    Rows whose start is not known are in percent of what is stated of the Box for then.
     """
     rows = store.measurements(box_id, start_ns // NS_PER_MS, end_ns // NS_PER_MS + 2, 50)
     box = store.box(box_id)
-    now_v = (box and box.nominal_v) or default.volts
+    then_v = (box and box.at(start_ns).nominal_v) or default.volts
     shown = [row for row in of_their_starts(box.starts if box else (), rows) if "rms" in row.metrics]
-    return min((100 * row.metrics["rms"].min / (row.nominal_v or now_v) for row in shown), default=None)
+    return min((100 * row.metrics["rms"].min / (row.nominal_v or then_v) for row in shown), default=None)

@@ -308,12 +308,13 @@ def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     return f"{'Box' if len(ids) == 1 else 'Boxes'} {each}"
 
 
-def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
-    """Names the Boxes shown by their present nominal voltage, because no finding has one; empty for none."""
+def stated_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
+    """Names the Boxes shown by the nominal voltage that their records have for then, because no finding has
+    one; empty for none."""
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
     if not parts:
         return ""
-    return f"By the present nominal voltage, because no finding states another: {listed(parts)}."
+    return f"By the nominal voltage of then, because no finding states another: {listed(parts)}."
 
 
 def alike(statements: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:

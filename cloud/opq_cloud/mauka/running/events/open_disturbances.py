@@ -382,7 +382,7 @@ class OpenDisturbances:
             nominal_v: float | None = 100 * finding.residual_v / finding.residual_percent
         else:  # the voltage was exactly zero
             box = self._store().box(finding.box_id)
-            nominal_v = None if box is None else box.nominal_v
+            nominal_v = None if box is None else box.at(finding.start_ns).nominal_v
         if not nominal_v:
             return
         while len(self._followed) >= MAX_FOLLOWED:
@@ -402,5 +402,7 @@ def _has_right_nominal(box: BoxRecord | None, followed: FollowedFinding) -> bool
     stated = (
         [] if box is None or start_id is None else [one for one in box.starts if one.start_id == start_id]
     )
-    known = {one.nominal_v for one in stated} or {None if box is None else box.nominal_v}
+    known = {one.nominal_v for one in stated} or {
+        None if box is None else box.at(followed.finding.start_ns).nominal_v
+    }
     return any(not volts or abs(followed.nominal_v / volts - 1) < SAME_NOMINAL for volts in known)

@@ -213,7 +213,7 @@ class ExaminePages:
                 (words_, unit == address.unit, replace(address, unit=unit).query)
                 for unit, words_ in UNITS.items()
             ],
-            "present_nominal": words.present_nominal(
+            "stated_nominal": words.stated_nominal(
                 (
                     (box.box_id, box.nominal_v)
                     for box in found.shown

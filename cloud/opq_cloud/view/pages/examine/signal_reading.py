@@ -71,7 +71,7 @@ def read_signals(
     requested = [record for record in known if {*wanted} & {*record.boxes_received}]
     read = _most_telling(requested)
     judged = judged_nominals(context, incident, cache.nominal_volts(read))
-    shown = tuple(judged_box(context, box_id, judged) for box_id in wanted)
+    shown = tuple(judged_box(context, incident, box_id, judged) for box_id in wanted)
     nominal_hz = {box.box_id: box.nominal_hz for box in shown}
     signals = cache.signals(read, nominal_hz) | copied_signals(copies, nominal_hz)
     empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
@@ -89,13 +89,23 @@ def judged_nominals(
 ) -> JudgedNominals:
     """The nominal voltages by which an incident's Boxes were judged. `stated_v`: as in JudgedNominals."""
     findings = (item.finding for item in incident.findings)
-    return JudgedNominals(findings, lambda box_id: context.box(box_id).nominal_v, stated_v)
+    return JudgedNominals(
+        findings, lambda box_id: context.box_then(box_id, incident.start_ns).nominal_v, stated_v
+    )
 
 
-def judged_box(context: VisitorContext, box_id: str, judged: JudgedNominals) -> ShownBox:
-    """The Box with the nominal voltage that it was judged by, where that is known."""
-    found = context.box(box_id)
+def judged_box(context: VisitorContext, incident: Incident, box_id: str, judged: JudgedNominals) -> ShownBox:
+    """The Box with the nominal voltage that it was judged by, or else the one that is stated for then."""
+    found = context.box_then(box_id, incident.start_ns)
     return replace(found, nominal_v=judged.volts(box_id) or found.nominal_v)
+
+
+def worst_v(context: VisitorContext, incident: Incident, judged: JudgedNominals) -> float:
+    """The nominal voltage of the Box with the incident's worst finding."""
+    found = worst(incident)
+    return (
+        judged_box(context, incident, found.finding.box_id, judged).nominal_v if found else context.nominal_v
+    )
 
 
 def _deviation(incident: Incident, box_id: str) -> float:

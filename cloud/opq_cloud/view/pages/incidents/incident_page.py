@@ -9,7 +9,7 @@ from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view.live.feed_messages import fingerprint
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.itic_curve import itic_sentence
-from opq_cloud.view.pages.examine.signal_reading import judged_box
+from opq_cloud.view.pages.examine.signal_reading import worst_v
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.pages.incidents.incident_panels import DrawnIncident, Panel, shared_ns
 from opq_cloud.view.pages.visible.past_before import past_before
@@ -51,7 +51,7 @@ def page(context: VisitorContext, incident: Incident, draw: Callable[[], DrawnIn
     found, panels = drawn.found, drawn.panels
     worst = words.worst(incident)
     judged = found.judged
-    nominal_v = judged_box(context, worst.finding.box_id, judged).nominal_v if worst else context.nominal_v
+    nominal_v = worst_v(context, incident, judged)
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)
     waves = {box_id: signal.runs[0].wave for box_id, signal in found.signals.items() if signal.runs}
@@ -68,7 +68,7 @@ def page(context: VisitorContext, incident: Incident, draw: Callable[[], DrawnIn
         "worst": worst.finding if worst else None,
         "residual_v": worst.finding.residual_v if worst else None,
         "nominal_v": nominal_v,
-        "present_nominal": words.present_nominal(
+        "stated_nominal": words.stated_nominal(
             ((each.box_id, each.nominal_v) for each in panels if judged.volts(each.box_id) is None), names
         ),
         "duration_words": words.shown_length(incident),
@@ -147,10 +147,12 @@ def _records(context: VisitorContext, incident: Incident) -> list[EventRecord]:
 def _unnamed(context: VisitorContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
     """The panels without the Boxes on the phases of an unbalance, whose sentence has their voltages."""
     own = context.store.box(worst.finding.box_id) if worst is not None and _uneven(worst) else None
-    if own is None:
+    if worst is None or own is None:
         return list(panels)
+    t_ns = worst.finding.start_ns
+    place = own.at(t_ns).location
     boxes = {panel.box_id: context.store.box(panel.box_id) for panel in panels}
-    return [each for each in panels if (box := boxes[each.box_id]) is None or box.location != own.location]
+    return [each for each in panels if (box := boxes[each.box_id]) is None or box.at(t_ns).location != place]
 
 
 def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine.signal_reading import judged_box, judged_nominals
+from opq_cloud.view.pages.examine.signal_reading import judged_nominals, worst_v
 from opq_cloud.view.pages.map.arrival_map import arrival_map, moved_since
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
@@ -58,11 +58,7 @@ class SharedPages:
         moved = moved_since(self._context.records(incident.box_ids), incident.start_ns)
         places = {each.box_id: each.at for each in boxes if each.at is not None and each.box_id not in moved}
         on_map = arrival_map(incident, places, {each.box_id: each.label for each in boxes})
-        worst = words.worst(incident)
-        judged = judged_nominals(self._context, incident)
-        nominal_v = self._context.nominal_v
-        if worst:
-            nominal_v = judged_box(self._context, worst.finding.box_id, judged).nominal_v
+        nominal_v = worst_v(self._context, incident, judged_nominals(self._context, incident))
         return self._render(
             "share.html",
             "incidents",

@@ -1,6 +1,7 @@
 """The data that pages and answers of the API read, as their visitor may see it."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fastapi import HTTPException
 
@@ -76,7 +77,16 @@ class VisitorContext:
 
     def box(self, box_id: str) -> ShownBox:
         """The Box as stored, or without a name where it is not stored."""
-        return self._shown(self.records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
+        return self._shown(self._record(box_id))
+
+    def box_then(self, box_id: str, t_ns: int) -> ShownBox:
+        """The same with the nominal values of a moment."""
+        record = self._record(box_id)
+        then = record.at(t_ns)
+        return self._shown(replace(record, nominal_v=then.nominal_v, nominal_hz=then.nominal_hz))
+
+    def _record(self, box_id: str) -> BoxRecord:
+        return self.records((box_id,)).get(box_id) or BoxRecord(box_id, "")
 
     def incident_of_address(self, text: str, address: str = "/incidents/{}") -> Incident:
         """The incident with this number.

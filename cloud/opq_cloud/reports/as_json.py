@@ -9,6 +9,7 @@ from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.verdicts import VerdictRow
 from opq_cloud.reports.week_report import WeekReport
+from opq_measure.standards.event_tables import SARFI_NAMES
 from opq_proto.measurement.intervals import INTERVAL_WORDS
 
 COLUMNS = (
@@ -71,10 +72,10 @@ def report_json(report: WeekReport) -> dict[str, Any]:
                 },
                 "complete_percent": _number(phase.complete_percent),
                 "flagged_percent": _number(phase.flagged_percent),
-                "interruptions": phase.supply.sustained,
-                "earlier_interruptions": phase.supply.earlier,
-                "interrupted_minutes": _number(phase.supply.minutes),
-                "short_interruptions": phase.supply.short,
+                "interruptions": phase.supply.sustained if phase.is_known else None,
+                "earlier_interruptions": phase.supply.earlier if phase.is_known else None,
+                "interrupted_minutes": _number(phase.supply.minutes) if phase.is_known else None,
+                "short_interruptions": phase.supply.short if phase.is_known else None,
                 "supplied_percent": _number(phase.supply.supplied_percent),
             }
             for phase in report.phases
@@ -99,11 +100,7 @@ def report_json(report: WeekReport) -> dict[str, Any]:
             for form, counts in report.tables
         ],
         "ieee1159": dict(report.names),
-        "sarfi": {
-            **{f"{percent:g}": count for percent, count in report.sarfi.beyond},
-            "itic": report.sarfi.itic,
-            "semi_f47": report.sarfi.semi_f47,
-        },
+        "sarfi": report.sarfi.counts() if report.is_known else dict.fromkeys(SARFI_NAMES),
         "frequency": {
             "of": report.frequency.of or None,
             "median_hz": _number(report.frequency.index.median_hz),

@@ -23,10 +23,8 @@ from opq_cloud.reports.place_indices import (
 )
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
 from opq_cloud.reports.week import ReportSpan
-from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi
-from opq_measure.standards.indices import (
-    fleet_supply,
-)
+from opq_measure.standards.event_tables import SARFI_NAMES
+from opq_measure.standards.indices import fleet_supply
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance
 
@@ -122,12 +120,12 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
                 "place": place.name,
                 "site": place.site,
                 "feeder": place.feeder,
-                "sarfi": _sarfi(place.sarfi),
+                "sarfi": _sarfi(place),
             }
             for place in found.places
         ],
         "boxes": [
-            {**_row(place, box), "sarfi": _sarfi(box.sarfi)} for place in found.places for box in place.boxes
+            {**_row(place, box), "sarfi": _sarfi(box)} for place in found.places for box in place.boxes
         ],
         "failed": [each.name for each in found.broken],
         "software": software_name(),
@@ -137,14 +135,14 @@ def indices_document(found: FleetIndices) -> dict[str, Any]:
 def indices_table(found: FleetIndices) -> ExportTable:
     """A row for each Box with what it measured, then one for each site with the events of its phases."""
     texts = "row", "box_id", "label", "site", "feeder", "place"
-    numbers = "nominal_v", *BOX_FIGURES, *SARFI_NAMES
+    numbers = "nominal_v", *BOX_FIGURES, *(f"sarfi_{each}" for each in SARFI_NAMES)
     columns = (
         *(TableColumn(name, "text") for name in texts),
         *(TableColumn(each, "number") for each in numbers),
     )
     nothing = dict.fromkeys((*texts, *numbers))
     rows = [
-        {"row": "box", **_row(place, box), **_sarfi_cells(box.sarfi)}
+        {"row": "box", **_row(place, box), **_sarfi_cells(box)}
         for place in found.places
         for box in place.boxes
     ]
@@ -156,7 +154,7 @@ def indices_table(found: FleetIndices) -> ExportTable:
             "site": place.site,
             "feeder": place.feeder,
             "place": place.name,
-            **_sarfi_cells(place.sarfi),
+            **_sarfi_cells(place),
         }
         for place in found.places
         if place.site
@@ -174,15 +172,13 @@ BOX_FIGURES = (
     "complete_percent",
     "flagged_percent",
 )
-SARFI_NAMES = tuple(
-    f"sarfi_{name}" for name in (*(f"{each:g}" for each in SARFI_PERCENTS), "itic", "semi_f47")
-)
 
 
 def _row(place: PlaceIndices, box: BoxIndices) -> dict[str, Any]:
     supply = box.supply
-    figures = (supply.sustained, supply.earlier, supply.minutes, supply.short, supply.supplied_percent)
-    values = (*figures, box.complete_percent, box.flagged_percent)
+    counts = supply.sustained, supply.earlier, supply.minutes, supply.short
+    figures = counts if box.is_known else (math.nan,) * len(counts)
+    values = (*figures, supply.supplied_percent, box.complete_percent, box.flagged_percent)
     return {
         "box_id": box.box_id,
         "label": box.label,
@@ -194,23 +190,24 @@ def _row(place: PlaceIndices, box: BoxIndices) -> dict[str, Any]:
     }
 
 
-def _sarfi_cells(found: Sarfi) -> dict[str, int]:
+def _sarfi_cells(found: BoxIndices | PlaceIndices) -> dict[str, int | None]:
     return {f"sarfi_{key}": value for key, value in _sarfi(found).items()}
 
 
-def _sarfi(found: Sarfi) -> dict[str, int]:
-    return {
-        **{f"{each:g}": count for each, count in found.beyond},
-        "itic": found.itic,
-        "semi_f47": found.semi_f47,
-    }
+def _sarfi(found: BoxIndices | PlaceIndices) -> dict[str, int | None]:
+    return {**(found.sarfi.counts() if found.is_known else dict.fromkeys(SARFI_NAMES))}
 
 
 def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
-    """Means of some places, as SAIFI and SAIDI are, with a Box, or those that replaced it, as a customer."""
+    """Means of some places, as SAIFI and SAIDI are, with a Box, or those that replaced it, as a customer.
+
+    Those of which nothing is known in the span are left out, but from the share that was measured.
+    """
     boxes = [box for place in places for box in place.supplied]
-    supply = fleet_supply([box.supply for box in boxes], [box.served for box in boxes])
-    counts = [_sarfi(place.sarfi) for place in places]
+    seen_ids = {box.box_id for box in boxes if box.is_known}
+    known = [box for box in boxes if box.box_id in seen_ids]
+    supply = fleet_supply([box.supply for box in known], [box.served for box in known])
+    counts = [_sarfi(place) for place in places if place.is_known]
     measured = [box for box in boxes if not math.isnan(box.complete_percent)]
     served = sum(box.served for box in measured)
     return {
@@ -221,9 +218,10 @@ def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
         "complete_percent": _known(sum(box.served * box.complete_percent for box in measured) / served)
         if served
         else None,
-        "sarfi": {name: sum(each[name] for each in counts) / len(counts) for name in counts[0]}
-        if counts
-        else {},
+        "sarfi": {
+            name: sum(each[name] or 0 for each in counts) / len(counts) if counts else None
+            for name in SARFI_NAMES
+        },
     }
 
 

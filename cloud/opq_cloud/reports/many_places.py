@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from opq_cloud.core.page_parts import FailedPart
 from opq_cloud.reports.grid_frequency import GridFrequency
@@ -54,28 +54,34 @@ def fleet_report(
     """The report of these places; `broken`: places whose report could not be made.
 
     In means, the reports of the parts of a divided week count together as one, and a Box counts for the share
-    of the week in which it was at its place.
+    of the week in which it was at its place. A Box or place of which nothing is known in the week is left
+    out.
     """
     whole_ns = week.end_ns - week.start_ns
     shares = [(each.week.end_ns - each.week.start_ns) / whole_ns for each in reports]
-    phases = [(phase, share) for each, share in zip(reports, shares, strict=True) for phase in each.phases]
-    boxes = [phase.box for phase, _ in phases]
-    weights = [phase.box.served_ns(each.week) / whole_ns for each in reports for phase in each.phases]
-    complete = sum(share * phase.complete_percent for phase, share in phases)
-    supply = fleet_supply([phase.supply for phase, _ in phases], weights)
+    phases = [
+        (phase, share, phase.box.served_ns(each.week) / whole_ns)
+        for each, share in zip(reports, shares, strict=True)
+        for phase in each.phases
+    ]
+    complete = sum(share * phase.complete_percent for phase, share, _ in phases)
+    served = sum(weight for _, _, weight in phases)
+    seen_ids = {phase.box.box_id for phase, _, _ in phases if phase.is_known}
+    known = [(phase.supply, weight) for phase, _, weight in phases if phase.box.box_id in seen_ids]
+    seen = [(each.sarfi, share) for each, share in zip(reports, shares, strict=True) if each.is_known]
     return FleetReport(
         table,
         week,
         words,
         tuple(reports),
-        None if supply is None else replace(supply, boxes=len({box.box_id for box in boxes})),
+        fleet_supply([supply for supply, _ in known], [weight for _, weight in known]),
         tuple(
-            (percent, sum(dict(each.sarfi.beyond)[percent] for each in reports) / sum(shares))
+            (percent, sum(dict(each.beyond)[percent] for each, _ in seen) / sum(share for _, share in seen))
             for percent in SARFI_PERCENTS
         )
-        if reports
+        if seen
         else (),
-        complete / sum(weights) if sum(weights) else math.nan,
+        complete / served if served else math.nan,
         frequency,
         broken,
     )

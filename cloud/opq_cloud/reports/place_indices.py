@@ -16,7 +16,7 @@ from opq_cloud.reports.place_reading import (
     label_of,
     outages_of,
 )
-from opq_cloud.reports.supply import Span, supply_of_box, until_left, with_ends
+from opq_cloud.reports.supply import Span, is_known, supply_of_box, until_left, with_ends
 from opq_cloud.reports.verdicts import expected_intervals
 from opq_cloud.reports.week import ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, as_channels, merged, named_by_standard, site_events
@@ -69,6 +69,11 @@ class BoxIndices:
     served: float = 1.0
     """Share of the span in which it was at the place: it counts so much in means."""
 
+    @property
+    def is_known(self) -> bool:
+        has_events = any(count for _, count in self.sarfi.beyond)
+        return has_events or is_known(self.complete_percent, self.supply)
+
 
 @dataclass(frozen=True, slots=True)
 class PlaceIndices:
@@ -81,6 +86,10 @@ class PlaceIndices:
     sarfi: Sarfi
     supplied: tuple[BoxIndices, ...]
     """What means count as one each: a Box, or those that served one phase one after the other."""
+
+    @property
+    def is_known(self) -> bool:
+        return any(box.is_known for box in self.boxes)
 
 
 def long_interruption_s() -> float:

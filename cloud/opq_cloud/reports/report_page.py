@@ -137,7 +137,9 @@ def _shown(report: WeekReport, together: int) -> dict[str, Any]:
         "no_event": events_sentence(report),
         "unconfirmed": unconfirmed(report),
         "least": min((phase.complete_percent for phase in report.phases), default=math.nan),
-        "most_minutes": max((phase.supply.minutes for phase in report.phases), default=math.nan),
+        "most_minutes": max(
+            (phase.supply.minutes for phase in report.phases if phase.is_known), default=math.nan
+        ),
         "labels": {
             box_id: phase.box.label if len(phase.box.box_ids) < 2 else f"Box {box_id}"
             for phase in report.phases

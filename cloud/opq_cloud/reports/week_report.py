@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_cloud.reports.grid_frequency import GridFrequency
 from opq_cloud.reports.limit_table import Limit, LimitTable
-from opq_cloud.reports.supply import Span, supply_of_box, until_left
+from opq_cloud.reports.supply import Span, is_known, supply_of_box, until_left
 from opq_cloud.reports.verdicts import (
     BoxWeek,
     Verdict,
@@ -134,6 +134,10 @@ class PhaseReport:
     """Ten-minute intervals of the week that are flagged."""
     supply: SupplyIndex
 
+    @property
+    def is_known(self) -> bool:
+        return bool(self.box.disturbances) or is_known(self.complete_percent, self.supply)
+
 
 @dataclass(frozen=True, slots=True)
 class WeekReport:
@@ -156,6 +160,11 @@ class WeekReport:
     frequency: GridFrequency
     magnitude_unbalance: float
     """95 % value of the largest deviation of three rms values from their mean, percent; NaN: unknown."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its counts are of something that was measured or seen."""
+        return bool(self.events) or any(each.is_known for each in self.phases)
 
     @property
     def rows(self) -> tuple[VerdictRow, ...]:

@@ -10,6 +10,7 @@ from opq_cloud.reports.as_json import report_json, report_table
 from opq_cloud.reports.indices import FleetIndices, indices_document, indices_table
 from opq_cloud.reports.many_places import FleetReport
 from opq_cloud.reports.report_page import report_html, report_pdf
+from opq_measure.standards.event_tables import SARFI_PERCENTS
 
 ReportForm = Literal["html", "pdf", "json", "csv"]
 FORMS: Final = ("html", "pdf", "json", "csv")
@@ -69,13 +70,13 @@ def indices_json(fleet: FleetReport) -> dict[str, Any]:
     """Supply, data and frequency of all places together; unknown is null."""
     supply, frequency = fleet.supply, fleet.frequency.index
     return {
-        "boxes": 0 if supply is None else supply.boxes,
+        "boxes": len({phase.box.box_id for each in fleet.reports for phase in each.phases}),
         "interruptions_per_box": None if supply is None else supply.interruptions_per_box,
         "interrupted_minutes_per_box": None if supply is None else supply.minutes_per_box,
         "supplied_percent": None if supply is None else known(supply.supplied_percent),
         "long_interruption_s": fleet.table.long_interruption_s,
         "complete_percent": known(fleet.complete_percent),
-        "sarfi": {f"{percent:g}": mean for percent, mean in fleet.sarfi},
+        "sarfi": {f"{percent:g}": dict(fleet.sarfi).get(percent) for percent in SARFI_PERCENTS},
         "frequency": {
             "boxes": fleet.frequency.boxes,
             "nominal_hz": fleet.frequency.nominal_hz,

@@ -16,6 +16,7 @@ from opq_cloud.reports.many_places import FleetReport
 from opq_cloud.reports.place_reading import NoPlaceError, place_choice
 from opq_cloud.reports.report_page import report_html
 from opq_cloud.reports.week import span_of, week_of
+from opq_cloud.reports.written import indices_json
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.measurement.intervals import AT_INSTANTS
@@ -160,7 +161,7 @@ def test_a_divided_week_counts_once_in_means(meters: Meters) -> None:
     meters.store.put_box(BoxRecord("1", "", nominal_v=400.0), ms("2026-10-21"))
     fleet = meters.fleet("box:1", "2026-W43")
     assert len(fleet.reports) == 2 and fleet.supply is not None
-    assert (fleet.supply.boxes, fleet.frequency.boxes) == (1, 1)
+    assert (indices_json(fleet)["boxes"], fleet.frequency.boxes) == (1, 1)
     assert fleet.frequency.index.nadir_hz == pytest.approx(49.8)
     assert (fleet.supply.interruptions_per_box, fleet.supply.minutes_per_box) == pytest.approx((1.0, 120.0))
     assert (fleet.complete_percent, dict(fleet.sarfi)[70.0]) == pytest.approx((100.0, 1.0))
@@ -295,6 +296,32 @@ def test_minutes_end_where_the_box_left(meters: Meters, seconds: float | None) -
     assert (row["interruptions"], row["interrupted_minutes"]) == (1, 120.0)
     supply = meters.fleet("all", "2026-W43").supply
     assert supply is not None and (supply.interruptions_per_box, supply.minutes_per_box) == (1.0, 120.0)
+
+
+def test_counts_of_nothing_are_unknown(meters: Meters) -> None:
+    """A Box that measured nothing has no 0, and does not halve the means."""
+    for box_id in "12":
+        meters.store.put_box(BoxRecord(box_id, "", nominal_v=230.0, nominal_hz=50.0))
+    meters.tens("1", "2026-10-19", "2026-10-26")
+    meters.event("1", "dip", "2026-10-20T10:00", 0.2, 100.0)
+    meters.event("1", "interruption", "2026-10-21T10:00", 600, 0.5)
+    found: Any = meters.indices("2026-W43")
+    measured, nothing = found["boxes"]
+    assert (measured["interruptions"], measured["sarfi"]["70"]) == (1, 1)
+    assert (nothing["interruptions"], nothing["interrupted_minutes"]) == (None, None)
+    assert {*nothing["sarfi"].values()} == {None}
+    assert (found["interruptions_per_box"], found["sarfi"]["70"], found["complete_percent"]) == (
+        1.0,
+        1.0,
+        50.0,
+    )
+    fleet = meters.fleet("all", "2026-W43")
+    assert fleet.supply is not None and fleet.supply.interruptions_per_box == 1.0
+    assert dict(fleet.sarfi)[70.0] == 1.0
+    (report,) = meters.reports("box:2", "2026-W43")
+    assert report["boxes"][0]["interruptions"] is None and {*report["sarfi"].values()} == {None}
+    found = meters.indices("2026-W43", "box:2")
+    assert (found["interruptions_per_box"], found["sarfi"]["90"], found["boxes_count"]) == (None, None, 1)
 
 
 @pytest.mark.parametrize("retired", [True, False])

@@ -60,7 +60,7 @@ def test_an_event_has_one_name_in_a_report(
     found = report_json(read_fleet(stored(*low, boxes=boxes), table, WEEK, place, NOMINAL).reports[0])
     assert [each["class"] for each in found["events"]] == [kind]
     assert any(f"1 {kind} began" in line for line in found["sentences"])
-    lost = [box["interruptions"] + box["short_interruptions"] for box in found["boxes"]]
+    lost = [(box["interruptions"] or 0) + (box["short_interruptions"] or 0) for box in found["boxes"]]
     assert lost == [1 if kind == "interruption" else 0] * boxes
     assert any("had 1 interruption" in line for line in found["sentences"]) == (
         kind == "interruption" and low[0][2] > table.long_interruption_s

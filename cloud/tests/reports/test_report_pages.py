@@ -18,7 +18,7 @@ from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.reports.place_reading import NoPlaceError, PlaceChoice, chosen_places
 from opq_cloud.reports.report_page import PdfMissingError
 from opq_cloud.reports.week import ReportWeek
-from opq_cloud.reports.written import ReportForm, written
+from opq_cloud.reports.written import ReportForm, indices_json, written
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_proto.decision import Nominal
@@ -113,7 +113,7 @@ def test_all_places_are_counted_together() -> None:
     assert [each.place.name for each in fleet.failed] == ["Site mill"]
     assert fleet.supply is not None
     # The outage of ten minutes is said of each of the five Boxes by this store.
-    assert (fleet.supply.boxes, fleet.supply.interruptions_per_box) == (5, 1.0)
+    assert (indices_json(fleet)["boxes"], fleet.supply.interruptions_per_box) == (5, 1.0)
     assert fleet.supply.minutes_per_box == pytest.approx(10.0)
     assert dict(fleet.sarfi)[80.0] == 1.0 and fleet.complete_percent == pytest.approx(100.0)
     assert fleet.frequency.boxes == 5 and fleet.frequency.index.median_hz == pytest.approx(50.002, abs=1e-4)

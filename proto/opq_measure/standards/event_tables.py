@@ -25,6 +25,7 @@ from opq_measure.signal import BoolArray, FloatArray
 DIPS: Final = ("dip", "interruption")
 SARFI_PERCENTS: Final = (140.0, 120.0, 110.0, 90.0, 80.0, 70.0, 50.0, 10.0)
 """Thresholds of SARFI-x, percent of nominal: above 100 for swells, below for dips."""
+SARFI_NAMES = (*(f"{each:g}" for each in SARFI_PERCENTS), "itic", "semi_f47")
 SHORT_S: Final = 60.0
 """Longest event that SARFI counts: a short-duration variation of IEEE 1159."""
 
@@ -128,6 +129,11 @@ class Sarfi:
     """Threshold x in percent, and the events of SARFI-x."""
     itic: int
     semi_f47: int
+
+    def counts(self) -> dict[str, int]:
+        """The numbers by `SARFI_NAMES`."""
+        beyond = (count for _, count in self.beyond)
+        return dict(zip(SARFI_NAMES, (*beyond, self.itic, self.semi_f47), strict=True))
 
 
 def sarfi_of(events: Sequence[SiteEvent]) -> Sarfi:

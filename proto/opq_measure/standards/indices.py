@@ -39,7 +39,6 @@ class SupplyIndex:
 class FleetSupply:
     """Means over the places of a feeder or of all, as SAIFI and SAIDI are, with a Box as a customer."""
 
-    boxes: int
     interruptions_per_box: float
     minutes_per_box: float
     supplied_percent: float
@@ -97,7 +96,6 @@ def fleet_supply(places: Sequence[SupplyIndex], weights: Sequence[float] | None 
     known = sum(each.known_minutes for each in places)
     minutes = sum(each.minutes for each in places)
     return FleetSupply(
-        len(places),
         sum(each.sustained for each in places) / count,
         minutes / count,
         100 * (1 - minutes / known) if known > 0 else math.nan,

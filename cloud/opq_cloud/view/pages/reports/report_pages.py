@@ -119,18 +119,18 @@ def worst_first(found: FleetIndices) -> list[tuple[tuple[str, ...], tuple[str, .
         if place.site:
             joined = dict(place.sarfi.beyond)[90.0]
             minutes = max(box.supply.minutes for box in place.boxes)
-            figures = "–", "–", "–", "–", str(joined)
+            figures = "–", "–", "–", "–", str(joined) if place.is_known else "–"
             key = f"site:{place.site}", place.name, place.feeder or "–"
             rows.append(((-minutes, -joined, 0.0), key, figures))
         for box in place.boxes:
             supply, below_90 = box.supply, dict(box.sarfi.beyond)[90.0]
             order = (-supply.minutes, -below_90, box.complete_percent)
             figures = (
-                str(supply.sustained),
-                words.number(supply.minutes, 1, "min"),
+                str(supply.sustained) if box.is_known else "–",
+                words.number(supply.minutes if box.is_known else None, 1, "min"),
                 words.number(_known(supply.supplied_percent), 3, "%"),
                 words.number(_known(box.complete_percent), 1, "%"),
-                str(below_90),
+                str(below_90) if box.is_known else "–",
             )
             rows.append((order, (f"box:{box.box_id}", box.label, box.feeder or "–"), figures))
     return [(box, figures) for _, box, figures in sorted(rows, key=lambda row: row[0])[:BOXES_LISTED]]

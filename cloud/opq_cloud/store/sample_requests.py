@@ -19,6 +19,8 @@ ASKED = "asked"
 """State of a request: Makai has asked some Boxes."""
 REFUSED = "refused"
 """State of a request: Makai has not asked a Box."""
+IN_EVENT = "in_event"
+"""Reason of refusal: another event has all that this one would have, or will have it."""
 REQUESTS_READ = 100
 """Events that `events_with_requests` returns at most."""
 BY_MAKAI = "makai"
@@ -73,6 +75,11 @@ class SamplesAnswer:
     spans: Mapping[str, NsSpan]
     refused: Mapping[str, int]
     answered_ns: int
+
+
+def counter_of(reason: str) -> str:
+    """The counter of Boxes that are not asked; where another event has their samples, nothing is missing."""
+    return "samples_in_event" if reason == IN_EVENT else "samples_refused"
 
 
 def request_document(request: StoredSampleRequest) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def test_a_span_of_another_event_is_not_requested(store: CloudStore) -> None:
     grid.ask(replace(LONGER, spans={"1": (OWN[1], LATER[1])}))
     assert grid.answers() == [("refused", (), {"in_event": 1})]
     assert grid.commands == []
+    assert grid.counters.total("samples_refused") == 0, "nothing is missing"
 
 
 def test_a_span_of_two_events_together_is_requested(store: CloudStore) -> None:

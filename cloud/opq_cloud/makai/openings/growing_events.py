@@ -22,11 +22,13 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import (
     ANALYSIS_ASKED,
     BY_MAKAI,
+    IN_EVENT,
     MANY_ROUNDS,
     WAITING,
     NsSpan,
     SamplesAnswer,
     StoredSampleRequest,
+    counter_of,
 )
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
@@ -41,8 +43,6 @@ LATEST_NS = 3600 * 10**9
 """A request without an answer for an hour is refused."""
 NOT_HEARD = "not_heard"
 """Reason of refusal, as those of `request_budget` and BOUND: the Box is not heard."""
-IN_EVENT = "in_event"
-"""Reason of refusal: another event has all that this one would have, or will have it."""
 NO_NEIGHBOUR = "no_neighbour"
 """Reason of refusal: no neighbour is left to ask."""
 TOO_LATE = "too_late"
@@ -54,7 +54,7 @@ Send = Callable[[Sequence[str], str, int, int, Mapping[str, int]], None]
 
 
 class GrowingEvents:
-    """Counters: `samples_granted`, `samples_refused` by reason, in Boxes."""
+    """Counters: `samples_granted`, `samples_refused` by reason, `samples_in_event`, in Boxes."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class GrowingEvents:
             return
         self._counters.add("samples_granted", len(spans))
         for reason, count in refused.items():
-            self._counters.add("samples_refused", count, label=reason)
+            self._counters.add(counter_of(reason), count, label=reason)
         self._log.info(
             "event.grows" if spans else "event.not_grown",
             event_id=record.event_id,

@@ -16,7 +16,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.measuring.unknown_gain import at_nominal
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
-from opq_cloud.store.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
+from opq_cloud.store.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest, counter_of
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.kit import log as logs
@@ -47,7 +47,8 @@ class RequestingAnalysis(Protocol):
 
 
 class SampleRequester:
-    """Counters: `samples_requested` and `samples_granted` by analysis, `samples_refused` by Makai's reason.
+    """Counters: `samples_requested` and `samples_granted` by analysis, `samples_refused` by Makai's reason,
+    `samples_in_event`.
 
     Belongs to the runner's loop.
     """
@@ -124,7 +125,7 @@ class SampleRequester:
 
     def _note_answer(self, event_id: int, request: StoredSampleRequest) -> None:
         for reason, count in request.refused.items():
-            self._counters.add("samples_refused", count, label=reason)
+            self._counters.add(counter_of(reason), count, label=reason)
         if request.state == ASKED:
             self._counters.add("samples_granted", label=request.analysis)
         log.info(

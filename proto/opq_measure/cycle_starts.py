@@ -14,6 +14,7 @@ Source: as above, clauses from memory; change point, Basseville and Nikiforov 19
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +57,8 @@ FAINT_SHARE = 0.02
 FINENESS = 2.0**20
 """Starts that were found are whole multiples of a millionth of a sample, so that a sum with any whole number
 of samples is exact and a stream has the same bits however it was cut."""
+STARTS_KEPT = 256
+"""Starts that are kept with their samples, some 11 KB each at 12 kHz."""
 LEAST_CYCLE_SAMPLES = 12
 """Fewest samples of a cycle in which a jump is looked for."""
 
@@ -146,10 +149,17 @@ def cycles_from(
 
 def _start(volts: FloatArray, edge: float, length: float) -> float:
     """The start of the cycle whose tracked edge is `edge`."""
+    edge, length = (round(each * FINENESS) / FINENESS for each in (edge, length))
     base = int(edge)
     low = max(0, base - round(CYCLES_BEFORE * length))
     part = volts[low : base + round(CYCLES_AFTER * length) + 1]
-    near = edge - low
+    return low + _start_in(part.tobytes(), edge - low, length)
+
+
+@lru_cache(maxsize=STARTS_KEPT)
+def _start_in(samples: bytes, edge: float, length: float) -> float:
+    """The same within these samples: a gateway's figures and its detector ask for the same cycles."""
+    part, near = np.frombuffer(samples), edge
     jumps = _jumps(part, length)
     if not jumps:
         return edge
@@ -163,12 +173,12 @@ def _start(volts: FloatArray, edge: float, length: float) -> float:
     inside = {each: at for each, (_, at) in waves.items() if bounds[each] <= at < bounds[each + 1]}
     if not inside:  # the jump leaps over this crossing
         last = waves[min(here + 1, len(jumps))][1] if waves[here][1] >= bounds[here + 1] else waves[here][1]
-        return low + last + length / 2
+        return last + length / 2
     if len(inside) == 1:
-        return low + next(iter(inside.values()))
+        return next(iter(inside.values()))
     first = min(inside)
     level, *values = one_cycle_rms(part, *_spans(bounds[first + 1] - length, inside.values(), length))
-    return low + max(zip(np.abs(np.array(values) - level), inside.values(), strict=True))[1]
+    return max(zip(np.abs(np.array(values) - level), inside.values(), strict=True))[1]
 
 
 def _spans(before: float, crossings: Iterable[float], length: float) -> tuple[FloatArray, FloatArray]:

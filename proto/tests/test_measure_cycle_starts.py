@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from opq_measure import cycle_starts
 from opq_measure.analysis.analyser import analyze
-from opq_measure.cycle_starts import cycles_from, urms_half_v
+from opq_measure.cycle_starts import cycles_from, urms_half_v, window_urms_v
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import half_cycle_edges
+from opq_measure.timebase.windows import windows_of
 
 NOMINAL_V = 230.0
 CLASS_A_PERCENT = 0.2
@@ -103,6 +105,29 @@ def test_without_a_jump_none_is_looked_for(kind: str) -> None:
     volts = NOMINAL_V * math.sqrt(2) * level * np.sin(2 * np.pi * 50 * t) + noise
     edges = half_cycle_edges(volts, 12_000, 50.0)
     assert not cycles_from(volts, edges, 0, len(edges) - 2)[2].any()
+
+
+def test_a_jump_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the figures of a window have searched, the detector of the same samples does not search again."""
+    searched: list[int] = []
+    search = cycle_starts._jumps
+
+    def counted(part: FloatArray, length: float) -> list[float]:
+        searched.append(len(part))
+        return search(part, length)
+
+    monkeypatch.setattr(cycle_starts, "_jumps", counted)
+    rate_hz = 12_800
+    volts = Dip(50.0, 0.6, 40.0, 0.557, 0.797).volts(np.arange(rate_hz) / rate_hz)
+    detector, seen = Detector(rate_hz, NOMINAL_V, 50.0), 0
+    for window in windows_of(volts, rate_hz, 50.0):
+        before = len(searched)
+        halves = np.append(window.half_edges, window.next_half)
+        window_urms_v(window, halves[np.isfinite(halves)])
+        seen += len(searched) - before
+        detector.push_window(window)
+    detector.end()
+    assert seen > 10 and len(searched) < 1.5 * seen
 
 
 @pytest.mark.parametrize("jump_s", [0.22, 0.225, 0.23])

@@ -378,6 +378,8 @@ def test_a_site_has_the_boxes_of_then(tmp_path: Path) -> None:
     ):
         page = moved.get(f"/past?of=site:{site}&show=verdicts&from={first}&to={first}T12:00&tz=UTC")
         assert page.status_code == 200 and words in page.text, (site, first)
+    before = moved.get("/past?of=site:yard&from=2026-10-11&to=2026-10-12&tz=UTC")
+    assert before.status_code == 200 and "Site yard, 0 Boxes." in before.text
     opened.close()
 
 

@@ -45,6 +45,8 @@ class BoxChoice:
     """The name of the group."""
     hidden: tuple[HiddenBox, ...] = ()
     """Boxes that count in medians only."""
+    was_empty: bool = False
+    """Whether none of `boxes` was in the group in the span."""
 
     @property
     def box_ids(self) -> tuple[str, ...]:
@@ -68,8 +70,9 @@ class BoxChoice:
 
     @property
     def words(self) -> str:
-        """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
-        count = len(self.boxes) + len({each.box.box_id for each in self.hidden})
+        """`Box 1, kitchen`; `region north, 12 Boxes`; `site yard, 0 Boxes`; `3 Boxes`."""
+        shown = 0 if self.was_empty else len(self.boxes)
+        count = shown + len({each.box.box_id for each in self.hidden})
         counted = words.counted(count, "Box", "Boxes")
         if self.name:
             return f"{self.kind} {self.name}, {counted}"

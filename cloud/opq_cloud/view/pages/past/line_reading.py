@@ -90,13 +90,12 @@ def served_lines(
 def boxes_of_then(
     context: VisitorContext, choice: BoxChoice, span_ms: tuple[int, int]
 ) -> tuple[ShownBox, ...]:
-    """The Boxes of a group that were there in a span; all where none was."""
+    """The Boxes of a group that were there in a span."""
     records = context.records_of_then(choice.box_ids)
     moved = {box_id for box_id, record in records.items() if record.stated}
     lines = served_lines(context, choice, [each for each in choice.boxes if each.box_id in moved], *span_ms)
     there = {part.box.box_id for line in lines for part in line.parts}
-    own = tuple(each for each in choice.boxes if each.box_id in there or each.box_id not in moved)
-    return own or choice.boxes
+    return tuple(each for each in choice.boxes if each.box_id in there or each.box_id not in moved)
 
 
 def _served(

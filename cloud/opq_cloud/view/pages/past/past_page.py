@@ -78,7 +78,8 @@ class PastPages:
         if choice.name:
             # weeks of a course reach back before the span
             if not address.weeks or address.show == "verdicts":
-                choice = replace(choice, boxes=boxes_of_then(context, choice, self._span_ms(address)))
+                there = boxes_of_then(context, choice, self._span_ms(address))
+                choice = replace(choice, boxes=there or choice.boxes, was_empty=not there)
             first_ms = address.span.start_ms - address.weeks * WEEK_MS
             span_ns = first_ms * NS_PER_MS, address.span.end_ms * NS_PER_MS
             choice = replace(choice, hidden=hidden_in(choice.hidden, span_ns))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from free_ports import free_port
 
 from opq_plugins.package.archive import pack
 from opq_plugins.package.manifest import parse_manifest
@@ -61,6 +62,13 @@ def made_wheel(folder: Path, name: str) -> None:
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
         for path, text in {**files, f"{info}/WHEEL": kind, f"{info}/RECORD": ""}.items():
             wheel.writestr(path, text)
+
+
+def test_no_library_is_fetched_without_an_engine(tmp_path: Path) -> None:
+    facts = {"name": "mine", "version": "1.0.0", "sinks": ["mine"], "requires": ["surely-absent"]}
+    (tmp_path / "plugin.json").write_text(json.dumps(facts))
+    done = CliRunner().invoke(command, [str(tmp_path), "--url", f"http://127.0.0.1:{free_port()}"])
+    assert done.exit_code == 1 and "no rule engine answers" in str(done.exception)
 
 
 def test_wheels_of_a_folder_come_with_it(tmp_path: Path) -> None:

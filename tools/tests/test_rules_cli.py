@@ -287,7 +287,7 @@ def test_a_moved_systems_engine_is_found(engine: Engine) -> None:
 def test_without_an_engine_one_line_helps() -> None:
     done = run_in_shell("rules", "show", url=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
-    assert "opq-gateway rules" in done.stderr
+    assert "opq-gateway rules" in done.stderr and "[triggering_service.rules] enabled" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -19,7 +19,7 @@ cause = [
     { kind = "fault", at = "line/2km", at_s = 2.0 },
     { kind = "motor_start", at = "street", at_s = 9.0, values = { kw = 40.0 } },
     { kind = "lightning", at = "line/1km", at_s = 20.0, every_s = 60.0 },
-    { kind = "ripple_control", at = "mv", at_s = 30.0 },
+    { kind = "ripple_control", at = "mv", at_s = 1531800.0 },
 ]
 process = [{ kind = "arc_furnace", at = ["line/3km"], per_hour = 4.0, hours = [22.0, 6.0] }]
 """
@@ -37,7 +37,7 @@ def test_a_scenario_is_drawn_with_its_boxes(tmp_path: Path):
         "      2 s  fault at line/2km",
         "      9 s  motor_start at street",
         "     20 s  lightning at line/1km, then every 60 s",
-        "     30 s  ripple_control at mv",
+        "1531800 s  ripple_control at mv",
         "      4 /h arc_furnace at line/3km, from 22 to 6 o'clock",
     ]
     assert picture.read_bytes().startswith(b"\x89PNG")

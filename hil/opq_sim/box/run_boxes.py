@@ -96,7 +96,7 @@ class Fleet:
         first_s, every_s = self._first_disturbance_s()
         if first_s is not None:
             what = "disturbance" if self._is_on_network else "dip"
-            again = f", then every {every_s:g} s" if every_s else ""
+            again = f", then every {every_s:.10g} s" if every_s else ""
             parts.append(f"the first {what} comes {first_s:.0f} s after the Boxes start{again}")
         return "; ".join(parts)
 

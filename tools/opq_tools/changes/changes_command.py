@@ -51,4 +51,7 @@ def command(
     for each in ordered(found):
         click.echo(words_of(each))
     if not found:
-        click.echo("no stored change fits these options; opq-tools plugin install change finds them")
+        click.echo(
+            "no stored change fits these options; the plug-in change finds them where more than two weeks are"
+            " stored: opq-tools plugin install change"
+        )

@@ -125,8 +125,9 @@ class RuleServer:
 
     def _nobody(self, error: httpx.TransportError) -> ServerRefusedError:
         return ServerRefusedError(
-            f"no rule engine answers at {self._url} ({error}); start one with `opq-gateway rules`,"
-            " or name another with --url or --port-offset"
+            f"no rule engine answers at {self._url} ({error}); a cloud has one with"
+            " `[triggering_service.rules] enabled = true`, a gateway with `[rules] enabled = true`,"
+            " `opq-gateway rules` is one alone; --url or --port-offset names another"
         )
 
 

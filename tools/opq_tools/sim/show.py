@@ -95,8 +95,8 @@ def event_lines(scenario: PowerScenario) -> list[str]:
     """Events of a scenario, a line each, in time order; random ones last."""
     lines = []
     for each in sorted(scenario.cause, key=lambda cause: cause.at_s):
-        again = f", then every {each.every_s:g} s" if each.every_s else ""
-        lines.append(f"{each.at_s:7g} s  {each.kind} at {each.at}{again}")
+        again = f", then every {each.every_s:.10g} s" if each.every_s else ""
+        lines.append(f"{each.at_s:7.10g} s  {each.kind} at {each.at}{again}")
     for process in scenario.process:
         low, high = process.hours
         when = "" if (low, high) == (0.0, 24.0) else f", from {low:g} to {high:g} o'clock"

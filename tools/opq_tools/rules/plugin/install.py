@@ -95,8 +95,8 @@ def command(
     elif len(what) == 1:
         if zip_file is not None or rollback:
             raise click.UsageError("--zip and --rollback need KIND NAME")
-        with shown_step(f"reading {source}"):
-            its, data = _read_source(source, wheels)
+        with shown_step(f"reading {source} and the libraries that it needs"):
+            its, data = _read_source(source, wheels, server)
         with _uploaded(server, data) as place:
             _install(server, PACKAGE, {"name": its, "file": place}, downgrade)
     else:
@@ -107,12 +107,13 @@ def _is_original(source: Path) -> bool:
     return (source / "plugins").is_dir() and not (source / MANIFEST).exists()
 
 
-def _read_source(source: Path, wheels: Path | None) -> tuple[str, bytes]:
-    """Returns a plug-in's name and its zip. Raises PluginError, UsageError."""
+def _read_source(source: Path, wheels: Path | None, server: RuleServer) -> tuple[str, bytes]:
+    """Returns a plug-in's name and its zip. Raises PluginError, UsageError, ServerRefusedError."""
     shipped = shipped_plugins()
     if not source.exists() and str(source) in shipped:
         source = shipped[str(source)]
     if source.is_dir():
+        server.request("GET", f"/plugins/{KINDS[PACKAGE]}")  # refuses before pip takes a minute for libraries
         with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
             whole = with_libraries(source.resolve(), Path(here), wheels)
             return parse_manifest(read_input(source / MANIFEST)).name, pack(whole)[1]

@@ -342,9 +342,10 @@ def test_an_impossible_span_is_none(span: tuple[int, int]) -> None:
         nouns.checked_decision(Decision("rms", 1.0, 2.0, "so", span))
 
 
-@pytest.mark.parametrize("kind", ["", "<b>sag</b>", "sag+swell", "sag swell", "sag\n", "k" * 65])
+@pytest.mark.parametrize("kind", ["", "<b>sag</b>", "sag+", "+", "sag swell", "sag\n", "k" * 65])
 def test_a_class_that_is_no_name_is_refused(kind: str) -> None:
-    assert nouns.checked_findings([Finding("deep_dip-2.x", "4", 0, 1, 0)], {"4"})
+    for allowed in ("deep_dip-2.x", "phase_jump+sag"):
+        assert nouns.checked_findings([Finding(allowed, "4", 0, 1, 0)], {"4"})
     with pytest.raises(ValueError, match="kind"):
         nouns.checked_findings([Finding(kind, "4", 0, 1, 0)], {"4"})
 

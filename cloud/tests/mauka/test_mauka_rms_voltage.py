@@ -78,14 +78,47 @@ def test_one_pass_finds_swells_and_interruptions(analysis, factor, kind, percent
     assert found.residual_percent == pytest.approx(percent, abs=0.05)
 
 
-def test_jump_in_a_cycle_is_not_a_sag(analysis):
+def jumped(before, degrees, at_s):
+    """A wave whose phase jumps; `before`: its amplitude until then."""
     t_s = np.arange(36_000) / 12_000
-    angle = 2 * np.pi * 60 * t_s + np.where(t_s < 1.502, 0.0, np.radians(79.0))
-    counts = np.round(120 * np.sqrt(2) * np.where(t_s < 1.502, 0.964, 1.0) * np.sin(angle) / 0.0068)
-    joined = replace(wave(), counts=counts.astype(np.int16))
-    (measured,) = find_disturbances(joined.volts, 12_000.0, 120.0, 60.0, Limits())
-    assert measured.kind == "sag" and measured.duration_cycles < 1, "by Urms(1/2) alone it is one"
-    assert look(analysis, joined) == ()
+    angle = 2 * np.pi * 60 * t_s + np.where(t_s < at_s, 0.0, np.radians(degrees))
+    counts = np.round(120 * np.sqrt(2) * np.where(t_s < at_s, before, 1.0) * np.sin(angle) / 0.0068)
+    return replace(wave(), counts=counts.astype(np.int16))
+
+
+@pytest.mark.parametrize(
+    ("before", "degrees", "at_s", "kind"),
+    [
+        (0.964, 79.0, 1.502, "sag"),
+        (0.964, 60.0, 1.5 + 1 / 480, "sag"),
+        (1.04, -60.0, 1.5 + 3 / 480, "swell"),
+    ],
+)
+def test_a_jump_names_the_level_it_makes(analysis, before, degrees, at_s, kind):
+    """Reports count what Urms(1/2) does, so the finding has its class, voltage and times, and the jump."""
+    one = jumped(before, degrees, at_s)
+    (measured,) = find_disturbances(one.volts, 12_000.0, 120.0, 60.0, Limits())
+    assert measured.kind == kind and measured.duration_cycles < 2
+    (found,) = look(analysis, one)
+    assert found.kind == f"phase_jump+{kind}"
+    assert found.residual_v == measured.residual_v
+    assert (found.start_ns, found.end_ns) == (
+        one.time_ns(measured.start_sample),
+        one.time_ns(measured.end_sample),
+    )
+    assert dict(found.figures)["phase_jump_degrees"] == pytest.approx(degrees, abs=1.0)
+    assert "the effect of a phase jump of" in found.because
+
+
+def test_a_dip_by_noise_alone_is_a_sag(analysis):
+    """Urms(1/2) of a steady 90.5 % in noise of 30 dB falls below 90 % at times: reports count that."""
+    noise_v = 3.8 * np.random.default_rng(4).standard_normal(36_000)
+    volts = 0.905 * 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * np.arange(36_000) / 12_000) + noise_v
+    one = replace(wave(), counts=np.round(volts / 0.0068).astype(np.int16))
+    measured = find_disturbances(one.volts, 12_000.0, 120.0, 60.0, Limits())
+    found = look(analysis, one)
+    assert len(measured) > 0
+    assert [(each.kind, each.residual_v) for each in found] == [("sag", each.residual_v) for each in measured]
 
 
 def test_a_deepening_sag_is_one_interruption(analysis):

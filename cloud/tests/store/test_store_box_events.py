@@ -11,7 +11,7 @@ from opq_cloud.notifications.message_texts import incident_headline
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.box_events import groups_of, naming_event, narrowed
 from opq_cloud.store.incidents.index import IncidentFilter, cell_of
-from opq_cloud.view.web.words import headline, outline
+from opq_cloud.view.web.words import headline, outline, sentence
 from opq_proto.messages import Finding, Incident
 
 S = 10**9
@@ -92,6 +92,20 @@ def test_a_boxs_list_says_what_was_there(store: CloudStore) -> None:
     assert listed(box_id="2", cell=cell_of(0.0, 20_150_000_000)) == []
     assert store.incident_cells(IncidentFilter(box_id="4")) == {cell_of(79.3, 150_000_000): 1}
     assert store.count_incidents(IncidentFilter(box_ids=("2", "3"), kind="interruption"), 9) == 0
+
+
+def test_a_jumps_dip_stands_under_both_classes(store: CloudStore) -> None:
+    """Reports count it as a dip: so does the list of dips, and the title names the jump."""
+    dip = replace(finding("1", "phase_jump+sag", 84.1, 0.02), residual_v=193.4)
+    incident = stored(store, dip, *(finding(box, "phase_jump", None, 0.0) for box in "123"))
+    said = headline(incident).replace("\u202f", " ")
+    assert said == "Phase jump and sag to 84.1 % at Box 1, phase jumps at Boxes 2 and 3"
+    assert sentence(incident, 230.0).startswith("The phase jumped, and the voltage at Box 1 fell to 193.4")
+    assert incident_headline(incident).startswith("Phase jump with sag to 84.1 % at Box 1, 20 ms")
+    for kind in ("sag", "phase_jump"):
+        (entry,) = store.find_incidents(IncidentFilter(box_id="1", kind=kind), 9)
+        assert (entry.kind, entry.residual_percent) == ("phase_jump+sag", 84.1)
+    assert store.find_incidents(IncidentFilter(box_id="2", kind="sag"), 9) == []
 
 
 def test_a_boxs_export_says_what_was_there(store: CloudStore) -> None:

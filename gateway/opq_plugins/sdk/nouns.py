@@ -206,9 +206,10 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
         if not isinstance(finding, Finding):
             raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
         _check_length(finding, names | {"because": MAX_TEXT})
-        if not CLASS_NAME.fullmatch(finding.kind):
+        if not all(map(CLASS_NAME.fullmatch, finding.kind.split("+"))):
             raise ValueError(
-                f"gave a finding of kind {finding.kind!r}; want letters, digits, _, . and - only"
+                f"gave a finding of kind {finding.kind!r}; want letters, digits, _, . and -, "
+                "classes joined by +"
             )
         if finding.box_id not in boxes:
             raise ValueError(f"it gave a finding of Box {finding.box_id!r}, but received nothing of it")

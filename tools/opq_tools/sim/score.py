@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from opq_cloud.store import open_store
+from opq_measure.classification.jump_levels import what_happened
 from opq_proto.errors import ConfigError
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Incident
@@ -96,7 +97,7 @@ def found_incident(incident: Incident) -> FoundIncident:
     sides = {each.box_id: each.side for each in incident.sides}
     return FoundIncident(
         incident.incident_id,
-        incident.kind,
+        what_happened(incident.kind),
         incident.scope,
         boxes,
         incident.follows,

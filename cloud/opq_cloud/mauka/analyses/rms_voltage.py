@@ -9,6 +9,7 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in docs/reference/contracts.m
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from opq_cloud.mauka.measuring.box_requests import together
@@ -24,6 +25,8 @@ from opq_cloud.mauka.measuring.results import (
     with_onset,
 )
 from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.classified_parts import ClassifiedPart
+from opq_measure.classification.jump_levels import JUMP, LEVELS, made_by_jump
 from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 
@@ -68,9 +71,9 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Returns every disturbance that any Box saw; one open at the end of its waveform has `closed=False`.
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
-    be found in a piece shorter than two cycles. What `classify` takes for the effect of a phase jump or of
-    noise is not a finding; where that cannot be decided, every dip and swell is one. Raises ValueError when a
-    waveform cannot be measured.
+    be found in a piece shorter than two cycles. Each dip and swell by Urms(1/2) is a finding, because reports
+    and indices count it; one that `classify` takes for the effect of a phase jump names the jump too. Raises
+    ValueError when a waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)
@@ -80,19 +83,46 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     for piece in pieces:
         if not piece.analysis.disturbances:
             continue
-        shown = {each.start_sample for each in piece.analysis.disturbances}
-        try:
+        parts: tuple[ClassifiedPart, ...] = ()
+        with suppress(ClassificationError):  # the analyses of the other classes report it
             parts = RESULTS.parts_of(piece, limits)
-            shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
-        except ClassificationError:
-            pass  # the analyses of the other classes report it
-        with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
-        found += [
-            with_onset(_finding(disturbance, details, piece), piece, disturbance, pieces)
-            for disturbance, details in with_them
-            if disturbance.start_sample in shown
-        ]
+        for disturbance, details in zip(piece.analysis.disturbances, piece.analysis.details, strict=True):
+            finding = _finding(disturbance, details, piece)
+            jump = _jump_that_made(disturbance, piece, parts)
+            if jump is None:
+                found.append(with_onset(finding, piece, disturbance, pieces))
+            else:
+                found.append(with_onset(_with_jump(finding, jump), piece, jump, pieces))
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
+
+
+def _jump_that_made(
+    level: Disturbance, piece: MeasuredRun, parts: Sequence[ClassifiedPart]
+) -> Occurrence | None:
+    """Returns the phase jump of which a dip or swell that has ended is the effect, by `classify`."""
+    own = [part.found for part in parts if isinstance(part.found, Disturbance)]
+    if level.kind not in LEVELS or level.open or level.start_sample in {each.start_sample for each in own}:
+        return None
+    cycle = piece.analysis.rate_hz / piece.analysis.nominal_hz
+    jumps = [part.found for part in parts if isinstance(part.found, Occurrence) and part.kind == JUMP]
+    return next(
+        (
+            each
+            for each in jumps
+            if level.start_sample - cycle <= each.start_sample <= level.end_sample + cycle
+        ),
+        None,
+    )
+
+
+def _with_jump(finding: Finding, jump: Occurrence) -> Finding:
+    degrees = jump.figures["phase_jump_degrees"]
+    return replace(
+        finding,
+        kind=made_by_jump(finding.kind),
+        figures=(("phase_jump_degrees", degrees),),
+        because=f"{finding.because}; the effect of a phase jump of {degrees:+.1f} degrees",
+    )
 
 
 def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[SampleRequest, ...]:

@@ -31,6 +31,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.incidents.witness import IncidentWitness, heaviest
+from opq_measure.classification.jump_levels import what_happened
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS_LISTED = 50
@@ -107,7 +108,7 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
         common_regions=place.regions,
         frequency_alone=one.kind == "frequency_deviation",
         weights=weights,
-        kinds=tuple(sorted(set(one.kind.split("+")))),
+        kinds=tuple(sorted(set(what_happened(one.kind).split("+")))),
         witnesses=(_witness(one, place),),
     )
 

@@ -14,8 +14,6 @@ from opq_proto.messages import Finding, Incident
 
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
-LEVELLED = DOWNWARD | UPWARD
-"""Classes that a voltage describes."""
 SAME_PERCENT = 1.0
 """Residual voltages of two Boxes closer than this, in percent of nominal, are the same depth."""
 SAME_NS = 20_000_000
@@ -28,6 +26,11 @@ _UNCOUNTED = STEADY_STATES - {"dc_offset"}
 def is_steady(kind: str) -> bool:
     """Returns True if every part of a class is a steady state."""
     return STEADY_STATES.issuperset(kind.split("+"))
+
+
+def has_voltage(kind: str) -> bool:
+    """Returns True if a voltage describes a class: it or a part of it is a dip or swell of some length."""
+    return not (DOWNWARD | UPWARD).isdisjoint(kind.split("+"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def groups_of(incident: Incident) -> tuple[BoxGroup, list[BoxGroup]]:
     known = {each.box_id for each in found}
     silent = tuple(box_id for box_id in incident.box_ids if box_id not in known)  # stored without findings
     named = (*_in_order(same, order), *silent)
-    percent = worst.residual_percent if incident.kind in LEVELLED else None
+    percent = worst.residual_percent if has_voltage(incident.kind) else None
     return BoxGroup(incident.kind, named, percent, percent), [
         _group(kind, events, order) for kind, events in others.items()
     ]
@@ -208,7 +211,7 @@ def _is_like(one: BoxEvent, worst: BoxEvent) -> bool:
 def _group(kind: str, events: Iterable[BoxEvent], order: dict[str, int]) -> BoxGroup:
     listed = list(events)
     percents = [each.residual_percent for each in listed if each.residual_percent is not None]
-    known = kind in LEVELLED and bool(percents)
+    known = has_voltage(kind) and bool(percents)
     return BoxGroup(
         kind,
         _in_order(listed, order),

@@ -20,6 +20,7 @@ from opq_cloud.store.incidents.box_events import (
 )
 from opq_cloud.store.incidents.box_events import is_steady as is_steady
 from opq_cloud.store.incidents.join_plan import worst_rank
+from opq_measure.classification.jump_levels import what_happened
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_measure.written_numbers import significant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
@@ -428,10 +429,12 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
     finding = found.finding
     volts, percent = number(finding.residual_v, 1, "V"), number(finding.residual_percent, 1, "%")
     level = f"{volts}, {percent} of the nominal {plain(nominal_v, 'V')}"
-    voltage = f"The voltage at Box {named(finding.box_id, names)}"
+    voltage = f"voltage at Box {named(finding.box_id, names)}"
+    jumped = what_happened(finding.kind) != finding.kind
+    voltage = f"The phase jumped, and the {voltage}" if jumped else f"The {voltage}"
     if "interruption" in incident.kind.split("+"):
         moved = f"{voltage} was lost (down to {level}), {lasting}"
-    elif finding.kind in UPWARD:
+    elif not UPWARD.isdisjoint(finding.kind.split("+")):
         moved = f"{voltage} rose to {level}, {lasting}"
     else:
         moved = f"{voltage} fell to {level}, {lasting}"

@@ -73,14 +73,12 @@ def data_of(page: str) -> dict[str, Any]:
 
 
 def test_a_class_a_day_has_144_intervals(store: CloudStore) -> None:
-    """Each has its lowest and highest window, and its flag."""
+    """A standard judges the value of ten minutes: no window is drawn below a limit of it."""
     day = read(store, "rms_v", "1", "2026-11-18", "2026-11-19")
     assert (day.source, day.step_ms, len(day.at_ms)) == ("class A, 10 min", past.TEN_MS, 144)
     expected = [past.volts_of("1", 2, place * past.TEN_MS) for place in range(144)]
     assert day.mean == pytest.approx(np.array(expected), rel=1e-6) and day.gaps == ()
-    assert day.low == pytest.approx(np.array(expected) - 1) and day.high == pytest.approx(
-        np.array(expected) + 1
-    )
+    assert day.low.tolist() == day.mean.tolist() == day.high.tolist()
     assert day.flagged.tolist() == [place % past.FLAGGED_EVERY == 0 for place in range(144)]
     assert day.flagged_share == pytest.approx(3 / 144) and day.measured == pytest.approx(1.0)
 
@@ -90,7 +88,7 @@ def test_longer_rows_keep_extremes_flags_and_mean(store: CloudStore) -> None:
     assert found.step_ms == 3_600_000 and len(found.at_ms) == 30 * 24
     first = [past.volts_of("1", 31, place * past.TEN_MS) for place in range(6)]
     assert found.mean[0] == pytest.approx(np.mean(first), rel=1e-6)
-    assert (found.low[0], found.high[0]) == pytest.approx((min(first) - 1, max(first) + 1), rel=1e-6)
+    assert (found.low[0], found.high[0]) == pytest.approx((min(first), max(first)), rel=1e-6)
     assert found.flagged[:9].tolist() == [True, *[False] * 7, True]
 
 
@@ -100,7 +98,7 @@ def test_days_equal_their_intervals(store: CloudStore, monkeypatch: pytest.Monke
     found = read(store, "rms_v", "1", "2026-10-18", "2026-11-20")
     assert found.step_ms == past.DAY_MS and len(found.at_ms) == 33 and found.gaps == ()
     bad = int(np.flatnonzero(found.at_ms == TODAY - past.BAD_DAY * past.DAY_MS)[0])
-    assert (found.low[bad], found.mean[bad], found.high[bad]) == pytest.approx((259.0, 260.0, 261.0))
+    assert (found.low[bad], found.mean[bad], found.high[bad]) == pytest.approx((260.0, 260.0, 260.0))
     raw = [
         past.volts_of("1", back, place * past.TEN_MS)
         for back in range(1, 34)
@@ -272,13 +270,15 @@ def test_class_a_of_unseen_boxes_is_hidden(store: CloudStore) -> None:
 
 
 def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
-    """A limit is drawn over the intervals that it is for, not over trends of a minute."""
+    """A limit is drawn over the intervals that it is for, which long spans have, not over trends."""
     address = "/past?of=site:mill&q=rms_v,f_hz,h5&from=2026-11-14&to=2026-11-20"
-    trends, page = client.get(address).text, client.get(f"{address}&source=a").text
+    trends, page = client.get(f"{address}&source=t").text, client.get(address).text
     shown = {each["name"]: each["limits"] for each in data_of(trends)["charts"]}
     assert shown == {"rms_v": [], "f_hz": [], "h5": [[6.0, "95 % of 10 min"]]}
-    assert "may cross a limit that all intervals keep" in page
-    assert "source=a" in trends.partition("Lines across a chart")[2].partition("</p>")[0]
+    assert data_of(client.get(f"{address}&source=a").text) == data_of(page)
+    assert "source=t" in page.partition("Lines across a chart")[2].partition("</p>")[0]
+    hours = client.get(address.replace("to=2026-11-20", "to=2026-11-14T06:00")).text
+    assert data_of(hours)["charts"][0]["series"][0]["step"] == 60_000, "details of some hours are of trends"
     charts = {each["name"]: each for each in data_of(page)["charts"]}
     assert list(charts) == ["rms_v", "f_hz", "h5"]
     names = [each["words"] for each in charts["rms_v"]["series"]]

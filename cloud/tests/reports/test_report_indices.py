@@ -356,8 +356,12 @@ def test_each_span_has_the_same_lowest_frequency(tmp_path: Path) -> None:
     ):
         span = read_span(first, last, LATER_NS // 10**6)
         reader = PastReader(made, span, LATER_NS // 10**6, lambda _: 0.0, False, class_a=True)
-        past = reader.box(box, [QUANTITIES["f_hz"]])["f_hz"]
-        assert past.figures is not None and past.figures[0] == lowest_hz, first
+        past = reader.box(box, [QUANTITIES["f_hz"], QUANTITIES["rocof"]])
+        assert past["f_hz"].figures is not None and past["f_hz"].figures[0] == lowest_hz, first
+        changes = past["rocof"].figures
+        assert changes is not None
+        steepest = week.frequency.index.steepest_hz_per_s
+        assert max(changes[0], changes[6], key=abs) == pytest.approx(steepest), first
     made.close()
 
 

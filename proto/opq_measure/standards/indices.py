@@ -151,13 +151,31 @@ class FrequencyIndex:
     """Beginning of the first of the two intervals."""
 
 
+def rates_of_change(
+    start_ns: NDArray[np.int64], lengths_ms: NDArray[np.int64], hertz: FloatArray
+) -> tuple[NDArray[np.intp], FloatArray]:
+    """The change from one interval to the next in Hz/s, over the distance of their middles.
+
+    Args:
+        start_ns: (n,) in time order, of intervals with a known frequency.
+    Returns:
+        The place of the first interval of each pair, and the rate. No change is taken where half an interval
+        is missing or is there twice.
+    """
+    apart_ns = np.diff(start_ns) - lengths_ms[:-1] * 10**6
+    pairs = np.flatnonzero(np.abs(2 * apart_ns) <= lengths_ms[1:] * 10**6)
+    after = pairs + 1
+    middles_ms = (start_ns[after] - start_ns[pairs]) / 1e6 + (lengths_ms[after] - lengths_ms[pairs]) / 2
+    rates: FloatArray = (hertz[after] - hertz[pairs]) / (middles_ms / 1e3)
+    return pairs, rates
+
+
 class FrequencyCourse:
     """The index of a course that is read piece by piece, in time order.
 
     Of each piece the frequencies alone are kept, for median and spread: 8 bytes an interval.
     The rate of change is that between means of whole intervals, so it is a lower bound of the ROCOF that
-    windows of 10/12 cycles would show; no change is taken where half an interval is missing or is
-    there twice.
+    windows of 10/12 cycles would show.
     """
 
     def __init__(self) -> None:
@@ -192,12 +210,8 @@ class FrequencyCourse:
         parts = zip(self._last, (start_ns, lengths_ms, hertz), strict=True)
         starts, lengths, course = (np.concatenate(part) for part in parts)
         self._last = starts[-1:], lengths[-1:], course[-1:]
-        apart_ns = np.diff(starts) - lengths[:-1] * 10**6
-        pairs = np.flatnonzero(np.abs(2 * apart_ns) <= lengths[1:] * 10**6)
+        pairs, rates = rates_of_change(starts, lengths, course)
         if len(pairs):
-            after = pairs + 1
-            middles_ms = (starts[after] - starts[pairs]) / 1e6 + (lengths[after] - lengths[pairs]) / 2
-            rates = (course[after] - course[pairs]) / (middles_ms / 1e3)
             place = int(np.argmax(np.abs(rates)))
             if not abs(rates[place]) <= abs(found.steepest_hz_per_s):
                 steepest_ns = int(starts[pairs[place]])

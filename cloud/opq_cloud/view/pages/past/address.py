@@ -13,12 +13,14 @@ from fastapi import HTTPException
 from starlette.datastructures import QueryParams
 
 from opq_cloud.reports.limit_table import known_standards
+from opq_cloud.store.trends.pyramid import level_for
 from opq_cloud.view.pages.drawing.box_history import first_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice
 from opq_cloud.view.pages.past.quantities import QUANTITIES, PastQuantity, own_quantity
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, TimeSpan, read_span, utc_words
+from opq_proto.measurement.intervals import TEN_MINUTES_MS
 
 MAX_SERIES = 6
 """The number of distinguishable colours; more Boxes become one series."""
@@ -53,12 +55,23 @@ class PastAddress:
     span: TimeSpan
     percent: bool
     """Whether voltages are in percent of each Box's own nominal voltage."""
-    class_a: bool
+    source: str
+    """Which values come first: `a` class A, `t` trends; empty: class A in bars of ten minutes and longer."""
     together: bool
     weeks: int
     zone: ZoneInfo
     show: str
     standard: str
+
+    def class_a_in(self, span: TimeSpan, rows: int) -> bool:
+        """Whether class A comes first for every quantity that it has, in a chart of so many rows.
+
+        Lines are drawn; of more Boxes than there are lines, class A is read on request.
+        """
+        if self.source:
+            return self.source == "a"
+        ten_minutes = level_for(span.start_ms, span.end_ms, rows) >= TEN_MINUTES_MS
+        return ten_minutes and len(self.choice.boxes) <= MAX_SERIES
 
     @property
     def query(self) -> str:
@@ -70,7 +83,7 @@ class PastAddress:
             **self.choice.fields,
             "q": ",".join(each.name for each in self.quantities),
             "y": "percent" if self.percent else "V",
-            "source": "a" if self.class_a else "",
+            "source": self.source,
             "together": "1" if self.together and len(self.choice.boxes) > 1 else "",
             "weeks": str(self.weeks or ""),
             "tz": self.zone.key if self.weeks or self.show == "verdicts" else "",
@@ -105,7 +118,7 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
         ("show", show, list(SHOWN)),
         ("standard", standard, list(known_standards())),
         ("y", unit, ["", "V", "percent"]),
-        ("source", params.get("source", ""), ["", "a"]),
+        ("source", params.get("source", ""), ["", "a", "t"]),
     ):
         if given not in allowed:
             listed = ", ".join(each for each in allowed if each)
@@ -122,7 +135,7 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
         tuple(each for each in quantities if each is not None),
         chosen_span(context, choice.box_ids, start, end),
         (unit or context.visitor.voltage_unit) == "percent" or bool(choice.hidden),
-        params.get("source") == "a",
+        params.get("source", ""),
         bool(params.get("together")) or len(choice.boxes) > MAX_SERIES or bool(choice.hidden) or weeks != "0",
         int(weeks),
         query_zone(context, params.get("tz", "")),

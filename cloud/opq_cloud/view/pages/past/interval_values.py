@@ -1,15 +1,16 @@
 """A quantity in class A intervals of one or several lengths, or in their days, as a line is drawn. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_cloud.store.records.intervals.interval_records import SummaryRow
+from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_cloud.view.pages.past.quantities import PastQuantity
-from opq_cloud.view.pages.past.series import OF_EVENTS, Floats, Whole
+from opq_cloud.view.pages.past.series import Floats, Whole
 from opq_measure.signal import BoolArray
+from opq_measure.standards.indices import rates_of_change
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, IntervalColumns
 
 
@@ -26,10 +27,8 @@ class IntervalValues:
     coverage: Floats
 
 
-def values_of(
-    columns: IntervalColumns, quantity: PastQuantity, factor: float, chosen: Sequence[bool] | None
-) -> IntervalValues | None:
-    """The values of a quantity times `factor`, of the chosen intervals; None without any.
+def values_of(columns: IntervalColumns, quantity: PastQuantity, factor: float) -> IntervalValues | None:
+    """The values of a quantity times `factor`; None without any.
 
     Intervals shorter than ten minutes are values of the standard themselves: their windows are not drawn.
     """
@@ -50,8 +49,6 @@ def values_of(
     ends = quantity.ends if columns.length_ms >= TEN_MINUTES_MS else ("", "")
     low, high = (mean if each is None else np.where(np.isnan(each), mean, each) for each in map(of, ends))
     kept = ~np.isnan(mean)
-    if chosen is not None:
-        kept &= np.array(chosen, np.bool_)
     if not kept.any():
         return None
     return IntervalValues(
@@ -62,6 +59,33 @@ def values_of(
         high[kept],
         columns.flagged[kept],
         np.nan_to_num(columns.coverage[kept].astype(np.float64), nan=1.0),
+    )
+
+
+def changes_of(read: Iterable[IntervalColumns], start_ns: int, end_ns: int) -> IntervalValues | None:
+    """The changes of the frequency in Hz/s that begin in a span, of intervals that nothing flags."""
+    parts = []
+    for columns in read:
+        known = chosen_rows(columns, ~np.isnan(columns.values["f_hz"]) & ~columns.flagged)
+        parts.append((known.start_ns, np.full(len(known.start_ns), known.length_ms), known.values["f_hz"]))
+    if not parts:
+        return None
+    starts, lengths, hertz = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(starts, kind="stable")
+    pairs, rates = rates_of_change(starts[order], lengths[order], hertz[order])
+    first_ns = starts[order][pairs]
+    inside = (first_ns >= start_ns) & (first_ns < end_ns)
+    if not inside.any():
+        return None
+    rates = rates[inside]
+    return IntervalValues(
+        first_ns[inside] // 1_000_000,
+        lengths[order][pairs][inside],
+        rates,
+        rates,
+        rates,
+        np.zeros(len(rates), np.bool_),
+        np.ones(len(rates)),
     )
 
 
@@ -81,18 +105,3 @@ def three_of_day(summary: IntervalSummary, quantity: PastQuantity, place: int) -
     own = summary.parts[quantity.interval, place, False]
     low, high = (summary.parts.get((name, place, False), own) for name in quantity.ends)
     return low.least, own.total / max(1, own.count), high.most
-
-
-def whole_of_days(
-    rows: Sequence[SummaryRow], quantity: PastQuantity, place: int, three: Floats, factor: float
-) -> tuple[float, float, float] | None:
-    """That of days, with the flagged intervals of a voltage; None: of the rows."""
-    if quantity.name not in OF_EVENTS:
-        return None
-    low, high = (
-        [part for row in rows if (part := row.summary.parts.get((name, place, True))) and part.count]
-        for name in quantity.ends
-    )
-    least = min([three[:, 0].min(), *(each.least * factor for each in low)])
-    most = max([three[:, 2].max(), *(each.most * factor for each in high)])
-    return float(least), float(three[:, 1].mean()), float(most)

@@ -51,9 +51,8 @@ def read_lines(
     """Quantity -> one line for each Box, or one for all."""
     if hidden:
         rows = max(1, min(rows, span.length_ms // HIDDEN_ROW_MS))
-    reader = PastReader(
-        context.store, span, now_ms, context.first_heard_ms, address.percent, address.class_a, rows
-    )
+    class_a = address.class_a_in(span, rows)
+    reader = PastReader(context.store, span, now_ms, context.first_heard_ms, address.percent, class_a, rows)
     served = served_lines(context, address.choice, boxes, span.start_ms, span.end_ms)
     found = [_served(reader, each, quantities) for each in served]
     if hidden:

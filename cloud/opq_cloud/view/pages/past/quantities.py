@@ -31,6 +31,8 @@ class PastQuantity:
     """Length of the shorter intervals that state it in reports, where stored; otherwise 0."""
     class_a: bool = False
     """Whether class A is read first."""
+    of_changes: bool = False
+    """Whether class A has it as the change of the frequency from one interval to the next."""
 
     @property
     def of_nominal(self) -> bool:
@@ -43,13 +45,13 @@ class PastQuantity:
 
 
 _IN_INTERVALS: Final = {
-    "rms_v": ("rms_v", ("rms_min_v", "rms_max_v"), 0),
+    "rms_v": ("rms_v", ("", ""), 0),
     "f_hz": ("f_hz", ("f_min_hz", "f_max_hz"), TEN_SECONDS_MS),
     "thd_percent": ("thd_ratio", ("", ""), 0),
 }
 """`interval`, `ends` and `short_ms` of the drawn quantities that class A has.
 
-A standard judges the THD of ten minutes: its windows are not drawn.
+A standard judges the voltage and the THD of ten minutes: their windows are not drawn.
 """
 _CLASS_A_FIRST: Final = ("thd_percent",)
 
@@ -116,7 +118,15 @@ MAIN: Final = (
         class_a=True,
     ),
     PastQuantity(name="trans_v", words="Transients", unit="V", digits=1, key="trans"),
-    PastQuantity(name="rocof", words="Change of frequency", unit="Hz/s", digits=3, key="rocof"),
+    PastQuantity(
+        name="rocof",
+        words="Change of frequency",
+        unit="Hz/s",
+        digits=4,
+        key="rocof",
+        class_a=True,
+        of_changes=True,
+    ),
 )
 """The usual quantities, in the order of the form."""
 _ORDERS: Final = (

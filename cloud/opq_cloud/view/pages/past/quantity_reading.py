@@ -13,21 +13,22 @@ from typing import Final
 import numpy as np
 
 from opq_cloud.reports.frequency_reading import box_extremes, extremes_of_days, stating_intervals
-from opq_cloud.store.intervals.served_phases import IntervalReader
+from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
 from opq_cloud.view.pages.past.interval_values import (
     IntervalValues,
+    changes_of,
     joined_values,
     three_of_day,
     values_of,
-    whole_of_days,
 )
 from opq_cloud.view.pages.past.lines_together import after_one_another
 from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.series import (
     NOTHING,
+    OF_EVENTS,
     PastSeries,
     Spread,
     Whole,
@@ -42,6 +43,7 @@ from opq_proto.measurement.intervals import (
     DAY_NS,
     INTERVAL_WORDS,
     TEN_MINUTES_MS,
+    TEN_MINUTES_NS,
     IntervalColumns,
 )
 from opq_proto.trend_histogram import bin_middle
@@ -82,7 +84,8 @@ class PastReader:
     def box(self, box: ShownBox, quantities: Sequence[PastQuantity]) -> Mapping[str, PastSeries]:
         """One Box: quantity -> rows."""
         keys = {each.name: (each.key, each.factor) for each in quantities if each.key}
-        first = {each.name for each in quantities if each.interval and (each.class_a or self.class_a)}
+        kept = [each for each in quantities if each.interval or each.of_changes]
+        first = {each.name for each in kept if each.class_a or self.class_a}
         found = {each.name: self._class_a(box, each) for each in quantities if each.name in first}
         missing = {name for name in keys if name not in first or not len(found[name].at_ms)}
         if missing:
@@ -146,7 +149,9 @@ class PastReader:
         coverage = np.array([row.coverage for row in rows], np.float64)
         # limits of a longer row are without flagged windows, unless it has no others
         without = np.array([name in row.without_limits for row in rows], np.bool_)
-        spoilt = flagged if history.step_ms <= TEN_MINUTES_MS else without
+        left_out = flagged if history.step_ms <= TEN_MINUTES_MS else without
+        if name in OF_EVENTS:
+            left_out = np.zeros(len(rows), np.bool_)
         late_ms = 2 * history.step_ms if history.step_ms < 60_000 else 130_000
         start_ms, until_ms = self._expected(box.box_id, at_ms, history.step_ms, late_ms)
         return PastSeries(
@@ -164,7 +169,7 @@ class PastReader:
             until_ms,
             spread if bins else NOTHING,
             float(flagged.mean()) if rows else 0.0,
-            whole_of(three[:, 0], three[:, 1], three[:, 2], coverage, spoilt, name)
+            whole_of(three[:, 0], three[:, 1], three[:, 2], coverage, left_out)
             if len(rows) and not np.isnan(three[:, 1]).all()
             else None,
         )
@@ -186,8 +191,11 @@ class PastReader:
 
     def _class_a(self, box: ShownBox, quantity: PastQuantity) -> PastSeries:
         """The intervals of a Box, or the summaries of its days where the span is long."""
-        records = self.store.seen_intervals(box.box_id) if quantity.interval else None
+        stored = quantity.interval or quantity.of_changes
+        records = self.store.seen_intervals(box.box_id) if stored else None
         length_ms = quantity.length_ms
+        if records is not None and quantity.of_changes:
+            return self._changes(box, quantity, records)
         if records is not None and quantity.short_ms:
             return self._frequency(box, quantity, records)
         if records is not None and self.span.length_ms > RAW_DAYS * DAY_MS:
@@ -208,6 +216,18 @@ class PastReader:
             found = self._intervals(box, quantity, records, quantity.length_ms)
         return self._as_judged(box, quantity, found) if len(found.at_ms) else found
 
+    def _changes(self, box: ShownBox, quantity: PastQuantity, records: ShownIntervals) -> PastSeries:
+        """The change of the frequency from each interval to the next, as the steepest one of reports."""
+        start_ns, end_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
+        edges = [*range(start_ns, end_ns, SHORT_DAYS * DAY_NS), end_ns]
+        parts = []
+        for first_ns, last_ns in pairwise(edges):
+            until_ns = min(last_ns + TEN_MINUTES_NS, end_ns)  # the change over an edge begins before it
+            read = stating_intervals(records, box.box_id, first_ns, until_ns)
+            parts.append(changes_of(self._stayed(read), first_ns, last_ns))
+        rows = joined_values([each for each in parts if each is not None])
+        return self._drawn(box, quantity, rows)
+
     def _as_judged(self, box: ShownBox, quantity: PastQuantity, line: PastSeries) -> PastSeries:
         """The line with lowest and highest as reports and indices have them, where class A is stored."""
         records = self.store.seen_intervals(box.box_id)
@@ -218,7 +238,7 @@ class PastReader:
         if math.isnan(low):
             return line
         rows = line.low, line.mean, line.high, line.coverage, line.flagged
-        _, mean, _ = line.whole or whole_of(*rows, quantity.name)
+        _, mean, _ = line.whole or whole_of(*rows)
         return replace(line, whole=(low, min(max(mean, low), high), high))
 
     def _intervals(
@@ -240,12 +260,26 @@ class PastReader:
         self, box: ShownBox, quantity: PastQuantity, read: Iterable[IntervalColumns]
     ) -> IntervalValues | None:
         factor = self._volts(box, quantity) * quantity.factor * self._factor(box, quantity)
-        parts = []
-        for columns in read:
-            at_ms = (columns.start_ns // NS_PER_MS).tolist() if self.stays else None
-            chosen = at_ms and [begins_in(self.stays, each, columns.length_ms) for each in at_ms]
-            parts.append(values_of(columns, quantity, factor, chosen))
+        parts = [values_of(columns, quantity, factor) for columns in self._stayed(read)]
         return joined_values([each for each in parts if each is not None])
+
+    def _stayed(self, read: Iterable[IntervalColumns]) -> list[IntervalColumns]:
+        """The intervals that begin in the spans that count."""
+        if not self.stays:
+            return list(read)
+        return [
+            chosen_rows(
+                columns,
+                np.array(
+                    [
+                        begins_in(self.stays, at_ms, columns.length_ms)
+                        for at_ms in (columns.start_ns // NS_PER_MS).tolist()
+                    ],
+                    np.bool_,
+                ),
+            )
+            for columns in read
+        ]
 
     def _drawn(
         self,
@@ -260,7 +294,7 @@ class PastReader:
         length_ms, flags = int(rows.length_ms.max()), rows.flagged
         clean = ~flags if not flags.all() else np.ones(len(flags), np.bool_)
         seconds = rows.length_ms / 1000
-        whole = whole_of(rows.low, rows.mean, rows.high, rows.coverage * seconds, flags, quantity.name)
+        whole = whole_of(rows.low, rows.mean, rows.high, rows.coverage * seconds, flags)
         step_ms = self.row_ms or _step(length_ms, self.span.length_ms, self.rows)
         firsts = np.flatnonzero(np.diff(rows.at_ms // step_ms, prepend=-1))
         weights = np.maximum(rows.coverage, 1e-9) * seconds
@@ -319,7 +353,6 @@ class PastReader:
             until,
             Spread((places + 0.5) * parts[0].width * factor, counts),
             sum(row.summary.flagged for row in known) / max(1, intervals),
-            whole_of_days(rows, quantity, place, three, factor),
         )
 
     def _volts(self, box: ShownBox, quantity: PastQuantity) -> float:

@@ -18,7 +18,7 @@ from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, skipped
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 OF_EVENTS = ("rms_v", "trans_v")
-"""Quantities whose lowest and highest values are those of events."""
+"""Quantities of trends whose lowest and highest values are those of events: a dip's depth is a voltage."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,9 +97,7 @@ class PastSeries:
         if not len(self.at_ms) or np.isnan(self.mean).all():
             return None
         nothing = np.zeros(len(self.at_ms), np.bool_)
-        least, mean, most = self.whole or whole_of(
-            self.low, self.mean, self.high, self.coverage, nothing, "rms_v"
-        )
+        least, mean, most = self.whole or whole_of(self.low, self.mean, self.high, self.coverage, nothing)
         spread = self.spread if len(self.spread.values) else spread_of(self.mean, self.coverage)
         p05, p50, p95, p99 = (
             min(max(spread.quantile(share), least), most) for share in (0.05, 0.5, 0.95, 0.99)
@@ -108,14 +106,10 @@ class PastSeries:
 
 
 def whole_of(
-    low: Floats, mean: Floats, high: Floats, coverage: Floats, flagged: NDArray[np.bool_], name: str
+    low: Floats, mean: Floats, high: Floats, coverage: Floats, flagged: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Lowest, mean and highest of a span, as reports count: of values that no event flags, if there are some.
-
-    A dip's depth and a transient are voltages, so that theirs count; its phase jump is not a frequency.
-    """
-    counted = np.ones(len(flagged), np.bool_) if name in OF_EVENTS else ~flagged
-    counted &= ~np.isnan(mean)
+    """Lowest, mean and highest of a span, as reports count: of values that no event flags, if any."""
+    counted = ~flagged & ~np.isnan(mean)
     if not counted.any():
         counted = ~np.isnan(mean)
     weights = np.maximum(coverage[counted], 1e-9)

@@ -11,7 +11,8 @@ import structlog
 import zmq
 from waiting import wait_for
 
-from opq_cloud.core.backend.allow_list import AllowList
+from opq_cloud.core.backend import allow_list
+from opq_cloud.core.backend.allow_list import AllowList, FileStamp
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.brokers import broker_peers
 from opq_gateway.uplink import connection
@@ -169,6 +170,30 @@ def test_a_key_file_written_in_place_is_read(tmp_path: Path) -> None:
         folder.box_public("7").write_bytes(other.box_public("7").read_bytes())
         wait_for(lambda: allowed.changes() is not None)
         assert list(allowed.boxes.values()) == ["7"] and before not in allowed.boxes
+
+
+def test_unchanged_key_files_are_rarely_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's own stamp is enough between; it shows at once that a file went."""
+    monkeypatch.setattr(allow_list, "CHECK_S", 0.01)
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(server=False, box_ids=("7", "8"))
+    looks = 0
+
+    class Counted(AllowList):
+        def _stamps(self) -> frozenset[FileStamp] | None:
+            nonlocal looks
+            looks += 1
+            return super()._stamps()
+
+    with Counted(folder, ServiceCounters(), log.get(service="test")) as allowed:
+        time.sleep(0.3)  # until the files are no longer fresh
+        before = looks
+        time.sleep(0.5)
+        assert looks <= before + 1
+        monkeypatch.setattr(allow_list, "FILES_S", 600.0)
+        folder.box_public("7").unlink()
+        wait_for(lambda: allowed.changes() is not None)
+        assert list(allowed.boxes.values()) == ["8"]
 
 
 def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:

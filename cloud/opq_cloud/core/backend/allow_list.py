@@ -24,9 +24,11 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
 CHECK_S = 0.3
-"""Interval of looking at the time stamps of the files."""
-SHARE = 0.02
-"""Of a processor, spent on that at most: 10,000 files are looked at less often."""
+"""Interval of looking at the folder's time stamp, which a new, removed or renamed file changes."""
+FILES_S = 3.0
+"""Interval of looking at the time stamps of all files, for one that is written in place or is a link."""
+SHARE = 0.002
+"""Of a processor, spent on these at most: 10,000 files are looked at less often."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
 SETTLE_S = 0.15
@@ -79,10 +81,10 @@ class AllowList(OwnThread):
     """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
 
     Where the folder has a file for a Box, also of a revoked key, only the folder counts, and the store's key
-    is not admitted. A thread looks at the files' time stamps and reads the folder where they differ; the
-    broker's thread collects the result with `changes`. A new file takes half a second at most to come into
-    the list, with 10,000 of them some seconds. Not `alive` when the thread has ended, because no key would be
-    revoked any more.
+    is not admitted. A thread looks at time stamps and reads the folder where they differ; the broker's thread
+    collects the result with `changes`. A file that comes or goes is noticed after CHECK_S, one that is
+    written in place after FILES_S, with 10,000 of them after a minute. Not `alive` when the thread has ended,
+    because no key would be revoked any more.
     """
 
     _join_s = 2.0
@@ -163,16 +165,23 @@ class AllowList(OwnThread):
         return read
 
     def _run(self) -> None:
-        pause_s = CHECK_S
-        while not self._stop.wait(pause_s):
+        looked_at, files_s = None, 0.0
+        while not self._stop.wait(CHECK_S):
+            folder = self._folder_stamp()
+            registered_changed = self._registered is not None and self._registered.keys is not self._used
+            same = folder is not None and folder == looked_at and not registered_changed
+            if same and time.monotonic() < files_s:
+                continue
             begin_s = time.thread_time()
             try:
                 found = self._stamps()
             except OSError as error:  # no descriptor is free: the keys stay as they are
                 self._limited.warning("keys.not_looked_at", key=error.errno, error=str(error))
                 continue
-            pause_s = max(CHECK_S, (time.thread_time() - begin_s) / SHARE)
-            registered_changed = self._registered is not None and self._registered.keys is not self._used
+            pause_s = max(FILES_S, (time.thread_time() - begin_s) / SHARE)
+            looked_at, files_s = folder, time.monotonic() + pause_s
+            if found is None:
+                looked_at = None  # a file may just be being written
             if registered_changed or found is None or found != self._read_at:
                 self._reload(found)
 
@@ -224,7 +233,7 @@ class AllowList(OwnThread):
         """
         try:
             with os.scandir(self.folder.public_keys) as entries:
-                found = frozenset(map(_stamp, entries))
+                found = frozenset(map(_entry_stamp, entries))
         except FileNotFoundError:  # no folder yet, or a file that went meanwhile
             return frozenset()
         except OSError as error:
@@ -232,15 +241,31 @@ class AllowList(OwnThread):
                 raise
             return None
         newest_ns = max((each.changed_ns for each in found), default=0)
-        return None if abs(time.time_ns() - newest_ns) < TICK_NS else found
+        return None if _is_fresh(newest_ns) else found
+
+    def _folder_stamp(self) -> FileStamp | None:
+        """Returns what differs after a file came, went or got another name; None where it is not certain."""
+        try:
+            status = self.folder.public_keys.stat()
+        except OSError:
+            return None
+        return None if _is_fresh(status.st_mtime_ns) else _stamp("", status)
 
 
-def _stamp(entry: "os.DirEntry[str]") -> FileStamp:
+def _is_fresh(changed_ns: int) -> bool:
+    """Whether a later change may have the same time stamp."""
+    return abs(time.time_ns() - changed_ns) < TICK_NS
+
+
+def _entry_stamp(entry: "os.DirEntry[str]") -> FileStamp:
     try:
-        status = entry.stat()
+        return _stamp(entry.name, entry.stat())
     except FileNotFoundError:
-        status = entry.stat(follow_symlinks=False)  # a link to nothing
-    return FileStamp(entry.name, status.st_ino, status.st_size, status.st_ctime_ns)
+        return _stamp(entry.name, entry.stat(follow_symlinks=False))  # a link to nothing
+
+
+def _stamp(name: str, status: os.stat_result) -> FileStamp:
+    return FileStamp(name, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

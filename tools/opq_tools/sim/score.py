@@ -30,8 +30,8 @@ MAX_INCIDENTS = 1_000_000
 )
 @data_dir_option
 @mongo_option
-@from_option("Only incidents from this time on (UTC).")
-@to_option("Only incidents before this time (UTC).")
+@from_option("Only disturbances and incidents that begin from this time on (UTC).")
+@to_option("Only disturbances and incidents that begin before this time (UTC).")
 @json_option
 def command(
     folder: Path,
@@ -53,12 +53,15 @@ def command(
     truth = read_truth(folder)
     for problem in truth.problems:
         click.echo(f"opq-tools: {problem}", err=True)
-    first_ns = min((span.start_ns for each in truth.disturbances for span in each.boxes.values()), default=0)
-    from_ns = max(0, first_ns - BEFORE_NS) if start_ns is None else start_ns
+    begun_ns = [min(span.start_ns for span in each.boxes.values()) for each in truth.disturbances]
+    from_ns = max(0, min(begun_ns, default=0) - BEFORE_NS) if start_ns is None else start_ns
     stored = stored_incidents(*store_place(mongo_uri, data_dir))
     to_ns = OPEN_NS if end_ns is None else end_ns
     counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
-    figures = score(truth.disturbances, counted)
+    disturbances = [
+        each for each, at_ns in zip(truth.disturbances, begun_ns, strict=True) if from_ns <= at_ns < to_ns
+    ]
+    figures = score(disturbances, counted)
     if as_json:
         notes = {
             "left_out": len(stored) - len(counted),

@@ -39,7 +39,7 @@ def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of
 
 
 @dataclass(slots=True)
-class _Touched:
+class Touched:
     """An incident that gains findings, or whose facts are made from all of its findings again."""
 
     added: list[KnownFinding] = field(default_factory=list)
@@ -96,7 +96,10 @@ class JoinPlanning:
         elsewhere: list[Cluster] = []
         for each in changed:
             (in_place if each.in_place(self._beside(each, of_box)) else elsewhere).append(each)
-        self._join(elsewhere, in_place)
+        placed_again = [each for each in clusters if each not in elsewhere and self._is_placed_again(each)]
+        in_place = [each for each in in_place if each not in placed_again]
+        self._join([*elsewhere, *placed_again], in_place)
+        changed += [each for each in placed_again if each not in changed and each.known != (each.place,)]
         for each in changed:
             self._note(each)
         for one in self._gone:
@@ -118,6 +121,10 @@ class JoinPlanning:
                 for finding in put
             ),
         )
+
+    def _is_placed_again(self, cluster: Cluster) -> bool:
+        """Whether a disturbance with the onset that it had may belong elsewhere now."""
+        return False
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         """Returns the new findings, united with stored ones of the same disturbance, in time order."""
@@ -308,36 +315,36 @@ class JoinPlanning:
 
     # Facts of the incidents
 
-    def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, _Touched]:
-        touched: dict[int, _Touched] = {}
+    def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, Touched]:
+        touched: dict[int, Touched] = {}
         for each in clusters:  # unchanged ones too: a crash may have come before their facts were written
             number = each.place.incident_id
             facts = self.facts_of(number) if number > 0 else None
             if number > 0 and number not in touched and (facts is None or not facts.witnesses):
-                touched[number] = _Touched(again=True)
+                touched[number] = Touched(again=True)
         for each in changed:
-            own = touched.setdefault(each.place.incident_id, _Touched())
+            own = touched.setdefault(each.place.incident_id, Touched())
             if not each.known:
                 own.added.append(each.place)
                 ends = is_steady(each.place.finding.kind) and each.place.finding_id not in self._added
                 own.again |= ends  # earlier open parts may be over now
             for known in each.known:
                 own.again = True
-                touched.setdefault(known.incident_id, _Touched()).again = True
+                touched.setdefault(known.incident_id, Touched()).again = True
         for gone in self._gone:
-            touched.setdefault(gone.incident_id, _Touched()).again = True
+            touched.setdefault(gone.incident_id, Touched()).again = True
         for one in self._renamed.values():
-            touched.setdefault(one.incident_id, _Touched()).again = True
+            touched.setdefault(one.incident_id, Touched()).again = True
         if not self._moved:
             return touched
         before = {one.finding_id: one for own in self.of_box.values() for one in own.values()}
         for move in self._moved.values():
-            touched.setdefault(move.incident_id, _Touched()).again = True
-            touched.setdefault(before[move.finding_id].incident_id, _Touched()).again = True
+            touched.setdefault(move.incident_id, Touched()).again = True
+            touched.setdefault(before[move.finding_id].incident_id, Touched()).again = True
         return touched
 
     def _facts_of_touched(
-        self, touched: dict[int, _Touched], written: dict[int, KnownFinding]
+        self, touched: dict[int, Touched], written: dict[int, KnownFinding]
     ) -> tuple[tuple[IncidentFacts, ...], tuple[int, ...]]:
         whole_ones = self._whole_incidents([n for n, each in touched.items() if each.again], written)
         facts: dict[int, IncidentFacts] = {}

@@ -21,6 +21,7 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
     GivenNumbers,
+    IncidentFacts,
     JoinPlan,
     KnownFinding,
     carried_out,
@@ -52,7 +53,8 @@ class FindingChange:
 
 @dataclass(frozen=True, slots=True)
 class IncidentChange:
-    """`change`: added, gone, class or findings. `before` and `after` are classes."""
+    """`change`: added, gone, class, findings, or facts (such as scope and cause). `before` and `after` are
+    classes."""
 
     change: str
     incident_id: int
@@ -229,9 +231,11 @@ class Reanalysis:
             was.clear()
             for number in {*(one.incident_id for one in made.facts if one.incident_id > 0), *made.gone}:
                 was[number] = self._members(number)
+                was_said[number] = self._store.incident_facts(number)
             return made
 
         was: dict[int, dict[int, KnownFinding]] = {}
+        was_said: dict[int, IncidentFacts | None] = {}
         try:
             done = _as_carried_out(plan()) if self._dry_run else carry_out_plan(self._store, plan)
         except _EventChangedError:
@@ -249,7 +253,7 @@ class Reanalysis:
             now = _members_after(plans[-1], was)
         else:
             now = {one.incident_id: self._members(one.incident_id) for one in done.facts}
-        self._note(plans[-1], done, before, was, now, labels)
+        self._note(plans[-1], done, before, was, now, labels, was_said)
         return True
 
     def _with_clock(self, one: Finding, clocks: Mapping[str, int | None]) -> Finding:
@@ -267,6 +271,7 @@ class Reanalysis:
         was: Members,
         now: Members,
         labels: Mapping[int, str],
+        was_said: Mapping[int, IncidentFacts | None],
     ) -> None:
         report = self._report
         old = {**before, **{n: one for members in was.values() for n, one in members.items()}}
@@ -299,6 +304,8 @@ class Reanalysis:
                 report.incidents.append(IncidentChange("class", facts.incident_id, kind, facts.kind, label))
             elif members is not None and members.keys() != now[facts.incident_id].keys():
                 report.incidents.append(IncidentChange("findings", facts.incident_id, kind, kind, label))
+            elif facts != was_said.get(facts.incident_id):
+                report.incidents.append(IncidentChange("facts", facts.incident_id, kind, kind, label))
 
     def _members(self, number: int) -> dict[int, KnownFinding]:
         return {one.finding_id: one for one in self._store.findings_of_incident(number)}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.joining.clusters import Cluster, gap_ns, same, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf
-from opq_cloud.mauka.joining.planning import JoinPlanning
+from opq_cloud.mauka.joining.planning import JoinPlanning, Touched
 from opq_cloud.mauka.running.known.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.store.incidents.box_events import is_steady
-from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
+from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
@@ -92,6 +92,28 @@ class _Replacing(JoinPlanning):
         super().__init__(reader, replacement.events[0].event_id, place_of)
         self._replacement = replacement
         self.kept: list[KnownFinding] = []
+        self._changed_incidents: frozenset[int] = frozenset()
+        """Incidents of which a finding is changed."""
+
+    def _is_placed_again(self, cluster: Cluster) -> bool:
+        """What is stated of its Box for then may have been corrected: its grid decides what it joins."""
+        return not cluster.place.by_hand and not is_steady(cluster.place.finding.kind)
+
+    def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, Touched]:
+        """Feeder, phase, region and place decide what is said of each incident."""
+        found = super()._touched(clusters, changed)
+        self._changed_incidents = frozenset(found)
+        for each in clusters:
+            found.setdefault(each.place.incident_id, Touched()).again = True
+        return found
+
+    def _facts_of_touched(
+        self, touched: dict[int, Touched], written: dict[int, KnownFinding]
+    ) -> tuple[tuple[IncidentFacts, ...], tuple[int, ...]]:
+        facts, gone = super()._facts_of_touched(touched, written)
+        unlike = (each for each in facts if each != self.facts_of(each.incident_id))
+        written_anew = self._changed_incidents | {each.incident_id for each in unlike}
+        return tuple(each for each in facts if each.incident_id in written_anew), gone
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         _, spans = findings_of_events(self._reader, self._replacement.events)

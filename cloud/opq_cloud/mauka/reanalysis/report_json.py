@@ -56,7 +56,9 @@ def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator
     if len(changes) > most:
         yield f"... and {len(changes) - most} more findings; --json has them all"
     for each in report.incidents[:most]:
-        if each.change != "findings":
+        if each.change == "facts":
+            yield f"incident {_number(each.incident_id)}: its scope, cause or another fact changes"
+        elif each.change != "findings":
             label = "" if each.label is None else f" (people say {each.label})"
             number = _number(each.incident_id) or "new"
             yield f"incident {number}: {each.before or 'none'} -> {each.after or 'none'}{label}"

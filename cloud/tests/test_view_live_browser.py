@@ -204,6 +204,32 @@ def test_an_idle_box_is_live_between_heartbeats(idle: demo.Scene, open_page: New
     assert "none of them reporting now" in page.locator("#summary").text_content()
 
 
+COVERED = """() => {
+  const fields = [...document.querySelectorAll('main :is(a, select, input, button)')], found = new Set();
+  for (let y = 0; y < 1000; y += 20) {
+    window.scrollTo(0, y);
+    const feed = document.getElementById('feed').getBoundingClientRect();
+    for (const field of fields) {
+      const box = field.getBoundingClientRect();
+      const level = feed.bottom > box.top && feed.top < box.bottom;
+      if (level && feed.right > box.left && feed.left < box.right) found.add(field.outerHTML);
+    }
+  }
+  return [...found];
+}"""
+
+
+def test_the_feed_covers_nothing_on_a_phone(tmp_path: Path, open_page: NewPage) -> None:
+    page = open_page(390)
+    quiet = demo.Scene(tmp_path, poll_s=0.2)
+    demo.fill(quiet.store, time.time_ns() - 900 * 10**9, minutes=1)
+    with quiet:
+        page.goto(f"{quiet.url}/incidents")
+        page.locator("#feed", has_text="No Box reports").wait_for()
+        assert page.locator("main a").count() > 3
+        assert page.evaluate(COVERED) == []
+
+
 def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) -> None:
     """It does not say which Boxes report."""
     page = open_page(390)

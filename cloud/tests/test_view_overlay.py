@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from account_scene import FormBrowser, add_people
 
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine import signal_figures
 from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run
-from opq_cloud.view.pages.incidents.overlay import crossing_ns
+from opq_cloud.view.pages.incidents.laid_event import crossing_ns
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
-from opq_proto.messages import TimeSource, Waveform
+from opq_proto.messages import Finding, TimeSource, Waveform
 
 START_NS = 1_795_000_000_000_000_000
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -75,6 +76,22 @@ def test_the_overlay_names_both_and_leads_on(scene: demo.Scene) -> None:
     assert visitor.text.count('class="trace trace-2') == 1, "the difference"
     assert visitor.get(f"/incidents/{middle}/overlay?with=999") == 404
     assert visitor.get(f"/incidents/{middle}/overlay?align=magic") == 400
+
+
+def test_class_and_length_are_of_the_box(scene: demo.Scene) -> None:
+    """Another Box lost its voltage for 20 s, which is not what the waveform shows."""
+    number = incident(scene, "1", 3)
+    found = scene.store.incident(number)
+    assert found is not None
+    (own,) = found.findings
+    begun_ns = own.finding.start_ns
+    lost = Finding("interruption", "4", begun_ns, begun_ns + 20 * 10**9, 1000, residual_percent=0.0)
+    (stored,) = put_findings(scene.store, own.event_id, [lost])
+    assert stored.incident_id == number
+    visitor = FormBrowser(scene.url)
+    assert visitor.get(f"/incidents/{number}/overlay?box=1") == 200
+    (row,) = re.findall(r"<tr><th scope=\"row\"><span class=\"named key-0\">.*?</tr>", visitor.text)
+    assert "Box 1" in row and "Sag" in row and "20.00" not in row
 
 
 def test_an_unseen_event_lies_over_nothing(scene: demo.Scene) -> None:

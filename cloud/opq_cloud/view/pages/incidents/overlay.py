@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -10,48 +9,26 @@ import numpy as np
 from fastapi import HTTPException, Query
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.store.incidents.box_events import narrowed
 from opq_cloud.view.pages.drawing.charts import ChartLine, reduce_min_max
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.examine import drawing, signal_figures
+from opq_cloud.view.pages.examine import drawing
 from opq_cloud.view.pages.examine.address import ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.panels import MIN_V, Lane, TimePanel, Trace
 from opq_cloud.view.pages.examine.signal_reading import read_signals
-from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
+from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.incidents.incident_list import beside_at_place
-from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.incidents.laid_event import LaidEvent, crossing_ns
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.shares import PageRouter
-from opq_measure.waveform.over_one_another import difference, last_rising_crossing
+from opq_measure.waveform.over_one_another import difference
 from opq_proto.messages import Incident
 
 ALIGNED = {"trigger": "By their beginnings", "crossing": "By a rising zero crossing"}
 LONGEST_FIRST_MS = 2000.0
 """Of two long events their beginnings are shown first."""
-RMS_POINTS = 20_000
-STEADY_CYCLES = 4.0
-"""So long before the event the phase is read, where the disturbance does not bend it."""
 Field = Annotated[str, Query(max_length=200)]
-
-
-@dataclass(frozen=True, slots=True)
-class LaidEvent:
-    """One of the two: its incident at one Box, with the moment that is 0 ms of the axis."""
-
-    incident: Incident
-    box: ShownBox
-    signal: BoxSignal
-    origin_ns: int
-    label: str
-
-    def wave(self, start_ms: float, end_ms: float, scale: float) -> list[ChartLine]:
-        found = signal_figures.wave_lines(self.signal, start_ms, end_ms, self.origin_ns, 2 * drawing.POINTS)
-        return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
-
-    def rms(self, start_ms: float, end_ms: float) -> list[ChartLine]:
-        """In parts of the nominal voltage."""
-        found = signal_figures.rms_lines(self.signal, start_ms, end_ms, self.origin_ns, RMS_POINTS)
-        return [ChartLine(each.t_ms, each.values / self.box.nominal_v) for each in found]
 
 
 class OverlayPages:
@@ -151,18 +128,8 @@ class OverlayPages:
         own = [each.finding.start_ns for each in incident.findings if each.finding.box_id == box.box_id]
         begun_ns = min(own, default=incident.start_ns)
         origin_ns = begun_ns if align == "trigger" else crossing_ns(signal, begun_ns, box.nominal_hz)
-        return LaidEvent(incident, box, signal, origin_ns, f"#{incident.incident_id}, {box.label}")
-
-
-def crossing_ns(signal: BoxSignal, begun_ns: int, nominal_hz: float) -> int:
-    """The last rising zero crossing before an event; its beginning if none is known."""
-    at_ms = -STEADY_CYCLES * 1e3 / nominal_hz
-    read = signal_figures.reading(signal, at_ms, begun_ns)
-    if read.phase_deg is None:
-        return begun_ns
-    return begun_ns + round(
-        last_rising_crossing(at_ms, read.phase_deg, 1e3 / (read.f_hz or nominal_hz)) * 1e6
-    )
+        there = narrowed(incident, (box.box_id,))
+        return LaidEvent(there, box, signal, origin_ns, f"#{incident.incident_id}, {box.label}")
 
 
 def _off(one: Sequence[ChartLine], two: Sequence[ChartLine], apart_ms: float) -> ChartLine | None:

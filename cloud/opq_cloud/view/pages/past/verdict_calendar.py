@@ -29,7 +29,7 @@ from opq_cloud.view.pages.visible.seen_jobs import JobFacts, SeenJobs, opened_co
 from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import input_words
-from opq_cloud.view.web.words import day_of_month, number
+from opq_cloud.view.web.words import THIN, day_of_month, number
 from opq_proto.decision import Nominal
 
 MOST_WEEKS = 53
@@ -224,7 +224,8 @@ def _cell(title: str, table: LimitTable, span: ReportWeek, parts: Sequence[Part]
 
 
 def _words(rows: Sequence[VerdictRow], measured: float, labels: Mapping[str, str]) -> str:
-    share, failed = measured_words(measured), [row for row in rows if row.verdict == "fail"]
+    share = measured_words(measured).replace(" %", f"{THIN}%")  # a line does not break before the sign
+    failed = [row for row in rows if row.verdict == "fail"]
     if not failed:
         met = {row.limit for row in rows if row.verdict == "pass"}
         open_ = {row.limit for row in rows if row.undecided}

@@ -68,7 +68,12 @@ def fleet_report(
     served = sum(weight for _, _, weight in phases)
     seen_ids = {phase.box.box_id for phase, _, _ in phases if phase.is_known}
     known = [(phase.supply, weight) for phase, _, weight in phases if phase.box.box_id in seen_ids]
-    seen = [(each.sarfi, share) for each, share in zip(reports, shares, strict=True) if each.is_known]
+    seen_places = {each.place.key for each in reports if each.is_known}
+    seen = [
+        (each.sarfi, share)
+        for each, share in zip(reports, shares, strict=True)
+        if each.place.key in seen_places
+    ]
     return FleetReport(
         table,
         week,

@@ -66,13 +66,14 @@ class BoxIndices:
     """None: not stated, and percentages of its events are of the configuration's default."""
     sarfi: Sarfi
     """Of the events of this Box."""
+    events: int
+    """Dips, swells and interruptions that began in the span."""
     served: float = 1.0
     """Share of the span in which it was at the place: it counts so much in means."""
 
     @property
     def is_known(self) -> bool:
-        has_events = any(count for _, count in self.sarfi.beyond)
-        return has_events or is_known(self.complete_percent, self.supply)
+        return is_known(self.complete_percent, self.supply, self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,7 @@ def _box(
     summary = summed(summaries)
     expected = sum(expected_intervals(*part, TEN_MINUTES_MS) for part in parts)
     week = box_week(record, nominal, {})
+    began = site_events([_channel(phase, nominal, events)], span)
     return BoxIndices(
         record.box_id,
         label_of(record),
@@ -257,7 +259,8 @@ def _box(
         min(100.0, 100 * summary.covered / expected) if expected else math.nan,
         100 * summary.flagged / expected if expected else math.nan,
         None if "nominal_v" in week.unstated else week.nominal_v,
-        sarfi_of(site_events([_channel(phase, nominal, events)], span)),
+        sarfi_of(began),
+        len(began),
         _share_of(parts, span),
     )
 

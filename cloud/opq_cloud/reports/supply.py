@@ -55,12 +55,12 @@ def supply_of_box(
     return found if is_known else replace(found, known_minutes=0.0)
 
 
-def is_known(complete_percent: float, supply: SupplyIndex) -> bool:
-    """Whether anything is known of a Box in a span: it measured, or had no supply.
+def is_known(complete_percent: float, supply: SupplyIndex, events: int) -> bool:
+    """Whether anything is known of a Box in a span: it measured, had an event that began, or no supply.
 
     Counts of what is not known are unknown, not 0, and are left out of means.
     """
-    return bool(complete_percent > 0 or supply.minutes or supply.sustained or supply.short)
+    return bool(complete_percent > 0 or events or supply.minutes or supply.sustained or supply.short)
 
 
 def with_ends(

@@ -121,6 +121,11 @@ class Place:
     wiring: str = ""
     """How its phases are connected otherwise than stated; what depends on the phase is then not judged."""
 
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """The same for the parts of a divided week; a site's name, or a single Box."""
+        return self.site, "" if self.site is not None else self.boxes[0].box_id
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
@@ -133,10 +138,12 @@ class PhaseReport:
     flagged_percent: float
     """Ten-minute intervals of the week that are flagged."""
     supply: SupplyIndex
+    events: int
+    """Dips, swells and interruptions that began in the week."""
 
     @property
     def is_known(self) -> bool:
-        return bool(self.box.disturbances) or is_known(self.complete_percent, self.supply)
+        return is_known(self.complete_percent, self.supply, self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,7 @@ class WeekReport:
     @property
     def is_known(self) -> bool:
         """Whether its counts are of something that was measured or seen."""
-        return bool(self.events) or any(each.is_known for each in self.phases)
+        return any(each.is_known for each in self.phases)
 
     @property
     def rows(self) -> tuple[VerdictRow, ...]:
@@ -254,6 +261,7 @@ def _phase(table: LimitTable, week: ReportWeek, box: PlacedBox, until_ns: int) -
             (week.start_ns, max(until_ns, week.start_ns + 1)),
             table.long_interruption_s,
         ),
+        len(site_events((box,), week)),
     )
 
 

@@ -324,6 +324,28 @@ def test_counts_of_nothing_are_unknown(meters: Meters) -> None:
     assert (found["interruptions_per_box"], found["sarfi"]["90"], found["boxes_count"]) == (None, None, 1)
 
 
+def test_a_divided_week_has_the_means_of_a_whole_one(meters: Meters) -> None:
+    """Nothing is known of one part: the events of the other are those of the whole week."""
+    meters.store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
+    meters.store.put_box(BoxRecord("1", "", nominal_v=240.0), ms("2026-10-21"))
+    meters.tens("1", "2026-10-19", "2026-10-21")
+    meters.event("1", "dip", "2026-10-20T10:00", 0.2, 100.0)
+    fleet = meters.fleet("box:1", "2026-W43")
+    assert len(fleet.reports) == 2
+    found: Any = meters.indices("2026-W43", "box:1")
+    assert dict(fleet.sarfi)[70.0] == found["sarfi"]["70"] == 1.0
+
+
+def test_a_long_dip_alone_makes_counts_known(meters: Meters) -> None:
+    """SARFI has events of a minute at most; reports and indices say the same of a Box with a longer one."""
+    meters.store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
+    meters.event("1", "dip", "2026-10-20T10:00", 90.0, 100.0)
+    (report,) = meters.reports("box:1", "2026-W43")
+    found: Any = meters.indices("2026-W43", "box:1")
+    assert report["boxes"][0]["interruptions"] == found["boxes"][0]["interruptions"] == 0
+    assert report["sarfi"] == found["boxes"][0]["sarfi"] == dict.fromkeys(report["sarfi"], 0)
+
+
 @pytest.mark.parametrize("retired", [True, False])
 def test_a_replacement_ends_an_open_interruption(meters: Meters, retired: bool) -> None:
     """The end was not seen by the Box that was without supply; the next one of the phase has supply."""

@@ -112,6 +112,6 @@ def test_six_places_say_one_verdict(boxes: list[tuple[int, int]], sites: bool) -
     if verdict == "pass":
         assert written_in(r"^All (\d+) judged", sentence) == written_in(r"^(\d+) limits met", words)
     if verdict == "not_assessed" and "stored" not in words:
-        share = r"(\d+\.\d) % (?:of the week was )?measured"
+        share = r"(\d+\.\d)\s% (?:of the week was )?measured"
         assert written_in(share, sentence) == written_in(share, words), (sentence, words)
         assert [*written_in(r"^(\d+) limit", sentence), "0"][0] == words.split()[0]

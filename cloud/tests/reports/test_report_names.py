@@ -113,6 +113,7 @@ def test_a_row_counts_what_it_names() -> None:
             0.0,
             230.0,
             sarfi_of(site_events([box], WEEK)),
+            len(site_events([box], WEEK)),
         )
         for box in boxes
     )

@@ -99,14 +99,16 @@ def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[
     means, index = indices_document(found), found.frequency.index
     if not means["complete_percent"]:
         return ()
-    worst = max(found.places, key=_badness)
-    below = dict(worst.sarfi.beyond)[90.0]
-    minutes = max(box.supply.minutes for box in worst.boxes)
+    known = [place for place in found.places if place.is_known]
+    worst = max(known, key=_badness)
+    minutes, below = _badness(worst)
+    unknown = len(found.places) - len(known)
+    not_measured = f"; {words.counted(unknown, 'place', 'places')} not measured" if unknown else ""
     return (
         (
             "Worst place" if any(_badness(worst)) else "Places",
-            worst.name if any(_badness(worst)) else "all well",
-            supply_words(below, minutes),
+            worst.name if any(_badness(worst)) else "well where measured" if unknown else "all well",
+            f"{supply_words(below, minutes)}{not_measured}",
         ),
         (
             "With supply",

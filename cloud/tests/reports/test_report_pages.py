@@ -47,7 +47,7 @@ def stored(week: ReportWeek) -> StoreInMemory:
         values = {
             "rms_v": volts,
             "f_hz": 50.0 + 0.001 * number,
-            "f_min_hz": 49.9,
+            "f_min_hz": 49.9972,
             "f_max_hz": 50.1,
             "thd_ratio": 0.03,
             "thd_max_ratio": 0.04,
@@ -169,6 +169,13 @@ def test_the_page_is_complete_alone(pages: dict[ReportForm, bytes]) -> None:
     assert "Voltage at Box 2, hall b, phase b: 60 of 1014 values of 10 min" in page
     assert "Not confirmed." in page and "one source says it" in page
     assert page.count('class="place"') == 4 and "169 hours" in page
+
+
+def test_a_frequency_has_three_decimals(pages: dict[ReportForm, bytes]) -> None:
+    """Four digits made 50 Hz of it, where the page of indices has 49.997 Hz."""
+    page = pages["html"].decode()
+    assert page.count("<dd>49.997 Hz</dd>") == 4, "the summary, and three places"
+    assert "<dd>50 Hz</dd>" not in page
 
 
 def test_the_table_has_each_limit_and_box(pages: dict[ReportForm, bytes]) -> None:

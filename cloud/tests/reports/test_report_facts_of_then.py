@@ -324,7 +324,7 @@ def test_counts_of_nothing_are_unknown(meters: Meters) -> None:
     assert (found["interruptions_per_box"], found["sarfi"]["90"], found["boxes_count"]) == (None, None, 1)
 
 
-def test_a_divided_week_has_the_means_of_a_whole_one(meters: Meters) -> None:
+def test_a_divided_week_has_a_whole_weeks_means(meters: Meters) -> None:
     """Nothing is known of one part: the events of the other are those of the whole week."""
     meters.store.put_box(BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0))
     meters.store.put_box(BoxRecord("1", "", nominal_v=240.0), ms("2026-10-21"))

@@ -1,7 +1,7 @@
 """The store's facts about a Box and its place; most readers of them need no store."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ from opq_cloud.store.stated_facts import (
     LAST_NS,
     MS_NS,
     PLACE,
+    Course,
     StatedFact,
     course_within,
     courses_of,
@@ -131,13 +132,22 @@ class BoxRecord:
         course = courses_of(self.stated).get("location", ())
         return tuple((location, since_ms or None) for since_ms, location in course[:-1] if location)
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether each fact was stated once: then it always holds."""
+        return len({each.name for each in self.stated}) == len(self.stated)
+
     def at(self, t_ns: int) -> "BoxRecord":
         """The facts that held at a moment; the only question to them for what was measured."""
-        return replace(self, **facts_at(self.stated, t_ns), stated=()) if self.stated else self
+        return self if self.is_unchanged else self._at(courses_of(self.stated), t_ns)
+
+    def _at(self, courses: Mapping[str, Course], t_ns: int) -> "BoxRecord":
+        return replace(self, **facts_at(courses, t_ns), stated=())
 
     def values_of(self, name: str) -> tuple[Any, ...]:
         """All values that a fact has had, each once, without unknown."""
-        course = courses_of(self.stated).get(name, ((0, getattr(self, name)),))
+        own = ((BEGINNING_MS, getattr(self, name)),)
+        course = own if self.is_unchanged else courses_of(self.stated).get(name, own)
         return tuple(dict.fromkeys(value for _, value in course if value is not None))
 
     def without(self, *names: str) -> "BoxRecord":
@@ -146,12 +156,15 @@ class BoxRecord:
         lost = tuple(replace(each, place="") for each in self.lost) if "site" in names else self.lost
         return replace(self, **dict.fromkeys(names), stated=stated, lost=lost)  # type: ignore[arg-type]
 
-    def spans(self, start_ns: int, end_ns: int, names: Iterable[str] = FACTS) -> "tuple[FactSpan, ...]":
+    def spans(self, start_ns: int, end_ns: int, names: Collection[str] = FACTS) -> "tuple[FactSpan, ...]":
         """The spans of [start_ns, end_ns) in each of which these facts stay the same, with the facts."""
-        edges_ns = [start_ns, *moments_ns(self.stated, names, start_ns, end_ns), end_ns]
-        return tuple(FactSpan(first, last, self.at(first)) for first, last in pairwise(edges_ns))
+        if self.is_unchanged:
+            return (FactSpan(start_ns, end_ns, self),)
+        courses = courses_of(self.stated)
+        edges_ns = [start_ns, *moments_ns(courses, names, start_ns, end_ns), end_ns]
+        return tuple(FactSpan(first, last, self._at(courses, first)) for first, last in pairwise(edges_ns))
 
-    def all_spans(self, names: Iterable[str] = FACTS) -> "tuple[FactSpan, ...]":
+    def all_spans(self, names: Collection[str] = FACTS) -> "tuple[FactSpan, ...]":
         """The spans of all time in which these facts stay the same."""
         return self.spans(0, LAST_NS, names)
 

@@ -5,7 +5,7 @@ too, unless its moment was given: a Box that is named at a site after a year was
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,9 +60,9 @@ def value_at(course: Course, t_ns: int) -> Any:
     return course[max(0, place - 1)][1]
 
 
-def facts_at(stated: Iterable[StatedFact], t_ns: int) -> dict[str, Any]:
+def facts_at(courses: Mapping[str, Course], t_ns: int) -> dict[str, Any]:
     """Returns what is stated for a moment; a fact without a statement is left out."""
-    return {name: value_at(course, t_ns) for name, course in courses_of(stated).items()}
+    return {name: value_at(course, t_ns) for name, course in courses.items()}
 
 
 def course_within(course: Course, spans: Iterable[tuple[int, int]], outside: Any) -> Course:
@@ -77,12 +77,13 @@ def course_within(course: Course, spans: Iterable[tuple[int, int]], outside: Any
     return _without_repeats(found)
 
 
-def moments_ns(stated: Iterable[StatedFact], names: Iterable[str], start_ns: int, end_ns: int) -> list[int]:
+def moments_ns(
+    courses: Mapping[str, Course], names: Collection[str], start_ns: int, end_ns: int
+) -> list[int]:
     """Returns the moments within (start_ns, end_ns) at which one of these facts becomes another."""
-    wanted = {*names}
     found: set[int] = set()
-    for name, course in courses_of(stated).items():
-        if name in wanted:
+    for name, course in courses.items():
+        if name in names:
             found.update(since_ms * MS_NS for since_ms, _ in course[1:])
     return sorted(each for each in found if start_ns < each < end_ns)
 

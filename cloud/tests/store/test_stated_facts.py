@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.box_record import MADE_UP, BoxLoss
 from opq_cloud.store.documents.box_documents import box_changes, box_from_document
 
@@ -178,3 +178,13 @@ def test_losses_of_a_box_are_noted_at_once(store: CloudStore) -> None:
     assert known(store).lost == (first, later)
     store.note_lost("1", [within])
     assert known(store).lost == (first, later)
+
+
+def test_facts_stated_once_always_hold(store: CloudStore) -> None:
+    """Pages ask 10,000 Boxes where they were: nothing is copied for those that never changed."""
+    store.put_location(LocationRecord("cellar", 55.0, 14.7))
+    store.put_box(BoxRecord("1", "Cellar", "cellar", site="mill"))
+    box = known(store)
+    assert box.stated and box.at(0) is box is box.at(FAR_NS)
+    assert [(span.start_ns, span.end_ns, span.box) for span in box.spans(5, 9)] == [(5, 9, box)]
+    assert box.values_of("site") == ("mill",) and box.values_of("feeder") == ()

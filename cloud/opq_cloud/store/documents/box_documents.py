@@ -82,10 +82,12 @@ def box_changes(
     always gets a name, because the original's index on the name is unique.
     """
     changes = box_document(box)
+    before = BoxRecord(box.box_id, "")
     if known is None:
         changes.setdefault("name", f"Box {box.box_id}")
         known = {}
-    before = box_from_document({"box_id": box.box_id, **known})
+    else:
+        before = box_from_document({"box_id": box.box_id, **known})
     if box.location is not None and box.location != (before.location or "") and before.region:
         changes.setdefault("region", "")
     courses = {**courses_of(before.stated), **courses_of(box.stated)}
@@ -208,12 +210,14 @@ def _courses(document: Mapping[str, Any]) -> dict[str, Course]:
     since["location"] = document.get("location_start_time_ms")
     former = courses_of(stated)
     for name in FACTS:
-        value = _fact(name, document.get(name))
         stated_ms = _whole(since.get(name)) or None
         last = former.get(name, ())
-        if stated_ms is None and last:
+        if stated_ms is None:
+            if not last:
+                continue
             stated_ms = last[-1][0] + 1
-        if stated_ms is not None and (last or value is not None or stored):
+        value = _fact(name, document.get(name))
+        if last or value is not None or stored:
             stated.append(StatedFact(name, stated_ms, value))
     courses = courses_of(stated)
     for name in SERVICE:

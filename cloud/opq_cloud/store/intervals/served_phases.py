@@ -75,14 +75,13 @@ def service_spans(
     start_ns: int,
     end_ns: int,
     belongs: Callable[[BoxRecord], bool],
-    names: Iterable[str] = (*PLACE_FACTS, *NOMINAL_FACTS),
+    names: Collection[str] = (*PLACE_FACTS, *NOMINAL_FACTS),
 ) -> tuple[FactSpan, ...]:
     """Returns the spans that touch [start_ns, end_ns) in which a Box in service belongs to a place.
 
     `belongs` decides by the facts of the span. A span begins when its facts began, also before `start_ns`,
     so that an event of before is known to be of the place.
     """
-    names = tuple(names)
     found = [
         span
         for record in records

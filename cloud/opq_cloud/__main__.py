@@ -156,7 +156,7 @@ def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_o
     Example: opq-cloud mauka graph --svg mauka.svg
     """
     from opq_cloud.mauka.operating.graph import graph_svg, graph_text, read_nodes
-    from opq_cloud.mauka.operating.plugin_commands import query_manager
+    from opq_cloud.mauka.operating.manager_client import query_manager
     from opq_proto.kit.service_sockets import local_endpoint
     from opq_proto.kit.system_place import find_system
     from opq_proto.kit.whole_file import write_whole_file

@@ -1,6 +1,8 @@
 """Inside the cloud: the rooms meet on the wire or in the store, never by import."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +72,14 @@ def test_the_check_sees_every_way_to_import() -> None:
     )
     found = list(named(text, CLOUD / "mauka" / "x.py"))
     assert [line for name, line in found if name.startswith("opq_cloud.view")] == [1, 2, 3, 4, 6, 7]
+
+
+def test_view_starts_without_running_mauka() -> None:
+    """It sends commands to Mauka's plug-ins; it does not load them."""
+    named_mauka = (
+        "print(*(name for name in sys.modules if name.startswith(('opq_cloud.mauka', 'opq_plugins'))))"
+    )
+    code = f"import sys, opq_cloud.view.view_service; {named_mauka}"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "opq_cloud.mauka.operating.manager_client" in loaded
+    assert "opq_cloud.mauka.flow" not in loaded and "opq_plugins.host" not in loaded

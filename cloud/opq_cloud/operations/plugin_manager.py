@@ -9,7 +9,7 @@ from typing import Any
 
 from opq_cloud.mauka.bus.broker import NobodyListensError, event_message, inject
 from opq_cloud.mauka.operating.graph import graph_svg, read_nodes
-from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.operating.manager_client import query_manager, succeeded
 from opq_proto.errors import OpqError
 
 VERBS = {"start": "start-plugin", "stop": "stop-plugin", "restart": "restart-plugin"} | {

@@ -21,8 +21,8 @@ from original_folders import plugin_code, write_folder
 
 from opq_cloud.__main__ import cloud
 from opq_cloud.mauka.bus.broker import NobodyListensError
-from opq_cloud.mauka.operating import plugin_commands
-from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.operating import manager_client
+from opq_cloud.mauka.operating.manager_client import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployments
 from opq_proto.errors import PluginError
 from opq_tools.cli import tools
@@ -312,6 +312,6 @@ def test_a_deployment_is_atomic(tmp_path):
 
 def test_an_absent_mauka_is_reported_soon(monkeypatch):
     """Without a service the command does not wait for an answer."""
-    monkeypatch.setattr(plugin_commands, "CONNECTED_S", 0.2)
+    monkeypatch.setattr(manager_client, "CONNECTED_S", 0.2)
     with pytest.raises(NobodyListensError, match=r"waited 0\.2 s"):
         query_manager("help", f"tcp://127.0.0.1:{free_ports.free_port()}", wait_s=3600.0)

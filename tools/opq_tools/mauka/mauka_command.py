@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.operating.manager_client import query_manager, succeeded
 from opq_proto.errors import OpqError
 from opq_proto.kit.shared_options import data_dir_option, port_offset_option
 from opq_tools.shared.service_address import service_address

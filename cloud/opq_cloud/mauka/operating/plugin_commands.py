@@ -10,30 +10,20 @@ import difflib
 import json
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
-import zmq
-
 from opq_cloud.core.backend.peers import answer_requests
-from opq_cloud.core.backend.sockets import Socket, connect, open_monitor, open_socket, service_context
+from opq_cloud.core.backend.sockets import Socket
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus.broker import NobodyListensError
+from opq_cloud.mauka.operating.manager_client import GREEN, PLAIN, RED, error, ok
 from opq_cloud.mauka.operating.plugin_control import Facts, PluginControl
 from opq_proto.errors import OpqError
 from opq_proto.kit import log as logs
 
 log = logs.get(service="mauka")
 
-GREEN = "\x1b[1;32m"
-"""Colours as the original's plugin manager writes them: clients compare its answers."""
-RED = "\x1b[1;31m"
-PLAIN = "\x1b[0;0m"
-"""Ends a colour."""
 LARGEST_REQUEST = 4096
-CONNECTED_S = 10.0
-"""The longest wait for a connection, which libzmq makes however busy Mauka is."""
 NONE = ""
 COMMANDS: dict[str, tuple[str, str]] = {
     "completions": (NONE, "All commands and names of plug-ins, with commas."),
@@ -55,43 +45,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop-tcp-server": (NONE, "Refused, because this address ends with Mauka."),
 }
 """Command -> its argument, and a line of help."""
-
-
-def ok(text: str = "") -> str:
-    return f"{GREEN}OK{PLAIN}" + (f". {text}" if text else "")
-
-
-def error(text: str) -> str:
-    return f"{RED}ERROR{PLAIN}. {text}"
-
-
-def query_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
-    """Sends one command to a running Mauka; returns its answer.
-
-    Raises NobodyListensError: no connection after CONNECTED_S, or no answer within `wait_s`; loading a
-    plug-in may take 30 s.
-    """
-    with (
-        service_context() as context,
-        closing(open_socket(context, zmq.REQ)) as socket,
-        closing(open_monitor(context, socket, "manager", zmq.EVENT_HANDSHAKE_SUCCEEDED)) as connected,
-    ):
-        connect(socket, endpoint, "endpoint")
-        socket.send(command.encode())
-        there = connected.poll(round(min(wait_s, CONNECTED_S) * 1000))
-        socket.disable_monitor()
-        if not there or not socket.poll(round(wait_s * 1000)):
-            waited_s = wait_s if there else min(wait_s, CONNECTED_S)
-            raise NobodyListensError(
-                f"Mauka does not answer at {endpoint} (waited {waited_s:g} s): "
-                "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset, or its keys "
-                "(docs/backend-keys.md)"
-            )
-        return socket.recv().decode(errors="replace")
-
-
-def succeeded(answer: str) -> bool:
-    return not answer.startswith(error("")[: len(RED) + len("ERROR")])
 
 
 class PluginCommands:

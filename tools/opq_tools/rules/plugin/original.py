@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.operating.manager_client import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_plugins.original.layout import listed_plugins, plugin_files
 from opq_proto.errors import OpqError

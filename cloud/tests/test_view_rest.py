@@ -4,20 +4,23 @@ import asyncio
 import csv
 import io
 import json
+import math
 import re
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from types import MappingProxyType
 
 import demo
 import httpx
 import numpy as np
 import pytest
+from fastapi import Request
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.records.accounts.account_records import BoxAccess
-from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text
+from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.shares import share_key
@@ -327,3 +330,16 @@ def test_reading_samples_needs_its_scope(tmp_path_factory: pytest.TempPathFactor
             assert time.monotonic() < deadline, answer.text
             time.sleep(0.1)
         assert answer.headers["content-type"] == PROBLEM and answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_answers_write_numbers_of_any_kind() -> None:
+    """A figure that is not known may be NaN, and figures come as NumPy's and as views of dicts too."""
+    facts = {
+        "nan": math.nan,
+        "inf": -math.inf,
+        "numpy": np.float64(1.5),
+        "view": MappingProxyType({"a": (1,)}),
+    }
+    answer = json_answer(Request({"type": "http", "headers": []}), facts)
+    assert json.loads(answer.body) == {"nan": None, "inf": None, "numpy": 1.5, "view": {"a": [1]}}
+    assert json_answer(Request({"type": "http", "headers": []}), {"ü": 1}).body == '{"ü":1}'.encode()

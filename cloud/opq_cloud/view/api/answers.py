@@ -4,14 +4,14 @@ import base64
 import binascii
 import difflib
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from typing import Literal
 
+import msgspec
 from fastapi import Request, Response
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.export.tables import known_numbers
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.gate import current_visitor
 from opq_cloud.view.web.shares import pause_refusal, share_key
@@ -27,7 +27,21 @@ EXPORT_BURST = 20
 EXPORT_PER_S = 0.5
 """Exports per second after the burst."""
 LARGEST_CURSOR = 2**63 - 1
+
 CursorKind = Literal["events", "incidents", "measurements", "intervals", "disturbances", "phenomena"]
+
+
+def _plain(value: object) -> object:
+    """NumPy's float64 is a float, and a view of a dict a Mapping; msgspec takes only float and dict."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is not a value of JSON")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+"""Writes NaN and infinities as null."""
 
 
 def rest_span(start: str, end: str, now_ns: int) -> TimeSpan:
@@ -52,7 +66,7 @@ def refuse_unknown_values(request: Request) -> None:
 
 def json_answer(request: Request, facts: object) -> Response:
     """200 with a weak ETag of the content, or 304 where the client already has it."""
-    body = json.dumps(known_numbers(facts), ensure_ascii=False, separators=(",", ":")).encode()
+    body = _ENCODER.encode(facts)
     return tagged(request, etag_of(body)) or Response(
         body, media_type="application/json", headers=_cache_headers(etag_of(body))
     )

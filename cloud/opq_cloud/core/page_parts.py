@@ -59,8 +59,13 @@ def made_part(name: str, make: Callable[[], Made]) -> Made | FailedPart:
     except OpqError:
         raise
     except Exception as error:  # a figure that no part expects; the other parts do not depend on it
-        _record.note(name, error)
-        return FailedPart(name)
+        return failed_part(name, error)
+
+
+def failed_part(name: str, error: Exception) -> FailedPart:
+    """Counts and logs a part that could not be made."""
+    _record.note(name, error)
+    return FailedPart(name)
 
 
 def made_parts(

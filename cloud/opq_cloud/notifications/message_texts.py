@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from zoneinfo import ZoneInfo
 
 from opq_cloud.notifications.outage_news import HealthComponent
-from opq_cloud.store.incidents.box_events import BoxEvent, groups_of, naming_event, other_words
+from opq_cloud.store.incidents.box_events import BoxEvent, box_events, groups_of, naming_event, other_words
 from opq_cloud.store.records.accounts.notifications import NotificationEntry
 from opq_proto.messages import Incident
 from opq_proto.visible_text import is_plain
@@ -26,8 +26,9 @@ def incident_headline(incident: Incident, worse: bool = False, so_far: bool = Fa
     Args:
         so_far: not all that was asked for is stored and analysed, which may change it.
     """
-    main, others = groups_of(incident)
-    named = naming_event(incident)
+    events = box_events(incident)
+    main, others = groups_of(incident, events)
+    named = naming_event(incident, events)
     words = _class_phrase(incident.kind).capitalize()
     if main.lowest is not None:
         words += f" to {_percent(main.lowest)}"

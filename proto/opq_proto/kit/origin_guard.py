@@ -9,6 +9,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -43,6 +44,7 @@ def is_own_host(header: str) -> bool:
     return name in ("localhost", own, f"{own.partition('.')[0]}.local") or ip_address(name) is not None
 
 
+@lru_cache(256)
 def ip_address(text: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | None":
     """An address with or without zone; IPv4 where it is mapped into IPv6; None for other texts."""
     try:

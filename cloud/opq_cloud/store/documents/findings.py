@@ -282,6 +282,8 @@ def shown_from_document(document: Document) -> KnownFinding:
     known = known_from_document(document)
     said = known.finding.because
     notes = [each for each in annotations(document) if each not in said]
+    if not notes:
+        return known
     because = "; ".join([*([said] if said else ()), *notes])
     return replace(known, finding=replace(known.finding, because=because))
 

@@ -74,9 +74,12 @@ def box_events(incident: Incident) -> list[BoxEvent]:
     return sorted(found, key=lambda one: one.rank, reverse=True)
 
 
-def naming_event(incident: Incident) -> BoxEvent:
-    """Returns the event that names the incident; one without findings has it at its first Box."""
-    found = box_events(incident)
+def naming_event(incident: Incident, events: Sequence[BoxEvent] | None = None) -> BoxEvent:
+    """Returns the event that names the incident; one without findings has it at its first Box.
+
+    `events`: those of `box_events`, where the caller has them.
+    """
+    found = box_events(incident) if events is None else events
     if found and is_steady(incident.kind):  # one state, also where several Boxes have it
         same = [each for each in found if each.kind == found[0].kind]
         last = max(same, key=lambda one: one.end_ns)
@@ -95,12 +98,15 @@ def naming_event(incident: Incident) -> BoxEvent:
     return BoxEvent(box_id, incident.kind, percent, start_ns, end_ns, end_ns, incident.closed)
 
 
-def groups_of(incident: Incident) -> tuple[BoxGroup, list[BoxGroup]]:
+def groups_of(
+    incident: Incident, events: Sequence[BoxEvent] | None = None
+) -> tuple[BoxGroup, list[BoxGroup]]:
     """Returns the Boxes that had what the incident is named after, and the others by class, the worst first.
 
-    A class that a person gave the incident stands for the events of the class that it replaces.
+    A class that a person gave the incident stands for the events of the class that it replaces. `events` as
+    in `naming_event`.
     """
-    found = box_events(incident)
+    found = box_events(incident) if events is None else events
     if not found:
         return BoxGroup(incident.kind, incident.box_ids), []
     worst = found[0]
@@ -177,9 +183,11 @@ def narrowed(incident: Incident, box_ids: Collection[str] | None) -> Incident:
 
 
 def _event(findings: Sequence[Finding]) -> BoxEvent:
-    worst = max(findings, key=worst_rank)
+    ranks = [worst_rank(each) for each in findings]
+    rank = max(ranks)
+    worst = findings[ranks.index(rank)]
     parts = [worst]
-    if is_steady(worst.kind) and worst.residual_percent is None:
+    if worst.residual_percent is None and is_steady(worst.kind):
         parts = [each for each in findings if each.kind == worst.kind]  # one state, seen in pieces
     last = max(parts, key=lambda one: one.end_ns)
     return BoxEvent(
@@ -191,7 +199,7 @@ def _event(findings: Sequence[Finding]) -> BoxEvent:
         max(each.latest_end_ns for each in parts),
         last.closed,
         highest_severity(findings),
-        worst_rank(worst),
+        rank,
     )
 
 

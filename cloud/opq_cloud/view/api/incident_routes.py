@@ -73,9 +73,8 @@ class IncidentRoutes:
         names, known = self._context.names(page), self._work([each.incident_id for each in page])
         marks = self._context.seen_marks()
         items = [
-            _incident_json(each, headline(each, names), known.get(each.incident_id), marks)
-            | {"sites": sites_then(self._context, each.box_ids, each.start_ns)}
-            for each in page
+            _incident_json(each, headline(each, names), known.get(each.incident_id), marks) | {"sites": sites}
+            for each, sites in zip(page, sites_then(self._context, page), strict=True)
         ]
         return json_answer(request, _list_json(items, following, progress))
 
@@ -88,7 +87,7 @@ class IncidentRoutes:
         summary, number = headline(found, self._context.names([found])), found.incident_id
         marks = self._context.seen_marks()
         document = _incident_json(found, summary, self._work([number]).get(number), marks)
-        document["sites"] = sites_then(self._context, found.box_ids, found.start_ns)
+        (document["sites"],) = sites_then(self._context, [found])
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
             {"event_id": record.event_id, **request_json(each)}

@@ -14,6 +14,7 @@ from opq_cloud.store.incidents.box_events import (
     UPWARD,
     BoxEvent,
     BoxGroup,
+    box_events,
     groups_of,
     naming_event,
     other_words,
@@ -286,6 +287,9 @@ def listed_boxes(incidents: Iterable[Incident]) -> set[str]:
     """The Boxes that a list of these incidents names."""
     found: set[str] = set()
     for each in incidents:
+        if len(each.box_ids) <= BOXES_LISTED:
+            found.update(each.box_ids)
+            continue
         main, others = groups_of(each)
         for group in (main, *others):
             found.update(group.box_ids if len(group.box_ids) <= BOXES_LISTED else ())
@@ -365,12 +369,14 @@ def span_of(incident: Incident) -> str:
 
 def lasted(incident: Incident) -> str:
     """`span_of`, or words where its end was not seen."""
-    return span_of(incident) if naming_event(incident).closed else "open at the end"
+    event = naming_event(incident)
+    return _length(event) if event.closed else "open at the end"
 
 
 def shown_length(incident: Incident) -> str:
     """`span_of`, as far as it was seen: `At least 3 min 20 s`."""
-    return span_of(incident) if naming_event(incident).closed else f"At least {span_of(incident)}"
+    event = naming_event(incident)
+    return _length(event) if event.closed else f"At least {_length(event)}"
 
 
 def cycles_of(incident: Incident) -> str:
@@ -394,8 +400,9 @@ def _length(event: BoxEvent) -> str:
 
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     """The text after the class in a list: `to 85.2 % for 148 ms at Box 1, rapid voltage change at Box 4`."""
-    main, others = groups_of(incident)
-    named = naming_event(incident)
+    events = box_events(incident)
+    main, others = groups_of(incident, events)
+    named = naming_event(incident, events)
     lasting = _length(named)
     if not named.closed:
         lasting = f"{lasting} so far, without an end"

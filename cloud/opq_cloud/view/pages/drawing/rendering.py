@@ -13,13 +13,14 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from opq_cloud.core.page_parts import FailedPart, made_part
+from opq_cloud.core.page_parts import failed_part
 from opq_cloud.export.tables import written_forms
 from opq_cloud.store.incidents.index import IndexProgress
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.web.gate import current_visitor
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.errors import OpqError
 from opq_proto.kit.time_zone import zone_of
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -73,10 +74,15 @@ def _writing(name: str, write: Callable[..., str]) -> Callable[..., str]:
     """The filter, with NOT_WRITTEN for a value that it cannot write, so that a row does not fail its page."""
 
     def written(*values: object, **named: object) -> str:
-        if any(isinstance(each, Undefined) for each in values):
-            return write(*values, **named)  # raises, because the template is wrong
-        part = made_part(f"A value ({name})", lambda: write(*values, **named))
-        return NOT_WRITTEN if isinstance(part, FailedPart) else part
+        try:
+            return write(*values, **named)
+        except OpqError:
+            raise
+        except Exception as error:
+            if any(isinstance(each, Undefined) for each in values):
+                raise  # the template is wrong
+            failed_part(f"A value ({name})", error)
+            return NOT_WRITTEN
 
     return written
 

@@ -64,7 +64,8 @@ def facts_table(
     if finding and finding.confidence is not None:
         facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
     facts.append(("Found by", source_words(incident).split("; ")))
-    if sites := sites_then(context, incident.box_ids, incident.start_ns):
+    (sites,) = sites_then(context, [incident])
+    if sites:
         link = Markup('<a href="/sites/{}">{}</a>')
         facts.insert(1, ("Site", [link.format(quote(name), name) for name in sites]))
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]

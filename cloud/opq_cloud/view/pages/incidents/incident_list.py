@@ -183,16 +183,11 @@ def _stays(context: VisitorContext, named: Mapping[str, str]) -> tuple[tuple[str
     if not any(named.values()):
         return None
     for noun, name in named.items():
-        known = list(context.regions()) if noun == "region" else places_named(context, noun)
+        known = list(context.regions()) if noun == "region" else context.place_names(noun)
         if name and not (context.stays(region=name) if noun == "region" else name in known):
             there = ", ".join(known[:REGIONS_NAMED]) or "none"
             raise HTTPException(404, f"There is no such {noun} that you may see; there are {there}.")
     return context.stays(**named)
-
-
-def places_named(context: VisitorContext, noun: str) -> list[str]:
-    """The sites or feeders of all times that the visitor may know."""
-    return sorted({each for box in context.placed_records().values() for each in box.values_of(noun)})
 
 
 def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
@@ -240,7 +235,8 @@ def neighbours(context: VisitorContext, address: ListAddress, incident: Incident
 
 def beside_at_place(context: VisitorContext, incident: Incident) -> dict[str, object]:
     """Values for `incident.html`: the incidents before and after it at its site, else at its Box."""
-    name = next(iter(sites_then(context, incident.box_ids, incident.start_ns)), "")
+    (sites,) = sites_then(context, [incident])
+    name = sites[0] if sites else ""
     stays = context.stays(name) if name else ()
     boxes = tuple(dict.fromkeys(box_id for box_id, _, _ in stays)) or incident.box_ids[:1]
     wanted = IncidentFilter(box_ids=boxes, stays=stays)

@@ -282,10 +282,11 @@ def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool
 def _with_enough(now: BoxesNow, groups: Groups, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """`known` without the regional Boxes of groups where those that are known have too few owners."""
     hidden, which = np.flatnonzero(known & now.fixed.regional & (groups.which >= 0)), groups.which
-    enough = groups_with_enough(which[hidden], now.fixed.owners[hidden], len(groups.names))
-    used = known & ~now.fixed.regional
-    used[hidden] = enough[which[hidden]]
-    return np.asarray(used, np.bool_)
+    used = np.asarray(known & ~now.fixed.regional, np.bool_)
+    if len(hidden):
+        enough = groups_with_enough(which[hidden], now.fixed.owners[hidden], len(groups.names))
+        used[hidden] = enough[which[hidden]]
+    return used
 
 
 def _middle(places: Sequence[Place]) -> Place:

@@ -101,14 +101,12 @@ def read_course(
         return Course((), axis, weeks, 0, (), (), ())
     rows = _week_rows(address, weeks[0]) if weeks else rows_for(len(boxes) + len(hidden))
     spans = [week_span_of(each) for each in weeks] or [span]
+    served = [served_lines(context, choice, boxes, each.start_ms, each.end_ms) for each in spans]
     parts = [
-        read_lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden)
-        for each in spans
+        read_lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden, own)
+        for each, own in zip(spans, served, strict=True)
     ]
-    own = (
-        line for each in spans for line in served_lines(context, choice, boxes, each.start_ms, each.end_ms)
-    )
-    nominal = [part.box for line in own for part in line.parts] or boxes
+    nominal = [part.box for own in served for line in own for part in line.parts] or boxes
     nominal += (each.box for each in hidden)
 
     def chart_of(quantity: PastQuantity) -> PastChart:
@@ -146,7 +144,7 @@ def read_course(
         context.store, *axis, () if weeks else choice.box_ids, stays if choice.name else None
     )
     read = len(boxes) + len({each.box.box_id for each in hidden})
-    extremes = _extremes(context, wanted) if incidents else {}
+    extremes = _extremes(context, wanted, incidents)
     losses = tuple(_losses(context, boxes, first_ms, last_ms))
     return Course(
         charts,
@@ -226,11 +224,16 @@ def _chart(
     )
 
 
-def _extremes(context: VisitorContext, wanted: IncidentFilter) -> dict[str, list[IndexedIncident]]:
-    """The longest incidents, and the deepest of the most severe, which are all where there are not many."""
-    find = context.store.find_incidents
-    severe = find(replace(wanted, order="severe"), INCIDENTS_MARKED)
+def _extremes(
+    context: VisitorContext, wanted: IncidentFilter, newest: Sequence[IndexedIncident]
+) -> dict[str, list[IndexedIncident]]:
+    """The longest incidents, and the deepest of the most severe; of the newest where those are all."""
+    severe, longest = newest, sorted(newest, key=lambda each: each.place("long").key, reverse=True)
+    if len(newest) >= INCIDENTS_MARKED:
+        find = context.store.find_incidents
+        severe = find(replace(wanted, order="severe"), INCIDENTS_MARKED)
+        longest = find(replace(wanted, order="long"), EXTREMES_LISTED)
     below = [each for each in severe if each.residual_percent is not None and each.residual_percent < 100]
     deepest = sorted(below, key=lambda each: each.residual_percent or 0.0)[:EXTREMES_LISTED]
-    longest = find(replace(wanted, order="long"), EXTREMES_LISTED)
+    longest = longest[:EXTREMES_LISTED]
     return {name: found for name, found in (("Longest", longest), ("Deepest", deepest)) if found}

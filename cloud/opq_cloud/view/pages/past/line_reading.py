@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.pages.drawing.local_weeks import LocalSpan
@@ -47,13 +47,13 @@ def read_lines(
     rows: int,
     boxes: Sequence[ShownBox],
     hidden: Sequence[HiddenBox],
+    served: Sequence[ServedLine],
 ) -> dict[str, list[PastSeries]]:
-    """Quantity -> one line for each Box, or one for all."""
+    """Quantity -> one line for each Box, or one for all. `served`: the lines of `boxes` in the span."""
     if hidden:
         rows = max(1, min(rows, span.length_ms // HIDDEN_ROW_MS))
-    class_a = address.class_a_in(span, rows)
-    reader = PastReader(context.store, span, now_ms, context.first_heard_ms, address.percent, class_a, rows)
-    served = served_lines(context, address.choice, boxes, span.start_ms, span.end_ms)
+    heard_ms, class_a = cache(context.first_heard_ms), address.class_a_in(span, rows)
+    reader = PastReader(context.store, span, now_ms, heard_ms, address.percent, class_a, rows)
     found = [_served(reader, each, quantities) for each in served]
     if hidden:
         whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
@@ -81,8 +81,7 @@ def served_lines(
         return lines_of_site(choice.name, boxes, context.placed_records().values(), span_ns)
     records = context.records_of_then(each.box_id for each in boxes)
     if choice.name:
-        belongs = partial(context.is_in, choice.kind, choice.name)
-        return lines_of_group(boxes, records.values(), span_ns, belongs)
+        return lines_of_group(boxes, records.values(), span_ns, context.belongs(choice.kind, choice.name))
     return lines_of_boxes(boxes, records, span_ns)
 
 
@@ -91,7 +90,7 @@ def boxes_of_then(
 ) -> tuple[ShownBox, ...]:
     """The Boxes of a group that were there in a span."""
     records = context.records_of_then(choice.box_ids)
-    moved = {box_id for box_id, record in records.items() if record.stated}
+    moved = {box_id for box_id, record in records.items() if not record.is_unchanged}
     lines = served_lines(context, choice, [each for each in choice.boxes if each.box_id in moved], *span_ms)
     there = {part.box.box_id for line in lines for part in line.parts}
     return tuple(each for each in choice.boxes if each.box_id in there or each.box_id not in moved)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -103,7 +102,7 @@ class VerdictCalendar:
         if choice.kind == "site" and choice.boxes:
             places = self._site(list(context.placed_records().values()), choice.name, span_ns)
         elif choice.name:
-            belongs = partial(context.is_in, choice.kind, choice.name)
+            belongs = context.belongs(choice.kind, choice.name)
             records_of_then = (
                 record for box_id in choice.box_ids for record in context.records_of_then((box_id,)).values()
             )

@@ -146,7 +146,8 @@ class AvailabilityReader:
         Of very many Boxes, one call reads as many as it can in READ_S: the others keep their older figures.
         Where the store cannot be read, nothing is known.
         """
-        keys = [(box_id, self._begins_ms(since_ms.get(box_id, LONG_AGO_MS))) for box_id in box_ids]
+        begins_ms = {box_id: self._begins_ms(from_ms) for box_id, from_ms in since_ms.items()}
+        keys = [(box_id, begins_ms.get(box_id, LONG_AGO_MS)) for box_id in box_ids]
         kept = self._found
         if self._maker.is_making(AvailabilityReader) and all(key in kept for key in keys):
             return {key[0]: kept[key][1] for key in keys}  # another thread reads newer ones
@@ -166,7 +167,8 @@ class AvailabilityReader:
 
     def first_heard_ms(self, box_id: str) -> float | None:
         """When a Box was first heard; LONG_AGO_MS for a time before the last day; None: never."""
-        self.of((box_id,))
+        if box_id not in self._since_ms:
+            self.of((box_id,))
         return self._since_ms.get(box_id)
 
     def _forget_unwanted(self, wanted: Collection[tuple[str, float]], now_s: float) -> None:

@@ -49,6 +49,14 @@ class BoxRegistry:
         """The place of a Box by these facts, which may be those of before."""
         return box_place(box, self.locations, self.of_location)
 
+    def members(self, groups: Iterable[tuple[str, str]]) -> list[str]:
+        """The Boxes that are or were in each of these groups, given as kind and name."""
+        lists = [self.groups[kind].get(name, ()) for kind, name in groups]
+        if not lists:
+            return list(self.records)
+        others = [frozenset(each) for each in lists[1:]]
+        return [box_id for box_id in lists[0] if all(box_id in each for each in others)]
+
     def is_in(self, kind: str, name: str, box: BoxRecord) -> bool:
         """Whether a Box with these facts is at a `site` or `feeder`, or in a `region` or `grid`."""
         if kind in ("site", "feeder"):

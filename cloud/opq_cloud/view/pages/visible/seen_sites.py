@@ -9,6 +9,7 @@ from opq_cloud.operations.site_now import BACK_NS, IntervalReader, SiteNow, site
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_measure.events.polyphase import GroupEvent
+from opq_proto.messages import Incident
 
 Sites = Mapping[str, tuple[BoxRecord, ...]]
 
@@ -60,11 +61,19 @@ def seen_site(context: VisitorContext, name: str) -> SeenSite:
     return SeenSite(name, records, members, intervals, context.nominal_v, whole)
 
 
-def sites_then(context: VisitorContext, box_ids: Iterable[str], t_ns: int) -> list[str]:
-    """The names of the sites at which these Boxes were at a moment."""
-    records = context.placed_records()
-    found = (records[box_id].at(t_ns).site for box_id in box_ids if box_id in records)
-    return sorted({site for site in found if site})
+def sites_then(context: VisitorContext, incidents: Sequence[Incident]) -> list[list[str]]:
+    """The names of the sites at which the Boxes of each incident were at its start."""
+    records = context.placed_records({box_id for each in incidents for box_id in each.box_ids})
+    return [
+        sorted(
+            {
+                site
+                for box_id in each.box_ids
+                if box_id in records and (site := records[box_id].at(each.start_ns).site)
+            }
+        )
+        for each in incidents
+    ]
 
 
 def sites_of_boxes(sites: Sites, box_ids: Iterable[str]) -> list[str]:

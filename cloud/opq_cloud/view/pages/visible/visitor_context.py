@@ -1,7 +1,8 @@
 """The data that pages and answers of the API read, as their visitor may see it."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from fastapi import HTTPException
 
@@ -203,8 +204,11 @@ class VisitorContext:
         chosen = self.box_ids() if box_ids is None else box_ids
         unplugged = self._services.registry.now().unplugged
         visitor = self.visitor
-        wanted = [each for each in chosen if each not in unplugged and visitor.sees(each)]
-        since_ms = {each: visitor.spans(each)[-1][0] / 1_000_000 for each in wanted if visitor.has_spans}
+        wanted = [each for each in chosen if each not in unplugged]
+        if not visitor.everything:
+            wanted = list(filter(visitor.sees, wanted))
+        limited = wanted if visitor.has_spans else ()
+        since_ms = {each: visitor.spans(each)[-1][0] / 1_000_000 for each in limited}
         return self._services.availability.of(wanted, since_ms)
 
     def first_heard_ms(self, box_id: str) -> float | None:
@@ -266,15 +270,15 @@ class VisitorContext:
         named = {"site": site, "region": region, "feeder": feeder, "grid": grid}
         wanted = [(kind, name) for kind, name in named.items() if name]
         found = []
-        for box_id, record in self.records_of_then(registry.records).items():
+        for box_id, record in self.records_of_then(registry.members(wanted)).items():
             for span in record.place_spans():
                 if all(registry.is_in(kind, name, span.box) for kind, name in wanted):
                     found.append((box_id, span.start_ns, span.end_ns))
         return tuple(found)
 
-    def is_in(self, kind: str, name: str, box: BoxRecord) -> bool:
-        """Whether a Box with these facts is in a group, as `BoxRegistry.is_in`."""
-        return self._services.registry.now().is_in(kind, name, box)
+    def belongs(self, kind: str, name: str) -> Callable[[BoxRecord], bool]:
+        """Whether a Box with given facts is in a group, as `BoxRegistry.is_in`."""
+        return partial(self._services.registry.now().is_in, kind, name)
 
     def records_of_then(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
         """The stored records that the visitor may see, with what was stated before.
@@ -291,14 +295,22 @@ class VisitorContext:
         """Site -> all its Boxes by their phases, also those that the visitor does not see."""
         return self._services.registry.now().sites
 
-    def placed_records(self) -> Mapping[str, BoxRecord]:
-        """The records of all Boxes whose place the visitor sees, with what was stated before."""
+    def placed_records(self, box_ids: Iterable[str] | None = None) -> Mapping[str, BoxRecord]:
+        """The records of all Boxes whose place the visitor sees, or of these, with what was stated before."""
         records, visitor = self._services.registry.now().records, self.visitor
         if visitor.everything:
             return records
         return {
-            box_id: visitor.record_seen(box) for box_id, box in records.items() if visitor.knows_place(box_id)
+            box_id: visitor.record_seen(records[box_id])
+            for box_id in (records if box_ids is None else box_ids)
+            if box_id in records and visitor.knows_place(box_id)
         }
+
+    def place_names(self, kind: str) -> list[str]:
+        """The names of sites or feeders of all times that the visitor may know, sorted."""
+        if self.visitor.everything:
+            return list(self._services.registry.now().groups[kind])
+        return sorted({each for box in self.placed_records().values() for each in box.values_of(kind)})
 
     def records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
         """The stored records that the visitor may see, with the facts of the time that they read."""

@@ -12,6 +12,7 @@ from opq_plugins.package.archive import pack
 from opq_plugins.package.manifest import parse_manifest
 from opq_proto.errors import PluginError
 from opq_tools.rules.plugin.install import command
+from opq_tools.rules.plugin.pack import command as pack_command
 from opq_tools.rules.plugin.shipped import lacking_requirements, shipped_plugins, with_libraries
 
 
@@ -27,6 +28,17 @@ def test_the_toolkit_ships_the_change_plugin() -> None:
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
     done = CliRunner().invoke(command, ["chnage"])
     assert done.exit_code == 2 and "the toolkit has change" in done.output
+
+
+def test_a_shipped_plugin_is_packed_by_name(tmp_path: Path) -> None:
+    done = CliRunner().invoke(pack_command, ["change", "--out", str(tmp_path / "c.zip")])
+    assert done.exit_code == 0 and "analyses/change.py" in zipfile.ZipFile(tmp_path / "c.zip").namelist()
+    for words, wanted in (
+        (["chnage"], "the toolkit has change"),
+        (["change", "--wheels", "."], "--libraries"),
+    ):
+        refused = CliRunner().invoke(pack_command, words)
+        assert refused.exit_code == 2 and wanted in refused.output
 
 
 def test_only_lacking_libraries_are_packed() -> None:
@@ -82,6 +94,11 @@ def test_wheels_of_a_folder_come_with_it(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="pip does not find"):
         with_libraries(plugin, into, wheels)
     made_wheel(wheels, "surelyabsent")
+    packed = CliRunner().invoke(
+        pack_command, [str(plugin), "--out", str(tmp_path / "m.zip"), "--libraries", "--wheels", str(wheels)]
+    )
+    assert packed.exit_code == 0, packed.output
+    assert "wheels/surelyabsent-1.0-py3-none-any.whl" in zipfile.ZipFile(tmp_path / "m.zip").namelist()
     whole = with_libraries(plugin, into / "again", wheels)
     (wheel,) = (whole / "wheels").iterdir()
     names = zipfile.ZipFile(wheel).namelist()

@@ -179,12 +179,15 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
             try:
                 have = importlib.metadata.version(wanted.name)
             except importlib.metadata.PackageNotFoundError:
-                problems.append(f"{text} is not installed; pip install it, or put its wheel into wheels/")
+                problems.append(f"{text} is not installed")
                 continue
         if not _is_within(have, wanted):
             problems.append(f"{text}: {have} is installed")
     if problems:
-        raise PluginError(f"{manifest.name} has unmet requirements: {'; '.join(problems)}")
+        raise PluginError(
+            f"{manifest.name} has unmet requirements: {'; '.join(problems)}; `opq-tools plugin pack FOLDER"
+            " --libraries` packs libraries with it"
+        )
 
 
 def _is_within(have: str, wanted: Requirement) -> bool:

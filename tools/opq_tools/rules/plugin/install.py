@@ -13,7 +13,7 @@ from opq_plugins.package.archive import pack, read_package
 from opq_plugins.package.manifest import MANIFEST, PACKAGE, parse_manifest
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_plugins.policy import Policy
-from opq_tools.rules.plugin.shipped import shipped_plugins, with_libraries
+from opq_tools.rules.plugin.shipped import shipped_or_own, shipped_plugins, with_libraries
 from opq_tools.shared.input_file import read_input
 from opq_tools.shared.progress import shown_step
 from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, show_answer
@@ -109,9 +109,7 @@ def _is_original(source: Path) -> bool:
 
 def _read_source(source: Path, wheels: Path | None, server: RuleServer) -> tuple[str, bytes]:
     """Returns a plug-in's name and its zip. Raises PluginError, UsageError, ServerRefusedError."""
-    shipped = shipped_plugins()
-    if not source.exists() and str(source) in shipped:
-        source = shipped[str(source)]
+    source = shipped_or_own(source)
     if source.is_dir():
         server.request("GET", f"/plugins/{KINDS[PACKAGE]}")  # refuses before pip takes a minute for libraries
         with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
@@ -121,8 +119,8 @@ def _read_source(source: Path, wheels: Path | None, server: RuleServer) -> tuple
         raise click.UsageError("--wheels is for a name or a folder; a package has its wheels")
     if not source.exists():
         raise click.UsageError(
-            f"there is no {source}, and the toolkit has {', '.join(shipped)}; for a package at a URL give "
-            "KIND NAME URL"
+            f"there is no {source}, and the toolkit has {', '.join(shipped_plugins())};"
+            " for a package at a URL give KIND NAME URL"
         )
     return read_package(source, None, Policy()).manifest.name, read_input(source)
 

@@ -31,6 +31,11 @@ def shipped_plugins() -> dict[str, Path]:
     return {each.parent.name: each.parent for each in folders}
 
 
+def shipped_or_own(source: Path) -> Path:
+    """Returns `source`, or the folder of the toolkit's plug-in of that name if nothing here has it."""
+    return source if source.exists() else shipped_plugins().get(str(source), source)
+
+
 def with_libraries(folder: Path, into: Path, wheels: Path | None) -> Path:
     """Returns a copy of a plug-in's folder in `into`, with wheels of the libraries that this Python lacks.
 

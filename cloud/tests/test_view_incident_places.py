@@ -62,7 +62,7 @@ CASES: list[tuple[str, list[Low], dict[str, str | None]]] = [
         {"box=1": "Interruption 0.5 % open at the end Box 1", "box=3": "Sag 31.0 % 150 ms Box 3"},
     ),
     (
-        "Harmonics and sag at Box 1, sag to 80.0 % at Box 2",
+        "Harmonics and sag to 72.0 % at Box 1, sag to 80.0 % at Box 2",
         [("harmonics+sag", "1", 200, 72.0), ("sag", "2", 150, 80.0)],
         {
             "site=mill&class=harmonics": "Harmonics and sag 72.0 % 200 ms Box 1, of 2",

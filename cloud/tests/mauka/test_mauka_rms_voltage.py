@@ -110,15 +110,13 @@ def test_a_jump_names_the_level_it_makes(analysis, before, degrees, at_s, kind):
     assert "the effect of a phase jump of" in found.because
 
 
-def test_a_dip_by_noise_alone_is_a_sag(analysis):
+def test_a_dip_by_noise_alone_is_no_finding(analysis):
     """Urms(1/2) of a steady 90.5 % in noise of 30 dB falls below 90 % at times: reports count that."""
     noise_v = 3.8 * np.random.default_rng(4).standard_normal(36_000)
     volts = 0.905 * 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * np.arange(36_000) / 12_000) + noise_v
     one = replace(wave(), counts=np.round(volts / 0.0068).astype(np.int16))
     measured = find_disturbances(one.volts, 12_000.0, 120.0, 60.0, Limits())
-    found = look(analysis, one)
-    assert len(measured) > 0
-    assert [(each.kind, each.residual_v) for each in found] == [("sag", each.residual_v) for each in measured]
+    assert len(measured) > 0 and look(analysis, one) == ()
 
 
 def test_a_deepening_sag_is_one_interruption(analysis):

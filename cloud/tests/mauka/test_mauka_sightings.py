@@ -46,6 +46,18 @@ def test_the_covering_sighting_gives_the_figures(onset_first: bool) -> None:
     assert table.put([onset], 1).written == ()
 
 
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("cut_first", [True, False])
+def test_a_cut_waveform_doubles_no_jumps_dip(closed: bool, cut_first: bool) -> None:
+    """A waveform that ends soon after a phase jump shows the dip that it makes, but not the jump."""
+    cut = sag(1000, 1016, residual_percent=84.0, duration_cycles=1.0, closed=closed)
+    jumped = replace(cut, kind="phase_jump+sag", closed=True, figures=(("phase_jump_degrees", 60.0),))
+    table = Table()
+    table.put([cut if cut_first else jumped], 1)
+    table.put([jumped if cut_first else cut], 2)
+    assert [known.finding for known in table.known.values()] == [jumped]
+
+
 def test_an_end_within_a_cycle_is_closed() -> None:
     """An open end within a cycle of the recovery does not hold a dip open."""
     closed = sag(0, 1500, duration_cycles=90.0)

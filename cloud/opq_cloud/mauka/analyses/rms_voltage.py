@@ -71,9 +71,10 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Returns every disturbance that any Box saw; one open at the end of its waveform has `closed=False`.
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
-    be found in a piece shorter than two cycles. Each dip and swell by Urms(1/2) is a finding, because reports
-    and indices count it; one that `classify` takes for the effect of a phase jump names the jump too. Raises
-    ValueError when a waveform cannot be measured.
+    be found in a piece shorter than two cycles. What `classify` takes for the effect of noise is not a
+    finding; a dip or swell that a phase jump makes is one that names the jump too, because reports and
+    indices count it. Where `classify` cannot decide, every dip and swell is one. Raises ValueError when a
+    waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)
@@ -84,14 +85,15 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
         if not piece.analysis.disturbances:
             continue
         parts: tuple[ClassifiedPart, ...] = ()
+        shown: set[float] | None = None
         with suppress(ClassificationError):  # the analyses of the other classes report it
             parts = RESULTS.parts_of(piece, limits)
+            shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
         for disturbance, details in zip(piece.analysis.disturbances, piece.analysis.details, strict=True):
             finding = _finding(disturbance, details, piece)
-            jump = _jump_that_made(disturbance, piece, parts)
-            if jump is None:
+            if shown is None or disturbance.start_sample in shown:
                 found.append(with_onset(finding, piece, disturbance, pieces))
-            else:
+            elif jump := _jump_that_made(disturbance, piece, parts):
                 found.append(with_onset(_with_jump(finding, jump), piece, jump, pieces))
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
 
@@ -100,8 +102,7 @@ def _jump_that_made(
     level: Disturbance, piece: MeasuredRun, parts: Sequence[ClassifiedPart]
 ) -> Occurrence | None:
     """Returns the phase jump of which a dip or swell that has ended is the effect, by `classify`."""
-    own = [part.found for part in parts if isinstance(part.found, Disturbance)]
-    if level.kind not in LEVELS or level.open or level.start_sample in {each.start_sample for each in own}:
+    if level.kind not in LEVELS or level.open:
         return None
     cycle = piece.analysis.rate_hz / piece.analysis.nominal_hz
     jumps = [part.found for part in parts if isinstance(part.found, Occurrence) and part.kind == JUMP]

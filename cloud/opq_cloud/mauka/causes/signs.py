@@ -14,6 +14,7 @@ from opq_cloud.mauka.measuring.sightings import HIGH_FAMILY, LOW_FAMILY, family
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_measure.causes.dip_types import DipType, dip_type_of
+from opq_measure.classification.jump_levels import what_happened
 
 SIGNS_SHOWN = 4
 CLEAR_MOVE = 0.05
@@ -180,7 +181,7 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
     ringing = max(figures, key=lambda each: each.get("ringing_pu", 0.0), default={})
     impulses = [each["impulse_pu"] for each in figures if "impulse_pu" in each]
     apart = [each["hz_apart"] for each in figures if "hz_apart" in each]
-    families = {family(kind) for kind in kinds}
+    families = {family(what_happened(kind)) for kind in kinds}
     return IncidentSigns(
         kinds=kinds,
         several=len(witnesses) > 1,
@@ -226,7 +227,9 @@ def _trip(witnesses: Sequence[IncidentWitness]) -> FeederTrip | None:
     All its Boxes are without voltage for long. Boxes of others had a dip that ended, or none saw anything.
     """
     seconds = {each.box_id: (each.end_ns - each.start_ns) / 1e9 for each in witnesses}
-    low = [each for each in witnesses if family(each.kind) == LOW_FAMILY or each.kind == "outage"]
+    low = [
+        each for each in witnesses if family(what_happened(each.kind)) == LOW_FAMILY or each.kind == "outage"
+    ]
     dead = [
         each
         for each in low
@@ -268,7 +271,7 @@ def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str,
     change = figures.get("onset_change_percent")
     if change is None:
         return False
-    if family(kind) != HIGH_FAMILY or residual_percent is None:
+    if family(what_happened(kind)) != HIGH_FAMILY or residual_percent is None:
         return True
     return residual_percent <= STANDS_PERCENT * (1 + change / 100)
 

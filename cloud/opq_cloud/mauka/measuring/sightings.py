@@ -14,6 +14,7 @@ from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM_KIND, as_telegram, l
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_cloud.store.incidents.box_events import is_steady
 from opq_measure.analysis.lasting_conditions import THD_BEFORE
+from opq_measure.classification.jump_levels import made_by_jump, what_happened
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import END_WITHIN_S, UNKNOWN_UNCERTAINTY_NS, Finding
 
@@ -45,6 +46,8 @@ _FAMILY = {
     "undervoltage": LOW_FAMILY,
     "swell": HIGH_FAMILY,
     "overvoltage": HIGH_FAMILY,
+    made_by_jump("sag"): LOW_FAMILY,
+    made_by_jump("swell"): HIGH_FAMILY,
     **dict.fromkeys(LINES, "line"),
 }
 
@@ -129,7 +132,9 @@ def _whole(every: tuple[Finding, ...]) -> Finding:
         and one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS
     ]
     if covering:
-        best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
+        best = max(
+            covering, key=lambda one: (one.closed, _names_jump(one), one.end_ns - one.start_ns, _order(one))
+        )
         if shown and not best.onset_seen:
             best = replace(best, start_ns=min(shown), onset_seen=True)
         found = replace(best, uncertainty_ns=span.uncertainty_ns)
@@ -236,16 +241,20 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
 
 def _kind(kinds: set[str], duration_s: float) -> str:
     """Returns the class as docs/reference/contracts.md names it; an interruption in any sighting makes it
-    one."""
+    one, and a phase jump in one names what a jump can make."""
     long = duration_s > TEMPORARY_S
     match family(min(kinds)):
         case "low voltage" if "interruption" in kinds:
             return "interruption"
         case "low voltage":
-            return "undervoltage" if long else "sag"
+            level, lasting = "sag", "undervoltage"
         case "high voltage":
-            return "overvoltage" if long else "swell"
-    return min(kinds)
+            level, lasting = "swell", "overvoltage"
+        case _:
+            return min(kinds)
+    if long:
+        return lasting
+    return made_by_jump(level) if made_by_jump(level) in kinds else level
 
 
 def _cycles_per_s(finding: Finding) -> float | None:
@@ -265,8 +274,13 @@ def _covers(one: Finding, other: Finding) -> bool:
 def _ranks(one: Finding) -> tuple[float, ...]:
     """Returns what a sighting has to show at least as well as another one to cover it."""
     clock = one.clock_id is not None, _certainty(one)
-    shown = one.closed, one.onset_seen, one.kind == TELEGRAM_KIND
+    shown = one.closed, one.onset_seen, one.kind == TELEGRAM_KIND, _names_jump(one)
     return -one.start_ns, one.end_ns, *shown, one.uncertainty_ns, *clock, _compared(one)
+
+
+def _names_jump(one: Finding) -> bool:
+    """Whether it names the phase jump that makes it, which a waveform that ends soon after does not show."""
+    return what_happened(one.kind) != one.kind
 
 
 def _order(finding: Finding) -> tuple[float, float, float, int, str]:

@@ -81,6 +81,7 @@ def classifications(finding: Finding) -> list[str]:
             words.append("FREQUENCY_SAG" if below else "FREQUENCY_SWELL")
         else:
             words.append(CLASSIFICATIONS.get(part, "UNDEFINED"))
+    words = [word for word in words if word != "UNDEFINED"] or words
     verdicts = (ITIC_CLASSIFICATIONS.get(finding.itic or ""), F47_CLASSIFICATIONS.get(finding.semi_f47 or ""))
     return words + [word for word in verdicts if word is not None]
 

@@ -255,6 +255,9 @@ def test_trends_come_before_class_a(store: CloudStore) -> None:
     reader = PastReader(store, span, NOW, lambda _: 0.0, False)
     sources = {name: each.source for name, each in reader.box(box, wanted).items()}
     assert sources == {"rms_v": "trends", "plt": "class A, 2 h", "trans_v": ""}
+    for class_a, source in ((None, "class A"), (False, "trends")):
+        reader = PastReader(store, span, NOW, lambda _: 0.0, False, class_a)
+        assert reader.box(box, [QUANTITIES["thd_percent"]])["thd_percent"].source.startswith(source)
 
 
 def test_class_a_of_unseen_boxes_is_hidden(store: CloudStore) -> None:

@@ -35,7 +35,7 @@ def framed(body):
 
 def raw(data):
     sockets = []
-    for number in range(3, 250):
+    for number in range(3, 4096):
         try:
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 sockets.append(number)

@@ -63,15 +63,15 @@ class PastAddress:
     show: str
     standard: str
 
-    def class_a_in(self, span: TimeSpan, rows: int) -> bool:
-        """Whether class A comes first for every quantity that it has, in a chart of so many rows.
+    def class_a_in(self, span: TimeSpan, rows: int) -> bool | None:
+        """Whether class A comes first in a chart of so many rows, or trends; None: as each quantity has it.
 
         Lines are drawn; of more Boxes than there are lines, class A is read on request.
         """
         if self.source:
             return self.source == "a"
         ten_minutes = level_for(span.start_ms, span.end_ms, rows) >= TEN_MINUTES_MS
-        return ten_minutes and len(self.choice.boxes) <= MAX_SERIES
+        return True if ten_minutes and len(self.choice.boxes) <= MAX_SERIES else None
 
     @property
     def query(self) -> str:

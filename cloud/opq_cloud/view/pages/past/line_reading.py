@@ -56,7 +56,7 @@ def read_lines(
     reader = PastReader(context.store, span, now_ms, heard_ms, address.percent, class_a, rows)
     found = [_served(reader, each, quantities) for each in served]
     if hidden:
-        whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
+        whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, rows=rows)
         found += [replace(whole, stays=each.stays).box(each.box, quantities) for each in hidden]
     lines: dict[str, list[PastSeries]] = {}
     for quantity in quantities:

@@ -5,7 +5,7 @@ where a span is long. The ten minutes of a site are computed, a month after the 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -52,8 +52,10 @@ ROWS_DRAWN = 750
 """Rows of one Box in a chart, at most."""
 RAW_DAYS = 400
 """Class A of a longer span is read from summaries of days."""
-SITE_DAYS = 31
-"""Days of a longer span of a site that are read at once: a row of each."""
+PART_DAYS = 31
+"""Days of a longer span that are read at once: a row of each."""
+CHANGE_DAYS = 92
+"""Changes of the frequency over a longer span have a row a day: a year of 10 s is three million of them."""
 SHORT_DAYS = 31
 """The frequency of a shorter span is read from intervals of 10 s where they state it."""
 SETTLED_MS = 900_000
@@ -73,8 +75,8 @@ class PastReader:
     first_heard_ms: Callable[[str], float | None]
     percent: bool
     """Whether voltages are in percent of each Box's nominal voltage."""
-    class_a: bool = False
-    """Whether class A comes first for every quantity."""
+    class_a: bool | None = None
+    """Whether class A comes first for every quantity, or trends; None: what each quantity says."""
     rows: int = ROWS_DRAWN
     stays: Stays = ()
     """The spans that count; empty: all."""
@@ -85,7 +87,7 @@ class PastReader:
         """One Box: quantity -> rows."""
         keys = {each.name: (each.key, each.factor) for each in quantities if each.key}
         kept = [each for each in quantities if each.interval or each.of_changes]
-        first = {each.name for each in kept if each.class_a or self.class_a}
+        first = {each.name for each in kept if (each.class_a if self.class_a is None else self.class_a)}
         found = {each.name: self._class_a(box, each) for each in quantities if each.name in first}
         missing = {name for name in keys if name not in first or not len(found[name].at_ms)}
         if missing:
@@ -119,15 +121,16 @@ class PastReader:
         """A quantity of the phases of a site together."""
         if self.span.length_ms <= RAW_DAYS * DAY_MS:
             return self._intervals(box, quantity, reader, quantity.length_ms)
-        first_ms = self.span.start_ms // DAY_MS * DAY_MS
-        edges = [*range(first_ms, self.span.end_ms, SITE_DAYS * DAY_MS), self.span.end_ms]
-        edges[0] = self.span.start_ms
-        parts = [
-            replace(self, span=replace(self.span, start_ms=start, end_ms=end), row_ms=DAY_MS)
-            for start, end in pairwise(edges)
-        ]
-        read = [each._intervals(box, quantity, reader, quantity.length_ms) for each in parts]
+        read = [each._intervals(box, quantity, reader, quantity.length_ms) for each in self._parts()]
         return after_one_another(box.label, read)
+
+    def _parts(self) -> "Iterator[PastReader]":
+        """Readers of the parts of a long span, with a row a day."""
+        first_ms = self.span.start_ms // DAY_MS * DAY_MS
+        edges = [*range(first_ms, self.span.end_ms, PART_DAYS * DAY_MS), self.span.end_ms]
+        edges[0] = self.span.start_ms
+        for start, end in pairwise(edges):
+            yield replace(self, span=replace(self.span, start_ms=start, end_ms=end), row_ms=DAY_MS)
 
     def _factor(self, box: ShownBox, quantity: PastQuantity) -> float:
         """The factor of a value in `unit` of the quantity."""
@@ -218,15 +221,20 @@ class PastReader:
 
     def _changes(self, box: ShownBox, quantity: PastQuantity, records: ShownIntervals) -> PastSeries:
         """The change of the frequency from each interval to the next, as the steepest one of reports."""
+        if self.span.length_ms <= CHANGE_DAYS * DAY_MS:
+            return self._drawn(box, quantity, self._changes_until(box, records, self.span.end_ms))
+        drawn = [
+            each._drawn(box, quantity, each._changes_until(box, records, self.span.end_ms))
+            for each in self._parts()
+        ]
+        return after_one_another(box.label, drawn)
+
+    def _changes_until(self, box: ShownBox, records: ShownIntervals, end_ms: int) -> IntervalValues | None:
+        """The changes that begin in the span; the last one may end after it, but not after `end_ms`."""
         start_ns, end_ns = self.span.start_ms * NS_PER_MS, self.span.end_ms * NS_PER_MS
-        edges = [*range(start_ns, end_ns, SHORT_DAYS * DAY_NS), end_ns]
-        parts = []
-        for first_ns, last_ns in pairwise(edges):
-            until_ns = min(last_ns + TEN_MINUTES_NS, end_ns)  # the change over an edge begins before it
-            read = stating_intervals(records, box.box_id, first_ns, until_ns)
-            parts.append(changes_of(self._stayed(read), first_ns, last_ns))
-        rows = joined_values([each for each in parts if each is not None])
-        return self._drawn(box, quantity, rows)
+        until_ns = min(end_ns + TEN_MINUTES_NS, end_ms * NS_PER_MS)
+        read = stating_intervals(records, box.box_id, start_ns, until_ns)
+        return changes_of(self._stayed(read), start_ns, end_ns)
 
     def _as_judged(self, box: ShownBox, quantity: PastQuantity, line: PastSeries) -> PastSeries:
         """The line with lowest and highest as reports and indices have them, where class A is stored."""

@@ -11,7 +11,7 @@ from opq_tools.rules.plugin.shipped import shipped_or_own, shipped_plugins, with
 from opq_tools.shared.progress import shown_step
 
 
-@click.command("pack")
+@click.command("pack", short_help="Pack a folder, or a shipped plug-in, into a zip.")
 @click.argument("source", metavar="FOLDER | NAME", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File to write. Default: <name>-<version>.zip here."

@@ -495,6 +495,15 @@ def test_a_breaker_that_opens_is_a_trip(witnesses: tuple[IncidentWitness, ...], 
     assert not is_trip or (first.cause == "fault" and first.probability > 0.9)
 
 
+def test_causes_take_a_jumps_dip_as_jump() -> None:
+    """It does not count as a dip of a short circuit, nor as one beside a feeder that was switched off."""
+    one = replace(witness("20", **DIP | {"kind": "phase_jump+sag"}), feeder="f1")
+    signs = signs_of(frozenset({one.kind}), None, [one])
+    assert (signs.low, signs.high) == (False, False)
+    dead = (*tripped(("f2", 0.15)), one)
+    assert signs_of(frozenset({"interruption", one.kind}), "region", dead).trip is not None
+
+
 def test_a_whole_dead_feeder_lost_its_supply() -> None:
     """Nothing shows what came before, nor whether other feeders had a dip."""
     first = hypotheses_for(signs_of(frozenset({"interruption"}), "feeder", tripped()))[0]

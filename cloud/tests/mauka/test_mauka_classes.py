@@ -127,6 +127,8 @@ def test_the_originals_words_are_among_the_classifications() -> None:
         assert classifications(off) == [word]
     assert classifications(Finding("outage", "1", 0, 1, 0)) == ["OUTAGE"]
     assert classifications(Finding("phase_jump", "1", 0, 1, 0)) == ["UNDEFINED"]
+    for kind, word in (("phase_jump+sag", "VOLTAGE_SAG"), ("flicker+harmonics", "EXCESSIVE_THD")):
+        assert classifications(Finding(kind, "1", 0, 1, 0)) == [word]
 
 
 def test_the_recordings_have_their_dip(tmp_path: Path) -> None:

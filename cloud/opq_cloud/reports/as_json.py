@@ -8,7 +8,7 @@ from opq_cloud.export.exported_records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.verdicts import VerdictRow
-from opq_cloud.reports.week_report import WeekReport
+from opq_cloud.reports.week_report import PhaseReport, WeekReport
 from opq_measure.standards.event_tables import SARFI_NAMES
 from opq_proto.measurement.intervals import INTERVAL_WORDS
 
@@ -72,10 +72,7 @@ def report_json(report: WeekReport) -> dict[str, Any]:
                 },
                 "complete_percent": _number(phase.complete_percent),
                 "flagged_percent": _number(phase.flagged_percent),
-                "interruptions": phase.supply.sustained if phase.is_known else None,
-                "earlier_interruptions": phase.supply.earlier if phase.is_known else None,
-                "interrupted_minutes": _number(phase.supply.minutes) if phase.is_known else None,
-                "short_interruptions": phase.supply.short if phase.is_known else None,
+                **_interruptions(phase),
                 "supplied_percent": _number(phase.supply.supplied_percent),
             }
             for phase in report.phases
@@ -116,6 +113,16 @@ def report_json(report: WeekReport) -> dict[str, Any]:
         "not_confirmed": [*unconfirmed(report)],
         "software": software_name(),
     }
+
+
+def _interruptions(phase: PhaseReport) -> dict[str, float | None]:
+    counts = {
+        "interruptions": phase.supply.sustained,
+        "earlier_interruptions": phase.supply.earlier,
+        "interrupted_minutes": _number(phase.supply.minutes),
+        "short_interruptions": phase.supply.short,
+    }
+    return counts if phase.is_known else dict.fromkeys(counts)
 
 
 def report_table(reports: list[WeekReport]) -> ExportTable:

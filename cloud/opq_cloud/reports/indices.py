@@ -194,8 +194,8 @@ def _sarfi_cells(found: BoxIndices | PlaceIndices) -> dict[str, int | None]:
     return {f"sarfi_{key}": value for key, value in _sarfi(found).items()}
 
 
-def _sarfi(found: BoxIndices | PlaceIndices) -> dict[str, int | None]:
-    return {**(found.sarfi.counts() if found.is_known else dict.fromkeys(SARFI_NAMES))}
+def _sarfi(found: BoxIndices | PlaceIndices) -> Mapping[str, int | None]:
+    return found.sarfi.counts() if found.is_known else dict.fromkeys(SARFI_NAMES)
 
 
 def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
     seen_ids = {box.box_id for box in boxes if box.is_known}
     known = [box for box in boxes if box.box_id in seen_ids]
     supply = fleet_supply([box.supply for box in known], [box.served for box in known])
-    counts = [_sarfi(place) for place in places if place.is_known]
+    counts = [place.sarfi.counts() for place in places if place.is_known]
     measured = [box for box in boxes if not math.isnan(box.complete_percent)]
     served = sum(box.served for box in measured)
     return {
@@ -219,8 +219,7 @@ def _together(places: Sequence[PlaceIndices]) -> dict[str, Any]:
         if served
         else None,
         "sarfi": {
-            name: sum(each[name] or 0 for each in counts) / len(counts) if counts else None
-            for name in SARFI_NAMES
+            name: sum(each[name] for each in counts) / len(counts) if counts else None for name in SARFI_NAMES
         },
     }
 

@@ -1,7 +1,8 @@
 """Dips and swells that a phase jump makes.
 
-The rms over a cycle with a jump in it is lower or higher, by up to 18 % at 90 degrees. IEC 61000-4-30, 5.4,
-counts that as a dip or swell, and so do the tables and indices of reports; the class names the jump as well.
+The rms over a cycle with a jump of 90 degrees in it is lower, by up to 17.4 %, or higher, by up to 14.8 %.
+IEC 61000-4-30, 5.4, counts that as a dip or swell, and so do the tables and indices of reports; the class
+names the jump as well.
 """
 
 JUMP = "phase_jump"

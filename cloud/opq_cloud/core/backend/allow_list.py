@@ -28,7 +28,8 @@ CHECK_S = 0.3
 FILES_S = 3.0
 """Interval of looking at the time stamps of all files, for one that is written in place or is a link."""
 SHARE = 0.002
-"""Of a processor, spent on these at most: 10,000 files are looked at less often."""
+"""Of a processor, spent on these at most while the folder stays the same: 10,000 files are looked at less
+often."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
 SETTLE_S = 0.15

@@ -56,7 +56,7 @@ PART_DAYS = 31
 """Days of a longer span that are read at once: a row of each."""
 CHANGE_DAYS = 92
 """Changes of the frequency over a longer span are those of trends, or have a row a day where there are none:
-a year of 10 s is three million rows and takes 26 s of CPU."""
+124 days of intervals of 10 s, a million rows of a Box, take 8.7 s of CPU."""
 SHORT_DAYS = 31
 """The frequency of a shorter span is read from intervals of 10 s where they state it."""
 SETTLED_MS = 900_000

@@ -172,28 +172,56 @@ def test_a_key_file_written_in_place_is_read(tmp_path: Path) -> None:
         assert list(allowed.boxes.values()) == ["7"] and before not in allowed.boxes
 
 
+class CountedList(AllowList):
+    looks = 0
+
+    def _stamps(self) -> frozenset[FileStamp] | None:
+        self.looks += 1
+        return super()._stamps()
+
+
 def test_unchanged_key_files_are_rarely_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder's own stamp is enough between; it shows at once that a file went."""
     monkeypatch.setattr(allow_list, "CHECK_S", 0.01)
+    monkeypatch.setattr(allow_list, "YOUNG_NS", allow_list.TICK_NS)
     folder = KeyFolder(tmp_path / "curve")
     folder.create(server=False, box_ids=("7", "8"))
-    looks = 0
-
-    class Counted(AllowList):
-        def _stamps(self) -> frozenset[FileStamp] | None:
-            nonlocal looks
-            looks += 1
-            return super()._stamps()
-
-    with Counted(folder, ServiceCounters(), log.get(service="test")) as allowed:
+    with CountedList(folder, ServiceCounters(), log.get(service="test")) as allowed:
         time.sleep(0.3)  # until the files are no longer fresh
-        before = looks
+        before = allowed.looks
         time.sleep(0.5)
-        assert looks <= before + 1
+        assert allowed.looks <= before + 1
         monkeypatch.setattr(allow_list, "FILES_S", 600.0)
         folder.box_public("7").unlink()
         wait_for(lambda: allowed.changes() is not None)
         assert list(allowed.boxes.values()) == ["8"]
+
+
+def test_a_key_file_filled_later_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that came empty is looked at as often as the folder for some time."""
+    monkeypatch.setattr(allow_list, "FILES_S", 600.0)
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(server=False, box_ids=("7",))
+    file = folder.box_public("7")
+    key = file.read_text()
+    file.write_text("")
+    with AllowList(folder, ServiceCounters(), log.get(service="test")) as allowed:
+        time.sleep(1.0)  # until it was looked at when it was no longer fresh
+        file.write_text(key)
+        wait_for(lambda: allowed.changes() is not None, 5.0)
+        assert list(allowed.boxes.values()) == ["7"]
+
+
+def test_arriving_keys_cost_a_bounded_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allow_list, "CHECK_S", 0.01)
+    monkeypatch.setattr(allow_list, "SHARE", 1e-9)
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(server=False, box_ids=("7",))
+    with CountedList(folder, ServiceCounters(), log.get(service="test")) as allowed:
+        for place in range(30):
+            folder.box_public(f"{place + 8}").write_text(folder.box_public("7").read_text())
+            time.sleep(0.02)
+        assert allowed.looks <= 2, "one at the start, and one before the pause"
 
 
 def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:

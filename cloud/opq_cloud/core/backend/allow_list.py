@@ -27,9 +27,12 @@ CHECK_S = 0.3
 """Interval of looking at the folder's time stamp, which a new, removed or renamed file changes."""
 FILES_S = 3.0
 """Interval of looking at the time stamps of all files, for one that is written in place or is a link."""
-SHARE = 0.002
-"""Of a processor, spent on these at most while the folder stays the same: 10,000 files are looked at less
-often."""
+YOUNG_NS = 10_000_000_000
+"""A file that changed so lately may still be being written: all are looked at as often as the folder."""
+SHARE = 0.02
+"""Of a processor, spent on the time stamps of files at most, also while keys come and go."""
+IDLE_SHARE = 0.002
+"""Of a processor, spent on them at most while nothing changes: 10,000 files are looked at less often."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
 SETTLE_S = 0.15
@@ -83,9 +86,9 @@ class AllowList(OwnThread):
 
     Where the folder has a file for a Box, also of a revoked key, only the folder counts, and the store's key
     is not admitted. A thread looks at time stamps and reads the folder where they differ; the broker's thread
-    collects the result with `changes`. A file that comes or goes is noticed after CHECK_S, one that is
-    written in place after FILES_S, with 10,000 of them after a minute. Not `alive` when the thread has ended,
-    because no key would be revoked any more.
+    collects the result with `changes`. A change of a file that comes, goes or changed lately is noticed after
+    CHECK_S, another after FILES_S; with 10,000 files after some seconds and a minute. Not `alive` when the
+    thread has ended, because no key would be revoked any more.
     """
 
     _join_s = 2.0
@@ -166,12 +169,12 @@ class AllowList(OwnThread):
         return read
 
     def _run(self) -> None:
-        looked_at, files_s = None, 0.0
+        looked_at, changed_s, files_s = None, 0.0, 0.0
         while not self._stop.wait(CHECK_S):
             folder = self._folder_stamp()
             registered_changed = self._registered is not None and self._registered.keys is not self._used
             same = folder is not None and folder == looked_at and not registered_changed
-            if same and time.monotonic() < files_s:
+            if time.monotonic() < (files_s if same else changed_s):
                 continue
             begin_s = time.thread_time()
             try:
@@ -179,10 +182,9 @@ class AllowList(OwnThread):
             except OSError as error:  # no descriptor is free: the keys stay as they are
                 self._limited.warning("keys.not_looked_at", key=error.errno, error=str(error))
                 continue
-            pause_s = max(FILES_S, (time.thread_time() - begin_s) / SHARE)
-            looked_at, files_s = folder, time.monotonic() + pause_s
-            if found is None:
-                looked_at = None  # a file may just be being written
+            cost_s, end_s = time.thread_time() - begin_s, time.monotonic()
+            changed_s, files_s = end_s + cost_s / SHARE, end_s + max(FILES_S, cost_s / IDLE_SHARE)
+            looked_at = None if found is None or _is_fresh(_newest_ns(found), YOUNG_NS) else folder
             if registered_changed or found is None or found != self._read_at:
                 self._reload(found)
 
@@ -241,8 +243,7 @@ class AllowList(OwnThread):
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
             return None
-        newest_ns = max((each.changed_ns for each in found), default=0)
-        return None if _is_fresh(newest_ns) else found
+        return None if _is_fresh(_newest_ns(found)) else found
 
     def _folder_stamp(self) -> FileStamp | None:
         """Returns what differs after a file came, went or got another name; None where it is not certain."""
@@ -253,9 +254,13 @@ class AllowList(OwnThread):
         return None if _is_fresh(status.st_mtime_ns) else _stamp("", status)
 
 
-def _is_fresh(changed_ns: int) -> bool:
-    """Whether a later change may have the same time stamp."""
-    return abs(time.time_ns() - changed_ns) < TICK_NS
+def _is_fresh(changed_ns: int, within_ns: int = TICK_NS) -> bool:
+    """Whether something changed lately: within TICK_NS, a later change may have the same time stamp."""
+    return abs(time.time_ns() - changed_ns) < within_ns
+
+
+def _newest_ns(stamps: frozenset[FileStamp]) -> int:
+    return max((each.changed_ns for each in stamps), default=0)
 
 
 def _entry_stamp(entry: "os.DirEntry[str]") -> FileStamp:

@@ -348,7 +348,7 @@ def test_the_page_links_to_its_file(scene: demo.Scene) -> None:
     page = httpx.get(f"{scene.url}/incidents/1", timeout=240).text
     address = "/api/v1/incidents/1/export?format=pqdif"
     assert f'href="{address}" download>PQDIF<' in page
-    assert 'export?format=pqdif">PQDIF<' in httpx.get(f"{scene.url}/events/1", timeout=240).text
+    assert 'export?format=pqdif" download>PQDIF<' in httpx.get(f"{scene.url}/events/1", timeout=240).text
     answer = httpx.get(scene.url + address, timeout=240)
     assert answer.headers["content-disposition"] == 'attachment; filename="incident-1.pqd"'
     sources = [each["serial number"] for each in of_kind(answer.content, "data source")]

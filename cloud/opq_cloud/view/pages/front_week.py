@@ -66,7 +66,7 @@ class FrontWeeks:
         figures = _figures(context, self._reports, zone.key if hasattr(zone, "key") else "UTC")
         if not rows and not figures:
             return None
-        return FrontWeek(tuple(day.strftime("%a %d") for day in days), rows, figures)
+        return FrontWeek(tuple(words.day_of_month(day) for day in days), rows, figures)
 
 
 def _rows(entries: Sequence[IndexedIncident], days: Sequence[date], zone: ZoneInfo) -> Rows:

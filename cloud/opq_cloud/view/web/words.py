@@ -161,8 +161,8 @@ def cycles(value: float | None) -> str:
 
 
 def day_of_month(day: date) -> str:
-    """`Tue 24`."""
-    return f"{SHORT_DAYS[day.weekday()]} {day.day}"
+    """`Tue 24`, on one line."""
+    return f"{SHORT_DAYS[day.weekday()]}\N{NO-BREAK SPACE}{day.day}"
 
 
 def utc(t_ns: int, digits: int = 3) -> str:

@@ -67,7 +67,7 @@ class Scale:
     def ticks(self, factor: float = 1.0) -> tuple[Tick, ...]:
         """Ticks at round values of value x factor, with their words."""
         levels = round_levels(self.low * factor, self.high * factor)
-        shown = [(self.percent(value / factor), words.replace("-", "\u2212")) for value, words in levels]
+        shown = [(self.percent(value / factor), words) for value, words in levels]
         return tuple(Tick(percent, words) for percent, words in shown if percent > 8)
 
 

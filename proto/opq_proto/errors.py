@@ -45,7 +45,7 @@ class StoreError(OpqError):
     """The store cannot do a request, e.g. because of a newer schema, a full disk or a wrong state."""
 
 
-READING_COMMIT: Final = "86e32cf3d8ce"
+READING_COMMIT: Final = "d19b896aa258"
 """The last commit of opq-toolkit that reads what programs before 0.2.0 stored."""
 
 

@@ -12,6 +12,8 @@ import click
 import pytest
 from contract_snapshot import ROOT, SCRIPTS
 
+from opq_proto.errors import READING_COMMIT
+
 PAGES = sorted(
     path
     for path in (*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md"))
@@ -270,3 +272,37 @@ def test_each_cited_section_of_the_reference_exists() -> None:
     absent = [f"{path.relative_to(ROOT)}: {name} {at}" for path, name, at in cited if at not in known[name]]
     assert len(cited) > 100
     assert not absent, "\n".join(absent)
+
+
+COMMIT = re.compile(r"(?<![\w~/.-])(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{9,12}(?![\w-])")
+"""A commit as pages write it; `mill~3f9a2c41d07b` is a site."""
+FIRST = "c7695ddcf"
+
+
+@cache
+def commits() -> tuple[str, ...]:
+    """All that lead to this state."""
+    done = subprocess.run(
+        ["git", "rev-list", "HEAD", "--"], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+    found = tuple(done.stdout.split())
+    if not found or not found[-1].startswith(FIRST):
+        pytest.skip(f"not a clone with its history, which begins with {FIRST}")
+    return found
+
+
+def absent_commits(text: str) -> list[str]:
+    """Commits that `text` names and that this state does not come from."""
+    return [name for name in COMMIT.findall(text) if not any(each.startswith(name) for each in commits())]
+
+
+def test_each_named_commit_is_in_the_history() -> None:
+    """A figure of a page, and the commit that reads what earlier programs stored."""
+    pages = [text for path, text in texts() if path.suffix == ".md"]
+    named = [name for text in pages for name in COMMIT.findall(text)]
+    assert len(named) > 20
+    assert absent_commits("\n".join((READING_COMMIT, *pages))) == []
+
+
+def test_a_commit_that_does_not_exist_is_found() -> None:
+    assert absent_commits(f"by 0123456789ab and {commits()[-1][:9]}") == ["0123456789ab"]

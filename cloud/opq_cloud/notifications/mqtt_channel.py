@@ -6,18 +6,16 @@ retained, with the notification's `id`. The connection is made when it is needed
 """
 
 import json
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.accounts.notifications import NotificationRule
-from opq_proto.kit.port_owner import checked_before_login
+from opq_proto.config.mqtt_login import mqtt_client
 
 KEEPALIVE_S = 30
 TIMEOUT_S = 10.0
@@ -110,18 +108,7 @@ class MqttChannel(SendingChannel):
             return self._client
         self._drop()
         section = self._section
-        client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        client.connect_timeout = TIMEOUT_S
-        if section.user:
-            password = None
-            if section.password_file is not None:
-                password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            client.username_pw_set(section.user, password)
-        if section.tls:
-            cafile = None if section.ca_file is None else str(section.ca_file)
-            client.tls_set_context(ssl.create_default_context(cafile=cafile))
-        elif section.user:
-            client.on_socket_open = checked_before_login(section.host or "", section.port)
+        client = mqtt_client(section, TIMEOUT_S)
         answered = threading.Event()
         refusals: list[str] = []
 

@@ -6,14 +6,12 @@ between attempts to connect grow, with jitter.
 """
 
 import math
-import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -26,9 +24,9 @@ from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics, pla
 from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.mqtt.gateway_name import gateway_name
 from opq_gateway.mqtt.retained import RetainedTopics
+from opq_proto.config.mqtt_login import mqtt_client
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff, doubling
-from opq_proto.kit.port_owner import checked_before_login
 
 POLL_S = 0.2
 CHANNEL_ITEMS = 5000
@@ -113,23 +111,9 @@ class MqttPublisher:
         Raises:
             OSError: the password or the certificates cannot be read.
         """
-        section = self._section
         # The name is the same each time, so that the broker ends an earlier connection before this one
         # begins. Its will cannot say "offline" after this one said "online".
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"opq-gateway-{self.name}", reconnect_on_failure=False
-        )
-        client.connect_timeout = self._timeout_s
-        if section.user:
-            password = None
-            if section.password_file is not None:
-                password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            client.username_pw_set(section.user, password)
-        if section.tls:
-            cafile = None if section.ca_file is None else str(section.ca_file)
-            client.tls_set_context(ssl.create_default_context(cafile=cafile))
-        elif section.user:
-            client.on_socket_open = checked_before_login(section.host or "", section.port)
+        client = mqtt_client(self._section, self._timeout_s, f"opq-gateway-{self.name}")
         client.will_set(f"{self._board.base}/status", OFFLINE, qos=1, retain=True)
         return client
 

@@ -12,7 +12,7 @@ from opq_proto.kit.shared_options import new_data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_sim.box.box import Box
 from opq_sim.box.box_host import BoxHost
-from opq_sim.box.control import serve, truth_written
+from opq_sim.box.control import EventHost, serve, truth_written
 from opq_sim.box.run_boxes import Fleet, plan_fleet
 from opq_sim.foreign.generations import foreign_host, key_folder
 from opq_tools.sim.sim_command import ports_dir_option, scenario_option
@@ -83,12 +83,7 @@ def command(
             click.echo(f"box {box.box_id} {folder / f'box{box.box_id}'}")
 
     host.on_open = show
-    stop = threading.Event()
-    try:
-        with stopped_by_signals(stop), truth_written(host, truth):
-            serve(host, folder, stop)
-    except OSError as error:
-        raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error
+    _play(host, folder, truth)
 
 
 def _first(fleet: Fleet, count: int) -> list[Box]:
@@ -133,6 +128,11 @@ def run_foreign(
             click.echo(f"box {box_id} {generation} {place}")
 
     host.on_open = report
+    _play(host, folder, truth)
+
+
+def _play(host: EventHost, folder: Path, truth: Path | None) -> None:
+    """Hosts Boxes until Ctrl-C."""
     stop = threading.Event()
     try:
         with stopped_by_signals(stop), truth_written(host, truth):

@@ -334,7 +334,7 @@ def cells(page: str) -> list[tuple[str, str]]:
     found = []
     for part in page.split('<td class="cell cell-')[1:]:
         title = part.partition('class="cell-day">')[2].partition("</span>")[0] if "cell-day" in part else ""
-        found.append((title, part.partition('"')[0]))
+        found.append((title.replace("\N{NO-BREAK SPACE}", " "), part.partition('"')[0]))
     return found
 
 

@@ -109,7 +109,10 @@ def fill_incidents(store: CloudStore, boxes: int, count: int, now_ms: int) -> No
             KnownFinding(-place, -place, (event_id,), each, leads=True)
             for place, each in enumerate(findings, start=1)
         )
-        facts = tuple(_facts(-place, each) for place, each in enumerate(findings, start=1))
+        facts = tuple(
+            _facts(-place, each, severity=1.0 + number % 9)
+            for place, (number, each) in enumerate(zip(places, findings, strict=True), start=1)
+        )
         while (
             store.carry_out(
                 JoinPlan(store.join_revision(), event_id, written=known, facts=facts, answer=known)
@@ -137,7 +140,7 @@ def _finding(number: int, boxes: int, start_ns: int) -> Finding:
     )
 
 
-def _facts(incident_id: int, one: Finding) -> IncidentFacts:
+def _facts(incident_id: int, one: Finding, severity: float) -> IncidentFacts:
     return IncidentFacts(
         incident_id,
         one.kind,
@@ -147,7 +150,7 @@ def _facts(incident_id: int, one: Finding) -> IncidentFacts:
         True,
         1,
         "local",
-        float(1 + one.start_ns // 10**9 % 9),
+        severity,
         worst=(30.0, 10**8, -one.start_ns, one.box_id),
         kinds=(one.kind,),
     )

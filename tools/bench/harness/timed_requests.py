@@ -35,7 +35,7 @@ class PageFigures:
 
     first_ms: list[float]
     whole_ms: list[float]
-    cpu_ms: float
+    cpu_ms: list[float]
     wire_bytes: int
 
 
@@ -128,17 +128,18 @@ def page_figures(server: Server, path: str, runs: int, pause_s: float = 0.0, coo
     Raises:
         RuntimeError: an answer other than 200 and 429.
     """
-    first, whole, size = [], [], 0
+    first, whole, cpu, size = [], [], [], 0
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
         headers = HEADERS | ({"Cookie": cookie} if cookie else {})
         _get(connection, path, headers)
-        cpu_s = server.cpu_s()
         for _ in range(runs):
             time.sleep(max(pause_s, REST_PAUSE_S if path.startswith("/api/") else 0.0))
+            cpu_s = server.cpu_s()
             first_ms, whole_ms, size = _get(connection, path, headers)
             first.append(first_ms)
             whole.append(whole_ms)
-        return PageFigures(first, whole, (server.cpu_s() - cpu_s) / runs * 1e3, size)
+            cpu.append((server.cpu_s() - cpu_s) * 1e3)
+        return PageFigures(first, whole, cpu, size)
 
 
 def _get(

@@ -489,7 +489,7 @@ def test_a_channels_newest_value_is_shown() -> None:
     newest = {"rms": Metric(119.0, 121.0, 120.0), "own_oil_c": Metric(40.0, 44.0, 41.56789)}
     figures = figures_json(newest)
     assert figures["own_oil_c"] == 41.568 and not figures_values(newest)
-    card = Card("1", "1", 120.0, 60.0, True, "", "", None, "", figures, None, "", None)
+    card = Card("1", "1", 120.0, 60.0, True, "", None, figures, None, "", None)
     shown, value, about = card.figures[-1]
     assert (shown.words, shown.unit, shown.name, value) == ("Oil", "°C", "own_oil_c", 41.568)
     assert about == "by the Box's program, own_oil_c"

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from opq_cloud.reports.limit_table import limit_table
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
+from opq_cloud.store.stated_facts import LAST_NS, StatedFact
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import quantity_reading
 from opq_cloud.view.pages.past.change_list import changes_listed
@@ -25,7 +28,7 @@ from opq_cloud.view.pages.past.past_drawing import limits_of
 from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.quantity_reading import PastReader
 from opq_cloud.view.pages.past.series import PastSeries
-from opq_cloud.view.pages.past.served_lines import SiteReader, Stays
+from opq_cloud.view.pages.past.served_lines import LinePart, SiteReader, Stays, lines_of_group
 from opq_cloud.view.pages.visible.seen_store import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
@@ -179,6 +182,36 @@ def ten_second_days(days: int) -> list[Measurement]:
         past.row_of("1", at_ms, number, Interval(length_ms, False, 1.0, values))
         for number, (length_ms, at_ms, values) in enumerate(rows, 1)
     ]
+
+
+def test_absent_intervals_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What class A has of the frequency was just looked for: the trends are not judged by it again."""
+    asked: list[str] = []
+
+    def extremes(_: object, box_id: str, *span: object) -> tuple[float, float]:
+        asked.append(box_id)
+        return 49.0, 51.0
+
+    monkeypatch.setattr(quantity_reading, "box_extremes", extremes)
+    hertz = {"f": (49.9, 50.1, 50.0)}
+    with closing(open_store(None, tmp_path)) as opened:
+        opened.put_trends([Trend("1", TODAY + at * 60_000, hertz, covered_ms=60_000) for at in range(60)])
+        while opened.roll_up(NOW, 1000):
+            pass
+        assert read(opened, "f_hz", "1", "now-1d").figures is not None and not asked
+        assert read(opened, "f_hz", "1", "now-60d").figures is not None and asked == ["1"]
+
+
+def test_box_always_of_a_group_has_no_stays() -> None:
+    """Its rows need not be chosen; those of one that came later are."""
+    box = ShownBox("1", "", None, 230.0, 50.0, False)
+    span_ns = (NOW - past.DAY_MS) * 10**6, NOW * 10**6
+    always = BoxRecord("1", "", nominal_v=230.0, nominal_hz=50.0, region="north")
+    (line,) = lines_of_group([box], [always], span_ns, lambda record: record.region == "north")
+    assert line.parts == (LinePart(box),)
+    moved = replace(always, stated=(StatedFact("region", 0, "south"), StatedFact("region", NOW - 1, "north")))
+    (line,) = lines_of_group([box], [moved], span_ns, lambda record: record.region == "north")
+    assert line.parts == (LinePart(box, (((NOW - 1) * 10**6, LAST_NS),)),)
 
 
 def test_frequency_is_drawn_as_it_is_judged(tmp_path: Path) -> None:

@@ -42,12 +42,9 @@ class BoxPlace:
 def box_place(
     box: BoxRecord, locations: Mapping[str, LocationRecord], regions: Mapping[str, tuple[str, ...]]
 ) -> BoxPlace:
-    """Returns the place of a Box, from `CloudStore.locations` and `CloudStore.regions`.
-
-    Its region is the one set for the Box itself, else the first of its location.
-    """
+    """Returns the place of a Box, from `CloudStore.locations` and `CloudStore.regions`."""
     at = locations.get(box.location or "")
-    of_location = (box.region,) if box.region else regions.get(box.location or "", ())
+    of_location = box_regions(box, regions)
     return BoxPlace(
         grid=box.grid or DEFAULT_GRID,
         place=box.location,
@@ -58,6 +55,11 @@ def box_place(
         longitude=None if at is None else at.longitude,
         phase=box.phase,
     )
+
+
+def box_regions(box: BoxRecord, regions: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the region set for the Box itself, else those of its location."""
+    return (box.region,) if box.region else regions.get(box.location or "", ())
 
 
 def slug_of_its_own(

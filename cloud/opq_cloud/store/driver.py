@@ -312,6 +312,9 @@ class ExpirySlice(NamedTuple):
 class Driver(Protocol):
     """An open database; from any thread. Every failure is a StoreError with one line."""
 
+    original: bool
+    """As `Documents.original`: known without a transaction."""
+
     @property
     def expired_at_once(self) -> ExpirySlice: ...
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from opq_cloud.store.embedded import lost_store, schema
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import READING_COMMIT, OtherFormError, StoreError
+from opq_proto.kit.sqlite_database import SqliteDatabase
 from opq_proto.kit.sqlite_file import LOST
 from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend, Trigger, Waveform
@@ -135,6 +137,22 @@ def test_spans_are_a_set(numbers: list[int]) -> None:
     assert spans.highest == max(known, default=None)
     assert spans.check()
     assert all((number in spans) == (number in known) for number in range(-1, 70))
+
+
+def test_a_list_is_read_in_one_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the original's documents need a second one; in this file no other program writes."""
+    began: list[None] = []
+    read = SqliteDatabase.read
+    with closing(EmbeddedStore(path)) as store:
+        store.find_incidents(IncidentFilter(), 5)
+
+        def counted(database: SqliteDatabase) -> AbstractContextManager[sqlite3.Connection]:
+            began.append(None)
+            return read(database)
+
+        monkeypatch.setattr(SqliteDatabase, "read", counted)
+        store.find_incidents(IncidentFilter(), 5)
+    assert len(began) == 1
 
 
 def test_spans_are_bounded() -> None:

@@ -56,8 +56,11 @@ class Axis:
         return round(100 * min(1.0, max(0.0, self.share(value))), 2)
 
     def places(self, values: Floats) -> Floats:
-        """(n,) in units, also of what is outside; of an even axis."""
-        shares = (values - self.first) / ((self.last - self.first) or 1.0)
+        """(n,) in units, also of what is outside; what is before a logarithmic axis is at its beginning."""
+        if self.is_logarithmic:
+            shares = np.log(np.maximum(values, self.first) / self.first) / log(self.last / self.first)
+        else:
+            shares = (values - self.first) / ((self.last - self.first) or 1.0)
         return self.units * (1.0 - shares if self.is_upright else shares)
 
     def ticks(self) -> list[Tick]:

@@ -93,8 +93,10 @@ def figures_values(metrics: Mapping[str, Metric]) -> list[float | str]:
 
 def _own_keys(metrics: Mapping[str, Metric]) -> list[str]:
     """A gateway may send any name: a page gets what is a channel, and no more than a Box has."""
-    named = [key for key in metrics if key.startswith(own_channels.PREFIX)]
-    return [key for key in named if own_channels.own_channel(key)][: own_channels.CHANNELS]
+    own = own_channels.own_channel
+    return [key for key in metrics if key.startswith(own_channels.PREFIX) and own(key)][
+        : own_channels.CHANNELS
+    ]
 
 
 def _rounded(metric: Metric | None, figure: Figure) -> float | None:

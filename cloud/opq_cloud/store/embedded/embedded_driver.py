@@ -291,6 +291,7 @@ class OwnNumbers:
 class SqliteDriver:
     """`driver.Driver` on the store's file."""
 
+    original = SqliteDocuments.original
     foreign_numbers = None  # no other program writes the file
     numbers = OwnNumbers()
     expired_at_once = ExpirySlice(rows=1000, events=10, files=10_000, findings=1000)

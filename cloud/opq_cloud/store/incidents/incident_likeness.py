@@ -95,11 +95,14 @@ def likeness(one: IncidentTraits, other: IncidentTraits) -> Likeness:
         found["place"] = _sets(one.box_ids, other.box_ids)
     hours = (one.start_ns - other.start_ns) % DAY_NS / DAY_NS * 24
     found["hour"] = min(hours, 24 - hours) / HALF_DAY_H
-    weight = sum(WEIGHTS[name] for name in found)
-    distance = sum(WEIGHTS[name] * value for name, value in found.items()) / weight
-    return Likeness(1 - distance, tuple(found.items()))
+    weight = distance = 0.0
+    for name, value in found.items():
+        weight += WEIGHTS[name]
+        distance += WEIGHTS[name] * value
+    return Likeness(1 - distance / weight, tuple(found.items()))
 
 
 def _sets(one: frozenset[str], other: frozenset[str]) -> float:
     """Returns Jaccard's distance: the share of the union that only one of the sets has."""
-    return 1 - len(one & other) / len(one | other)
+    both = len(one & other)
+    return 1 - both / (len(one) + len(other) - both)

@@ -326,6 +326,7 @@ class MongoDocuments:
 class MongoDriver:
     """`driver.Driver` on an open database."""
 
+    original = MongoDocuments.original
     expired_at_once = ExpirySlice(rows=20_000, events=5000, files=20_000, findings=20_000)
     """Many, because FerretDB reads a whole collection for each statement; no other write waits for them.
     """

@@ -357,9 +357,10 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
 
 def where(incident: Incident, names: Names = NO_NAMES) -> str:
     """The Boxes that had what the incident is named after: `Box 1`, `Boxes 1 and 2, of 3`."""
-    main, _ = groups_of(incident)
-    text, count = boxes(main.box_ids, names), len(incident.box_ids)
-    return text if len(main.box_ids) == count else f"{text}, of {count}"
+    count = len(incident.box_ids)
+    alike = incident.box_ids if count == 1 else groups_of(incident)[0].box_ids
+    text = boxes(alike, names)
+    return text if len(alike) == count else f"{text}, of {count}"
 
 
 def span_of(incident: Incident) -> str:

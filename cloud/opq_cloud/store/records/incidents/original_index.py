@@ -108,10 +108,10 @@ class OriginalIndex(IncidentParts):
 
     def index_progress(self) -> IndexProgress | None:
         """Starts a search for new incidents, whose first slice it waits for; 0 of 1 until it is known."""
+        if not self._driver.original:
+            return None
         self._index_foreign()
         with self._driver.read() as documents:
-            if not documents.original:
-                return None
             older = _older_progress(documents)
         if older or (self._searched_s is not None and time.monotonic() < self._searched_s + FRESH_S):
             return older
@@ -119,9 +119,9 @@ class OriginalIndex(IncidentParts):
 
     def index_slice(self) -> int:
         """Indexes a slice; 0 also where another process took the lock over, as `index_progress` shows."""
+        if not self._driver.original:
+            return 0
         with self._driver.read() as documents:
-            if not documents.original:
-                return 0
             is_first = documents.number(FIRST) is None
         with self._slices:
             done, began_s = None, time.monotonic()
@@ -138,16 +138,13 @@ class OriginalIndex(IncidentParts):
 
     def _index_foreign(self) -> None:
         """Has a thread index them; waits for its first slice, so that a new incident is listed at once."""
-        if not self._starting.acquire(blocking=False):
+        if not (self._driver.original and self._starting.acquire(blocking=False)):
             return
         try:
             if time.monotonic() < self._asked_s + FOREIGN_S:
                 return
             if self._indexing is not None and self._indexing.is_alive():
                 return
-            with self._driver.read() as documents:
-                if not documents.original:
-                    return
             self._asked_s = time.monotonic()
             first_slice = threading.Event()
             self._indexing = threading.Thread(
@@ -265,9 +262,8 @@ class OriginalIndex(IncidentParts):
 
     def follow_original(self) -> int:
         """Follows outages whose end was stored later, and forgets what was deleted; returns what changed."""
-        with self._driver.read() as documents:
-            if not documents.original:
-                return 0
+        if not self._driver.original:
+            return 0
         changed = 0
         if not self._is_completed:
             done = self._driver.exclusive("findings", self._complete_newest)
@@ -370,8 +366,10 @@ class OriginalIndex(IncidentParts):
 
     def _has_older(self) -> bool:
         """Whether incidents of before the first start are not indexed; another process may do it."""
+        if not self._driver.original:
+            return False
         with self._driver.read() as documents:
-            return documents.original and _older_progress(documents) is not None
+            return _older_progress(documents) is not None
 
 
 def _older_progress(documents: Documents) -> IndexProgress | None:

@@ -25,9 +25,7 @@ class Card:
     nominal_hz: float
     live: bool
     state: str
-    time_words: str
-    time_ns: int | None
-    clock_words: str
+    newest: Measurement | None
     values: Mapping[str, float | None]
     """By name in JSON."""
     spark: Sparkline | None
@@ -47,6 +45,20 @@ class Card:
             if each.shown
             and ((value := self.values.get(each.shown.name)) is not None or each.original is not None)
         ] + [(shown, value, shown.about) for shown, value in own]
+
+    @property
+    def time_ns(self) -> int | None:
+        return None if self.newest is None else self.newest.timestamp_ms * 1_000_000
+
+    @property
+    def time_words(self) -> str:
+        return words.UNKNOWN if self.time_ns is None else words.utc(self.time_ns, 0)
+
+    @property
+    def clock_words(self) -> str:
+        if self.newest is None:
+            return "nothing heard yet"
+        return f"time by {words.source(self.newest.source)}, {words.uncertainty(self.newest.uncertainty_ns)}"
 
     @property
     def state_class(self) -> str:
@@ -84,9 +96,7 @@ def box_card(
         if latest
         else "Not heard yet",
         late=latest is not None and latest.late_ms > 0,
-        time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
-        time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
-        clock_words=_clock_words(newest),
+        newest=newest,
         values=figures_json(newest.metrics if newest else {}),
         spark=spark,
         spark_span=words.span(spark.seconds) if spark else "",
@@ -110,9 +120,3 @@ def stale_words(context: VisitorContext, box_ids: Sequence[str] | None) -> tuple
     """The words for a page where all (None) or these Boxes are silent; None where none has sent data."""
     newest_ms = context.hub.newest_ms(box_ids)
     return None if newest_ms is None else words.stale(newest_ms * 1_000_000, context.now_ns())
-
-
-def _clock_words(newest: Measurement | None) -> str:
-    if newest is None:
-        return "nothing heard yet"
-    return f"time by {words.source(newest.source)}, {words.uncertainty(newest.uncertainty_ns)}"

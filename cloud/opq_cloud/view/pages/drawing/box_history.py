@@ -5,7 +5,7 @@ same few rows; spans up to ten minutes come from the Measurements themselves, wh
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
@@ -15,7 +15,7 @@ from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
-from opq_proto.measurement.flagged import flags_of_trend, has_no_limits
+from opq_proto.measurement.flagged import flags_of_trend, has_no_limits, is_all_flagged
 from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
@@ -62,12 +62,20 @@ class BoxHistory:
     """The values with 5, 50, 95 % of the time at or below: of minute means, in short spans of 2-s means."""
     first_heard_ms: int | None = None
     """The moment within the span at which the Box was first heard: before it, it was not installed yet."""
-    counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRows:
+    """The rows of a Box in a span, of one length."""
+
+    step_ms: int
+    rows: tuple[HistoryRow, ...]
+    counts: Mapping[str, Mapping[int, int]]
     """Metric -> bin of `trend_histogram` -> seconds; empty for metrics without a histogram."""
 
 
-class HistoryStore(Protocol):
-    """What a history is read from: a `ShownStore`, or some spans of one."""
+class RowStore(Protocol):
+    """What rows are read from: a `ShownStore`, or some spans of one."""
 
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
@@ -75,34 +83,39 @@ class HistoryStore(Protocol):
 
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
 
-    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]: ...
 
-
-def read_history(
-    store: HistoryStore,
-    box_id: str,
-    span: TimeSpan,
-    now_ms: int,
-    rows: int = MAX_ROWS,
-    first_heard_ms: float | None = 0.0,
-    keys: Keys = DRAWN_KEYS,
-    incidents: int = INCIDENTS_SHOWN,
-) -> BoxHistory:
-    """Reads at most `rows` rows; before `first_heard_ms` (None: never yet) there is no gap.
+def read_rows(
+    store: RowStore, box_id: str, span: TimeSpan, now_ms: int, most: int, keys: Keys = DRAWN_KEYS
+) -> HistoryRows:
+    """Reads at most so many rows.
 
     `keys`: name of each metric -> key on the wire, and the factor of its values.
 
     Raises ValueError where no level has so few.
     """
-    measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
-    if keys is not DRAWN_KEYS and measured is not None:
-        measured = None if keys.keys() - DRAWN_KEYS.keys() else measured
-    if measured is None:
-        step_ms = level_for(span.start_ms, span.end_ms, rows)
-        trends = store.trend_rows(box_id, span.start_ms, min(span.end_ms, now_ms), step_ms)
-        found, counts = tuple(_row(each, keys) for each in trends), _counts(trends, keys)
-    else:
-        step_ms, found, counts = MEASURED_STEP_MS, measured, _counts_of_rows(measured)
+    if span.length_ms <= MEASURED_MS and not keys.keys() - DRAWN_KEYS.keys():
+        measured = measured_rows(store, box_id, span)
+        if measured is not None:
+            return HistoryRows(MEASURED_STEP_MS, measured, _counts_of_rows(measured))
+    step_ms = level_for(span.start_ms, span.end_ms, most)
+    trends = store.trend_rows(box_id, span.start_ms, min(span.end_ms, now_ms), step_ms)
+    return HistoryRows(step_ms, tuple(_row(each, keys) for each in trends), _counts(trends, keys))
+
+
+def read_history(
+    store: ShownStore,
+    box_id: str,
+    span: TimeSpan,
+    now_ms: int,
+    rows: int = MAX_ROWS,
+    first_heard_ms: float | None = 0.0,
+) -> BoxHistory:
+    """Reads at most `rows` rows; before `first_heard_ms` (None: never yet) there is no gap.
+
+    Raises ValueError where no level has so few.
+    """
+    read = read_rows(store, box_id, span, now_ms, rows)
+    step_ms, found = read.step_ms, read.rows
     # A row that has not ended, and the minute that no store has yet, are not gaps.
     late_ms = SETTLE_MS + TREND_MS if step_ms >= TREND_MS else 2 * step_ms
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
@@ -118,10 +131,9 @@ def read_history(
         found,
         missing_spans([row.start_ms for row in found], since_ms, until_ms, step_ms),
         _coverage(found, since_ms, until_ms, step_ms),
-        tuple(store.find_incidents(wanted, incidents)) if incidents else (),
-        _held_to_rows(_quantiles(counts, keys), found),
+        tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
+        _held_to_rows(_quantiles(read.counts), found),
         since_ms if since_ms > span.start_ms else None,
-        counts,
     )
 
 
@@ -153,11 +165,13 @@ def _row(trend: Trend, keys: Keys) -> HistoryRow:
     for name, (key, scale) in keys.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
-    without = frozenset(name for name, (key, _) in keys.items() if has_no_limits(trend.metrics, key))
+    without: frozenset[str] = frozenset()
+    if is_all_flagged(trend.metrics):
+        without = frozenset(name for name, (key, _) in keys.items() if has_no_limits(trend.metrics, key))
     return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics), without)
 
 
-def measured_rows(store: HistoryStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
+def measured_rows(store: RowStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
     """Rows of MEASURED_STEP_MS from Measurements; None where none are stored or they are longer."""
     measurements = store.measurements(box_id, span.start_ms, span.end_ms + MEASURED_STEP_MS)
     if not measurements or max(map(window_ms, measurements)) > MEASURED_STEP_MS:
@@ -222,9 +236,9 @@ def _counts(trends: Iterable[Trend], keys: Keys) -> Counts:
     return counts
 
 
-def _quantiles(counts: Counts, keys: Keys) -> dict[str, tuple[float, float, float]]:
+def _quantiles(counts: Mapping[str, Mapping[int, int]]) -> dict[str, tuple[float, float, float]]:
     found = {}
-    for name, (key, scale) in keys.items():
+    for name, (key, scale) in DRAWN_KEYS.items():
         values = [quantile(key, counts[name], share) for share in SHARES]
         if None not in values:
             low, middle, high = (scale * value for value in values if value is not None)

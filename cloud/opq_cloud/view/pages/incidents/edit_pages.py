@@ -63,7 +63,6 @@ class RemarkRow:
 def remark_values(context: VisitorContext, services: ViewServices, incident: Incident) -> dict[str, object]:
     """Values for `incident_said.html`; no notes for a visitor who does not see every Box of the incident."""
     visitor, number = context.visitor, incident.incident_id
-    whole = services.store.incident(number)
     seen = context.incident_work([number])
     notes = services.store.notes(number) if seen else []
     work = seen.get(number, IncidentWork())
@@ -83,7 +82,9 @@ def remark_values(context: VisitorContext, services: ViewServices, incident: Inc
             )
             for note in notes
         ],
-        "may_edit": whole is not None and visitor.may(Action.USE_ACCOUNT) and may_edit(visitor, whole),
+        "may_edit": visitor.may(Action.USE_ACCOUNT)
+        and (whole := services.store.incident(number)) is not None
+        and may_edit(visitor, whole),
         "label_choices": words.class_choices(),
         "note_characters": NOTE_CHARACTERS,
         "offered": incident.findings[:FINDINGS_OFFERED] if len(incident.findings) > 1 else (),

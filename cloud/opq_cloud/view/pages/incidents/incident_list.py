@@ -256,20 +256,20 @@ def plane(context: VisitorContext, address: ListAddress) -> list[PlaneRow]:
     if not counts:
         return []
     most, query_of = max(counts.values()), address.cell_query()
-    rows = []
+    rows, lengths = [], [duration_words(column) for column in range(PLANE_COLUMNS)]
     for row in reversed(range(PLANE_ROWS)):
-        cells = []
+        cells, level = [], percent_words(row)
         for column in range(PLANE_COLUMNS):
             cell = row * PLANE_COLUMNS + column
             count = counts.get(cell, 0)
             shade = -(-SHADES * count.bit_length() // most.bit_length())
             chosen = address.wanted.cell == cell
             counted = words.counted(count, "incident", "incidents")
-            name = f"{counted}, {percent_words(row)}, {duration_words(column)}"
+            name = f"{counted}, {level}, {lengths[column]}"
             query = query_of("" if chosen else str(cell))
             cells.append(PlaneCell(count, shade, query, chosen, name))
         if any(each.count for each in cells) or 0 < row < PLANE_ROWS - 1:
-            rows.append(PlaneRow(percent_words(row), tuple(cells)))
+            rows.append(PlaneRow(level, tuple(cells)))
     return rows
 
 

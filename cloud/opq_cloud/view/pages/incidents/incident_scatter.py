@@ -7,6 +7,7 @@ of nominal. Each dot leads to its incident within the filter; each cell of the b
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup, escape
 
 from opq_cloud.store.incidents.index import DURATIONS_S, PERCENTS, PLANE_COLUMNS, PLANE_ROWS, IndexedIncident
@@ -74,21 +75,26 @@ def scatter_of(
 ) -> IncidentScatter | None:
     """The plane; None where no entry has a residual voltage. `query_of` makes a query with a cell or none."""
     kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
+    shown = [
+        (each, each.length_ns / 1e9, each.residual_percent)
+        for each in entries
+        if each.residual_percent is not None
+    ]
+    if not shown:
+        return None
+    _, lengths_s, percents = zip(*shown, strict=True)
+    xs = np.clip(PLANE.time.places(np.array(lengths_s)), 0.0, WIDTH).round(1).tolist()
+    ys = np.clip(PLANE.level.places(np.array(percents)), 0.0, HEIGHT).round(1).tolist()
     dots = tuple(
         ScatterDot(
             each.incident_id,
-            _x(seconds),
-            _y(each.residual_percent),
+            x,
+            y,
             kinds[each.kind][0],
-            f"#{each.incident_id} {kinds[each.kind][1]}, "
-            f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}",
+            f"#{each.incident_id} {kinds[each.kind][1]}, {number(percent, 1, '%')} for {duration(seconds)}",
         )
-        for each in entries
-        if each.residual_percent is not None
-        for seconds in [each.length_ns / 1e9]
+        for (each, seconds, percent), x, y in zip(shown, xs, ys, strict=True)
     )
-    if not dots:
-        return None
     return IncidentScatter(
         dots,
         tuple(_fields(chosen, query_of)),

@@ -154,8 +154,9 @@ def read_box_choice(
         if not members:
             one = kind if kind in KINDS else "group"
             raise HTTPException(404, f"No {one} of this name has a Box that is shown to you.")
-        seen = [box_id for box_id in members if context.visitor.reads(box_id)]
-        unseen = (box_id for box_id in members if not context.visitor.reads(box_id))
+        reads = context.visitor.reads
+        seen = [box_id for box_id in members if reads(box_id)]
+        unseen = (box_id for box_id in members if not reads(box_id))
         hidden = (part for box_id in unseen for part in _hidden(services, kind, name, box_id))
         if kind == "site":
             return BoxChoice(tuple(_phases(context, services, seen)), kind, name)

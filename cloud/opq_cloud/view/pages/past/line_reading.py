@@ -99,7 +99,10 @@ def boxes_of_then(
 def _served(
     reader: PastReader, line: ServedLine, quantities: Sequence[PastQuantity]
 ) -> Mapping[str, PastSeries]:
-    parts = [replace(reader, stays=part.stays).box(part.box, quantities) for part in line.parts]
+    parts = [
+        (replace(reader, stays=part.stays) if part.stays else reader).box(part.box, quantities)
+        for part in line.parts
+    ]
     return {
         each.name: after_one_another(line.words, [part[each.name] for part in parts]) for each in quantities
     }

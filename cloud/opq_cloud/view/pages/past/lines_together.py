@@ -94,7 +94,7 @@ def after_one_another(words: str, parts: Sequence[PastSeries]) -> PastSeries:
     It is expected as long as one of them is: a Box that sent nothing in its time leaves a hole.
     """
     if len(parts) == 1:
-        return replace(parts[0], words=words)
+        return parts[0] if parts[0].words == words else replace(parts[0], words=words)
     known = [part for part in parts if len(part.at_ms)]
     expected = [part for part in parts if part.until_ms > part.start_ms] or parts
     found = (known or parts)[0]

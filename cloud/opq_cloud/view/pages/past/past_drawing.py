@@ -170,10 +170,10 @@ def spread_drawing(series: PastSeries, place: int, unit: str, digits: int) -> Sp
         if count > 0
     )
     axis = Axis(low, high, 100)
-    shares = (0.05, 0.5, 0.95, 0.99)
-    lines = tuple((axis.percent(spread.quantile(share)), f"{100 * share:g} %") for share in shares)
+    values = [(share, spread.quantile(share)) for share in (0.05, 0.5, 0.95, 0.99)]
+    lines = tuple((axis.percent(value), f"{100 * share:g} %") for share, value in values)
     ticks = axis.ticks()
-    middle = [number(spread.quantile(share), digits, unit) for share in (0.05, 0.5, 0.95, 0.99)]
+    middle = [number(value, digits, unit) for _, value in values]
     summary = f"5 % of the time at or below {middle[0]}, half {middle[1]}, 95 % {middle[2]}, 99 % {middle[3]}"
     return SpreadDrawing(
         series.words, place, path, lines, tuple(ticks[1:] if len(ticks) > 3 else ticks), summary

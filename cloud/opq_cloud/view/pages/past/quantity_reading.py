@@ -16,7 +16,7 @@ from opq_cloud.reports.frequency_reading import box_extremes, extremes_of_days, 
 from opq_cloud.store.intervals.served_phases import IntervalReader, chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.pages.drawing.box_history import BoxHistory, read_history
+from opq_cloud.view.pages.drawing.box_history import HistoryRows, read_rows
 from opq_cloud.view.pages.past.interval_values import (
     IntervalValues,
     changes_of,
@@ -98,7 +98,8 @@ class PastReader:
             for each in quantities:
                 if each.name in wanted:
                     trend = self._of_history(box, each, history)
-                    if each.short_ms and len(trend.at_ms):
+                    no_interval = each.name in first and self.span.length_ms <= SHORT_DAYS * DAY_MS
+                    if each.short_ms and len(trend.at_ms) and not no_interval:
                         trend = self._as_judged(box, each, trend)
                     if len(trend.at_ms) or each.name not in found:
                         found[each.name] = trend
@@ -107,17 +108,10 @@ class PastReader:
                 found[each.name] = self._class_a(box, each)
         return found
 
-    def history(self, box_id: str, keys: Mapping[str, tuple[str, float]]) -> BoxHistory:
-        return read_history(
-            StayRows(self.store, self.stays) if self.stays else self.store,
-            box_id,
-            self.span,
-            self.now_ms,
-            max(self.rows, self.span.length_ms // DAY_MS + 2),
-            self.first_heard_ms(box_id),
-            keys,
-            incidents=0,
-        )
+    def history(self, box_id: str, keys: Mapping[str, tuple[str, float]]) -> HistoryRows:
+        store = StayRows(self.store, self.stays) if self.stays else self.store
+        most = max(self.rows, self.span.length_ms // DAY_MS + 2)
+        return read_rows(store, box_id, self.span, self.now_ms, most, keys)
 
     def site(self, box: ShownBox, quantity: PastQuantity, reader: SiteReader) -> PastSeries:
         """A quantity of the phases of a site together."""
@@ -138,7 +132,7 @@ class PastReader:
         """The factor of a value in `unit` of the quantity."""
         return 100.0 / box.nominal_v if self.percent and quantity.name == "rms_v" else 1.0
 
-    def _of_history(self, box: ShownBox, quantity: PastQuantity, history: BoxHistory) -> PastSeries:
+    def _of_history(self, box: ShownBox, quantity: PastQuantity, history: HistoryRows) -> PastSeries:
         name, factor = quantity.name, self._factor(box, quantity)
         rows = [row for row in history.rows if name in row.values]
         three = np.array([row.values[name] for row in rows], np.float64).reshape(-1, 3) * factor
@@ -152,11 +146,12 @@ class PastReader:
         at_ms = np.array([row.start_ms for row in rows], np.int64)
         flagged = np.array([bool(row.flagged) for row in rows], np.bool_)
         coverage = np.array([row.coverage for row in rows], np.float64)
-        # limits of a longer row are without flagged windows, unless it has no others
-        without = np.array([name in row.without_limits for row in rows], np.bool_)
-        left_out = flagged if history.step_ms <= TEN_MINUTES_MS else without
         if name in OF_EVENTS:
             left_out = np.zeros(len(rows), np.bool_)
+        elif history.step_ms <= TEN_MINUTES_MS:
+            left_out = flagged
+        else:  # limits of a longer row are without flagged windows, unless it has no others
+            left_out = np.array([name in row.without_limits for row in rows], np.bool_)
         late_ms = 2 * history.step_ms if history.step_ms < 60_000 else 130_000
         start_ms, until_ms = self._expected(box.box_id, at_ms, history.step_ms, late_ms)
         return PastSeries(

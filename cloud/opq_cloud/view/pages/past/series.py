@@ -6,6 +6,7 @@ All of it is NumPy columns of one quantity.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -50,7 +51,7 @@ class UnshownSpan:
 NOTHING: Final = Spread(np.empty(0), np.empty(0))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class PastSeries:
     """One line of a chart: (n,) rows of one length, in time order; NaN is unknown."""
 
@@ -91,7 +92,7 @@ class PastSeries:
         inside = np.clip(ends - np.maximum(self.at_ms, self.start_ms), 0, None)
         return min(1.0, float(np.sum(np.minimum(inside, self.coverage * self.step_ms))) / expected)
 
-    @property
+    @cached_property
     def figures(self) -> tuple[float, ...] | None:
         """Lowest, 5 %, median, mean, 95 %, 99 %, highest; None where nothing is known."""
         if not len(self.at_ms) or np.isnan(self.mean).all():

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from opq_cloud.store.box_record import BoxRecord, FactSpan
-from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.intervals.phases_together import PHASES, site_intervals, wiring_of_columns
 from opq_cloud.store.intervals.served_phases import (
     NOMINAL_FACTS,
@@ -21,6 +20,7 @@ from opq_cloud.store.intervals.served_phases import (
     service_spans,
     stints,
 )
+from opq_cloud.store.reading_spans import ALWAYS
 from opq_cloud.store.stated_facts import LAST_NS
 from opq_cloud.store.store import QUERY_ROWS, ShownStore
 from opq_cloud.view.pages.past.series import UnshownSpan
@@ -86,9 +86,14 @@ def lines_of_group(
     belongs: Callable[[BoxRecord], bool],
 ) -> list[ServedLine]:
     """A line for each Box that was at a feeder, or in a region or grid; `belongs` decides by its facts."""
-    spans = service_spans(records, *span_ns, belongs)
-    own = ((box, [span for span in spans if span.box.box_id == box.box_id]) for box in boxes)
-    return [ServedLine(box.label, _parts(there, {box.box_id: box}, span_ns)) for box, there in own if there]
+    own: dict[str, list[FactSpan]] = {}
+    for span in service_spans(records, *span_ns, belongs):
+        own.setdefault(span.box.box_id, []).append(span)
+    return [
+        ServedLine(box.label, _parts(own[box.box_id], {box.box_id: box}, span_ns))
+        for box in boxes
+        if box.box_id in own
+    ]
 
 
 def _words(phase: ServedPhase, shown: Mapping[str, ShownBox]) -> str:
@@ -127,9 +132,9 @@ def _parts(
         box = shown[box_id]
         if nominal_v is not None:
             box = replace(box, nominal_v=nominal_v, nominal_hz=there[-1].box.nominal_hz or box.nominal_hz)
-        stays = stints(there, 0, span_ns[1])
-        open_ended = ((first, LAST_NS if last == span_ns[1] else last) for first, last in stays)
-        found.append(LinePart(box, tuple(open_ended)))
+        until_end = stints(there, 0, span_ns[1])
+        stays = tuple((first, LAST_NS if last == span_ns[1] else last) for first, last in until_end)
+        found.append(LinePart(box, () if stays == ALWAYS else stays))
     return tuple(found)
 
 
@@ -151,9 +156,6 @@ class StayRows:
     ) -> list[Measurement]:
         found = self.store.measurements(box_id, start_ms, end_ms, limit)
         return [each for each in found if begins_in(self.stays, each.timestamp_ms, 0)]
-
-    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]:
-        return self.store.find_incidents(wanted, limit)
 
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
         found = self.store.trend_rows(box_id, start_ms, end_ms, length_ms)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.operations.site_now import sites_of
-from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.box_place import DEFAULT_GRID, BoxPlace, box_place, box_regions
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.single_maker import SingleMaker
@@ -61,8 +61,9 @@ class BoxRegistry:
         """Whether a Box with these facts is at a `site` or `feeder`, or in a `region` or `grid`."""
         if kind in ("site", "feeder"):
             return bool(name == getattr(box, kind))
-        place = self.place_of(box)
-        return name in place.regions if kind == "region" else name == place.grid
+        if kind == "grid":
+            return name == (box.grid or DEFAULT_GRID)
+        return name in box_regions(box, self.of_location)
 
 
 def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, Iterable[BoxPlace]]) -> Groups:

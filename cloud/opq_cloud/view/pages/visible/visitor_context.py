@@ -315,6 +315,8 @@ class VisitorContext:
     def records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
         """The stored records that the visitor may see, with the facts of the time that they read."""
         known, visitor = self._services.registry.now().records, self.visitor
+        if visitor.everything:
+            return {box_id: known[box_id] for box_id in box_ids if box_id in known}
         return {
             box_id: visitor.record_seen(known[box_id])
             for box_id in box_ids

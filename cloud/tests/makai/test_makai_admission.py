@@ -208,7 +208,7 @@ def test_a_key_file_filled_later_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     with AllowList(folder, ServiceCounters(), log.get(service="test")) as allowed:
         time.sleep(1.0)  # until it was looked at when it was no longer fresh
         file.write_text(key)
-        wait_for(lambda: allowed.changes() is not None, 5.0)
+        wait_for(lambda: allowed.changes() is not None)
         assert list(allowed.boxes.values()) == ["7"]
 
 

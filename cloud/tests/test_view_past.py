@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from opq_cloud.view.pages.drawing.local_weeks import (
     week_span,
     whole_hours,
 )
+from opq_cloud.view.pages.past import past_page
 from opq_cloud.view.pages.past.box_choice import read_groups
 from opq_cloud.view.pages.past.line_reading import rows_for
 from opq_cloud.view.pages.past.lines_together import after_one_another, joined
@@ -43,7 +44,7 @@ from opq_cloud.view.web.time_span import TimeSpan, read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.measurement.measurement_json import figures_json, figures_values
-from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
+from opq_proto.messages import Finding, Incident, Measurement, Metric, Trend, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000
 NOW = 1_767_225_600_000 + 5 * HOUR_MS
@@ -412,6 +413,32 @@ def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStor
     for link in links:
         found = client.get(link.replace("&amp;", "&"))
         assert found.status_code == 200 and f'data-incident="{elsewhere}"' not in found.text
+
+
+def test_page_reads_its_incidents_once(
+    client: TestClient, store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is in three lists; and the page waits for one turn of a thread, not for two."""
+    start_ns = (NOW - HOUR_MS) * 10**6
+    event_id = store.open_event(Trigger("t", start_ns, start_ns + 10**9, ("1",), "1", "x"), "x")
+    put_findings(store, event_id, [Finding("sag", "1", start_ns, start_ns + 10**8, 0, True, 84.0, 70.0, 6.0)])
+    read: list[Sequence[int]] = []
+    turns: list[object] = []
+    read_incidents, take_turn = store.incidents_of, past_page.in_thread
+
+    def counted(numbers: Sequence[int]) -> list[Incident]:
+        read.append(numbers)
+        return read_incidents(numbers)
+
+    async def taken(work: Callable[..., Any], *args: Any) -> Any:
+        turns.append(work)
+        return await take_turn(work, *args)
+
+    monkeypatch.setattr(store, "incidents_of", counted)
+    monkeypatch.setattr(past_page, "in_thread", taken)
+    page = client.get("/past?box=1&from=now-6h&to=now").text
+    assert page.count('data-incident="') == 3 and [len(each) for each in read] == [1]
+    assert len(turns) == 1
 
 
 REFUSED = (

@@ -64,12 +64,17 @@ class PastPages:
         return router
 
     async def past(self, request: Request) -> HTMLResponse:
-        address = await in_thread(self._address, request)
-        places: Sequence[PlaceVerdicts] = ()
-        if address.show == "verdicts":
-            span = address.span.start_ms, address.span.end_ms
-            places = await self._verdicts.read(address.choice, address.standard, address.zone, span)
-        return await in_thread(self._page, address, places)
+        made = await in_thread(self._made_at_once, request)
+        if isinstance(made, HTMLResponse):
+            return made
+        span = made.span.start_ms, made.span.end_ms
+        places = await self._verdicts.read(made.choice, made.standard, made.zone, span)
+        return await in_thread(self._page, made, places)
+
+    def _made_at_once(self, request: Request) -> HTMLResponse | PastAddress:
+        """The page, in one turn of a thread; verdicts are made elsewhere, so of those the address."""
+        address = self._address(request)
+        return address if address.show == "verdicts" else self._page(address, ())
 
     def _address(self, request: Request) -> PastAddress:
         context = self._context
@@ -172,8 +177,14 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
     zone = address.zone.key if course.weeks else ""
     first, last = address.span.from_words, address.span.to_words
     kinds = Counter(each.kind for each in course.incidents)
-    listed = context.incidents_at(course.incidents[:INCIDENTS_LISTED], course.wanted)
-    extremes = {title: context.incidents_at(found, course.wanted) for title, found in course.extremes.items()}
+    lists = {"": course.incidents[:INCIDENTS_LISTED], **course.extremes}
+    entries = {each.incident_id: each for each in chain(*lists.values())}  # one may be in several lists
+    shown = {each.incident_id: each for each in context.incidents_at([*entries.values()], course.wanted)}
+    extremes = {
+        title: [shown[each.incident_id] for each in found if each.incident_id in shown]
+        for title, found in lists.items()
+    }
+    listed = extremes.pop("")
     numbered = [
         (each.number, each.start_ms, each.end_ms, each.quantity) for each in course.changes if each.number
     ]
@@ -197,7 +208,7 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
         "kinds": kinds.most_common(),
         "incidents": listed,
         "extremes": extremes,
-        "names": context.names([*listed, *chain.from_iterable(extremes.values())]),
+        "names": context.names(shown.values()),
         "severities": words.SEVERITIES,
         "incident_query": fields and urlencode({**fields, "from": first, "to": last}),
     }

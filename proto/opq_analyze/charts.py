@@ -23,8 +23,6 @@ from opq_proto.kit.drawing import HEIGHT, WIDTH, Axis, Tick
 COLUMNS = 1000
 """Points across a drawing; if there are more values, only the extremes are drawn, so that peaks stay
 visible."""
-HIGHEST_WORDS = 8.0
-"""Percent from the top above which the words of a level stand below its line, so that they are not cut."""
 MOST_SPANS = 200
 WAVE_CYCLES = 24.0
 MIN_HZ = 0.02
@@ -89,30 +87,18 @@ def chart_html(chart: Chart) -> str:
     for first, last in chart.spans:
         left, right = (min(max(frame.x.share(each), 0.0), 1.0) for each in (first, last))
         width = max(100 * (right - left), 0.1)
-        plot.append(f'<rect class="incident-span" x="{100 * left:.3f}%" width="{width:.3f}%" height="100%"/>')
+        plot.append(drawing.span("incident-span", round(100 * left, 3), round(width, 3)))
     y_ticks = frame.y.ticks()
     shown_x = [] if frame.right <= frame.left else frame.x.ticks()
     x_ticks: list[Tick] = [each for each in shown_x if each.percent < 95]
-    plot += [f'<line class="grid" x2="100%" y1="{at.percent}%" y2="{at.percent}%"/>' for at in y_ticks]
-    plot += [f'<line class="grid" x1="{at.percent}%" x2="{at.percent}%" y2="100%"/>' for at in x_ticks]
+    plot += [drawing.grid(y_ticks), drawing.grid(x_ticks, is_upright=True)]
     levels = [(frame.y.percent(v), words) for v, words in chart.levels if 0 <= frame.y.share(v) <= 1]
-    plot += [f'<line class="nominal" x2="100%" y1="{at:.2f}%" y2="{at:.2f}%"/>' for at, _ in levels]
-    plot.append(f'<svg width="100%" height="100%" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">')
-    plot += [f'<path class="trace trace-{k}" d="{path}"/>' for k, (_, path) in enumerate(chart.traces)]
-    plot += [f'<path class="bars bar-{k}" d="{path}"/>' for k, (_, path) in enumerate(chart.bars)]
-    plot.append("</svg>")
-    plot += [
-        f'<text class="level" x="4" y="{at.percent}%" dy="{13 if at.percent < HIGHEST_WORDS else -3}">'
-        f"{at.words}</text>"
-        for at in y_ticks
-    ]
-    plot += [
-        f'<text class="level" x="99%" y="{at:.2f}%" dy="-3" text-anchor="end">{text}</text>'
-        for at, text in levels
-    ]
-    plot.append('</svg><svg class="history-axis" aria-hidden="true">')
-    plot += [f'<text x="{at.percent}%" y="14">{at.words} {frame.unit}</text>' for at in x_ticks]
-    plot.append("</svg></figure>")
+    plot += [drawing.level_line("nominal", at) for at, _ in levels]
+    paths = [drawing.path(f"trace trace-{k}", path) for k, (_, path) in enumerate(chart.traces)]
+    paths += [drawing.path(f"bars bar-{k}", path) for k, (_, path) in enumerate(chart.bars)]
+    plot += [drawing.stretched("".join(paths)), drawing.levels(y_ticks)]
+    plot += [drawing.level_words(at, text) for at, text in levels]
+    plot += ["</svg>", drawing.below(x_ticks, f" {frame.unit}"), "</figure>"]
     return "".join(plot)
 
 

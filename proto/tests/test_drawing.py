@@ -5,7 +5,22 @@ import math
 import numpy as np
 import pytest
 
-from opq_proto.kit.drawing import Axis, VoltagePlane, bar, corners, extremes_line, line
+from opq_proto.kit.drawing import (
+    HATCHED,
+    Axis,
+    Svg,
+    Tick,
+    VoltagePlane,
+    bar,
+    below,
+    corners,
+    extremes_line,
+    grid,
+    levels,
+    line,
+    path,
+    span,
+)
 
 
 def test_a_line_parts_where_nothing_is_known() -> None:
@@ -46,3 +61,23 @@ def test_the_plane_of_voltage_is_logarithmic() -> None:
     ]
     wanted = [(0.0, 160.0), (100.0, 160.0), (100.0, 0.0), (400.0, 0.0)]
     np.testing.assert_allclose(plane.curve([(0.1, 0.0), (1000.0, 160.0)], 0.001), wanted)
+
+
+def test_words_of_a_chart_are_escaped() -> None:
+    drawn = levels([Tick(4.0, "<2>"), Tick(50.0, "1")], " V & A", "last")
+    assert drawn == (
+        '<text class="level" x="4" y="4.0%" dy="13">&lt;2&gt; V &amp; A</text>'
+        '<text class="level" x="4" y="50.0%" dy="-3">1 V &amp; A last</text>'
+    ), "the words of a level at the upper edge stand below its line"
+    assert path('"', "M0,0") == '<path class="&quot;" d="M0,0"/>'
+    assert isinstance(drawn, Svg) and drawn.__html__() is drawn
+
+
+def test_places_in_time_say_their_time() -> None:
+    ticks = [Tick(10.0, "5 ms", at_ms=5.0), Tick(20.0, "6 ms", crowded=True)]
+    assert below(ticks) == (
+        '<svg class="history-axis" aria-hidden="true"><text data-t="5.0" x="10.0%" y="14">5 ms</text>'
+        '<text class="crowded" x="20.0%" y="14">6 ms</text></svg>'
+    )
+    assert '<line class="grid" data-t="5.0" x1="10.0%"' in grid(ticks, is_upright=True)
+    assert span(HATCHED, 1.0, 2.0, 3.0, 4.0).startswith('<rect fill="url(#hatch)" data-t="3.0" data-t2="4.0"')

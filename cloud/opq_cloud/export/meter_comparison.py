@@ -61,12 +61,10 @@ class ComparedQuantity:
         x = Axis(at_s[0], max(at_s[-1], at_s[0] + 1.0), WIDTH)
         y = Axis(float(low), max(float(high), float(low) + 1e-9), HEIGHT, is_upright=True)
         parted = np.diff(at_s, prepend=at_s[:1]) > 1.5 * step * self.length_ms / 1000
-        drawn = []
-        for (colour, name), values in zip(
-            (("#1f77b4", "ours"), ("#d62728", "the other's")), lines, strict=True
-        ):
+        drawn: list[str] = []
+        for colour, values in zip(("#1f77b4", "#d62728"), lines, strict=True):
             points = drawing.line(_parted(x.places(at_s), y.places(values), parted))
-            drawn.append(f'<path d="{points}" fill="none" stroke="{colour}"><title>{name}</title></path>')
+            drawn.append(drawing.path("", points, f"fill:none;stroke:{colour}"))
         ends = (datetime.fromtimestamp(float(each), UTC).strftime("%Y-%m-%d %H:%M") for each in at_s[[0, -1]])
         labels: tuple[tuple[int, int, str], ...] = (
             (0, 12, f"{high:.6g}"),
@@ -74,7 +72,7 @@ class ComparedQuantity:
         )
         labels += tuple((left, HEIGHT + 14, each) for left, each in zip((0, WIDTH - 130), ends, strict=True))
         drawn += (f'<text x="{left}" y="{top}" font-size="12">{each}</text>' for left, top, each in labels)
-        words = f"{self.quantity}: ours and the other meter's, {low:.6g} to {high:.6g}"
+        words = f"{self.quantity}: ours (blue) and the other meter's (red), {low:.6g} to {high:.6g}"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 20}" role="img" '
             f'aria-label="{escape(words)}">{"".join(drawn)}</svg>'

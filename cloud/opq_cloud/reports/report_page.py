@@ -26,6 +26,7 @@ from opq_cloud.reports.sentences import events_sentence, number_words, sentences
 from opq_cloud.reports.verdicts import Verdict, VerdictRow, verdict_of
 from opq_cloud.reports.week_report import WeekReport
 from opq_proto.errors import OpqError
+from opq_proto.kit import drawing
 from opq_proto.measurement.intervals import INTERVAL_WORDS
 
 FOLDER = Path(__file__).parent / "templates"
@@ -184,6 +185,7 @@ def _environment() -> Environment:
     made.filters["tenths"] = tenths
     made.globals["verdict_words"] = VERDICT_WORDS
     made.globals["interval_words"] = INTERVAL_WORDS
+    made.globals["svg"] = drawing
     return made
 
 

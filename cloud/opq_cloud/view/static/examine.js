@@ -45,7 +45,8 @@ function place() {
   const length = view.end - view.start;
   const percent = (t) => Math.min(300, Math.max(-200, ((t - view.start) / length) * 100));
   for (const item of body.querySelectorAll("[data-t]")) {
-    const t = item.dataset.cursor ? view[item.dataset.cursor] : Number(item.dataset.t);
+    const { cursor } = item.parentElement.dataset;
+    const t = cursor ? view[cursor] : Number(item.dataset.t);
     const x = `${percent(t)}%`;
     if (item.tagName === "line") {
       item.setAttribute("x1", x);

@@ -21,6 +21,7 @@ from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.web.gate import current_visitor
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import OpqError
+from opq_proto.kit import drawing
 from opq_proto.kit.time_zone import zone_of
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -67,6 +68,7 @@ def _templates() -> Environment:
     made.filters.update({name: _writing(name, getattr(words, name)) for name in FILTERS})
     made.filters.update(local_time=_writing("local_time", marked_time))
     made.globals["table_forms"] = written_forms()
+    made.globals["svg"] = drawing
     return made
 
 

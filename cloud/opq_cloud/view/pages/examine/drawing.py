@@ -20,20 +20,12 @@ BESIDE_SHARE = 0.5
 MAX_TICKS = 7
 ORDERS = Axis(1.5, ORDERS_SHOWN + 0.5, WIDTH)
 """The orders of harmonics, from left to right."""
+ORDER_TICKS = tuple(Tick(ORDERS.percent(each), str(each)) for each in range(2, ORDERS_SHOWN + 1, 2))
 BAR_ORDERS = 0.38
 """Width of a bar, of the space of an order."""
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """The levels at which the shades of a spectrogram change, percent of nominal."""
 _UNITS = ((60e3, 300e3, "min"), (1e3, 10e3, "s"), (1.0, 0.0, "ms"))
-
-
-@dataclass(frozen=True, slots=True)
-class TimeTick:
-    """A place on the time axis and its words."""
-
-    t_ms: float
-    percent: float
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +130,7 @@ def percent_of(t_ms: float, span: tuple[float, float]) -> float:
     return round(min(200.0, max(-100.0, share)), 4)
 
 
-def time_axis(start_ms: float, end_ms: float) -> tuple[TimeTick, ...]:
+def time_axis(start_ms: float, end_ms: float) -> tuple[Tick, ...]:
     """Ticks at round times from the start of the incident, in one unit, all with different words."""
     size = max(abs(start_ms), abs(end_ms))
     per_unit, _, unit = next(each for each in _UNITS if size >= each[1])
@@ -152,7 +144,7 @@ def time_axis(start_ms: float, end_ms: float) -> tuple[TimeTick, ...]:
         if percent > 95:  # its words would leave the chart
             break
         words = f"{k * step:.{digits}f}".replace("-", "\u2212")
-        ticks.append(TimeTick(k * step * per_unit, round(percent, 3), f"{words}{THIN}{unit}"))
+        ticks.append(Tick(round(percent, 3), f"{words}{THIN}{unit}", at_ms=k * step * per_unit))
     return tuple(ticks)
 
 

@@ -79,13 +79,6 @@ class HarmonicBars:
     def at_a_path(self) -> str:
         return drawing.harmonic_bars(self.at_a.percents if self.at_a else (), self.top_percent, beside=True)
 
-    @property
-    def orders(self) -> list[tuple[float, int]]:
-        """Places of every second order in percent."""
-        return [
-            (drawing.ORDERS.percent(order), order) for order in range(2, signal_figures.ORDERS_SHOWN + 1, 2)
-        ]
-
 
 class ExaminePages:
     """The page, its replaceable part, and the charts that an incident's own page embeds."""
@@ -195,6 +188,7 @@ class ExaminePages:
                 (name, at, drawing.percent_of(at, span))
                 for name, at in (("A", address.a_ms), ("B", address.b_ms))
             ],
+            "order_ticks": drawing.ORDER_TICKS,
             "cursor_rows": rows,
             "apart_ms": address.b_ms - address.a_ms,
             "choices": [

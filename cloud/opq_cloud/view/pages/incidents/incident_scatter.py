@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from opq_cloud.store.incidents.index import DURATIONS_S, PERCENTS, PLANE_COLUMNS, PLANE_ROWS, IndexedIncident
 from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
-from opq_proto.kit.drawing import Tick, VoltagePlane, line
+from opq_proto.kit.drawing import Tick, VoltagePlane, line, path
 
 WIDTH = 1000.0
 HEIGHT = 400.0
@@ -113,7 +113,7 @@ def dot_links(dots: Iterable[ScatterDot], query: str) -> Markup:
     links = (
         f'<a href="/incidents/{dot.incident_id}{within}" tabindex="-1" aria-label="{escape(dot.words)}">'
         f'<g transform="translate({dot.x} {dot.y})">'
-        f'<path class="dot dot-{dot.tone}" d="{DOT_SHAPES[dot.tone]}"/></g></a>'
+        f"{path(f'dot dot-{dot.tone}', DOT_SHAPES[dot.tone])}</g></a>"
         for dot in dots
     )
     return Markup("".join(links))

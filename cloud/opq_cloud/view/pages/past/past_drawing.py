@@ -197,8 +197,8 @@ class HarmonicBar:
     limit: float | None
     share: float
     """Percent of the time that `value` stands for."""
-    middle_percent: float
-    """Its place from the left."""
+    place: Tick
+    """On the axis of orders."""
     value_path: str
     most_path: str
     """A thin line from the value to the highest one."""
@@ -220,6 +220,11 @@ class HarmonicBars:
     intervals: int
     flagged_percent: float
     sentence: str
+
+    @property
+    def orders(self) -> list[Tick]:
+        """The odd ones, below the chart."""
+        return [each.place for each in self.bars if each.order % 2]
 
 
 def harmonic_bars(
@@ -264,7 +269,7 @@ def harmonic_bars(
             most,
             high,
             share,
-            across.percent(order),
+            Tick(across.percent(order), str(order), crowded=order % 4 != 3),
             bar_of(order, 0.76, 0.0, value),
             bar_of(order, 0.15, value, max(value, most)),
             stroke(order, high),

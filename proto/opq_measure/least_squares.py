@@ -21,6 +21,8 @@ FITTED_RATE_SHARE = 0.45
 a sampler's filter has its edge there."""
 LEAST_SINE = 1e-3
 """Noise is a thousand times as large in the factor of such a column; rounding hides a sine below 1e-7."""
+ALIKE_SHARE = 0.5
+"""Root of the squares beside the diagonal, over its least entry, up to which no column is like the others."""
 
 
 def orders_within(rate_hz: float, hz: float, most: int) -> int:
@@ -31,6 +33,8 @@ def orders_within(rate_hz: float, hz: float, most: int) -> int:
 def told_apart(gram: FloatArray) -> NDArray[np.bool_]:
     """(...) whether the columns with these normal equations (..., k, k) differ enough for a fit."""
     flat = gram.reshape(-1, *gram.shape[-2:])
+    if _is_nearly_diagonal(flat):
+        return np.ones(gram.shape[:-2], dtype=np.bool_)
     try:
         factor = np.linalg.cholesky(flat)
     except np.linalg.LinAlgError:  # one of them at least is singular
@@ -42,9 +46,23 @@ def told_apart(gram: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(enough.all(axis=-1).reshape(gram.shape[:-2]))
 
 
+def _is_nearly_diagonal(grams: FloatArray) -> bool:
+    """Whether so little is beside the diagonals that each least eigenvalue is half of the least entry there.
+
+    No sine is below 0.02 then. It takes a third of the time of a Cholesky factor.
+    """
+    diagonal = grams.diagonal(axis1=1, axis2=2)
+    least, most = float(diagonal.min()), float(diagonal.max())
+    beside = float(np.vdot(grams, grams) - np.vdot(diagonal, diagonal))
+    return least > LEAST_SINE * most and beside <= (ALIKE_SHARE * least) ** 2
+
+
 def solved(gram: FloatArray, sides: FloatArray) -> FloatArray:
     """(..., k, s) factors of the columns, for sides (..., k, s); NaN: not fitted, they are too much alike."""
-    known = told_apart(gram)[..., None, None]
+    apart = told_apart(gram)
+    if apart.all():
+        return np.asarray(np.linalg.solve(gram, sides), dtype=np.float64)
+    known = apart[..., None, None]
     safe = np.where(known, gram, np.eye(gram.shape[-1]))
     return np.where(known, np.linalg.solve(safe, sides), np.nan)
 

@@ -104,7 +104,7 @@ class LineProducts:
         cosines = np.concatenate(((float(size),), ratio))
         self._rises = np.concatenate((-rise[orders - 1 :: -1], (0.0,), rise))  # odd, from -orders on
         self._bends = np.concatenate(((size * (1 - float(size) ** 2) / 12,), bend))
-        apart, beyond = _pairs(orders)
+        apart, beyond = order_pairs(orders)
         near, far = cosines[apart], cosines[beyond]
         self._grams = np.empty((2, orders + 1, orders + 1))
         np.add(near, far, out=self._grams[0])
@@ -145,7 +145,7 @@ class LineProducts:
 
 
 @lru_cache(maxsize=128)
-def _pairs(orders: int) -> tuple[IndexArray, IndexArray]:
+def order_pairs(orders: int) -> tuple[IndexArray, IndexArray]:
     """|k - j| and k + j of row k and column j."""
     order = np.arange(orders + 1)
     return np.abs(order[:, None] - order), order[:, None] + order

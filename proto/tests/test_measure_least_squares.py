@@ -73,6 +73,16 @@ def test_alike_columns_are_not_fitted() -> None:
     assert fitted(alike[:, :2], alike[:, 0]) == pytest.approx([1, 0], abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-5, 1e-9])
+def test_alike_columns_beside_large_ones_are_unfitted(size: float) -> None:
+    """Their products are lost in the sum of the squares of the others."""
+    basis = np.eye(6)[:, :4]
+    basis[:, 2:] = size * np.array([[0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1e-4, 0]]).T
+    assert np.isnan(fitted(basis, np.ones(6))).all()
+    basis[4, 3] = size
+    assert np.isfinite(fitted(basis, np.ones(6))).all()
+
+
 def test_one_unfitted_set_leaves_the_others() -> None:
     grams = np.stack([np.eye(2), np.ones((2, 2)), 2 * np.eye(2)])
     found = solved(grams, np.ones((3, 2, 1)))[:, :, 0]

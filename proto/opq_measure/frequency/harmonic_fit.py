@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.least_squares import FITTED_RATE_SHARE, orders_within, solved
-from opq_measure.line_sums import line_powers, product_in_one_thread
+from opq_measure.line_sums import line_powers, order_pairs, product_in_one_thread
 from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
@@ -168,15 +168,16 @@ def gram_of(samples: int, omega: float, orders: int) -> Gram:
     ratio = top / low
     sums = np.concatenate(((float(samples),), ratio))
     rises = np.concatenate(((0.0,), (top_rise - ratio * low_rise) / low))
-    apart, beyond = np.abs(order[:, None] - order), order[:, None] + order
+    apart, beyond = order_pairs(orders)
+    near, far = sums[apart], sums[beyond]
     after, before = rises[order + 1], rises[np.abs(order - 1)] * np.sign(order - 1)
     cross = float(low_rise[1] / low[1])
     bend = float(ratio[1]) * ((1 - samples**2) / 4 + 2 * cross * cross)
     bend -= 2 * float(top_rise[1] / low[1]) * cross
     square = samples * (samples**2 - 1) / 12
     return Gram(
-        even=(sums[apart] + sums[beyond]) / 2,
-        odd=((sums[apart] - sums[beyond]) / 2)[1:, 1:],
+        even=(near + far) / 2,
+        odd=((near - far) / 2)[1:, 1:],
         slope_even=(before - after) / 2,
         slope_odd=-(after + before)[1:] / 2,
         square_even=(square + bend) / 2,

@@ -1,13 +1,21 @@
 """A connection of libzmq by its number, which may be another file's by now."""
 
 import os
+import socket as tcp
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pytest
+from waiting import wait_for
+
+from opq_cloud.core.backend import inflow
+from opq_cloud.core.backend.inflow import Inflow, MessageLimits
 from opq_cloud.core.backend.tcp_connections import remote_address, shut_down
+from opq_cloud.core.service import ServiceCounters
 
 
 def test_a_number_reused_by_a_file_is_released(tmp_path: Path) -> None:
@@ -46,3 +54,37 @@ def is_file(descriptor: Path, path: Path) -> bool:
     with suppress(OSError):
         return descriptor.readlink() == path
     return False
+
+
+def test_memory_is_read_while_a_connection_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle service pays nothing; one at a Unix socket, where the kernel counts no bytes, neither."""
+    read: list[bytes] = []
+
+    def read_bytes(statm: bytes) -> int:
+        read.append(statm)
+        return 0
+
+    monkeypatch.setattr(inflow, "_private_bytes", read_bytes)
+    watch = inflow.InflowWatch()
+    monkeypatch.setattr(inflow, "WATCH", watch)
+    limits = MessageLimits(2**20, 100)
+    with closing(Inflow("boxes", ServiceCounters(), limits, lambda _: None, curve=False)) as boxes:
+        ends = tcp.socketpair()
+        boxes.open(ends[0].fileno(), None)
+        wait_for(lambda: bool(read))
+        time.sleep(0.5)  # what is running ends
+        before = len(read)
+        time.sleep(0.5)
+        assert len(read) == before
+        with (
+            tcp.create_server(("127.0.0.1", 0)) as server,
+            tcp.create_connection(server.getsockname()) as client,
+        ):
+            accepted, address = server.accept()
+            boxes.open(accepted.fileno(), address)
+            wait_for(lambda: len(read) > before + 3)
+            boxes.remove(accepted.fileno())
+            accepted.close()
+            client.close()
+        for each in ends:
+            each.close()

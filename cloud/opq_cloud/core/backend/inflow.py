@@ -6,8 +6,8 @@ kernel counts the bytes that came (TCP_INFO), and readers those of the messages 
 difference waits in libzmq. A connection with more of it than the limit of its socket is ended, and so is
 one that sent a larger message, or one of more frames.
 
-One thread of the process watches all sockets. It reads the size of the process's own memory, and examines
-connections when that has grown.
+One thread of the process watches all sockets, while there is a connection of which the kernel counts bytes.
+It reads the size of the process's own memory, and examines connections when that has grown.
 """
 
 import math
@@ -44,7 +44,7 @@ LARGE_ONES = 16
 """Limit of all large connections of a socket together, in limits of one."""
 ANSWERED = 1.5
 """Bytes of a heartbeat for each byte of its answer: PING has 9 (NULL) or 42 (CURVE), PONG 7 or 40."""
-WATCH_S = 0.05
+WATCH_S = 0.1
 GROWTH_BYTES = 8 * 2**20
 """Connections are examined when the memory has grown by this much: 3 us each."""
 EXAMINE_S = 10.0
@@ -104,6 +104,7 @@ class Inflow:
     def open(self, number: int, address: object) -> None:
         """Notes a new connection."""
         self._connections[number] = Inflowing(address)
+        WATCH.opened.set()
 
     def remove(self, number: int) -> None:
         """Notes that it has ended."""
@@ -122,8 +123,9 @@ class Inflow:
             if size_bytes > self._limits.waiting_bytes or frames > self._limits.frames:
                 self._end(number, connection, size_bytes)
 
-    def examine(self) -> None:
-        """Ends connections beyond the limits."""
+    def examine(self) -> bool:
+        """Ends connections beyond the limits; returns whether the kernel counts the bytes of any."""
+        counted = False
         large: list[tuple[int, int, Inflowing]] = []
         most = self._limits.waiting_bytes
         for number, connection in list(self._connections.items()):
@@ -132,6 +134,7 @@ class Inflow:
             received, sent = bytes_at(info, BYTES_RECEIVED_AT), bytes_sent(info)
             if received is None or sent is None:
                 continue
+            counted = True
             waiting = received - delivered - connection.explained
             limit = HANDSHAKE_BYTES if self.curve and sent <= BEFORE_READY_BYTES else most
             if waiting > limit:
@@ -148,9 +151,10 @@ class Inflow:
         left = sum(waiting for waiting, *_ in large)
         for waiting, number, connection in sorted(large, key=lambda each: each[0], reverse=True):
             if left <= LARGE_ONES * most:
-                return
+                break
             left -= waiting
             self._end(number, connection, waiting)
+        return counted
 
     def _end(self, number: int, connection: Inflowing, waiting_bytes: int) -> None:
         if self._connections.pop(number, None) is None or not shut_down(number, connection.address):
@@ -168,6 +172,8 @@ class InflowWatch(OwnThread):
         super().__init__("inflow")
         self._lock = threading.Lock()
         self._inflows: list[Inflow] = []
+        self.opened = threading.Event()
+        """There is a new connection."""
 
     def add(self, inflow: Inflow) -> None:
         with self._lock:
@@ -190,12 +196,15 @@ class InflowWatch(OwnThread):
                 if now_bytes < least_bytes + GROWTH_BYTES and now_s < examine_s:
                     continue
                 least_bytes, examine_s = now_bytes, now_s + EXAMINE_S
-                for inflow in self._inflows:
-                    inflow.examine()
+                self.opened.clear()
+                counted = [inflow.examine() for inflow in self._inflows]
                 with self._lock:
                     if not self._inflows:
                         self._thread = None
                         return
+                if not any(counted):
+                    self.opened.wait(EXAMINE_S)
+                    examine_s = 0.0
 
 
 def _private_bytes(statm: bytes) -> int:

@@ -12,7 +12,7 @@ histogram of a year is the sum of those of its days. Bins have relative widths w
 | `trans` | 5 % wide | 2.5 % of the value |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, floor, isfinite, log
 
@@ -45,11 +45,21 @@ class TrendHistogram:
 
     def add_to(self, seconds: dict[int, int]) -> None:
         """Adds its seconds to {bin: seconds}, by which histograms merge; of a damaged end, nothing."""
-        place = 0
-        numbers = _varints(self.packed)
-        for step in numbers:
-            place += step >> 1 if step & 1 == 0 else -((step + 1) >> 1)
-            seconds[place] = seconds.get(place, 0) + next(numbers, 0)
+        place = number = shift = 0
+        step = None
+        for byte in self.packed:
+            if byte > 0x7F:
+                number |= (byte & 0x7F) << shift
+                shift += 7
+                continue
+            number |= byte << shift
+            if step is None:
+                step = number
+            else:
+                place += step >> 1 if step & 1 == 0 else -((step + 1) >> 1)
+                seconds[place] = seconds.get(place, 0) + number
+                step = None
+            number = shift = 0
 
     def bins(self) -> dict[int, int]:
         seconds: dict[int, int] = {}
@@ -91,13 +101,3 @@ def _put_varint(packed: bytearray, number: int) -> None:
         packed.append(number & 0x7F | 0x80)
         number >>= 7
     packed.append(number)
-
-
-def _varints(packed: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in packed:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield number
-            number = shift = 0

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from anyio.from_thread import start_blocking_portal
 
 from bench.harness.result import Baseline, BenchCase, BenchResult, case, named
 from bench.harness.store_filling import NOW_MS, drawn_metrics, filled
@@ -49,14 +50,14 @@ SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 
 
 def run(quick: bool) -> BenchResult:
     days = {name: length for name, length in SPANS.items() if length <= (30 if quick else 365)}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, start_blocking_portal() as loop:
         rows = measurement_cost(Path(folder) / "measured.db", 2 if quick else 10)
         rows += parcel_cost(Path(folder) / "parcels.db", 1 if quick else 10)
         rows += trend_size(Path(folder) / "trends.db", 4 if quick else 24)
         store = EmbeddedStore(Path(folder) / "year.db")
         rows += filled(store, round(max(days.values())))
         for name, length in days.items():
-            rows += span_cost(store, name, length)
+            rows += span_cost(store, loop, name, length)
         (longest, length) = list(days.items())[-1]
         start_ms = NOW_MS - round(length * DAY_MS)
         raw_ms, raw_rows = cost_ms(lambda: len(store.trends("1", start_ms, NOW_MS)), 1)
@@ -218,13 +219,13 @@ def interval_rows(quick: bool) -> list[BenchCase]:
     its intervals, as it would be without the summaries of days.
     """
     days = 31 if quick else 365
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, start_blocking_portal() as loop:
         path = Path(folder) / "opq.db"
         store = EmbeddedStore(path)
         rows = filled_intervals(store, days) + interval_sizes(path, days)
         last_ns = T0_NS + days * DAY_NS
         week = last_ns - 7 * DAY_NS, last_ns
-        intervals, page = store.intervals, past_page(store, last_ns // 10**6)
+        intervals, page = store.intervals, past_page(store, loop, last_ns // 10**6)
         rows += [
             cost(
                 "a year's chart: a summary for each day",

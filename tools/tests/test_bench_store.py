@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from anyio.from_thread import start_blocking_portal
+
 from bench.harness.store_filling import filled
 from bench.harness.store_spans import span_cost
 from bench.store import measurement_cost
@@ -17,7 +19,8 @@ def test_a_measurement_has_its_cost_and_its_bytes(tmp_path: Path) -> None:
 def test_a_span_of_days_fits_its_level(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path / "opq.db")
     filled(store, 3)
-    rows, *costs = span_cost(store, "3 d", 3.0)
+    with start_blocking_portal() as loop:
+        rows, *costs = span_cost(store, loop, "3 d", 3.0)
     store.close()
     assert rows.case == "3 d: rows of 10 min" and rows.value == 432
     assert [each.unit for each in costs] == ["ms"] * 3

@@ -1,9 +1,9 @@
 """The cost of any span of a Box's trends in the embedded store, as the page reads it."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
+from anyio.from_thread import BlockingPortal
 from fastapi import Request
 
 from bench.harness.result import BenchCase, case
@@ -26,13 +26,13 @@ CPU_LIMIT_MS = 100.0
 """Limit of CPU for any span, by the page's own call."""
 
 
-def span_cost(store: CloudStore, name: str, days: float) -> list[BenchCase]:
+def span_cost(store: CloudStore, loop: BlockingPortal, name: str, days: float) -> list[BenchCase]:
     start_ms = NOW_MS - round(days * DAY_MS)
     length_ms = level_for(start_ms, NOW_MS)
     read_ms, rows = cost_ms(lambda: len(store.trend_rows("1", start_ms, NOW_MS, length_ms)))
     span = read_span(str(start_ms), str(NOW_MS), NOW_MS)
     chart_ms, _ = cost_ms(lambda: len(read_history(store, "1", span, NOW_MS).rows))
-    page = past_page(store, NOW_MS)
+    page = past_page(store, loop, NOW_MS)
     page_ms, _ = cost_ms(lambda: page(f"box=1&from={span.from_words}&to={span.to_words}"))
     return [
         case(f"{name}: rows of {length_ms // 60_000} min", "rows", [rows], limit=MAX_ROWS),
@@ -42,9 +42,11 @@ def span_cost(store: CloudStore, name: str, days: float) -> list[BenchCase]:
     ]
 
 
-def past_page(store: CloudStore, now_ms: int) -> Callable[[str], int]:
-    """Makes the page `/past` of an address's query, as View does; returns its length."""
-    loop = asyncio.new_event_loop()  # one for all pages: what is made for two of them is shared
+def past_page(store: CloudStore, loop: BlockingPortal, now_ms: int) -> Callable[[str], int]:
+    """Makes the page `/past` of an address's query, as View does; returns its length.
+
+    `loop` runs as long as View's: an event loop of each page's own would start and end its threads as well.
+    """
     counters = ServiceCounters()
     visitors, mailer = Visitors(store.people, ViewSection()), Mailer(MailSection(), counters)
     services = ViewServices(
@@ -58,7 +60,7 @@ def past_page(store: CloudStore, now_ms: int) -> Callable[[str], int]:
 
     def made(query: str) -> int:
         request = Request({"type": "http", "query_string": query.encode()})
-        return len(loop.run_until_complete(page.past(request)).body)
+        return len(loop.call(page.past, request).body)
 
     return made
 

@@ -16,6 +16,7 @@ from open_view import open_services
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.boxes.box_card import Card
 from opq_cloud.view.pages.drawing.local_weeks import (
@@ -30,7 +31,7 @@ from opq_cloud.view.pages.drawing.local_weeks import (
     week_span,
     whole_hours,
 )
-from opq_cloud.view.pages.past import past_page
+from opq_cloud.view.pages.past import course, past_page
 from opq_cloud.view.pages.past.box_choice import read_groups
 from opq_cloud.view.pages.past.line_reading import rows_for
 from opq_cloud.view.pages.past.lines_together import after_one_another, joined
@@ -392,8 +393,25 @@ def test_a_week_marks_all_its_incidents(client: TestClient, store: CloudStore) -
 
 
 @pytest.mark.parametrize("query", ["of=region:north", "of=feeder:F1", "box=1,2", "box=1"])
-def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStore, query: str) -> None:
-    """Both lists are of the span and the Boxes, and their links lead to such incidents."""
+@pytest.mark.parametrize(("marked", "readings"), [(4, 1), (3, 2)])
+def test_a_span_has_its_longest_and_deepest(
+    client: TestClient,
+    store: CloudStore,
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    marked: int,
+    readings: int,
+) -> None:
+    """Both lists are of the span and the Boxes, and their links lead to such incidents. If there are more
+    than are marked, all are read once more."""
+    monkeypatch.setattr(course, "INCIDENTS_MARKED", marked)
+    wanted: list[str] = []
+    find = store.find_incidents
+
+    def counted(of: IncidentFilter, limit: int) -> list[IndexedIncident]:
+        wanted.append(of.order)
+        return find(of, limit)
+
     numbers = []
     of_box_1 = ("1", 1, 70.0, 0.2), ("1", 2, 20.0, 0.1), ("1", 3, 80.0, 40.0)
     for box_id, hour, percent, seconds in (*of_box_1, ("77", 4, 10.0, 50.0)):
@@ -402,7 +420,10 @@ def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStor
         event_id = store.open_event(Trigger("t", start_ns, end_ns, (box_id,), box_id, f"{hour}"), f"{hour}")
         sag = Finding("sag", box_id, start_ns, end_ns, 0, True, 1.2 * percent, percent, 60 * seconds)
         numbers.append(put_findings(store, event_id, [sag])[0].incident_id)
-    page = client.get(f"/past?{query}&from=now-6h&to=now").text
+    with monkeypatch.context() as counting:
+        counting.setattr(store, "find_incidents", counted)
+        page = client.get(f"/past?{query}&from=now-6h&to=now").text
+    assert len(wanted) == readings
     lists = page.partition("Longest and deepest")[2].partition("</details>")[0]
     longest, _, deepest = lists.partition("Deepest</h2>")
     short, deep, long, elsewhere = numbers

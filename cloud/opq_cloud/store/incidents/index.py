@@ -133,8 +133,11 @@ class IncidentFilter:
         init=False, repr=False, compare=False, default_factory=dict
     )
     """Box -> its `stays`; lists ask for thousands of incidents."""
+    named: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+    """`box_ids`, which may be thousands."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "named", frozenset(self.box_ids or ()))
         for box_id, first, last in self.stays:
             self._stays_of.setdefault(box_id, []).append((first, last))
 
@@ -152,8 +155,10 @@ class IncidentFilter:
         """Whether what began at this moment at a Box is of the filter's Boxes."""
         if self.stays and box_id not in self._stays_of:
             return False
-        if self.at is None or box_id not in self.at:
-            return self.at is None
+        if self.at is None:
+            return True
+        if box_id != self.box_id if self.box_id else box_id not in self.named:
+            return False
         return not self.stays or any(first <= start_ns < last for first, last in self._stays_of[box_id])
 
     def shown(self, incident: Incident) -> Incident:

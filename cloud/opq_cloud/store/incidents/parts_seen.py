@@ -6,6 +6,7 @@ as `seen.incident_at` gives from all findings; a test compares the two. Pure.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -43,7 +44,7 @@ class BoxPart:
         return rank_of(self.kind, self.residual_percent, self.length_ns, self.worst_start_ns, self.box_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexedParts:
     """An entry of the index with its rows at the requested Boxes, at least one."""
 
@@ -65,7 +66,7 @@ class IndexedParts:
         """Whether the reader sees all Boxes of the incident."""
         return self.everything or len(self.parts) == self.boxes
 
-    @property
+    @cached_property
     def there(self) -> tuple[BoxPart, ...]:
         """The rows of the list's Boxes, at least one."""
         was_there = self.wanted.was_there
@@ -103,7 +104,7 @@ class IndexedParts:
         return (
             (not wanted.kind or wanted.kind in seen.kind.split("+"))
             and (not wanted.box_id or wanted.box_id in boxes)
-            and (wanted.box_ids is None or not boxes.isdisjoint(wanted.box_ids))
+            and (wanted.box_ids is None or not boxes.isdisjoint(wanted.named))
             and (not wanted.scope or wanted.scope == seen.scope)
             and (wanted.least_severity is None or severity >= wanted.least_severity)
             and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)

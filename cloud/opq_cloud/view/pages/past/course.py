@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nlargest
 
 from opq_cloud.core.page_parts import FailedPart, made_parts
 from opq_cloud.reports.limit_table import LimitTable
@@ -26,6 +27,8 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 
 INCIDENTS_MARKED = 200
+ALL_INCIDENTS = 2**31
+"""More than a span has."""
 HOLES_LISTED = 20
 EXTREMES_LISTED = 5
 """Incidents in each list of the longest and the deepest."""
@@ -228,12 +231,11 @@ def _extremes(
     context: VisitorContext, wanted: IncidentFilter, newest: Sequence[IndexedIncident]
 ) -> dict[str, list[IndexedIncident]]:
     """The longest incidents, and the deepest of the most severe; of the newest where those are all."""
-    severe, longest = newest, sorted(newest, key=lambda each: each.place("long").key, reverse=True)
-    if len(newest) >= INCIDENTS_MARKED:
-        find = context.store.find_incidents
-        severe = find(replace(wanted, order="severe"), INCIDENTS_MARKED)
-        longest = find(replace(wanted, order="long"), EXTREMES_LISTED)
+    severe = every = newest
+    if len(newest) >= INCIDENTS_MARKED:  # the store reads all that was at some Boxes for either order
+        every = context.store.find_incidents(replace(wanted, order="severe"), ALL_INCIDENTS)
+        severe = every[:INCIDENTS_MARKED]
+    longest = nlargest(EXTREMES_LISTED, every, key=lambda each: each.place("long").key)
     below = [each for each in severe if each.residual_percent is not None and each.residual_percent < 100]
     deepest = sorted(below, key=lambda each: each.residual_percent or 0.0)[:EXTREMES_LISTED]
-    longest = longest[:EXTREMES_LISTED]
     return {name: found for name, found in (("Longest", longest), ("Deepest", deepest)) if found}

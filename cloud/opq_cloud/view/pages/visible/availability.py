@@ -149,8 +149,9 @@ class AvailabilityReader:
         begins_ms = {box_id: self._begins_ms(from_ms) for box_id, from_ms in since_ms.items()}
         keys = [(box_id, begins_ms.get(box_id, LONG_AGO_MS)) for box_id in box_ids]
         kept, fresh_s = self._found, self._monotonic_s() - FRESH_S
-        if all(key in kept and kept[key][0] > fresh_s for key in keys):
-            return {key[0]: kept[key][1] for key in keys}
+        fresh = {key[0]: each[1] for key in keys if (each := kept.get(key)) and each[0] > fresh_s}
+        if len(fresh) == len(keys):
+            return fresh
         if self._maker.is_making(AvailabilityReader) and all(key in kept for key in keys):
             return {key[0]: kept[key][1] for key in keys}  # another thread reads newer ones
         with self._maker.made_here(AvailabilityReader):

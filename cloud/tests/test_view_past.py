@@ -20,8 +20,6 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.boxes.box_card import Card
 from opq_cloud.view.pages.drawing.local_weeks import (
-    HOUR_MS,
-    WEEK_MS,
     LocalSpan,
     day_span,
     midnight_ms,
@@ -46,6 +44,7 @@ from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.measurement.measurement_json import figures_json, figures_values
 from opq_proto.messages import Finding, Incident, Measurement, Metric, Trend, Trigger
+from opq_proto.time_units import HOUR_MS, WEEK_MS
 
 MINUTE, DAY = 60_000, 86_400_000
 NOW = 1_767_225_600_000 + 5 * HOUR_MS

@@ -16,7 +16,6 @@ from opq_cloud.store.records.accounts.account_records import BoxAccess
 from opq_cloud.view.pages.boxes.waveform_requests import (
     BOX_BURST,
     MAX_OPEN,
-    NS_PER_S,
     WaveformRefusedError,
     WaveformRequests,
     request_state,
@@ -25,6 +24,7 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
+from opq_proto.time_units import NS_PER_S
 
 NOW = 1_767_225_600 * NS_PER_S
 """2026-01-01, UTC."""

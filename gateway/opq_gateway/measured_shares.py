@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from opq_gateway.counters import BoxCounters
+from opq_proto.time_units import DAY_S, HOUR_S
 
-HOUR_S = 3600.0
-DAY_S = 86_400.0
 NOTE_S = 60.0
 NOTES_KEPT = round(DAY_S / NOTE_S) + 1
 SPANS = {"hour": HOUR_S, "day": DAY_S}

@@ -3,7 +3,8 @@
 import pytest
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measured_shares import DAY_S, HOUR_S, NOTE_S, MeasuredShares
+from opq_gateway.measured_shares import NOTE_S, MeasuredShares
+from opq_proto.time_units import DAY_S, HOUR_S
 
 
 def test_a_share_is_of_hour_and_day() -> None:

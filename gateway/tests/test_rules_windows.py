@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_proto.time_units import DAY_MS, HOUR_MS, MINUTE_MS
 from opq_rules.query.planning.select_plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.query_run import RuleFacts
 from opq_rules.query.window import MAX_EMPTY_WINDOWS
-from opq_rules.query.windows.by_time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
+from opq_rules.query.windows.by_time import SECOND_MS, Ends
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of

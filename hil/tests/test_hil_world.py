@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from opq_hil.gps.oscillator import Oscillator
-from opq_hil.gps.receiver import NS_PER_S, START_UTC_S, Gps
+from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.gps.second_messages import nmea_sentence, ubx_message
 from opq_hil.world.world import INTERNAL, BitNoise, Played, PowerScript, Sine, World
 from opq_proto.link import frames as link
 from opq_proto.link.messages import Command, Operation
+from opq_proto.time_units import NS_PER_S
 
 MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 

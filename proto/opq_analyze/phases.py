@@ -26,9 +26,8 @@ from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.phase_names import phase_order
 from opq_recordings.reading import with_channel
-from opq_recordings.recording import Recording
+from opq_recordings.recording import NS_PER_S, Recording
 
-NS_PER_S = 10**9
 MOST_COMPARED = 60
 """Voltages of a file among which phases that do not follow each other are looked for."""
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from opq_proto.messages import Measurement
+from opq_proto.time_units import NS_PER_MS as NS_PER_MS
 
-NS_PER_MS = 1_000_000
 ORIGINAL_WINDOW_MS = 1000
 """60 windows of a nominal 60 Hz cycle: an original Box sends only their end (docs/reference/opq-interop.md
 A.3, G.1)."""

@@ -11,8 +11,9 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.time_units import DAY_S, HOUR_S, NS_PER_S
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
-from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
+from opq_recordings.moments import MAX_START_NS, epoch_ns
 from opq_recordings.written_times import (
     CLOCK_WITH_POINTS,
     WrittenTime,
@@ -30,10 +31,8 @@ _ZONE_IN_NAME = re.compile(
 )
 _FORM_OF_DATE = re.compile(r"[YMDHS]+")
 HALF_DAY_S = 43_200
-HOUR_S = 3600
 SET_BACK_S = 60
 """A clock that is set back by an hour from one row to the next goes back by at most this much less."""
-DAY_S = 86_400
 
 
 class RowTimes:

@@ -5,7 +5,8 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from opq_recordings.written_times import DAY_NS, with_colons, written_time
+from opq_proto.time_units import DAY_NS
+from opq_recordings.written_times import with_colons, written_time
 
 DATE_ORDERS = ("dmy", "mdy", "ymd")
 """`ymd` only where the year has two digits."""

@@ -13,10 +13,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from opq_proto.errors import RecordingError
-from opq_recordings.moments import NS_PER_S, zone_minutes
+from opq_proto.time_units import HOUR_NS, NS_PER_S
+from opq_recordings.moments import zone_minutes
 from opq_recordings.written_times import UTC_NAMES
 
-HOUR_NS = 3600 * NS_PER_S
 EVEN_SHARE = 0.8
 """Share of the steps that are as long as the median one, to 1 %, where rows are even."""
 LONGEST_STEP = 1.5

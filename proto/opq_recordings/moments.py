@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-NS_PER_S = 10**9
+from opq_proto.time_units import NS_PER_S
+
 MAX_START_NS = 2**62
 """The year 2116; later times within a recording then still fit into 64 bits."""
 FIRST_YEAR_OF_1900S = 70

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from opq_proto.errors import RecordingError
+from opq_proto.time_units import DAY_NS, NS_PER_S
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.forms import content_of
-from opq_recordings.moments import NS_PER_S
 from opq_recordings.packed import MOST_BYTES
 from opq_recordings.quantity_names import quantity_named, volt_amperes
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
@@ -24,7 +24,6 @@ from opq_recordings.units import is_share, known_units, measured_in, unit_scale
 from opq_recordings.written_times import shown as shown_time
 
 ASSUMED = {"time_zone": "UTC", "time_unit": "s"}
-DAY_NS = 86_400 * NS_PER_S
 FROM_1904_S = 2_082_844_800
 """From 1904 to 1970."""
 CLOCK_SET_1904_NS = 946_684_800 * NS_PER_S

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.signal import SignalPiece
+from opq_proto.time_units import NS_PER_S as NS_PER_S
 from opq_recordings.quantity_names import Quantity
 
 PIECE_SAMPLES = 1 << 17
@@ -22,7 +23,6 @@ PIECE_SAMPLES = 1 << 17
 MISSING_BLOCK = 1 << 20
 RELEASED_SAMPLES = 1 << 21
 """Samples after which the pages of a mapped file are given back, 4 MB of int16 in one channel."""
-NS_PER_S = 10**9
 SIDES = {"P": "primary", "S": "secondary"}
 
 

@@ -13,16 +13,16 @@ from datetime import tzinfo
 from decimal import Decimal
 
 from opq_proto.errors import RecordingError
+from opq_proto.time_units import DAY_NS, NS_PER_S
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
 from opq_recordings.csv_rows import CsvRow
 from opq_recordings.csv_times import CALENDARS, DAYS_TO_1970, counted_from, zone_named
 from opq_recordings.date_order import date_in, possible_orders
 from opq_recordings.local_hours import local_to_utc, offset_named, zone_of
-from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
+from opq_recordings.moments import MAX_START_NS, epoch_ns
 from opq_recordings.quantity_names import time_named, words_of
 from opq_recordings.written_times import (
     CLOCK_WITH_POINTS,
-    DAY_NS,
     WrittenTime,
     time_of_digits,
     with_half,

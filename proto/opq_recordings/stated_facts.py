@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
+from opq_proto.time_units import NS_PER_S
 from opq_recordings.even_axis import EvenAxis, axis_of_times
-from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
+from opq_recordings.moments import MAX_START_NS, epoch_ns
 from opq_recordings.recording import Channel, without_missing
 from opq_recordings.units import measured_in, seconds_of
 from opq_recordings.written_times import written_time

@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from opq_recordings.moments import EPOCH_DAY, MAX_START_NS, NS_PER_S, zone_minutes
+from opq_proto.time_units import DAY_NS, NS_PER_S
+from opq_recordings.moments import EPOCH_DAY, MAX_START_NS, zone_minutes
 
-DAY_NS = 86_400 * NS_PER_S
 FIRST_YEAR_OF_1900S = 70
 """Two-digit years mean 1970 to 2069."""
 MONTH_NAMES = (

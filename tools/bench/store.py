@@ -25,12 +25,12 @@ from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import span_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
-from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import TREND_MS, Disturbance, Interval, Measurement, TimeSource, Trend
+from opq_proto.time_units import DAY_MS, DAY_NS
 
 BOXES = 300
 INTERVALS = "class A: "
@@ -189,7 +189,6 @@ HISTORY_BOXES = 2
 """Boxes with a history."""
 FLEET_BOXES = 100
 """Boxes of the fleet for SARFI."""
-DAY_NS = 86_400 * 10**9
 T0_NS = 20_454 * DAY_NS
 """2026-01-01."""
 DIPS_PER_DAY = 3

@@ -16,9 +16,9 @@ from typing import Protocol, runtime_checkable
 
 from opq_cloud.core.stage_times import StageTimes
 from opq_cloud.store.store import CloudStore
-from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.kit.system_record import SystemIdentity
 from opq_proto.messages import Measurement, TimeSource
+from opq_proto.time_units import HOUR_MS
 
 STALE_S = 20.0
 """The original's health calls a component down after this time without a sign (docs/reference/opq-interop.md

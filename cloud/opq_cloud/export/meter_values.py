@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from opq_cloud.export.exported_records import ExportError
 from opq_proto.errors import RecordingError
+from opq_proto.time_units import NS_PER_S
 from opq_recordings.csv_form import CsvForm, without_unit
 from opq_recordings.csv_numbers import EMPTY
 from opq_recordings.csv_rows import CsvRow, read_table
-from opq_recordings.moments import NS_PER_S
 from opq_recordings.row_moments import StatedTimes, row_moments, with_time_columns
 from opq_recordings.units import unit_scale
 

@@ -24,12 +24,12 @@ from opq_cloud.health.neighbours import Neighbours, report_of
 from opq_cloud.health.readings import Answer, AnswerReader, flat, out_of_service
 from opq_cloud.health.stored_boxes import StoredBoxes
 from opq_cloud.store.records.accounts.account_records import HEALTH
-from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.system_verdict import WHOLE_SYSTEM
+from opq_proto.time_units import HOUR_MS
 
 log = logs.get(service="health")
 

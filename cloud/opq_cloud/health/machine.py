@@ -15,9 +15,9 @@ from opq_proto.kit.archive_time import SUFFIXES, archive_made_s
 from opq_proto.kit.http_client import fetch
 from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.time_units import DAY_S
 
 BY_STORE = "clock of the cloud, by the store"
-DAY_S = 86_400.0
 CONNECT_S = 5.0
 PING_TIMEOUT_S = 4.0
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
-from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import TREND_MS
+from opq_proto.time_units import HOUR_MS
 
 RETIRED, UNPLUGGED, REVOKED = "is retired here", "is unplugged here", "has no key here since it was revoked"
 DELETED = "was deleted here"

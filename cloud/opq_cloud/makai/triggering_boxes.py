@@ -11,9 +11,10 @@ from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS, Nominal
+from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.invariants import AHEAD, MAX_AHEAD_NS, refused_words
+from opq_proto.time_units import NS_PER_MS
 
 RHYTHM_HALVES_S = 300.0
 """The remembered longest window halves in this time. In idle mode, seconds come for some minutes after a

@@ -24,13 +24,13 @@ from opq_cloud.store.records.accounts.rights import Action, Way, may
 from opq_cloud.store.records.accounts.seen_incidents import BoxSight, box_sight
 from opq_proto.kit import log as logs
 from opq_proto.kit.time_zone import zone_of
+from opq_proto.time_units import HOUR_MS
 
 log = logs.get(service="notifications")
 
 READ_EVERY_S = 1.0
 MAX_WAITING = 500
 """Entries of one account that may wait; more are dropped and counted, with one log entry per hour."""
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)

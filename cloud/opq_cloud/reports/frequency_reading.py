@@ -20,13 +20,8 @@ from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_cloud.store.stated_facts import LAST_NS
-from opq_proto.measurement.intervals import (
-    DAY_NS,
-    TEN_MINUTES_MS,
-    TEN_MINUTES_NS,
-    TEN_SECONDS_MS,
-    IntervalColumns,
-)
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS, TEN_SECONDS_MS, IntervalColumns
+from opq_proto.time_units import DAY_NS
 
 LENGTHS_MS: Final = (TEN_SECONDS_MS, TEN_MINUTES_MS)
 FREQUENCY_BOXES: Final = 5

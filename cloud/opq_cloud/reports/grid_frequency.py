@@ -18,13 +18,13 @@ from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.standards.indices import FrequencyCourse, FrequencyIndex, grid_frequency
 from opq_proto.measurement.intervals import (
-    DAY_NS,
     INTERVAL_WORDS,
     TEN_MINUTES_MS,
     TEN_MINUTES_NS,
     TEN_SECONDS_MS,
     IntervalColumns,
 )
+from opq_proto.time_units import DAY_NS
 
 QUANTITIES: Final = ("f_hz", "f_min_hz", "f_max_hz")
 LEAST_HZ: Final = 1e-4

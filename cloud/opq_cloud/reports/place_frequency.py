@@ -15,7 +15,7 @@ from opq_cloud.store.intervals.served_phases import stints
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
-from opq_proto.measurement.intervals import DAY_NS
+from opq_proto.time_units import DAY_NS
 
 
 def places_of_days(

@@ -12,13 +12,8 @@ import numpy as np
 from opq_cloud.store.box_record import FactSpan
 from opq_cloud.store.intervals.served_phases import IntervalReader, ServedPhase, left_ns, read_served
 from opq_measure.standards.indices import SupplyIndex, supply_of, union_ns
-from opq_proto.measurement.intervals import (
-    DAY_NS,
-    TEN_MINUTES_MS,
-    TEN_MINUTES_NS,
-    Disturbance,
-    IntervalColumns,
-)
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS, Disturbance, IntervalColumns
+from opq_proto.time_units import DAY_NS
 
 Span = tuple[int, int | None]
 """Beginning and end of a time without supply; None: it has not ended."""

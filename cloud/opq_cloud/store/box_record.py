@@ -10,7 +10,7 @@ from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
     LAST_NS,
-    MS_NS,
+    NS_PER_MS,
     PLACE,
     Course,
     StatedFact,
@@ -187,7 +187,10 @@ class BoxRecord:
         lost = tuple(
             each
             for each in self.lost
-            if any(first <= each.start_ms * MS_NS and each.end_ms * MS_NS <= last for first, last in spans)
+            if any(
+                first <= each.start_ms * NS_PER_MS and each.end_ms * NS_PER_MS <= last
+                for first, last in spans
+            )
         )
         return replace(own, **now, lost=lost, stated=stated_of(courses))
 

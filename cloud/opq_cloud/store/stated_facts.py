@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-MS_NS: Final = 10**6
+from opq_proto.time_units import NS_PER_MS as NS_PER_MS
+
 LAST_NS: Final = 2**63 - 1
 """Times in ns end here, in 2262: the end of a span that no change of facts ends."""
 BEGINNING_MS: Final = 0
@@ -56,7 +57,7 @@ def stated_of(courses: Mapping[str, Course]) -> tuple[StatedFact, ...]:
 
 def value_at(course: Course, t_ns: int) -> Any:
     """Returns the value that holds at a moment; before the first statement that of the first."""
-    place = bisect_right(course, t_ns, key=lambda each: each[0] * MS_NS)
+    place = bisect_right(course, t_ns, key=lambda each: each[0] * NS_PER_MS)
     return course[max(0, place - 1)][1]
 
 
@@ -69,7 +70,7 @@ def course_within(course: Course, spans: Iterable[tuple[int, int]], outside: Any
     """Returns what holds in spans [start_ns, end_ns) in time order, and another value outside of them."""
     found: dict[int, Any] = {BEGINNING_MS: outside}
     for start_ns, end_ns in spans:
-        first_ms, last_ms = start_ns // MS_NS, end_ns // MS_NS
+        first_ms, last_ms = start_ns // NS_PER_MS, end_ns // NS_PER_MS
         found[first_ms] = value_at(course, start_ns)
         found.update((since_ms, value) for since_ms, value in course if first_ms < since_ms < last_ms)
         if end_ns < LAST_NS:
@@ -84,7 +85,7 @@ def moments_ns(
     found: set[int] = set()
     for name, course in courses.items():
         if name in names:
-            found.update(since_ms * MS_NS for since_ms, _ in course[1:])
+            found.update(since_ms * NS_PER_MS for since_ms, _ in course[1:])
     return sorted(each for each in found if start_ns < each < end_ns)
 
 

@@ -16,7 +16,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import measurement_writer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
-from opq_cloud.makai.measurements.missed_minutes import DAY_MS, lost_between
+from opq_cloud.makai.measurements.missed_minutes import KEPT_MS, lost_between
 from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, LostNumbers, SequenceTracker
 from opq_cloud.store import open_store
 from opq_proto.kit import log
@@ -171,7 +171,9 @@ def test_lost_measurements_are_named_with_their_span(
         (5, at_ms[52], at_ms[60]),
     ]
     first_ms = at_ms[3] // TREND_MS * TREND_MS
-    store.put_trends(Trend("1", first_ms - ago_ms, {"rms": (1.0, 3.0, 2.0)}) for ago_ms in (TREND_MS, DAY_MS))
+    store.put_trends(
+        Trend("1", first_ms - ago_ms, {"rms": (1.0, 3.0, 2.0)}) for ago_ms in (TREND_MS, KEPT_MS)
+    )
     for last, end_ms in ((2, at_ms[3]), (5, at_ms[10])):  # those before them expired
         lost = lost_between(store, "1", LostNumbers(1, last, 2))
         assert (lost.start_ms, lost.end_ms) == (first_ms, end_ms)

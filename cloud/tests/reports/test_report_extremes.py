@@ -18,7 +18,8 @@ from opq_cloud.store.intervals.distribution import summary_of
 from opq_cloud.store.intervals.interval_rows import within
 from opq_cloud.store.records.intervals.interval_records import SummaryRow
 from opq_cloud.store.stated_facts import LAST_NS
-from opq_proto.measurement.intervals import DAY_NS, IntervalColumns
+from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.time_units import DAY_NS
 
 WEEK = golden_week()
 TENS, TEN_SECONDS = starts_of(WEEK, TEN_MS), starts_of(WEEK, TEN_S_MS)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
+from opq_proto.time_units import DAY_MS, HOUR_MS
 from opq_proto.trend_histogram import TrendHistogram
 
 T_MS = 1_767_225_600_000

@@ -8,12 +8,12 @@ from pathlib import Path
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_cloud.store.records.accounts.notifications import (
-    DAY_MS,
     NotificationEntry,
     NotificationRecords,
     NotificationRule,
     entry_id,
 )
+from opq_proto.time_units import DAY_MS
 
 Another = Callable[[], CloudStore]
 RULE = NotificationRule(

@@ -11,8 +11,8 @@ from store_cases import SAG, TRIGGER
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store.mongo.filters import MANY_VALUES, of_boxes
 from opq_cloud.store.mongo.mongo_store import MongoStore
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_proto.messages import TREND_MS
+from opq_proto.time_units import DAY_MS, HOUR_MS
 
 T_MS = 1_600_000_200_000 // HOUR_MS * HOUR_MS
 THREE = {"min": 118.0, "max": 121.0, "average": 120.0}

@@ -10,18 +10,10 @@ import pytest
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records import trends
-from opq_cloud.store.trends.pyramid import (
-    DAY_MS,
-    HOUR_MS,
-    LEVELS_MS,
-    MAX_ROWS,
-    SETTLE_MS,
-    level_below,
-    level_for,
-    merged,
-)
+from opq_cloud.store.trends.pyramid import LEVELS_MS, MAX_ROWS, SETTLE_MS, level_below, level_for, merged
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
+from opq_proto.time_units import DAY_MS, HOUR_MS
 from opq_proto.trend_histogram import TrendHistogram, bin_of, quantile
 
 DAY = 1_767_225_600_000 // DAY_MS * DAY_MS

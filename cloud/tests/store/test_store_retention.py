@@ -24,10 +24,11 @@ from opq_cloud.store.mongo import mongo_server
 from opq_cloud.store.mongo.mongo_server import DELETED_AT_ONCE, delete_by_id, delete_where
 from opq_cloud.store.mongo.mongo_store import MongoStore
 from opq_cloud.store.records.tables import PHENOMENA
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S
+from opq_cloud.store.trends.pyramid import LEVELS_MS, MINUTES_KEPT_S
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
+from opq_proto.time_units import DAY_MS, HOUR_MS
 
 NOW_S = int(time.time())
 HOUR = NOW_S * 1000 // HOUR_MS * HOUR_MS

@@ -17,11 +17,10 @@ from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_proto.messages import known_uncertainty_ns
+from opq_proto.time_units import DAY_NS, MINUTE_NS
 
 MAX_ROWS = 10_000
 """Most rows of one answer; `next_from_ns` gives the start of the next answer."""
-DAY_NS = 86_400 * 10**9
-MINUTE_NS = 60 * 10**9
 
 
 Ledgers = Mapping[str, Callable[[], Ledger]]

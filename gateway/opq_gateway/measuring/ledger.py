@@ -39,12 +39,12 @@ from opq_proto.kit.channel import Channel
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.whole_file import open_private, private_folder
 from opq_proto.messages import TimeSource
+from opq_proto.time_units import DAY_NS
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
 """A file of windows or half cycles covers an hour, one of longer intervals a day."""
-DAY_NS = 86_400 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13

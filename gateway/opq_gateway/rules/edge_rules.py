@@ -18,6 +18,7 @@ from opq_gateway.serial_side.outputs import Outputs
 from opq_plugins.policy import network_setting
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.time_units import NS_PER_MS
 
 try:
     from opq_gateway.rules.gateway_streams import EDGE_COLUMNS, SampleTap, rows_of
@@ -37,7 +38,6 @@ except ImportError as error:
 
 POLL_S = 0.1
 ITEMS_WAITING = 5000
-NS_PER_MS = 1_000_000
 Send = Callable[[str, Measurement], None]
 
 

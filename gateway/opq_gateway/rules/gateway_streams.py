@@ -21,6 +21,7 @@ from opq_proto.link.messages import BoxMeasurement, ChannelValue, Crossing, Hell
 from opq_proto.measurement.fields import HARMONICS, edge_columns
 from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
+from opq_proto.time_units import NS_PER_MS
 from opq_rules.feeds.local_feed import LocalFeed
 from opq_rules.feeds.wave_windows import WavePiece
 from opq_rules.streams.columns import KnownColumns
@@ -78,7 +79,6 @@ def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
     )
 
 
-NS_PER_MS = 1_000_000
 MEASUREMENT_COLUMNS = edge_columns()
 """Name of a value -> its column in a Measurement."""
 EDGE_COLUMNS = KnownColumns(

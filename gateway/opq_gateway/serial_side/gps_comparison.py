@@ -31,16 +31,16 @@ from opq_proto.kit import log
 from opq_proto.kit.clock import ClockState, system_clock
 from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.time_units import NS_PER_S
 
 HALF_WAY_NS = 5_000_000
 """From a block's last sample to its earliest arrival: between nothing (a pty) and 10 ms (clock.DELAY_NS)."""
-S_NS = 1_000_000_000
 START_S = 2.0
 """Blocks from a buffer arrive late, so a Box is followed only after this time, when two windows of its
 lateness agree."""
 AWAITED_S = 6.0
 """Longest wait for another Box with GPS that may contradict."""
-BACKLOG_NS = 3 * S_NS
+BACKLOG_NS = 3 * NS_PER_S
 """At most this much waits for a gateway that reads late, because a Box holds 3.2 s. If blocks are later, the
 cause is that Box."""
 BACKLOG_S = 60.0

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
 from opq_proto.messages import known_uncertainty_ns
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.frames import topic
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.values.batch import Row
 
-NS_PER_MS = 1_000_000
 MAX_BOXES = 1000
 COLUMNS = KnownColumns(
     (

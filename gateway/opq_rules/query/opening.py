@@ -3,6 +3,7 @@
 from datetime import UTC
 from functools import partial
 
+from opq_proto.time_units import MINUTE_MS
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged_panes
@@ -11,7 +12,7 @@ from opq_rules.query.planning.select_plan import QueryPlan
 from opq_rules.query.query_run import QueryContext, QueryErrors, RuleFacts
 from opq_rules.query.window import Fresh, Holds, Merge, QueryWindow, Record, WindowRecords, joined_records
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
-from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
+from opq_rules.query.windows.by_time import Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
 
 _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}

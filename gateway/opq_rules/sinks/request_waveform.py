@@ -13,9 +13,9 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
 from opq_proto.kit.rate_limit import TokenBuckets
+from opq_proto.time_units import NS_PER_MS
 from opq_rules.values.sql_values import whole_as_int
 
-NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
 """A gateway answers at most 120 s; the server's time before and after has to fit too."""
 MAX_MS = 2**62 // NS_PER_MS

@@ -18,8 +18,9 @@ import numpy as np
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
+from opq_proto.time_units import NS_PER_MS
 from opq_rules.connections.access import Guarded
-from opq_rules.feeds.wave_windows import COLUMNS, NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
+from opq_rules.feeds.wave_windows import COLUMNS, RATES_MILLIHZ, WavePiece, WaveWindows
 from opq_rules.files.records import Open, open_plain_file
 
 MAX_BYTES = 1 << 30

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 from opq_proto.measurement.fields import HARMONICS
 from opq_proto.messages import SOURCE_WORDS, Measurement, known_uncertainty_ns
+from opq_proto.time_units import NS_PER_MS
 from opq_rules.streams.measurement_columns import FIELD_COLUMNS, METRICS
 from opq_rules.values.batch import Row
 
-NS_PER_MS = 1_000_000
 _CONVERTED = frozenset({"source", "start_ms", "end_ms", "uncertainty_ns"})
 """Columns that `row_of` makes itself; the others have the field's value."""
 _MEMBERS = ", ".join(f'"{k}": item.{each.name}' for k, each in FIELD_COLUMNS.items() if k not in _CONVERTED)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.second_messages import FORMS
+from opq_proto.time_units import NS_PER_S
 
-NS_PER_S = 10**9
 START_UTC_S = 1_795_168_800
 """2026-11-20 10:00:00 UTC."""
 

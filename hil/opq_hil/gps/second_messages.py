@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import reduce
 
+from opq_proto.time_units import DAY_S
+
 SYNC = b"\xb5\x62"
 NAV_PVT = (0x01, 0x07)
 NAV_TIMELS = (0x01, 0x26)
 TIM_TP = (0x0D, 0x01)
 GPS_EPOCH_S = 315_964_800
 """1980-01-06, a Sunday."""
-DAY_S = 86_400
 LATITUDE_E7 = 213_057_167
 """Honolulu, in 1e-7 degrees; no Box is there."""
 LONGITUDE_E7 = -1_578_169_833

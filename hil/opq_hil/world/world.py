@@ -20,8 +20,8 @@ from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
 from opq_proto.link import frames as link
 from opq_proto.link.messages import LinkMessage
+from opq_proto.time_units import NS_PER_S as NS_PER_S
 
-NS_PER_S = 10**9
 INTERNAL = "adc1"
 """Input of the mains: the chip's own converter."""
 EXTERNAL = "spi2"

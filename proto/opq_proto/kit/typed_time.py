@@ -3,8 +3,9 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+from opq_proto.time_units import NS_PER_S
+
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
-NS_PER_S = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?(?:/([smhdwy]))?")
 _MONDAY_NS = 4 * 86_400 * NS_PER_S

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.decision import NS_PER_MS, Nominal
+from opq_proto.decision import Nominal
 from opq_proto.measurement.fields import FIELDS, METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.time_units import NS_PER_MS
 
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from opq_proto.messages import AT_INSTANTS as AT_INSTANTS
 from opq_proto.messages import Disturbance as Disturbance
 from opq_proto.messages import Interval as Interval
+from opq_proto.time_units import DAY_MS as DAY_MS
+from opq_proto.time_units import DAY_NS as DAY_NS
 
 THREE_SECONDS_MS, TEN_SECONDS_MS, TEN_MINUTES_MS, TWO_HOURS_MS = 3_000, 10_000, 600_000, 7_200_000
 TEN_MINUTES_NS = TEN_MINUTES_MS * 10**6
-DAY_NS = 86_400 * 10**9
 LENGTHS_MS = (THREE_SECONDS_MS, TEN_SECONDS_MS, TEN_MINUTES_MS, TWO_HOURS_MS)
 """Lengths of intervals: 150/180 cycles, 10 s of frequency, 10 minutes, 2 hours (IEC 61000-4-30, 4.4)."""
 LENGTH_NAMES = {

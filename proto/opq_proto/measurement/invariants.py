@@ -13,11 +13,11 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.measurement.fields import LIMITS, METRIC_NAMES, MOST_NUMBER, OTHER_LIMITS
 from opq_proto.measurement.intervals import LENGTHS_MS
 from opq_proto.messages import Metric
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 Refusals = Counter[tuple[str, str]]

@@ -26,10 +26,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, STORED, USUAL, MeasurementField
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.time_units import NS_PER_MS
 
 VERSION: Final = max(each.stored for each in STORED)
 """Version that is written."""

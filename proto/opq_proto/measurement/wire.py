@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
-from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS, Nominal, window_ns
+from opq_proto.decision import ORIGINAL_WINDOW_MS, Nominal, window_ns
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.measurement.batch import NOT_STATED, Measurements
 from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, MOST_NUMBER
@@ -47,6 +47,7 @@ from opq_proto.messages import (
     TimeSource,
     nominal_or_none,
 )
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.frames import TOPIC_BYTES
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire.waveforms import box_number, read_message, time_source

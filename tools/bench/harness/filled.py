@@ -14,12 +14,12 @@ import numpy as np
 from opq_cloud.reports.week import ReportWeek
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
-from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS, TWO_HOURS_NS
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.intervals import Interval
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend, Trigger
+from opq_proto.time_units import DAY_MS
 
 PLAN_SIZE = 500
 """Number of incidents written at once."""

@@ -5,8 +5,8 @@ import time
 
 from bench.harness.result import BenchCase, case
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
-from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.messages import TREND_MS, Metric, Trend
+from opq_proto.time_units import DAY_MS as DAY_MS
 
 NOW_MS = 1_767_225_600_000
 

@@ -7,11 +7,11 @@ from anyio.from_thread import BlockingPortal
 from fastapi import Request
 
 from bench.harness.result import BenchCase, case
-from bench.harness.store_filling import NOW_MS
+from bench.harness.store_filling import DAY_MS, NOW_MS
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
+from opq_cloud.store.trends.pyramid import MAX_ROWS, level_for
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.drawing.box_history import read_history
 from opq_cloud.view.pages.past.past_page import PastPages

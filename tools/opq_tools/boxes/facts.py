@@ -10,7 +10,7 @@ import click
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.box_place import slug_of_its_own
 from opq_cloud.store.site_key import checked_site
-from opq_cloud.store.stated_facts import MS_NS
+from opq_cloud.store.stated_facts import NS_PER_MS
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.plain_text import composed, refused_letter
@@ -149,7 +149,7 @@ def _since_ms(context: click.Context, parameter: click.Parameter, text: str | No
     moment = moment_ns(context, parameter, text)
     if moment is not None and moment > time.time_ns():
         raise click.BadParameter(f"{text!r} is to come; want a time that is past, or leave it out")
-    return None if moment is None else moment // MS_NS
+    return None if moment is None else moment // NS_PER_MS
 
 
 def fact_options(command: F) -> F:

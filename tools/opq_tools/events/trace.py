@@ -9,8 +9,7 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import WAITING
 from opq_cloud.view.web.words import class_phrase
 from opq_proto.messages import Incident
-
-NS_PER_MS = 1_000_000
+from opq_proto.time_units import NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)

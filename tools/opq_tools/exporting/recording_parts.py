@@ -11,10 +11,10 @@ from opq_analyze.measuring import Wanted
 from opq_analyze.nominal_values import Nominal
 from opq_measure.events.limits import Limits
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.time_units import NS_PER_S
 from opq_recordings.recording import Recording
 from opq_tools.recordings.analyze.shown_measuring import measured_with_progress
 
-NS_PER_S = 10**9
 FULL_SCALE = 32767
 LONGEST_S = 600.0
 """An event's samples are read and drawn at once, so it is not longer."""

@@ -8,10 +8,9 @@ import numpy as np
 
 from opq_measure.events.limits import Limits
 from opq_proto.messages import Measurement, Metric
+from opq_proto.time_units import NS_PER_S
 from opq_recordings.recording import Recording
 from opq_tools.shared.rule_server import ServerRefusedError
-
-NS_PER_S = 1_000_000_000
 
 
 def measurements_of(recording: Recording) -> Iterator[Measurement]:

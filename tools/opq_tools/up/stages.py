@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from opq_cloud.view.pages.machine_notice import standstill_words
 from opq_cloud.view.web.words import class_phrase
+from opq_proto.time_units import NS_PER_MS
 from opq_tools.up.children import ChildLine
 
 Key = TypeVar("Key")
@@ -30,7 +31,6 @@ LATENCIES = (
 )
 WAVEFORMS_KEPT = 1024
 """Number of an event's newest moments that are kept."""
-NS_PER_MS = 1e6
 STOOD_STILL_S = 2.0
 """A standstill of the gateway that is reported; what a Box sent in a shorter one has mostly waited."""
 

@@ -9,8 +9,8 @@ whole window before the end (G.5). Pure.
 
 from dataclasses import dataclass
 
-from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Waveform
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.frames import Response
 from opq_proto.wire.opqbox3_pb2 import GetDataResponseHeader
 from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG

@@ -13,10 +13,10 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.frames import data_command
 from opq_proto.wire.leg import NEW_EVENT, EventRequest, read_event_request
 

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from opq_cloud.makai.measurements.sequence_tracker import LostNumbers
 from opq_cloud.store.box_record import BoxLoss
 from opq_cloud.store.store import CloudStore
-from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TREND_MS, Measurement
+from opq_proto.time_units import DAY_MS, HOUR_MS
 
 LAST_MS = 3 * TREND_MS
 """The minutes that may have been open when the service was killed."""
-DAY_MS = 86_400_000
+KEPT_MS = DAY_MS
 """Measurements are kept for so long at least."""
 WHOLE_MS = TREND_MS - 2_000
 """A trend that covers less may be of a part of its minute."""
@@ -64,7 +64,7 @@ class MissedMinutes:
         last_ms = self._newest_ms.pop(box_id) // TREND_MS * TREND_MS
         end_ms = last_ms if last_ms == open_ms else last_ms + TREND_MS
         self._spans.append((box_id, end_ms - LAST_MS, end_ms))
-        self._days.append((box_id, end_ms - DAY_MS, end_ms - LAST_MS))
+        self._days.append((box_id, end_ms - KEPT_MS, end_ms - LAST_MS))
 
     def next(self) -> tuple[str, int] | None:
         """Returns (Box, start) of a minute whose trend is not stored, or of a part; None: all are found."""

@@ -16,12 +16,13 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.decision import window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.measurement.flagged import flags_of, widens_limits
 from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.counted_once import counted_once
 
 LATE_S = 5.0

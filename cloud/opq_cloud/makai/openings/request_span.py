@@ -11,8 +11,9 @@ class: the windows of other Boxes that hold the same moment then lie inside.
 """
 
 from opq_cloud.core.settings.makai_settings import TriggeringServiceSection
-from opq_proto.decision import NS_PER_MS, Decision, window_ns
+from opq_proto.decision import Decision, window_ns
 from opq_proto.messages import Measurement
+from opq_proto.time_units import NS_PER_MS
 
 TRANSIENT = "transient"
 """Row of the table of spans: impulses and phase jumps, whose exact time the gateway found."""

@@ -13,11 +13,10 @@ from opq_cloud.makai.judging.batch_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
+from opq_proto.time_units import HOUR_NS
 
 name = "baseline"
 kind = "trigger"
-
-HOUR_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import none_of
 from opq_measure.written_numbers import significant
-from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
+from opq_proto.time_units import NS_PER_MS
 
 name = "napali"
 kind = "trigger"

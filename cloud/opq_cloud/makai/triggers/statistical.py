@@ -30,6 +30,7 @@ from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
+from opq_proto.time_units import HOUR_NS
 
 name = "statistical"
 kind = "trigger"
@@ -51,7 +52,6 @@ keyed tone is not missed because a motor started at the same Box some minutes be
 """
 STEP_PU = 0.05
 """A range of the rms beyond this share of nominal is a step: EN 50160:2010, 4.2.3.1."""
-HOUR_NS = 3600 * 10**9
 UNKNOWN = [float("inf")] * len(FIGURES)
 
 

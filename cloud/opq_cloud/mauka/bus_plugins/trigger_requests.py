@@ -23,11 +23,11 @@ from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import MAUKA_ASKED
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.unknown_gain import answered_waveform
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.frames import Response, data_command, info_command
 from opq_proto.wire.mauka_pb2 import MaukaMessage, TriggerRequest
 

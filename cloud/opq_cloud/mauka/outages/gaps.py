@@ -35,8 +35,8 @@ from opq_proto.measurement.continuity import (
 )
 from opq_proto.measurement.supply_word import supply_word
 from opq_proto.messages import Finding, Measurement
+from opq_proto.time_units import NS_PER_S
 
-NS_PER_S = 10**9
 ORIGINAL_S = 60.0
 """After this time the original reports an outage (docs/reference/opq-interop.md E.3)."""
 LOOK_S = 2.0

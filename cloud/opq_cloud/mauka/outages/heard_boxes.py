@@ -9,8 +9,8 @@ from opq_cloud.mauka.outages.states import State
 from opq_cloud.mauka.outages.stored_rows import row_end_ns
 from opq_proto.decision import window_ns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
+from opq_proto.time_units import NS_PER_S
 
-NS_PER_S = 10**9
 RETURNED_S = 15.0
 """A Box that sends again is read for this time after: its first Measurement is the one that the loss of
 supply cut short, and how long it was dark comes with a later one, within ten (gateway's `CAUSE_WAITS`)."""

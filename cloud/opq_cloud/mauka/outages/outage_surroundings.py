@@ -8,11 +8,11 @@ from opq_cloud.mauka.outages.outage_judgement import DEAD_PERCENT, NeighbourSigh
 from opq_cloud.mauka.outages.stored_rows import lowest_percent, row_end_ns, rows_between
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS, Nominal
+from opq_proto.decision import Nominal
 from opq_proto.measurement.supply_word import SUPPLY, SupplyWord, supply_word
 from opq_proto.messages import Measurement
+from opq_proto.time_units import NS_PER_MS, NS_PER_S
 
-NS_PER_S = 10**9
 AROUND_NS = 2 * NS_PER_S
 EDGE_NS = 3 * NS_PER_S
 """Boxes of an installation that is stopped or started fall silent, or send again, within this time."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS, Nominal, window_ns
+from opq_proto.decision import Nominal, window_ns
 from opq_proto.measurement.continuity import dark_s
 from opq_proto.messages import Measurement
+from opq_proto.time_units import NS_PER_MS, NS_PER_S
 
-NS_PER_S = 10**9
 BACK_NS = 60 * NS_PER_S
 """The Boxes of a house whose cloud has the same supply may be back so long before the watch begins."""
 LONGEST_BACK_NS = 2 * 3600 * NS_PER_S

@@ -49,8 +49,8 @@ from opq_proto.decision import Nominal, window_ns
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.supply_word import supply_word
 from opq_proto.messages import Finding, Measurement
+from opq_proto.time_units import NS_PER_S
 
-NS_PER_S = 10**9
 MAX_JUDGED = 50
 """Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""
 ROWS_OF_NEW_BOX = 1000

@@ -21,7 +21,7 @@ from opq_cloud.store.documents import box_id_of, known_number, known_text
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
-    MS_NS,
+    NS_PER_MS,
     SERVICE,
     Course,
     StatedFact,
@@ -134,7 +134,7 @@ def _stated_fields(courses: Mapping[str, Course], known: Mapping[str, Any]) -> d
     if former or known.get("location_archive"):
         found["location_archive"] = [
             _archived(
-                value_at(places, since_ms * MS_NS) if places else known.get("location"), since_ms, facts
+                value_at(places, since_ms * NS_PER_MS) if places else known.get("location"), since_ms, facts
             )
             for since_ms, facts in sorted(former.items())
         ]

@@ -24,7 +24,6 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.unknown_gain import DRAWN_V_PER_LSB
 from opq_cloud.store.waveform_place import WaveformPlace
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import (
@@ -36,6 +35,7 @@ from opq_proto.messages import (
     Trigger,
     Waveform,
 )
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.half_cycles import HalfCycleRms, half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.wire.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
 from opq_proto.wire.waveforms import ORIGINAL_RATE_MILLIHZ, read_message

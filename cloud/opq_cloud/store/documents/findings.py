@@ -22,12 +22,12 @@ from opq_cloud.store.documents import (
 from opq_cloud.store.documents.original_incidents import annotations, stated_incident
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.severity import severity_of
-from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
     WaveformAlignment,
 )
+from opq_proto.time_units import NS_PER_MS
 
 CLASSIFICATIONS = {
     "sag": "VOLTAGE_SAG",

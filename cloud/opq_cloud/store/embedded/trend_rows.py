@@ -15,10 +15,11 @@ from typing import Any
 
 from opq_cloud.store.documents.readable import READ_ERRORS, ReadableDocuments
 from opq_cloud.store.driver import TrendPlace
-from opq_cloud.store.trends.pyramid import HOUR_MS, LEVELS_MS, kept_s, merged
+from opq_cloud.store.trends.pyramid import LEVELS_MS, kept_s, merged
 from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
+from opq_proto.time_units import HOUR_MS
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
 _COLUMNS = [f"{field}_{part}" for field in ORIGINAL_FIELDS.values() for part in ("min", "max", "average")]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from opq_cloud.store.incidents.box_events import naming_event
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_proto.messages import Incident
+from opq_proto.time_units import DAY_NS
 
-DAY_NS = 86_400 * 10**9
 RESIDUAL_PERCENT = 50.0
 """Difference of the residuals, in percent of nominal, that gives distance 1."""
 DURATION_DECADES = 2.0

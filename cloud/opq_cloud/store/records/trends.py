@@ -16,7 +16,6 @@ from opq_cloud.store.records.part import StorePart, box_locations, expires
 from opq_cloud.store.records.tables import DUE
 from opq_cloud.store.trends.pyramid import (
     FILL_ROWS,
-    HOUR_MS,
     LEVELS_MS,
     MINUTES_KEPT_S,
     SETTLE_MS,
@@ -28,6 +27,7 @@ from opq_cloud.store.trends.pyramid import (
 )
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Trend
+from opq_proto.time_units import HOUR_MS
 
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""

@@ -7,9 +7,10 @@ is time that a Box's axis jumped over when its clock was set (`clock_set_s`).
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.decision import window_ns
 from opq_proto.measurement.continuity import CLOCK_SET, clock_set_s
 from opq_proto.messages import Measurement, Trend
+from opq_proto.time_units import NS_PER_MS
 
 LOW_SHARE = 0.99
 """A lower share is shown in amber."""

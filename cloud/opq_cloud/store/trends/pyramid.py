@@ -14,10 +14,9 @@ from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.measurement.flagged import has_no_limits, is_all_flagged
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_LEVELS, Trend
+from opq_proto.time_units import DAY_MS
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 LEVELS_MS = tuple(TREND_LEVELS.values())
 MAX_ROWS = 2000
 LONGEST_MS = (MAX_ROWS - 1) * DAY_MS

@@ -16,11 +16,11 @@ from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.shares import PageRouter
-from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend
 from opq_proto.measurement.measurement_json import measurement_json
 from opq_proto.messages import TREND_LEVELS, Measurement, Trend
+from opq_proto.time_units import NS_PER_MS
 
 MAX_MEASUREMENTS = 1000
 ONE_MS_ROWS = 5000

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from opq_cloud.store.trends.pyramid import HOUR_MS, MAX_ROWS
+from opq_cloud.store.trends.pyramid import MAX_ROWS
 from opq_cloud.view.api.answers import json_answer, rest_span
 from opq_cloud.view.api.box_routes import BoxId, From, To, check_box
 from opq_cloud.view.api.problems import RestProblemError
@@ -14,6 +14,7 @@ from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.shares import PageRouter
 from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.time_units import HOUR_MS
 
 BUCKET_MS = 10_000
 MAX_MINUTES = 24 * 60

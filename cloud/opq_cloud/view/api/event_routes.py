@@ -17,7 +17,7 @@ from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.shares import PageRouter, client_gone
-from opq_proto.decision import NS_PER_MS
+from opq_proto.time_units import NS_PER_MS
 
 EVENTS_READ = 500
 """Events read at once for a visitor from whom some are hidden."""

@@ -26,7 +26,7 @@ from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.forms import visitor_after_body
 from opq_cloud.view.web.shares import PageRouter, in_thread, share_key
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.decision import NS_PER_MS
+from opq_proto.time_units import NS_PER_MS
 
 EVENT_TOPIC = "MakaiEvent"
 """The topic on which events are announced."""

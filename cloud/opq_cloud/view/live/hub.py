@@ -28,8 +28,8 @@ from opq_cloud.view.live.feed_streams import (
 from opq_cloud.view.live.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex
 from opq_cloud.view.live.recent import NewestMeasurement, RecentMeasurements, kept_of_each
 from opq_cloud.view.web.words import NO_NAMES, Names
-from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
+from opq_proto.time_units import NS_PER_MS
 
 MAX_STREAMS = 600
 """The most open streams, unless `[view] live_streams` sets another number."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from math import nan
 
 from opq_cloud.core.lateness import PATIENCE_MS, late_ms
-from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
+from opq_proto.decision import ORIGINAL_WINDOW_MS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
+from opq_proto.time_units import NS_PER_MS
 
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""

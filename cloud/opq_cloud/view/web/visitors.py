@@ -22,7 +22,7 @@ from opq_cloud.store.reading_spans import ALWAYS, BoxSpans, Spans, has_moment, h
 from opq_cloud.store.records.accounts.account_records import Account, AccountRecords, BoxAccess
 from opq_cloud.store.records.accounts.rights import OPEN as OPEN_ROLE
 from opq_cloud.store.records.accounts.rights import Action, Relation, Standing, Way, may
-from opq_cloud.store.stated_facts import LAST_NS, MS_NS
+from opq_cloud.store.stated_facts import LAST_NS, NS_PER_MS
 from opq_cloud.view.web.passwords import secret_hash
 from opq_proto.kit.origin_guard import LOOPBACK_NAMES, client_network, host_name, ip_address
 
@@ -177,7 +177,7 @@ class Visitor:
 
     def sees_whole_ms(self, box_id: str, start_ms: int, end_ms: int) -> bool:
         """The same in ms."""
-        return self.sees_whole(box_id, start_ms * MS_NS, end_ms * MS_NS)
+        return self.sees_whole(box_id, start_ms * NS_PER_MS, end_ms * NS_PER_MS)
 
     def sees_all_of(self, before: "Visitor") -> bool:
         """Whether each Box that `before` saw is visible; called every other second for each open page."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
+from opq_proto.time_units import DAY_MS, HOUR_MS, MINUTE_MS
 from opq_rules.query.window import (
     MAX_EMPTY_WINDOWS,
     Cut,
@@ -23,9 +24,6 @@ from opq_rules.query.window import (
 from opq_rules.values.batch import State
 
 SECOND_MS = 1_000
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 _LARGER_MS = {"MS": SECOND_MS, "SS": MINUTE_MS, "MI": HOUR_MS, "HH": DAY_MS, "DD": DAY_MS}
 _UNITS_MS = (SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS)
 _MIN_MS = -62_000_000_000_000

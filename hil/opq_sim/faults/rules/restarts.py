@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from opq_proto.time_units import HOUR_NS
 from opq_sim.faults.evidence import Evidence, StoredFinding
 from opq_sim.faults.parts.restarted_boxes import TrueDark, TrueDip
 from opq_sim.faults.rules.dips import RESIDUAL_PERCENT
@@ -25,7 +26,6 @@ ARRIVAL_TIMED_BOXES: Final = frozenset({"free", "quiet", "voltage"})
 """Boxes whose samples get their time from their gateway."""
 BY_ARRIVAL_NS: Final = 6 * 10**9
 SHARE_TOLERANCE: Final = 0.01
-HOUR_NS: Final = 3600 * 10**9
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from opq_cloud.store.site_key import may_name_intervals
 from opq_cloud.store.store import LogPlace
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import TREND_LEVELS, TREND_MS, Interval, Measurement, Trend, Trigger
+from opq_proto.time_units import DAY_NS
 
-DAY_NS = 86_400 * 10**9
 FOR_EVER = 2**62
 MOST_EVENTS = 1_000_000
 Damaged = Callable[[str], None]

@@ -17,7 +17,8 @@ from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows
 from opq_proto.errors import RecordingError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_recordings.recording import NS_PER_S, Recording
+from opq_proto.time_units import NS_PER_S
+from opq_recordings.recording import Recording
 
 LARGEST_COUNT = 32767
 """Of the Box's converter, as in a recording of 16-bit counts."""

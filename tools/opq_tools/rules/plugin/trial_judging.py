@@ -28,12 +28,12 @@ from opq_proto.messages import (
     Trend,
     Waveform,
 )
+from opq_proto.time_units import DAY_NS
 
 RATE_HZ = 12_000
 V_PER_LSB = 0.02
 START_NS = 1_700_000_000 * 10**9
 WINDOW_NS = 200_000_000
-DAY_NS = 86_400 * 10**9
 
 
 def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[str, str]:

@@ -29,10 +29,11 @@ from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
 from opq_measure.written_numbers import significant
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
 from opq_proto.measurement.continuity import missing_s
 from opq_proto.messages import END_WITHIN_S, Finding, Incident, Measurement, StoredFinding
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.half_cycles import HalfCycleRms
 
 LOW = frozenset({"sag", "interruption", "undervoltage"})

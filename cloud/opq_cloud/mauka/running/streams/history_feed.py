@@ -18,9 +18,8 @@ from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.nouns import MOST_TOGETHER
 from opq_proto.decision import Nominal
 from opq_proto.history import BoxHistory, Course, History, HistoryRequest
+from opq_proto.time_units import DAY_MS, HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 FIRST_S = 600.0
 """Time from a start of Mauka to the first pass of an analysis that was installed before."""
 AGAIN_S = 600.0

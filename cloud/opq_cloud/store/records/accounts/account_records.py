@@ -24,7 +24,7 @@ from opq_cloud.store.records.keyed_documents import (
     OriginalUsers,
     PeopleDriver,
 )
-from opq_cloud.store.stated_facts import MS_NS
+from opq_cloud.store.stated_facts import NS_PER_MS
 
 R = TypeVar("R")
 
@@ -236,12 +236,12 @@ class BoxAccess:
 
     @property
     def since_ns(self) -> int:
-        return self.since_ms * MS_NS
+        return self.since_ms * NS_PER_MS
 
     def former_spans(self, account_id: str) -> Spans:
         """When the account owned the Box, which it does not own now."""
         own = (each for each in self.former if each.account_id == account_id != "")
-        return merged((each.since_ms * MS_NS, each.until_ms * MS_NS) for each in own)
+        return merged((each.since_ms * NS_PER_MS, each.until_ms * NS_PER_MS) for each in own)
 
 
 class AccountRecords:

@@ -14,13 +14,13 @@ from datetime import time
 from opq_cloud.store.driver import Fields
 from opq_cloud.store.records.accounts.account_records import NOTIFICATION_RULES, NOTIFICATIONS, read_record
 from opq_cloud.store.records.keyed_documents import KeyedDocuments
+from opq_proto.time_units import DAY_MS
 
 UNSENT = ("waiting", "sending")
 MAX_RULES = 50
 """Rules that one account may have."""
 MAX_KEPT = 1000
 """Lines of one account's log; the oldest beyond it are deleted."""
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ from opq_cloud.store.sample_requests import (
     request_document,
     requests_of,
 )
-from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Trigger
+from opq_proto.time_units import NS_PER_MS
 
 _START_MS = "target_event_start_timestamp_ms"
 _END_MS = "target_event_end_timestamp_ms"

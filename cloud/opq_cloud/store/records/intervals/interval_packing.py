@@ -19,8 +19,6 @@ from opq_cloud.store.intervals.interval_rows import columns_of
 from opq_cloud.store.records.intervals.interval_reading import (
     BLOCK_MS,
     DAY,
-    DAY_MS,
-    HOUR_MS,
     MONTH,
     ROWS,
     BoxIntervals,
@@ -31,7 +29,8 @@ from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_DAMAGED as DAMAGED
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import DAY_NS, LENGTHS_MS
+from opq_proto.measurement.intervals import LENGTHS_MS
+from opq_proto.time_units import DAY_MS, DAY_NS, HOUR_MS
 
 
 def due_marks(documents: Documents, over_ms: int, limit: int) -> list[Fields]:

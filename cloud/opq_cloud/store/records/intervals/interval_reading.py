@@ -17,7 +17,8 @@ from opq_cloud.store.intervals.new_rows import add_new_row
 from opq_cloud.store.records.tables import INTERVAL_BLOCKS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import DAY_NS, TEN_SECONDS_MS, THREE_SECONDS_MS, IntervalColumns
+from opq_proto.measurement.intervals import TEN_SECONDS_MS, THREE_SECONDS_MS, IntervalColumns
+from opq_proto.time_units import DAY_MS, DAY_NS, HOUR_MS
 
 ROWS = 0
 """Level of INTERVAL_BLOCKS: the intervals themselves."""
@@ -25,8 +26,6 @@ DAY = 1
 """Level of INTERVAL_BLOCKS: how a day's values are distributed."""
 MONTH = 2
 """Level of INTERVAL_BLOCKS: how a month's values are distributed."""
-DAY_MS = DAY_NS // 1_000_000
-HOUR_MS = 3_600_000
 BLOCK_MS = {THREE_SECONDS_MS: HOUR_MS, TEN_SECONDS_MS: HOUR_MS}
 """Length of interval -> time that a block spans; the others span a day."""
 

@@ -26,7 +26,6 @@ from opq_cloud.store.records.intervals.disturbances import KINDS, disturbance_of
 from opq_cloud.store.records.intervals.interval_packing import due_marks, pack_marked
 from opq_cloud.store.records.intervals.interval_reading import (
     DAY,
-    DAY_MS,
     MONTH,
     ROWS,
     BoxIntervals,
@@ -45,7 +44,7 @@ from opq_cloud.store.records.tables import INTERVALS_DAMAGED as DAMAGED
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_cloud.store.site_key import is_owners_key
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
+from opq_proto.measurement.intervals import DAY_MS, LENGTHS_MS, IntervalColumns
 from opq_proto.messages import Disturbance, Measurement
 
 SETTLE_MS = 30 * 60_000

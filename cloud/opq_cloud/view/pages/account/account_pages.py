@@ -32,12 +32,12 @@ from opq_cloud.view.web.passwords import (
 from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.sign_in import MAX_SESSIONS, SESSION_S
 from opq_cloud.view.web.visitors import VISITOR, Visitor
+from opq_proto.time_units import DAY_S
 
 THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
 VOLTAGE_UNITS = {"V": "Volts", "percent": "% of nominal"}
 TOKEN_DAYS = (7, 30, 90, 365)
 MAX_TOKENS = 20
-DAY_S = 86_400
 SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
 WRONG_PASSWORD = "The present password is wrong."
 WRONG_PROOF = "The present password is wrong, or the code of the second factor."

@@ -14,19 +14,19 @@ from opq_cloud.store.site_key import site_name as site_name
 from opq_cloud.store.stated_facts import (
     BEGINNING_MS,
     FACTS,
-    MS_NS,
+    NS_PER_MS,
     PLACE,
     courses_of,
     stated_of,
     with_statement,
 )
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS
 from opq_cloud.view.pages.drawing.rendering import marked_time
 from opq_cloud.view.pages.visible.public_mark import hold_mark
 from opq_cloud.view.web.forms import SentForm
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.kit.typed_time import typed_ns
+from opq_proto.time_units import WEEK_MS
 
 
 def regions_offered(store: CloudStore, box: BoxRecord) -> list[str]:
@@ -49,7 +49,7 @@ def read_since(form: SentForm, field: str = "since") -> int | None:
         raise ValueError(f"Since is {text}; want a time in UTC such as 2026-10-26T08:30.") from None
     if not 0 < moment_ns <= now_ns:
         raise ValueError(f"Since is {text}; want a time that is past, or nothing.")
-    return moment_ns // MS_NS
+    return moment_ns // NS_PER_MS
 
 
 def check_own_time(since_ms: int | None, access: BoxAccess) -> None:
@@ -154,7 +154,7 @@ def forget_box(store: CloudStore, box_id: str) -> None:
     What was stated before stays for the time before, but a place whose coordinates are gone; what a new owner
     states holds from then on.
     """
-    box, now_ms = store.box(box_id), time.time_ns() // MS_NS
+    box, now_ms = store.box(box_id), time.time_ns() // NS_PER_MS
     if box is None:
         return
     names, own, stated = [name for name in PLACE if name != "grid"], own_places(box), courses_of(box.stated)
@@ -178,7 +178,7 @@ def former_rows(visitor: Visitor) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for box_id, spans in sorted(visitor.former.items, key=lambda each: box_order(each[0])):
         for span in spans:
-            start_ms, end_ms = (each // MS_NS for each in span)
+            start_ms, end_ms = (each // NS_PER_MS for each in span)
             rows.append(
                 {
                     "box_id": box_id,

@@ -20,13 +20,7 @@ from opq_cloud.store.records.accounts.notifications import (
     entry_id,
 )
 from opq_cloud.view.pages.account.account_context import AccountContext, in_days, own_account
-from opq_cloud.view.pages.account.account_pages import (
-    DAY_S,
-    MAX_TOKENS,
-    TOKEN_DAYS,
-    proved,
-    wrong_proof,
-)
+from opq_cloud.view.pages.account.account_pages import MAX_TOKENS, TOKEN_DAYS, proved, wrong_proof
 from opq_cloud.view.pages.account.notification_form import (
     DIGEST_WORDS,
     SCOPE_WORDS,
@@ -42,6 +36,7 @@ from opq_cloud.view.web.passwords import new_secret
 from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_cloud.view.web.words import class_choices
+from opq_proto.time_units import DAY_S
 
 PAGE = "/account/notifications"
 LINES_SHOWN = 100

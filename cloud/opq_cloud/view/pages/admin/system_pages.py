@@ -17,8 +17,8 @@ from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.shares import PageRouter
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.time_units import DAY_S
 
-DAY_S = 86_400
 MAX_DAYS = 36_500
 LOST_WORDS = (
     "dropped",

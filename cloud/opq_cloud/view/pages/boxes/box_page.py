@@ -16,13 +16,13 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_af
 from opq_cloud.view.web.shares import PageRouter
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.measurement.fields import DRAWN
+from opq_proto.time_units import HOUR_MS
 
 ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE = 3.0
 """Requests to Boxes of one account at once; a Box that does not answer holds a thread for seconds."""
 COMMANDS_PER_S = 0.1
 """Requests per second after that."""
-HOUR_MS = 3_600_000
 CHANGES_MS = 30 * 86_400_000
 
 

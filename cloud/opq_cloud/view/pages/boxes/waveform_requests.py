@@ -18,6 +18,7 @@ from opq_cloud.view.web.time_span import read_time_ms
 from opq_proto.errors import OpqError
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
+from opq_proto.time_units import NS_PER_S
 
 SHORTEST_S = 0.1
 """Length of a requested waveform, at least."""
@@ -43,7 +44,6 @@ YOU_TOO_OFTEN = "You requested too many waveforms; one in {seconds} s is fetched
 BOX_TOO_OFTEN = "Too many waveforms of this Box are requested; one in {seconds} s is fetched. Try again then."
 REQUESTS_LISTED = 20
 EVENTS_CHECKED = 400
-NS_PER_S = 1_000_000_000
 
 
 class WaveformRefusedError(OpqError):

@@ -10,13 +10,14 @@ from typing import Protocol
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import QUERY_ROWS, ShownStore
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
+from opq_cloud.store.trends.pyramid import LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend, has_no_limits, is_all_flagged
 from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.time_units import DAY_MS, HOUR_MS
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.web.single_maker import SingleMaker
-from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of, widens_limits
 from opq_proto.measurement.invariants import MAX_WINDOW_NS
 from opq_proto.messages import Measurement, Metric
+from opq_proto.time_units import NS_PER_MS
 from opq_proto.wire.counted_once import counted_once
 
 FloatArray = NDArray[np.float64]

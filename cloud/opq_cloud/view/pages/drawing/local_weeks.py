@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-WEEK_MS = 7 * 86_400_000
-HOUR_MS = 3_600_000
+from opq_proto.time_units import HOUR_MS
+from opq_proto.time_units import WEEK_MS as WEEK_MS
+
 CHANGE_MS = HOUR_MS // 2
 """Clocks change at whole half hours of UTC."""
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import ShownStore
-from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.decision import window_ns
 from opq_proto.measurement.continuity import GapReason, missing_s
+from opq_proto.time_units import NS_PER_MS
 
 WORDS = {
     GapReason.OVERRUN: "lost in the Box",

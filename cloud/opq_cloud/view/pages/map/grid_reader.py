@@ -25,7 +25,7 @@ from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import VISITOR, Visitor
-from opq_proto.decision import NS_PER_MS
+from opq_proto.time_units import NS_PER_MS
 
 SEEN_S = 0.2
 """Short enough that a map with a request each second is at most about one second late."""

@@ -8,13 +8,13 @@ from markupsafe import Markup
 
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.records.incidents.phenomenon_words import ordered, words_of
-from opq_cloud.store.stated_facts import LAST_NS, MS_NS
+from opq_cloud.store.stated_facts import LAST_NS, NS_PER_MS
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.quantities import QUANTITIES
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
+from opq_proto.time_units import DAY_MS
 
-DAY_MS = 86_400_000
 AROUND_MS = 2 * DAY_MS
 CHANGES_LISTED = 40
 
@@ -65,7 +65,7 @@ def changes_listed(
 
 def _was_at(found: StoredPhenomenon, stays: Mapping[str, Collection[tuple[int, int]]]) -> bool:
     return any(
-        first < (found.end_ms + 1) * MS_NS and found.start_ms * MS_NS < last
+        first < (found.end_ms + 1) * NS_PER_MS and found.start_ms * NS_PER_MS < last
         for box_id in found.box_ids
         for first, last in stays.get(box_id, ())
     )

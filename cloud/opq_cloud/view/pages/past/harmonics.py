@@ -7,17 +7,16 @@ import numpy as np
 
 from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_cloud.store.intervals.served_phases import one_after_the_other
-from opq_cloud.store.records.intervals.interval_reading import DAY_MS
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.past.series import Floats
 from opq_cloud.view.pages.past.served_lines import Stays
 from opq_cloud.view.web.time_span import TimeSpan
 from opq_measure.standards.requirements import percentile
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
+from opq_proto.time_units import DAY_MS, NS_PER_MS
 
 HARMONIC_DAYS = 62
 """Summaries of 50 orders are faster than intervals from here on."""
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -39,13 +39,8 @@ from opq_cloud.view.pages.past.series import (
 from opq_cloud.view.pages.past.served_lines import SiteReader, StayRows, Stays, begins_in
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import TimeSpan
-from opq_proto.measurement.intervals import (
-    DAY_NS,
-    INTERVAL_WORDS,
-    TEN_MINUTES_MS,
-    TEN_MINUTES_NS,
-    IntervalColumns,
-)
+from opq_proto.measurement.intervals import INTERVAL_WORDS, TEN_MINUTES_MS, TEN_MINUTES_NS, IntervalColumns
+from opq_proto.time_units import DAY_MS, DAY_NS, NS_PER_MS
 from opq_proto.trend_histogram import bin_middle
 
 ROWS_DRAWN = 750
@@ -61,8 +56,6 @@ SHORT_DAYS = 31
 """The frequency of a shorter span is read from intervals of 10 s where they state it."""
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
-NS_PER_MS = 1_000_000
-DAY_MS = DAY_NS // NS_PER_MS
 CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.view.pages.drawing.box_history import missing_spans
-from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, skipped_places, week_place_ms
+from opq_cloud.view.pages.drawing.local_weeks import LocalSpan, skipped_places, week_place_ms
+from opq_proto.time_units import WEEK_MS
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]

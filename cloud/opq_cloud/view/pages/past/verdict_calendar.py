@@ -29,7 +29,7 @@ from opq_cloud.view.pages.visible.seen_report_store import SeenReportStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import input_words
 from opq_cloud.view.web.words import THIN, day_of_month, number
-from opq_proto.decision import Nominal
+from opq_proto.decision import NS_PER_MS, Nominal
 
 MOST_WEEKS = 53
 WEEKS_BY_DAY = 6
@@ -38,7 +38,6 @@ VERDICT_WORDS: Final[dict[str, str]] = {"pass": "Within", "fail": "Outside", "no
 PLACES_JUDGED = 6
 WEEKS_READ = 110
 """Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
-NS_PER_MS = 1_000_000
 DAY_MS = 86_400_000
 
 

@@ -18,12 +18,13 @@ from opq_cloud.store.trends.availability import (
     covered_by_trend,
     measured_share,
 )
-from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS
+from opq_cloud.store.trends.pyramid import LONGEST_MS
 from opq_cloud.view.web.single_maker import SingleMaker
 from opq_cloud.view.web.words import counted, number
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import TEN_MINUTES_MS
 from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.time_units import DAY_MS, HOUR_MS
 
 FRESH_S = 20.0
 HOURS_S = 600.0

@@ -14,7 +14,7 @@ from opq_cloud.store.intervals.interval_rows import joined
 from opq_cloud.store.reading_spans import ALWAYS, Spans, common, has_moment, has_whole
 from opq_cloud.store.records.intervals.interval_records import SummaryRow
 from opq_cloud.store.site_key import may_name_intervals
-from opq_cloud.store.stated_facts import MS_NS
+from opq_cloud.store.stated_facts import NS_PER_MS
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.intervals import IntervalColumns
@@ -51,7 +51,7 @@ class SeenIntervals:
 
     def _parts(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
         """The parts of [start_ns, end_ns) in which visible intervals begin."""
-        length_ns = length_ms * MS_NS
+        length_ns = length_ms * NS_PER_MS
         begun = ((first, last - length_ns + 1) for first, last in self._spans(box_id))
         return list(common(tuple(begun), start_ns, end_ns))
 
@@ -87,7 +87,9 @@ class SeenIntervals:
     ) -> list[SummaryRow]:
         spans = self._spans(box_id)
         found = self._intervals.days(box_id, length_ms, start_ns, end_ns, names) if spans else []
-        return [each for each in found if has_whole(spans, each.start_ms * MS_NS, each.end_ms * MS_NS)]
+        return [
+            each for each in found if has_whole(spans, each.start_ms * NS_PER_MS, each.end_ms * NS_PER_MS)
+        ]
 
     def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
         if box_id is not None and not self._spans(box_id):

@@ -21,7 +21,7 @@ from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.accounts.seen_incidents import seen_incident
 from opq_cloud.store.records.incidents.phenomena import StoredPhenomenon
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
-from opq_cloud.store.stated_facts import MS_NS
+from opq_cloud.store.stated_facts import NS_PER_MS
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.store.waveform_parts import shown_part
 from opq_cloud.view.pages.visible.seen_intervals import SeenIntervals
@@ -115,7 +115,7 @@ class SeenStore:
     ) -> list[Measurement]:
         found: list[Measurement] = []
         for span_ns in self._visitor.spans(box_id):
-            first_ms, last_ms = max(start_ms, span_ns[0] // MS_NS), min(end_ms, span_ns[1] // MS_NS)
+            first_ms, last_ms = max(start_ms, span_ns[0] // NS_PER_MS), min(end_ms, span_ns[1] // NS_PER_MS)
             if first_ms < last_ms and len(found) < limit:
                 found += self._store.measurements(box_id, first_ms, last_ms, limit - len(found))
         return found

@@ -18,6 +18,8 @@ from opq_proto.kit.shared_options import (
     new_data_dir_option,
     port_offset_option,
 )
+from opq_proto.kit.system_place import find_system
+from opq_proto.kit.whole_file import write_whole_file
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
@@ -158,8 +160,6 @@ def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_o
     from opq_cloud.mauka.operating.graph import graph_svg, graph_text, read_nodes
     from opq_cloud.mauka.operating.manager_client import query_manager
     from opq_proto.kit.service_sockets import local_endpoint
-    from opq_proto.kit.system_place import find_system
-    from opq_proto.kit.whole_file import write_whole_file
 
     try:
         where = endpoint or local_endpoint("plugin-manager", *find_system(data_dir, port_offset))

@@ -261,7 +261,7 @@ def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
 
     Returns the error when no such link exists, because there is an account already; else None.
     """
-    from opq_cloud.view.web.links import first_admin_link
+    from opq_cloud.view.web.links import first_admin_link  # extra "cloud": argon2 and pyotp
 
     where = config.store.data_dir or data_dir
     with opened_people(config.store.mongo_uri, where) as people:

@@ -153,7 +153,7 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
 
     foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)
     """
-    from opq_sim.foreign.generations import foreign_host
+    from opq_sim.foreign.generations import foreign_host  # 0.13 s of CPU: not for each run of pytest
 
     with ExitStack() as running:
         yield lambda *args, **named: running.enter_context(foreign_host(*args, **named))

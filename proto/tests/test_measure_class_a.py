@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from class_a.events import events, rapid_changes
 from class_a.states import TestPoint
-from class_a.steady import (
+from class_a.steady_voltage import (
     deviation,
     flicker,
     frequency,

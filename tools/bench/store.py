@@ -25,9 +25,9 @@ from opq_cloud.reports.place_reading import PlaceChoice
 from opq_cloud.reports.week import span_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
-from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS
 from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import TREND_MS, Disturbance, Interval, Measurement, TimeSource, Trend
 from opq_proto.time_units import DAY_MS, DAY_NS
@@ -228,12 +228,14 @@ def interval_rows(quick: bool) -> list[BenchCase]:
         rows += [
             cost(
                 "a year's chart: a summary for each day",
-                lambda: intervals.days("1", 600_000, T0_NS, last_ns, ["rms_v"]),
+                lambda: intervals.days("1", TEN_MINUTES_MS, T0_NS, last_ns, ["rms_v"]),
             ),
             cost(
-                "a year of one quantity", lambda: intervals.read("1", 600_000, T0_NS, last_ns, ["rms_v"]), 3
+                "a year of one quantity",
+                lambda: intervals.read("1", TEN_MINUTES_MS, T0_NS, last_ns, ["rms_v"]),
+                3,
             ),
-            cost("a year of all quantities", lambda: intervals.read("1", 600_000, T0_NS, last_ns), 3),
+            cost("a year of all quantities", lambda: intervals.read("1", TEN_MINUTES_MS, T0_NS, last_ns), 3),
             cost("disturbances of all Boxes", lambda: intervals.disturbances(None, T0_NS, last_ns)),
             cost(
                 "/past: a year's chart", lambda: page(f"box=1&q=rms_v&source=a&from=now-{days}d"), limit=200.0
@@ -285,12 +287,12 @@ def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
 
 
 def summarised(store: EmbeddedStore, start_ns: int, end_ns: int) -> list[float | None]:
-    found = store.intervals.summary("1", 600_000, start_ns, end_ns, ["harmonics_v"])
+    found = store.intervals.summary("1", TEN_MINUTES_MS, start_ns, end_ns, ["harmonics_v"])
     return [found.distribution("harmonics_v", order).quantile(0.95) for order in range(50)]
 
 
 def of_rows(store: EmbeddedStore, start_ns: int, end_ns: int) -> list[float]:
-    found = store.intervals.read("1", 600_000, start_ns, end_ns, ["harmonics_v"]).values["harmonics_v"]
+    found = store.intervals.read("1", TEN_MINUTES_MS, start_ns, end_ns, ["harmonics_v"]).values["harmonics_v"]
     percentiles: list[float] = np.quantile(found, 0.95, axis=0, method="inverted_cdf").tolist()
     return percentiles
 
@@ -329,7 +331,7 @@ def filled_intervals(store: EmbeddedStore, days: int) -> list[BenchCase]:
                     "angles_deg": tuple(angles[at].tolist()),
                     "phasors_v": tuple(phasors[at].tolist()),
                 }
-                interval = Interval(600_000, at % 50 == 0, 1.0, values)
+                interval = Interval(TEN_MINUTES_MS, at % 50 == 0, 1.0, values)
                 rows.append(
                     _row(str(box), start_ns, start_ns + TEN_MINUTES_NS, next(numbers), interval, None)
                 )

@@ -233,7 +233,7 @@ class AcquisitionBroker:
         box_id = commands.sender(first, wanted)
         if box_id is None:
             return
-        if not wanted:  # an older Box subscribes to everything, and gets its own
+        if not wanted:  # a LEG Box subscribes to everything, and gets its own
             for each in commands.sharers(first) or (box_id,):
                 self._subscribe(each, commands)
                 self._leg.add_box(each)

@@ -39,7 +39,7 @@ def open_store(
         from opq_cloud.store.mongo.mongo_store import MongoStore  # pymongo is loaded only where it is used
 
         return MongoStore(mongo_uri, untouched, answer_s)
-    from opq_cloud.store.embedded.embedded_store import EmbeddedStore
+    from opq_cloud.store.embedded.embedded_store import EmbeddedStore  # as above: one of the two
 
     return EmbeddedStore(data_dir / FILE_NAME)
 

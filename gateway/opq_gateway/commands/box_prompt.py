@@ -62,7 +62,7 @@ class BoxPrompt:
         is_open = message.partition(" ")[0] == OPEN
         key = opening_key(message) if is_open else None
         if is_open and key is None:
-            reply(False, f"want {OPEN} <public key>; an older opq-tools sends none: update it")
+            reply(False, f"want {OPEN} <public key>")
         elif self._is_opening:  # a former session's exchange could be typed in the new one
             reply(False, OPENING)
         elif key is not None:

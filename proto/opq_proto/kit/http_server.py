@@ -1,7 +1,8 @@
 """A small HTTP server: a thread per request, a limited number at once, each with a time limit.
 
 A request has HEAD_S to arrive. Where the places are taken, a new connection gets that of an address that has
-more than its own, else that of one whose request has not arrived.
+more than its own, else that of one whose request has not arrived. It serves what is installed without a web
+framework: gateway, health of each service, updates.
 
 class Handler(ReplyHandler):
     def do_GET(self) -> None:

@@ -1,7 +1,7 @@
 """Errors of each steady-state and dynamic test of C37.118.1, and the step responses, beside each limit.
 
-Each row is the worst error of one test and class with its limit (from memory: see limits.py); signals and
-truth are closed forms. Samples come at 12 000.37 per second, off the reporting grid.
+Each row is the worst error of one test and class with its limit (from memory: see phasor_limits.py); signals
+and truth are closed forms. Samples come at 12 000.37 per second, off the reporting grid.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.synchrophasor.filter import PmuClass
-from phasor_trials.limits import PhasorLimit, PhasorLimits
+from phasor_trials.phasor_limits import PhasorLimit, PhasorLimits
 from phasor_trials.signals import disturbed, modulated, ramp, steady
 from phasor_trials.units import PhasorErrors, ReportingUnit, joined, steps
 

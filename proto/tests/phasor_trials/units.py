@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Phasor, Pmu
-from phasor_trials.limits import PhasorLimits
+from phasor_trials.phasor_limits import PhasorLimits
 from phasor_trials.signals import EPOCH_NS, TestSignal, step
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFi
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS, TWO_HOURS_NS
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
-from opq_proto.measurement.intervals import Interval
+from opq_proto.measurement.intervals import TEN_MINUTES_MS, TWO_HOURS_MS, Interval
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend, Trigger
 from opq_proto.time_units import DAY_MS
 
@@ -189,11 +189,13 @@ def filled_week(box_id: str, week: ReportWeek, seed: int) -> list[Measurement]:
         }
         start_ns = -(-week.start_ns // TEN_MINUTES_NS) * TEN_MINUTES_NS + at * TEN_MINUTES_NS
         rows.append(
-            _sent(box_id, start_ns, TEN_MINUTES_NS, Interval(600_000, False, 1.0, values), next(numbers))
+            _sent(
+                box_id, start_ns, TEN_MINUTES_NS, Interval(TEN_MINUTES_MS, False, 1.0, values), next(numbers)
+            )
         )
     for at in range(84):
         start_ns = -(-week.start_ns // TWO_HOURS_NS) * TWO_HOURS_NS + at * TWO_HOURS_NS
-        interval = Interval(7_200_000, False, 1.0, {"plt": 0.5})
+        interval = Interval(TWO_HOURS_MS, False, 1.0, {"plt": 0.5})
         rows.append(_sent(box_id, start_ns, TWO_HOURS_NS, interval, next(numbers)))
     return rows
 

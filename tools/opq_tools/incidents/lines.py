@@ -15,6 +15,7 @@ from opq_cloud.view.web.words import (
     duration,
     headline,
     span_of,
+    uncertainty,
     utc,
     worst,
 )
@@ -35,7 +36,6 @@ def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, li
     """(name, lines) of each known fact of an incident, the most important first."""
     # the pages bring FastAPI, a third of the command's start; lists of incidents need none of it
     from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
-    from opq_cloud.view.web.words import uncertainty
 
     lasts = span_of(incident)
     doubt = "".join(f" ({uncertainty(each.finding.uncertainty_ns)})" for each in incident.findings[:1])

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from opq_gateway.config import Config as GatewayConfig
 from opq_gateway.setup.setup_surroundings import Found
 from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
@@ -101,9 +102,7 @@ def _sample(which: str) -> str:
         from opq_rules.api.rules_config import Config as RulesConfig
 
         return sample_toml(RulesConfig)
-    from opq_gateway.config import Config
-
-    return sample_toml(Config)
+    return sample_toml(GatewayConfig)
 
 
 def _show(file: Path, checked: Checked) -> None:

@@ -11,7 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from opq_cloud.core.settings.endpoint_ports import OURS, open_ports, port_of, shared_addresses
-from opq_gateway.setup.setup_surroundings import Found
+from opq_gateway.config import Config as GatewayConfig
+from opq_gateway.config import load as read_gateway
+from opq_gateway.setup.setup_surroundings import Found, check
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError, problem_count
 
@@ -61,13 +63,12 @@ def kind_of(document: Mapping[str, Any]) -> str:
         return "original Box"
     from opq_cloud.core.original import original_settings as original_config
     from opq_cloud.core.settings.config import CloudConfig
-    from opq_gateway.config import Config
     from opq_rules.api.rules_config import Config as RulesConfig
 
     original = original_config.kind_of(document)
     if original is not None:
         return f"original {original.replace('_', ' ')}"
-    classes = (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
+    classes = (("gateway", GatewayConfig), ("cloud", CloudConfig), ("rules", RulesConfig))
     scores = {name: _likeness(document, fields_of(cls)) for name, cls in classes}
     return max(scores, key=lambda name: scores[name])  # gateway where no key is like a known one
 
@@ -94,10 +95,7 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
         return Checked(kind, _open_ports(load(path, data_dir)))
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
-    from opq_gateway import config
-    from opq_gateway.setup.setup_surroundings import check
-
-    loaded = config.load(path, data_dir)
+    loaded = read_gateway(path, data_dir)
     return _judged(kind, [*check(loaded), *_open_ports(loaded)])
 
 
@@ -131,7 +129,6 @@ def _up(path: Path) -> Checked:
     from opq_cloud.core.original.original_settings import ConfigNotice, read_config
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.mauka_service import judged_analyses
-    from opq_gateway.config import load as read_gateway
     from opq_tools.up.config_problems import idle_sections, room_problems
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables

@@ -394,5 +394,5 @@ def _step(length_ms: int, span_ms: int, rows: int) -> int:
     """The shortest length of a row, a whole number of intervals, with at most so many rows."""
     if span_ms / length_ms <= rows:
         return length_ms
-    steps = [60_000, 600_000, *CLASS_A_STEPS_MS] if length_ms < 60_000 else list(CLASS_A_STEPS_MS)
+    steps = [60_000, TEN_MINUTES_MS, *CLASS_A_STEPS_MS] if length_ms < 60_000 else list(CLASS_A_STEPS_MS)
     return next((each for each in steps if each >= length_ms and span_ms / each <= rows), DAY_MS)

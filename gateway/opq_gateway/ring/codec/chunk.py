@@ -38,7 +38,7 @@ RAW = 0
 DEFLATED = 1
 """Method of a chunk: zlib."""
 CYCLES = 4
-"""Method of a chunk: differences from the cycle before. Methods 2 and 3 had no groups and tuples."""
+"""Method of a chunk: differences from the cycle before."""
 DIFFERENCES = 5
 """Method of a chunk: differences from the sample before."""
 METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES

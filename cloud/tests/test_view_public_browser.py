@@ -61,7 +61,8 @@ def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -
     while time.monotonic() < end_s and not page.locator(f'[data-mark="box-21"] .map-{tone}').count():
         publish(scene, volts)
         page.wait_for_timeout(200)
-    page.wait_for_selector(f'[data-mark="box-21"] .map-{tone}', state="attached")
+    streams, seen = scene.view.counters.of("clients_now", ""), page.evaluate("document.visibilityState")
+    assert page.locator(f'[data-mark="box-21"] .map-{tone}').count(), f"{streams} streams, the page is {seen}"
 
 
 def test_a_map_polls_without_its_feed(

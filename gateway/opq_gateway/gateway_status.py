@@ -55,7 +55,7 @@ class BoxStatus:
     gateway_failing: bool | None = None
     """Whether the gateway's own supply fails; None: not known. Power."""
     losses: Losses | None = None
-    """None: the Box has not reported losses since its start, as with older firmware; intake."""
+    """None: the Box has not reported losses since its start; intake."""
     reported_facts: BoxFacts | None = None
     """Facts about its chip and clock; None: as with `losses`. Intake."""
     started: Log | None = None

@@ -48,7 +48,7 @@ class Box:
     received: bytes = b""
     prompt: str | None = None
     has_prompt: bool = True
-    """Older firmware does not answer an operation that it does not know."""
+    """Firmware does not answer an operation that it does not know."""
     lost: int = 0
     """Answers that do not arrive, next."""
     held: list[Callable[[], None]] | None = None

@@ -440,7 +440,7 @@ def golden_bytes(name: str) -> bytes:
 
 def test_a_boxs_own_losses_are_believed(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
-    bench.intake.accept_messages(Decoder().feed(golden_bytes("health")))  # an older Box says no more
+    bench.intake.accept_messages(Decoder().feed(golden_bytes("health")))  # all that it says at first
     assert bench.status.lost == {"overruns": 1, "missing_samples": 200, "crc_errors": 3, "tx_dropped": 4}
     assert bench.status.losses is None
     with capture_logs() as log:
@@ -459,7 +459,7 @@ def test_a_boxs_own_losses_are_believed(bench: Bench) -> None:
 
 def test_a_boxs_chip_facts_last_until_restart(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
-    assert bench.status.facts == {}  # an older Box says nothing
+    assert bench.status.facts == {}  # not said yet
     bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts")))
     assert bench.status.facts == {
         "brown_out_level": "2.70 V",

@@ -28,8 +28,14 @@ def some_bytes(count: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(count)
 
 
-def connected(chip: RomBootLoader, answer_s: float = 0.12) -> RomLoader:
-    """The loader, however often the first byte was damaged: each time somebody presses reset."""
+IMPATIENT_S = 0.12  # for lines and chips that lose answers: each lost one costs this long
+
+
+def connected(chip: RomBootLoader, answer_s: float = 30.0) -> RomLoader:
+    """The loader, however often the first byte was damaged: each time somebody presses reset.
+
+    On a line that loses nothing each answer comes, late where the machine is busy.
+    """
     loader = RomLoader(SerialLine(chip.path, 115_200, "E"), answer_s)
     for _ in range(20):
         try:
@@ -39,6 +45,13 @@ def connected(chip: RomBootLoader, answer_s: float = 0.12) -> RomLoader:
         else:
             return loader
     raise AssertionError("no way to the chip")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader looks for its place as long as a busy machine needs."""
+    monkeypatch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)
+    monkeypatch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)
 
 
 @pytest.fixture
@@ -93,12 +106,13 @@ def test_a_parts_first_bytes_are_written_last(chip: RomBootLoader) -> None:
     assert order[0] == SLOT_A + 0x20000
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seed", range(2))
 def test_lost_and_flipped_bytes_cost_only_time(seed: int) -> None:
     faults = LineFaults(corruption=4e-4, dropping=4e-4, seed=seed)
     data = some_bytes(8_000, seed)
     with RomBootLoader(faults=faults) as chip:
-        loader = connected(chip)
+        loader = connected(chip, IMPATIENT_S)
         found = loader.chip()
         assert (found.flash_kib, found.uid) == (1024, bytes(range(0x30, 0x3C)).hex())
         write_parts(loader, found, [ImagePart("image", SLOT_A, data)], FlashProgress(None))
@@ -108,6 +122,7 @@ def test_lost_and_flipped_bytes_cost_only_time(seed: int) -> None:
         assert loader.retries > 0
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(20))
@@ -115,29 +130,27 @@ def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
     faults = LineFaults(corruption=1e-4, dropping=1e-4, seed=seed)
     data = some_bytes(200_000, seed)
     with RomBootLoader(faults=faults) as chip:
-        loader = connected(chip)
+        loader = connected(chip, IMPATIENT_S)
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + len(data)]) == data
         assert chip.memory.erases[:5] == [0] * 5
 
 
+@pytest.mark.usefixtures("patient")
 def test_refused_commands_are_asked_again() -> None:
     with RomBootLoader(moods=BootLoaderFaults(refuses_every=5)) as chip:
-        loader = connected(chip)
+        loader = connected(chip, IMPATIENT_S)
         write_parts(
             loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(3000))], FlashProgress(None)
         )
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + 3000]) == some_bytes(3000)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(("every", "late_s"), [(9, 0.2), (7, 0.15), (4, 0.15)])
-def test_late_answers_keep_the_loader_in_step(
-    every: int, late_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late too
-    monkeypatch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)  # for seconds
+def test_late_answers_keep_the_loader_in_step(every: int, late_s: float) -> None:
     with RomBootLoader(moods=BootLoaderFaults(late_every=every, late_s=late_s)) as chip:
-        loader = connected(chip)
+        loader = connected(chip, IMPATIENT_S)
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(600))], FlashProgress(None))
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + 600]) == some_bytes(600)
         assert loader.retries > 0
@@ -172,11 +185,12 @@ def test_a_server_that_ends_is_looked_at() -> None:
         loader.connect()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_late_answer_still_shows_protection() -> None:
     late = BootLoaderFaults(late_every=5, late_s=0.15)
     protected = RomBootLoader(readout_protected=True, moods=late)
     with protected as chip, pytest.raises(FlashError, match="protected"):
-        connected(chip).chip()
+        connected(chip, IMPATIENT_S).chip()
 
 
 def test_a_smaller_chip_has_fewer_sectors() -> None:
@@ -208,7 +222,7 @@ def test_lost_power_is_half_written_and_resumable() -> None:
     memory = F405Memory()
     data = some_bytes(5000)
     with RomBootLoader(memory, moods=BootLoaderFaults(dies_in_write=7)) as chip:
-        loader = connected(chip)
+        loader = connected(chip, IMPATIENT_S)
         with pytest.raises(HalfWrittenError, match=r"half-written: sectors 5 .*run the same command again"):
             write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))
     assert bytes(memory.flash[0x20000:0x20100]) == b"\xff" * 256, "a boot loader must not see a header"
@@ -270,7 +284,7 @@ def test_unerased_cells_are_found_by_reading_back(chip: RomBootLoader) -> None:
 
 
 def test_go_starts_the_program(chip: RomBootLoader) -> None:
-    loader = connected(chip, 30.0)  # Go is sent once: an answer that is late on a busy machine counts too
+    loader = connected(chip)
     assert loader.start(FLASH)
     assert chip.started_at == FLASH
     assert chip.mapped_at_0 == SYSTEM_ROM  # until the program has its own vectors, they are the ROM's

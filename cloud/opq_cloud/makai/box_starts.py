@@ -1,7 +1,7 @@
 """BoxStarts: the present start of each Box, by its Measurements as they arrive.
 
-A gateway names the start (`start_id`). An older one does not: where the index of the samples falls while the
-numbers rise, its Box has begun again. A Box of the original has neither index nor number. Its order of
+A gateway names the start (`start_id`). Where none is named, and the index of the samples falls while the
+numbers rise, the Box has begun again. A Box of the original has neither index nor number. Its order of
 arrival counts instead: a time before that of an earlier arrival shows that its clock was set back, and the
 time of that arrival becomes the name of its new start. Not part of `boxes`, because arrivals and starts share
 no state."""

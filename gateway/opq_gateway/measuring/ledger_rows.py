@@ -67,7 +67,7 @@ class LedgerRows:
         self.withhold_losses(True)
 
     def withhold_losses(self, withheld: bool) -> None:
-        """Lets lost spans wait on disk, or have a record that goes up; an older cloud would forget them."""
+        """Lets lost spans wait on disk, or have a record that goes up to a cloud that takes them."""
         for ledger in (self._ledger, self._group):
             if ledger is not None:
                 ledger.withholds_losses = withheld

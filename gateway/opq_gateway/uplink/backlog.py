@@ -173,7 +173,7 @@ class CloudAcknowledgement:
     store: str = ""
     """Permanent name of the store that has them; empty where the cloud does not report it."""
     takes_intervals: bool = False
-    """Whether the cloud states that it takes intervals and disturbances; an older cloud refuses them, and
+    """Whether the cloud states that it takes intervals and disturbances; another may refuse them, and
     waits for their numbers."""
     takes_losses: bool = False
     """Whether the cloud states that it takes what a gateway lost of them."""

@@ -221,9 +221,8 @@ class Health:
 class Losses:
     """Counts of what the Box lost since its start; sent every minute, and every second in which one rose.
 
-    It is its own message: an older gateway skips and counts an unknown message, but would refuse a
-    longer Health as malformed. An older Box sends none, a newer one more than `opq_proto.link.box_losses` has
-    names for.
+    It is its own message: a gateway skips and counts an unknown message, but refuses a longer Health as
+    malformed. A newer Box may send more than `opq_proto.link.box_losses` has names for.
     """
 
     TYPE: ClassVar[int] = 0x0D

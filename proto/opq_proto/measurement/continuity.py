@@ -130,7 +130,7 @@ def is_flagged(metrics: Mapping[str, Metric], bit: int) -> bool:
 def goes_on(before: Measurement, after: Measurement) -> bool:
     """Whether nothing was missed between two Measurements of a Box, whatever their times say.
 
-    Either the gateway reports that the clock was set, or (an older one) their numbers follow each other
+    Either the gateway reports that the clock was set, or their numbers follow each other
     while the source or the number of the clock changed.
     """
     if missing_s(after.metrics):

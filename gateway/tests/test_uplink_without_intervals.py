@@ -1,4 +1,4 @@
-"""A cloud of a version without intervals refuses them and waits for their numbers; a queue does not stop."""
+"""A cloud that does not take intervals refuses them and waits for their numbers; a queue does not stop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from opq_proto.messages import Measurement
 from opq_proto.wire.frames import TAKES_INTERVALS, TAKES_LOSSES, command_from_wire, plugin_command
 
 LONGEST_NS = 120 * SECOND_NS
-"""An older cloud takes a longer Measurement for a broken one."""
+"""A refusing cloud takes a longer Measurement for a broken one."""
 
 
 class Cloud:
@@ -67,50 +67,50 @@ def rows_in(bench: Bench, folder: Path, *rows: Any) -> None:
 def test_intervals_wait_for_a_willing_cloud(bench: Bench, makai: Any, tmp_path: Path) -> None:
     rows_in(bench, tmp_path, ten(0), dip(0), ten(1))
     with bench.running():
-        older = Cloud(bench, makai, ())
+        refusing = Cloud(bench, makai, ())
         bench.publish(*range(10))
-        wait_for(lambda: older.acknowledge() == "1009")
+        wait_for(lambda: refusing.acknowledge() == "1009")
         wait_for(lambda: bench.queue.held("1") is None and bench.line.acknowledging)
         assert lines_of(makai) == [] and not bench.line.takes_intervals
-        newer = Cloud(bench, makai, (TAKES_INTERVALS,), range(1000, 1010))
-        newer.acknowledge()
-        wait_for(lambda: newer.acknowledge() == "1012")
+        taking = Cloud(bench, makai, (TAKES_INTERVALS,), range(1000, 1010))
+        taking.acknowledge()
+        wait_for(lambda: taking.acknowledge() == "1012")
         assert len(lines_of(makai)) == 3
 
 
-def test_an_older_cloud_does_not_stop_the_queue(bench: Bench, makai: Any, tmp_path: Path) -> None:
+def test_a_refusing_cloud_does_not_stop_the_queue(bench: Bench, makai: Any, tmp_path: Path) -> None:
     rows = [row for at in range(15) for row in (ten(at), dip(at))]
     rows_in(bench, tmp_path, *rows)
     with bench.running():
-        newer = Cloud(bench, makai, (TAKES_INTERVALS,))
+        taking = Cloud(bench, makai, (TAKES_INTERVALS,))
         bench.publish(*range(5))
         wait_for(lambda: len(makai.measurements) == 5)  # with the first word of it the intervals come too
-        wait_for(lambda: newer.acknowledge() == "1004")
+        wait_for(lambda: taking.acknowledge() == "1004")
         wait_for(lambda: len(lines_of(makai)) >= 10)  # and the cloud ends before it stores any of them
-        older = Cloud(bench, makai, (), range(1000, 1005))
+        refusing = Cloud(bench, makai, (), range(1000, 1005))
         bench.publish(*range(5, 10))
-        wait_for(lambda: not bench.line.stores.take_intervals or older.acknowledge() is None)
+        wait_for(lambda: not bench.line.stores.take_intervals or refusing.acknowledge() is None)
         bench.publish(10)  # with the oldest that the Box holds now
 
         def all_stored() -> bool:
-            older.acknowledge()
+            refusing.acknowledge()
             return bench.queue.held("1") is None and not bench.line.backlog
 
         wait_for(all_stored)
-        assert older.tracker.missing() == [] and older.tracker.lost > 0
+        assert refusing.tracker.missing() == [] and refusing.tracker.lost > 0
     bench.restart()
     before = len(makai.decoded())
     with bench.running():
-        newer = Cloud(bench, makai, (TAKES_INTERVALS,), range(1000, (older.tracker.upto or 0) + 1))
+        taking = Cloud(bench, makai, (TAKES_INTERVALS,), range(1000, (refusing.tracker.upto or 0) + 1))
         rows_in(bench, tmp_path)
         bench.publish(11)
 
         def tens() -> list[Measurement]:
-            newer.acknowledge()
+            taking.acknowledge()
             return [each for each in makai.decoded()[before:] if each.interval is not None]
 
         wait_for(lambda: len(tens()) >= 15)
-        wait_for(lambda: newer.acknowledge() is not None and bench.queue.held("1") is None)
+        wait_for(lambda: taking.acknowledge() is not None and bench.queue.held("1") is None)
         found = {each.sequence: each for each in tens()}
         assert sorted(each.start_ns or 0 for each in found.values()) == [ten(at).start_ns for at in range(15)]
         by_start = {each.start_ns: each.interval for each in found.values()}

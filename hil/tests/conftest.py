@@ -35,6 +35,14 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
+@pytest.fixture
+def made_dip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence in place of the recorded dip, for tests that judge what a board can play and play nothing."""
+    (tmp_path / "event_9354_box1.i16").write_bytes(bytes(24_000))
+    (tmp_path / "event_9354_box1.json").write_text('{"rate_hz": 12000, "volts_per_lsb": 0.0068}')
+    monkeypatch.setenv("OPQ_RECORDINGS", str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def verdicts(
     request: pytest.FixtureRequest,

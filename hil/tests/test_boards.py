@@ -143,6 +143,7 @@ def test_mains_are_at_the_boards_own_converter(tmp_path: Path) -> None:
         assert image.sine().offset_lsb == 2048
 
 
+@pytest.mark.usefixtures("made_dip")
 @pytest.mark.parametrize(
     ("name", "scenario", "why"),
     [

@@ -101,6 +101,7 @@ def test_noise_is_made_at_this_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(answered) < len(long)  # some commands did not arrive whole
 
 
+@pytest.mark.usefixtures("made_dip")
 def test_a_scenario_names_its_fixture(tmp_path: Path) -> None:
     """Whatever it cannot play is known before the board is touched: the port here leads nowhere."""
     names = sorted(NEEDS)

@@ -128,7 +128,7 @@ def disturbances(chosen: ChosenSpan) -> ExportTable:
 @click.command("changes", short_help="Export what changed over weeks.")
 @table_command
 def changes(chosen: ChosenSpan) -> ExportTable:
-    """Export steps, drift, profiles and single hours that Mauka found, as `opq-tools changes` lists them.
+    """Export what lasted or changed over weeks, as `opq-tools changes` lists it.
 
     Example: opq-tools export changes --from 2026-01-01 --format csv --out changes.csv
     """

@@ -173,7 +173,7 @@ class InflowWatch(OwnThread):
         self._lock = threading.Lock()
         self._inflows: list[Inflow] = []
         self.opened = threading.Event()
-        """There is a new connection."""
+        """There is a new connection, or an inflow less."""
 
     def add(self, inflow: Inflow) -> None:
         with self._lock:
@@ -184,6 +184,7 @@ class InflowWatch(OwnThread):
     def remove(self, inflow: Inflow) -> None:
         with self._lock:
             self._inflows = [each for each in self._inflows if each is not inflow]
+        self.opened.set()
 
     def _run(self) -> None:
         # kept open: there may be no descriptor left when the size is needed

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from opq_cloud.reports.grid_frequency import (
     grid_frequency_over,
     stating_rows,
 )
-from opq_cloud.store.box_record import box_order
+from opq_cloud.reports.stating_boxes import FREQUENCY_BOXES, LENGTHS_MS, Span, StatingBoxes
 from opq_cloud.store.intervals.distribution import IntervalSummary
 from opq_cloud.store.intervals.served_phases import chosen_rows
 from opq_cloud.store.records.intervals.long_term import ShownIntervals
@@ -23,15 +23,10 @@ from opq_cloud.store.stated_facts import LAST_NS
 from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS, TEN_SECONDS_MS, IntervalColumns
 from opq_proto.time_units import DAY_NS
 
-LENGTHS_MS: Final = (TEN_SECONDS_MS, TEN_MINUTES_MS)
-FREQUENCY_BOXES: Final = 5
-"""Boxes that state the frequency of a day, those with the most data."""
 READ_DAYS: Final = 31
 """Days of which is known at once which Boxes state them."""
 NEAR_DAYS: Final = 3
 """Days that are so near are read as one span."""
-Span = tuple[int, int]
-"""Beginning and end in ns."""
 BoxDays = Mapping[int, Mapping[int, Sequence[IntervalColumns]]]
 """Day from 1970 -> length in ms -> intervals of a Box with a frequency that nothing flags."""
 
@@ -55,15 +50,15 @@ def read_frequency(
 
 def _days(intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], days: range) -> Iterator[Day]:
     """Yields each day with the Boxes that state it."""
-    ranked = _ranked(intervals, stays, days)
+    stating = StatingBoxes(intervals, stays, days)
     first_choice: dict[str, list[int]] = {}
-    for day, box_ids in ranked.items():
-        for box_id in box_ids[:FREQUENCY_BOXES]:
+    for day in days:
+        for box_id in islice(stating.of(day), FREQUENCY_BOXES):
             first_choice.setdefault(box_id, []).append(day)
     read = {box_id: _read(intervals, box_id, stays[box_id], own) for box_id, own in first_choice.items()}
-    for day, box_ids in ranked.items():
+    for day in days:
         found: dict[str, Mapping[int, Sequence[IntervalColumns]]] = {}
-        for box_id in box_ids:
+        for box_id in stating.of(day):
             if day not in first_choice.get(box_id, ()):  # for one that has intervals without a frequency
                 read[box_id] = {**read.get(box_id, {}), **_read(intervals, box_id, stays[box_id], [day])}
             if day in read[box_id]:
@@ -71,38 +66,6 @@ def _days(intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], days: 
             if len(found) == FREQUENCY_BOXES:
                 break
         yield found
-
-
-def _ranked(
-    intervals: ShownIntervals, stays: Mapping[str, Sequence[Span]], days: range
-) -> dict[int, list[str]]:
-    """Day -> the Boxes that were there, those with the most data first; equal tenths of a day count alike."""
-    there = {
-        box_id: {day: share for day in days if (share := _share(own, day * DAY_NS)) > 0}
-        for box_id, own in stays.items()
-    }
-    there = {box_id: own for box_id, own in there.items() if own}
-    tenths: dict[tuple[str, int], int] = {}
-    for box_id, own in there.items() if len(there) > FREQUENCY_BOXES else ():
-        span = min(own) * DAY_NS, (max(own) + 1) * DAY_NS
-        for length_ms in LENGTHS_MS:
-            for row in intervals.days(box_id, length_ms, *span, ()):
-                day = row.start_ms * 10**6 // DAY_NS
-                known_ns = (row.summary.intervals - row.summary.flagged) * length_ms * 10**6
-                share = round(10 * own.get(day, 0.0) * known_ns / DAY_NS)
-                tenths[box_id, day] = max(tenths.get((box_id, day), 0), share)
-    return {
-        day: sorted(
-            (box_id for box_id, own in there.items() if day in own),
-            key=lambda box_id: (-tenths.get((box_id, day), 0), box_order(box_id)),
-        )
-        for day in days
-    }
-
-
-def _share(stays: Sequence[Span], day_ns: int) -> float:
-    """The share of a day in which a Box was there."""
-    return sum(max(0, min(last, day_ns + DAY_NS) - max(first, day_ns)) for first, last in stays) / DAY_NS
 
 
 def _read(intervals: ShownIntervals, box_id: str, stays: Sequence[Span], days: Sequence[int]) -> BoxDays:

@@ -7,9 +7,10 @@ Reports and indices ask here, so that they have one answer; `/past` has that of 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from opq_cloud.reports.frequency_reading import LENGTHS_MS, read_frequency
+from opq_cloud.reports.frequency_reading import read_frequency
 from opq_cloud.reports.grid_frequency import GridFrequency, commonest_hz
 from opq_cloud.reports.place_reading import ChosenPlace, PlaceChoice, chosen_places
+from opq_cloud.reports.stating_boxes import LENGTHS_MS
 from opq_cloud.store.box_record import BoxRecord, FactSpan
 from opq_cloud.store.intervals.served_phases import stints
 from opq_cloud.store.records.intervals.long_term import ShownIntervals

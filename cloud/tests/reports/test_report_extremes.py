@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -219,6 +220,20 @@ def test_five_boxes_with_most_data_state_a_day() -> None:
     found = [read_frequency(Stored(*boxes), always(*boxes), *each) for each in halves]
     assert [grid.boxes for grid in found] == [5, 4]  # 1, 4, 5, 6 and 7, then without 1
     assert all(50.04 <= grid.index.nadir_hz <= grid.index.zenith_hz <= 50.07 for grid in found)
+
+
+def test_five_whole_boxes_end_the_search() -> None:
+    """The others are not looked at, whose days would have to be unpacked."""
+    asked = set()
+
+    class Noted(Stored):
+        def days(self, box_id: str, *rest: Any) -> list[SummaryRow]:
+            asked.add(box_id)
+            return super().days(box_id, *rest)
+
+    boxes, day_ns = [box(number) for number in range(1, 13)], (WEEK.start_ns // DAY_NS + 1) * DAY_NS
+    assert read_frequency(Noted(*boxes), always(*boxes), day_ns, day_ns + 3 * DAY_NS).boxes == 5
+    assert asked == {"1", "2", "3", "4", "5"}
 
 
 def test_windows_count_where_ten_seconds_are_missing() -> None:

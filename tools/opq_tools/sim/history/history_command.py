@@ -1,6 +1,7 @@
 """`opq-tools sim history`: the command."""
 
 import json
+import shlex
 import sys
 import threading
 from contextlib import ExitStack, closing
@@ -173,7 +174,9 @@ def _report(
         done = f"{progress.done_s / 86_400:.3g} of {progress.days:g} days of {progress.boxes} Boxes"
         found = f"{counts['events']} events, {counts['incidents']} findings"
         click.echo(f"{done}: {counts['measurements']} Measurements, {found}")
-        after = f"opq-tools up --data-dir {folder}" if progress.finished else "the same command goes on"
+        played = [] if progress.scenario is None else ["--scenario", progress.scenario]
+        up = shlex.join(["opq-tools", "up", *played, "--data-dir", str(folder)])
+        after = up if progress.finished else "the same command goes on"
         click.echo(f"{figures.cpu_s:.1f} s of CPU; {after}", err=not progress.finished)
     if not progress.finished:
         sys.exit(1)

@@ -23,6 +23,7 @@ from bench.harness.makai_processes import (
     stage_quantile_s,
 )
 from bench.harness.result import Baseline, BenchCase, BenchResult, case, percentile
+from opq_cloud.core.backend.allow_list import YOUNG_NS
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import free_offset
@@ -77,6 +78,7 @@ def run(quick: bool) -> BenchResult:
 def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[BenchCase]:
     boxes = makai.boxes
     click.echo(f"{boxes} Boxes ...", err=True)
+    time.sleep(YOUNG_NS / 1e9)  # key files that were just written are looked at more often
     idle = _all_figures(makai)
     time.sleep(load_s)
     begun = _all_figures(makai)

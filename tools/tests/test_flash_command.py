@@ -34,6 +34,7 @@ def flash(tmp_path: Path, data: bytes, chip: F405Memory, *options: str, name: st
     path.write_bytes(data)
     with RomBootLoader(chip) as rom, pytest.MonkeyPatch.context() as patch:
         patch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late
+        patch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)  # for seconds
         return CliRunner().invoke(command, [str(path), "--port", rom.path, *options])
 
 

@@ -22,6 +22,7 @@ from bench.harness.store_spans import cost_ms, past_page, span_cost
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.reports.indices import fleet_indices
 from opq_cloud.reports.place_reading import PlaceChoice
+from opq_cloud.reports.stating_boxes import FREQUENCY_BOXES
 from opq_cloud.reports.week import span_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
@@ -189,8 +190,6 @@ HISTORY_BOXES = 2
 """Boxes with a history."""
 FLEET_BOXES = 100
 """Boxes of the fleet for SARFI."""
-STATING_BOXES = 5
-"""Boxes of the fleet with intervals: as many state the frequency of a day (`reports.frequency_reading`)."""
 T0_NS = 20_454 * DAY_NS
 """2026-01-01."""
 DIPS_PER_DAY = 3
@@ -259,8 +258,8 @@ def interval_rows(quick: bool) -> list[BenchCase]:
 def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
     """Indices of a fleet over a year: each further Box has the summaries of Box 1, and a dip a day.
 
-    The first STATING_BOXES have its intervals too. Without them the frequency of each day would be looked for
-    in vain at Box after Box, because a summary without intervals is what no Box stores.
+    The first FREQUENCY_BOXES have its intervals too: where a summary has none, which no Box stores, the
+    frequency of each day would be looked for in vain at Box after Box.
     """
     boxes, numbers = (10 if quick else FLEET_BOXES), iter(range(10**9, 2 * 10**9))
     with sqlite3.connect(path) as opened:
@@ -269,7 +268,7 @@ def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
                 opened.execute(
                     "INSERT INTO interval_blocks SELECT ?, length_ms, level, start_ms, packed "
                     "FROM interval_blocks WHERE box_id = '1' AND (level > 0 OR ?)",
-                    (str(box), box <= STATING_BOXES),
+                    (str(box), box <= FREQUENCY_BOXES),
                 )
     opened.close()
     for box in range(1, boxes + 1):

@@ -1,4 +1,4 @@
-"""Firmware for flash tests: a boot loader that names its key, signed images, what a build lays out."""
+"""Firmware and patience for flash tests: a boot loader that names its key, signed images, a build's layout."""
 
 import hashlib
 import random
@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from opq_proto.firmware.image import HEADER_BYTES, Slot, make_image, pack_bundle, version_number
@@ -72,3 +73,9 @@ class Layout:
         for offset, data in ((0, self.boot), (0x8000, self.settings), (0x20000, self.a), (0x80000, self.b)):
             found[offset : offset + len(data)] = data
         return found
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """The ROM's loader looks for its place in the dialogue as long as a busy machine needs."""
+    patch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)
+    patch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)

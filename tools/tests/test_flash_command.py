@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from flash_under_test import Layout, boot_loader, bundle, image, key
+from flash_under_test import Layout, be_patient, boot_loader, bundle, image, key
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
@@ -33,8 +33,7 @@ def flash(tmp_path: Path, data: bytes, chip: F405Memory, *options: str, name: st
     path = tmp_path / name
     path.write_bytes(data)
     with RomBootLoader(chip) as rom, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)  # a busy machine answers late
-        patch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)  # for seconds
+        be_patient(patch)
         return CliRunner().invoke(command, [str(path), "--port", rom.path, *options])
 
 

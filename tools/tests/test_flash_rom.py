@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flash_under_test import be_patient
 
 from opq_sim.box.f405_memory import SYSTEM_ROM, F405Memory
 from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
@@ -49,9 +50,7 @@ def connected(chip: RomBootLoader, answer_s: float = 30.0) -> RomLoader:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loader looks for its place as long as a busy machine needs."""
-    monkeypatch.setattr("opq_tools.firmware.flash.rom.GIVE_UP_S", 240.0)
-    monkeypatch.setattr("opq_tools.firmware.flash.rom.MAX_FILLERS", 100_000)
+    be_patient(monkeypatch)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Firmware and patience for flash tests: a boot loader that names its key, signed images, a build's layout."""
+"""Firmware and patience for flash tests: a loader that names its key, signed images, a build's layout."""
 
 import hashlib
 import random

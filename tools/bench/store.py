@@ -28,10 +28,9 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.embedded_store import EmbeddedStore
 from opq_proto.decision import Nominal
 from opq_proto.measurement.batch import Measurements
-from opq_proto.measurement.intervals import TEN_MINUTES_MS, TEN_MINUTES_NS
+from opq_proto.measurement.intervals import DAY_MS, DAY_NS, TEN_MINUTES_MS, TEN_MINUTES_NS
 from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import TREND_MS, Disturbance, Interval, Measurement, TimeSource, Trend
-from opq_proto.time_units import DAY_MS, DAY_NS
 
 BOXES = 300
 INTERVALS = "class A: "
